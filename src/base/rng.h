@@ -1,0 +1,28 @@
+/* rng.h - random numbers by counter (Philox4x32-10, Salmon et al. 2011): a pure function of (seed, purpose, step,
+ * sample, position), never of thread, rank or call order. */
+#ifndef TN_BASE_RNG_H
+#define TN_BASE_RNG_H
+
+#include <stdint.h>
+
+/* One number per purpose: two uses never share a stream. Part of the format: numbers are never reused. */
+typedef enum tn_rng_purpose {
+    TN_RNG_INIT = 1, TN_RNG_SHUFFLE = 2, TN_RNG_DROPOUT = 3, TN_RNG_SAMPLE = 4, TN_RNG_ROUND = 5, TN_RNG_MIXTURE = 6,
+    TN_RNG_PRINCIPLE = 7, TN_RNG_BOOTSTRAP = 8, TN_RNG_ATTACK = 9, TN_RNG_PROMPT = 10, TN_RNG_AUDIT = 11,
+    TN_RNG_TEST = 12, TN_RNG_FEWSHOT = 13, TN_RNG_LORA = 14, TN_RNG_JUDGE = 15
+} tn_rng_purpose;
+
+typedef struct tn_rng_key { uint64_t seed; uint32_t purpose; uint64_t step; uint64_t sample; } tn_rng_key;
+
+/* key words = seed (lo, hi) xor-mixed with the high parts; counter = (position lo, position hi ^ purpose<<24,
+ * step, sample) after splitmix64 of (purpose, step, sample): rng.c draws the picture. Four 32-bit words. */
+void tn_rng4(uint32_t out[4], const tn_rng_key *key, uint64_t position);
+
+uint64_t tn_rng_u64(const tn_rng_key *key, uint64_t position);
+double   tn_rng_unit(const tn_rng_key *key, uint64_t position);                 /* [0, 1), 53 bits */
+uint64_t tn_rng_below(const tn_rng_key *key, uint64_t position, uint64_t n);    /* [0, n), unbiased (multiply-shift) */
+double   tn_rng_normal(const tn_rng_key *key, uint64_t position);               /* N(0,1), own log/cos: the same everywhere */
+/* A keyed permutation of [0, n): the i-th element, O(1) memory (cycle-walking Feistel). A bijection for every n. */
+uint64_t tn_rng_permute(const tn_rng_key *key, uint64_t i, uint64_t n);
+
+#endif

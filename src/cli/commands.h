@@ -1,0 +1,9 @@
+/* commands.h - the one list of commands (cli.h includes it): a row here and a file cmd_<name>.c make a command. */
+#ifndef TN_CLI_COMMANDS_H
+#define TN_CLI_COMMANDS_H
+
+#define TN_COMMAND_LIST(X)   \
+    X(selftest)              \
+    X(bench)
+
+#endif

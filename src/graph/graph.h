@@ -1,0 +1,67 @@
+/* graph.h - a forward is built once from operations; the backward is derived; memory is planned before the first run.
+ *
+ *   build: tn_graph_input / tn_graph_weight / tn_graph_op ...  →  tn_graph_backward(loss)  →  tn_graph_plan  →
+ *   run as often as wanted: bind inputs, tn_graph_run(rows)
+ *
+ * The same graph type serves training, scoring and decoding. Values are small integers. Nothing is allocated while
+ * running (a test counts). A graph belongs to one thread at a time; operations use the pool inside. */
+#ifndef TN_GRAPH_GRAPH_H
+#define TN_GRAPH_GRAPH_H
+
+#include "tensor/tensor.h"
+
+typedef struct tn_graph tn_graph;
+typedef int32_t tn_value;                           /* 0: none / absent */
+
+enum { TN_ROWS = -1 };                              /* as shape[0]: the rows of the run */
+
+/* rows_max: the most rows a run may have; memory is planned for it. */
+tn_status tn_graph_create(tn_graph **out, int64_t rows_max, tn_error *err);
+void      tn_graph_destroy(tn_graph *g);
+
+/* Building: the first error sticks (later calls return 0 at once), so a model file reads straight on; check it with
+ * tn_graph_status at the end. `name` is kept for messages, hashes and timing; it may be NULL. */
+tn_value tn_graph_input(tn_graph *g, const char *name, tn_dtype dtype, int n_dim, const int64_t *shape);
+/* A weight lives outside. grad: where its gradient is accumulated (same shape, f32), or NULL for a frozen one.
+ * The tensor structs are borrowed for the life of the graph. */
+tn_value tn_graph_weight(tn_graph *g, const char *name, tn_tensor *w, tn_tensor *grad);
+/* Adds a node; returns its first output. Absent optional inputs are 0. */
+tn_value tn_graph_op(tn_graph *g, const char *name, tn_op_id op, const void *params, const tn_value *in, int n_in);
+tn_value tn_graph_out(tn_graph *g, tn_value first, int i);      /* another output of the node that made `first` */
+tn_status tn_graph_status(const tn_graph *g, tn_error *err);
+const tn_tensor *tn_graph_tensor(const tn_graph *g, tn_value v);/* shape known after building, data after planning */
+
+/* Marks a value to be kept after the run (logits, hidden states); others may share memory. */
+void tn_graph_keep(tn_graph *g, tn_value v);
+/* Marks where recomputation may restart: values between two checkpoints are dropped after the forward pass and
+ * computed again in the backward pass (same bits). */
+void tn_graph_checkpoint(tn_graph *g, tn_value v);
+
+/* Derives the backward of `loss` values: `seeds[i]` is where the caller puts dL/dvalue before running backward
+ * (an input of the same shape). Weights' gradients continue the chain that is in their grad tensor. */
+tn_status tn_graph_backward(tn_graph *g, const tn_value *values, tn_value *seeds, int n, bool recompute, tn_error *err);
+
+typedef struct tn_graph_memory { size_t planned, live_peak, scratch; int n_node; } tn_graph_memory;
+/* Lays out all values by lifetime in one arena (made here). NOMEM says how much is needed and what to lower. */
+tn_status tn_graph_plan(tn_graph *g, size_t max_bytes /* 0: any */, tn_graph_memory *out, tn_error *err);
+
+/* Memory of an input or kept value for the run; row-dependent shapes use the first `rows` rows. */
+void     *tn_graph_data(tn_graph *g, tn_value v);
+/* Changes an operation's parameters between runs (step number, learning-rate-free things); node by its first output. */
+void     *tn_graph_params(tn_graph *g, tn_value v);
+/* Points an input at memory of the caller instead of the planned one (borrowed until changed). */
+void      tn_graph_bind(tn_graph *g, tn_value input, void *data);
+
+tn_status tn_graph_forward(tn_graph *g, int64_t rows, tn_error *err);
+tn_status tn_graph_run_backward(tn_graph *g, tn_error *err);    /* after forward with the same rows */
+
+/* --timing: adds a table of time, GFLOP/s and share by operation to `out` (made: free). */
+char *tn_graph_timing_text(const tn_graph *g);
+void  tn_graph_set_timing(bool on);
+/* --hash-ops: every node's outputs are hashed to this file, "run node name sha256". NULL: off. */
+tn_status tn_graph_set_hash_file(const char *path, tn_error *err);
+
+/* An independent walk for tests: the largest sum of live bytes at any node. */
+size_t tn_graph_live_set(const tn_graph *g);
+
+#endif

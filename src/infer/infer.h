@@ -1,0 +1,70 @@
+/* infer.h - batched generation and scoring over one model: pages of KV cache, continuous batching, prefix reuse.
+ *
+ *   requests ──→ tn_engine (admits by free pages, prefills in chunks, decodes all streams in one run) ──→ results
+ *
+ * The answer to a prompt is the same alone and in any batch, at any thread count. */
+#ifndef TN_INFER_INFER_H
+#define TN_INFER_INFER_H
+
+#include "model/model.h"
+
+typedef struct tn_sampling {
+    int64_t max_tokens, top_k;          /* top_k 0: off */
+    double  temperature;                /* 0: greedy (ties: the lower id) */
+    double  top_p, min_p;               /* 1 and 0: off */
+    double  repetition_penalty, presence_penalty, frequency_penalty;
+    uint64_t seed;
+    const char *const *stop; int n_stop;
+    int     n_top_logprobs;
+    bool    ignore_eos;
+} tn_sampling;
+tn_sampling tn_sampling_default(void);
+
+typedef struct tn_engine tn_engine;
+typedef struct tn_engine_options {
+    int64_t n_batch;                    /* streams decoded together */
+    int64_t n_ctx;                      /* 0: the model's */
+    int64_t n_prefill;                  /* rows of a run, 0: 512 */
+    tn_dtype kv_type;                   /* F32, BF16, Q8_0 */
+    size_t  kv_bytes;                   /* 0: enough for n_batch streams */
+    const tn_lora *lora; size_t n_lora; /* unmerged adapters (training stages sample like this) */
+    bool    prefix_reuse;
+    int     hidden_layer;               /* >= 0: tn_result.hidden gets the last prompt row of this layer */
+} tn_engine_options;
+tn_status tn_engine_create(tn_engine **out, tn_model *m, const tn_engine_options *o, tn_error *err);
+void      tn_engine_destroy(tn_engine *e);
+
+typedef struct tn_request {
+    const int32_t *prompt; int64_t n_prompt;
+    tn_sampling    sampling;
+    uint64_t       sample_id;           /* the row's own id, or the hash of its prompt and its repetition number */
+    const int32_t *forced; int64_t n_forced;     /* scoring: these follow the prompt; no sampling */
+    /* streaming: called per new token with the text that became whole; return false to stop. NULL: none */
+    bool         (*on_token)(void *arg, int32_t id, float logprob, const char *text, size_t n_text);
+    void          *arg;
+} tn_request;
+
+typedef struct tn_result {
+    int32_t *tokens; float *logprobs; int64_t n;          /* sampled (or forced) tokens with full-vocabulary log-probs */
+    bool    *greedy;                                      /* forced: was each the argmax */
+    int32_t *top_ids; float *top_logprobs;                /* [n][n_top_logprobs] or NULL */
+    char    *text;                                        /* stop string cut off */
+    char     stop_reason[16];                             /* "eos" | "stop" | "length" | "context" | "scored" */
+    float   *hidden;                                      /* [n_embd] or NULL */
+    tn_status status; char message[256];
+} tn_result;
+void tn_result_free(tn_result *r);
+
+/* Runs all requests; results in the same order. progress: "name" shown while running, or NULL. A request that cannot
+ * run (prompt longer than the context) fails alone, in its result. */
+tn_status tn_engine_run(tn_engine *e, const tn_request *requests, tn_result *results, int64_t n, const char *progress, tn_error *err);
+
+/* sum of log-probs of continuation after context, etc.: a thin wrapper over forced requests that shares contexts. */
+typedef struct tn_score { double logprob; int64_t n_token; bool greedy; } tn_score;
+tn_status tn_engine_score(tn_engine *e, const int32_t *const *context, const int64_t *n_context,
+                          const int32_t *const *cont, const int64_t *n_cont, int64_t n, tn_score *out, const char *progress, tn_error *err);
+
+/* Logits of every position of one sequence: [n][n_vocab] f32, made: free. */
+tn_status tn_logits(float **out, tn_model *m, const int32_t *tokens, int64_t n, tn_error *err);
+
+#endif

@@ -1,0 +1,132 @@
+/* model.h - open-weight models in and out: files, families, weights; a family's forward as a graph.
+ *
+ *   path ── open (safetensors dir | .gguf | release dir) ──→ tn_model {hparams, weights by name, tokenizer, chat}
+ *   tn_model ── tn_model_build(net) ──→ values in a graph ──→ train / infer / eval run it
+ *
+ * Weights carry GGUF names (blk.3.attn_q.weight) whatever file they came from. A model is read-only and may be shared
+ * by threads, except that training writes to the weight memory it asked for. */
+#ifndef TN_MODEL_MODEL_H
+#define TN_MODEL_MODEL_H
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "graph/graph.h"
+#include "tokenizer/tokenizer.h"
+
+/* Everything that changes the mathematics, in GGUF's words. Unused fields are 0. */
+typedef struct tn_hparams {
+    char    family[32];                 /* "llama", "qwen2", "gemma2", ... one row of the family table */
+    int64_t n_layer, n_embd, n_head, n_head_kv, d_head, d_value, n_ff, n_vocab, n_ctx;
+    int64_t n_expert, n_expert_used, n_expert_shared, n_ff_expert, n_ff_shared, n_dense_first, n_expert_group, n_expert_group_used;
+    int64_t q_lora_rank, kv_lora_rank, d_rope, d_nope;
+    int64_t window, window_pattern;     /* layer i slides unless (i+1) % pattern == 0; pattern 0: all layers slide */
+    double  norm_eps, rope_theta, rope_theta_local, embd_scale, attn_scale, attn_softcap, logit_softcap, router_scale;
+    double  logit_scale, residual_scale;
+    tn_rope_scaling rope;
+    bool    tied, rope_interleaved, parallel_residual, router_renormalise, router_sigmoid, qkv_bias, attn_bias, mlp_bias;
+    double  rotary_pct;
+    tn_act  act;
+    int32_t bos, eos;
+    double  init_std;
+} tn_hparams;
+
+typedef struct tn_model tn_model;
+
+typedef struct tn_model_options {
+    tn_profile  profile;
+    const char *chat_format;            /* overrides what the template says; NULL: recognise */
+    bool        weights;                /* false: only header, hparams, tokenizer (inspect) */
+    bool        pack;                   /* pack matrices for the kernels and drop the mapped pages (inference) */
+} tn_model_options;
+
+/* A directory in Hugging Face form, a .gguf file, or a release directory. Names and digests of the store are turned
+ * into paths by the caller (recipe, cli). */
+tn_status tn_model_open(tn_model **out, const char *path, const tn_model_options *o, tn_error *err);
+/* From scratch: initialised by the family's rule from the counter RNG. The tokenizer is borrowed (may be NULL). */
+tn_status tn_model_create(tn_model **out, const tn_hparams *h, tn_tokenizer *tok, uint64_t seed, tn_error *err);
+void      tn_model_close(tn_model *m);
+
+const tn_hparams   *tn_model_hparams(const tn_model *m);
+const tn_tokenizer *tn_model_tokenizer(const tn_model *m);      /* NULL if it has none */
+/* The chat format; UNSUPPORTED, with the way out, if it has none. */
+tn_status           tn_model_chat(const tn_model *m, const tn_chat **out, tn_error *err);
+const char         *tn_model_path(const tn_model *m);
+const char         *tn_model_dtype_name(const tn_model *m);     /* "Q4_1", "BF16", "mixed" */
+int64_t             tn_model_n_param(const tn_model *m, bool active_only);
+/* Merkle root over (tensor name, dtype, shape, bytes) in name order: what "the weights" are, whatever the file form. */
+tn_status           tn_model_digest(const tn_model *m, tn_digest *out, tn_error *err);
+
+/* Weights by name. data points at rows in the file's dtype (or NULL when packed and dropped). */
+typedef struct tn_param {
+    char      name[96];
+    tn_tensor w;                        /* as stored; for training: f32 (or bf16 with f32 master elsewhere) */
+    tn_tensor grad;                     /* data NULL: frozen */
+    bool      matrix;                   /* takes part in matmul: may be packed, may carry LoRA */
+} tn_param;
+size_t    tn_model_n_tensor(const tn_model *m);
+tn_param *tn_model_tensor(tn_model *m, size_t i);               /* in name order (bytes) */
+tn_param *tn_model_find(tn_model *m, const char *name);         /* NULL if absent */
+/* Makes every weight an own f32 array (dequantised), ready for training; frozen ones may stay as they are. */
+tn_status tn_model_to_f32(tn_model *m, tn_error *err);
+
+/* ------------------------------------------------------------------------------------------ building the forward */
+
+/* A low-rank adapter on one matrix: y += scale * (x a^T) b^T. */
+typedef struct tn_lora { char name[96]; tn_tensor a, b, da, db, magnitude, dmagnitude; float scale; } tn_lora;
+
+typedef struct tn_net {
+    tn_graph  *g;
+    tn_model  *model;
+    tn_profile profile;
+    bool       train;                   /* weights with grad data get gradients */
+    const tn_lora *lora; size_t n_lora; /* adapters to put in (NULL: none) */
+    tn_kv     *kv;                      /* not NULL: attention goes through the cache */
+    float      dropout;
+    /* inputs, made by tn_net_inputs: */
+    tn_value   tokens, pos, doc_start, pages, out_rows;
+    int64_t    n_page_max;
+    /* results of tn_model_build: */
+    tn_value   hidden;                  /* after the final norm [rows][n_embd] (of out_rows when n_out_max > 0) */
+    tn_value   layer_out[512];          /* residual stream after each layer (for probes); kept when keep_layers */
+    bool       keep_layers;
+    tn_value   aux_loss;                /* MoE balancing, or 0 */
+    int64_t    n_out_max;               /* >0: only these many rows (input out_rows) go through norm and head */
+    bool       recompute;
+} tn_net;
+
+/* Builds the family's forward into net->g up to `hidden`. */
+tn_status tn_model_build(tn_net *net, tn_error *err);
+/* The head on top of `hidden` (tied or not, softcap, scale): full logits [rows][n_vocab], for inference. */
+tn_value  tn_net_logits(tn_net *net);
+/* The head's weight (for head_loss / head_logprob). */
+tn_value  tn_net_head_weight(tn_net *net);
+
+/* ------------------------------------------------------------------------------------------------------ writing */
+
+/* Hugging Face directory (safetensors, config.json, tokenizer files) or one .gguf, by the suffix of `out`.
+ * type: F32, F16, BF16 or a quantised type (gguf only). Written aside, renamed. fallbacks (or NULL) gets one line per
+ * tensor that could not have the type (made: free). */
+tn_status tn_model_write(const tn_model *m, const char *out, tn_dtype type, bool keep_types, char **fallbacks, tn_error *err);
+/* y = W + scale * B A put into the weights, in fp32, rounded once to the stored type. */
+tn_status tn_model_merge_lora(tn_model *m, const tn_lora *lora, size_t n, tn_error *err);
+/* Adapters in PEFT's form: adapter_model.safetensors + adapter_config.json. */
+tn_status tn_lora_write(const tn_model *m, const tn_lora *lora, size_t n, const char *dir, tn_error *err);
+tn_status tn_lora_read(tn_lora **out, size_t *n, const tn_model *m, const char *dir, tn_error *err);
+void      tn_lora_free(tn_lora *lora, size_t n);
+
+/* safetensors as a file format, for checkpoints and adapters too. */
+typedef struct tn_st_entry { char name[256]; tn_dtype dtype; int n_dim; int64_t shape[8]; const void *data; uint64_t begin, end; } tn_st_entry;
+typedef struct tn_st_file tn_st_file;
+tn_status tn_st_open(tn_st_file **out, const char *path, tn_error *err);
+size_t    tn_st_count(const tn_st_file *f);
+const tn_st_entry *tn_st_at(const tn_st_file *f, size_t i);
+const tn_st_entry *tn_st_find(const tn_st_file *f, const char *name);
+const json_t *tn_st_metadata(const tn_st_file *f);
+void      tn_st_close(tn_st_file *f);
+/* Official order and padding: byte-identical to the reference writer. metadata: object of strings, or NULL. */
+tn_status tn_st_write(const char *path, const tn_st_entry *entries, size_t n, const json_t *metadata, tn_error *err);
+
+/* What `tenet inspect --json` prints; made: json_decref. */
+json_t *tn_model_inspect(const tn_model *m, tn_error *err);
+
+#endif

@@ -1,0 +1,81 @@
+/* tokenizer.h - text to token ids and back, chat formats and their masks.
+ *
+ * A tokenizer comes from tokenizer.json text or from the arrays of a GGUF vocabulary; both become the same object.
+ * Read-only after creation, shared by threads. No template or code from a model file is ever executed: a template's
+ * text is recognised and mapped to one of our formats. */
+#ifndef TN_TOKENIZER_TOKENIZER_H
+#define TN_TOKENIZER_TOKENIZER_H
+
+#include "base/err.h"
+
+typedef struct tn_tokenizer tn_tokenizer;
+
+/* tokenizer.json (+ tokenizer_config.json text or NULL for bos/eos flags). `where` for messages. */
+tn_status tn_tokenizer_from_json(tn_tokenizer **out, const char *text, size_t n, const char *config_text, size_t config_n,
+                                 const char *where, tn_error *err);
+
+/* A GGUF vocabulary, as its reader found it (strings borrowed during the call). */
+typedef struct tn_vocab_source {
+    const char *model, *pre;                 /* tokenizer.ggml.model ("gpt2", "llama", "unigram"...), .pre or NULL */
+    int64_t n_token;
+    const char *const *tokens; const size_t *token_bytes;
+    const float *scores;                     /* or NULL */
+    const int32_t *types;                    /* 1 normal 2 unknown 3 control 4 user 5 unused 6 byte; or NULL */
+    int64_t n_merge;
+    const char *const *merges; const size_t *merge_bytes;
+    int64_t bos, eos, eot, unk, pad;         /* -1: none */
+    int add_bos, add_eos, add_space_prefix;  /* 0, 1, or -1 for the model's default */
+    const char *chat_template;               /* or NULL */
+} tn_vocab_source;
+tn_status tn_tokenizer_from_vocab(tn_tokenizer **out, const tn_vocab_source *src, const char *where, tn_error *err);
+void      tn_tokenizer_destroy(tn_tokenizer *t);
+
+enum { TN_TOK_SPECIAL = 1 /* special tokens in the text count */, TN_TOK_BOS = 2 /* add what the model adds at the front */,
+       TN_TOK_EOS = 4 };
+/* Appends ids to a growable array (*ids made/grown with realloc; *n in use, *cap allocated). Invalid UTF-8 is encoded
+ * by its bytes where the vocabulary can, else an error. */
+tn_status tn_tokenize(const tn_tokenizer *t, const char *text, size_t n_bytes, int flags, int32_t **ids, size_t *n, size_t *cap, tn_error *err);
+/* Text of ids; made: free. special = false leaves control tokens out. */
+tn_status tn_detokenize(const tn_tokenizer *t, const int32_t *ids, size_t n, bool special, char **out, size_t *out_n, tn_error *err);
+
+/* Streaming decode: bytes come out only as whole UTF-8 characters. */
+typedef struct tn_decode_stream { char pending[32]; int n_pending; bool first; } tn_decode_stream;
+/* Appends to *out (growable, made). Flush with id -1: what is pending comes out as U+FFFD. */
+tn_status tn_decode_next(const tn_tokenizer *t, tn_decode_stream *s, int32_t id, char **out, size_t *n, size_t *cap, tn_error *err);
+
+int64_t     tn_tokenizer_n_vocab(const tn_tokenizer *t);
+int32_t     tn_tokenizer_bos(const tn_tokenizer *t);         /* -1: none */
+int32_t     tn_tokenizer_eos(const tn_tokenizer *t);
+bool        tn_tokenizer_adds_bos(const tn_tokenizer *t);
+bool        tn_tokenizer_is_stop(const tn_tokenizer *t, int32_t id);     /* eos, eot, eom */
+bool        tn_tokenizer_is_special(const tn_tokenizer *t, int32_t id);
+int32_t     tn_tokenizer_find(const tn_tokenizer *t, const char *token); /* id of a token by its exact text, -1 */
+const char *tn_tokenizer_piece(const tn_tokenizer *t, int32_t id, size_t *n);   /* raw vocabulary text */
+const char *tn_tokenizer_kind(const tn_tokenizer *t);        /* "bpe (smollm)", "spm", "unigram" */
+/* Content digest (vocabulary, merges, flags): what shards and manifests hold. */
+struct tn_digest;
+void        tn_tokenizer_digest(const tn_tokenizer *t, struct tn_digest *out);
+
+/* ------------------------------------------------------------------------------------------------------- chat */
+
+typedef enum tn_chat_format {
+    TN_CHAT_NONE, TN_CHAT_CHATML, TN_CHAT_LLAMA2, TN_CHAT_LLAMA3, TN_CHAT_MISTRAL_V1, TN_CHAT_MISTRAL_V3, TN_CHAT_MISTRAL_TEKKEN,
+    TN_CHAT_MISTRAL_V7, TN_CHAT_GEMMA, TN_CHAT_ZEPHYR, TN_CHAT_DEEPSEEK2, TN_CHAT_DEEPSEEK3
+} tn_chat_format;
+const char *tn_chat_format_name(tn_chat_format f);           /* "chatml" */
+bool        tn_chat_format_parse(const char *name, tn_chat_format *out);
+
+/* What was recognised in a model's template text: the format, and its default system text if it inserts one. */
+typedef struct tn_chat { tn_chat_format format; char *default_system; bool system_in_user; bool strip; } tn_chat;
+/* UNSUPPORTED says how to choose one (--chat-format). */
+tn_status tn_chat_recognise(tn_chat *out, const char *template_text, const tn_tokenizer *t, tn_error *err);
+void      tn_chat_free(tn_chat *c);
+
+typedef struct tn_message { const char *role; const char *content; } tn_message;      /* "system" | "user" | "assistant" */
+
+/* Renders to ids. mask (or NULL) gets 1 for the tokens that are trained: assistant content and its stop token.
+ * open_turn: end with the generation prompt. Content is tokenised without special-token parsing. Arrays grown as above. */
+tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn,
+                         int32_t **ids, uint8_t **mask, size_t *n, size_t *cap, tn_error *err);
+
+#endif
