@@ -14,8 +14,10 @@ typedef enum tn_rng_purpose {
 
 typedef struct tn_rng_key { uint64_t seed; uint32_t purpose; uint64_t step; uint64_t sample; } tn_rng_key;
 
-/* key words = seed (lo, hi) xor-mixed with the high parts; counter = (position lo, position hi ^ purpose<<24,
- * step, sample) after splitmix64 of (purpose, step, sample): rng.c draws the picture. Four 32-bit words. */
+/* Four 32-bit words at a position of a stream; rng.c draws how the key and counter are made. */
+/* The bare generator, for known-answer tests: ctr in, random words out. */
+void tn_philox4x32(uint32_t ctr[4], const uint32_t key[2]);
+
 void tn_rng4(uint32_t out[4], const tn_rng_key *key, uint64_t position);
 
 uint64_t tn_rng_u64(const tn_rng_key *key, uint64_t position);

@@ -1,0 +1,351 @@
+/* option.c - option tables at work: defaults, YAML maps, flags, help and manifests all walk the same rows. */
+#include "base/option.h"
+#include "base/str.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const bool_words[][2] = { { "true", "false" }, { "yes", "no" }, { "on", "off" }, { "1", "0" } };
+
+static void *field(void *config, const tn_option *o)
+{
+    return (char *)config + o->offset;
+}
+
+static const void *field_c(const void *config, const tn_option *o)
+{
+    return (const char *)config + o->offset;
+}
+
+static bool is_text(const tn_option *o)
+{
+    return o->type == TN_OPT_STR || o->type == TN_OPT_CHOICE || o->type == TN_OPT_LIST;
+}
+
+/* key with '_' and flag with '-' are the same word */
+static bool same_word(const char *key, const char *flag, size_t n)
+{
+    if (strlen(key) != n) return false;
+    for (size_t i = 0; i < n; i++)
+        if (key[i] != flag[i] && !(key[i] == '_' && flag[i] == '-')) return false;
+    return true;
+}
+
+static const tn_option *find(const tn_option *table, const char *word, size_t n)
+{
+    for (const tn_option *o = table; o->key != NULL; o++)
+        if (same_word(o->key, word, n) || (o->alias != NULL && same_word(o->alias, word, n))) return o;
+    return NULL;
+}
+
+static tn_status range_check(const tn_option *o, double v, const char *text, const char *where, tn_error *err)
+{
+    if ((o->min == 0 && o->max == 0) || (v >= o->min && v <= o->max)) return TN_OK;
+    return tn_fail(err, TN_USAGE, "%s: %s is %s: expected %g to %g%s%s", where, o->key, text, o->min, o->max,
+                   o->unit != NULL && o->unit[0] != '\0' ? " " : "", o->unit != NULL ? o->unit : "");
+}
+
+static tn_status choice_check(const tn_option *o, const char *text, const char *where, tn_error *err)
+{
+    size_t n = strlen(text);
+
+    for (const char *p = o->unit; p != NULL && *p != '\0';) {
+        const char *bar = strchr(p, '|');
+        size_t      w = bar != NULL ? (size_t)(bar - p) : strlen(p);
+
+        if (w == n && memcmp(p, text, n) == 0) return TN_OK;
+        p += w + (bar != NULL);
+    }
+    return tn_fail(err, TN_USAGE, "%s: %s is '%s': expected one of %s", where, o->key, text, o->unit);
+}
+
+static tn_status value_set(void *config, const tn_option *o, const char *text, const char *where, tn_error *err)
+{
+    void *at = field(config, o);
+
+    switch (o->type) {
+    case TN_OPT_INT: {
+        int64_t v;
+        double  real;
+        if (!tn_parse_i64(text, &v)) {                       /* 1e6 is a whole number too */
+            if (!tn_parse_f64(text, &real) || real != floor(real) || fabs(real) > 9e15)
+                return tn_fail(err, TN_USAGE, "%s: %s is '%s': expected a whole number", where, o->key, text);
+            v = (int64_t)real;
+        }
+        TN_TRY(range_check(o, (double)v, text, where, err));
+        memcpy(at, &v, sizeof v);
+        return TN_OK;
+    }
+    case TN_OPT_REAL: {
+        double v;
+        if (!tn_parse_f64(text, &v) || isnan(v))
+            return tn_fail(err, TN_USAGE, "%s: %s is '%s': expected a number", where, o->key, text);
+        TN_TRY(range_check(o, v, text, where, err));
+        if (isinf(v)) return tn_fail(err, TN_USAGE, "%s: %s is infinite: expected a finite number", where, o->key);
+        memcpy(at, &v, sizeof v);
+        return TN_OK;
+    }
+    case TN_OPT_BOOL:
+        for (size_t i = 0; i < sizeof bool_words / sizeof bool_words[0]; i++)
+            for (int no = 0; no < 2; no++)
+                if (strcmp(text, bool_words[i][no]) == 0) {
+                    bool v = no == 0;
+                    memcpy(at, &v, sizeof v);
+                    return TN_OK;
+                }
+        return tn_fail(err, TN_USAGE, "%s: %s is '%s': expected true or false", where, o->key, text);
+    case TN_OPT_CHOICE:
+        TN_TRY(choice_check(o, text, where, err));
+        break;
+    case TN_OPT_STR:
+    case TN_OPT_LIST:
+        break;
+    }
+    char *copy = tn_strdup(text), *old;
+    if (copy == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for %s", where, o->key);
+    memcpy(&old, at, sizeof old);
+    free(old);
+    memcpy(at, &copy, sizeof copy);
+    return TN_OK;
+}
+
+tn_status tn_options_default(void *config, const tn_option *table, tn_error *err)
+{
+    for (const tn_option *o = table; o->key != NULL; o++)
+        if (o->dflt != NULL) TN_TRY(value_set(config, o, o->dflt, "default", err));
+    return TN_OK;
+}
+
+/* Every key of the tables, then of `also`, as one NULL-ended list for tn_nearest. made: free the array. */
+static const char **all_keys(const tn_option_set_ref *sets, const char *const *also)
+{
+    size_t n = 0;
+
+    for (const tn_option_set_ref *s = sets; s->table != NULL; s++)
+        for (const tn_option *o = s->table; o->key != NULL; o++) n++;
+    for (const char *const *a = also; a != NULL && *a != NULL; a++) n++;
+    const char **keys = calloc(n + 1, sizeof *keys);
+    if (keys == NULL) return NULL;
+    n = 0;
+    for (const tn_option_set_ref *s = sets; s->table != NULL; s++)
+        for (const tn_option *o = s->table; o->key != NULL; o++) keys[n++] = o->key;
+    for (const char *const *a = also; a != NULL && *a != NULL; a++) keys[n++] = *a;
+    return keys;
+}
+
+static tn_status unknown(const tn_option_set_ref *sets, const char *const *also, const char *key, const char *kind,
+                         const char *where, tn_error *err)
+{
+    const char    **keys = all_keys(sets, also);
+    const char     *near = keys != NULL ? tn_nearest(key, keys) : NULL;
+    const tn_option *o = NULL;
+
+    for (const tn_option_set_ref *s = sets; near != NULL && s->table != NULL && o == NULL; s++)
+        o = find(s->table, near, strlen(near));
+    tn_status status = near == NULL
+        ? tn_fail(err, TN_USAGE, "%s: unknown %s '%s'", where, kind, key)
+        : tn_fail(err, TN_USAGE, "%s: unknown %s '%s'; did you mean '%s'%s%s%s?", where, kind, key, near, o != NULL ? " (" : "",
+                  o != NULL ? o->help : "", o != NULL ? ")" : "");
+    free(keys);
+    return status;
+}
+
+tn_status tn_option_set(void *config, const tn_option *table, const char *key, const char *text, const char *where, tn_error *err)
+{
+    const tn_option        *o = find(table, key, strlen(key));
+    const tn_option_set_ref sets[] = { { table, config }, { NULL, NULL } };
+
+    return o != NULL ? value_set(config, o, text, where, err) : unknown(sets, NULL, key, "key", where, err);
+}
+
+static tn_status list_from_yaml(void *config, const tn_option *o, const tn_yaml *v, const char *where, tn_error *err)
+{
+    tn_str s = {0};
+
+    for (size_t i = 0; i < v->n; i++) {
+        const tn_yaml *item = v->items[i];
+        if (item->kind != TN_YAML_SCALAR || strchr(item->text, ',') != NULL) {
+            tn_str_free(&s);
+            return tn_fail(err, TN_USAGE, "%s: items of %s must be plain text without commas", where, o->key);
+        }
+        if (i > 0) tn_str_add_char(&s, ',');
+        tn_str_add(&s, item->text);
+    }
+    tn_status status = tn_str_check(&s, err);
+    if (status == TN_OK) status = value_set(config, o, s.p != NULL ? s.p : "", where, err);
+    tn_str_free(&s);
+    return status;
+}
+
+tn_status tn_options_yaml(void *config, const tn_option *table, const tn_yaml *map, const char *where, const char *const *also,
+                          tn_error *err)
+{
+    const tn_option_set_ref sets[] = { { table, config }, { NULL, NULL } };
+    char                    at[512];
+
+    if (map == NULL) return TN_OK;
+    if (map->kind != TN_YAML_MAP) return tn_fail(err, TN_USAGE, "%s:%d: expected keys and values", where, map->line);
+    for (size_t i = 0; i < map->n; i++) {
+        const char      *key = map->keys[i];
+        const tn_yaml   *v = map->items[i];
+        const tn_option *o = find(table, key, strlen(key));
+        bool             known = false;
+
+        for (const char *const *a = also; a != NULL && *a != NULL; a++) known = known || strcmp(*a, key) == 0;
+        if (known) continue;
+        snprintf(at, sizeof at, "%s:%d", where, map->key_lines[i]);
+        if (o == NULL) return unknown(sets, also, key, "key", at, err);
+        if (v->kind == TN_YAML_SEQ && o->type == TN_OPT_LIST) {
+            TN_TRY(list_from_yaml(config, o, v, at, err));
+            continue;
+        }
+        if (v->kind != TN_YAML_SCALAR) return tn_fail(err, TN_USAGE, "%s: %s takes one value", at, o->key);
+        TN_TRY(value_set(config, o, v->text, at, err));
+    }
+    return TN_OK;
+}
+
+static tn_status flag_set(const tn_option_set_ref *sets, const char *word, const char *value, const char *next, int *used,
+                          tn_error *err)
+{
+    size_t n = strlen(word);
+    char   where[160];
+
+    *used = 0;
+    for (const tn_option_set_ref *s = sets; s->table != NULL; s++) {
+        const tn_option *o = find(s->table, word, n);
+
+        snprintf(where, sizeof where, "--%.140s", word);
+        if (o == NULL && n > 3 && strncmp(word, "no-", 3) == 0) {
+            o = find(s->table, word + 3, n - 3);
+            if (o != NULL && o->type == TN_OPT_BOOL && value == NULL) return value_set(s->config, o, "false", where, err);
+            o = NULL;
+        }
+        if (o == NULL) continue;
+        if (o->type == TN_OPT_BOOL && value == NULL) return value_set(s->config, o, "true", where, err);
+        if (value == NULL) {
+            if (next == NULL) return tn_fail(err, TN_USAGE, "--%s needs a value (%s)", word, o->help);
+            value = next;
+            *used = 1;
+        }
+        return value_set(s->config, o, value, where, err);
+    }
+    return unknown(sets, NULL, word, "option", "command line", err);
+}
+
+/* "-5" and "-0.1" are numbers, "-" is standard input: neither is a flag. */
+static bool is_flag(const char *a)
+{
+    double d;
+
+    return a[0] == '-' && a[1] != '\0' && !tn_parse_f64(a, &d);
+}
+
+tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, const char **rest, int *n_rest, tn_error *err)
+{
+    bool flags = true;
+
+    *n_rest = 0;
+    for (int i = 0; i < argc; i++) {
+        char *a = argv[i], *eq, *word;
+        int   used;
+
+        if (flags && strcmp(a, "--") == 0) {
+            flags = false;
+            continue;
+        }
+        if (!flags || !is_flag(a)) {
+            rest[(*n_rest)++] = a;
+            continue;
+        }
+        word = tn_strdup(a + (a[1] == '-' ? 2 : 1));
+        if (word == NULL) return tn_fail(err, TN_NOMEM, "no memory for an option");
+        if ((eq = strchr(word, '=')) != NULL) *eq = '\0';
+        tn_status status = flag_set(sets, word, eq != NULL ? eq + 1 : NULL, i + 1 < argc ? argv[i + 1] : NULL, &used, err);
+        free(word);
+        if (status != TN_OK) return status;
+        i += used;
+    }
+    return TN_OK;
+}
+
+static json_t *list_json(const char *text)
+{
+    json_t *a = json_array();
+
+    for (const char *p = text; a != NULL && p != NULL && *p != '\0';) {
+        const char *comma = strchr(p, ',');
+        size_t      n = comma != NULL ? (size_t)(comma - p) : strlen(p);
+
+        json_array_append_new(a, json_stringn(p, n));
+        p += n + (comma != NULL);
+    }
+    return a;
+}
+
+json_t *tn_options_json(const void *config, const tn_option *table)
+{
+    json_t *all = json_object();
+
+    for (const tn_option *o = table; all != NULL && o->key != NULL; o++) {
+        const void *at = field_c(config, o);
+        json_t     *v = NULL;
+        int64_t     i;
+        double      d;
+        bool        b;
+        char       *t;
+
+        switch (o->type) {
+        case TN_OPT_INT:  memcpy(&i, at, sizeof i); v = json_integer(i); break;
+        case TN_OPT_REAL: memcpy(&d, at, sizeof d); v = json_real(d); break;
+        case TN_OPT_BOOL: memcpy(&b, at, sizeof b); v = json_boolean(b); break;
+        case TN_OPT_LIST: memcpy(&t, at, sizeof t); v = list_json(t); break;
+        case TN_OPT_STR:
+        case TN_OPT_CHOICE:
+            memcpy(&t, at, sizeof t);
+            v = t != NULL ? json_string(t) : json_null();
+            break;
+        }
+        if (v == NULL || json_object_set_new(all, o->key, v) != 0) {
+            json_decref(all);
+            return NULL;
+        }
+    }
+    return all;
+}
+
+void tn_options_free(void *config, const tn_option *table)
+{
+    for (const tn_option *o = table; o->key != NULL; o++) {
+        char *t, *none = NULL;
+
+        if (!is_text(o)) continue;
+        memcpy(&t, field(config, o), sizeof t);
+        free(t);
+        memcpy(field(config, o), &none, sizeof none);
+    }
+}
+
+char *tn_options_help(const tn_option *table)
+{
+    static const char *const type_word[] = { "N", "X", "", "TEXT", "", "A,B,..." };
+    tn_str s = {0};
+
+    for (const tn_option *o = table; o->key != NULL; o++) {
+        tn_str      flag = {0};
+        const char *word = o->type == TN_OPT_CHOICE ? o->unit : type_word[o->type];
+
+        if (o->alias != NULL) tn_str_addf(&flag, "%s%s, ", strlen(o->alias) == 1 ? "-" : "--", o->alias);
+        tn_str_add(&flag, "--");
+        for (const char *p = o->key; *p != '\0'; p++) tn_str_add_char(&flag, *p == '_' ? '-' : *p);
+        if (word[0] != '\0') tn_str_addf(&flag, " %s", word);
+        tn_str_addf(&s, "  %-30s  %s", flag.p != NULL ? flag.p : "", o->help);
+        if (o->type != TN_OPT_CHOICE && o->unit != NULL && o->unit[0] != '\0') tn_str_addf(&s, " [%s]", o->unit);
+        if (o->dflt != NULL && o->dflt[0] != '\0' && !(o->type == TN_OPT_BOOL && strcmp(o->dflt, "false") == 0))
+            tn_str_addf(&s, " (%s)", o->dflt);
+        tn_str_add_char(&s, '\n');
+        tn_str_free(&flag);
+    }
+    return tn_str_take(&s);
+}
