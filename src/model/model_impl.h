@@ -1,0 +1,65 @@
+/* model_impl.h - what a tn_model is inside. Private to the room.
+ *
+ *   params[i]  what other rooms see: name, tensor, gradient     sorted by name, fixed once sealed
+ *   slots[i]   where its bytes lie and who frees them            same index
+ *
+ * Making a model, whatever it comes from: tn_model_new, tn_model_add once a weight, tn_model_seal. */
+#ifndef TN_MODEL_MODEL_IMPL_H
+#define TN_MODEL_MODEL_IMPL_H
+
+#include "base/file.h"
+#include "model/gguf.h"
+#include "model/model.h"
+
+typedef struct tn_slot {
+    const void *rows;                /* as in params[i].w, but kept when the weight is packed: mapped, or == own */
+    void       *own;                 /* memory of ours; NULL: the bytes belong to a mapped file */
+    tn_weight  *packed;              /* params[i].w.packed, to be freed */
+    bool        changed;             /* differs from what the file holds (trained, merged) */
+} tn_slot;
+
+/* A model's origin: what is needed to write the same form again with every byte. */
+typedef enum tn_origin { TN_ORIGIN_NEW, TN_ORIGIN_HF, TN_ORIGIN_GGUF } tn_origin;
+
+struct tn_model {
+    tn_hparams    h;
+    char         *path;
+    tn_profile    profile;
+    tn_origin     origin;
+
+    tn_param     *params;
+    tn_slot      *slots;
+    size_t        n_param, cap;
+    bool          sealed;
+
+    const tn_tokenizer *tok;
+    tn_tokenizer *tok_own;           /* freed with the model; NULL: tok is borrowed */
+    tn_chat       chat;
+    tn_status     chat_status;       /* TN_OK, or why there is no chat format: chat_why */
+    char          chat_why[512];
+
+    tn_gguf     **gguf;  size_t n_gguf;        /* the file, or the files of a split model, in order */
+    tn_st_file  **st;    size_t n_st;          /* Hugging Face: one file, or the shards, sorted by file name */
+    json_t       *config;                      /* config.json of a Hugging Face directory, or NULL */
+    float        *freq_factors;                /* own memory behind h.rope.freq_factors */
+};
+
+tn_status tn_model_new(tn_model **out, const char *path, tn_error *err);
+/* rows: [product of shape but the last] rows of `dtype`; own: the same pointer when the model shall free() it (it does so
+ * also when adding fails), else NULL. Shape is slowest first. A name that is there already is found by tn_model_seal. */
+tn_status tn_model_add(tn_model *m, const char *name, tn_dtype dtype, int n_dim, const int64_t *shape,
+                       const void *rows, void *own, tn_error *err);
+/* Sorts by name, refuses duplicates, says which weights are matrices. Pointers to params stay valid from here on. */
+tn_status tn_model_seal(tn_model *m, tn_error *err);
+/* Fresh zeroed memory for a weight: 64-byte aligned, free(). NULL: no memory. */
+void     *tn_model_alloc_rows(size_t bytes);
+/* Index of a weight in params, or -1. */
+int64_t   tn_model_index(const tn_model *m, const char *name);
+/* Packs every matrix for the profile and tells the kernel that its mapped pages are not needed. */
+tn_status tn_model_pack(tn_model *m, tn_error *err);
+
+/* ---- hyper-parameters from files: every key that is unknown or would change the mathematics is an error naming it */
+tn_status tn_hparams_from_hf(tn_hparams *h, float **freq_factors, const json_t *config, const char *where, tn_error *err);
+tn_status tn_hparams_from_gguf(tn_hparams *h, const tn_gguf *g, tn_error *err);
+
+#endif
