@@ -2,10 +2,13 @@
  *
  *   <store>/objects/ab/cdef...   artifacts: a file, or a directory, named by SHA-256 / Merkle root, read-only
  *   <store>/keys/ab/cdef...      stage key -> artifact root (a small file; the cache)
- *   <store>/names/NAME           a name -> root (smollm2-135m-instruct), pins
+ *   <store>/names/NAME           a name -> root (smollm2-135m-instruct)
+ *   <store>/pins/HEX             this artifact is kept, whatever runs say
  *   <store>/runs/ID.json         one record an execution: key, root, machine, times
  *   <store>/ledger.sqlite        rebuilt from runs/ whenever it is missing or damaged
+ *   <store>/work/ab/cdef...      unfinished work of a stage, by its key: a resumed run goes on in it
  *   <store>/tmp/                 work in progress; swept when its owner is gone
+ *   <store>/lock                 shared by every process that has the store open; whole only during gc
  *
  * Everything is written aside, synced, renamed. Two processes at once are safe. */
 #ifndef TN_STORE_STORE_H
@@ -21,21 +24,58 @@ tn_status   tn_store_open(tn_store **out, const char *dir, tn_error *err);
 void        tn_store_close(tn_store *s);
 const char *tn_store_dir(const tn_store *s);
 
+/* ---- artifacts ------------------------------------------------------------------------------------------------ */
 /* A fresh private directory below tmp/ (made: free the path). Removed on the next sweep if left. */
 tn_status tn_store_temp(tn_store *s, char **path, tn_error *err);
 /* Moves a file or directory into the store under its digest (a copy that is already there wins). */
 tn_status tn_store_put(tn_store *s, const char *path, tn_digest *root, tn_error *err);
+/* The same by copy (a reflink where the file system can): `path` stays as it is. */
+tn_status tn_store_add(tn_store *s, const char *path, tn_digest *root, tn_error *err);
+bool      tn_store_has(tn_store *s, const tn_digest *root);
 /* Path of an artifact (made: free). NOTFOUND. */
 tn_status tn_store_path(tn_store *s, const tn_digest *root, char **path, tn_error *err);
+/* Puts an artifact at `to`, by reflink or hard link where possible (linked files are read-only), else by copy. */
+tn_status tn_store_export(tn_store *s, const tn_digest *root, const char *to, tn_error *err);
+/* Every artifact, sorted by digest; made: free(*out). */
+tn_status tn_store_list(tn_store *s, tn_digest **out, size_t *n, tn_error *err);
+
+/* ---- names and pins ------------------------------------------------------------------------------------------- */
 /* "sha256:...", a prefix of at least 8 digits, or a name; NOTFOUND names the nearest. */
 tn_status tn_store_resolve(tn_store *s, const char *text, tn_digest *root, tn_error *err);
+/* Names: letters, digits, '.', '_', '-'; at most 128 bytes; not led by '.' or '-'. root NULL takes the name away. */
 tn_status tn_store_name(tn_store *s, const char *name, const tn_digest *root, tn_error *err);
+tn_status tn_store_names(tn_store *s, json_t **out /* {"name": "sha256:..."}; made */, tn_error *err);
+tn_status tn_store_pin(tn_store *s, const tn_digest *root, bool pinned, tn_error *err);
+bool      tn_store_pinned(tn_store *s, const tn_digest *root);
 
-/* The cache: key of a stage -> root. */
+/* ---- the cache: key of a stage -> root ------------------------------------------------------------------------ */
+/* found only if the artifact is there too. */
 tn_status tn_store_key_get(tn_store *s, const tn_digest *key, tn_digest *root, bool *found, tn_error *err);
 tn_status tn_store_key_set(tn_store *s, const tn_digest *key, const tn_digest *root, tn_error *err);
+/* The directory where the stage of this key works (made: free); `lock` is held until tn_store_work_done, so that two
+ * processes never work on one key: the second waits. remove: what is in it is not needed any more. */
+typedef struct tn_store_work { char *path; int lock; } tn_store_work;
+tn_status tn_store_work_begin(tn_store *s, const tn_digest *key, tn_store_work *out, tn_error *err);
+void      tn_store_work_end(tn_store *s, tn_store_work *w, bool remove);
 
-/* One execution's record (JSON object); id is derived from its content. The ledger learns it too. */
+/* ---- records and the ledger ----------------------------------------------------------------------------------- */
+/* One execution's record (JSON object); id is derived from its content. The ledger learns it too. id may be NULL. */
+tn_status tn_store_record_id(tn_store *s, const json_t *record, char id[17], tn_error *err);
 tn_status tn_store_record(tn_store *s, const json_t *record, tn_error *err);
+/* A record by id or unique prefix (made). NOTFOUND. */
+tn_status tn_store_record_get(tn_store *s, const char *id, json_t **out, tn_error *err);
+/* Newest first: [{"id","type","started","recipe","stage","kind","key","root","seconds","status"}]; type, stage and recipe
+ * may be NULL (any); at most `limit` rows. From the ledger, which is brought up to date from runs/ first. made. */
+tn_status tn_store_log(tn_store *s, const char *type, const char *recipe, const char *stage, int64_t limit, json_t **out, tn_error *err);
+/* Drops the ledger and builds it anew from runs/; damaged records are named in a warning and left out. */
+tn_status tn_store_ledger_rebuild(tn_store *s, int64_t *n_records, tn_error *err);
+
+/* ---- upkeep --------------------------------------------------------------------------------------------------- */
+typedef struct tn_gc_result { int64_t kept, removed; uint64_t kept_bytes, removed_bytes; } tn_gc_result;
+/* Removes what neither names, pins, releases nor the newest keep_runs runs reach; dry_run only counts. MISMATCH if
+ * another process has the store open. */
+tn_status tn_store_gc(tn_store *s, int64_t keep_runs, bool dry_run, tn_gc_result *out, tn_error *err);
+/* Hashes every artifact (or the one given); bad: [{"what","where","expected","found"}], made. */
+tn_status tn_store_verify(tn_store *s, const tn_digest *only, json_t **bad, int64_t *n_checked, tn_error *err);
 
 #endif
