@@ -1,0 +1,12 @@
+/* dtype.h - what the files about quantised blocks share. Private to tensor. */
+#ifndef TN_TENSOR_DTYPE_H
+#define TN_TENSOR_DTYPE_H
+
+#include <stdint.h>
+
+/* The 6-bit scale and minimum of sub-block j (0..7) from the 12 packed bytes of q4_k and q5_k. */
+void  tn_q4_k_scale(int *sc, int *mn, const uint8_t *s, int j);
+float tn_mxfp4_scale(uint8_t e);
+extern const int8_t tn_mxfp4_codes[16];
+
+#endif

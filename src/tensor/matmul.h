@@ -1,0 +1,133 @@
+/* matmul.h - the matrix product behind matmul, moe, head_loss and head_logprob. Private to tensor.
+ *
+ *   C[m][n] (+)= A[m][k] B[k][n]        every C[m][n] one chain of fmaf over k ascending, from +0 or from what C holds
+ *
+ * The driver (gemm.c) cuts C into rectangles, one a thread; a rectangle is cut into blocks of rows and of k, whose A is
+ * packed into strips [k][rows of a tile]; B comes in panels [k][16 outputs], made on the spot or stored so (weight.c).
+ *
+ *            16   16                        tile: up to 14 rows x 2 panels stay in registers while k runs.
+ *          +----+----+----+----+            Cutting k stores C and loads it again: the chain goes on, no bit changes.
+ *        k |    |    |    |    |  B panels
+ *          +----+----+----+----+
+ *     k
+ *   +----+ +----+----+----+----+
+ *   |A   | |tile     |         |  C
+ *   +----+ +----+----+----+----+
+ *
+ * A stored NaN is 0x7fc00000 whatever the operands' payloads were. */
+#ifndef TN_TENSOR_MATMUL_H
+#define TN_TENSOR_MATMUL_H
+
+#include "tensor/tensor.h"
+
+enum {
+    TN_PANEL  = 16,                                 /* outputs of a panel */
+    TN_MM_MR  = 16,                                 /* no tile has more rows */
+    TN_MM_KC  = 256,                                /* k of a block: A strip and B panels then fit the first cache; even */
+    TN_MM_MC  = 512,                                /* rows of a block: A then fits the second cache */
+};
+
+/* ------------------------------------------------------------------------------------------------ packed weights */
+
+/* How a panel of 16 outputs lies in memory. "32" is a block of 32 k of all 16 outputs; dword [16] means one 32-bit word
+ * an output, so that a 512-bit load is one word of every lane.
+ *
+ *   layout   codes of a 32                                     scales
+ *   F32      [k][16] f32
+ *   F16      [k][16] f16
+ *   BF16     [k/2][16] dword: even k low, odd k high           (odd n_in: zero behind)
+ *   C8       8 x dword [16]: byte b of word g is k = 4g + b    code = q + 128
+ *   C4       4 x dword [16]: word t holds k = 8t + b (b < 4) in the low nibble of byte b, k = 8t + 4 + b in the high
+ *   C5       C4, then 1 x dword [16]: bit 8b + g is bit 4 of k = 4g + b
+ *   C6       C4, then 2 x dword [16]: word g/4, bits 8b + 2(g%4) are bits 4, 5 of k = 4g + b
+ *
+ * Scales lie in a second array: for each 32  D f16 [16] (q8_0, q4_0, q5_0)  or  D f16 [16], M f16 [16] (q4_1, q5_1);
+ * for each 256  d f16 [16], dmin f16 [16], sc u8 [8][16], mn u8 [8][16] (q4_k, q5_k)  or  d f16 [16], sc i8 [16][16]
+ * (q6_k). */
+typedef enum tn_layout { TN_L_F32, TN_L_F16, TN_L_BF16, TN_L_C8, TN_L_C4, TN_L_C5, TN_L_C6 } tn_layout;
+
+struct tn_weight {
+    tn_dtype  dtype;                                /* of the source */
+    tn_layout layout;
+    int64_t   n_out, n_in, n_panel;
+    size_t    code_stride, scale_stride;            /* bytes a panel */
+    uint8_t  *codes, *scales;                       /* 64-byte aligned, inside `memory` */
+    void     *memory;
+    size_t    memory_bytes;
+};
+
+size_t tn_layout_block_bytes(tn_layout l);          /* bytes of codes of a 32 (F32, F16, BF16: of 32 k) */
+/* Codes of block i_block (32 k) of one output, unsigned: value = (code - bias) * D or code * D + M. */
+void   tn_weight_codes(uint8_t code[32], const tn_weight *w, int64_t i_out, int64_t i_block);
+
+/* ----------------------------------------------------------------------------------------------------- operands */
+
+/* B of the product, always asked for in panels [k][16]. */
+typedef enum tn_mm_b_kind {
+    TN_MM_B_NK,                                     /* rows[n][k]: y = x w^T */
+    TN_MM_B_KN,                                     /* rows[k][n]: dx = dy w, dw = dy^T x */
+    TN_MM_B_PACKED,                                 /* packed w, n = its outputs from `first` on */
+    TN_MM_B_PACKED_T                                /* packed w, k = its outputs from `first` on, n = its inputs */
+} tn_mm_b_kind;
+
+typedef struct tn_mm_b {
+    tn_mm_b_kind     kind;
+    tn_dtype         dtype;                         /* of rows: F32 or BF16 */
+    const void      *rows;
+    int64_t          ld;                            /* elements from row to row */
+    const tn_weight *w;
+    int64_t          first;
+} tn_mm_b;
+
+/* A of the product: element (m, k) at a[m * rs + k * ks]; one of the strides is 1. */
+typedef struct tn_mm_a {
+    const float *a;
+    int64_t      rs, ks;
+} tn_mm_a;
+
+typedef struct tn_mm {
+    float     *c;
+    int64_t    ldc;
+    tn_mm_a    a;
+    tn_mm_b    b;
+    int64_t    m, n, k;
+    bool       add;                                 /* continue the chains that C holds */
+    tn_profile profile;
+} tn_mm;
+
+/* -------------------------------------------------------------------------------------------------------- kernels */
+
+/* One instruction set's pieces. Words of a strip or panel are f32, or pairs of bf16 in strict-bf16 (then k counts pairs).
+ * mask[j]: lanes of panel j that exist in C. */
+typedef void (*tn_mm_tile)(float *c, int64_t ldc, const void *a, const void *const *b, int64_t k, const uint16_t *mask, bool load);
+
+typedef struct tn_mm_set {
+    const char *name;
+    int         mr;                                 /* rows of the tallest tile */
+    int         np;                                 /* panels of the widest tile, 1 or 2 */
+    const tn_mm_tile *f32;                          /* [mr][np] tiles at index (mr - 1) * np + (np - 1) */
+    const tn_mm_tile *bf16;
+    /* Strip [k][rows] of A, k from k0 on. May write up to 16 words past the end. */
+    void (*strip)(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
+    void (*strip_bf16)(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
+    /* Panel [k][16] f32 of rows (NK or KN): n_lane outputs from n0 on, the rest zero. */
+    void (*panel_nk)(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
+    void (*panel_kn)(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
+    /* Panel [k][16] f32 of a packed weight; k0 and k are multiples of 32 unless k0 + k is the end. */
+    void (*panel_packed)(float *dst, const tn_weight *w, int64_t i_panel, int64_t k0, int64_t k);
+    /* [k][16] f32 to [k/2][16] pairs of bf16 (a zero behind an odd k); src and dst may be the same memory. */
+    void (*pairs)(uint32_t *dst, const float *src, int64_t k);
+    /* Few rows times packed panels [p0, p1), without strips; NULL or false: not for this weight. */
+    bool (*few)(const tn_mm *mm, int64_t p0, int64_t p1);
+} tn_mm_set;
+
+extern const tn_mm_set tn_mm_avx2, tn_mm_avx512;
+
+/* Runs with the kernels chosen for matmul; threads by tn_parallel inside (one piece when already inside one). scratch:
+ * tn_mm_scratch_bytes for as many threads as should run; 64-byte aligned. */
+void   tn_mm_run(const tn_mm *mm, void *scratch, size_t scratch_bytes);
+void   tn_mm_run_set(const tn_mm_set *set /* NULL: ref */, const tn_mm *mm, void *scratch, size_t scratch_bytes);
+void   tn_mm_run_ref(const tn_mm *mm, void *scratch);
+size_t tn_mm_scratch_bytes(int n_thread, int64_t k);
+
+#endif
