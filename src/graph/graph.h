@@ -13,11 +13,13 @@
 typedef struct tn_graph tn_graph;
 typedef int32_t tn_value;                           /* 0: none / absent */
 
-enum { TN_ROWS = -1 };                              /* as shape[0]: the rows of the run */
+enum { TN_ROWS = -1, TN_OUT_ROWS = -2 };            /* as shape[0]: the rows of the run; its rows that go to the head */
 
 /* rows_max: the most rows a run may have; memory is planned for it. */
 tn_status tn_graph_create(tn_graph **out, int64_t rows_max, tn_error *err);
 void      tn_graph_destroy(tn_graph *g);
+/* The most rows of TN_OUT_ROWS shapes (default: rows_max); before the first such input. */
+void      tn_graph_set_out_rows_max(tn_graph *g, int64_t n);
 
 /* Building: the first error sticks (later calls return 0 at once), so a model file reads straight on; check it with
  * tn_graph_status at the end. `name` is kept for messages, hashes and timing; it may be NULL. */
@@ -25,6 +27,8 @@ tn_value tn_graph_input(tn_graph *g, const char *name, tn_dtype dtype, int n_dim
 /* A weight lives outside. grad: where its gradient is accumulated (same shape, f32), or NULL for a frozen one.
  * The tensor structs are borrowed for the life of the graph. */
 tn_value tn_graph_weight(tn_graph *g, const char *name, tn_tensor *w, tn_tensor *grad);
+/* A table that the graph owns (rope frequencies): fill tn_graph_data(g, v) right away; it lives as long as the graph. */
+tn_value tn_graph_constant(tn_graph *g, const char *name, tn_dtype dtype, int n_dim, const int64_t *shape);
 /* Adds a node; returns its first output. Absent optional inputs are 0. */
 tn_value tn_graph_op(tn_graph *g, const char *name, tn_op_id op, const void *params, const tn_value *in, int n_in);
 tn_value tn_graph_out(tn_graph *g, tn_value first, int i);      /* another output of the node that made `first` */
@@ -38,7 +42,9 @@ void tn_graph_keep(tn_graph *g, tn_value v);
 void tn_graph_checkpoint(tn_graph *g, tn_value v);
 
 /* Derives the backward of `loss` values: `seeds[i]` is where the caller puts dL/dvalue before running backward
- * (an input of the same shape). Weights' gradients continue the chain that is in their grad tensor. */
+ * (an input of the same shape; its memory keeps what is put there until it is changed). Weights' gradients continue
+ * the chain that is in their grad tensor. recompute: use the checkpoints. head_loss with add_dw writes the head's
+ * gradient in the forward pass, so its seed must be 1. */
 tn_status tn_graph_backward(tn_graph *g, const tn_value *values, tn_value *seeds, int n, bool recompute, tn_error *err);
 
 typedef struct tn_graph_memory { size_t planned, live_peak, scratch; int n_node; } tn_graph_memory;
@@ -52,6 +58,8 @@ void     *tn_graph_params(tn_graph *g, tn_value v);
 /* Points an input at memory of the caller instead of the planned one (borrowed until changed). */
 void      tn_graph_bind(tn_graph *g, tn_value input, void *data);
 
+/* How many TN_OUT_ROWS the next runs have (default: the most). */
+void      tn_graph_set_out_rows(tn_graph *g, int64_t n);
 tn_status tn_graph_forward(tn_graph *g, int64_t rows, tn_error *err);
 tn_status tn_graph_run_backward(tn_graph *g, tn_error *err);    /* after forward with the same rows */
 

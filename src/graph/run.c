@@ -1,0 +1,112 @@
+/* run.c - running a planned graph: the calls were made by the plan, so a run is a loop over them. Nothing is allocated
+ * here, except scratch when the thread count was raised after the plan. */
+#include "graph/graph_impl.h"
+
+#include <string.h>
+
+void graph_spread_shapes(tn_graph *g)
+{
+    for (tn_value v = 1; v < g->n_value; v++) {
+        value *p = &g->values[v];
+        if (p->seed != 0) memcpy(g->values[p->seed].t.shape, p->t.shape, sizeof p->t.shape);
+    }
+    for (tn_value v = 1; v < g->n_value; v++) {
+        value *p = &g->values[v];
+        p->shape_only = p->kind == VALUE_WEIGHT ? *p->weight : p->t;
+        p->shape_only.data = NULL;
+    }
+    for (int32_t i = 0; i < g->n_slot; i++)
+        if (g->slots[i].value != 0) memcpy(g->slots[i].t.shape, g->values[g->slots[i].value].t.shape, sizeof g->slots[i].t.shape);
+}
+
+tn_status graph_check_scratch(tn_graph *g, tn_error *err)
+{
+    size_t most = 0;
+
+    for (int pass = 0; pass < 2; pass++) {
+        for (int32_t i = 0; i < g->n_step; i++) {
+            step *s = &g->steps[i];
+            if (s->kind == STEP_COPY || s->call.op->scratch == NULL) continue;
+            size_t need = s->call.op->scratch(&s->call, s->kind == STEP_BACKWARD);
+            size_t have = s->scratch_slot >= 0 ? g->slots[s->scratch_slot].bytes : 0;
+            if (need > have && need > most) most = need;
+            if (pass == 0) continue;
+            s->call.scratch = need > have ? g->extra.base : s->scratch_slot >= 0 ? g->slots[s->scratch_slot].t.data : NULL;
+            s->call.scratch_bytes = need > have ? g->extra.cap : have;
+        }
+        if (pass == 0 && most > g->extra.cap) {
+            tn_arena_free(&g->extra);
+            TN_TRY(tn_arena_init(&g->extra, most, err));
+        }
+    }
+    g->threads = tn_threads();
+    return TN_OK;
+}
+
+static tn_status prepare(tn_graph *g, int64_t rows, tn_error *err)
+{
+    if (!g->planned) return tn_fail(err, TN_USAGE, "the graph is run before it is planned");
+    if (rows < 1 || rows > g->rows_max)
+        return tn_fail(err, TN_LIMIT, "a run of %lld rows: the graph is planned for 1 to %lld", (long long)rows, (long long)g->rows_max);
+    if (g->out_rows < 1 || g->out_rows > g->out_rows_max)
+        return tn_fail(err, TN_LIMIT, "a run of %lld output rows: the graph is planned for 1 to %lld", (long long)g->out_rows,
+                       (long long)g->out_rows_max);
+    bool new_shape = rows != g->rows || g->out_rows != g->shape_out_rows;
+    if (new_shape) {
+        TN_TRY(graph_infer_shapes(g, rows, g->out_rows, err));
+        graph_spread_shapes(g);
+        g->rows = rows;
+        g->shape_out_rows = g->out_rows;
+    }
+    if (new_shape || g->threads != tn_threads()) TN_TRY(graph_check_scratch(g, err));
+    return TN_OK;
+}
+
+static void run_steps(tn_graph *g, int32_t from, int32_t to)
+{
+    for (int32_t i = from; i < to; i++) {
+        step  *s = &g->steps[i];
+        double start = graph_timing_on ? tn_now() : 0;
+        switch (s->kind) {
+        case STEP_FORWARD:
+        case STEP_AGAIN:    tn_op_forward(&s->call); break;
+        case STEP_BACKWARD: tn_op_backward(&s->call); break;
+        case STEP_COPY:     memcpy(s->call.out[0]->data, s->call.in[0]->data, tn_n_bytes(s->call.out[0])); break;
+        }
+        if (graph_timing_on) graph_time_step(g, s, tn_now() - start);
+        if (graph_hashing()) graph_hash_step(g, s);
+    }
+}
+
+tn_status tn_graph_forward(tn_graph *g, int64_t rows, tn_error *err)
+{
+    TN_TRY(prepare(g, rows, err));
+    g->n_run++;
+    run_steps(g, 0, g->n_forward);
+    return TN_OK;
+}
+
+tn_status tn_graph_run_backward(tn_graph *g, tn_error *err)
+{
+    if (!g->has_backward) return tn_fail(err, TN_USAGE, "the graph has no backward pass: tn_graph_backward comes before the plan");
+    if (g->n_run == 0) return tn_fail(err, TN_USAGE, "a backward run comes after a forward run");
+    TN_TRY(prepare(g, g->rows, err));
+    run_steps(g, g->n_forward, g->n_step);
+    return TN_OK;
+}
+
+void *tn_graph_data(tn_graph *g, tn_value v)
+{
+    return v > 0 && v < g->n_value ? graph_value_tensor(g, v)->data : NULL;
+}
+
+void *tn_graph_params(tn_graph *g, tn_value v)
+{
+    if (v <= 0 || v >= g->n_value || g->values[v].kind != VALUE_RESULT) return NULL;
+    return g->nodes[g->values[v].node].params;
+}
+
+void tn_graph_bind(tn_graph *g, tn_value input, void *data)
+{
+    if (input > 0 && input < g->n_value && g->values[input].kind == VALUE_INPUT) g->values[input].t.data = data;
+}

@@ -1,0 +1,97 @@
+/* trace.c - looking at runs: the table of --timing and the hashes of --hash-ops. Neither changes a run.
+ *
+ * A hash line is "run node name sha256": the run's number in this graph, the node's, its name (with .grad.K for the
+ * gradient of input K, .again for a recomputation) and the digest of the tensor's bytes. Two runs that should agree
+ * are compared with diff; the first line that differs names the operation. */
+#include "graph/graph_impl.h"
+
+#include "base/hash.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+bool graph_timing_on;
+
+static FILE *hash_file;
+
+void tn_graph_set_timing(bool on)
+{
+    graph_timing_on = on;
+}
+
+void graph_time_step(tn_graph *g, const step *s, double seconds)
+{
+    if (s->kind == STEP_COPY) return;
+    const node *n = &g->nodes[s->node];
+    int         i = (s->kind == STEP_BACKWARD ? TN_OP_COUNT : 0) + (int)n->id;
+    int         n_product = 1;          /* a backward makes as many products as inputs want gradients */
+
+    if (s->kind == STEP_BACKWARD) {
+        n_product = 0;
+        for (int k = 0; k < n->n_in; k++) n_product += s->call.din[k] != NULL;
+    }
+    g->seconds[i] += seconds;
+    g->flops[i] += n->flops * n_product;
+    g->calls[i]++;
+}
+
+char *tn_graph_timing_text(const tn_graph *g)
+{
+    tn_str text = {0};
+    double total = 0;
+
+    if (g->seconds == NULL) return tn_str_take(&text);
+    for (int i = 0; i < 2 * TN_OP_COUNT; i++) total += g->seconds[i];
+    tn_str_addf(&text, "%-18s %-9s %9s %11s %10s %7s\n", "operation", "pass", "calls", "ms", "GFLOP/s", "share");
+    for (int i = 0; i < 2 * TN_OP_COUNT; i++) {
+        if (g->calls[i] == 0) continue;
+        const tn_op *op = tn_op_get((tn_op_id)(i % TN_OP_COUNT));
+        tn_str_addf(&text, "%-18s %-9s %9lld %11.2f ", op->name, i < TN_OP_COUNT ? "forward" : "backward",
+                    (long long)g->calls[i], 1e3 * g->seconds[i]);
+        if (g->flops[i] > 0 && g->seconds[i] > 0) tn_str_addf(&text, "%10.1f ", 1e-9 * g->flops[i] / g->seconds[i]);
+        else tn_str_addf(&text, "%10s ", "-");
+        tn_str_addf(&text, "%6.1f%%\n", total > 0 ? 100 * g->seconds[i] / total : 0.0);
+    }
+    return tn_str_take(&text);
+}
+
+tn_status tn_graph_set_hash_file(const char *path, tn_error *err)
+{
+    if (hash_file != NULL && fclose(hash_file) != 0) {
+        hash_file = NULL;
+        return tn_fail(err, TN_IO, "the file of --hash-ops could not be written to its end: %s", strerror(errno));
+    }
+    hash_file = NULL;
+    if (path == NULL) return TN_OK;
+    if ((hash_file = fopen(path, "w")) == NULL)
+        return tn_fail(err, TN_IO, "%s: cannot be written: %s", path, strerror(errno));
+    return TN_OK;
+}
+
+bool graph_hashing(void)
+{
+    return hash_file != NULL;
+}
+
+static void hash_line(const tn_graph *g, const step *s, const tn_tensor *t, const char *what, int k)
+{
+    const node *n = &g->nodes[s->node];
+    char        hex[TN_SHA256_HEX];
+    tn_digest   d;
+
+    if (t == NULL || t->data == NULL) return;
+    tn_tensor_hash(&d, t);
+    tn_hex(hex, &d);
+    fprintf(hash_file, "%lld %d %s.%s%d %s\n", (long long)g->n_run, s->node, n->name ? n->name : n->op->name, what, k, hex);
+}
+
+void graph_hash_step(const tn_graph *g, const step *s)
+{
+    if (s->kind == STEP_COPY) return;
+    const node *n = &g->nodes[s->node];
+    for (int k = 0; k < s->call.n_out && s->kind != STEP_BACKWARD; k++)
+        hash_line(g, s, s->call.out[k], s->kind == STEP_AGAIN ? "again." : "out.", k);
+    for (int k = 0; k < n->n_in && s->kind == STEP_BACKWARD; k++) hash_line(g, s, s->call.din[k], "grad.", k);
+}
