@@ -10,6 +10,8 @@
 
 #include <math.h>
 
+__extension__ typedef unsigned __int128 wide;
+
 static uint64_t mix64(uint64_t x)              /* splitmix64's finaliser (Steele, Lea, Flood 2014) */
 {
     x += 0x9e3779b97f4a7c15u;
@@ -70,9 +72,9 @@ uint64_t tn_rng_below(const tn_rng_key *key, uint64_t position, uint64_t n)
      * place of the first when it falls into the short interval, which makes it smaller than n / 2^128. */
     if (n == 0) return 0;
     tn_rng4(r, key, position);
-    unsigned __int128 m = (unsigned __int128)((uint64_t)r[1] << 32 | r[0]) * n;
+    wide m = (wide)((uint64_t)r[1] << 32 | r[0]) * n;
     if ((uint64_t)m < n && (uint64_t)m < (0 - n) % n)
-        m = (unsigned __int128)((uint64_t)r[3] << 32 | r[2]) * n;
+        m = (wide)((uint64_t)r[3] << 32 | r[2]) * n;
     return (uint64_t)(m >> 64);
 }
 

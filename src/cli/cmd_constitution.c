@@ -1,0 +1,139 @@
+/* cmd_constitution.c - `tenet constitution check|show|diff FILE...`: read a charter as training will read it. */
+#include "cli/cli.h"
+#include "constitution/constitution.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct no_config { char unused; } no_config;
+
+static const tn_option options[] = { { .key = NULL } };
+
+static const char *const stances[] = { "style", "decline", "answer" };
+
+static tn_status check(const tn_common *common, const char *path, bool *wrong, tn_error *err)
+{
+    tn_status        status = TN_OK;
+    tn_constitution *c = NULL;
+    tn_finding      *f = NULL;
+    size_t           n = 0;
+
+    TN_GOTO(tn_constitution_load(&c, path, err));
+    TN_GOTO(tn_constitution_lint(c, path, &f, &n, err));
+    json_t *rows = json_array();
+    for (size_t i = 0; i < n; i++) {
+        *wrong = *wrong || f[i].severity == 2;
+        if (common->json)
+            json_array_append_new(rows, json_pack("{s:s, s:s, s:s}", "severity", f[i].severity == 2 ? "wrong" : "note", "where", f[i].where,
+                                                  "text", f[i].text));
+        else printf("%s: %s: %s\n", f[i].where, f[i].severity == 2 ? "wrong" : "note", f[i].text);
+    }
+    char hex[TN_SHA256_HEX];
+    tn_hex(hex, &c->digest);
+    if (common->json) {
+        json_t *o = json_pack("{s:s, s:s, s:s+, s:I, s:I, s:o}", "name", c->name, "version", c->version, "digest", "sha256:", hex,
+                              "principles", (json_int_t)c->n_principle, "topics", (json_int_t)c->n_topic, "findings", rows);
+        char *text = o != NULL ? tn_json_text(o) : NULL;
+        if (text != NULL) puts(text);
+        free(text);
+        json_decref(o);
+    } else {
+        json_decref(rows);
+        printf("%s: %s %s, %zu principles in %zu groups, %zu topics, sha256:%s\n", path, c->name, c->version, c->n_principle, c->groups.n,
+               c->n_topic, hex);
+    }
+out:
+    if (status == TN_FORMAT || status == TN_LIMIT) {             /* looked, and found wrong */
+        status = TN_VERIFY;
+        if (err != NULL) err->code = TN_VERIFY;
+    }
+    tn_findings_free(f, n);
+    tn_constitution_free(c);
+    return status;
+}
+
+static tn_status show(const tn_common *common, const char *path, tn_error *err)
+{
+    tn_constitution *c = NULL;
+
+    TN_TRY(tn_constitution_load(&c, path, err));
+    if (common->json) {
+        json_t *o = tn_constitution_json(c);
+        char   *text = o != NULL ? tn_json_text(o) : NULL;
+        if (text != NULL) puts(text);
+        free(text);
+        json_decref(o);
+    } else {
+        printf("%s %s\n%s\n", c->name, c->version, c->preamble != NULL ? c->preamble : "");
+        for (size_t g = 0; g < c->groups.n; g++) {
+            printf("\n%zu. %s\n", g + 1, c->groups.at[g]);
+            for (size_t i = 0; i < c->n_principle; i++) {
+                const tn_principle *p = &c->principles[i];
+                if (p->priority != (int)g) continue;
+                printf("  %-24s %-8s weight %-4g %s\n", p->id, stances[p->stance], p->weight, p->text);
+            }
+        }
+    }
+    tn_constitution_free(c);
+    return TN_OK;
+}
+
+static tn_status diff(const tn_common *common, const char *a_path, const char *b_path, tn_error *err)
+{
+    static const char *const kinds[] = { "added", "removed", "changed" };
+    tn_status        status = TN_OK;
+    tn_constitution *a = NULL, *b = NULL;
+    tn_change       *changes = NULL;
+    size_t           n = 0;
+
+    TN_GOTO(tn_constitution_load(&a, a_path, err));
+    TN_GOTO(tn_constitution_load(&b, b_path, err));
+    TN_GOTO(tn_constitution_diff(a, b, &changes, &n, err));
+    for (size_t i = 0; i < n; i++) {
+        if (common->json) {
+            json_t *o = json_pack("{s:s, s:s, s:s}", "id", changes[i].id, "change", kinds[changes[i].kind], "fields", changes[i].fields);
+            char   *text = o != NULL ? tn_json_text(o) : NULL;
+            if (text != NULL) puts(text);
+            free(text);
+            json_decref(o);
+        } else
+            printf("%-8s %s%s%s%s\n", kinds[changes[i].kind], changes[i].id, changes[i].fields[0] != '\0' ? " (" : "", changes[i].fields,
+                   changes[i].fields[0] != '\0' ? ")" : "");
+    }
+    if (n == 0 && !common->json) printf("no difference that training would see\n");
+    else if (!common->json)
+        printf("\nThe work on prompts that these principles touch runs again, then every training, measuring and release stage after it.\n");
+out:
+    tn_changes_free(changes, n);
+    tn_constitution_free(a);
+    tn_constitution_free(b);
+    return status;
+}
+
+static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
+{
+    bool wrong = false;
+
+    (void)config;
+    if (strcmp(args[0], "check") == 0 && n_arg >= 2) {
+        for (int i = 1; i < n_arg; i++) TN_TRY(check(common, args[i], &wrong, err));
+        return wrong ? tn_fail(err, TN_VERIFY, "the constitution has findings that are wrong: see above") : TN_OK;
+    }
+    if (strcmp(args[0], "show") == 0 && n_arg == 2) return show(common, args[1], err);
+    if (strcmp(args[0], "diff") == 0 && n_arg == 3) return diff(common, args[1], args[2], err);
+    return tn_fail(err, TN_USAGE, "expected: tenet constitution check FILE... | show FILE | diff FILE FILE");
+}
+
+const tn_command tn_cmd_constitution = {
+    .name = "constitution",
+    .line = "check, show or compare constitutions",
+    .usage = "tenet constitution check FILE... | show FILE | diff FILE FILE",
+    .more = "check reads each file as training would and lists what is wrong (exit 3) or worth a look: unreachable topics,\n"
+            "contradictions, principles that are hardly ever drawn. diff says what changed and what runs again because of it.",
+    .options = options,
+    .config_bytes = sizeof(no_config),
+    .min_args = 2,
+    .max_args = -1,
+    .run = run,
+};
