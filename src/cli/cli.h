@@ -11,7 +11,7 @@
 /* What every command takes. */
 typedef struct tn_common {
     int64_t threads, seed;
-    bool    json, quiet, timing;
+    bool    json, quiet, verbose, timing;
     char   *store, *kernels, *profile, *hash_ops;
     tn_profile profile_id;
     bool    seed_given;

@@ -1,0 +1,223 @@
+/* machine.c - measuring FMA peaks and read bandwidth (see machine.h).
+ *
+ * The peak loops are written in assembly, because a compiler may move sums to memory and then the peak is a lie: 24
+ * independent accumulators hide the latency of 4 to 5 cycles at two instructions a cycle with room to spare. */
+#include "base/machine.h"
+#include "base/cpu.h"
+#include "base/thread.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Runs n rounds; returns the floating-point operations of one round. */
+typedef struct peak_loop { void (*run)(int64_t n); double flops_a_round; } peak_loop;
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define R12(op, r)                                                                                              \
+    op " %%" r "14, %%" r "15, %%" r "0\n\t"  op " %%" r "14, %%" r "15, %%" r "1\n\t"                              \
+    op " %%" r "14, %%" r "15, %%" r "2\n\t"  op " %%" r "14, %%" r "15, %%" r "3\n\t"                              \
+    op " %%" r "14, %%" r "15, %%" r "4\n\t"  op " %%" r "14, %%" r "15, %%" r "5\n\t"                              \
+    op " %%" r "14, %%" r "15, %%" r "6\n\t"  op " %%" r "14, %%" r "15, %%" r "7\n\t"                              \
+    op " %%" r "14, %%" r "15, %%" r "8\n\t"  op " %%" r "14, %%" r "15, %%" r "9\n\t"                              \
+    op " %%" r "14, %%" r "15, %%" r "10\n\t" op " %%" r "14, %%" r "15, %%" r "11\n\t"
+/* The upper twelve, for 512-bit registers only. */
+#define R12_UP(op)                                                                                              \
+    op " %%zmm14, %%zmm15, %%zmm16\n\t" op " %%zmm14, %%zmm15, %%zmm17\n\t" op " %%zmm14, %%zmm15, %%zmm18\n\t"    \
+    op " %%zmm14, %%zmm15, %%zmm19\n\t" op " %%zmm14, %%zmm15, %%zmm20\n\t" op " %%zmm14, %%zmm15, %%zmm21\n\t"    \
+    op " %%zmm14, %%zmm15, %%zmm22\n\t" op " %%zmm14, %%zmm15, %%zmm23\n\t" op " %%zmm14, %%zmm15, %%zmm24\n\t"    \
+    op " %%zmm14, %%zmm15, %%zmm25\n\t" op " %%zmm14, %%zmm15, %%zmm26\n\t" op " %%zmm14, %%zmm15, %%zmm27\n\t"
+#define ROUNDS(body)                                                                                            \
+    __asm__ volatile("1:\n\t" body "dec %0\n\t" "jnz 1b\n\t" : "+r"(n) : : "cc", "memory", "xmm0", "xmm1", "xmm2", \
+                     "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm14", "xmm15" UPPER)
+
+/* All registers start as zero: no denormals, no overflow, and the speed of an FMA does not depend on its values. */
+#define UPPER
+__attribute__((target("avx2,fma"))) static void loop_avx2(int64_t n)
+{
+    _mm256_zeroall();
+    ROUNDS(R12("vfmadd231ps", "ymm"));
+    _mm256_zeroupper();
+}
+
+__attribute__((target("avx2,fma"))) static void loop_scalar(int64_t n)
+{
+    _mm256_zeroall();
+    ROUNDS(R12("vfmadd231ss", "xmm"));
+}
+#undef UPPER
+#define UPPER , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27"
+__attribute__((target("avx512f"))) static void loop_avx512(int64_t n)
+{
+    _mm256_zeroall();
+    ROUNDS(R12("vfmadd231ps", "zmm") R12_UP("vfmadd231ps"));
+    _mm256_zeroupper();
+}
+
+__attribute__((target("avx512f,avx512bf16"))) static void loop_bf16(int64_t n)
+{
+    _mm256_zeroall();
+    ROUNDS(R12("vdpbf16ps", "zmm") R12_UP("vdpbf16ps"));
+    _mm256_zeroupper();
+}
+
+static peak_loop loop_f32(void)
+{
+    switch (tn_isa_limit()) {
+    case TN_ISA_AVX512: return (peak_loop){ loop_avx512, 24 * 16 * 2 };
+    case TN_ISA_AVX2:   return (peak_loop){ loop_avx2, 12 * 8 * 2 };
+    default: break;
+    }
+    return (peak_loop){ tn_cpu_avx2() ? loop_scalar : NULL, 12 * 2 };
+}
+
+static uint64_t read_plain(const uint8_t *p, size_t n);
+__attribute__((target("avx2"))) static uint64_t read_avx2(const uint8_t *p, size_t n)
+{
+    __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
+
+    for (size_t i = 0; i + 256 <= n; i += 256) {
+        _mm_prefetch((const char *)p + i + 4096, _MM_HINT_T0);
+        _mm_prefetch((const char *)p + i + 4096 + 64, _MM_HINT_T0);
+        _mm_prefetch((const char *)p + i + 4096 + 128, _MM_HINT_T0);
+        _mm_prefetch((const char *)p + i + 4096 + 192, _MM_HINT_T0);
+        for (size_t j = 0; j < 256; j += 128) {
+            a = _mm256_xor_si256(a, _mm256_load_si256((const void *)(p + i + j)));
+            b = _mm256_xor_si256(b, _mm256_load_si256((const void *)(p + i + j + 32)));
+            c = _mm256_xor_si256(c, _mm256_load_si256((const void *)(p + i + j + 64)));
+            d = _mm256_xor_si256(d, _mm256_load_si256((const void *)(p + i + j + 96)));
+        }
+    }
+    a = _mm256_xor_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(c, d));
+    return (uint64_t)_mm256_extract_epi64(a, 0) ^ (uint64_t)_mm256_extract_epi64(a, 1) ^
+           (uint64_t)_mm256_extract_epi64(a, 2) ^ (uint64_t)_mm256_extract_epi64(a, 3);
+}
+static uint64_t read_bytes(const uint8_t *p, size_t n) { return tn_cpu_avx2() ? read_avx2(p, n) : read_plain(p, n); }
+#else
+static peak_loop loop_f32(void) { return (peak_loop){ NULL, 24 }; }
+static uint64_t  read_plain(const uint8_t *p, size_t n);
+static uint64_t  read_bytes(const uint8_t *p, size_t n) { return read_plain(p, n); }
+#endif
+
+/* The loop for a machine of which we know nothing: twelve chains, left to the compiler. */
+static void loop_plain(int64_t n)
+{
+    volatile float seed = 0.0f;
+    float          c[12], a = seed, b = seed;
+
+    for (int i = 0; i < 12; i++) c[i] = seed;
+    for (; n > 0; n--)
+        for (int i = 0; i < 12; i++) c[i] = c[i] + a * b;
+    for (int i = 0; i < 12; i++) seed = c[i];
+}
+
+static uint64_t read_plain(const uint8_t *p, size_t n)
+{
+    uint64_t sum = 0, w;
+
+    for (size_t i = 0; i + 8 <= n; i += 8) {
+        memcpy(&w, p + i, 8);
+        sum ^= w;
+    }
+    return sum;
+}
+
+/* --------------------------------------------------------------------------------------------------- measuring */
+
+enum { RUNS = 5 };
+
+typedef struct peak_job { peak_loop loop; int64_t n; double seconds; } peak_job;
+
+/* Every thread runs the loop at the same time; thread 0's clock covers all of them. */
+static void peak_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    peak_job *job = arg;
+    double    start;
+
+    (void)begin;
+    (void)end;
+    tn_barrier();
+    start = tn_now();
+    job->loop.run(job->n);
+    tn_barrier();
+    if (i_thread == 0) job->seconds = tn_now() - start;
+}
+
+static double measure_peak(peak_loop loop, double seconds)
+{
+    peak_job job = { .loop = loop, .n = 1000 };
+    double   best = 0, each = seconds / RUNS;
+
+    if (job.loop.run == NULL) job.loop.run = loop_plain;
+    while (tn_parallel_all(peak_piece, &job), job.seconds < each / 4 && job.n < INT64_MAX / 4) job.n *= 2;
+    if (job.seconds > 0) job.n = (int64_t)((double)job.n * each / job.seconds) + 1;
+    for (int i = 0; i < RUNS; i++) {
+        double rate;
+        tn_parallel_all(peak_piece, &job);
+        rate = job.loop.flops_a_round * (double)job.n * tn_threads() / job.seconds;
+        if (rate > best) best = rate;
+    }
+    return best * 1e-9;
+}
+
+double tn_peak_f32(double seconds) { return measure_peak(loop_f32(), seconds); }
+
+double tn_peak_bf16(double seconds)
+{
+#if defined(__x86_64__)
+    if (tn_cpu_avx512_bf16() && tn_isa_limit() == TN_ISA_AVX512)
+        return measure_peak((peak_loop){ loop_bf16, 24 * 32 * 2 }, seconds);
+#endif
+    return tn_peak_f32(seconds);
+}
+
+size_t tn_cache_bytes(void)
+{
+    long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE), l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
+
+    if (l3 < l2) l3 = l2;
+    return l3 > 0 ? (size_t)l3 : 0;
+}
+
+typedef struct read_job { uint8_t *p; size_t n; bool fill; volatile uint64_t sink; } read_job;
+
+static void read_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    read_job *job = arg;
+    (void)i_thread;
+    /* Each thread touches its own piece first, so that the pages lie near it. */
+    if (job->fill) memset(job->p + begin, 1, (size_t)(end - begin));
+    else job->sink ^= read_bytes(job->p + begin, (size_t)(end - begin));
+}
+
+tn_status tn_read_bandwidth(double seconds, double *out, tn_error *err)
+{
+    size_t   memory = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    read_job job = { .n = 2 * tn_cache_bytes(), .fill = true };
+    double   start, end;
+
+    if (job.n < (size_t)256 << 20) job.n = (size_t)256 << 20;
+    if (job.n > memory / 4) job.n = memory / 4;
+    job.n &= ~(size_t)4095;
+    job.p = mmap(NULL, job.n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (job.p == MAP_FAILED)
+        return tn_fail(err, TN_NOMEM, "no %zu bytes to measure the read bandwidth with", job.n);
+    (void)madvise(job.p, job.n, MADV_HUGEPAGE);
+    tn_parallel((int64_t)job.n, 4096, read_piece, &job);
+    job.fill = false;
+    *out = 0;
+    end = tn_now() + seconds;
+    do {
+        double t;
+        start = tn_now();
+        tn_parallel((int64_t)job.n, 4096, read_piece, &job);
+        t = tn_now() - start;
+        if ((double)job.n / t * 1e-9 > *out) *out = (double)job.n / t * 1e-9;
+    } while (tn_now() < end);
+    munmap(job.p, job.n);
+    return TN_OK;
+}

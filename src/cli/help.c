@@ -1,0 +1,35 @@
+/* help.c - `tenet` in one screen and `tenet help COMMAND`, both from the tables (see help.h). */
+#include "cli/help.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+tn_status tn_help_overview(const tn_command *const *commands, tn_error *err)
+{
+    (void)err;
+    puts("tenet " TN_VERSION ": aligns a language model to a written constitution, with proof of how it came to be.\n");
+    for (; *commands != NULL; commands++) printf("  %-13s %s\n", (*commands)->name, (*commands)->line);
+    puts("\ntenet help COMMAND says more. Everywhere: --json for results as JSON, --threads N, --seed N.\n"
+         "MODEL is a folder in Hugging Face form, a .gguf file, a release, a digest, or a name in the store.");
+    return TN_OK;
+}
+
+tn_status tn_help_command(const tn_command *c, const tn_option *common, tn_error *err)
+{
+    char     *own = c->options != NULL ? tn_options_help(c->options) : NULL;
+    char     *shared = tn_options_help(common);
+    tn_status status = TN_OK;
+
+    if (shared == NULL || (c->options != NULL && own == NULL)) {
+        status = tn_fail(err, TN_NOMEM, "no memory for the help of %s", c->name);
+        goto out;
+    }
+    printf("tenet %s: %s\n\nusage: %s\n", c->name, c->line, c->usage);
+    if (c->more != NULL) printf("\n%s\n", c->more);
+    if (own != NULL && own[0] != '\0') printf("\noptions:\n%s", own);
+    printf("\neverywhere:\n%s", shared);
+out:
+    free(own);
+    free(shared);
+    return status;
+}

@@ -1,0 +1,158 @@
+/* main.c - the program: finds the command, fills its options, runs it, prints its error, exits with its code.
+ *
+ *   argv ── command row ── options (own, then common) ── threads, kernels, profile, log level ── run ── exit code */
+#include "cli/cli.h"
+#include "cli/help.h"
+
+#include "base/cpu.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/thread.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const tn_command *const commands[] = {
+#define X(name) &tn_cmd_##name,
+    TN_COMMAND_LIST(X)
+#undef X
+    NULL,
+};
+
+#define AT(field) offsetof(tn_common, field)
+static const tn_option common_options[] = {
+    // clang-format off
+    { "threads",  TN_OPT_INT,    AT(threads),  NULL,     0, 1024, "",  "threads; 0: every CPU this process may use", NULL },
+    { "seed",     TN_OPT_INT,    AT(seed),     NULL,     0, 0, "",     "number that every random choice starts from", NULL },
+    { "json",     TN_OPT_BOOL,   AT(json),     NULL,     0, 0, "",     "results as JSON on standard output", NULL },
+    { "quiet",    TN_OPT_BOOL,   AT(quiet),    NULL,     0, 0, "",     "warnings and errors only", "q" },
+    { "verbose",  TN_OPT_BOOL,   AT(verbose),  NULL,     0, 0, "",     "more messages, and where an error arose", "v" },
+    { "store",    TN_OPT_STR,    AT(store),    NULL,     0, 0, "",     "folder of the store ($TENET_STORE, else ~/.local/share/tenet)", NULL },
+    { "kernels",  TN_OPT_CHOICE, AT(kernels),  "auto",   0, 0, "ref|avx2|avx512|auto", "instruction set of the kernels; never changes a result", NULL },
+    { "profile",  TN_OPT_CHOICE, AT(profile),  "strict", 0, 0, "strict|strict-bf16|q8act", "arithmetic: what a result is, to the bit", NULL },
+    { "hash_ops", TN_OPT_STR,    AT(hash_ops), NULL,     0, 0, "",     "write a hash of every operation's output to this file", NULL },
+    { "timing",   TN_OPT_BOOL,   AT(timing),   NULL,     0, 0, "",     "time, GFLOP/s and share of every operation, at the end", NULL },
+    { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
+    // clang-format on
+};
+#undef AT
+
+static const tn_option no_options[] = { { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL } };
+
+static const tn_command *find_command(const char *name)
+{
+    for (const tn_command *const *c = commands; *c != NULL; c++)
+        if (strcmp((*c)->name, name) == 0) return *c;
+    return NULL;
+}
+
+static tn_status unknown_command(const char *name, tn_error *err)
+{
+    const char *names[sizeof commands / sizeof commands[0] + 1], *near;
+    size_t      n = 0;
+
+    for (const tn_command *const *c = commands; *c != NULL; c++) names[n++] = (*c)->name;
+    names[n++] = "help";
+    names[n] = NULL;
+    near = tn_nearest(name, names);
+    if (near != NULL)
+        return tn_fail(err, TN_USAGE, "there is no command '%s'; did you mean '%s'?  (tenet help lists them)", name, near);
+    return tn_fail(err, TN_USAGE, "there is no command '%s'  (tenet help lists them)", name);
+}
+
+/* What the common options say about this process. */
+static tn_status apply_common(tn_common *common, tn_error *err)
+{
+    common->seed_given = common->seed != INT64_MIN;
+    if (!common->seed_given) common->seed = 0;
+    tn_log_set_level(common->quiet ? TN_LOG_WARN : common->verbose ? TN_LOG_DEBUG : TN_LOG_INFO);
+    if (!tn_profile_parse(common->profile, &common->profile_id))
+        return tn_fail(err, TN_USAGE, "--profile: '%s' is no profile of this build", common->profile);
+    TN_TRY(tn_isa_set(common->kernels, err));
+    if (common->threads == 0) common->threads = tn_threads_default();
+    return tn_threads_set((int)common->threads, err);
+}
+
+static bool asks_for_help(int argc, char **argv)
+{
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+    return false;
+}
+
+static tn_status check_arguments(const tn_command *c, int n_arg, const char **args, tn_error *err)
+{
+    if (n_arg < c->min_args) return tn_fail(err, TN_USAGE, "%s: something is missing\nusage: %s", c->name, c->usage);
+    if (c->max_args >= 0 && n_arg > c->max_args)
+        return tn_fail(err, TN_USAGE, "%s: one word too many: '%s'\nusage: %s", c->name, args[c->max_args], c->usage);
+    return TN_OK;
+}
+
+static tn_status run_command(const tn_command *c, int argc, char **argv, tn_common *common, tn_error *err)
+{
+    const tn_option        *own = c->options != NULL ? c->options : no_options;
+    void                   *config = calloc(1, c->config_bytes + 1);
+    const char            **args = calloc((size_t)argc + 1, sizeof *args);
+    const tn_option_set_ref sets[] = { { own, config }, { common_options, common }, { NULL, NULL } };
+    tn_status               status = TN_OK;
+    int                     n_arg = 0;
+
+    if (config == NULL || args == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for the options of %s", c->name);
+        goto out;
+    }
+    TN_GOTO(tn_options_default(config, own, err));
+    TN_GOTO(tn_options_default(common, common_options, err));
+    common->seed = INT64_MIN;
+    if ((status = tn_options_argv(sets, argc, argv, args, &n_arg, err)) != TN_OK) {
+        if (status == TN_USAGE) tn_fail_prefix(err, status, "%s", c->name);
+        goto out;
+    }
+    TN_GOTO(check_arguments(c, n_arg, args, err));
+    TN_GOTO(apply_common(common, err));
+    status = c->run(common, config, n_arg, args, err);
+out:
+    if (config != NULL) tn_options_free(config, own);
+    free(config);
+    free(args);
+    return status;
+}
+
+static tn_status dispatch(int argc, char **argv, tn_common *common, tn_error *err)
+{
+    const tn_command *c;
+    const char       *word = argc > 1 ? argv[1] : "help";
+
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
+        printf("tenet %s\n", TN_VERSION);
+        return TN_OK;
+    }
+    if (strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+        if (argc <= 2) return tn_help_overview(commands, err);
+        if ((c = find_command(argv[2])) == NULL) return unknown_command(argv[2], err);
+        return tn_help_command(c, common_options, err);
+    }
+    if ((c = find_command(word)) == NULL) return unknown_command(word, err);
+    if (asks_for_help(argc - 2, argv + 2)) return tn_help_command(c, common_options, err);
+    return run_command(c, argc - 2, argv + 2, common, err);
+}
+
+int main(int argc, char **argv)
+{
+    tn_common common = {0};
+    tn_error  err = {0};
+    tn_status status;
+
+    tn_signals_install();
+    status = dispatch(argc, argv, &common, &err);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == TN_OK)
+        status = tn_fail(&err, TN_IO, "standard output: cannot write the result: %s", strerror(errno));
+    if (status != TN_OK && err.msg[0] != '\0') {
+        fprintf(stderr, "%s\n", err.msg);
+        if (common.verbose && err.file != NULL) fprintf(stderr, "(%s, reported at %s:%d)\n", tn_status_text(status), err.file, err.line);
+    }
+    tn_options_free(&common, common_options);
+    return tn_status_exit_code(status);
+}
