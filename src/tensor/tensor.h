@@ -183,7 +183,7 @@ float tn_softplusf(float x);
 double tn_sin(double x);                            /* for RoPE tables: double, then rounded once */
 double tn_cos(double x);
 double tn_exp(double x);
-double tn_log(double x);
+double tn_ln(double x);                             /* natural logarithm; base/log.h owns tn_log */
 /* NaN equals NaN; -0 differs from +0. */
 bool  tn_same_bits(const float *a, const float *b, int64_t n, int64_t *first);
 /* SHA-256 of a tensor's bytes with every NaN canonical (--hash-ops). */
