@@ -4,6 +4,7 @@
 
 #define TN_COMMAND_LIST(X)   \
     X(selftest)              \
-    X(bench)
+    X(bench)                 \
+    X(constitution)
 
 #endif
