@@ -3,6 +3,7 @@
 #define TN_CLI_COMMANDS_H
 
 #define TN_COMMAND_LIST(X)   \
+    X(pull)                  \
     X(selftest)              \
     X(bench)                 \
     X(constitution)

