@@ -49,7 +49,7 @@ static tn_status unknown(const char *spec, tn_error *err)
     for (const tn_pull_known *k = tn_pull_table; k->name != NULL && n < 63; k++) names[n++] = k->name;
     names[n] = NULL;
     near = tn_nearest(spec, names);
-    return tn_fail(err, TN_USAGE, "'%s' is no model that tenet knows by name%s%s%s. Known: %s; anything else as hf:ORG/NAME",
+    return tn_fail(err, TN_USAGE, "'%s' is no model that tenet knows by name%s%s%s (known: %s; anything else as hf:ORG/NAME)",
                    spec, near != NULL ? "; did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : "", names[0]);
 }
 
