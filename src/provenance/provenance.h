@@ -36,6 +36,55 @@ tn_status tn_tree_root(const tn_tree_file *files, size_t n, tn_digest *out, tn_e
 /* A directory: its root. A file: its SHA-256. bytes (of all files) may be NULL. */
 tn_status tn_tree_digest(const char *path, tn_digest *out, uint64_t *bytes, tn_error *err);
 
+/* ---- base64.c -------------------------------------------------------------------------------------------------- */
+char *tn_base64(const void *bytes, size_t n);                       /* with padding; made: free */
+/* Only the one canonical text of some bytes is taken. made: free(*out); a NUL follows the bytes. */
+bool  tn_unbase64(uint8_t **out, size_t *n, const char *text);
+
+/* ---- key.c: P-256 keys, deterministic signatures ---------------------------------------------------------------- */
+enum { TN_SIGNATURE_MAX = 72 };
+typedef struct tn_key tn_key;
+tn_status   tn_key_new(tn_key **out, tn_error *err);
+tn_status   tn_key_from_scalar(tn_key **out, const uint8_t scalar[32], tn_error *err);
+/* PEM: PKCS#8 (encrypted or not) or SEC1. passphrase NULL: USAGE if one is needed. */
+tn_status   tn_key_load_private(tn_key **out, const char *path, const char *passphrase, tn_error *err);
+tn_status   tn_key_load_public(tn_key **out, const char *path, tn_error *err);
+bool        tn_key_is_encrypted(const char *path);
+/* Encrypted PKCS#8, mode 0600. An empty passphrase is refused. */
+tn_status   tn_key_save(const tn_key *k, const char *path, const char *passphrase, tn_error *err);
+void        tn_key_free(tn_key *k);
+const char *tn_key_pem(const tn_key *k);                            /* SubjectPublicKeyInfo */
+const char *tn_key_hint(const tn_key *k);                           /* SHA-256 of that text, hex */
+/* ECDSA over SHA-256, RFC 6979, low s, DER: the same input gives the same bytes. */
+tn_status   tn_key_sign(const tn_key *k, const void *bytes, size_t n, uint8_t out[TN_SIGNATURE_MAX], size_t *n_out, tn_error *err);
+bool        tn_key_verify(const tn_key *k, const void *bytes, size_t n, const uint8_t *sig, size_t n_sig);
+
+/* ---- dsse.c: signed envelopes ----------------------------------------------------------------------------------- */
+#define TN_INTOTO_TYPE "application/vnd.in-toto+json"
+tn_status tn_dsse_sign(json_t **out, const void *payload, size_t n, const char *type, const tn_key *key, const char *keyid,
+                       tn_error *err);
+/* VERIFY says why. payload: made, free; a NUL follows it. */
+tn_status tn_dsse_open(const json_t *envelope, const char *type, const tn_key *key, uint8_t **payload, size_t *n,
+                       const char *where, tn_error *err);
+/* VERIFY if o has a member that is not in the NULL-ended list. */
+tn_status tn_json_only(const json_t *o, const char *const *allowed, const char *where, tn_error *err);
+
+/* ---- oms.c: OpenSSF Model Signing v1.0 -------------------------------------------------------------------------- */
+#define TN_OMS_FILE "model.sig"
+/* Signs every file below dir but git's and the signature; writes dir/model.sig. `name` is the subject's name. */
+tn_status tn_oms_sign(const char *dir, const char *name, const tn_key *key, tn_error *err);
+/* The bundle's text alone (made: free); files sorted by name; sig_name joins the ignored paths unless NULL. */
+tn_status tn_oms_bundle(char **out, const tn_tree_file *files, size_t n, const char *name, const char *sig_name,
+                        const tn_key *key, tn_error *err);
+typedef struct tn_oms { tn_tree_file *files; size_t n; tn_digest root; char *subject; } tn_oms;   /* files by name */
+/* Parses and checks a bundle against a trusted key. VERIFY: wrong; UNSUPPORTED: a kind that is not checked here. */
+tn_status tn_oms_open(tn_oms **out, const char *path, const tn_key *key, tn_error *err);
+void      tn_oms_free(tn_oms *o);
+/* Every file of dir against the signed list, both ways; differences are added to reasons. */
+tn_status tn_oms_compare(const tn_oms *o, const char *dir, bool git_allowed, json_t *reasons, tn_error *err);
+/* {"what","where","expected","found"} */
+void      tn_reason(json_t *reasons, const char *what, const char *where, const char *expected, const char *found);
+
 /* ---- steplog.c: the hash chain of training -------------------------------------------------------------------- */
 /* h_k = SHA-256("tenet/step/v1" || h_{k-1} || k || batch || lr || loss || grad-norm bits || state or 0 || note) */
 typedef struct tn_step_record {

@@ -1,0 +1,270 @@
+/* test_oms.c - model signing: the published test vector to the byte, every flipped bit, and the holes that are closed. */
+#include "provenance/provenance.h"
+
+#include "base/file.h"
+#include "base/str.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const uint8_t scalar[32] = { 0xC9, 0xAF, 0xA9, 0xD8, 0x45, 0xBA, 0x75, 0x16, 0x6B, 0x5C, 0x21, 0x57, 0x67, 0xB1, 0xD6, 0x93,
+                                    0x4E, 0x50, 0xC3, 0xDB, 0x36, 0xE8, 0x9B, 0x12, 0x7B, 0x8A, 0x62, 0x2B, 0x12, 0x0F, 0x67, 0x21 };
+static char    dir[] = "/tmp/tenet-oms-XXXXXX";
+static tn_key *key;
+
+static char *at(const char *name)
+{
+    static char path[4][128];
+    static int  turn;
+    char       *p = path[turn++ % 4];
+
+    snprintf(p, sizeof path[0], "%s/%s", dir, name);
+    return p;
+}
+
+static void write_bytes(const char *name, const void *bytes, size_t n)
+{
+    assert_int_equal(tn_file_write_all(at(name), bytes, n, NULL), TN_OK);
+}
+
+static void the_published_vector_is_reproduced_to_the_byte(void **state)
+{
+    tn_tree_file *files = NULL;
+    size_t        n = 0, n_payload = 0;
+    char         *bundle = NULL, hex[TN_SHA256_HEX];
+    uint8_t      *payload = NULL;
+    json_t       *b = NULL;
+    tn_digest     d;
+
+    (void)state;
+    assert_string_equal(tn_key_hint(key), "4975c03dd2ad43f3803bf943ca231389c41f26352bf098c930568797eff44dcc");
+    assert_int_equal(tn_tree_list(at("toy"), &files, &n, NULL), TN_OK);
+    assert_int_equal(n, 2);
+    assert_int_equal(tn_oms_bundle(&bundle, files, n, "toy", NULL, key, NULL), TN_OK);
+    assert_int_equal(tn_json_parse(&b, bundle, strlen(bundle), "bundle", NULL), TN_OK);
+    assert_true(tn_unbase64(&payload, &n_payload, json_string_value(json_object_get(json_object_get(b, "dsseEnvelope"), "payload"))));
+    assert_int_equal(n_payload, 615);
+    d = tn_sha256_of(payload, n_payload);
+    tn_hex(hex, &d);
+    assert_string_equal(hex, "325b430bcae6af1c0f1637d19f4ccdffac8107d09376896934ad4850140e8557");
+    assert_int_equal(strlen(bundle), 1219);
+    d = tn_sha256_of(bundle, strlen(bundle));
+    tn_hex(hex, &d);
+    assert_string_equal(hex, "908ffc3c6cb3916d1e68b26f051f9a2d9110c2271e97ac4289de36f7ba6c9311");
+    json_decref(b);
+    free(payload);
+    free(bundle);
+    tn_tree_free(files, n);
+}
+
+static void a_signed_directory_is_sound_and_signs_to_the_same_bytes(void **state)
+{
+    tn_oms *o = NULL;
+    json_t *reasons = json_array();
+    char   *first = NULL, *second = NULL;
+
+    (void)state;
+    assert_int_equal(tn_oms_sign(at("toy"), "toy", key, NULL), TN_OK);
+    assert_int_equal(tn_file_read_all(&first, NULL, at("toy/model.sig"), 1 << 20, NULL), TN_OK);
+    assert_int_equal(tn_oms_sign(at("toy"), "toy", key, NULL), TN_OK);
+    assert_int_equal(tn_file_read_all(&second, NULL, at("toy/model.sig"), 1 << 20, NULL), TN_OK);
+    assert_string_equal(first, second);
+    assert_int_equal(tn_oms_open(&o, at("toy/model.sig"), key, NULL), TN_OK);
+    assert_int_equal(tn_oms_compare(o, at("toy"), false, reasons, NULL), TN_OK);
+    assert_int_equal(json_array_size(reasons), 0);
+
+    write_bytes("toy/extra", "x", 1);
+    write_bytes("toy/a.txt", "tenez\n", 6);
+    assert_int_equal(tn_oms_compare(o, at("toy"), false, reasons, NULL), TN_OK);
+    assert_int_equal(json_array_size(reasons), 2);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(reasons, 0), "what")), "file differs");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(reasons, 1), "what")), "file is not signed");
+    json_array_clear(reasons);
+    unlink(at("toy/extra"));
+    unlink(at("toy/a.txt"));
+    assert_int_equal(tn_oms_compare(o, at("toy"), false, reasons, NULL), TN_OK);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(reasons, 0), "what")), "file is missing");
+    write_bytes("toy/a.txt", "tenet\n", 6);
+    json_decref(reasons);
+    tn_oms_free(o);
+    free(first);
+    free(second);
+}
+
+static void every_flipped_bit_of_the_signature_file_is_found(void **state)
+{
+    char  *text = NULL;
+    size_t n = 0;
+
+    (void)state;
+    assert_int_equal(tn_file_read_all(&text, &n, at("toy/model.sig"), 1 << 20, NULL), TN_OK);
+    for (size_t i = 0; i < n; i++)
+        for (int bit = 0; bit < 8; bit++) {
+            tn_oms *o = NULL;
+            if (i % 7 != (size_t)bit && i > 300) continue;    /* the payload is long: one bit of each byte there */
+            text[i] = (char)(text[i] ^ (1 << bit));
+            FILE *f = fopen(at("flipped.sig"), "wb");
+            fwrite(text, 1, n, f);
+            fclose(f);
+            if (tn_oms_open(&o, at("flipped.sig"), key, NULL) == TN_OK) fail_msg("bit %d of byte %zu", bit, i);
+            text[i] = (char)(text[i] ^ (1 << bit));
+        }
+    free(text);
+}
+
+/* Signs a statement of our own making, as a hostile signer would. */
+static tn_status open_statement(const char *statement, tn_error *err)
+{
+    json_t   *envelope = NULL;
+    tn_oms   *o = NULL;
+    char     *text;
+
+    assert_int_equal(tn_dsse_sign(&envelope, statement, strlen(statement), TN_INTOTO_TYPE, key, "", NULL), TN_OK);
+    json_t *b = json_pack("{s:s,s:{s:{s:s},s:[]},s:o}", "mediaType", "application/vnd.dev.sigstore.bundle.v0.3+json",
+                          "verificationMaterial", "publicKey", "hint", tn_key_hint(key), "tlogEntries", "dsseEnvelope", envelope);
+    text = json_dumps(b, JSON_COMPACT);
+    write_bytes("hostile.sig", text, strlen(text));
+    free(text);
+    json_decref(b);
+    tn_status status = tn_oms_open(&o, at("hostile.sig"), key, err);
+    tn_oms_free(o);
+    return status;
+}
+
+#define STATEMENT(root, ignore, resources)                                                                                  \
+    "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{\"name\":\"toy\",\"digest\":{\"sha256\":\"" root "\"}}],"   \
+    "\"predicateType\":\"https://model_signing/signature/v1.0\",\"predicate\":{\"serialization\":{\"method\":\"files\","      \
+    "\"hash_type\":\"sha256\",\"allow_symlinks\":false,\"ignore_paths\":[" ignore "]},\"resources\":[" resources "]}}"
+#define A_DIGEST "dbff0925a2606ba81a705a51d170b9202f21e641ff1c7d5493499e0869b6b75b"
+#define A_ROOT   "3306d2ea4b0107d8f0bcaf6f8ad9e0bf7d6a4c2ce57ab17d0ddf38a39d94ee7a"
+#define FILE_A(name) "{\"name\":\"" name "\",\"algorithm\":\"sha256\",\"digest\":\"" A_DIGEST "\"}"
+
+static void holes_of_the_reference_are_closed(void **state)
+{
+    tn_error  err;
+    tn_digest d, root, two;
+    char      hex[TN_SHA256_HEX], good[2048], *p;
+    uint8_t   both[64];
+
+    (void)state;
+    assert_true(tn_unhex(&d, A_DIGEST));
+    root = tn_sha256_of(d.b, 32);
+    memcpy(both, d.b, 32);
+    memcpy(both + 32, d.b, 32);
+    two = tn_sha256_of(both, 64);
+    const struct { const char *text; const tn_digest *root; const char *says; } cases[] = {
+        { STATEMENT("@", "\".git\"", FILE_A("a.txt")),                       &root, NULL },
+        { STATEMENT("@", "\"model.safetensors\"", FILE_A("a.txt")),          &root, "leaves out 'model.safetensors'" },
+        { STATEMENT("@", "", FILE_A("../a.txt")),                            &root, "no plain relative name" },
+        { STATEMENT("@", "", FILE_A("/a.txt")),                              &root, "no plain relative name" },
+        { STATEMENT("@", "", FILE_A("a.txt") "," FILE_A("a.txt")),           &two,  "listed twice" },
+        { STATEMENT("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "", ""), &root, "covers no file" },
+        { STATEMENT(A_ROOT, "", FILE_A("a.txt")),                            &root, "root digest" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tn_hex(hex, cases[i].root);
+        p = strchr(cases[i].text, '@');
+        if (p == NULL) snprintf(good, sizeof good, "%s", cases[i].text);
+        else snprintf(good, sizeof good, "%.*s%s%s", (int)(p - cases[i].text), cases[i].text, hex, p + 1);
+        tn_status status = open_statement(good, &err);
+        if (cases[i].says == NULL) {
+            assert_int_equal(status, TN_OK);
+        } else {
+            assert_int_equal(status, TN_VERIFY);
+            if (strstr(err.msg, cases[i].says) == NULL) fail_msg("case %zu says: %s", i, err.msg);
+        }
+    }
+}
+
+static void another_key_is_refused_and_named(void **state)
+{
+    tn_key  *other = NULL;
+    tn_oms  *o = NULL;
+    tn_error err;
+
+    (void)state;
+    assert_int_equal(tn_key_new(&other, NULL), TN_OK);
+    assert_int_equal(tn_oms_open(&o, at("toy/model.sig"), other, &err), TN_VERIFY);
+    assert_non_null(strstr(err.msg, "another key"));
+    tn_key_free(other);
+}
+
+static void a_key_is_kept_encrypted_and_opens_only_with_its_passphrase(void **state)
+{
+    tn_key     *k = NULL, *again = NULL;
+    tn_error    err;
+    struct stat st;
+    char       *text = NULL;
+    uint8_t     sig[TN_SIGNATURE_MAX];
+    size_t      n;
+
+    (void)state;
+    assert_int_equal(tn_key_new(&k, NULL), TN_OK);
+    assert_int_equal(tn_key_save(k, at("k.pem"), "", &err), TN_USAGE);
+    assert_int_equal(tn_key_save(k, at("k.pem"), "open sesame", &err), TN_OK);
+    assert_int_equal(stat(at("k.pem"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(tn_file_read_all(&text, NULL, at("k.pem"), 1 << 16, NULL), TN_OK);
+    assert_non_null(strstr(text, "BEGIN ENCRYPTED PRIVATE KEY"));
+    assert_int_equal(tn_key_load_private(&again, at("k.pem"), "open sesamo", &err), TN_FORMAT);
+    assert_int_equal(tn_key_load_private(&again, at("k.pem"), NULL, &err), TN_USAGE);
+    assert_int_equal(tn_key_load_private(&again, at("k.pem"), "open sesame", &err), TN_OK);
+    assert_string_equal(tn_key_hint(k), tn_key_hint(again));
+    assert_int_equal(tn_key_sign(again, "m", 1, sig, &n, NULL), TN_OK);
+    assert_true(tn_key_verify(k, "m", 1, sig, n));
+    assert_false(tn_key_verify(k, "n", 1, sig, n));
+    sig[n - 1] ^= 1;
+    assert_false(tn_key_verify(k, "m", 1, sig, n));
+    free(text);
+    tn_key_free(k);
+    tn_key_free(again);
+}
+
+static void base64_takes_only_the_canonical_text(void **state)
+{
+    static const char *const bad[] = { "A", "AA", "AAA", "AB==", "AAB=", "AA=A", "A===", "====", "AA\n=", "-_==", "QUI=QUI=", " QUI=" };
+    uint8_t *out = NULL;
+    size_t   n;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        if (tn_unbase64(&out, &n, bad[i])) fail_msg("'%s' was taken", bad[i]);
+    for (size_t k = 0; k < 40; k++) {
+        uint8_t bytes[40];
+        for (size_t i = 0; i < k; i++) bytes[i] = (uint8_t)(i * 37 + k);
+        char *text = tn_base64(bytes, k);
+        assert_true(tn_unbase64(&out, &n, text));
+        assert_int_equal(n, k);
+        assert_memory_equal(out, bytes, k);
+        free(text);
+        free(out);
+    }
+}
+
+int main(void)
+{
+    static const uint8_t w[4] = { 0, 1, 2, 3 };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_published_vector_is_reproduced_to_the_byte),
+        cmocka_unit_test(a_signed_directory_is_sound_and_signs_to_the_same_bytes),
+        cmocka_unit_test(every_flipped_bit_of_the_signature_file_is_found),
+        cmocka_unit_test(holes_of_the_reference_are_closed),
+        cmocka_unit_test(another_key_is_refused_and_named),
+        cmocka_unit_test(a_key_is_kept_encrypted_and_opens_only_with_its_passphrase),
+        cmocka_unit_test(base64_takes_only_the_canonical_text),
+    };
+    if (mkdtemp(dir) == NULL || tn_key_from_scalar(&key, scalar, NULL) != TN_OK || tn_mkdirs(at("toy/sub"), NULL) != TN_OK) return 1;
+    tn_file_write_all(at("toy/a.txt"), "tenet\n", 6, NULL);
+    tn_file_write_all(at("toy/sub/w.bin"), w, 4, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    tn_key_free(key);
+    tn_remove_tree(dir, NULL);
+    return failed;
+}
