@@ -295,6 +295,11 @@ tn_status tn_graph_status(const tn_graph *g, tn_error *err)
     return g->status;
 }
 
+void tn_graph_set_error(tn_graph *g, tn_status code, const char *text)
+{
+    graph_fail(g, code, "%s", text);
+}
+
 const tn_tensor *tn_graph_tensor(const tn_graph *g, tn_value v)
 {
     if (v <= 0 || v >= g->n_value) return NULL;

@@ -33,6 +33,8 @@ tn_value tn_graph_constant(tn_graph *g, const char *name, tn_dtype dtype, int n_
 tn_value tn_graph_op(tn_graph *g, const char *name, tn_op_id op, const void *params, const tn_value *in, int n_in);
 tn_value tn_graph_out(tn_graph *g, tn_value first, int i);      /* another output of the node that made `first` */
 tn_status tn_graph_status(const tn_graph *g, tn_error *err);
+/* For builders above this room: makes `text` the graph's sticky error, if it has none yet. */
+void tn_graph_set_error(tn_graph *g, tn_status code, const char *text);
 const tn_tensor *tn_graph_tensor(const tn_graph *g, tn_value v);/* shape known after building, data after planning */
 
 /* Marks a value to be kept after the run (logits, hidden states); others may share memory. */
@@ -55,6 +57,8 @@ tn_status tn_graph_plan(tn_graph *g, size_t max_bytes /* 0: any */, tn_graph_mem
 void     *tn_graph_data(tn_graph *g, tn_value v);
 /* Changes an operation's parameters between runs (step number, learning-rate-free things); node by its first output. */
 void     *tn_graph_params(tn_graph *g, tn_value v);
+/* The same for every node of one operation (the step number of all dropouts). */
+void      tn_graph_each(tn_graph *g, tn_op_id op, void (*fn)(void *arg, void *params), void *arg);
 /* Points an input at memory of the caller instead of the planned one (borrowed until changed). */
 void      tn_graph_bind(tn_graph *g, tn_value input, void *data);
 

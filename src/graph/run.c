@@ -106,6 +106,12 @@ void *tn_graph_params(tn_graph *g, tn_value v)
     return g->nodes[g->values[v].node].params;
 }
 
+void tn_graph_each(tn_graph *g, tn_op_id op, void (*fn)(void *arg, void *params), void *arg)
+{
+    for (int32_t i = 0; i < g->n_node; i++)
+        if (g->nodes[i].id == op) fn(arg, g->nodes[i].params);
+}
+
 void tn_graph_bind(tn_graph *g, tn_value input, void *data)
 {
     if (input > 0 && input < g->n_value && g->values[input].kind == VALUE_INPUT) g->values[input].t.data = data;

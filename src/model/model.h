@@ -25,6 +25,7 @@ typedef struct tn_hparams {
     tn_rope_scaling rope;
     bool    tied, rope_interleaved, parallel_residual, router_renormalise, router_sigmoid, qkv_bias, attn_bias, mlp_bias;
     double  rotary_pct;
+    bool    norm_plus_one;              /* RMSNorm weights are stored as w, to be used as 1 + w (Gemma in Hugging Face form) */
     tn_act  act;
     int32_t bos, eos;
     double  init_std;
@@ -71,7 +72,9 @@ tn_status tn_model_to_f32(tn_model *m, tn_error *err);
 
 /* ------------------------------------------------------------------------------------------ building the forward */
 
-/* A low-rank adapter on one matrix: y += scale * (x a^T) b^T. */
+/* A low-rank adapter on one matrix: y += scale * (x a^T) b^T, a [rank][n_in], b [n_out][rank]. name is the weight's
+ * ("blk.3.attn_q.weight"). magnitude [n_out] (data NULL: none) makes it DoRA: row o of the adapted matrix gets the
+ * length magnitude[o]. Rows of b are in the order of the model's own rows. */
 typedef struct tn_lora { char name[96]; tn_tensor a, b, da, db, magnitude, dmagnitude; float scale; } tn_lora;
 
 typedef struct tn_net {
@@ -81,10 +84,13 @@ typedef struct tn_net {
     bool       train;                   /* weights with grad data get gradients */
     const tn_lora *lora; size_t n_lora; /* adapters to put in (NULL: none) */
     tn_kv     *kv;                      /* not NULL: attention goes through the cache */
-    float      dropout;
-    /* inputs, made by tn_net_inputs: */
-    tn_value   tokens, pos, doc_start, pages, out_rows;
-    int64_t    n_page_max;
+    float      dropout;                 /* training: of the adapters' inputs, or without adapters of the branches */
+    tn_dtype   kv_type;                 /* without kv: what keys and values are rounded to (F32: not at all) */
+    int64_t    n_ctx;                   /* positions that may be asked for; 0: the model's (dynamic NTK stretches by it) */
+    int64_t    n_page_max;              /* with kv: pages of a sequence at most */
+    float      aux_coef, router_z_coef; /* experts: weights of the balancing loss and of the router's z-loss */
+    /* inputs, made by tn_model_build: i32 [rows], but pages [rows][n_page_max] and out_rows [n_out_max] */
+    tn_value   tokens, pos, doc_start, pages, out_rows, sample_ids;
     /* results of tn_model_build: */
     tn_value   hidden;                  /* after the final norm [rows][n_embd] (of out_rows when n_out_max > 0) */
     tn_value   layer_out[512];          /* residual stream after each layer (for probes); kept when keep_layers */
@@ -94,8 +100,11 @@ typedef struct tn_net {
     bool       recompute;
 } tn_net;
 
-/* Builds the family's forward into net->g up to `hidden`. */
+/* Builds the family's forward into net->g up to `hidden`. Zero everything that is not asked for. doc_start is used
+ * without kv, pages with it, sample_ids (logical row numbers) with dropout. */
 tn_status tn_model_build(tn_net *net, tn_error *err);
+/* With dropout, before each run: the masks are a function of (seed, step, node, sample id, column). */
+void      tn_net_set_step(tn_net *net, uint64_t seed, uint64_t step);
 /* The head on top of `hidden` (tied or not, softcap, scale): full logits [rows][n_vocab], for inference. */
 tn_value  tn_net_logits(tn_net *net);
 /* The head's weight (for head_loss / head_logprob). */

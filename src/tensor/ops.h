@@ -113,7 +113,10 @@ typedef struct tn_head_logprob_params { float softcap, temperature; tn_profile p
 typedef struct tn_dropout_params { float p; uint64_t seed, step; uint32_t node; } tn_dropout_params;
 
 /* gather_rows: y[i] = x[rows[i]]; in 0 x, 1 rows i32 [n] (the rows whose logits are wanted). */
-/* weight_norm: DoRA: w' [n_out][n_in] = m * w / |w| per row (norm detached); in 0 w, 1 m [n_out]. */
+/* weight_norm: DoRA's factor of every output, m / |w + scale b a| by rows, the length taken as a constant (only m gets
+ * a gradient): in 0 w [n_out][n_in] (f32, bf16 or packed), 1 m [n_out], 2 a [rank][n_in], 3 b [n_out][rank]; out 0
+ * factor [n_out], 1 length [n_out]. */
+typedef struct tn_weight_norm_params { float scale; } tn_weight_norm_params;
 
 /* --------------------------------------------------------------------------------- not graph nodes: the optimiser */
 

@@ -1,0 +1,29 @@
+/* llama.c - Llama 2 and 3 (arXiv:2307.09288, arXiv:2407.21783), and what has its shape: SmolLM2, TinyLlama, Yi ...
+ *
+ *   x += Wo attention(rope(Wq n), rope(Wk n), Wv n),   n = rmsnorm(x)
+ *   x += Wdown (silu(Wgate n) * Wup n),                n = rmsnorm(x)
+ *
+ * Grouped heads: query head i reads key/value head i / (n_head / n_head_kv). */
+#include "model/net.h"
+
+static tn_value layer(tn_builder *b, tn_value x)
+{
+    const tn_hparams *h = b->h;
+
+    tn_value n = net_norm(b, x, "attn_norm");
+    tn_value q = net_linear(b, n, "attn_q", h->n_head * h->d_head, h->qkv_bias);
+    tn_value k = net_linear(b, n, "attn_k", h->n_head_kv * h->d_head, h->qkv_bias);
+    tn_value v = net_linear(b, n, "attn_v", h->n_head_kv * h->d_head, h->qkv_bias);
+    q = net_rope_heads(b, q, h->n_head, false);
+    k = net_rope_heads(b, k, h->n_head_kv, false);
+    tn_value a = net_attention(b, q, k, v, 0);
+    x = net_residual(b, x, net_linear(b, a, "attn_output", h->n_embd, h->attn_bias));
+
+    n = net_norm(b, x, "ffn_norm");
+    return net_residual(b, x, net_ffn(b, n, "ffn_gate", "ffn_up", "ffn_down", h->n_ff));
+}
+
+const tn_family tn_family_llama = {
+    .name = "llama", .title = "Llama", .gguf_arch = "llama", .hf_class = { "LlamaForCausalLM" }, .hf_type = "llama",
+    .gguf_interleaved = true, .layer = layer,
+};

@@ -1,0 +1,24 @@
+/* qwen3.c - Qwen 3 (arXiv:2505.09388), dense: no biases; queries and keys are normalised head by head before rotation;
+ * n_head * d_head may differ from n_embd. */
+#include "model/net.h"
+
+static tn_value layer(tn_builder *b, tn_value x)
+{
+    const tn_hparams *h = b->h;
+
+    tn_value n = net_norm(b, x, "attn_norm");
+    tn_value q = net_linear(b, n, "attn_q", h->n_head * h->d_head, h->qkv_bias);
+    tn_value k = net_linear(b, n, "attn_k", h->n_head_kv * h->d_head, h->qkv_bias);
+    tn_value v = net_linear(b, n, "attn_v", h->n_head_kv * h->d_head, h->qkv_bias);
+    q = net_rope_heads(b, net_head_norm(b, q, "attn_q_norm", h->d_head), h->n_head, false);
+    k = net_rope_heads(b, net_head_norm(b, k, "attn_k_norm", h->d_head), h->n_head_kv, false);
+    tn_value a = net_attention(b, q, k, v, 0);
+    x = net_residual(b, x, net_linear(b, a, "attn_output", h->n_embd, h->attn_bias));
+
+    n = net_norm(b, x, "ffn_norm");
+    return net_residual(b, x, net_ffn(b, n, "ffn_gate", "ffn_up", "ffn_down", h->n_ff));
+}
+
+const tn_family tn_family_qwen3 = {
+    .name = "qwen3", .title = "Qwen3", .gguf_arch = "qwen3", .hf_class = { "Qwen3ForCausalLM" }, .hf_type = "qwen3", .layer = layer,
+};
