@@ -59,6 +59,8 @@ struct tn_weight {
 size_t tn_layout_block_bytes(tn_layout l);          /* bytes of codes of a 32 (F32, F16, BF16: of 32 k) */
 /* Codes of block i_block (32 k) of one output, unsigned: value = (code - bias) * D or code * D + M. */
 void   tn_weight_codes(uint8_t code[32], const tn_weight *w, int64_t i_out, int64_t i_block);
+/* Inputs k0 .. k0 + n of output i_out as fp32: what the weight means. */
+void   tn_weight_part(float *dst, const tn_weight *w, int64_t i_out, int64_t k0, int64_t n);
 
 /* ----------------------------------------------------------------------------------------------------- operands */
 
@@ -117,17 +119,24 @@ typedef struct tn_mm_set {
     void (*panel_packed)(float *dst, const tn_weight *w, int64_t i_panel, int64_t k0, int64_t k);
     /* [k][16] f32 to [k/2][16] pairs of bf16 (a zero behind an odd k); src and dst may be the same memory. */
     void (*pairs)(uint32_t *dst, const float *src, int64_t k);
-    /* Few rows times packed panels [p0, p1), without strips; NULL or false: not for this weight. */
+    /* [16][16] f32, rows of `dst` are columns of `src`. */
+    void (*transpose)(float *dst, const float *src);
+    /* Few rows times packed panels [p0, p1), without strips; false: not for this weight or so many rows. */
     bool (*few)(const tn_mm *mm, int64_t p0, int64_t p1);
 } tn_mm_set;
 
-extern const tn_mm_set tn_mm_avx2, tn_mm_avx512;
+extern const tn_mm_set tn_mm_avx512;
+extern const tn_op tn_op_matmul;
 
 /* Runs with the kernels chosen for matmul; threads by tn_parallel inside (one piece when already inside one). scratch:
  * tn_mm_scratch_bytes for as many threads as should run; 64-byte aligned. */
 void   tn_mm_run(const tn_mm *mm, void *scratch, size_t scratch_bytes);
 void   tn_mm_run_set(const tn_mm_set *set /* NULL: ref */, const tn_mm *mm, void *scratch, size_t scratch_bytes);
-void   tn_mm_run_ref(const tn_mm *mm, void *scratch);
+/* B's elements k0 .. k0 + k of column n: the definition's way to read any operand. */
+void   tn_mm_column(float *dst, const tn_mm_b *b, int64_t n, int64_t k0, int64_t k);
+/* One step of strict-bf16 (gemm_ref.c): fmaf with denormal operands and results taken as signed zero. */
+float  tn_bf16_fma(float a, float b, float c);
+void   tn_mm_run_ref(const tn_mm *mm);
 size_t tn_mm_scratch_bytes(int n_thread, int64_t k);
 
 #endif

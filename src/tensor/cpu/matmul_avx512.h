@@ -1,0 +1,103 @@
+/* matmul_avx512.h - what the AVX-512 files of the matrix product share. Private to tensor/cpu. */
+#ifndef TN_TENSOR_CPU_MATMUL_AVX512_H
+#define TN_TENSOR_CPU_MATMUL_AVX512_H
+
+#include "tensor/matmul.h"
+
+#include <immintrin.h>
+
+extern const tn_mm_tile tn_mm_f32_tiles_avx512[28], tn_mm_bf16_tiles_avx512[28];
+
+void tn_mm_strip_avx512(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
+void tn_mm_strip_bf16_avx512(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
+void tn_mm_panel_nk_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
+void tn_mm_panel_kn_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
+void tn_mm_panel_packed_avx512(float *dst, const tn_weight *w, int64_t i_panel, int64_t k0, int64_t k);
+void tn_mm_pairs_avx512(uint32_t *dst, const float *src, int64_t k);
+void tn_mm_transpose_avx512(float *dst, const float *src);
+bool tn_mm_few_avx512(const tn_mm *mm, int64_t p0, int64_t p1);
+
+static inline __m512 nan_canonical(__m512 x)
+{
+    return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));
+}
+
+static inline __m512 bf16_to_f32(__m256i h)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+/* Rows become columns: pairs of f32, pairs of f64, then 128-bit quarters twice. */
+static inline __attribute__((always_inline)) void transpose16(__m512 v[16])
+{
+    __m512 t[16];
+
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+        t[i]     = _mm512_unpacklo_ps(v[i], v[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+        v[i]     = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(t[i]), _mm512_castps_pd(t[i + 2])));
+        v[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(t[i]), _mm512_castps_pd(t[i + 2])));
+        v[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(t[i + 1]), _mm512_castps_pd(t[i + 3])));
+        v[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(t[i + 1]), _mm512_castps_pd(t[i + 3])));
+    }
+    /* v[4g + c] holds column 4q + c of rows 4g .. 4g + 3 in its quarter q. */
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        __m512 lo01 = _mm512_shuffle_f32x4(v[c], v[4 + c], 0x44), hi01 = _mm512_shuffle_f32x4(v[c], v[4 + c], 0xee);
+        __m512 lo23 = _mm512_shuffle_f32x4(v[8 + c], v[12 + c], 0x44), hi23 = _mm512_shuffle_f32x4(v[8 + c], v[12 + c], 0xee);
+        t[c]      = _mm512_shuffle_f32x4(lo01, lo23, 0x88);
+        t[4 + c]  = _mm512_shuffle_f32x4(lo01, lo23, 0xdd);
+        t[8 + c]  = _mm512_shuffle_f32x4(hi01, hi23, 0x88);
+        t[12 + c] = _mm512_shuffle_f32x4(hi01, hi23, 0xdd);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) v[i] = t[i];
+}
+
+/* 16 halves of a scale array. Denormal halves are exact. */
+static inline __m512 halves(const uint8_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+static inline __m512 bytes_u8(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+
+static inline __m512 bytes_i8(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+
+/* The two numbers that make values out of the codes of a 32 (q6_k: of half a 32): code * d + m, or (code - bias) * d. */
+typedef struct block_scale { __m512 d, m; } block_scale;
+
+static inline __attribute__((always_inline)) block_scale scale_of(const uint8_t *scales, tn_dtype t, int64_t i_block, int half)
+{
+    const uint8_t *s;
+    int64_t        j = i_block % 8;
+
+    switch (t) {
+    case TN_Q4_1: case TN_Q5_1:
+        s = scales + i_block * 64;
+        return (block_scale){halves(s), halves(s + 32)};
+    case TN_Q4_K: case TN_Q5_K:
+        s = scales + i_block / 8 * 320;
+        return (block_scale){_mm512_mul_ps(halves(s), bytes_u8(s + 64 + j * 16)),
+                             /* value = d q - m, written as d q + (-m) */
+                             _mm512_xor_ps(_mm512_mul_ps(halves(s + 32), bytes_u8(s + 192 + j * 16)), _mm512_set1_ps(-0.0f))};
+    case TN_Q6_K:
+        s = scales + i_block / 8 * 288;
+        return (block_scale){_mm512_mul_ps(halves(s), bytes_i8(s + 32 + (2 * j + half) * 16)), _mm512_setzero_ps()};
+    default:
+        s = scales + i_block * 32;
+        return (block_scale){halves(s), _mm512_setzero_ps()};
+    }
+}
+
+#endif

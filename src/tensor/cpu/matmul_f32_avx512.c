@@ -1,0 +1,120 @@
+/* matmul_f32_avx512.c - the fp32 product's tiles, strips and panels with 512-bit vectors. A lane is an output.
+ *
+ * A tile of 14 rows x 2 panels keeps 28 accumulators, 2 words of B and 1 of A in the 32 registers: 28 multiply-adds
+ * for 16 loads, and chains long apart enough to hide the latency of 4 on two ports. */
+#include "tensor/cpu/matmul_avx512.h"
+
+/* ------------------------------------------------------------------------------------------------------------ tiles */
+
+static inline __attribute__((always_inline)) void tile(int mr, int np, float *c, int64_t ldc, const float *a,
+                                                       const float *const *b, int64_t n_k, const uint16_t *mask, bool load)
+{
+    __m512 acc[14][2];
+
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < np; j++)
+            acc[i][j] = load ? _mm512_maskz_loadu_ps(mask[j], c + i * ldc + j * TN_PANEL) : _mm512_setzero_ps();
+    const float *b0 = b[0], *b1 = b[np - 1];
+    for (int64_t k = 0; k < n_k; k++) {
+        __m512 bv[2];
+        bv[0] = _mm512_load_ps(b0 + k * TN_PANEL);
+        if (np > 1) bv[1] = _mm512_load_ps(b1 + k * TN_PANEL);
+#pragma GCC unroll 14
+        for (int i = 0; i < mr; i++) {
+            __m512 av = _mm512_set1_ps(a[k * mr + i]);
+#pragma GCC unroll 2
+            for (int j = 0; j < np; j++) acc[i][j] = _mm512_fmadd_ps(av, bv[j], acc[i][j]);
+        }
+    }
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < np; j++) _mm512_mask_storeu_ps(c + i * ldc + j * TN_PANEL, mask[j], nan_canonical(acc[i][j]));
+}
+
+#define TILE(mr, np)                                                                                                \
+    static void tile_##mr##_##np(float *c, int64_t ldc, const void *a, const void *const *b, int64_t k,             \
+                                 const uint16_t *mask, bool load)                                                   \
+    {                                                                                                               \
+        tile(mr, np, c, ldc, a, (const float *const *)b, k, mask, load);                                            \
+    }
+#define TILES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#define X(mr) TILE(mr, 1) TILE(mr, 2)
+TILES(X)
+#undef X
+#define X(mr) tile_##mr##_1, tile_##mr##_2,
+const tn_mm_tile tn_mm_f32_tiles_avx512[28] = {TILES(X)};
+#undef X
+
+/* --------------------------------------------------------------------------------------------------- strips, panels */
+
+void tn_mm_strip_avx512(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k)
+{
+    const float *src = a->a + m0 * a->rs + k0 * a->ks;
+
+    if (a->ks != 1) {                                               /* k-major: rows of the strip are there already */
+        __mmask16 mask = (__mmask16)((1u << rows) - 1);
+        for (int64_t i = 0; i < k; i++) _mm512_storeu_ps(dst + i * rows, _mm512_maskz_loadu_ps(mask, src + i * a->ks));
+        return;
+    }
+    __m512 v[16];
+    for (int64_t i = 0; i < k; i += 16) {
+        int       n    = k - i < 16 ? (int)(k - i) : 16;
+        __mmask16 mask = (__mmask16)((1u << n) - 1);
+#pragma GCC unroll 16
+        for (int r = 0; r < 16; r++)
+            v[r] = r < rows ? _mm512_maskz_loadu_ps(mask, src + r * a->rs + i) : _mm512_setzero_ps();
+        transpose16(v);
+        /* Each store spills over into the next row of the strip, which is written after it. */
+#pragma GCC unroll 16
+        for (int r = 0; r < 16; r++)
+            if (r < n) _mm512_storeu_ps(dst + (i + r) * rows, v[r]);
+    }
+}
+
+static inline __m512 load_row(const uint8_t *p, tn_dtype t, __mmask16 mask)
+{
+    if (t == TN_F32) return _mm512_maskz_loadu_ps(mask, p);
+    return bf16_to_f32(_mm256_maskz_loadu_epi16(mask, p));
+}
+
+void tn_mm_panel_nk_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k)
+{
+    int64_t        bytes = t == TN_F32 ? 4 : 2;
+    const uint8_t *src   = (const uint8_t *)rows + (n0 * ld + k0) * bytes;
+    __m512         v[16];
+
+    for (int64_t i = 0; i < k; i += 16) {
+        int       n    = k - i < 16 ? (int)(k - i) : 16;
+        __mmask16 mask = (__mmask16)((1u << n) - 1);
+#pragma GCC unroll 16
+        for (int r = 0; r < 16; r++)
+            v[r] = r < n_lane ? load_row(src + (r * ld + i) * bytes, t, mask) : _mm512_setzero_ps();
+        transpose16(v);
+#pragma GCC unroll 16
+        for (int r = 0; r < 16; r++)
+            if (r < n) _mm512_store_ps(dst + (i + r) * TN_PANEL, v[r]);
+    }
+}
+
+void tn_mm_panel_kn_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k)
+{
+    int64_t        bytes = t == TN_F32 ? 4 : 2;
+    const uint8_t *src   = (const uint8_t *)rows + (k0 * ld + n0) * bytes;
+    __mmask16      mask  = (__mmask16)((1u << n_lane) - 1);
+
+    for (int64_t i = 0; i < k; i++) _mm512_store_ps(dst + i * TN_PANEL, load_row(src + i * ld * bytes, t, mask));
+}
+
+void tn_mm_transpose_avx512(float *dst, const float *src)
+{
+    __m512 v[16];
+
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; r++) v[r] = _mm512_loadu_ps(src + r * 16);
+    transpose16(v);
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; r++) _mm512_storeu_ps(dst + r * 16, v[r]);
+}

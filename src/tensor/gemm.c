@@ -1,0 +1,186 @@
+/* gemm.c - the driver of the matrix product: who computes which part of C, and in what blocks (picture in matmul.h).
+ *
+ * Nothing here can change a bit: every element of C is one chain whatever the cut, and no two threads share an element.
+ * Threads get rectangles of C; each packs what it needs itself, so there is nothing to wait for. */
+#include "tensor/matmul.h"
+
+#include "base/cpu.h"
+#include "base/thread.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct gemm_job {
+    const tn_mm_set *set;
+    const tn_mm     *mm;
+    int64_t          n_panel, tm, tn;               /* C is cut into tm x tn rectangles */
+    uint8_t         *scratch;
+    size_t           slot;                          /* bytes of scratch of one rectangle */
+} gemm_job;
+
+/* Where panel p lies in C: its first column (negative when a packed weight starts inside a panel), its lanes inside C. */
+static int64_t panel_column(const tn_mm *mm, int64_t p)
+{
+    return p * TN_PANEL - (mm->b.kind == TN_MM_B_PACKED ? mm->b.first % TN_PANEL : 0);
+}
+
+static uint16_t panel_mask(const tn_mm *mm, int64_t p)
+{
+    int64_t  column = panel_column(mm, p);
+    uint32_t mask   = 0xffff;
+
+    if (column < 0) mask &= 0xffffu << -column;
+    if (mm->n - column < TN_PANEL) mask &= (1u << (mm->n - column)) - 1;
+    return (uint16_t)mask;
+}
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* Panel of a packed weight seen from the other side: k runs over its outputs. */
+static void panel_transposed(const tn_mm_set *set, float *dst, float *tile, const tn_mm_b *b, int64_t n0, int64_t k0, int64_t k)
+{
+    const tn_weight *w    = b->w;
+    int64_t          in0  = n0 / 32 * 32, n_in = min64(32, w->n_in - in0), at = (n0 - in0) * TN_PANEL;
+    float           *turned = tile + 32 * TN_PANEL;
+
+    for (int64_t o = b->first + k0, end = o + k; o < end;) {
+        int64_t panel = o / TN_PANEL, lane = o % TN_PANEL, n = min64(TN_PANEL - lane, end - o);
+        if (n_in < 32) memset(tile, 0, 32 * TN_PANEL * sizeof *tile);
+        set->panel_packed(tile, w, panel, in0, n_in);
+        set->transpose(turned, tile + at);
+        memcpy(dst + (o - b->first - k0) * TN_PANEL, turned + lane * TN_PANEL, (size_t)(n * TN_PANEL) * sizeof *dst);
+        o += n;
+    }
+}
+
+/* B's panel p, k0 .. k0 + k: words of the profile, either where the weight lies or made in `made`. */
+static const void *panel_get(const tn_mm_set *set, const tn_mm *mm, int64_t p, int64_t k0, int64_t k, float *made, float *tile)
+{
+    const tn_mm_b *b    = &mm->b;
+    bool           bf16 = mm->profile == TN_PROFILE_STRICT_BF16;
+    int64_t        n0 = p * TN_PANEL, n_lane = min64(TN_PANEL, mm->n - n0), i_panel = b->first / TN_PANEL + p;
+
+    switch (b->kind) {
+    case TN_MM_B_PACKED: {
+        const uint8_t *codes = b->w->codes + (size_t)i_panel * b->w->code_stride;
+        if (!bf16 && b->w->layout == TN_L_F32) return codes + (size_t)k0 * 64;
+        if (bf16 && b->w->layout == TN_L_BF16) return codes + (size_t)(k0 / 2) * 64;
+        set->panel_packed(made, b->w, i_panel, k0, k);
+        break;
+    }
+    case TN_MM_B_PACKED_T: panel_transposed(set, made, tile, b, n0, k0, k); break;
+    case TN_MM_B_NK:       set->panel_nk(made, b->rows, b->dtype, b->ld, n0, (int)n_lane, k0, k); break;
+    case TN_MM_B_KN:       set->panel_kn(made, b->rows, b->dtype, b->ld, n0, (int)n_lane, k0, k); break;
+    }
+    if (bf16) set->pairs((uint32_t *)(void *)made, made, k);
+    return made;
+}
+
+/* Rows [m0, m1) x panels [p0, p1) of C. */
+static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch)
+{
+    const tn_mm_set  *set  = job->set;
+    const tn_mm      *mm   = job->mm;
+    bool              bf16 = mm->profile == TN_PROFILE_STRICT_BF16;
+    const tn_mm_tile *tiles = bf16 ? set->bf16 : set->f32;
+    float            *made = (float *)(void *)scratch, *tile = made + 2 * TN_MM_KC * TN_PANEL;
+    float            *strips = tile + 48 * TN_PANEL;
+
+    for (int64_t mc = m0; mc < m1; mc += TN_MM_MC) {
+        int64_t n_row = min64(TN_MM_MC, m1 - mc), n_tile = ceil_div(n_row, set->mr);
+        for (int64_t k0 = 0; k0 < mm->k; k0 += TN_MM_KC) {
+            int64_t k = min64(TN_MM_KC, mm->k - k0), n_word = bf16 ? (k + 1) / 2 : k;
+            bool    load = mm->add || k0 > 0;
+            /* Tiles of equal height (14, 14, 13 ...) rather than a low last one: a low tile cannot hide the latency. */
+            for (int64_t t = 0, row = 0; t < n_tile; t++) {
+                int64_t next = n_row * (t + 1) / n_tile;
+                float  *dst  = strips + row * n_word;
+                if (bf16) set->strip_bf16((uint32_t *)(void *)dst, &mm->a, mc + row, (int)(next - row), k0, k);
+                else set->strip(dst, &mm->a, mc + row, (int)(next - row), k0, k);
+                row = next;
+            }
+            for (int64_t p = p0; p < p1; p += set->np) {
+                int         np = (int)min64(set->np, p1 - p);
+                const void *b[2];
+                uint16_t    mask[2];
+                for (int j = 0; j < np; j++) {
+                    b[j]    = panel_get(set, mm, p + j, k0, k, made + j * TN_MM_KC * TN_PANEL, tile);
+                    mask[j] = panel_mask(mm, p + j);
+                }
+                for (int64_t t = 0, row = 0; t < n_tile; t++) {
+                    int64_t next = n_row * (t + 1) / n_tile;
+                    tiles[(next - row - 1) * set->np + np - 1](mm->c + (mc + row) * mm->ldc + panel_column(mm, p), mm->ldc,
+                                                               strips + row * n_word, b, n_word, mask, load);
+                    row = next;
+                }
+            }
+        }
+    }
+}
+
+static void rectangles(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const gemm_job *job  = arg;
+    int64_t         unit = job->set->np, n_unit = ceil_div(job->n_panel, unit);
+
+    (void)i_thread;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t im = i / job->tn, in = i % job->tn;
+        int64_t m0 = job->mm->m * im / job->tm, m1 = job->mm->m * (im + 1) / job->tm;
+        int64_t p0 = n_unit * in / job->tn * unit, p1 = min64(n_unit * (in + 1) / job->tn * unit, job->n_panel);
+        if (m0 >= m1 || p0 >= p1) continue;
+        if (job->set->few != NULL && m0 == 0 && m1 == job->mm->m && job->set->few(job->mm, p0, p1)) continue;
+        rectangle(job, m0, m1, p0, p1, job->scratch + (size_t)begin * job->slot);   /* pieces have different begins */
+    }
+}
+
+/* Cuts C for n threads so that the slowest has the least to do: its tiles, and the packing that rectangles repeat. */
+static void cut(gemm_job *job, int64_t n_thread)
+{
+    const tn_mm *mm     = job->mm;
+    int64_t      unit_n = job->set->np * TN_PANEL, un = ceil_div(mm->n, unit_n), um = ceil_div(mm->m, job->set->mr);
+    bool         made   = mm->b.kind != TN_MM_B_PACKED || mm->b.w->layout > TN_L_F16;
+    double       best   = INFINITY;
+
+    job->tm = job->tn = 1;
+    for (int64_t tm = 1; tm <= n_thread; tm++) {
+        int64_t tn   = n_thread / tm;
+        double  rows = (double)min64(ceil_div(um, tm) * job->set->mr, mm->m), columns = (double)(ceil_div(un, tn) * unit_n);
+        double  cost = rows * columns / 32 + rows / 4 + (made ? columns / 4 * ceil(rows / TN_MM_MC) : 0);
+        if (cost < best) {
+            best    = cost;
+            job->tm = tm;
+            job->tn = tn;
+        }
+    }
+}
+
+static size_t slot_bytes(int64_t k)
+{
+    int64_t kc = min64(k + 1, TN_MM_KC);
+
+    return (size_t)(2 * TN_MM_KC * TN_PANEL + 48 * TN_PANEL + TN_MM_MC * kc + 2 * TN_PANEL) / 16 * 64;
+}
+
+size_t tn_mm_scratch_bytes(int n_thread, int64_t k)
+{
+    return slot_bytes(k) * (size_t)n_thread;
+}
+
+void tn_mm_run_set(const tn_mm_set *set, const tn_mm *mm, void *scratch, size_t scratch_bytes)
+{
+    gemm_job job = {.set = set, .mm = mm, .scratch = scratch, .slot = slot_bytes(mm->k)};
+    int64_t  n_thread = min64(tn_threads(), (int64_t)(scratch_bytes / job.slot));
+
+    if (mm->m <= 0 || mm->n <= 0) return;
+    if (set == NULL || (mm->profile == TN_PROFILE_STRICT_BF16 && set->bf16 == NULL)) {
+        tn_mm_run_ref(mm);
+        return;
+    }
+    if (n_thread < 1) tn_bug("matrix product [%lld][%lld] with %zu bytes of scratch, one thread needs %zu",
+                             (long long)mm->m, (long long)mm->n, scratch_bytes, job.slot);
+    job.n_panel = ceil_div(mm->n + (mm->b.kind == TN_MM_B_PACKED ? mm->b.first % TN_PANEL : 0), TN_PANEL);
+    cut(&job, n_thread);
+    tn_parallel(job.tm * job.tn, 1, rectangles, &job);
+}

@@ -1,0 +1,188 @@
+/* matmul.c - the matrix product as an operation: y = x w^T.
+ *
+ *   forward    y[r][o]   = chain over i of x[r][i] w[o][i]
+ *   backward   dx[r][i]  = chain over o of dy[r][o] w[o][i]
+ *              dw[o][i] += chain over r of dy[r][o] x[r][i]          rows ascending, continuing what dw holds
+ *
+ * The chains are defined in gemm_ref.c, cut into blocks by gemm.c and computed by cpu/matmul_*.c. A packed w (weight.c)
+ * is frozen: dx flows through it, dw does not exist. In strict-bf16 the weight gradient stays fp32. */
+#include "tensor/matmul.h"
+
+#include "base/cpu.h"
+#include "base/thread.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------------------------------------------ operands */
+
+static tn_mm_b weight_b(const tn_tensor *w, bool transposed)
+{
+    tn_mm_b b = {.dtype = w->dtype, .rows = w->data, .ld = tn_cols(w), .w = w->packed};
+
+    if (w->packed != NULL) b.kind = transposed ? TN_MM_B_PACKED_T : TN_MM_B_PACKED;
+    else b.kind = transposed ? TN_MM_B_KN : TN_MM_B_NK;
+    return b;
+}
+
+static tn_profile profile_of(const tn_call *c)
+{
+    return ((const tn_matmul_params *)c->params)->profile;
+}
+
+static tn_mm forward_product(const tn_call *c)
+{
+    const tn_tensor *x = c->in[0], *w = c->in[1];
+    int64_t          n_in = tn_cols(x), n_out = tn_rows(w);
+
+    return (tn_mm){.c = c->out[0]->data, .ldc = n_out, .a = {x->data, n_in, 1}, .b = weight_b(w, false),
+                   .m = tn_rows(x), .n = n_out, .k = n_in, .profile = profile_of(c)};
+}
+
+static tn_mm dx_product(const tn_call *c)
+{
+    const tn_tensor *dy = c->dout[0], *w = c->in[1];
+    int64_t          n_in = tn_cols(w), n_out = tn_rows(w);
+    tn_profile       p = profile_of(c);
+
+    return (tn_mm){.c = c->din[0]->data, .ldc = n_in, .a = {dy->data, n_out, 1}, .b = weight_b(w, true),
+                   .m = tn_rows(dy), .n = n_in, .k = n_out, .add = c->add[0],
+                   .profile = p == TN_PROFILE_Q8ACT ? TN_PROFILE_STRICT : p};
+}
+
+static tn_mm dw_product(const tn_call *c)
+{
+    const tn_tensor *dy = c->dout[0], *x = c->in[0];
+    int64_t          n_in = tn_cols(x), n_out = tn_cols(dy);
+
+    return (tn_mm){.c = c->din[1]->data, .ldc = n_in, .a = {dy->data, 1, n_out},
+                   .b = {.kind = TN_MM_B_KN, .dtype = TN_F32, .rows = x->data, .ld = n_in},
+                   .m = n_out, .n = n_in, .k = tn_rows(x), .add = c->add[1], .profile = TN_PROFILE_STRICT};
+}
+
+static void zero_gradient(tn_tensor *d, bool add)
+{
+    if (!add) memset(d->data, 0, tn_n_bytes(d));
+}
+
+static void forward(const tn_mm_set *set, const tn_call *c)
+{
+    tn_mm y = forward_product(c);
+
+    tn_mm_run_set(set, &y, c->scratch, c->scratch_bytes);
+}
+
+static void backward(const tn_mm_set *set, const tn_call *c)
+{
+    bool dw = c->din[1] != NULL && c->in[1]->packed == NULL;
+
+    if (c->dout[0] == NULL || tn_rows(c->in[0]) == 0) {             /* a chain of no steps */
+        if (c->din[0] != NULL) zero_gradient(c->din[0], c->add[0]);
+        if (dw) zero_gradient(c->din[1], c->add[1]);
+        return;
+    }
+    if (c->din[0] != NULL) {
+        tn_mm dx = dx_product(c);
+        tn_mm_run_set(set, &dx, c->scratch, c->scratch_bytes);
+    }
+    if (dw) {
+        tn_mm product = dw_product(c);
+        tn_mm_run_set(set, &product, c->scratch, c->scratch_bytes);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------- shape, scratch */
+
+static tn_status matmul_shape(const tn_call *c, tn_error *err)
+{
+    const tn_tensor *x = c->in[0], *w = c->in[1];
+
+    if (x == NULL || w == NULL) return tn_fail(err, TN_MISMATCH, "matmul needs x and w");
+    if (x->dtype != TN_F32 || x->n_dim < 1)
+        return tn_fail(err, TN_MISMATCH, "matmul: x is %s, expected f32", tn_dtype_name(x->dtype));
+    if (w->n_dim != 2) return tn_fail(err, TN_MISMATCH, "matmul: w has %d dimensions, expected [n_out][n_in]", w->n_dim);
+    if (w->packed == NULL && w->dtype != TN_F32 && w->dtype != TN_BF16)
+        return tn_fail(err, TN_MISMATCH, "matmul: w is %s rows: rows are f32 or bf16, other types must be packed first",
+                       tn_dtype_name(w->dtype));
+    if (tn_cols(x) != tn_cols(w))
+        return tn_fail(err, TN_MISMATCH, "matmul: x [%lld][%lld] does not fit w [%lld][%lld]: both need the same n_in",
+                       (long long)tn_rows(x), (long long)tn_cols(x), (long long)tn_rows(w), (long long)tn_cols(w));
+    if (w->packed != NULL && (w->packed->n_out != w->shape[0] || w->packed->n_in != w->shape[1]))
+        return tn_fail(err, TN_MISMATCH, "matmul: w says [%lld][%lld] but its packed form is [%lld][%lld]",
+                       (long long)w->shape[0], (long long)w->shape[1], (long long)w->packed->n_out, (long long)w->packed->n_in);
+    *c->out[0]       = *x;
+    c->out[0]->shape[x->n_dim - 1] = tn_rows(w);
+    c->out[0]->data   = NULL;
+    c->out[0]->packed = NULL;
+    return TN_OK;
+}
+
+static size_t matmul_scratch(const tn_call *c, bool backward_pass)
+{
+    int64_t k = tn_cols(c->in[0]);
+
+    if (backward_pass) {
+        if (tn_rows(c->in[1]) > k) k = tn_rows(c->in[1]);
+        if (tn_rows(c->in[0]) > k) k = tn_rows(c->in[0]);
+    }
+    return tn_mm_scratch_bytes(tn_threads(), k);
+}
+
+static double matmul_flops(const tn_call *c)
+{
+    return 2.0 * (double)tn_rows(c->in[0]) * (double)tn_cols(c->in[0]) * (double)tn_rows(c->in[1]);
+}
+
+/* --------------------------------------------------------------------------------------------------- kernel table */
+
+#define KERNEL(name, set)                                                     \
+    static void fwd_##name(const tn_call *c) { forward(set, c); }             \
+    static void bwd_##name(const tn_call *c) { backward(set, c); }
+KERNEL(ref, NULL)
+KERNEL(avx512, &tn_mm_avx512)
+
+static const tn_kernel kernels[] = {                                /* slowest first; the last usable one wins */
+    {"ref",    tn_cpu_any,    fwd_ref,    bwd_ref},
+    {"avx512", tn_cpu_avx512, fwd_avx512, bwd_avx512},
+    {NULL,     NULL,          NULL,       NULL},
+};
+
+/* Row by row the sets of kernels[], for the operations that contain matrix products. */
+static const tn_mm_set *const sets[] = {NULL, &tn_mm_avx512};
+
+void tn_mm_run(const tn_mm *mm, void *scratch, size_t scratch_bytes)
+{
+    tn_mm_run_set(sets[tn_op_kernel(&tn_op_matmul) - kernels], mm, scratch, scratch_bytes);
+}
+
+/* ---------------------------------------------------------------------------------------------- self-test's cases */
+
+static const struct {
+    int64_t    n_row, n_in, n_out;
+    tn_dtype   w;
+    tn_profile profile;
+} shapes[] = {
+    {1, 37, 19, TN_F32, TN_PROFILE_STRICT},       {5, 37, 19, TN_F32, TN_PROFILE_STRICT},
+    {17, 300, 70, TN_F32, TN_PROFILE_STRICT},     {3, 33, 50, TN_BF16, TN_PROFILE_STRICT},
+    {17, 33, 50, TN_F32, TN_PROFILE_STRICT_BF16}, {31, 290, 35, TN_BF16, TN_PROFILE_STRICT_BF16},
+};
+
+static int matmul_cases(tn_case *out, int i)
+{
+    if (i < 0 || i >= (int)(sizeof shapes / sizeof shapes[0])) return 0;
+    *out = (tn_case){.n_in = 2, .differentiable = {true, shapes[i].w == TN_F32}};
+    snprintf(out->what, sizeof out->what, "%lldx%lldx%lld %s %s", (long long)shapes[i].n_row, (long long)shapes[i].n_out,
+             (long long)shapes[i].n_in, tn_dtype_name(shapes[i].w), tn_profile_name(shapes[i].profile));
+    tn_matmul_params p = {shapes[i].profile};
+    memcpy(out->params, &p, sizeof p);
+    out->in[0] = (tn_tensor){.dtype = TN_F32, .n_dim = 2, .shape = {shapes[i].n_row, shapes[i].n_in}};
+    out->in[1] = (tn_tensor){.dtype = shapes[i].w, .n_dim = 2, .shape = {shapes[i].n_out, shapes[i].n_in}};
+    if (shapes[i].profile == TN_PROFILE_STRICT_BF16) out->fd_tolerance = 5e-2;   /* the function is a staircase */
+    return 1;
+}
+
+const tn_op tn_op_matmul = {
+    .name = "matmul", .params_bytes = sizeof(tn_matmul_params), .n_in = 2, .n_out = 1,
+    .shape = matmul_shape, .scratch = matmul_scratch, .kernels = kernels,
+    .bwd_in = 3, .bwd_out = 0, .cases = matmul_cases, .flops = matmul_flops,
+};
