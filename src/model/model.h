@@ -53,6 +53,8 @@ const tn_tokenizer *tn_model_tokenizer(const tn_model *m);      /* NULL if it ha
 tn_status           tn_model_chat(const tn_model *m, const tn_chat **out, tn_error *err);
 const char         *tn_model_path(const tn_model *m);
 const char         *tn_model_dtype_name(const tn_model *m);     /* "Q4_1", "BF16", "mixed" */
+/* True for ids that end an answer: the tokenizer's end tokens and those of config.json and generation_config.json. */
+bool                tn_model_is_stop(const tn_model *m, int32_t id);
 int64_t             tn_model_n_param(const tn_model *m, bool active_only);
 /* Merkle root over (tensor name, dtype, shape, bytes) in name order: what "the weights" are, whatever the file form. */
 tn_status           tn_model_digest(const tn_model *m, tn_digest *out, tn_error *err);
@@ -123,8 +125,11 @@ tn_status tn_lora_write(const tn_model *m, const tn_lora *lora, size_t n, const 
 tn_status tn_lora_read(tn_lora **out, size_t *n, const tn_model *m, const char *dir, tn_error *err);
 void      tn_lora_free(tn_lora *lora, size_t n);
 
-/* safetensors as a file format, for checkpoints and adapters too. */
-typedef struct tn_st_entry { char name[256]; tn_dtype dtype; int n_dim; int64_t shape[8]; const void *data; uint64_t begin, end; } tn_st_entry;
+/* safetensors as a file format, for checkpoints and adapters too. dtype is TN_DTYPE_COUNT for a type of the format that
+ * tenet does not hold (BOOL, F8_E4M3, U32 ...); type names it as the file does. */
+typedef struct tn_st_entry {
+    char name[256]; tn_dtype dtype; int n_dim; int64_t shape[8]; const void *data; uint64_t begin, end; const char *type;
+} tn_st_entry;
 typedef struct tn_st_file tn_st_file;
 tn_status tn_st_open(tn_st_file **out, const char *path, tn_error *err);
 size_t    tn_st_count(const tn_st_file *f);

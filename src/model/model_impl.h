@@ -12,10 +12,12 @@
 #include "model/model.h"
 
 typedef struct tn_slot {
-    const void *rows;                /* as in params[i].w, but kept when the weight is packed: mapped, or == own */
-    void       *own;                 /* memory of ours; NULL: the bytes belong to a mapped file */
+    tn_dtype    file_dtype;          /* how the weight is stored in its file (vectors are f32 in params[i].w) */
+    const void *file_rows;           /* its rows there: mapped, or rearranged memory of ours; NULL: not from a file */
+    void       *own;                 /* memory to free when the model ends: params[i].w.data and/or file_rows */
+    void       *own_file;            /* a second block: rearranged rows that params[i].w no longer uses */
     tn_weight  *packed;              /* params[i].w.packed, to be freed */
-    bool        changed;             /* differs from what the file holds (trained, merged) */
+    bool        changed;             /* the values may differ from the file's (trained, merged) */
 } tn_slot;
 
 /* A model's origin: what is needed to write the same form again with every byte. */
@@ -30,7 +32,7 @@ struct tn_model {
     tn_param     *params;
     tn_slot      *slots;
     size_t        n_param, cap;
-    bool          sealed;
+    bool          headers_only;      /* opened without weights: shapes and names, no rows */
 
     const tn_tokenizer *tok;
     tn_tokenizer *tok_own;           /* freed with the model; NULL: tok is borrowed */
@@ -42,24 +44,29 @@ struct tn_model {
     tn_st_file  **st;    size_t n_st;          /* Hugging Face: one file, or the shards, sorted by file name */
     json_t       *config;                      /* config.json of a Hugging Face directory, or NULL */
     float        *freq_factors;                /* own memory behind h.rope.freq_factors */
+    int32_t       stop[16];                    /* ids that end an answer by config or generation_config */
+    int           n_stop;
 };
 
 tn_status tn_model_new(tn_model **out, const char *path, tn_error *err);
 /* rows: [product of shape but the last] rows of `dtype`; own: the same pointer when the model shall free() it (it does so
- * also when adding fails), else NULL. Shape is slowest first. A name that is there already is found by tn_model_seal. */
+ * also when adding fails), else NULL. Shape is slowest first. A name given twice is found by tn_model_seal. */
 tn_status tn_model_add(tn_model *m, const char *name, tn_dtype dtype, int n_dim, const int64_t *shape,
                        const void *rows, void *own, tn_error *err);
-/* Sorts by name, refuses duplicates, says which weights are matrices. Pointers to params stay valid from here on. */
+/* Sorts by name, refuses duplicates, says which weights are matrices, makes vectors f32 (operations read norms and biases
+ * as f32). Pointers to params stay valid from here on. */
 tn_status tn_model_seal(tn_model *m, tn_error *err);
 /* Fresh zeroed memory for a weight: 64-byte aligned, free(). NULL: no memory. */
 void     *tn_model_alloc_rows(size_t bytes);
+/* The rows of weight i as they are now, with their type: the live ones, or the file's when the live ones are packed. */
+const void *tn_model_rows(const tn_model *m, size_t i, tn_dtype *dtype);
 /* Index of a weight in params, or -1. */
 int64_t   tn_model_index(const tn_model *m, const char *name);
 /* Packs every matrix for the profile and tells the kernel that its mapped pages are not needed. */
 tn_status tn_model_pack(tn_model *m, tn_error *err);
 
 /* ---- hyper-parameters from files: every key that is unknown or would change the mathematics is an error naming it */
-tn_status tn_hparams_from_hf(tn_hparams *h, float **freq_factors, const json_t *config, const char *where, tn_error *err);
+tn_status tn_hparams_from_hf(tn_hparams *h, const json_t *config, const char *where, tn_error *err);
 tn_status tn_hparams_from_gguf(tn_hparams *h, const tn_gguf *g, tn_error *err);
 
 #endif

@@ -1,0 +1,71 @@
+/* digest.c - what "the weights" are, whatever file they came from: a Merkle root over the tensors in name order.
+ *
+ *   leaf  = SHA-256 of  name \0 dtype \0 n_dim u32, shape u64 each, bytes        (little-endian)
+ *   root  = Merkle tree over the leaves (provenance's tree)
+ *
+ * The canonical form is GGUF's: rotated rows interleaved where its architecture does so, vectors as f32, Gemma's norms as
+ * 1 + w. So a directory and the .gguf made from it have one digest. */
+#include "model/hf_layout.h"
+
+#include "base/hash.h"
+#include "provenance/provenance.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void hash_head(tn_sha256 *s, const tn_param *p, tn_dtype dtype)
+{
+    uint32_t n_dim = (uint32_t)p->w.n_dim;
+
+    tn_sha256_update(s, p->name, strlen(p->name) + 1);
+    tn_sha256_update(s, tn_dtype_name(dtype), strlen(tn_dtype_name(dtype)) + 1);
+    tn_sha256_update(s, &n_dim, sizeof n_dim);
+    for (int i = 0; i < p->w.n_dim; i++) {
+        uint64_t d = (uint64_t)p->w.shape[i];
+        tn_sha256_update(s, &d, sizeof d);
+    }
+}
+
+static tn_status leaf(const tn_model *m, size_t i, tn_sha256 *s, tn_digest *out, tn_error *err)
+{
+    const tn_param *p = &m->params[i];
+    tn_dtype        dtype;
+    const uint8_t  *rows = tn_model_rows(m, i, &dtype);
+    tn_name         name;
+    int64_t         n_head;
+
+    if (rows == NULL)
+        return tn_fail(err, TN_USAGE, "%s: the digest needs the rows of '%s', which were packed and dropped: open the model without packing", m->path, p->name);
+    hash_head(s, p, dtype);
+    size_t row = tn_row_bytes(dtype, tn_cols(&p->w)), all = p->w.n_dim == 1 ? tn_n_bytes(&p->w) : row * (size_t)tn_rows(&p->w);
+    if (!m->h.rope_interleaved && tn_gguf_interleaves(&m->h) && tn_is_qk(p->name, &m->h, &n_head)) {
+        int64_t n = p->w.shape[0];
+        size_t  one = p->w.n_dim == 1 ? sizeof(float) : row;
+        for (int64_t r = 0; r < n; r++) tn_sha256_update(s, rows + (size_t)tn_row_half_split(r, m->h.d_head) * one, one);
+    } else if (m->h.norm_plus_one && tn_name_to_hf(&m->h, p->name, -1, &name) && name.layout == TN_LAYOUT_NORM) {
+        for (int64_t k = 0; k < p->w.shape[0]; k++) {
+            float one_more = 1.0f + ((const float *)(const void *)rows)[k];
+            tn_sha256_update(s, &one_more, sizeof one_more);
+        }
+    } else {
+        tn_sha256_update(s, rows, all);
+    }
+    tn_sha256_final(s, out);
+    return TN_OK;
+}
+
+tn_status tn_model_digest(const tn_model *m, tn_digest *out, tn_error *err)
+{
+    tn_digest *leaves = malloc((m->n_param + 1) * sizeof *leaves);
+    tn_sha256 *s = NULL;
+    tn_status  status = TN_OK;
+
+    if (leaves == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for its digest", m->path);
+    TN_GOTO(tn_sha256_create(&s, err));
+    for (size_t i = 0; i < m->n_param; i++) TN_GOTO(leaf(m, i, s, &leaves[i], err));
+    tn_merkle_root(out, leaves, m->n_param);
+out:
+    tn_sha256_destroy(s);
+    free(leaves);
+    return status;
+}
