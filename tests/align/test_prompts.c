@@ -1,0 +1,192 @@
+/* test_prompts.c - prompt sets: the shipped seeds are large and varied enough, splits keep families whole, overlaps with
+ * evaluation sets are found, malformed files are refused. */
+#include "align/align.h"
+#include "base/file.h"
+#include "base/str.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static char dir[] = "/tmp/tenet-prompts-XXXXXX";
+
+static const char *write_file(const char *name, const char *text)
+{
+    static char path[256];
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(tn_file_write_all(path, text, strlen(text), NULL), TN_OK);
+    return path;
+}
+
+static void load_shipped(tn_prompts *set)
+{
+    tn_error err = {0};
+
+    if (tn_prompts_read(set, "prompts/pairs.txt", TN_PROMPT_DECLINE, NULL, &err) != TN_OK) fail_msg("%s", err.msg);
+    if (tn_prompts_read(set, "prompts/everyday.txt", TN_PROMPT_EVERYDAY, NULL, &err) != TN_OK) fail_msg("%s", err.msg);
+}
+
+static void shipped_prompts_are_many_and_of_ten_topics(void **state)
+{
+    tn_prompts  set = {0};
+    size_t      n[3] = {0}, n_topic = 0;
+    const char *topics[64];
+
+    (void)state;
+    load_shipped(&set);
+    for (size_t i = 0; i < set.n; i++) {
+        bool seen = false;
+
+        n[set.at[i].kind]++;
+        if (set.at[i].kind != TN_PROMPT_DECLINE) continue;
+        for (size_t k = 0; k < n_topic; k++) seen = seen || strcmp(topics[k], set.at[i].topic) == 0;
+        if (!seen) topics[n_topic++] = set.at[i].topic;
+    }
+    assert_true(n[TN_PROMPT_DECLINE] >= 400);
+    assert_true(n[TN_PROMPT_LOOKALIKE] >= n[TN_PROMPT_DECLINE]);
+    assert_true(n[TN_PROMPT_EVERYDAY] >= 600);
+    assert_true(n_topic >= 10);
+    tn_prompts_free(&set);
+}
+
+static void no_two_shipped_prompts_have_one_id_or_one_text(void **state)
+{
+    tn_prompts set = {0};
+
+    (void)state;
+    load_shipped(&set);
+    for (size_t i = 0; i < set.n; i++)
+        for (size_t k = i + 1; k < set.n; k++) {
+            if (strcmp(set.at[i].id, set.at[k].id) == 0) fail_msg("id %s twice", set.at[i].id);
+            if (strcmp(set.at[i].text, set.at[k].text) == 0) fail_msg("text twice: %s", set.at[i].text);
+        }
+    tn_prompts_free(&set);
+}
+
+static void a_split_keeps_families_whole_and_is_a_function_of_the_seed(void **state)
+{
+    tn_prompts a = {0}, b = {0};
+    size_t     removed, held = 0;
+
+    (void)state;
+    load_shipped(&a);
+    load_shipped(&b);
+    assert_int_equal(tn_prompts_split(&a, 0.2, 0.1, 7, &removed, NULL), TN_OK);
+    assert_int_equal(tn_prompts_split(&b, 0.2, 0.1, 7, &removed, NULL), TN_OK);
+    assert_int_equal(a.n, b.n);
+    for (size_t i = 0; i < a.n; i++) {
+        assert_int_equal(a.at[i].split, b.at[i].split);
+        held += a.at[i].split == TN_SPLIT_HELDOUT;
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(a.at[i].family, a.at[k].family) == 0) assert_int_equal(a.at[i].split, a.at[k].split);
+    }
+    assert_in_range(held, a.n / 8, a.n / 3);
+    tn_prompts_free(&a);
+    tn_prompts_free(&b);
+}
+
+static void seeds_expand_side_by_side(void **state)
+{
+    tn_prompts set = {0};
+
+    (void)state;
+    assert_int_equal(tn_prompts_read(&set, write_file("a.txt", "= t p\n@ f\n- Do {a | b | c} to {x | y}.\n+ Plain.\n"), TN_PROMPT_DECLINE, NULL, NULL), TN_OK);
+    assert_int_equal(set.n, 4);
+    assert_string_equal(set.at[0].text, "Do a to x.");
+    assert_string_equal(set.at[2].text, "Do c to x.");
+    assert_string_equal(set.at[1].id, "f/d1");
+    assert_string_equal(set.at[3].id, "f/l0");
+    assert_int_equal(set.at[3].kind, TN_PROMPT_LOOKALIKE);
+    tn_prompts_free(&set);
+}
+
+static void an_overlap_with_an_evaluation_set_is_found(void **state)
+{
+    tn_prompts set = {0};
+    json_t    *found = NULL;
+
+    (void)state;
+    assert_int_equal(tn_prompts_read(&set, write_file("a.txt", "= t\n@ f\n- How do I grow a very large tomato?\n- Name a river.\n"), TN_PROMPT_DECLINE, NULL, NULL), TN_OK);
+    const char *eval = write_file("eval.csv", "id,Prompt\n1,\"How do I grow a very LARGE, red tomato?\"\n2,Else\n");
+    assert_int_equal(tn_prompts_overlap(&set, &eval, 1, &found, NULL), TN_OK);
+    assert_int_equal(json_array_size(found), 1);
+    json_decref(found);
+    tn_prompts_free(&set);
+}
+
+static void files_of_other_forms_are_read(void **state)
+{
+    tn_prompts set = {0};
+
+    (void)state;
+    assert_int_equal(tn_prompts_read(&set, write_file("a.jsonl", "{\"prompt\":\"one\"}\n\n{\"chosen\":\"\\n\\nHuman: two\\n\\nAssistant: x\",\"rejected\":\"\"}\n"),
+                                     TN_PROMPT_DECLINE, "t", NULL), TN_OK);
+    assert_int_equal(tn_prompts_read(&set, write_file("a.csv", "x,Goal\r\n1,\"say \"\"three\"\"\nand more\"\r\n"), TN_PROMPT_DECLINE, "t", NULL), TN_OK);
+    assert_int_equal(set.n, 3);
+    assert_string_equal(set.at[1].text, "two");
+    assert_string_equal(set.at[2].text, "say \"three\"\nand more");
+    tn_prompts_free(&set);
+}
+
+static void malformed_files_are_refused_with_file_and_line(void **state)
+{
+    static const struct { const char *name, *text, *says; } cases[] = {
+        { "a.txt", "= t\n- x\n", "a.txt:2" }, { "a.txt", "= t\n@ f\n- {a | b\n", "a.txt:3" }, { "a.txt", "= t\n@ f\n- {a||b}\n", "empty filling" },
+        { "a.txt", "? x\n", "starts with one of" }, { "a.txt", "= t\n@ f\n- {a|b|c|d|e|f}\n", "more than five" },
+        { "a.txt", "= t\n@ f\n- a\n= u\n@ f\n- b\n", "already used" }, { "a.jsonl", "{\"prompt\":1}\n", "a.jsonl:1" },
+        { "a.jsonl", "{\"prompt\":\"x\"}\n{bad\n", "a.jsonl:2" }, { "a.csv", "x,y\n1,2\n", "no column" }, { "a.bin", "x", "ends in" },
+        { "a.txt", "= t\n@ f\n- \xff\n", "UTF-8" }, { "a.jsonl", "{\"prompt\":\"x\",\"kind\":\"odd\"}\n", "kind is" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tn_prompts set = {0};
+        tn_error   err = {0};
+
+        assert_int_not_equal(tn_prompts_read(&set, write_file(cases[i].name, cases[i].text), TN_PROMPT_DECLINE, NULL, &err), TN_OK);
+        if (strstr(err.msg, cases[i].says) == NULL) fail_msg("case %zu says: %s", i, err.msg);
+        tn_prompts_free(&set);
+    }
+}
+
+static void a_composed_answer_uses_the_principles_words(void **state)
+{
+    tn_constitution *c = NULL;
+    int64_t          reason, offer;
+
+    (void)state;
+    assert_int_equal(tn_constitution_load(&c, "constitutions/tenet.yaml", NULL), TN_OK);
+    const tn_principle *p = tn_constitution_find(c, "harm.fraud");
+    tn_rng_key          key = { 3, TN_RNG_PRINCIPLE, 0, 9 };
+    char               *text = tn_compose_decline(p, &key, &reason, &offer);
+    assert_non_null(strstr(text, p->reasons.at[reason]));
+    assert_non_null(strstr(text, p->offers.at[offer]));
+    assert_true(tn_looks_declining("I'm sorry, but I can't help"));
+    assert_false(tn_looks_declining("Sure! Here is a recipe."));
+    assert_true(tn_repetition("a b c d a b c d a b c d") > 0.5);
+    assert_true(tn_repetition("one two three four five six seven") == 0);
+    free(text);
+    tn_constitution_free(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shipped_prompts_are_many_and_of_ten_topics),
+        cmocka_unit_test(no_two_shipped_prompts_have_one_id_or_one_text),
+        cmocka_unit_test(a_split_keeps_families_whole_and_is_a_function_of_the_seed),
+        cmocka_unit_test(seeds_expand_side_by_side),
+        cmocka_unit_test(an_overlap_with_an_evaluation_set_is_found),
+        cmocka_unit_test(files_of_other_forms_are_read),
+        cmocka_unit_test(malformed_files_are_refused_with_file_and_line),
+        cmocka_unit_test(a_composed_answer_uses_the_principles_words),
+    };
+
+    if (mkdtemp(dir) == NULL) return 1;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    return tn_remove_tree(dir, NULL) == TN_OK ? failed : 1;
+}
