@@ -1,0 +1,8 @@
+/* kinds.h - the one list of stage kinds: a row here and a file stage_<kind>.c make a kind. */
+#ifndef TN_RECIPE_KINDS_H
+#define TN_RECIPE_KINDS_H
+
+#define TN_STAGE_LIST(X)     \
+    X(file)
+
+#endif

@@ -1,0 +1,53 @@
+/* recipe.h - recipes: graphs of stages in YAML, planned, run from the store, compared, drawn, released, verified.
+ *
+ *   recipe.yaml ── load (whole validation) ──→ tn_recipe ── run ──→ artifacts in the store, records under runs/
+ *   release/    ── verify ──→ verdict {sound | wrong | unchecked, reasons}
+ *
+ * The "closure" of a stage, as release stages and records hold it, is an array in the order of execution:
+ *   [{"name","kind","version","params":{},"profile","inputs":[{"port","from","root"}],"key","root","recorded"}...]
+ * "from" is a stage's name, "NAME/path/inside", or the source as the recipe wrote it. */
+#ifndef TN_RECIPE_RECIPE_H
+#define TN_RECIPE_RECIPE_H
+
+#include "recipe/stage.h"
+
+typedef struct tn_recipe tn_recipe;
+
+typedef struct tn_recipe_options {
+    const char *const          *sets;      /* "key=value" or "stage.key=value", NULL-ended; or NULL */
+    const tn_stage_kind *const *kinds;     /* NULL: the built-in table */
+    const char                 *profile;   /* NULL: the recipe's, else strict */
+    int64_t                     seed;
+    bool                        seed_given;
+} tn_recipe_options;
+
+/* Reads and validates everything that can be known before anything runs. USAGE and FORMAT name file and line. */
+tn_status   tn_recipe_load(tn_recipe **out, const char *path, const tn_recipe_options *o, tn_error *err);
+void        tn_recipe_free(tn_recipe *r);
+const char *tn_recipe_name(const tn_recipe *r);
+
+typedef struct tn_run_options {
+    const char *until;                     /* only this stage and what it needs; NULL: all */
+    bool        rerun;                     /* compute even what is cached; VERIFY if a root differs */
+    bool        quiet;
+} tn_run_options;
+
+/* {"recipe","stages":[{"name","kind","state":"cached|will run|recorded","key"?,"root"?,"estimate_s"?}]}. made. */
+tn_status tn_recipe_plan(tn_recipe *r, tn_store *s, const char *until, json_t **out, tn_error *err);
+/* Runs what is not in the store. *out (made, also on failure, may be NULL): the run's record with its "id". */
+tn_status tn_recipe_run(tn_recipe *r, tn_store *s, const tn_run_options *o, json_t **out, tn_error *err);
+/* Why a stage would run again: {"stage","state","why":[{"what","before","now"}],"compared_with"}. made. */
+tn_status tn_recipe_explain(tn_recipe *r, tn_store *s, const char *stage, json_t **out, tn_error *err);
+/* The graph as text; made: free. */
+tn_status tn_recipe_dot(const tn_recipe *r, char **out, tn_error *err);
+tn_status tn_recipe_svg(const tn_recipe *r, char **out, tn_error *err);
+
+/* What differs between two run records: {"same":bool,"stages":[{"stage","what","a","b"}]}. made. */
+tn_status tn_run_diff(const json_t *a, const json_t *b, json_t **out, tn_error *err);
+
+/* One stage, computed always: what commands that make an artifact call. `inputs` is NULL-ended pairs of port name and
+ * path; the artifact is put at `to` (which must not exist) and recorded. root may be NULL. */
+tn_status tn_stage_alone(tn_store *s, const tn_stage_kind *kind, const void *config, tn_profile profile,
+                         const char *const *inputs, const char *to, tn_digest *root, tn_error *err);
+
+#endif

@@ -1,0 +1,76 @@
+/* stage.h - what a stage kind is: one row, a pure function from artifacts and parameters to one artifact.
+ *
+ * To add a kind: write stage_<kind>.c with `const tn_stage_kind tn_stage_<kind> = { ... };`, add it to TN_STAGE_LIST in
+ * kinds.h and to meson.build. docs/recipe.md has the whole example.
+ *
+ *   key  = SHA-256 of {kind, version, params with defaults, input roots, profile}
+ *   root = digest of what the function made
+ *
+ * Whenever the output for the same key would change, raise `version`: the golden roots in the tests insist on it. */
+#ifndef TN_RECIPE_STAGE_H
+#define TN_RECIPE_STAGE_H
+
+#include "base/option.h"
+#include "store/store.h"
+#include "tensor/tensor.h"
+
+/* One named input. What it takes is an artifact: a file or a directory. */
+typedef struct tn_stage_port {
+    const char *name;                  /* "model", "constitution", ... */
+    bool        optional;
+    bool        many;                  /* takes a list; its paths come from tn_stage_many */
+    const char *help;                  /* one line */
+} tn_stage_port;                       /* a table ends with name NULL */
+
+/* One input as it was given: `port` is its row in the kind's table. */
+typedef struct tn_stage_input {
+    int       port;
+    char     *label;                   /* name of the stage it came from, or the path or name that the recipe wrote */
+    char     *path;
+    tn_digest root;
+} tn_stage_input;
+
+typedef struct tn_stage_run {
+    const char           *stage;       /* its name in the recipe, for progress lines */
+    const char           *work;        /* a private directory that outlives an interrupted run of the same key: put
+                                        * checkpoints there, and go on from them when they are there */
+    tn_profile            profile;
+    const tn_stage_input *all;         /* every input, ports in order */
+    size_t                n_all;
+    const json_t         *closure;     /* kinds with sees_closure: the stages this one is made of (see recipe.h) */
+    const char           *recipe_text; /* kinds with sees_closure: the recipe, with includes and variables put in */
+} tn_stage_run;
+
+/* Makes `out` (a file or a directory; it does not exist yet, its parent does) from `config` and `inputs`: one path a port,
+ * in the order of the table, NULL for an absent optional port and for `many` ports. `out` may hold no clock, host name,
+ * speed or path: it must be the same bytes on every machine. What a person may want to know goes into `metrics` (an
+ * object; it is recorded, not hashed). Long loops poll tn_interrupted and return its status, leaving `work` fit to go on. */
+typedef tn_status (*tn_stage_fn)(tn_stage_run *r, const void *config, const char *const *inputs, const char *out,
+                                 json_t *metrics, tn_error *err);
+
+typedef struct tn_stage_kind {
+    const char          *name;
+    int                  version;      /* raise it whenever the same inputs give other bytes */
+    const char          *line;         /* one line for help */
+    const tn_option     *options;      /* parameters; an option named "seed" gets the recipe's seed as its default */
+    size_t               config_bytes;
+    const tn_stage_port *inputs;
+    const char          *output;       /* what it makes, in words: "a model directory" */
+    bool                 recorded;     /* not a pure function (network, remote judge): its artifact is kept as recorded,
+                                        * --rerun and replay start from it */
+    bool                 sees_closure; /* the closure is part of its key (release) */
+    tn_stage_fn          run;
+} tn_stage_kind;
+
+/* Paths given to a `many` port, in order (borrowed); returns how many. paths may be NULL to count. */
+size_t      tn_stage_many(const tn_stage_run *r, const tn_stage_kind *kind, const char *port, const char **paths, const char **labels);
+/* Path of one named port, or NULL. */
+const char *tn_stage_path(const tn_stage_run *r, const tn_stage_kind *kind, const char *port);
+/* The root of one named port; false if absent. */
+bool        tn_stage_root(const tn_stage_run *r, const tn_stage_kind *kind, const char *port, tn_digest *out);
+
+/* The built-in table, NULL-ended (kinds.c). */
+extern const tn_stage_kind *const tn_stage_kinds[];
+const tn_stage_kind *tn_stage_find(const tn_stage_kind *const *kinds, const char *name);
+
+#endif
