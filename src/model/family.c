@@ -27,11 +27,3 @@ const tn_family *tn_family_find(const char *name)
         if (strcmp(families[i]->name, name) == 0) return families[i];
     return NULL;
 }
-
-const tn_family *tn_family_by_hf_class(const char *name)
-{
-    for (size_t i = 0; i < N_FAMILY; i++)
-        for (int k = 0; k < 2; k++)
-            if (families[i]->hf_class[k] != NULL && strcmp(families[i]->hf_class[k], name) == 0) return families[i];
-    return NULL;
-}

@@ -13,10 +13,6 @@ typedef struct tn_builder tn_builder;   /* net.h */
 typedef struct tn_family {
     const char *name;                   /* tn_hparams.family */
     const char *title;                  /* for people: "Llama" */
-    const char *gguf_arch;              /* general.architecture */
-    const char *hf_class[2];            /* config.json: architectures[0] */
-    const char *hf_type;                /* config.json: model_type */
-    bool        gguf_interleaved;       /* GGUF files of this architecture rotate neighbours (Q and K rows permuted) */
     bool        layernorm;              /* the final norm is LayerNorm with bias, not RMSNorm */
     bool        scaled_residual_init;   /* projections into the residual stream start smaller by sqrt(2 n_layer) */
     /* Token ids to the residual stream; NULL: rows of token_embd, times embd_scale. */
@@ -38,6 +34,5 @@ TN_FAMILY_LIST(X)
 size_t           tn_family_count(void);
 const tn_family *tn_family_at(size_t i);
 const tn_family *tn_family_find(const char *name);              /* by tn_hparams.family; NULL if unknown */
-const tn_family *tn_family_by_hf_class(const char *name);       /* NULL if unknown */
 
 #endif

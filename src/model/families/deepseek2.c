@@ -48,6 +48,5 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_deepseek2 = {
-    .name = "deepseek2", .title = "DeepSeek V2/V3", .gguf_arch = "deepseek2", .hf_class = { "DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM" },
-    .hf_type = "deepseek_v3", .gguf_interleaved = true, .layer = layer,
+    .name = "deepseek2", .title = "DeepSeek V2/V3", .layer = layer,
 };

@@ -21,5 +21,5 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_gemma2 = {
-    .name = "gemma2", .title = "Gemma 2", .gguf_arch = "gemma2", .hf_class = { "Gemma2ForCausalLM" }, .hf_type = "gemma2", .layer = layer,
+    .name = "gemma2", .title = "Gemma 2", .layer = layer,
 };

@@ -23,6 +23,5 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_gemma3 = {
-    .name = "gemma3", .title = "Gemma 3", .gguf_arch = "gemma3", .hf_class = { "Gemma3ForCausalLM" }, .hf_type = "gemma3_text",
-    .layer = layer,
+    .name = "gemma3", .title = "Gemma 3", .layer = layer,
 };

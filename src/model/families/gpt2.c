@@ -27,6 +27,5 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_gpt2 = {
-    .name = "gpt2", .title = "GPT-2", .gguf_arch = "gpt2", .hf_class = { "GPT2LMHeadModel" }, .hf_type = "gpt2",
-    .layernorm = true, .scaled_residual_init = true, .embed = embed, .layer = layer,
+    .name = "gpt2", .title = "GPT-2", .layernorm = true, .scaled_residual_init = true, .embed = embed, .layer = layer,
 };

@@ -23,5 +23,5 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_gpt_oss = {
-    .name = "gpt-oss", .title = "gpt-oss", .gguf_arch = "gpt-oss", .hf_class = { "GptOssForCausalLM" }, .hf_type = "gpt_oss", .layer = layer,
+    .name = "gpt-oss", .title = "gpt-oss", .layer = layer,
 };

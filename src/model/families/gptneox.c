@@ -28,6 +28,5 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_gptneox = {
-    .name = "gptneox", .title = "GPT-NeoX", .gguf_arch = "gptneox", .hf_class = { "GPTNeoXForCausalLM" }, .hf_type = "gpt_neox",
-    .layernorm = true, .layer = layer,
+    .name = "gptneox", .title = "GPT-NeoX", .layernorm = true, .layer = layer,
 };

@@ -24,6 +24,5 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_llama = {
-    .name = "llama", .title = "Llama", .gguf_arch = "llama", .hf_class = { "LlamaForCausalLM" }, .hf_type = "llama",
-    .gguf_interleaved = true, .layer = layer,
+    .name = "llama", .title = "Llama", .layer = layer,
 };

@@ -20,6 +20,5 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_mistral = {
-    .name = "mistral", .title = "Mistral", .gguf_arch = "llama", .hf_class = { "MistralForCausalLM" }, .hf_type = "mistral",
-    .gguf_interleaved = true, .layer = layer,
+    .name = "mistral", .title = "Mistral", .layer = layer,
 };

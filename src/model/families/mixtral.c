@@ -22,6 +22,5 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_mixtral = {
-    .name = "mixtral", .title = "Mixtral", .gguf_arch = "llama", .hf_class = { "MixtralForCausalLM" }, .hf_type = "mixtral",
-    .gguf_interleaved = true, .layer = layer,
+    .name = "mixtral", .title = "Mixtral", .layer = layer,
 };

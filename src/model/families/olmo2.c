@@ -24,9 +24,9 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_olmo2 = {
-    .name = "olmo2", .title = "OLMo 2", .gguf_arch = "olmo2", .hf_class = { "Olmo2ForCausalLM" }, .hf_type = "olmo2", .layer = layer,
+    .name = "olmo2", .title = "OLMo 2", .layer = layer,
 };
 
 const tn_family tn_family_olmo3 = {
-    .name = "olmo3", .title = "OLMo 3", .gguf_arch = "olmo2", .hf_class = { "Olmo3ForCausalLM" }, .hf_type = "olmo3", .layer = layer,
+    .name = "olmo3", .title = "OLMo 3", .layer = layer,
 };

@@ -19,5 +19,5 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_qwen2 = {
-    .name = "qwen2", .title = "Qwen2", .gguf_arch = "qwen2", .hf_class = { "Qwen2ForCausalLM" }, .hf_type = "qwen2", .layer = layer,
+    .name = "qwen2", .title = "Qwen2", .layer = layer,
 };

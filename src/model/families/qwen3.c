@@ -20,5 +20,5 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_qwen3 = {
-    .name = "qwen3", .title = "Qwen3", .gguf_arch = "qwen3", .hf_class = { "Qwen3ForCausalLM" }, .hf_type = "qwen3", .layer = layer,
+    .name = "qwen3", .title = "Qwen3", .layer = layer,
 };

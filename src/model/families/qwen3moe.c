@@ -23,6 +23,5 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_qwen3moe = {
-    .name = "qwen3moe", .title = "Qwen3-MoE", .gguf_arch = "qwen3moe", .hf_class = { "Qwen3MoeForCausalLM" }, .hf_type = "qwen3_moe",
-    .layer = layer,
+    .name = "qwen3moe", .title = "Qwen3-MoE", .layer = layer,
 };
