@@ -117,9 +117,11 @@ typedef struct tn_case {
     int       n_in;
     tn_tensor in[TN_MAX_IN];                        /* dtype and shape; n_dim 0 = absent */
     bool      differentiable[TN_MAX_IN];            /* finite differences are taken for these */
-    /* fills one input (integers such as positions and ids need meaning); NULL: seeded normal values */
+    /* called for every input after the walk filled it with seeded values: integers such as positions and ids need
+     * meaning, other inputs are left alone; NULL: nothing to do */
     void    (*fill)(tn_tensor *t, int i_in, uint64_t seed);
-    double    fd_tolerance;                         /* relative; 0 means 2e-2 */
+    double    fd_tolerance;                         /* relative; 0 means 2e-2; below 0: gradients only between kernels */
+    uint32_t  by_row;                               /* bit i: in[i] has a row a row of out[0]; rows alone = in the batch */
 } tn_case;
 
 struct tn_op {
@@ -138,6 +140,10 @@ struct tn_op {
 
 /* The table. Each name X gives `extern const tn_op tn_op_X;` in tensor/<x>.c and the id TN_OP_X. */
 #include "tensor/op_list.h"
+
+#define X(NAME, name) extern const tn_op tn_op_##name;
+TN_OP_LIST(X)
+#undef X
 
 typedef enum tn_op_id {
     TN_OP_NONE = 0,

@@ -1,0 +1,73 @@
+/* adamw.c - the fused step of AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101), element by element, so that any cut
+ * into shards or threads gives the same bits.
+ *
+ *   h = g grad_scale,  m = fma(b1, m, (1-b1) h),  v = fma(b2, v, ((1-b2) h) h)
+ *   p = fma(-c1, m / fma(sqrt(v), c2, eps), p (1 - lr wd)),   c1 = lr / (1-b1^t),  c2 = 1 / sqrt(1-b2^t)
+ *
+ * The constants are formed in double and rounded once. The bf16 copy is rounded to nearest even, or stochastically:
+ * 16 random bits of the element's own counter are added below the bits that stay. */
+#include "tensor/adamw.h"
+
+#include "tensor/cpu/kernels.h"
+
+void tn_adamw_consts(tn_adamw_const *k, const tn_adamw_params *a)
+{
+    double t = (double)a->step, b1 = (double)a->beta1, b2 = (double)a->beta2;
+    *k = (tn_adamw_const){ .beta1 = a->beta1, .beta2 = a->beta2, .rest1 = (float)(1.0 - b1), .rest2 = (float)(1.0 - b2), .eps = a->eps,
+                           .grad_scale = a->grad_scale, .decay = (float)(1.0 - (double)a->lr * (double)a->weight_decay),
+                           .c1 = (float)((double)a->lr / (1.0 - tn_exp(t * tn_ln(b1)))),
+                           .c2 = (float)(1.0 / sqrt(1.0 - tn_exp(t * tn_ln(b2)))) };
+}
+
+void tn_adamw_ref(float *p, float *m, float *v, const float *g, int64_t n, const tn_adamw_const *k)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float h = g[i] * k->grad_scale;
+        m[i] = fmaf(k->beta1, m[i], k->rest1 * h);
+        v[i] = fmaf(k->beta2, v[i], (k->rest2 * h) * h);
+        p[i] = fmaf(-k->c1, m[i] / fmaf(sqrtf(v[i]), k->c2, k->eps), p[i] * k->decay);
+    }
+}
+
+typedef struct {
+    float *p, *m, *v;
+    const float *g;
+    uint16_t *p16;
+    tn_adamw_const k;
+    const tn_rng_key *round;
+    int64_t first;
+    void (*step)(float *, float *, float *, const float *, int64_t, const tn_adamw_const *);
+} job;
+
+/* Element e uses half e mod 2 of word (e / 2) mod 4 at position e / 8. Infinity and NaN stay what they are. */
+static void round_bf16(const job *j, int64_t begin, int64_t end)
+{
+    uint32_t word[4] = { 0 };
+    for (int64_t i = begin; i < end; i++) {
+        int64_t  e = j->first + i;
+        uint32_t u;
+        if (i == begin || e % 8 == 0) tn_rng4(word, j->round, (uint64_t)(e / 8));
+        memcpy(&u, j->p + i, 4);
+        if ((u & 0x7f800000u) == 0x7f800000u) { j->p16[i] = tn_f32_to_bf16(j->p[i]); continue; }
+        u += e % 2 == 0 ? word[e / 2 % 4] & 0xffffu : word[e / 2 % 4] >> 16;
+        j->p16[i] = (uint16_t)(u >> 16);
+    }
+}
+
+static void piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const job *j = arg;
+    (void)i_thread;
+    j->step(j->p + begin, j->m + begin, j->v + begin, j->g + begin, end - begin, &j->k);
+    if (j->p16 == NULL) return;
+    if (j->round != NULL) { round_bf16(j, begin, end); return; }
+    for (int64_t i = begin; i < end; i++) j->p16[i] = tn_f32_to_bf16(j->p[i]);
+}
+
+void tn_adamw_step(float *p, float *m, float *v, const float *g, uint16_t *p16, int64_t n, const tn_adamw_params *a,
+                   const tn_rng_key *round, int64_t first)
+{
+    job j = { .p = p, .m = m, .v = v, .g = g, .p16 = p16, .round = round, .first = first, .step = tn_adamw_ref };
+    tn_adamw_consts(&j.k, a);
+    tn_parallel(n, TN_GRAIN_ELEMS, piece, &j);
+}

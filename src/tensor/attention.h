@@ -1,0 +1,42 @@
+/* attention.h - what attention's reference, its kernels and the cached form share. Private to tensor. */
+#ifndef TN_TENSOR_ATTENTION_H
+#define TN_TENSOR_ATTENTION_H
+
+#include "tensor/op_util.h"
+
+/* One call of attention, unpacked. Backward pointers are NULL when not wanted. */
+typedef struct tn_attn {
+    const tn_attention_params *p;
+    int64_t        n_row, group;                    /* query heads a key head */
+    const float   *q, *k, *v, *sinks;               /* k and v already rounded to kv_type */
+    const int32_t *doc_start;
+    float         *out, *lse;
+    const float   *dout;
+    float         *dq, *dk, *dv, *dsinks, *delta;   /* delta [n_row][n_head] = sum(dout * out) */
+    bool           add_q, add_k, add_v, add_sinks;
+} tn_attn;
+
+/* First row of the document of row i; nonsense counts as a document of its own. */
+static inline int64_t tn_attn_start(const tn_attn *a, int64_t i)
+{
+    int64_t s = a->doc_start[i];
+    return s >= 0 && s <= i ? s : i;
+}
+
+/* First key position (in the document) that position pos may see. */
+static inline int64_t tn_attn_first(const tn_attention_params *p, int64_t pos)
+{
+    return p->window > 0 && pos >= p->window ? pos - p->window + 1 : 0;
+}
+
+/* Reads the call; rounds k and v into scratch where kv_type asks for it. */
+void   tn_attn_open(tn_attn *a, const tn_call *c, bool backward);
+size_t tn_attn_open_bytes(const tn_call *c);
+tn_status tn_attention_check(const tn_call *c, const tn_attention_params *p, tn_error *err);
+/* Rounds n rows of `d` values to the cache's type and back. */
+void   tn_kv_round(float *dst, const float *src, tn_dtype type, int64_t n_row, int64_t d);
+/* The parts of the backward pass that are the same in every kernel. */
+void   tn_attention_delta(const tn_attn *a);
+void   tn_attention_dsinks(const tn_attn *a);
+
+#endif

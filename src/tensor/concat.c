@@ -1,0 +1,78 @@
+/* concat.c - per group, the columns of a, then of b; b may have one group that all share (MLA's k_rope).
+ *
+ *   backward   da, db: the columns of dy; a shared b: the sum over the groups, ascending */
+#include "tensor/op_util.h"
+
+static tn_status shape(const tn_call *c, tn_error *err)
+{
+    char a[96], b[96];
+    const tn_concat_params *p = c->params;
+    TN_TRY(tn_need(c, 0, "a", TN_F32, 2, err));
+    TN_TRY(tn_need(c, 1, "b", TN_F32, 2, err));
+    if (p->n_group <= 0 || p->n_a <= 0 || p->n_b <= 0 || tn_cols(c->in[0]) != p->n_group * p->n_a ||
+        tn_cols(c->in[1]) != (p->b_shared ? 1 : p->n_group) * p->n_b || tn_rows(c->in[0]) != tn_rows(c->in[1]))
+        return tn_fail(err, TN_MISMATCH, "concat: a has shape %s and b %s, expected %lld groups of %lld and %lld columns%s",
+                       tn_shape_text(a, c->in[0]), tn_shape_text(b, c->in[1]), (long long)p->n_group, (long long)p->n_a, (long long)p->n_b,
+                       p->b_shared ? " (b shared)" : "");
+    tn_set_rows(c->out[0], tn_rows(c->in[0]), p->n_group * (p->n_a + p->n_b));
+    return TN_OK;
+}
+
+static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const tn_call *c = arg;
+    const tn_concat_params *p = c->params;
+    (void)i_thread;
+    for (int64_t r = begin; r < end; r++)
+        for (int64_t k = 0; k < p->n_group; k++) {
+            int64_t g = r * p->n_group + k;
+            float  *y = tn_f32(c->out[0]) + g * (p->n_a + p->n_b);
+            memcpy(y, tn_f32(c->in[0]) + g * p->n_a, (size_t)p->n_a * 4);
+            memcpy(y + p->n_a, tn_f32(c->in[1]) + (p->b_shared ? r : g) * p->n_b, (size_t)p->n_b * 4);
+        }
+}
+
+static void fwd_ref(const tn_call *c) { tn_parallel(tn_rows(c->out[0]), tn_row_grain(tn_cols(c->out[0])), fwd_piece, (void *)c); }
+
+static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const tn_call *c = arg;
+    const tn_concat_params *p = c->params;
+    (void)i_thread;
+    for (int64_t r = begin; r < end; r++)
+        for (int64_t k = 0; k < p->n_group; k++) {
+            int64_t      g = r * p->n_group + k;
+            const float *dy = tn_f32(c->dout[0]) + g * (p->n_a + p->n_b);
+            if (c->din[0] != NULL) {
+                float *da = tn_f32(c->din[0]) + g * p->n_a;
+                for (int64_t i = 0; i < p->n_a; i++) da[i] = tn_put(da[i], c->add[0], dy[i]);
+            }
+            if (c->din[1] != NULL) {
+                float *db = tn_f32(c->din[1]) + (p->b_shared ? r : g) * p->n_b;
+                bool   add = c->add[1] || (p->b_shared && k > 0);
+                for (int64_t i = 0; i < p->n_b; i++) db[i] = tn_put(db[i], add, dy[p->n_a + i]);
+            }
+        }
+}
+
+static void bwd_ref(const tn_call *c)
+{
+    const tn_concat_params *p = c->params;
+    int64_t n = p->n_group * (p->n_a + p->n_b);
+    tn_parallel(tn_n_elem(c->dout[0]) / n, tn_row_grain(n), bwd_piece, (void *)c);
+}
+
+static int cases(tn_case *k, int i)
+{
+    if (i > 1) return 0;
+    *k = (tn_case){ .what = "" };
+    *(tn_concat_params *)k->params = (tn_concat_params){ 3, 5, 7, i == 1 };
+    tn_case_in(k, 0, TN_F32, 4, 15, true);
+    tn_case_in(k, 1, TN_F32, 4, i == 1 ? 7 : 21, true);
+    return 1;
+}
+
+static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+
+const tn_op tn_op_concat = {
+    .name = "concat", .params_bytes = sizeof(tn_concat_params), .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .cases = cases };

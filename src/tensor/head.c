@@ -1,0 +1,108 @@
+/* head.c - the parts of the output head that head_loss and head_logprob share: the chunk's products and the softmax of
+ * a row, as plain loops (head.h has the definition). */
+#include "tensor/head.h"
+
+/* 64 MiB of logits: enough rows that reading w for each chunk costs little. */
+enum { CHUNK_ELEMS = 1 << 24 };
+
+tn_status tn_head_check(const tn_call *c, float softcap, tn_error *err)
+{
+    TN_TRY(tn_need(c, 0, "x", TN_F32, 2, err));
+    TN_TRY(tn_need_weight(c, 1, "w", -1, tn_cols(c->in[0]), err));
+    TN_TRY(tn_need_ints(c, 2, "targets", tn_rows(c->in[0]), err));
+    if (!(softcap >= 0.0f)) return tn_fail(err, TN_MISMATCH, "%s: soft cap is %g; it must not be below 0", c->op->name, (double)softcap);
+    return TN_OK;
+}
+
+static int64_t chunk_rows(int64_t n_row, int64_t n_vocab)
+{
+    int64_t n = CHUNK_ELEMS / tn_max64(n_vocab, 1) / 8 * 8;
+    return tn_max64(1, tn_min64(n_row, tn_max64(n, 8)));
+}
+
+static size_t mm_bytes(int64_t n_row, int64_t n_embd, int64_t n_vocab)
+{
+    return tn_mm_scratch_bytes(tn_threads(), tn_max64(n_row, tn_max64(n_embd, n_vocab)));
+}
+
+size_t tn_head_scratch(const tn_call *c)
+{
+    int64_t n_row = tn_rows(c->in[0]), n_embd = tn_cols(c->in[0]), n_vocab = c->in[1]->shape[0];
+    /* besides the logits: two floats a row for the caller */
+    return tn_align64((size_t)chunk_rows(n_row, n_vocab) * (size_t)n_vocab * 4) + tn_align64(mm_bytes(n_row, n_embd, n_vocab)) +
+           2 * tn_align64((size_t)n_row * 4);
+}
+
+void tn_head_open(tn_head *h, const tn_call *c, const tn_head_kernels *k, float softcap, float temperature, tn_profile profile)
+{
+    *h = (tn_head){ .c = c, .kernels = k, .x = tn_f32(c->in[0]), .w = c->in[1], .target = tn_i32(c->in[2]), .n_row = tn_rows(c->in[0]),
+                    .n_embd = tn_cols(c->in[0]), .n_vocab = c->in[1]->shape[0],
+                    .row = { softcap, temperature == 1.0f ? 0.0f : temperature }, .profile = profile };
+    h->chunk = chunk_rows(h->n_row, h->n_vocab);
+    h->logits = (float *)((char *)c->scratch + 2 * tn_align64((size_t)h->n_row * 4));
+    h->mm_scratch = (char *)h->logits + tn_align64((size_t)h->chunk * (size_t)h->n_vocab * 4);
+    h->mm_bytes = mm_bytes(h->n_row, h->n_embd, h->n_vocab);
+}
+
+static void product(const tn_head *h, const tn_mm *mm)
+{
+    if (h->kernels->reference_mm) tn_mm_run_set(NULL, mm, h->mm_scratch, h->mm_bytes);
+    else tn_mm_run(mm, h->mm_scratch, h->mm_bytes);
+}
+
+void tn_head_logits(const tn_head *h, int64_t r0, int64_t n)
+{
+    tn_mm mm = { .c = h->logits, .ldc = h->n_vocab, .a = { h->x + r0 * h->n_embd, h->n_embd, 1 }, .m = n, .n = h->n_vocab, .k = h->n_embd, .profile = h->profile };
+    mm.b = h->w->packed != NULL ? (tn_mm_b){ .kind = TN_MM_B_PACKED, .w = h->w->packed }
+                                : (tn_mm_b){ .kind = TN_MM_B_NK, .dtype = h->w->dtype, .rows = h->w->data, .ld = h->n_embd };
+    product(h, &mm);
+}
+
+void tn_head_dx(const tn_head *h, int64_t n, float *dx, bool add)
+{
+    tn_mm mm = { .c = dx, .ldc = h->n_embd, .a = { h->logits, h->n_vocab, 1 }, .m = n, .n = h->n_embd, .k = h->n_vocab, .add = add,
+                 .profile = h->profile == TN_PROFILE_Q8ACT ? TN_PROFILE_STRICT : h->profile };
+    mm.b = h->w->packed != NULL ? (tn_mm_b){ .kind = TN_MM_B_PACKED_T, .w = h->w->packed }
+                                : (tn_mm_b){ .kind = TN_MM_B_KN, .dtype = h->w->dtype, .rows = h->w->data, .ld = h->n_embd };
+    product(h, &mm);
+}
+
+void tn_head_dw(const tn_head *h, int64_t r0, int64_t n, float *dw)
+{
+    tn_mm mm = { .c = dw, .ldc = h->n_embd, .a = { h->logits, 1, h->n_vocab }, .m = h->n_vocab, .n = h->n_embd, .k = n, .add = true, .profile = TN_PROFILE_STRICT,
+                 .b = { .kind = TN_MM_B_KN, .dtype = TN_F32, .rows = h->x + r0 * h->n_embd, .ld = h->n_embd } };
+    product(h, &mm);
+}
+
+static void lse_ref(float *l, int64_t n, const tn_head_row *h, bool keep_exp, float *top, float *sum)
+{
+    float lane[16] = { 0 }, m = -INFINITY;
+    for (int64_t j = 0; j < n; j++) {
+        if (h->softcap > 0.0f) l[j] = h->softcap * tn_tanhf(l[j] / h->softcap);
+        float x = h->temperature != 0.0f ? l[j] / h->temperature : l[j];
+        m = x > m ? x : m;
+    }
+    for (int64_t j = 0; j < n; j++) {
+        float e = tn_expf((h->temperature != 0.0f ? l[j] / h->temperature : l[j]) - m);
+        lane[j % 16] += e;
+        if (keep_exp) l[j] = e;
+    }
+    *top = m;
+    *sum = tn_lane_sum(lane);
+}
+
+static void grad_ref(float *l, int64_t n, const tn_head_row *h, bool have_exp, float top, float scale, int64_t target, float at_target)
+{
+    for (int64_t j = 0; j < n; j++) {
+        float e = have_exp ? l[j] : tn_expf((h->temperature != 0.0f ? l[j] / h->temperature : l[j]) - top);
+        float g = j == target ? fmaf(scale, e, at_target) : scale * e;
+        if (h->temperature != 0.0f) g /= h->temperature;
+        if (h->softcap > 0.0f) {
+            float c = l[j] / h->softcap;
+            g *= fmaf(-c, c, 1.0f);
+        }
+        l[j] = g;
+    }
+}
+
+const tn_head_kernels tn_head_ref = { lse_ref, grad_ref, true };

@@ -1,0 +1,160 @@
+/* head_loss.c - the output head fused with its cross-entropy, chunk by chunk (head.h): never the whole logits matrix,
+ * and the gradient of the logits is formed where they lie.
+ *
+ *   nll_i = lse_i - l_it,   loss = tree sum of weight_i nll_i + z_coef weight_i lse_i^2        (target -1: nothing)
+ *   g_ij  = weight_i ((1 + 2 z_coef lse_i) p_ij - [j = t]),   dx = g w,   dw += g^T x (rows ascending)
+ *
+ * With train, dx is formed in the forward chunk into out 2, and with add_dw dw continues the chains of out 3. Backward
+ * hands dx on, times dout; dw has been added already, so dout must be 1 then. Without add_dw a wanted dw is formed in
+ * the backward pass from logits computed again. */
+#include "tensor/cpu/kernels.h"
+#include "tensor/head.h"
+
+static tn_status shape(const tn_call *c, tn_error *err)
+{
+    const tn_head_params *p = c->params;
+    TN_TRY(tn_head_check(c, p->softcap, err));
+    int64_t n_row = tn_rows(c->in[0]);
+    TN_TRY(tn_need_vector(c, 3, "row weights", n_row, false, err));
+    if (p->add_dw && (!p->train || c->in[1]->packed != NULL))
+        return tn_fail(err, TN_MISMATCH, "head_loss: add_dw needs train and an unpacked head: a packed one has no gradient");
+    tn_set_shape(c->out[0], TN_F32, 1, (int64_t[]){ 1 });
+    if (c->n_out > 1) tn_set_shape(c->out[1], TN_F32, 1, (int64_t[]){ n_row });
+    if (c->n_out > 2 && c->out[2] != NULL) {
+        *c->out[2] = (tn_tensor){ .n_dim = 0 };
+        if (p->train) tn_set_like(c->out[2], c->in[0]);
+    }
+    if (c->n_out > 3 && c->out[3] != NULL) {
+        *c->out[3] = (tn_tensor){ .n_dim = 0 };
+        if (p->add_dw) tn_set_rows(c->out[3], c->in[1]->shape[0], c->in[1]->shape[1]);
+    }
+    return TN_OK;
+}
+
+/* The chunk in work: what the rows' loop needs. */
+typedef struct { const tn_head *h; int64_t r0; bool grad; float *nll, *part; } chunk;
+
+static void rows_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const chunk          *k = arg;
+    const tn_head        *h = k->h;
+    const tn_head_params *p = h->c->params;
+    bool keep = k->grad && h->row.softcap == 0.0f;
+    (void)i_thread;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t r = k->r0 + i, t = h->target[r];
+        float  *l = h->logits + i * h->n_vocab, top, sum, weight = tn_f32(h->c->in[3])[r];
+        if (t == -1) {                              /* nothing to learn here */
+            if (k->nll != NULL) k->nll[r] = 0.0f;
+            if (k->part != NULL) k->part[r] = 0.0f;
+            if (k->grad) memset(l, 0, (size_t)h->n_vocab * 4);
+            continue;
+        }
+        bool  ok = tn_head_target_ok(h, r);
+        float l_t = ok ? l[t] : NAN;
+        h->kernels->lse(l, h->n_vocab, &h->row, keep, &top, &sum);
+        if (ok && !keep) l_t = l[t];                /* capped */
+        float lse = top + tn_logf(sum), nll = lse - l_t;
+        if (k->nll != NULL) k->nll[r] = nll;
+        if (k->part != NULL) k->part[r] = weight * (p->z_coef != 0.0f ? fmaf(p->z_coef * lse, lse, nll) : nll);
+        if (!k->grad) continue;
+        float a = weight * (p->z_coef != 0.0f ? fmaf(2.0f * p->z_coef, lse, 1.0f) : 1.0f);
+        h->kernels->grad(l, h->n_vocab, &h->row, keep, top, a / sum, ok ? t : -1, -weight);
+    }
+}
+
+void tn_head_loss_forward(const tn_call *c, const tn_head_kernels *kernels)
+{
+    const tn_head_params *p = c->params;
+    tn_head h;
+    tn_head_open(&h, c, kernels, p->softcap, 0.0f, p->profile);
+    float *dx = p->train && c->n_out > 2 ? tn_f32(c->out[2]) : NULL, *dw = p->add_dw && c->n_out > 3 ? tn_f32(c->out[3]) : NULL;
+    float *part = c->scratch;
+    chunk  k = { .h = &h, .grad = dx != NULL || dw != NULL, .nll = c->n_out > 1 ? tn_f32(c->out[1]) : NULL, .part = part };
+    for (k.r0 = 0; k.r0 < h.n_row; k.r0 += h.chunk) {
+        int64_t n = tn_min64(h.chunk, h.n_row - k.r0);
+        tn_head_logits(&h, k.r0, n);
+        tn_parallel(n, 1, rows_piece, &k);
+        if (dx != NULL) tn_head_dx(&h, n, dx + k.r0 * h.n_embd, false);
+        if (dw != NULL) tn_head_dw(&h, k.r0, n, dw);
+    }
+    tn_f32(c->out[0])[0] = tn_block_tree_sum(part, h.n_row);
+}
+
+typedef struct { float *dst; const float *src; float s; bool add; } scaled;
+
+static void scaled_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const scaled *k = arg;
+    (void)i_thread;
+    for (int64_t i = begin; i < end; i++) k->dst[i] = tn_put(k->dst[i], k->add, k->src[i] * k->s);
+}
+
+void tn_head_loss_backward(const tn_call *c, const tn_head_kernels *kernels)
+{
+    const tn_head_params *p = c->params;
+    float s = c->dout[0] == NULL ? 0.0f : tn_f32(c->dout[0])[0];
+    if (c->din[0] != NULL && c->out[2] != NULL && c->out[2]->data != NULL) {
+        scaled k = { tn_f32(c->din[0]), tn_f32(c->out[2]), s, c->add[0] };
+        tn_parallel(tn_n_elem(c->in[0]), TN_GRAIN_ELEMS, scaled_piece, &k);
+    }
+    if (c->din[1] == NULL || p->add_dw) return;
+    tn_head h;
+    tn_head_open(&h, c, kernels, p->softcap, 0.0f, p->profile);
+    float *dw = tn_f32(c->din[1]);
+    if (!c->add[1]) memset(dw, 0, tn_n_bytes(c->din[1]));
+    chunk k = { .h = &h, .grad = true };
+    for (k.r0 = 0; k.r0 < h.n_row; k.r0 += h.chunk) {
+        int64_t n = tn_min64(h.chunk, h.n_row - k.r0);
+        tn_head_logits(&h, k.r0, n);
+        tn_parallel(n, 1, rows_piece, &k);
+        scaled z = { h.logits, h.logits, s, false };
+        if (s != 1.0f) tn_parallel(n * h.n_vocab, TN_GRAIN_ELEMS, scaled_piece, &z);
+        tn_head_dw(&h, k.r0, n, dw);
+    }
+}
+
+static void fwd_ref(const tn_call *c) { tn_head_loss_forward(c, &tn_head_ref); }
+static void bwd_ref(const tn_call *c) { tn_head_loss_backward(c, &tn_head_ref); }
+
+static size_t scratch(const tn_call *c, bool backward)
+{
+    (void)backward;
+    return tn_head_scratch(c);
+}
+
+static double flops(const tn_call *c)
+{
+    double one = 2.0 * (double)tn_rows(c->in[0]) * (double)tn_cols(c->in[0]) * (double)c->in[1]->shape[0];
+    const tn_head_params *p = c->params;
+    return one * (1.0 + (p->train ? 1.0 : 0.0) + (p->add_dw ? 1.0 : 0.0));
+}
+
+static void fill(tn_tensor *t, int i_in, uint64_t seed)
+{
+    if (i_in == 2) {
+        tn_fill_ids(t, seed, 19);
+        if (tn_n_elem(t) > 2) ((int32_t *)t->data)[1] = -1;
+    }
+}
+
+static int cases(tn_case *k, int i)
+{
+    static const tn_head_params t[] = { { .train = true }, { .train = true, .z_coef = 0.01f }, { .train = true, .softcap = 3.0f, .z_coef = 0.02f }, { .train = false } };
+    if (i >= 4) return 0;
+    *k = (tn_case){ .what = "" };
+    *(tn_head_params *)k->params = t[i];
+    int64_t rows = 5 + 4 * i, cols = 13 + 16 * i;
+    tn_case_in(k, 0, TN_F32, rows, cols, t[i].train);
+    tn_case_in(k, 1, TN_F32, 37, cols, t[i].train);
+    tn_case_vec(k, 2, TN_I32, rows, false);
+    tn_case_vec(k, 3, TN_F32, rows, false);
+    k->fill = fill;
+    return 1;
+}
+
+static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+
+const tn_op tn_op_head_loss = {
+    .name = "head_loss", .params_bytes = sizeof(tn_head_params), .n_in = 4, .n_out = 4, .shape = shape, .scratch = scratch,
+    .kernels = kernels, .bwd_in = 15u, .bwd_out = 4u, .cases = cases, .flops = flops };

@@ -1,0 +1,108 @@
+/* op_util.c - shape rules and self-test fillers that the operations share. */
+#include "tensor/op_util.h"
+
+#include <stdio.h>
+
+const char *tn_shape_text(char buf[96], const tn_tensor *t)
+{
+    size_t n = 0;
+    if (t == NULL) return "absent";
+    buf[0] = 0;
+    for (int d = 0; d < t->n_dim && n < 80; d++) n += (size_t)snprintf(buf + n, 96 - n, "[%lld]", (long long)t->shape[d]);
+    return buf;
+}
+
+tn_status tn_need(const tn_call *c, int i_in, const char *what, tn_dtype dtype, int n_dim_min, tn_error *err)
+{
+    char a[96];
+    const tn_tensor *t = i_in < c->n_in ? c->in[i_in] : NULL;
+    if (t == NULL) return tn_fail(err, TN_MISMATCH, "%s: input %d (%s) is absent", c->op->name, i_in, what);
+    if (t->packed != NULL)
+        return tn_fail(err, TN_MISMATCH, "%s: input %d (%s) is a packed matrix; it must be plain %s", c->op->name, i_in, what, tn_dtype_name(dtype));
+    if (t->dtype != dtype)
+        return tn_fail(err, TN_MISMATCH, "%s: %s is %s, expected %s", c->op->name, what, tn_dtype_name(t->dtype), tn_dtype_name(dtype));
+    if (t->n_dim < n_dim_min || t->n_dim > TN_MAX_DIM)
+        return tn_fail(err, TN_MISMATCH, "%s: %s has shape %s, expected at least %d dimensions", c->op->name, what, tn_shape_text(a, t), n_dim_min);
+    int64_t total = 1;
+    for (int d = 0; d < t->n_dim; d++)
+        if (t->shape[d] < 0 || __builtin_mul_overflow(total, t->shape[d], &total) || total > INT64_MAX / 8)
+            return tn_fail(err, TN_LIMIT, "%s: %s has shape %s, too large to address", c->op->name, what, tn_shape_text(a, t));
+    return TN_OK;
+}
+
+tn_status tn_need_weight(const tn_call *c, int i_in, const char *what, int64_t n_out, int64_t n_in, tn_error *err)
+{
+    char a[96];
+    const tn_tensor *t = i_in < c->n_in ? c->in[i_in] : NULL;
+    if (t == NULL) return tn_fail(err, TN_MISMATCH, "%s: input %d (%s) is absent", c->op->name, i_in, what);
+    if (t->n_dim != 2 || (n_out >= 0 && t->shape[0] != n_out) || t->shape[1] != n_in)
+        return tn_fail(err, TN_MISMATCH, "%s: %s has shape %s, expected [%lld][%lld]", c->op->name, what, tn_shape_text(a, t),
+                       (long long)(n_out >= 0 ? n_out : t->n_dim > 0 ? t->shape[0] : 0), (long long)n_in);
+    if (t->packed == NULL && t->dtype != TN_F32 && t->dtype != TN_BF16)
+        return tn_fail(err, TN_MISMATCH, "%s: %s is %s; unpacked weights are f32 or bf16 (pack others first)", c->op->name, what, tn_dtype_name(t->dtype));
+    return TN_OK;
+}
+
+tn_status tn_need_vector(const tn_call *c, int i_in, const char *what, int64_t n, bool optional, tn_error *err)
+{
+    char a[96];
+    if (optional && (i_in >= c->n_in || c->in[i_in] == NULL)) return TN_OK;
+    TN_TRY(tn_need(c, i_in, what, TN_F32, 1, err));
+    if (tn_n_elem(c->in[i_in]) != n)
+        return tn_fail(err, TN_MISMATCH, "%s: %s has shape %s, expected [%lld]", c->op->name, what, tn_shape_text(a, c->in[i_in]), (long long)n);
+    return TN_OK;
+}
+
+tn_status tn_need_ints(const tn_call *c, int i_in, const char *what, int64_t n, tn_error *err)
+{
+    char a[96];
+    TN_TRY(tn_need(c, i_in, what, TN_I32, 1, err));
+    if (n >= 0 && tn_n_elem(c->in[i_in]) != n)
+        return tn_fail(err, TN_MISMATCH, "%s: %s has shape %s, expected [%lld]", c->op->name, what, tn_shape_text(a, c->in[i_in]), (long long)n);
+    return TN_OK;
+}
+
+tn_status tn_need_like(const tn_call *c, int i_in, const char *what, const tn_tensor *like, tn_error *err)
+{
+    char a[96], b[96];
+    TN_TRY(tn_need(c, i_in, what, TN_F32, 1, err));
+    const tn_tensor *t = c->in[i_in];
+    if (tn_rows(t) != tn_rows(like) || tn_cols(t) != tn_cols(like))
+        return tn_fail(err, TN_MISMATCH, "%s: %s has shape %s, expected %s", c->op->name, what, tn_shape_text(a, t), tn_shape_text(b, like));
+    return TN_OK;
+}
+
+void tn_set_shape(tn_tensor *t, tn_dtype dtype, int n_dim, const int64_t *shape)
+{
+    if (t == NULL) return;
+    *t = (tn_tensor){ .dtype = dtype, .n_dim = n_dim };
+    for (int d = 0; d < n_dim; d++) t->shape[d] = shape[d];
+}
+
+void tn_set_like(tn_tensor *t, const tn_tensor *like) { tn_set_shape(t, like->dtype, like->n_dim, like->shape); }
+
+void tn_set_rows(tn_tensor *t, int64_t n_row, int64_t n_col)
+{
+    tn_set_shape(t, TN_F32, 2, (int64_t[]){ n_row, n_col });
+}
+
+void tn_case_in(tn_case *k, int i, tn_dtype dtype, int64_t rows, int64_t cols, bool differentiable)
+{
+    k->in[i] = (tn_tensor){ .dtype = dtype, .n_dim = 2, .shape = { rows, cols } };
+    k->differentiable[i] = differentiable;
+    if (k->n_in <= i) k->n_in = i + 1;
+}
+
+void tn_case_vec(tn_case *k, int i, tn_dtype dtype, int64_t n, bool differentiable)
+{
+    k->in[i] = (tn_tensor){ .dtype = dtype, .n_dim = 1, .shape = { n } };
+    k->differentiable[i] = differentiable;
+    if (k->n_in <= i) k->n_in = i + 1;
+}
+
+void tn_fill_ids(tn_tensor *t, uint64_t seed, int64_t below)
+{
+    const tn_rng_key key = { .seed = seed, .purpose = TN_RNG_TEST };
+    int32_t *p = t->data;
+    for (int64_t i = 0; i < tn_n_elem(t); i++) p[i] = (int32_t)tn_rng_below(&key, (uint64_t)i, (uint64_t)below);
+}

@@ -1,0 +1,16 @@
+/* selftest.h - the parts of the self-test that the table and the tests use. Private to tensor. */
+#ifndef TN_TENSOR_SELFTEST_H
+#define TN_TENSOR_SELFTEST_H
+
+#include "tensor/tensor.h"
+
+/* True when kernel k gives the bits of op->kernels[0], forward and backward, on the operation's small cases; else
+ * `detail` says where not. Fast enough for every start. */
+bool tn_selftest_kernel_quick(const tn_op *op, const tn_kernel *k, char *detail, size_t n_detail);
+/* The walk for one operation, which need not be in the table. */
+tn_status tn_selftest_op(const tn_op *op, tn_selftest_report report, void *arg, tn_error *err);
+/* Decoding from a cache, in pieces, gives the bits of attention over the whole sequence. */
+tn_status tn_selftest_decode(tn_selftest_report report, void *arg, tn_error *err);
+bool tn_kernel_usable(const tn_kernel *k);
+
+#endif

@@ -1,0 +1,153 @@
+/* selftest_decode.c - decoding = training: sequences fed to a KV cache in pieces, alone and batched with others, give
+ * the bits of attention over whole documents, for every type of cache and every pair of kernels. */
+#include <stdio.h>
+
+#include "tensor/kv.h"
+#include "tensor/op_util.h"
+#include "tensor/selftest.h"
+
+enum { N_A = 150, N_B = 71, N_ROW = N_A + N_B, N_PAGE_MAX = 3, N_PAGE = 8 };
+
+typedef struct decode {
+    tn_attention_params p;
+    bool      sinks;
+    tn_arena  arena;
+    float    *q, *k, *v, *sink, *want, *got, *q1, *k1, *v1, *o1;
+    int32_t  *start, *pos, *pages;
+    void     *scratch;
+    size_t    scratch_bytes;
+    tn_kv    *kv;
+} decode;
+
+static const int32_t page_of[2][N_PAGE_MAX] = { { 5, 0, 3 }, { 6, 2, 7 } };   /* pages of sequence A and B, out of order */
+
+static void lay_out(decode *d)
+{
+    tn_arena *a = &d->arena;
+    int64_t nq = N_ROW * d->p.n_head * d->p.d_k, nk = N_ROW * d->p.n_head_kv * d->p.d_k, nv = N_ROW * d->p.n_head_kv * d->p.d_v, no = N_ROW * d->p.n_head * d->p.d_v;
+    d->q = TN_NEW(a, float, nq);
+    d->k = TN_NEW(a, float, nk);
+    d->v = TN_NEW(a, float, nv);
+    d->q1 = TN_NEW(a, float, nq);
+    d->k1 = TN_NEW(a, float, nk);
+    d->v1 = TN_NEW(a, float, nv);
+    d->want = TN_NEW(a, float, no);
+    d->got = TN_NEW(a, float, no);
+    d->o1 = TN_NEW(a, float, no);
+    d->sink = TN_NEW(a, float, d->p.n_head);
+    d->start = TN_NEW(a, int32_t, N_ROW);
+    d->pos = TN_NEW(a, int32_t, N_ROW);
+    d->pages = TN_NEW(a, int32_t, N_ROW * N_PAGE_MAX);
+    d->scratch = d->scratch_bytes > 0 ? tn_arena_get(a, d->scratch_bytes, 1) : NULL;
+}
+
+static tn_tensor matrix(float *data, int64_t rows, int64_t cols) { return (tn_tensor){ .dtype = TN_F32, .n_dim = 2, .shape = { rows, cols }, .data = data }; }
+static tn_tensor ints(int32_t *data, int64_t rows, int64_t cols) { return (tn_tensor){ .dtype = TN_I32, .n_dim = 2, .shape = { rows, cols }, .data = data }; }
+
+static size_t scratch_of(const tn_op *op, const tn_call *c) { return op->scratch == NULL ? 0 : op->scratch(c, false); }
+
+/* Whole documents with attention's kernel. */
+static void whole(decode *d, const tn_kernel *kernel, size_t *scratch_bytes)
+{
+    const tn_attention_params *p = &d->p;
+    tn_tensor q = matrix(d->q, N_ROW, p->n_head * p->d_k), k = matrix(d->k, N_ROW, p->n_head_kv * p->d_k), v = matrix(d->v, N_ROW, p->n_head_kv * p->d_v);
+    tn_tensor start = ints(d->start, 1, N_ROW), sink = matrix(d->sink, 1, p->n_head), out = matrix(d->want, N_ROW, p->n_head * p->d_v);
+    tn_call   c = { .op = &tn_op_attention, .params = p, .n_in = 5, .n_out = 1, .in = { &q, &k, &v, &start, d->sinks ? &sink : NULL }, .out = { &out },
+                    .scratch = d->scratch, .scratch_bytes = d->scratch_bytes };
+    if (scratch_bytes != NULL) *scratch_bytes = scratch_of(c.op, &c);
+    else kernel->fwd(&c);
+}
+
+/* Rows of documents, given by their row number in the whole batch, with attention_cache's kernel. */
+static void piece(decode *d, const tn_kernel *kernel, const int *rows, int n, size_t *scratch_bytes)
+{
+    const tn_attention_cache_params cp = { .a = d->p, .kv = d->kv, .i_layer = 1 };
+    const tn_attention_params *p = &d->p;
+    int64_t nq = p->n_head * p->d_k, nk = p->n_head_kv * p->d_k, nv = p->n_head_kv * p->d_v, no = p->n_head * p->d_v;
+    tn_tensor q = matrix(d->q1, n, nq), k = matrix(d->k1, n, nk), v = matrix(d->v1, n, nv), pos = ints(d->pos, 1, n), pages = ints(d->pages, n, N_PAGE_MAX);
+    tn_tensor sink = matrix(d->sink, 1, p->n_head), out = matrix(d->o1, n, no);
+    tn_call   c = { .op = &tn_op_attention_cache, .params = &cp, .n_in = 6, .n_out = 1, .in = { &q, &k, &v, &pos, &pages, d->sinks ? &sink : NULL }, .out = { &out },
+                    .scratch = d->scratch, .scratch_bytes = d->scratch_bytes };
+    if (scratch_bytes != NULL) {
+        *scratch_bytes = scratch_of(c.op, &c);
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        memcpy(d->q1 + i * nq, d->q + rows[i] * nq, (size_t)nq * 4);
+        memcpy(d->k1 + i * nk, d->k + rows[i] * nk, (size_t)nk * 4);
+        memcpy(d->v1 + i * nv, d->v + rows[i] * nv, (size_t)nv * 4);
+        int seq = rows[i] >= N_A;
+        d->pos[i] = seq ? rows[i] - N_A : rows[i];
+        memcpy(d->pages + i * N_PAGE_MAX, page_of[seq], sizeof page_of[seq]);
+    }
+    kernel->fwd(&c);
+    for (int i = 0; i < n; i++) memcpy(d->got + rows[i] * no, d->o1 + i * no, (size_t)no * 4);
+}
+
+/* A: 97 rows at once, B: 3; then both one by one, A also in runs of 5; the rest of the longer one alone. */
+static void in_pieces(decode *d, const tn_kernel *kernel)
+{
+    int rows[N_ROW], n = 0, a = 97, b = 3;
+    for (int i = 0; i < a; i++) rows[n++] = i;
+    piece(d, kernel, rows, n, NULL);
+    n = 0;
+    for (int i = 0; i < b; i++) rows[n++] = N_A + i;
+    piece(d, kernel, rows, n, NULL);
+    for (int step = 0; a < N_A || b < N_B; step++) {
+        n = 0;
+        for (int i = 0; b < N_B && i < 1 + step % 3; i++) rows[n++] = N_A + b++;
+        for (int i = 0; a < N_A && i < (step % 4 == 0 ? 5 : 1); i++) rows[n++] = a++;
+        piece(d, kernel, rows, n, NULL);
+    }
+}
+
+static tn_status run_case(decode *d, char *detail, size_t n_detail, bool *passed, tn_error *err)
+{
+    const tn_rng_key key = { .seed = 3, .purpose = TN_RNG_TEST };
+    d->arena = (tn_arena){ .cap = SIZE_MAX };
+    lay_out(d);
+    size_t a = 0, b = 0, without = d->arena.used;
+    whole(d, NULL, &a);
+    piece(d, NULL, NULL, N_ROW, &b);
+    d->scratch_bytes = a > b ? a : b;
+    TN_TRY(tn_arena_init(&d->arena, without + d->scratch_bytes + 4096, err));
+    lay_out(d);
+    float   *fill[] = { d->q, d->k, d->v, d->sink };
+    int64_t  n[] = { N_ROW * d->p.n_head * d->p.d_k, N_ROW * d->p.n_head_kv * d->p.d_k, N_ROW * d->p.n_head_kv * d->p.d_v, d->p.n_head };
+    for (int t = 0; t < 4; t++)
+        for (int64_t i = 0; i < n[t]; i++) fill[t][i] = (float)tn_rng_normal(&key, ((uint64_t)t << 32) + (uint64_t)i);
+    for (int i = 0; i < N_ROW; i++) d->start[i] = i < N_A ? 0 : N_A;
+    for (const tn_kernel *k = tn_op_attention.kernels; k->name != NULL; k++) {
+        if (!k->usable()) continue;
+        whole(d, k, NULL);
+        for (const tn_kernel *kc = tn_op_attention_cache.kernels; kc->name != NULL; kc++) {
+            int64_t at = 0;
+            if (!kc->usable()) continue;
+            in_pieces(d, kc);
+            if (tn_same_bits(d->got, d->want, N_ROW * d->p.n_head * d->p.d_v, &at)) continue;
+            if (*passed) snprintf(detail, n_detail, "%s cache, attention %s, cache %s: element %lld of row %lld is %a, expected %a", tn_dtype_name(d->p.kv_type), k->name,
+                                  kc->name, (long long)(at % (d->p.n_head * d->p.d_v)), (long long)(at / (d->p.n_head * d->p.d_v)), (double)d->got[at], (double)d->want[at]);
+            *passed = false;
+        }
+    }
+    return TN_OK;
+}
+
+tn_status tn_selftest_decode(tn_selftest_report report, void *arg, tn_error *err)
+{
+    static const struct { tn_attention_params p; bool sinks; } t[] = {
+        { { 4, 2, 32, 32, 0, 0.2f, 0, TN_F32 }, false }, { { 3, 1, 20, 9, 70, 0.3f, 4.0f, TN_F32 }, true },
+        { { 2, 2, 64, 64, 0, 0.125f, 0, TN_BF16 }, false }, { { 4, 2, 64, 32, 40, 0.125f, 0, TN_Q8_0 }, true } };
+    char detail[300] = "";
+    bool passed = true;
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        decode d = { .p = t[i].p, .sinks = t[i].sinks };
+        TN_TRY(tn_kv_create(&d.kv, 2, d.p.n_head_kv, d.p.d_k, d.p.d_v, N_PAGE, d.p.kv_type, err));
+        tn_status status = run_case(&d, detail, sizeof detail, &passed, err);
+        tn_arena_free(&d.arena);
+        tn_kv_destroy(d.kv);
+        TN_TRY(status);
+    }
+    report(arg, "attention_cache", "decode = prefill = training", passed, detail);
+    return TN_OK;
+}

@@ -1,0 +1,100 @@
+/* table.c - the table of operations: looking one up, choosing its kernel, running it. */
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "tensor/op_util.h"
+#include "tensor/selftest.h"
+
+static const tn_op *const table[TN_OP_COUNT] = {
+#define X(NAME, name) [TN_OP_##NAME] = &tn_op_##name,
+    TN_OP_LIST(X)
+#undef X
+};
+
+/* Chosen kernel by operation; NULL until first asked. Bit i of failed: row i of the kernel table differed from ref. */
+static _Atomic(const tn_kernel *) chosen[TN_OP_COUNT];
+static uint32_t failed[TN_OP_COUNT];
+
+int64_t tn_n_elem(const tn_tensor *t)
+{
+    int64_t n = 1;
+    for (int d = 0; d < t->n_dim; d++) n *= t->shape[d];
+    return t->n_dim == 0 ? 0 : n;
+}
+
+int64_t tn_rows(const tn_tensor *t)
+{
+    int64_t n = 1;
+    for (int d = 0; d + 1 < t->n_dim; d++) n *= t->shape[d];
+    return n;
+}
+
+int64_t tn_cols(const tn_tensor *t) { return t->n_dim == 0 ? 0 : t->shape[t->n_dim - 1]; }
+size_t  tn_n_bytes(const tn_tensor *t) { return (size_t)tn_rows(t) * tn_row_bytes(t->dtype, tn_cols(t)); }
+
+const tn_op *tn_op_get(tn_op_id id) { return id > TN_OP_NONE && id < TN_OP_COUNT ? table[id] : NULL; }
+
+const tn_op *tn_op_by_name(const char *name)
+{
+    for (int i = 1; i < TN_OP_COUNT; i++)
+        if (strcmp(table[i]->name, name) == 0) return table[i];
+    return NULL;
+}
+
+static int op_index(const tn_op *op)
+{
+    for (int i = 1; i < TN_OP_COUNT; i++)
+        if (table[i] == op) return i;
+    return 0;
+}
+
+/* The ISA that a kernel belongs to, by the start of its name. */
+static tn_isa kernel_isa(const char *name)
+{
+    if (strncmp(name, "avx512", 6) == 0) return TN_ISA_AVX512;
+    if (strncmp(name, "avx2", 4) == 0) return TN_ISA_AVX2;
+    return TN_ISA_REF;
+}
+
+bool tn_kernel_usable(const tn_kernel *k) { return kernel_isa(k->name) <= tn_isa_limit() && k->usable(); }
+
+static const tn_kernel *choose(const tn_op *op, uint32_t bad)
+{
+    const tn_kernel *best = &op->kernels[0];
+    for (int i = 1; op->kernels[i].name != NULL; i++)
+        if (tn_kernel_usable(&op->kernels[i]) && (bad >> i & 1) == 0) best = &op->kernels[i];
+    return best;
+}
+
+const tn_kernel *tn_op_kernel(const tn_op *op)
+{
+    int i = op_index(op);
+    if (i == 0) return choose(op, 0);               /* an operation outside the table (tests) */
+    const tn_kernel *k = atomic_load_explicit(&chosen[i], memory_order_relaxed);
+    if (k == NULL) {
+        k = choose(op, failed[i]);
+        atomic_store_explicit(&chosen[i], k, memory_order_relaxed);
+    }
+    return k;
+}
+
+void tn_ops_choose(bool check)
+{
+    for (int i = 1; i < TN_OP_COUNT; i++) {
+        const tn_op *op = table[i];
+        if (check) {
+            char detail[256];
+            failed[i] = 0;
+            for (int k = 1; op->kernels[k].name != NULL; k++) {
+                if (!tn_kernel_usable(&op->kernels[k]) || tn_selftest_kernel_quick(op, &op->kernels[k], detail, sizeof detail)) continue;
+                failed[i] |= 1u << k;
+                tn_log(TN_LOG_WARN, "%s: kernel %s differs from its definition on this machine (%s); left out", op->name, op->kernels[k].name, detail);
+            }
+        }
+        atomic_store_explicit(&chosen[i], choose(op, failed[i]), memory_order_relaxed);
+    }
+}
+
+void tn_op_forward(const tn_call *c) { tn_op_kernel(c->op)->fwd(c); }
+void tn_op_backward(const tn_call *c) { tn_op_kernel(c->op)->bwd(c); }
