@@ -69,4 +69,62 @@ bool  tn_looks_declining(const char *text);
 /* Share of words that repeat an earlier 4-gram, for filters: 0 none. */
 double tn_repetition(const char *text);
 
+/* -------------------------------------------------------------------------------------------------- sample.c */
+
+/* One conversation to go on: rendered in the model's own chat format with the assistant's turn open. */
+typedef struct tn_dialogue { const tn_message *messages; size_t n; uint64_t sample_id; } tn_dialogue;
+
+/* Samples one answer for each dialogue, in order, in one engine run. results: n, each freed with tn_result_free. A model
+ * without a chat format is UNSUPPORTED; a dialogue that does not fit into the context fails alone, in its result. */
+tn_status tn_align_sample(tn_engine *e, const tn_model *m, const tn_dialogue *d, size_t n, const tn_sampling *s, tn_result *results,
+                          const char *progress, tn_error *err);
+/* The row's own number: of its prompt id and a word that says what is sampled ("answer", "positive", "critique/1"). */
+uint64_t  tn_align_sample_id(const char *prompt_id, const char *what);
+
+/* What every sampling stage takes. */
+typedef struct tn_align_sampling {
+    int64_t max_tokens, batch, seed, limit;
+    double  temperature, top_p;
+    char   *kinds, *split, *system;
+} tn_align_sampling;
+
+/* A set read back from a prompt stage's directory or a file, filtered by kinds ("decline,lookalike") and split; limit > 0
+ * keeps the first ones of each kind. */
+tn_status tn_prompts_select(tn_prompts *out, const char *path, const tn_align_sampling *c, tn_error *err);
+
+/* Stage: prompts -> answers.jsonl {"id","text","kind","topic","principle","answer","n_token","logprob","stop_reason"} */
+extern const tn_option tn_align_answers_options[];
+typedef struct tn_align_answers_config { tn_align_sampling s; char *kv_type; } tn_align_answers_config;
+tn_status tn_align_answers_run(const tn_align_answers_config *c, tn_profile profile, const char *model, const char *adapter, const char *prompts,
+                               const char *out_dir, json_t *metrics, tn_error *err);
+
+/* --------------------------------------------------------------------------------------- revise.c, contrast.c */
+
+/* Stage (SL-CAI): answers + constitution -> revisions.jsonl: for each prompt a chain of rounds {principle, critique,
+ * revision}; principles drawn by weight among those that apply, independently each round. */
+typedef struct tn_align_revise_config { tn_align_sampling s; int64_t rounds; char *demos; } tn_align_revise_config;
+extern const tn_option tn_align_revise_options[];
+tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profile, const char *model, const char *prompts, const char *answers,
+                              const char *constitution, const char *out_dir, json_t *metrics, tn_error *err);
+
+/* Stage (RLCD): prompts + constitution -> contrast.jsonl {"id","principle","positive","negative"}: the same prompt under
+ * a principle's two affixes; the label is by construction. */
+typedef struct tn_align_contrast_config { tn_align_sampling s; } tn_align_contrast_config;
+extern const tn_option tn_align_contrast_options[];
+tn_status tn_align_contrast_run(const tn_align_contrast_config *c, tn_profile profile, const char *model, const char *prompts,
+                                const char *constitution, const char *out_dir, json_t *metrics, tn_error *err);
+
+/* ---------------------------------------------------------------------------------------------------- pairs.c */
+
+/* Stage: prompts, answers, contrast or revisions (either may be NULL), constitution -> pairs.jsonl {"prompt","chosen",
+ * "rejected","principle","p","id","kind"}, sft.jsonl {"messages","principle","open"}, records.jsonl. */
+typedef struct tn_align_pairs_config {
+    double  helpful_share, max_repetition, label;
+    int64_t min_words, seed;
+    bool    compose;
+} tn_align_pairs_config;
+extern const tn_option tn_align_pairs_options[];
+tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts, const char *answers, const char *contrast,
+                             const char *revisions, const char *constitution, const char *out_dir, json_t *metrics, tn_error *err);
+
 #endif

@@ -1,0 +1,209 @@
+/* sample.c - conversations to answers through the engine, and the stage that answers a prompt set. */
+#include "align/align.h"
+#include "align/rows.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/str.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+uint64_t tn_align_sample_id(const char *prompt_id, const char *what)
+{
+    char   *s = tn_strf("%s\n%s", prompt_id, what);
+    /* Out of memory is not a reason to change a sample: the two hashes then stand for the joined text. */
+    uint64_t h = s != NULL ? tn_hash64(s, strlen(s)) : tn_hash64(prompt_id, strlen(prompt_id)) ^ tn_hash64(what, strlen(what));
+
+    free(s);
+    return h;
+}
+
+tn_status tn_align_sample(tn_engine *e, const tn_model *m, const tn_dialogue *d, size_t n, const tn_sampling *s, tn_result *results,
+                          const char *progress, tn_error *err)
+{
+    tn_status      status = TN_OK;
+    const tn_chat *chat = NULL;
+    tn_request    *req = calloc(n + 1, sizeof *req);
+    int32_t      **ids = calloc(n + 1, sizeof *ids);
+
+    memset(results, 0, n * sizeof *results);
+    if (req == NULL || ids == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %zu requests", n);
+        goto out;
+    }
+    TN_GOTO(tn_model_chat(m, &chat, err));
+    for (size_t i = 0; i < n; i++) {
+        size_t n_id = 0, cap = 0;
+
+        TN_GOTO(tn_chat_render(tn_model_tokenizer(m), chat, d[i].messages, d[i].n, true, &ids[i], NULL, &n_id, &cap, err));
+        req[i] = (tn_request){ .prompt = ids[i], .n_prompt = (int64_t)n_id, .sampling = *s, .sample_id = d[i].sample_id };
+    }
+    TN_GOTO(tn_engine_run(e, req, results, (int64_t)n, progress, err));
+out:
+    for (size_t i = 0; ids != NULL && i < n; i++) free(ids[i]);
+    free(ids);
+    free(req);
+    return status;
+}
+
+static bool word_in(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (const char *p = list; p != NULL && *p != '\0';) {
+        size_t len = strcspn(p, ",");
+        if (len == n && memcmp(p, word, n) == 0) return true;
+        p += len + (p[len] == ',');
+    }
+    return false;
+}
+
+tn_status tn_prompts_select(tn_prompts *out, const char *path, const tn_align_sampling *c, tn_error *err)
+{
+    tn_status status = TN_OK;
+    char     *file = tn_is_dir(path) ? tn_path(path, "prompts.jsonl") : tn_strdup(path);
+    size_t    kept = 0, count[3] = {0};
+
+    if (file == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    TN_GOTO(tn_prompts_read(out, file, TN_PROMPT_EVERYDAY, NULL, err));
+    for (size_t i = 0; i < out->n; i++) {
+        tn_prompt *p = &out->at[i];
+        bool take = (c->kinds == NULL || c->kinds[0] == '\0' || word_in(c->kinds, tn_prompt_kind_name(p->kind))) &&
+                    (c->split == NULL || strcmp(c->split, "all") == 0 || strcmp(c->split, tn_split_name(p->split)) == 0) &&
+                    (c->limit <= 0 || count[p->kind] < (size_t)c->limit);
+
+        count[p->kind] += take;
+        if (take) {
+            tn_prompt one = out->at[kept];
+            out->at[kept++] = *p;
+            *p = one;                                /* swapped to the tail, freed below */
+        }
+    }
+    tn_prompts tail = { out->at + kept, out->n - kept };
+    for (size_t i = 0; i < tail.n; i++) {
+        free(tail.at[i].id); free(tail.at[i].text); free(tail.at[i].topic); free(tail.at[i].principle); free(tail.at[i].family);
+    }
+    out->n = kept;
+    if (kept == 0)
+        status = tn_fail(err, TN_FORMAT, "%s: no prompt of split '%s' and kinds '%s'", path, c->split != NULL ? c->split : "all",
+                         c->kinds != NULL && c->kinds[0] != '\0' ? c->kinds : "all");
+out:
+    free(file);
+    return status;
+}
+
+tn_status tn_align_engine_open(tn_align_engine *a, const char *model, const char *adapter, tn_profile profile, int64_t batch, const char *kv_type,
+                               tn_error *err)
+{
+    tn_status         status = TN_OK;
+    tn_model_options  mo = { .profile = profile, .weights = true, .pack = true };
+    tn_engine_options eo = { .n_batch = batch, .prefix_reuse = true, .hidden_layer = -1 };
+
+    memset(a, 0, sizeof *a);
+    if (kv_type != NULL && !tn_dtype_parse(kv_type, &eo.kv_type)) return tn_fail(err, TN_USAGE, "kv type '%s': expected f32, bf16 or q8_0", kv_type);
+    TN_GOTO(tn_model_open(&a->model, model, &mo, err));
+    if (adapter != NULL) {
+        TN_GOTO(tn_lora_read(&a->lora, &a->n_lora, a->model, adapter, err));
+        eo.lora = a->lora;
+        eo.n_lora = a->n_lora;
+    }
+    TN_GOTO(tn_engine_create(&a->engine, a->model, &eo, err));
+out:
+    if (status != TN_OK) tn_align_engine_close(a);
+    return status;
+}
+
+void tn_align_engine_close(tn_align_engine *a)
+{
+    tn_engine_destroy(a->engine);
+    tn_lora_free(a->lora, a->n_lora);
+    tn_model_close(a->model);
+    memset(a, 0, sizeof *a);
+}
+
+double tn_align_logprob_sum(const tn_result *r)
+{
+    double s = 0;
+
+    for (int64_t i = 0; i < r->n; i++) s += (double)r->logprobs[i];
+    return s;
+}
+
+tn_sampling tn_align_sampling_of(const tn_align_sampling *c)
+{
+    tn_sampling s = tn_sampling_default();
+
+    s.max_tokens = c->max_tokens;
+    s.temperature = c->temperature;
+    s.top_p = c->top_p;
+    s.seed = (uint64_t)c->seed;
+    return s;
+}
+
+#define AT(f) offsetof(tn_align_answers_config, f)
+
+// clang-format off
+const tn_option tn_align_answers_options[] = {
+    TN_ALIGN_SAMPLING_OPTIONS(tn_align_answers_config, "96", "0", "train"),
+    { "kv_type", TN_OPT_CHOICE, AT(kv_type), "f32", 0, 0, "f32|bf16|q8_0", "type of the KV cache", NULL },
+    { .key = NULL }
+};
+// clang-format on
+
+tn_status tn_align_answers_run(const tn_align_answers_config *c, tn_profile profile, const char *model, const char *adapter, const char *prompts,
+                               const char *out_dir, json_t *metrics, tn_error *err)
+{
+    tn_status       status = TN_OK;
+    tn_prompts      set = {0};
+    tn_align_engine a = {0};
+    tn_row_file         rows = {0};
+    tn_message     *msg = NULL;
+    tn_dialogue    *d = NULL;
+    tn_result      *r = NULL;
+    tn_sampling     s = tn_align_sampling_of(&c->s);
+    int64_t         n_token = 0, n_open = 0;
+
+    TN_GOTO(tn_prompts_select(&set, prompts, &c->s, err));
+    TN_GOTO(tn_align_engine_open(&a, model, adapter, profile, c->s.batch, c->kv_type, err));
+    msg = calloc(2 * set.n, sizeof *msg);
+    d = calloc(set.n, sizeof *d);
+    r = calloc(set.n, sizeof *r);
+    if (msg == NULL || d == NULL || r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu prompts", set.n); goto out; }
+    bool system = c->s.system != NULL && c->s.system[0] != '\0';
+    for (size_t i = 0; i < set.n; i++) {
+        tn_message *m = &msg[2 * i];
+        size_t      k = 0;
+
+        if (system) m[k++] = (tn_message){ "system", c->s.system };
+        m[k++] = (tn_message){ "user", set.at[i].text };
+        d[i] = (tn_dialogue){ m, k, tn_align_sample_id(set.at[i].id, "answer") };
+    }
+    TN_GOTO(tn_align_sample(a.engine, a.model, d, set.n, &s, r, "answers", err));
+    TN_GOTO(tn_row_file_open(&rows, out_dir, "answers.jsonl", err));
+    for (size_t i = 0; i < set.n; i++) {
+        const tn_prompt *p = &set.at[i];
+
+        if (r[i].status != TN_OK) { status = tn_fail(err, r[i].status, "prompt %s: %s", p->id, r[i].message); goto out; }
+        TN_GOTO(tn_row_file_add(&rows, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s*, s:s, s:I, s:f, s:s}", "id", p->id, "text", p->text, "kind",
+                                             tn_prompt_kind_name(p->kind), "topic", p->topic, "family", p->family, "principle", p->principle,
+                                             "answer", r[i].text, "n_token", (json_int_t)r[i].n, "logprob", tn_align_logprob_sum(&r[i]),
+                                             "stop_reason", r[i].stop_reason), err));
+        n_token += r[i].n;
+        n_open += strcmp(r[i].stop_reason, "length") == 0;
+    }
+    TN_GOTO(tn_row_file_commit(&rows, err));
+    if (metrics != NULL) {
+        json_object_set_new(metrics, "answers", json_integer((json_int_t)set.n));
+        json_object_set_new(metrics, "tokens", json_integer((json_int_t)n_token));
+        json_object_set_new(metrics, "cut_at_max_tokens", json_integer((json_int_t)n_open));
+    }
+out:
+    tn_row_file_abandon(&rows);
+    for (size_t i = 0; r != NULL && i < set.n; i++) tn_result_free(&r[i]);
+    free(r);
+    free(d);
+    free(msg);
+    tn_align_engine_close(&a);
+    tn_prompts_free(&set);
+    return status;
+}
