@@ -53,11 +53,12 @@ tn_status tn_prompts_split(tn_prompts *set, double heldout, double dev, uint64_t
  * {"prompt","id","evaluation","file","similarity"}. made: json_decref. */
 tn_status tn_prompts_overlap(const tn_prompts *set, const char *const *files, size_t n_file, json_t **out, tn_error *err);
 
-typedef struct tn_align_prompts_config { char *files, *evaluation; double heldout, dev; int64_t seed; } tn_align_prompts_config;
+typedef struct tn_align_prompts_config { double heldout, dev; int64_t seed; } tn_align_prompts_config;
 extern const tn_option tn_align_prompts_options[];
 /* Stage: seed files + constitution -> directory with prompts.jsonl and overlap.json. An overlap with a named evaluation
  * set fails it (VERIFY). */
-tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const char *constitution, const char *out_dir, json_t *metrics, tn_error *err);
+tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const char *const *files, size_t n_file, const char *const *evaluation,
+                               size_t n_evaluation, const char *constitution, const char *out_dir, json_t *metrics, tn_error *err);
 
 /* ------------------------------------------------------------------------------------------------- compose.c */
 

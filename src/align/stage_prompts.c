@@ -12,31 +12,12 @@
 
 // clang-format off
 const tn_option tn_align_prompts_options[] = {
-    { "files",      TN_OPT_LIST, AT(files),      "prompts/pairs.txt,prompts/everyday.txt", 0, 0, "", "prompt files: .txt seeds, .jsonl, .csv", NULL },
-    { "evaluation", TN_OPT_LIST, AT(evaluation), NULL,   0, 0,    "",       "evaluation files that training must not have seen", NULL },
     { "heldout",    TN_OPT_REAL, AT(heldout),    "0.2",  0, 0.9,  "",       "share of families that are held out",  NULL },
     { "dev",        TN_OPT_REAL, AT(dev),        "0.1",  0, 0.9,  "",       "share of families for tuning",         NULL },
     { "seed",       TN_OPT_INT,  AT(seed),       "1",    0, 1e15, "",       "of the split",                         NULL },
     { .key = NULL }
 };
 // clang-format on
-
-static tn_status list_split(char **copy, const char ***items, size_t *n, const char *text, tn_error *err)
-{
-    *n = 0;
-    *items = calloc((text != NULL ? strlen(text) : 0) + 2, sizeof **items);
-    *copy = tn_strdup(text != NULL ? text : "");
-    if (*items == NULL || *copy == NULL) return tn_fail(err, TN_NOMEM, "no memory for a list of files");
-    for (char *p = *copy; *p != '\0';) {
-        char *comma = strchr(p, ',');
-
-        (*items)[(*n)++] = p;
-        if (comma == NULL) break;
-        *comma = '\0';
-        p = comma + 1;
-    }
-    return TN_OK;
-}
 
 static tn_status principles_check(const tn_prompts *set, const tn_constitution *c, tn_error *err)
 {
@@ -52,27 +33,25 @@ static tn_status principles_check(const tn_prompts *set, const tn_constitution *
     return TN_OK;
 }
 
-tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const char *constitution, const char *out_dir, json_t *metrics, tn_error *err)
+tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const char *const *files, size_t n_file, const char *const *evaluation,
+                               size_t n_evaluation, const char *constitution, const char *out_dir, json_t *metrics, tn_error *err)
 {
     tn_status        status = TN_OK;
     tn_prompts       set = {0};
     tn_constitution *charter = NULL;
-    char            *files = NULL, *evals = NULL, *path = NULL;
-    const char     **file = NULL, **eval = NULL;
-    size_t           n_file = 0, n_eval = 0, removed = 0, count[3][3] = {{0}};
+    char            *path = NULL;
+    size_t           removed = 0, count[3][3] = {{0}};
     json_t          *overlap = NULL;
 
     TN_GOTO(tn_constitution_load(&charter, constitution, err));
-    TN_GOTO(list_split(&files, &file, &n_file, c->files, err));
-    TN_GOTO(list_split(&evals, &eval, &n_eval, c->evaluation, err));
-    for (size_t i = 0; i < n_file; i++) TN_GOTO(tn_prompts_read(&set, file[i], TN_PROMPT_EVERYDAY, NULL, err));
+    for (size_t i = 0; i < n_file; i++) TN_GOTO(tn_prompts_read(&set, files[i], TN_PROMPT_EVERYDAY, NULL, err));
     if (set.n == 0) {
-        status = tn_fail(err, TN_FORMAT, "no prompts in %s", c->files);
+        status = tn_fail(err, TN_FORMAT, "no prompts in the %zu files given", n_file);
         goto out;
     }
     TN_GOTO(principles_check(&set, charter, err));
     TN_GOTO(tn_prompts_split(&set, c->heldout, c->dev, (uint64_t)c->seed, &removed, err));
-    TN_GOTO(tn_prompts_overlap(&set, eval, n_eval, &overlap, err));
+    TN_GOTO(tn_prompts_overlap(&set, evaluation, n_evaluation, &overlap, err));
     TN_GOTO(tn_mkdirs(out_dir, err));
     if ((path = tn_path(out_dir, "overlap.json")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     TN_GOTO(tn_json_save(path, overlap, true, err));
@@ -100,9 +79,5 @@ out:
     tn_constitution_free(charter);
     tn_prompts_free(&set);
     free(path);
-    free(files);
-    free(evals);
-    free(file);
-    free(eval);
     return status;
 }
