@@ -26,6 +26,8 @@ typedef struct tn_vocab_source {
     int64_t bos, eos, eot, unk, pad;         /* -1: none */
     int add_bos, add_eos, add_space_prefix;  /* 0, 1, or -1 for the model's default */
     const char *chat_template;               /* or NULL */
+    const uint8_t *charsmap; size_t charsmap_bytes;      /* tokenizer.ggml.precompiled_charsmap, or NULL */
+    bool remove_extra_spaces;                /* tokenizer.ggml.remove_extra_whitespaces */
 } tn_vocab_source;
 tn_status tn_tokenizer_from_vocab(tn_tokenizer **out, const tn_vocab_source *src, const char *where, tn_error *err);
 void      tn_tokenizer_destroy(tn_tokenizer *t);
@@ -39,7 +41,7 @@ tn_status tn_tokenize(const tn_tokenizer *t, const char *text, size_t n_bytes, i
 tn_status tn_detokenize(const tn_tokenizer *t, const int32_t *ids, size_t n, bool special, char **out, size_t *out_n, tn_error *err);
 
 /* Streaming decode: bytes come out only as whole UTF-8 characters. */
-typedef struct tn_decode_stream { char pending[32]; int n_pending; bool first; } tn_decode_stream;
+typedef struct tn_decode_stream { char pending[4]; int n_pending; bool started; } tn_decode_stream;     /* start as {0} */
 /* Appends to *out (growable, made). Flush with id -1: what is pending comes out as U+FFFD. */
 tn_status tn_decode_next(const tn_tokenizer *t, tn_decode_stream *s, int32_t id, char **out, size_t *n, size_t *cap, tn_error *err);
 

@@ -1,0 +1,91 @@
+/* scan.h - what the hand-written scanners share. Private to split_*.c.
+ *
+ * A scanner is an inline function from the front of a text to the length of the match there (0: none). FIND makes the
+ * search of it: the first place with a match. Scanners never look behind, so this is what a regular expression finds. */
+#ifndef TN_TOKENIZER_SCAN_H
+#define TN_TOKENIZER_SCAN_H
+
+#include "tokenizer/split.h"
+#include "tokenizer/unicode.h"
+
+#define FIND(name, scan)                                                               \
+    bool name(const uint8_t *s, size_t n, size_t *begin, size_t *end);                 \
+    bool name(const uint8_t *s, size_t n, size_t *begin, size_t *end)                  \
+    {                                                                                  \
+        size_t i = 0, len;                                                             \
+                                                                                       \
+        while (i < n) {                                                                \
+            if ((len = (scan)) != 0) {                                                 \
+                *begin = i;                                                            \
+                *end = i + len;                                                        \
+                return true;                                                           \
+            }                                                                          \
+            do i++;                                                                    \
+            while (i < n && (s[i] & 0xc0) == 0x80);                                    \
+        }                                                                              \
+        return false;                                                                  \
+    }
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* Class mask of the character at s, and its length. n > 0. */
+INLINE uint32_t mask_at(const uint8_t *s, size_t *len)
+{
+    if (s[0] < 0x80) {
+        uint32_t c = tn_uc_class_block[s[0]];
+
+        *len = 1;
+        return 1u << (c & 31) | (c & 0x60) << 25;
+    }
+    return tn_uc_mask(tn_uc_decode(s, len));
+}
+
+/* Bytes of the longest run of at most `max` characters with a class in `set` at the front. */
+INLINE size_t run_of(const uint8_t *s, size_t n, uint32_t set, size_t max)
+{
+    size_t i = 0, len;
+
+    for (size_t k = 0; k < max && i < n && (mask_at(s + i, &len) & set) != 0; k++) i += len;
+    return i;
+}
+
+/* Bytes of the longest run of characters that have no class of `set`. */
+INLINE size_t run_without(const uint8_t *s, size_t n, uint32_t set)
+{
+    size_t i = 0, len;
+
+    for (; i < n && (mask_at(s + i, &len) & set) == 0; i += len) {}
+    return i;
+}
+
+/* 's 't 're 've 'm 'll 'd at the front; folded: in any case, where the long s (U+017F) counts as s. */
+INLINE size_t contraction(const uint8_t *s, size_t n, bool fold)
+{
+    uint8_t a, b;
+
+    if (n < 2 || s[0] != '\'') return 0;
+    a = fold && s[1] < 0x80 ? s[1] | 0x20 : s[1];
+    if (a == 's' || a == 't' || a == 'm' || a == 'd') return fold || s[1] == a ? 2 : 0;
+    if (n < 3) return 0;
+    if (fold && s[1] == 0xc5 && s[2] == 0xbf) return 3;
+    b = fold && s[2] < 0x80 ? s[2] | 0x20 : s[2];
+    return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
+}
+
+/* White space at the front, by the rules that most patterns end with:
+ *   newline:  \s*[\r\n]+ before all     then  \s+(?!\S) | \s+
+ * A run before other text leaves its last character to what follows. */
+INLINE size_t white_space(const uint8_t *s, size_t n, bool newline)
+{
+    size_t i = 0, last = 0, after_newline = 0, len;
+
+    while (i < n && (mask_at(s + i, &len) & TN_UC_SPACE) != 0) {
+        last = i;
+        i += len;
+        if (newline && (s[last] == '\n' || s[last] == '\r')) after_newline = i;
+    }
+    if (after_newline != 0) return after_newline;
+    return i == n || last == 0 ? i : last;
+}
+
+#endif

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""gen-unicode.py - writes src/tokenizer/unicode_tables.c from the files of the Unicode Character Database, 16.0.0.
+
+    tools/gen-unicode.py DIR > src/tokenizer/unicode_tables.c
+
+DIR holds UnicodeData.txt, PropList.txt, Scripts.txt, SpecialCasing.txt and CompositionExclusions.txt as published under
+https://www.unicode.org/Public/16.0.0/ucd/ . The digests below pin the data: another version is an error, because a
+changed class changes token ids. 16.0.0 is what the regular expressions of Hugging Face tokenizers know."""
+import hashlib
+import os
+import sys
+
+PINNED = {
+    "UnicodeData.txt": "ff58e5823bd095166564a006e47d111130813dcf8bf234ef79fa51a870edb48f",
+    "PropList.txt": "53d614508e2a0b2305a8aa21cd60d993de9326cdf65993660dfcce4503548583",
+    "Scripts.txt": "9e88f0a677df47311106340be8ede2ecdacd9c1c931831218d2be6d5508e0039",
+    "SpecialCasing.txt": "8d5de354eef79f2395a54c9c7dcebbaf3d30fc962d0f85611ea97aa973a0c451",
+}
+CATEGORIES = ("Cn Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Cs Co").split()
+N_CP = 0x110000
+BLOCK = 128
+
+
+def read(folder, name):
+    with open(os.path.join(folder, name), "rb") as f:
+        data = f.read()
+    digest = hashlib.sha256(data).hexdigest()
+    if name in PINNED and PINNED[name] != digest:
+        sys.exit(f"{name}: expected sha256 {PINNED[name]} (Unicode 16.0.0), found {digest}: fetch that version")
+    return data.decode("utf-8").splitlines()
+
+
+def ranges(lines, wanted):
+    """Code points of a property file whose value is `wanted`."""
+    for line in lines:
+        line = line.split("#")[0].strip()
+        if not line:
+            continue
+        span, value = [p.strip() for p in line.split(";")[:2]]
+        if value != wanted:
+            continue
+        a, _, b = span.partition("..")
+        yield from range(int(a, 16), int(b or a, 16) + 1)
+
+
+def two_level(values):
+    blocks, index = {}, []
+    for at in range(0, N_CP, BLOCK):
+        index.append(blocks.setdefault(tuple(values[at:at + BLOCK]), len(blocks)))
+    return index, [v for block in blocks for v in block]
+
+
+def emit(ctype, name, values):
+    print(f"const {ctype} {name}[{len(values)}] = {{")
+    line = ""
+    for v in values:
+        item = f"{v},"
+        if len(line) + len(item) > 116:
+            print(line)
+            line = ""
+        line += item
+    print(line)
+    print("};")
+
+
+def main():
+    folder = sys.argv[1]
+    category = ["Cn"] * N_CP
+    ccc, canon, compat, lower = [0] * N_CP, {}, {}, {}
+    first = None
+    for line in read(folder, "UnicodeData.txt"):
+        f = line.split(";")
+        cp = int(f[0], 16)
+        if f[1].endswith(", First>"):
+            first = cp
+            continue
+        for c in range(first if f[1].endswith(", Last>") else cp, cp + 1):
+            category[c] = f[2]
+        ccc[cp] = int(f[3])
+        if f[5].startswith("<"):
+            compat[cp] = [int(x, 16) for x in f[5].split()[1:]]
+        elif f[5]:
+            canon[cp] = [int(x, 16) for x in f[5].split()]
+        if f[13]:
+            lower[cp] = [int(f[13], 16)]
+    for line in read(folder, "SpecialCasing.txt"):
+        f = [p.strip() for p in line.split("#")[0].split(";")]
+        if len(f) == 5 and f[0]:                      # a condition would make a sixth field: only unconditional rows
+            lower[int(f[0], 16)] = [int(x, 16) for x in f[1].split()]
+    space = set(ranges(read(folder, "PropList.txt"), "White_Space"))
+    han = set(ranges(read(folder, "Scripts.txt"), "Han"))
+    excluded = {int(line.split("#")[0].strip(), 16)
+                for line in read(folder, "CompositionExclusions.txt") if line.split("#")[0].strip()}
+
+    def full(cp, use_compat):
+        step = canon.get(cp) or (compat.get(cp) if use_compat else None)
+        return [cp] if step is None else [x for c in step for x in full(c, use_compat)]
+
+    pairs = sorted((d[0], d[1], cp) for cp, d in canon.items()
+                   if len(d) == 2 and cp not in excluded and ccc[cp] == 0 and ccc[d[0]] == 0)
+    seconds = {b for _, b, _ in pairs} | set(range(0x1161, 0x1176)) | set(range(0x11A8, 0x11C3))
+
+    classes = [CATEGORIES.index(category[c]) | (32 if c in space else 0) | (64 if c in han else 0) for c in range(N_CP)]
+    norm = [ccc[c] | (256 if c in canon else 0) | (512 if c in compat or c in canon else 0) |
+            (1024 if c in seconds else 0) for c in range(N_CP)]
+    # A character is also changed by NFKD when its canonical parts have compatibility mappings: `full` covers that.
+    decompositions, pool = [], []
+    for c in sorted(set(canon) | set(compat)):
+        a, b = full(c, False), full(c, True)
+        a_at = len(pool)
+        pool += a
+        b_at = a_at
+        if b != a:
+            b_at = len(pool)
+            pool += b
+        decompositions += [c, a_at, len(a), b_at, len(b)]
+    lowers = []
+    for c in sorted(lower):
+        if lower[c] != [c]:
+            lowers += [c] + (lower[c] + [0, 0])[:2]
+
+    print("/* Generated by tools/gen-unicode.py from the Unicode Character Database 16.0.0; do not edit. */")
+    print('#include "tokenizer/unicode.h"\n')
+    print("// clang-format off")
+    index, blocks = two_level(classes)
+    emit("uint16_t", "tn_uc_class_index", index)
+    emit("uint8_t", "tn_uc_class_block", blocks)
+    index, blocks = two_level(norm)
+    emit("uint16_t", "tn_uc_norm_index", index)
+    emit("uint16_t", "tn_uc_norm_block", blocks)
+    emit("uint32_t", "tn_uc_decomposition", decompositions)
+    emit("uint32_t", "tn_uc_decomposition_pool", pool)
+    emit("uint32_t", "tn_uc_composition", [x for p in pairs for x in p])
+    emit("uint32_t", "tn_uc_lower", lowers)
+    print(f"const size_t tn_uc_n_decomposition = {len(decompositions) // 5};")
+    print(f"const size_t tn_uc_n_composition = {len(pairs)};")
+    print(f"const size_t tn_uc_n_lower = {len(lowers) // 3};")
+    print("// clang-format on")
+
+
+main()
