@@ -52,6 +52,7 @@ const tn_tokenizer *tn_model_tokenizer(const tn_model *m);      /* NULL if it ha
 /* The chat format; UNSUPPORTED, with the way out, if it has none. */
 tn_status           tn_model_chat(const tn_model *m, const tn_chat **out, tn_error *err);
 const char         *tn_model_path(const tn_model *m);
+tn_profile          tn_model_profile(const tn_model *m);       /* what its matrices were packed for */
 const char         *tn_model_dtype_name(const tn_model *m);     /* "Q4_1", "BF16", "mixed" */
 /* True for ids that end an answer: the tokenizer's end tokens and those of config.json and generation_config.json. */
 bool                tn_model_is_stop(const tn_model *m, int32_t id);

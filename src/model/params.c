@@ -98,17 +98,23 @@ typedef struct pair { tn_param p; tn_slot s; } pair;
 
 static int pair_order(const void *a, const void *b) { return strcmp(((const pair *)a)->p.name, ((const pair *)b)->p.name); }
 
-/* Norms and biases: few values, read as f32 by every operation. */
+/* Norms and biases (also the experts' [n_expert][n]): few values, read as f32 by every operation. */
+static bool is_vector(const tn_param *p)
+{
+    size_t n = strlen(p->name);
+    return p->w.n_dim == 1 || (n > 5 && strcmp(p->name + n - 5, ".bias") == 0);
+}
+
 static tn_status vector_to_f32(tn_model *m, size_t i, tn_error *err)
 {
     tn_tensor *w = &m->params[i].w;
     tn_slot   *s = &m->slots[i];
 
-    if (w->n_dim != 1 || w->dtype == TN_F32) return TN_OK;
+    if (!is_vector(&m->params[i]) || w->dtype == TN_F32) return TN_OK;
     if (w->data != NULL) {
-        float *f = tn_model_alloc_rows((size_t)w->shape[0] * sizeof *f);
+        float *f = tn_model_alloc_rows((size_t)tn_n_elem(w) * sizeof *f);
         if (f == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for '%s'", m->path, m->params[i].name);
-        tn_row_to_f32(f, w->data, w->dtype, w->shape[0]);
+        tn_row_to_f32(f, w->data, w->dtype, tn_n_elem(w));
         s->own_file = s->own;
         s->own = f;
         w->data = f;
@@ -120,7 +126,7 @@ static tn_status vector_to_f32(tn_model *m, size_t i, tn_error *err)
 /* Matrix products read it: everything with two dimensions, but look-up tables only when they are the head too. */
 static bool is_matrix(const tn_model *m, const tn_param *p)
 {
-    if (p->w.n_dim < 2) return false;
+    if (is_vector(p)) return false;
     if (strcmp(p->name, "token_embd.weight") == 0) return m->h.tied;
     return strcmp(p->name, "position_embd.weight") != 0;
 }
@@ -191,7 +197,7 @@ tn_status tn_model_pack(tn_model *m, tn_error *err)
     for (size_t i = 0; i < m->n_param; i++) {
         tn_tensor *w = &m->params[i].w;
         tn_slot   *s = &m->slots[i];
-        if (w->n_dim < 2 || w->data == NULL || s->packed != NULL) continue;
+        if (is_vector(&m->params[i]) || w->data == NULL || s->packed != NULL) continue;
         TN_TRY(tn_weight_pack(&s->packed, w->data, w->dtype, tn_rows(w), tn_cols(w), m->profile, err));
         w->packed = s->packed;
         drop_pages(m, w->data, tn_n_bytes(w));
@@ -257,6 +263,7 @@ tn_status tn_model_to_f32(tn_model *m, tn_error *err)
 const tn_hparams   *tn_model_hparams(const tn_model *m) { return &m->h; }
 const tn_tokenizer *tn_model_tokenizer(const tn_model *m) { return m->tok; }
 const char         *tn_model_path(const tn_model *m) { return m->path; }
+tn_profile          tn_model_profile(const tn_model *m) { return m->profile; }
 size_t              tn_model_n_tensor(const tn_model *m) { return m->n_param; }
 tn_param           *tn_model_tensor(tn_model *m, size_t i) { return i < m->n_param ? &m->params[i] : NULL; }
 

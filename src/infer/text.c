@@ -1,0 +1,52 @@
+/* text.c - the text of an answer while it grows: whole characters only, stop strings cut off before anybody sees them. */
+#include "infer/engine_impl.h"
+
+#include <string.h>
+
+/* First occurrence of a stop string in p[from..n), or n. */
+static size_t find_stop(const char *p, size_t n, size_t from, const tn_sampling *s)
+{
+    size_t best = n;
+
+    for (int i = 0; i < s->n_stop; i++) {
+        size_t      len = strlen(s->stop[i]);
+        const char *hit = len == 0 || n - from < len ? NULL : memmem(p + from, n - from, s->stop[i], len);
+        if (hit != NULL && (size_t)(hit - p) < best) best = (size_t)(hit - p);
+    }
+    return best;
+}
+
+tn_status tn_text_push(tn_text *t, const tn_tokenizer *tok, int32_t id, const tn_sampling *s, bool *stopped, tn_error *err)
+{
+    size_t before = t->n, longest = 0;
+
+    *stopped = false;
+    if (tok == NULL || (id >= 0 && tn_tokenizer_is_special(tok, id))) return TN_OK;
+    TN_TRY(tn_decode_next(tok, &t->decode, id, &t->p, &t->n, &t->cap, err));
+    for (int i = 0; i < s->n_stop; i++)
+        if (strlen(s->stop[i]) > longest) longest = strlen(s->stop[i]);
+    if (longest == 0 || t->n == before) return TN_OK;
+    size_t cut = find_stop(t->p, t->n, before >= longest ? before - longest + 1 : 0, s);
+    if (cut < t->n) {
+        *stopped = true;
+        t->n = cut;
+        t->p[cut] = '\0';
+    }
+    return TN_OK;
+}
+
+size_t tn_text_ready(const tn_text *t, const tn_sampling *s, bool last)
+{
+    size_t n = t->n - t->sent, hold = 0;
+
+    if (last) return n;
+    for (int i = 0; i < s->n_stop; i++) {
+        size_t len = strlen(s->stop[i]);
+        for (size_t k = len < n + 1 ? len : n + 1; k-- > 1;)      /* the longest proper beginning that ends the text */
+            if (k < len && k <= n && memcmp(t->p + t->n - k, s->stop[i], k) == 0) {
+                if (k > hold) hold = k;
+                break;
+            }
+    }
+    return n - hold;
+}
