@@ -103,10 +103,10 @@ tn_status tn_align_answers_run(const tn_align_answers_config *c, tn_profile prof
 
 /* Stage (SL-CAI): answers + constitution -> revisions.jsonl: for each prompt a chain of rounds {principle, critique,
  * revision}; principles drawn by weight among those that apply, independently each round. */
-typedef struct tn_align_revise_config { tn_align_sampling s; int64_t rounds; char *demos; } tn_align_revise_config;
+typedef struct tn_align_revise_config { tn_align_sampling s; int64_t rounds; } tn_align_revise_config;
 extern const tn_option tn_align_revise_options[];
 tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profile, const char *model, const char *prompts, const char *answers,
-                              const char *constitution, const char *out_dir, json_t *metrics, tn_error *err);
+                              const char *constitution, const char *demos /* or NULL */, const char *out_dir, json_t *metrics, tn_error *err);
 
 /* Stage (RLCD): prompts + constitution -> contrast.jsonl {"id","principle","positive","negative"}: the same prompt under
  * a principle's two affixes; the label is by construction. */

@@ -16,8 +16,6 @@
 const tn_option tn_align_revise_options[] = {
     TN_ALIGN_SAMPLING_OPTIONS(tn_align_revise_config, "96", "0", "train"),
     { "rounds", TN_OPT_INT, offsetof(tn_align_revise_config, rounds), "1", 1, 8, "rounds", "critique and revision, that many times", NULL },
-    { "demos", TN_OPT_STR, offsetof(tn_align_revise_config, demos), "prompts/critique-demos.jsonl", 0, 0, "",
-      "demonstrations shown first (none: empty)", NULL },
     { .key = NULL }
 };
 // clang-format on
@@ -160,7 +158,7 @@ out:
 }
 
 tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profile, const char *model, const char *prompts, const char *answers,
-                              const char *constitution, const char *out_dir, json_t *metrics, tn_error *err)
+                              const char *constitution, const char *demos_path, const char *out_dir, json_t *metrics, tn_error *err)
 {
     tn_status        status = TN_OK;
     tn_constitution *charter = NULL;
@@ -176,7 +174,7 @@ tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profil
     TN_GOTO(tn_constitution_load(&charter, constitution, err));
     TN_GOTO(tn_prompts_select(&set, prompts, &c->s, err));
     TN_GOTO(tn_row_map_load(&first, answers, "answers.jsonl", err));
-    TN_GOTO(demos_load(&demos, &v.n_demo, &demo_rows, c->demos, err));
+    TN_GOTO(demos_load(&demos, &v.n_demo, &demo_rows, demos_path, err));
     v.demos = demos;
     TN_GOTO(tn_align_engine_open(&v.a, model, NULL, profile, c->s.batch, NULL, err));
     v.chains = calloc(set.n, sizeof *v.chains);

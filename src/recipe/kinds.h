@@ -3,6 +3,11 @@
 #define TN_RECIPE_KINDS_H
 
 #define TN_STAGE_LIST(X)     \
-    X(file)
+    X(file)                  \
+    X(prompts)               \
+    X(answers)               \
+    X(contrast)              \
+    X(revise)                \
+    X(pairs)
 
 #endif
