@@ -55,7 +55,7 @@ static void bwd_ref(const tn_call *c)
 static int cases(tn_case *k, int i)
 {
     if (i > 0) return 0;
-    *k = (tn_case){ .what = "" };
+    *k = (tn_case){ .by_row = 1u };
     tn_case_in(k, 0, TN_F32, 5, 37, true);
     tn_case_vec(k, 1, TN_F32, 37, true);
     return 1;

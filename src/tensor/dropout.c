@@ -58,7 +58,7 @@ static void fill(tn_tensor *t, int i_in, uint64_t seed)
 static int cases(tn_case *k, int i)
 {
     if (i > 0) return 0;
-    *k = (tn_case){ .what = "" };
+    *k = (tn_case){ .by_row = 3u };
     *(tn_dropout_params *)k->params = (tn_dropout_params){ .p = 0.3f, .seed = 5, .step = 9, .node = 3 };
     tn_case_in(k, 0, TN_F32, 5, 37, true);
     tn_case_vec(k, 1, TN_I32, 5, false);

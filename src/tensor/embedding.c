@@ -74,7 +74,7 @@ static void fill(tn_tensor *t, int i_in, uint64_t seed)
 static int cases(tn_case *k, int i)
 {
     if (i > 1) return 0;
-    *k = (tn_case){ .what = "7 ids of 37 columns" };
+    *k = (tn_case){ .by_row = 1u };
     *(tn_embedding_params *)k->params = (tn_embedding_params){ .scale = i == 0 ? 1.0f : 3.7f };
     tn_case_vec(k, 0, TN_I32, 23, false);
     tn_case_in(k, 1, TN_F32, 7, 37, true);

@@ -49,7 +49,7 @@ static int cases(tn_case *k, int i)
 {
     static const tn_gated_params t[] = { { TN_ACT_SILU, 0 }, { TN_ACT_GELU_TANH, 0 }, { TN_ACT_GELU_ERF, 0 }, { TN_ACT_OSS, 7.0f }, { TN_ACT_SIGMOID, 0 } };
     if (i >= 5) return 0;
-    *k = (tn_case){ .what = "" };
+    *k = (tn_case){ .by_row = 3u };
     *(tn_gated_params *)k->params = t[i];
     tn_case_in(k, 0, TN_F32, 3, 37 + 16 * i, true);
     tn_case_in(k, 1, TN_F32, 3, 37 + 16 * i, true);

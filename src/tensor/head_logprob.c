@@ -96,7 +96,7 @@ static int cases(tn_case *k, int i)
 {
     static const tn_head_logprob_params t[] = { { 0, 0, TN_PROFILE_STRICT }, { 0, 0.7f, TN_PROFILE_STRICT }, { 3.0f, 1.3f, TN_PROFILE_STRICT } };
     if (i >= 3) return 0;
-    *k = (tn_case){ .what = "" };
+    *k = (tn_case){ .by_row = 5u };
     *(tn_head_logprob_params *)k->params = t[i];
     int64_t rows = 5 + 4 * i, cols = 13 + 16 * i;
     tn_case_in(k, 0, TN_F32, rows, cols, true);

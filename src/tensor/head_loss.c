@@ -140,13 +140,14 @@ static void fill(tn_tensor *t, int i_in, uint64_t seed)
 
 static int cases(tn_case *k, int i)
 {
-    static const tn_head_params t[] = { { .train = true }, { .train = true, .z_coef = 0.01f }, { .train = true, .softcap = 3.0f, .z_coef = 0.02f }, { .train = false } };
-    if (i >= 4) return 0;
-    *k = (tn_case){ .what = "" };
+    static const tn_head_params t[] = { { .train = true }, { .train = true, .z_coef = 0.01f }, { .train = true, .softcap = 3.0f, .z_coef = 0.02f }, { .train = true, .add_dw = true },
+                                        { .train = false } };
+    if (i >= 5) return 0;
+    *k = (tn_case){ 0 };
     *(tn_head_params *)k->params = t[i];
     int64_t rows = 5 + 4 * i, cols = 13 + 16 * i;
     tn_case_in(k, 0, TN_F32, rows, cols, t[i].train);
-    tn_case_in(k, 1, TN_F32, 37, cols, t[i].train);
+    tn_case_in(k, 1, TN_F32, 37, cols, t[i].train && !t[i].add_dw);
     tn_case_vec(k, 2, TN_I32, rows, false);
     tn_case_vec(k, 3, TN_F32, rows, false);
     k->fill = fill;

@@ -90,7 +90,7 @@ static void bwd_ref(const tn_call *c)
 static int cases(tn_case *k, int i)
 {
     if (i > 1) return 0;
-    *k = (tn_case){ .what = "" };
+    *k = (tn_case){ .by_row = 1u };
     *(tn_layernorm_params *)k->params = (tn_layernorm_params){ .eps = 1e-5f };
     tn_case_in(k, 0, TN_F32, 5, i == 0 ? 37 : 64, true);
     tn_case_vec(k, 1, TN_F32, i == 0 ? 37 : 64, true);

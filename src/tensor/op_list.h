@@ -9,7 +9,7 @@
     X(ATTENTION_CACHE, attention_cache)                          X(GATED, gated)                            \
     X(UNARY, unary)               X(ADD, add)                    X(MUL, mul)                                \
     X(SCALE, scale)               X(BIAS, bias)                  X(COLS, cols)                              \
-    X(CONCAT, concat)                                                                                       \
+    X(CONCAT, concat)             X(ROUTER, router)              X(MOE, moe)                                \
     X(HEAD_LOSS, head_loss)       X(HEAD_LOGPROB, head_logprob)  X(DROPOUT, dropout)                        \
     X(GATHER_ROWS, gather_rows)   X(WEIGHT_NORM, weight_norm)
 

@@ -101,7 +101,7 @@ static int cases(tn_case *k, int i)
     static const struct { int64_t rows, n, group; bool w, plus_one; } t[] = {
         { 3, 37, 0, true, false }, { 5, 64, 0, true, true }, { 4, 130, 65, true, false }, { 3, 48, 16, false, false } };
     if (i >= 4) return 0;
-    *k = (tn_case){ .what = "" };
+    *k = (tn_case){ .by_row = 1u };
     *(tn_rmsnorm_params *)k->params = (tn_rmsnorm_params){ .eps = 1e-5f, .plus_one = t[i].plus_one, .group = t[i].group };
     tn_case_in(k, 0, TN_F32, t[i].rows, t[i].n, true);
     if (t[i].w) tn_case_vec(k, 1, TN_F32, t[i].group == 0 ? t[i].n : t[i].group, true);

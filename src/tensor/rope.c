@@ -157,7 +157,7 @@ static int cases(tn_case *k, int i)
     static const tn_rope_params t[] = {
         { 2, 8, 0, 8, false, false }, { 3, 10, 4, 6, true, false }, { 2, 64, 0, 32, false, true }, { 1, 70, 6, 64, true, false } };
     if (i >= 4) return 0;
-    *k = (tn_case){ .what = "" };
+    *k = (tn_case){ .by_row = 3u };
     *(tn_rope_params *)k->params = t[i];
     tn_case_in(k, 0, TN_F32, 5, t[i].n_head * t[i].d_head, true);
     tn_case_vec(k, 1, TN_I32, 5, false);

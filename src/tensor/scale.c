@@ -36,7 +36,7 @@ static void bwd_ref(const tn_call *c)
 static int cases(tn_case *k, int i)
 {
     if (i > 0) return 0;
-    *k = (tn_case){ .what = "" };
+    *k = (tn_case){ .by_row = 1u };
     *(tn_scale_params *)k->params = (tn_scale_params){ .s = -0.7f };
     tn_case_in(k, 0, TN_F32, 3, 37, true);
     return 1;

@@ -56,7 +56,7 @@ static int cases(tn_case *k, int i)
     static const tn_unary_params t[] = { { TN_ACT_SILU, 0 }, { TN_ACT_GELU_TANH, 0 }, { TN_ACT_GELU_ERF, 0 }, { TN_ACT_RELU, 0 },
                                          { TN_ACT_SIGMOID, 0 }, { TN_ACT_TANH, 0 }, { TN_ACT_SILU, 30.0f } };
     if (i >= 7) return 0;
-    *k = (tn_case){ .what = "" };
+    *k = (tn_case){ .by_row = 1u };
     *(tn_unary_params *)k->params = t[i];
     tn_case_in(k, 0, TN_F32, 3, 37 + 16 * i, true);
     return 1;

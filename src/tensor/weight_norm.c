@@ -62,7 +62,7 @@ static void bwd_ref(const tn_call *c) { tn_parallel(tn_rows(c->in[0]), tn_row_gr
 static int cases(tn_case *k, int i)
 {
     if (i > 0) return 0;
-    *k = (tn_case){ .what = "" };
+    *k = (tn_case){ .by_row = 3u };
     tn_case_in(k, 0, TN_F32, 5, 37, false);
     tn_case_vec(k, 1, TN_F32, 5, true);
     return 1;

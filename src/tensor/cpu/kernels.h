@@ -3,6 +3,12 @@
 #ifndef TN_TENSOR_CPU_KERNELS_H
 #define TN_TENSOR_CPU_KERNELS_H
 
-#include "tensor/tensor.h"
+#include "tensor/head.h"
+
+/* head_loss.c and head_logprob.c with a set of row kernels */
+void tn_head_loss_forward(const tn_call *c, const tn_head_kernels *k);
+void tn_head_loss_backward(const tn_call *c, const tn_head_kernels *k);
+void tn_head_logprob_forward(const tn_call *c, const tn_head_kernels *k);
+void tn_head_logprob_backward(const tn_call *c, const tn_head_kernels *k);
 
 #endif

@@ -1,0 +1,23 @@
+/* moe.h - one call of moe, unpacked. Private to tensor. */
+#ifndef TN_TENSOR_MOE_H
+#define TN_TENSOR_MOE_H
+
+#include "tensor/act.h"
+#include "tensor/matmul.h"
+
+typedef struct tn_moe {
+    const tn_call *c;
+    const tn_moe_params *p;
+    int64_t  n_row, n_embd, n_pair;                 /* n_pair: those with an expert */
+    int32_t *place;                                 /* [n_row][k] sorted position of a pair, -1: none */
+    int32_t *pair;                                  /* [n_pair] row * k + slot, sorted by expert */
+    int32_t *first;                                 /* [n_expert + 1] first sorted position of an expert */
+    float   *xs, *os, *dxs;                         /* [n_pair][n_embd] x; o or dy; dx */
+    float   *g, *u, *a;                             /* [n_pair][n_ff] gate, up, activation */
+    float   *t, *dg;                                /* backward: t, then da, then du; dg */
+    bool     reference_mm;
+    void    *mm_scratch;
+    size_t   mm_bytes;
+} tn_moe;
+
+#endif

@@ -1,0 +1,229 @@
+/* router.c - which experts a token goes to, and with what weight.
+ *
+ *   SOFTMAX_TOPK   s = softmax(logits), the k largest s (+ bias) are chosen (Mixtral, Qwen, DeepSeek-V2)
+ *   TOPK_SOFTMAX   the k largest logits (+ bias), then the softmax of those (gpt-oss)
+ *   SIGMOID        s = sigmoid(logits), the k largest s + bias are chosen (DeepSeek-V3)
+ *
+ * The bias only takes part in choosing. With groups, only experts of the n_group_used best groups can be chosen (a
+ * group's score: its best expert, or the sum of its two best). Ties go to the lower expert; slots are in the order of
+ * choice. Weights: s of the chosen, divided by their sum when renormalised (+ 1e-20 for sigmoid), times scale.
+ * probs: the softmax, or s divided by its sum. aux: fraction of the assignments [n_expert], then the mean of probs
+ * over the rows [n_expert], one chain over the rows, ascending.
+ *
+ * Backward: choices are constants. Besides the gradients of weights, aux and probs it adds those of
+ * aux_coef n_expert sum(fraction mean_prob) and of z_coef mean(logsumexp(logits)^2), whose coefficients carry the
+ * scale of the loss. Sums over experts use 16 lanes, sums over slots one chain, ascending. */
+#include "tensor/op_util.h"
+
+enum { MAX_EXPERT = 1024 };
+
+static tn_status shape(const tn_call *c, tn_error *err)
+{
+    const tn_router_params *p = c->params;
+    TN_TRY(tn_need(c, 0, "logits", TN_F32, 2, err));
+    int64_t n_row = tn_rows(c->in[0]), n = p->n_expert, groups = p->n_group > 1 ? p->n_group : 1, used = p->n_group > 1 ? p->n_group_used : 1;
+    if (n <= 0 || n > MAX_EXPERT || n != tn_cols(c->in[0]))
+        return tn_fail(err, TN_MISMATCH, "router: %lld logits a row for %lld experts (1 to %d are possible)", (long long)tn_cols(c->in[0]), (long long)n, MAX_EXPERT);
+    if (n % groups != 0 || used < 1 || used > groups || p->k < 1 || p->k > n / groups * used)
+        return tn_fail(err, TN_MISMATCH, "router: %lld of %lld experts cannot be chosen from %lld of %lld groups", (long long)p->k, (long long)n, (long long)used, (long long)groups);
+    TN_TRY(tn_need_vector(c, 1, "selection bias", n, true, err));
+    tn_set_rows(c->out[0], n_row, p->k);
+    if (c->n_out > 1) tn_set_shape(c->out[1], TN_I32, 2, (int64_t[]){ n_row, p->k });
+    if (c->n_out > 2) tn_set_shape(c->out[2], TN_F32, 1, (int64_t[]){ 2 * n });
+    if (c->n_out > 3) tn_set_rows(c->out[3], n_row, n);
+    return TN_OK;
+}
+
+/* s of one row (softmax, or sigmoid), the probs that aux counts, the logsumexp. */
+static void scores(float *s, float *probs, float *lse, const float *l, const tn_router_params *p)
+{
+    int64_t n = p->n_expert;
+    float   top = -INFINITY, lane[16] = { 0 }, total[16] = { 0 };
+    for (int64_t e = 0; e < n; e++) top = l[e] > top ? l[e] : top;
+    for (int64_t e = 0; e < n; e++) {
+        probs[e] = tn_expf(l[e] - top);
+        lane[e % 16] += probs[e];
+    }
+    float sum = tn_lane_sum(lane);
+    *lse = top + tn_logf(sum);
+    for (int64_t e = 0; e < n; e++) s[e] = probs[e] = probs[e] / sum;
+    if (p->kind != TN_ROUTE_SIGMOID) return;
+    for (int64_t e = 0; e < n; e++) {
+        s[e] = tn_sigmoidf(l[e]);
+        total[e % 16] += s[e];
+    }
+    float t = tn_lane_sum(total) + 1e-20f;
+    for (int64_t e = 0; e < n; e++) probs[e] = s[e] / t;
+}
+
+/* The best of those not taken; the first one when all are NaN. */
+static int64_t best_of(const float *v, const bool *taken, int64_t first, int64_t n)
+{
+    int64_t best = -1;
+    for (int64_t e = first; e < first + n; e++)
+        if (!taken[e] && (best < 0 || v[e] > v[best])) best = e;
+    return best;
+}
+
+static void drop_groups(bool *taken, const float *v, const tn_router_params *p)
+{
+    float   score[MAX_EXPERT];
+    bool    kept[MAX_EXPERT] = { false };
+    int64_t n = p->n_expert / p->n_group;
+    for (int64_t g = 0; g < p->n_group; g++) {
+        int64_t a = best_of(v, taken, g * n, n);
+        score[g] = v[a];
+        if (!p->group_sum2 || n < 2) continue;
+        taken[a] = true;
+        score[g] += v[best_of(v, taken, g * n, n)];
+        taken[a] = false;
+    }
+    for (int64_t i = 0; i < p->n_group_used; i++) kept[best_of(score, kept, 0, p->n_group)] = true;
+    for (int64_t e = 0; e < p->n_expert; e++) taken[e] = !kept[e / n];
+}
+
+static void choose(int32_t *ids, const float *l, const float *s, const float *bias, const tn_router_params *p)
+{
+    float v[MAX_EXPERT];
+    bool  taken[MAX_EXPERT] = { false };
+    for (int64_t e = 0; e < p->n_expert; e++) v[e] = (p->kind == TN_ROUTE_TOPK_SOFTMAX ? l[e] : s[e]) + (bias == NULL ? 0.0f : bias[e]);
+    if (p->n_group > 1) drop_groups(taken, v, p);
+    for (int64_t i = 0; i < p->k; i++) {
+        int64_t e = best_of(v, taken, 0, p->n_expert);
+        taken[e] = true;
+        ids[i] = (int32_t)e;
+    }
+}
+
+/* Unscaled weights of the chosen; returns what they were divided by (1: nothing). */
+static float weigh(float *w, const int32_t *ids, const float *l, const float *s, const tn_router_params *p)
+{
+    float sum = 0.0f, top = -INFINITY;
+    if (p->kind == TN_ROUTE_TOPK_SOFTMAX) {
+        for (int64_t i = 0; i < p->k; i++) top = l[ids[i]] > top ? l[ids[i]] : top;
+        for (int64_t i = 0; i < p->k; i++) sum += w[i] = tn_expf(l[ids[i]] - top);
+    } else {
+        for (int64_t i = 0; i < p->k; i++) sum += w[i] = s[ids[i]];
+        if (!p->renormalise) return 1.0f;
+        if (p->kind == TN_ROUTE_SIGMOID) sum += 1e-20f;
+    }
+    for (int64_t i = 0; i < p->k; i++) w[i] /= sum;
+    return sum;
+}
+
+static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const tn_call *c = arg;
+    const tn_router_params *p = c->params;
+    const float *bias = c->n_in > 1 ? tn_f32(c->in[1]) : NULL;
+    (void)i_thread;
+    for (int64_t r = begin; r < end; r++) {
+        const float *l = tn_f32(c->in[0]) + r * p->n_expert;
+        float        s[MAX_EXPERT], probs[MAX_EXPERT], lse, *w = tn_f32(c->out[0]) + r * p->k;
+        int32_t     *ids = (int32_t *)c->out[1]->data + r * p->k;
+        scores(s, probs, &lse, l, p);
+        choose(ids, l, s, bias, p);
+        (void)weigh(w, ids, l, s, p);
+        for (int64_t i = 0; i < p->k; i++) w[i] *= p->scale;
+        if (c->n_out > 3 && c->out[3] != NULL) memcpy(tn_f32(c->out[3]) + r * p->n_expert, probs, (size_t)p->n_expert * 4);
+    }
+}
+
+static void fwd_ref(const tn_call *c)
+{
+    const tn_router_params *p = c->params;
+    int64_t n_row = tn_rows(c->in[0]), n = p->n_expert;
+    tn_parallel(n_row, 16, fwd_piece, (void *)c);
+    if (c->n_out < 4 || c->out[2] == NULL || c->out[3] == NULL) return;
+    float *aux = tn_f32(c->out[2]);
+    for (int64_t e = 0; e < 2 * n; e++) aux[e] = 0.0f;
+    for (int64_t i = 0; i < n_row * p->k; i++) aux[tn_i32(c->out[1])[i]] += 1.0f;   /* exact up to 2^24 */
+    for (int64_t r = 0; r < n_row; r++)
+        for (int64_t e = 0; e < n; e++) aux[n + e] += tn_f32(c->out[3])[r * n + e];
+    for (int64_t e = 0; e < n; e++) {
+        aux[e] /= (float)(n_row * p->k);
+        aux[n + e] /= (float)n_row;
+    }
+}
+
+/* dl from the gradients dp of normalised probabilities: p (dp - sum(p dp)). */
+static void softmax_back(float *dl, const float *probs, const float *dp, int64_t n)
+{
+    float lane[16] = { 0 };
+    for (int64_t e = 0; e < n; e++) lane[e % 16] = fmaf(probs[e], dp[e], lane[e % 16]);
+    float mean = tn_lane_sum(lane);
+    for (int64_t e = 0; e < n; e++) dl[e] = probs[e] * (dp[e] - mean);
+}
+
+static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const tn_call *c = arg;
+    const tn_router_params *p = c->params;
+    const float *dw = tn_f32(c->dout[0]), *daux = c->n_out > 2 ? tn_f32(c->dout[2]) : NULL, *dprobs = c->n_out > 3 ? tn_f32(c->dout[3]) : NULL;
+    const float *aux = c->n_out > 2 ? tn_f32(c->out[2]) : NULL;
+    int64_t      n = p->n_expert;
+    float        n_row = (float)tn_rows(c->in[0]);
+    (void)i_thread;
+    for (int64_t r = begin; r < end; r++) {
+        const float   *l = tn_f32(c->in[0]) + r * n;
+        const int32_t *ids = tn_i32(c->out[1]) + r * p->k;
+        float         *out = tn_f32(c->din[0]) + r * n;
+        float          s[MAX_EXPERT], probs[MAX_EXPERT], soft[MAX_EXPERT], dp[MAX_EXPERT], dl[MAX_EXPERT], w[MAX_EXPERT], lse;
+        scores(s, probs, &lse, l, p);
+        for (int64_t e = 0; e < n; e++) soft[e] = tn_expf(l[e] - lse);
+        /* through probs: the balancing loss, and gradients of probs and of their means */
+        for (int64_t e = 0; e < n; e++) {
+            dp[e] = aux == NULL ? 0.0f : p->aux_coef * (float)n * aux[e] / n_row;
+            if (daux != NULL) dp[e] += daux[n + e] / n_row;
+            if (dprobs != NULL) dp[e] += dprobs[r * n + e];
+        }
+        softmax_back(dl, probs, dp, n);
+        if (p->kind == TN_ROUTE_SIGMOID)            /* probs = s / t: what softmax_back gives is s times d loss / d s */
+            for (int64_t e = 0; e < n; e++) dl[e] *= 1.0f - s[e];
+        /* through the weights of the chosen */
+        float sum = weigh(w, ids, l, s, p), mean = 0.0f, ds[MAX_EXPERT];
+        bool  divided = p->kind == TN_ROUTE_TOPK_SOFTMAX || p->renormalise;
+        for (int64_t i = 0; i < p->k; i++) ds[i] = dw == NULL ? 0.0f : p->scale * dw[r * p->k + i];
+        for (int64_t i = 0; i < p->k; i++) mean = fmaf(w[i], ds[i], mean);
+        for (int64_t i = 0; i < p->k && divided; i++) ds[i] = (ds[i] - mean) / sum;
+        if (p->kind == TN_ROUTE_TOPK_SOFTMAX) {
+            for (int64_t i = 0; i < p->k; i++) dl[ids[i]] = fmaf(w[i] * sum, ds[i], dl[ids[i]]);
+        } else if (p->kind == TN_ROUTE_SIGMOID) {
+            for (int64_t i = 0; i < p->k; i++) dl[ids[i]] = fmaf(s[ids[i]] * (1.0f - s[ids[i]]), ds[i], dl[ids[i]]);
+        } else {
+            float back[MAX_EXPERT], full[MAX_EXPERT] = { 0 };
+            for (int64_t i = 0; i < p->k; i++) full[ids[i]] = ds[i];
+            softmax_back(back, probs, full, n);
+            for (int64_t e = 0; e < n; e++) dl[e] += back[e];
+        }
+        if (p->z_coef != 0.0f)
+            for (int64_t e = 0; e < n; e++) dl[e] = fmaf(p->z_coef * 2.0f * lse / n_row, soft[e], dl[e]);
+        for (int64_t e = 0; e < n; e++) out[e] = tn_put(out[e], c->add[0], dl[e]);
+    }
+}
+
+static void bwd_ref(const tn_call *c)
+{
+    if (c->din[0] != NULL) tn_parallel(tn_rows(c->in[0]), 16, bwd_piece, (void *)c);
+}
+
+static int cases(tn_case *k, int i)
+{
+    static const tn_router_params t[] = {
+        { .n_expert = 8, .k = 2, .kind = TN_ROUTE_SOFTMAX_TOPK, .renormalise = true, .scale = 1.0f },
+        { .n_expert = 32, .k = 4, .kind = TN_ROUTE_TOPK_SOFTMAX, .scale = 1.0f },
+        { .n_expert = 24, .k = 3, .n_group = 4, .n_group_used = 2, .kind = TN_ROUTE_SIGMOID, .renormalise = true, .group_sum2 = true, .scale = 2.5f },
+        { .n_expert = 12, .k = 3, .n_group = 3, .n_group_used = 2, .kind = TN_ROUTE_SOFTMAX_TOPK, .scale = 16.0f } };
+    if (i >= 4) return 0;
+    *k = (tn_case){ .by_row = 1u };
+    *(tn_router_params *)k->params = t[i];
+    tn_case_in(k, 0, TN_F32, 9, t[i].n_expert, true);
+    if (t[i].kind == TN_ROUTE_SIGMOID) tn_case_vec(k, 1, TN_F32, t[i].n_expert, false);
+    return 1;
+}
+
+static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+
+const tn_op tn_op_router = {
+    .name = "router", .params_bytes = sizeof(tn_router_params), .n_in = 2, .n_out = 4, .shape = shape,
+    .kernels = kernels, .bwd_in = 1u, .bwd_out = 6u, .cases = cases };
