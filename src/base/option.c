@@ -20,7 +20,7 @@ static const void *field_c(const void *config, const tn_option *o)
 
 static bool is_text(const tn_option *o)
 {
-    return o->type == TN_OPT_STR || o->type == TN_OPT_CHOICE || o->type == TN_OPT_LIST;
+    return o->type == TN_OPT_STR || o->type == TN_OPT_CHOICE || o->type == TN_OPT_LIST || o->type == TN_OPT_MANY;
 }
 
 /* key with '_' and flag with '-' are the same word */
@@ -100,11 +100,13 @@ static tn_status value_set(void *config, const tn_option *o, const char *text, c
         break;
     case TN_OPT_STR:
     case TN_OPT_LIST:
+    case TN_OPT_MANY:
         break;
     }
-    char *copy = tn_strdup(text), *old;
-    if (copy == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for %s", where, o->key);
+    char *copy, *old;
     memcpy(&old, at, sizeof old);
+    copy = o->type == TN_OPT_MANY && old != NULL ? tn_strf("%s\n%s", old, text) : tn_strdup(text);
+    if (copy == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for %s", where, o->key);
     free(old);
     memcpy(at, &copy, sizeof copy);
     return TN_OK;
@@ -302,6 +304,7 @@ json_t *tn_options_json(const void *config, const tn_option *table)
         case TN_OPT_BOOL: memcpy(&b, at, sizeof b); v = json_boolean(b); break;
         case TN_OPT_LIST: memcpy(&t, at, sizeof t); v = list_json(t); break;
         case TN_OPT_STR:
+        case TN_OPT_MANY:
         case TN_OPT_CHOICE:
             memcpy(&t, at, sizeof t);
             v = t != NULL ? json_string(t) : json_null();
@@ -329,7 +332,7 @@ void tn_options_free(void *config, const tn_option *table)
 
 char *tn_options_help(const tn_option *table)
 {
-    static const char *const type_word[] = { "N", "X", "", "TEXT", "", "A,B,..." };
+    static const char *const type_word[] = { "N", "X", "", "TEXT", "", "A,B,...", "TEXT" };
     tn_str s = {0};
 
     for (const tn_option *o = table; o->key != NULL; o++) {

@@ -14,7 +14,8 @@ typedef enum tn_opt_type {
     TN_OPT_BOOL,      /* bool: flag alone means true; --no-x means false */
     TN_OPT_STR,       /* char *  */
     TN_OPT_CHOICE,    /* char *, one of `choices` ("a|b|c") */
-    TN_OPT_LIST       /* char *: comma-separated on the command line, a sequence or a comma list in YAML */
+    TN_OPT_LIST,      /* char *: comma-separated on the command line, a sequence or a comma list in YAML */
+    TN_OPT_MANY       /* char *: a flag that may be given again and again (--set); the values joined by newlines */
 } tn_opt_type;
 
 typedef struct tn_option {

@@ -4,8 +4,8 @@
  *   release/    ── verify ──→ verdict {sound | wrong | unchecked, reasons}
  *
  * The "closure" of a stage, as release stages and records hold it, is an array in the order of execution:
- *   [{"name","kind","version","params":{},"profile","inputs":[{"port","from","root"}],"key","root","recorded"}...]
- * "from" is a stage's name, "NAME/path/inside", or the source as the recipe wrote it. */
+ *   [{"name","kind","kind_version","params":{},"profile","inputs":{PORT:ROOT},"from":{PORT:SOURCE},"key","root","recorded"}...]
+ * PORT of a list is "reports.0", "reports.1", ...; SOURCE is a stage's name, "NAME/path/inside", or what the recipe wrote. */
 #ifndef TN_RECIPE_RECIPE_H
 #define TN_RECIPE_RECIPE_H
 

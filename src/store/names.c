@@ -198,25 +198,25 @@ bool tn_store_pinned(tn_store *s, const tn_digest *root)
 
 /* ----------------------------------------------------------------------------------------------------------- keys */
 
-tn_status tn_store_key_get(tn_store *s, const tn_digest *key, tn_digest *root, bool *found, tn_error *err)
+static tn_status get(tn_store *s, const char *room, const tn_digest *key, tn_digest *root, bool *found, tn_error *err)
 {
-    char     *path = tn_store_hash_path(s, "keys", key);
+    char     *path = tn_store_hash_path(s, room, key);
     tn_error  why;
     tn_status status;
 
     *found = false;
     if (path == NULL) return no_memory(err);
     status = tn_store_read_root(path, root, &why);
-    if (status == TN_FORMAT) tn_log(TN_LOG_WARN, "%s; the stage will run again", why.msg);
+    if (status == TN_FORMAT) tn_log(TN_LOG_WARN, "%s", why.msg);
     else if (status != TN_OK && status != TN_NOTFOUND && err != NULL) *err = why;
-    if (status == TN_OK) *found = tn_store_has(s, root);
+    *found = status == TN_OK;
     free(path);
     return status == TN_NOTFOUND || status == TN_FORMAT ? TN_OK : status;
 }
 
-tn_status tn_store_key_set(tn_store *s, const tn_digest *key, const tn_digest *root, tn_error *err)
+static tn_status set(tn_store *s, const char *room, const tn_digest *key, const tn_digest *root, tn_error *err)
 {
-    char     *path = tn_store_hash_path(s, "keys", key), *slash;
+    char     *path = tn_store_hash_path(s, room, key), *slash;
     tn_status status;
 
     if (path == NULL) return no_memory(err);
@@ -227,6 +227,28 @@ tn_status tn_store_key_set(tn_store *s, const tn_digest *key, const tn_digest *r
     if (status == TN_OK) status = tn_store_write_root(path, root, err);
     free(path);
     return status;
+}
+
+tn_status tn_store_key_get(tn_store *s, const tn_digest *key, tn_digest *root, bool *found, tn_error *err)
+{
+    TN_TRY(get(s, "keys", key, root, found, err));
+    *found = *found && tn_store_has(s, root);
+    return TN_OK;
+}
+
+tn_status tn_store_key_set(tn_store *s, const tn_digest *key, const tn_digest *root, tn_error *err)
+{
+    return set(s, "keys", key, root, err);
+}
+
+tn_status tn_store_seen_get(tn_store *s, const tn_digest *stamp, tn_digest *root, bool *found, tn_error *err)
+{
+    return get(s, "seen", stamp, root, found, err);
+}
+
+tn_status tn_store_seen_set(tn_store *s, const tn_digest *stamp, const tn_digest *root, tn_error *err)
+{
+    return set(s, "seen", stamp, root, err);
 }
 
 /* ---------------------------------------------------------------------------------------------- places for stages */

@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char *const rooms[] = { "objects", "keys", "names", "pins", "runs", "tmp", "work" };
+static const char *const rooms[] = { "objects", "keys", "seen", "names", "pins", "runs", "tmp", "work" };
 
 char *tn_store_hash_path(const tn_store *s, const char *room, const tn_digest *d)
 {

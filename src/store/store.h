@@ -6,6 +6,7 @@
  *   <store>/pins/HEX             this artifact is kept, whatever runs say
  *   <store>/runs/ID.json         one record an execution: key, root, machine, times
  *   <store>/ledger.sqlite        rebuilt from runs/ whenever it is missing or damaged
+ *   <store>/seen/ab/cdef...      stamp of a source file -> root (a small file)
  *   <store>/work/ab/cdef...      unfinished work of a stage, by its key: a resumed run goes on in it
  *   <store>/tmp/                 work in progress; swept when its owner is gone
  *   <store>/lock                 shared by every process that has the store open; whole only during gc
@@ -52,7 +53,10 @@ bool      tn_store_pinned(tn_store *s, const tn_digest *root);
 /* found only if the artifact is there too. */
 tn_status tn_store_key_get(tn_store *s, const tn_digest *key, tn_digest *root, bool *found, tn_error *err);
 tn_status tn_store_key_set(tn_store *s, const tn_digest *key, const tn_digest *root, tn_error *err);
-/* The directory where the stage of this key works (made: free); `lock` is held until tn_store_work_done, so that two
+/* What a file's stamp (path, size, times) was found to hash to: a recipe's sources are not read again while they rest. */
+tn_status tn_store_seen_get(tn_store *s, const tn_digest *stamp, tn_digest *root, bool *found, tn_error *err);
+tn_status tn_store_seen_set(tn_store *s, const tn_digest *stamp, const tn_digest *root, tn_error *err);
+/* The directory where the stage of this key works (made: free); `lock` is held until tn_store_work_end, so that two
  * processes never work on one key: the second waits. remove: what is in it is not needed any more. */
 typedef struct tn_store_work { char *path; int lock; } tn_store_work;
 tn_status tn_store_work_begin(tn_store *s, const tn_digest *key, tn_store_work *out, tn_error *err);

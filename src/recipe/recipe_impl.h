@@ -1,0 +1,64 @@
+/* recipe_impl.h - what the files of this room share. */
+#ifndef TN_RECIPE_RECIPE_IMPL_H
+#define TN_RECIPE_RECIPE_IMPL_H
+
+#include "recipe/recipe.h"
+
+/* Where one input comes from: a stage (or a path inside what it makes), a file, or the store. */
+typedef struct recipe_ref {
+    int       port;
+    int       line;
+    char     *text;                    /* as written, variables put in; a path from --set by its last part alone */
+    int       stage;                   /* index, or -1 */
+    char     *sub;                     /* path inside, or NULL */
+    char     *path;                    /* source file or directory; NULL: a name or digest of the store */
+    bool      have_root;
+    tn_digest root;
+} recipe_ref;
+
+typedef struct recipe_stage {
+    char                *name, *file;  /* file: of the recipe or of an include */
+    int                  line;
+    const tn_stage_kind *kind;
+    void                *config;
+    json_t              *params;       /* defaults included */
+    recipe_ref          *refs;         /* ports in order */
+    size_t               n_ref;
+    /* while planning and running */
+    bool      wanted, have_key, cached, have_root;
+    tn_digest key, root;
+    double    seconds;                 /* of its execution in this run; -1: not executed */
+} recipe_stage;
+
+typedef struct recipe_export { int stage; char *to; } recipe_export;
+
+struct tn_recipe {
+    char          *path, *dir, *name;
+    char          *text;               /* the whole recipe, includes and variables put in, nothing of this machine */
+    const char    *profile_name;
+    tn_profile     profile;
+    recipe_stage  *stages;             /* in the order of execution */
+    size_t         n;
+    recipe_export *exports;
+    size_t         n_export;
+    json_t        *vars;               /* {name: value} as used */
+    const tn_stage_kind *const *kinds;
+};
+
+int       recipe_find(const tn_recipe *r, const char *name);
+/* Marks `until` and what it needs; NULL: every stage. USAGE names the nearest stage. */
+tn_status recipe_want(tn_recipe *r, const char *until, tn_error *err);
+/* Roots of sources, then as far as roots are known: keys, and roots from the store. */
+tn_status recipe_sources(tn_recipe *r, tn_store *s, tn_error *err);
+/* Roots of the stage's inputs; *ready false if a stage before it has none yet. Then its key. */
+tn_status recipe_key(tn_recipe *r, tn_store *s, recipe_stage *st, bool *ready, tn_error *err);
+/* [{"name",...}] of the stages that `st` is made of, itself left out, in order (see recipe.h). made. */
+json_t   *recipe_closure(const tn_recipe *r, const recipe_stage *st);
+/* One row of that array; also what run records hold. */
+json_t   *recipe_stage_json(const tn_recipe *r, const recipe_stage *st);
+tn_status recipe_path_of(tn_recipe *r, tn_store *s, const recipe_ref *ref, char **path, tn_error *err);
+/* {"type","started","machine",...}: what every record begins with. */
+json_t   *record_begin(const char *type);
+const char *recipe_build_id(void);
+
+#endif

@@ -1,0 +1,419 @@
+/* run.c - the runner: what the store has is taken, the rest is computed, in order, each artifact safe before the next.
+ *
+ *   key known? ── store has it ──→ cached
+ *        └── work/<key> locked ── kind's function ──→ tmp/.../out ── store put ──→ root ── key → root ── record
+ *
+ * A stop at any instant loses at most the work since the stage's last checkpoint: everything before is in the store, and
+ * the stage finds its own checkpoints in work/<key> when the same recipe runs again. */
+#include "recipe/recipe_impl.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/thread.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct prepared {              /* inputs of one execution */
+    tn_stage_input *all;
+    size_t          n;
+    const char    **paths;             /* one a port */
+} prepared;
+
+static void prepared_free(prepared *p)
+{
+    for (size_t i = 0; p->all != NULL && i < p->n; i++) {
+        free(p->all[i].label);
+        free(p->all[i].path);
+    }
+    free(p->all);
+    free(p->paths);
+}
+
+static size_t n_ports(const tn_stage_kind *kind)
+{
+    size_t n = 0;
+
+    while (kind->inputs[n].name != NULL) n++;
+    return n;
+}
+
+static tn_status prepare(tn_recipe *r, tn_store *s, const recipe_stage *st, prepared *p, tn_error *err)
+{
+    p->all = calloc(st->n_ref + 1, sizeof *p->all);
+    p->paths = calloc(n_ports(st->kind) + 1, sizeof *p->paths);
+    if (p->all == NULL || p->paths == NULL) return tn_fail(err, TN_NOMEM, "stage '%s': no memory for its inputs", st->name);
+    for (size_t k = 0; k < st->n_ref; k++) {
+        tn_stage_input *in = &p->all[k];
+        in->port = st->refs[k].port;
+        in->root = st->refs[k].root;
+        p->n = k + 1;
+        if ((in->label = tn_strdup(st->refs[k].text)) == NULL) return tn_fail(err, TN_NOMEM, "stage '%s': no memory", st->name);
+        TN_TRY(recipe_path_of(r, s, &st->refs[k], &in->path, err));
+        if (!st->kind->inputs[in->port].many) p->paths[in->port] = in->path;
+    }
+    return TN_OK;
+}
+
+/* Runs the kind's function in `work` and puts what it made into the store. */
+static tn_status execute(tn_store *s, const tn_stage_kind *kind, const void *config, tn_stage_run *run, const prepared *in,
+                         json_t *metrics, tn_digest *root, tn_error *err)
+{
+    char     *temp = NULL, *out = NULL;
+    tn_status status = TN_OK;
+
+    TN_GOTO(tn_store_temp(s, &temp, err));
+    if ((out = tn_path(temp, "out")) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "stage '%s': no memory for a path", run->stage);
+        goto out;
+    }
+    TN_GOTO(kind->run(run, config, in->paths, out, metrics, err));
+    if (!tn_exists(out)) {
+        status = tn_fail(err, TN_MISMATCH, "kind %s made nothing", kind->name);
+        goto out;
+    }
+    status = tn_store_put(s, out, root, err);
+out:
+    if (temp != NULL) tn_remove_tree(temp, NULL);
+    free(temp);
+    free(out);
+    return status;
+}
+
+static tn_status record_stage(tn_recipe *r, tn_store *s, const recipe_stage *st, json_t *record, double seconds, json_t *metrics,
+                              const char *outcome, tn_error *err)
+{
+    json_t *row = recipe_stage_json(r, st);
+
+    json_object_update(record, row);
+    json_decref(row);
+    json_object_del(record, "name");
+    json_object_set_new(record, "stage", json_string(st->name));
+    json_object_set_new(record, "recipe", json_string(r->name));
+    json_object_set_new(record, "seconds", json_real(seconds));
+    json_object_set(record, "metrics", metrics);
+    json_object_set_new(record, "status", json_string(outcome));
+    return tn_store_record(s, record, err);
+}
+
+static const char *outcome_of(tn_status status)
+{
+    return status == TN_OK ? "done" : status == TN_INTERRUPTED || status == TN_TERMINATED ? "interrupted" : "failed";
+}
+
+/* A rerun works in a place of its own: it must not go on from what the first run left. */
+static tn_digest work_key(const tn_digest *key, bool rerun)
+{
+    char      text[96], hex[TN_SHA256_HEX];
+
+    if (!rerun) return *key;
+    tn_hex(hex, key);
+    int n = snprintf(text, sizeof text, "rerun %s %ld", hex, (long)getpid());
+    return tn_sha256_of(text, (size_t)n);
+}
+
+static tn_status compare_rerun(const recipe_stage *st, const tn_digest *before, tn_error *err)
+{
+    char was[TN_SHA256_HEX], is[TN_SHA256_HEX];
+
+    if (tn_digest_equal(before, &st->root)) return TN_OK;
+    tn_hex(was, before);
+    tn_hex(is, &st->root);
+    return tn_fail(err, TN_VERIFY, "stage '%s' gave another result when it was computed again: expected sha256:%s, found sha256:%s "
+                   "(the first one stays in the store; `tenet store export` shows both)", st->name, was, is);
+}
+
+static tn_status run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rerun, tn_error *err)
+{
+    tn_store_work work = { NULL, -1 };
+    prepared      in = { NULL, 0, NULL };
+    json_t       *metrics = json_object(), *record = record_begin("stage"), *closure = NULL;
+    tn_stage_run  run = { .stage = st->name, .profile = r->profile };
+    tn_digest     before = st->root, key = work_key(&st->key, rerun);
+    bool          was_cached = st->cached;
+    double        start = tn_now();
+    tn_status     status = TN_OK;
+
+    TN_GOTO(tn_store_work_begin(s, &key, &work, err));
+    if (!rerun) {                                             /* another process may have made it while we waited */
+        TN_GOTO(tn_store_key_get(s, &st->key, &st->root, &st->cached, err));
+        st->have_root = st->cached;
+        if (st->cached) goto out;
+    }
+    TN_GOTO(prepare(r, s, st, &in, err));
+    run.work = work.path;
+    run.all = in.all;
+    run.n_all = in.n;
+    if (st->kind->sees_closure) {
+        run.closure = closure = recipe_closure(r, st);
+        run.recipe_text = r->text;
+    }
+    status = execute(s, st->kind, st->config, &run, &in, metrics, &st->root, err);
+    st->seconds = tn_now() - start;
+    if (status == TN_OK) {
+        st->have_root = true;
+        if (rerun && was_cached) status = compare_rerun(st, &before, err);
+        else status = tn_store_key_set(s, &st->key, &st->root, err);
+    }
+    tn_error why;
+    if (record_stage(r, s, st, record, st->seconds, metrics, outcome_of(status), &why) != TN_OK && status == TN_OK) {
+        status = why.code;
+        if (err != NULL) *err = why;
+    }
+out:
+    tn_store_work_end(s, &work, status == TN_OK || rerun);
+    prepared_free(&in);
+    json_decref(metrics);
+    json_decref(record);
+    json_decref(closure);
+    if (status != TN_OK) return tn_fail_prefix(err, status, "stage '%s'", st->name);
+    return TN_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ what a person sees */
+
+static void say_duration(char out[32], double seconds)
+{
+    if (seconds < 100) snprintf(out, 32, "%.1f s", seconds);
+    else if (seconds < 6000) snprintf(out, 32, "%.0f min", seconds / 60);
+    else snprintf(out, 32, "%.1f h", seconds / 3600);
+}
+
+/* "  pull, before            cached": consecutive cached stages share a line. */
+static void say_cached(tn_str *names)
+{
+    if (names->len > 0) tn_log(TN_LOG_INFO, "  %-24s cached", names->p);
+    tn_str_clear(names);
+}
+
+static void say_done(const recipe_stage *st)
+{
+    char took[32], hex[TN_SHA256_HEX];
+
+    say_duration(took, st->seconds);
+    tn_hex(hex, &st->root);
+    tn_log(TN_LOG_INFO, "  %-24s done   %8s   sha256:%.12s", st->name, took, hex);
+}
+
+static void say_plan(const tn_recipe *r, const json_t *plan)
+{
+    size_t  n = 0, n_run = 0, n_known = 0, i;
+    double  seconds = 0;
+    json_t *row, *estimate;
+
+    json_array_foreach(json_object_get(plan, "stages"), i, row) {
+        n++;
+        if (strcmp(json_string_value(json_object_get(row, "state")), "cached") == 0) continue;
+        n_run++;
+        if ((estimate = json_object_get(row, "estimate_s")) != NULL) {
+            n_known++;
+            seconds += json_number_value(estimate);
+        }
+    }
+    char about[32] = "";
+    if (n_known > 0) say_duration(about, seconds);
+    if (n_run == 0) tn_log(TN_LOG_INFO, "%s: %zu stages, all cached", r->name, n);
+    else if (n_known == 0) tn_log(TN_LOG_INFO, "%s: %zu of %zu stages will run", r->name, n_run, n);
+    else tn_log(TN_LOG_INFO, "%s: %zu of %zu stages will run, %sabout %s by the last time", r->name, n_run, n,
+                n_known < n_run ? "those known " : "", about);
+}
+
+/* ------------------------------------------------------------------------------------------------------ exports, run */
+
+/* What lies at `to` may be replaced only if the store has it too: then nothing is lost. */
+static tn_status make_room(tn_store *s, const char *to, const tn_digest *root, bool *there, tn_error *err)
+{
+    tn_digest found;
+
+    *there = false;
+    if (!tn_exists(to)) return TN_OK;
+    if (rmdir(to) == 0) return TN_OK;                         /* an empty folder */
+    if (tn_tree_digest(to, &found, NULL, NULL) == TN_OK) {
+        if (tn_digest_equal(&found, root)) {
+            *there = true;
+            return TN_OK;
+        }
+        if (tn_store_has(s, &found)) return tn_remove_tree(to, err);
+    }
+    return tn_fail(err, TN_USAGE, "%s holds something that the store does not have: choose another place, or move it away", to);
+}
+
+static tn_status export_all(tn_recipe *r, tn_store *s, json_t *record, tn_error *err)
+{
+    json_t *places = json_object();
+
+    json_object_set_new(record, "exports", places);
+    for (size_t i = 0; i < r->n_export; i++) {
+        const recipe_stage *st = &r->stages[r->exports[i].stage];
+        const char         *to = r->exports[i].to;
+        bool                there;
+        if (!st->wanted) continue;
+        TN_TRY(make_room(s, to, &st->root, &there, err));
+        if (!there) TN_TRY(tn_store_export(s, &st->root, to, err));
+        json_object_set_new(places, st->name, json_string(to));
+        tn_log(TN_LOG_INFO, "  %-24s %s", st->name, to);
+    }
+    return TN_OK;
+}
+
+static tn_status run_stages(tn_recipe *r, tn_store *s, const tn_run_options *o, tn_error *err)
+{
+    tn_str    cached = { .max = 4096 };
+    tn_status status = TN_OK;
+
+    for (size_t i = 0; i < r->n && status == TN_OK; i++) {
+        recipe_stage *st = &r->stages[i];
+        bool          ready;
+        if (!st->wanted) continue;
+        TN_GOTO(tn_interrupted(err));
+        if (!st->have_key) {
+            TN_GOTO(recipe_key(r, s, st, &ready, err));
+            if (!ready) tn_bug("stage %s has no key when its turn comes", st->name);
+            TN_GOTO(tn_store_key_get(s, &st->key, &st->root, &st->cached, err));
+            st->have_root = st->cached;
+        }
+        if (!st->cached || (o->rerun && !st->kind->recorded)) {
+            say_cached(&cached);
+            TN_GOTO(run_stage(r, s, st, o->rerun && !st->kind->recorded, err));
+        }
+        if (st->seconds >= 0) {
+            say_done(st);
+        } else {
+            if (cached.len > 0) tn_str_add(&cached, ", ");
+            tn_str_add(&cached, st->name);
+        }
+    }
+out:
+    say_cached(&cached);
+    tn_str_free(&cached);
+    return status;
+}
+
+static tn_status record_run(tn_recipe *r, tn_store *s, const tn_run_options *o, json_t *record, double seconds, tn_status outcome,
+                            const char *message, tn_error *err)
+{
+    json_t   *rows = json_array();
+    char      id[17];
+    tn_status status;
+
+    for (size_t i = 0; i < r->n; i++) {
+        if (!r->stages[i].wanted) continue;
+        json_t *row = recipe_stage_json(r, &r->stages[i]);
+        json_object_set_new(row, "cached", json_boolean(r->stages[i].have_root && r->stages[i].seconds < 0));
+        if (r->stages[i].seconds >= 0) json_object_set_new(row, "seconds", json_real(r->stages[i].seconds));
+        json_array_append_new(rows, row);
+    }
+    json_object_set_new(record, "recipe", json_string(r->name));
+    json_object_set_new(record, "path", json_string(r->path));
+    json_object_set(record, "vars", r->vars);
+    json_object_set_new(record, "profile", json_string(r->profile_name));
+    json_object_set_new(record, "stages", rows);
+    json_object_set_new(record, "seconds", json_real(seconds));
+    json_object_set_new(record, "status", json_string(outcome_of(outcome)));
+    if (o->rerun) json_object_set_new(record, "rerun", json_true());
+    if (outcome != TN_OK) json_object_set_new(record, "error", json_string(message));
+    status = tn_store_record_id(s, record, id, err);
+    if (status == TN_OK) json_object_set_new(record, "id", json_string(id));
+    return status;
+}
+
+tn_status tn_recipe_run(tn_recipe *r, tn_store *s, const tn_run_options *o, json_t **out, tn_error *err)
+{
+    json_t   *plan = NULL, *record = record_begin("run");
+    double    start = tn_now();
+    tn_error  mine = { .msg = "" }, why;
+    tn_status status;
+
+    if (out != NULL) *out = NULL;
+    TN_GOTO(tn_recipe_plan(r, s, o->until, &plan, &mine));
+    say_plan(r, plan);
+    status = run_stages(r, s, o, &mine);
+    if (status == TN_OK) status = export_all(r, s, record, &mine);
+    if (record_run(r, s, o, record, tn_now() - start, status, mine.msg, &why) != TN_OK && status == TN_OK) {
+        status = why.code;
+        mine = why;
+    }
+    if (out != NULL) *out = json_incref(record);
+out:
+    if (status != TN_OK && err != NULL) *err = mine;
+    json_decref(plan);
+    json_decref(record);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------------- one stage alone */
+
+static tn_status alone_inputs(tn_store *s, const tn_stage_kind *kind, const char *const *inputs, prepared *p, json_t *roots, tn_error *err)
+{
+    size_t n = 0;
+
+    (void)s;
+    while (inputs[2 * n] != NULL) n++;
+    p->all = calloc(n + 1, sizeof *p->all);
+    p->paths = calloc(n_ports(kind) + 1, sizeof *p->paths);
+    if (p->all == NULL || p->paths == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for its inputs", kind->name);
+    for (int port = 0; kind->inputs[port].name != NULL; port++)
+        for (size_t i = 0; i < n; i++) {
+            tn_stage_input *in = &p->all[p->n];
+            char           *text;
+            if (strcmp(kind->inputs[port].name, inputs[2 * i]) != 0 || inputs[2 * i + 1] == NULL) continue;
+            in->port = port;
+            in->label = tn_strf("file:%s", tn_basename(inputs[2 * i + 1]));
+            in->path = tn_strdup(inputs[2 * i + 1]);
+            p->n++;
+            if (in->label == NULL || in->path == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for its inputs", kind->name);
+            TN_TRY(tn_tree_digest(in->path, &in->root, NULL, err));
+            if (!kind->inputs[port].many) p->paths[port] = in->path;
+            if ((text = tn_digest_text(&in->root)) != NULL) json_object_set_new(roots, inputs[2 * i], json_string(text));
+            free(text);
+        }
+    return TN_OK;
+}
+
+tn_status tn_stage_alone(tn_store *s, const tn_stage_kind *kind, const void *config, tn_profile profile, const char *const *inputs,
+                         const char *to, tn_digest *root, tn_error *err)
+{
+    prepared     in = { NULL, 0, NULL };
+    json_t      *record = record_begin("stage"), *metrics = json_object(), *roots = json_object();
+    tn_stage_run run = { .stage = kind->name, .profile = profile };
+    char        *work = NULL, *text = NULL;
+    tn_digest    made;
+    double       start = tn_now();
+    tn_status    status = TN_OK;
+
+    if (tn_exists(to)) {
+        status = tn_fail(err, TN_USAGE, "%s exists already: choose another name, or remove it first", to);
+        goto out;
+    }
+    TN_GOTO(tn_store_temp(s, &work, err));
+    TN_GOTO(alone_inputs(s, kind, inputs, &in, roots, err));
+    run.work = work;
+    run.all = in.all;
+    run.n_all = in.n;
+    TN_GOTO(execute(s, kind, config, &run, &in, metrics, &made, err));
+    TN_GOTO(tn_store_export(s, &made, to, err));
+    text = tn_digest_text(&made);
+    json_object_set_new(record, "stage", json_string(kind->name));
+    json_object_set_new(record, "kind", json_string(kind->name));
+    json_object_set_new(record, "kind_version", json_integer(kind->version));
+    json_object_set_new(record, "params", tn_options_json(config, kind->options));
+    json_object_set_new(record, "profile", json_string(tn_profile_name(profile)));
+    json_object_set(record, "inputs", roots);
+    json_object_set(record, "metrics", metrics);
+    json_object_set_new(record, "root", json_string(text != NULL ? text : ""));
+    json_object_set_new(record, "seconds", json_real(tn_now() - start));
+    json_object_set_new(record, "status", json_string("done"));
+    status = tn_store_record(s, record, err);
+    if (root != NULL) *root = made;
+out:
+    if (work != NULL) tn_remove_tree(work, NULL);
+    free(work);
+    free(text);
+    prepared_free(&in);
+    json_decref(record);
+    json_decref(metrics);
+    json_decref(roots);
+    return status;
+}

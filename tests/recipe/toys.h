@@ -1,0 +1,10 @@
+/* toys.h - stage kinds that work on small files, for tests of the runner. */
+#ifndef TN_TESTS_RECIPE_TOYS_H
+#define TN_TESTS_RECIPE_TOYS_H
+
+#include "recipe/recipe.h"
+
+extern const tn_stage_kind *const toy_kinds[];
+extern int toy_runs;                   /* executions of any toy in this process */
+
+#endif
