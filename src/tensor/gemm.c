@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { STRIP_PART = 16 };                           /* even */
+
 typedef struct gemm_job {
     const tn_mm_set *set;
     const tn_mm     *mm;
@@ -54,7 +56,7 @@ static void panel_transposed(const tn_mm_set *set, float *dst, float *tile, cons
     }
 }
 
-/* B's panel p, k0 .. k0 + k: words of the profile, either where the weight lies or made in `made`. */
+/* One panel, k0 .. k0 + k: words of the profile, either where the weight lies or made in `made` (KN: it is there). */
 static const void *panel_get(const tn_mm_set *set, const tn_mm *mm, int64_t p, int64_t k0, int64_t k, float *made, float *tile)
 {
     const tn_mm_b *b    = &mm->b;
@@ -71,10 +73,40 @@ static const void *panel_get(const tn_mm_set *set, const tn_mm *mm, int64_t p, i
     }
     case TN_MM_B_PACKED_T: panel_transposed(set, made, tile, b, n0, k0, k); break;
     case TN_MM_B_NK:       set->panel_nk(made, b->rows, b->dtype, b->ld, n0, (int)n_lane, k0, k); break;
-    case TN_MM_B_KN:       set->panel_kn(made, b->rows, b->dtype, b->ld, n0, (int)n_lane, k0, k); break;
+    case TN_MM_B_KN:       break;
     }
     if (bf16) set->pairs((uint32_t *)(void *)made, made, k);
     return made;
+}
+
+/* B's panels p .. p + np, k0 .. k0 + k: words of the profile, either where the weight lies or made in `made`. */
+static void panels_get(const void *out[2], const tn_mm_set *set, const tn_mm *mm, int64_t p, int np, int64_t k0, int64_t k,
+                       float *made, float *tile)
+{
+    if (mm->b.kind == TN_MM_B_KN)
+        set->panels_kn(made, mm->b.rows, mm->b.dtype, mm->b.ld, p * TN_PANEL, (int)min64(np * TN_PANEL, mm->n - p * TN_PANEL), k0, k);
+    for (int j = 0; j < np; j++) out[j] = panel_get(set, mm, p + j, k0, k, made + j * TN_MM_KC * TN_PANEL, tile);
+}
+
+/* A's rows m0 .. m0 + n_row, k0 .. k0 + k, as strips one after another. Tiles of equal height (14, 14, 13 ...) rather
+ * than a low last one: a low tile cannot hide the latency. */
+static void strips_make(const tn_mm_set *set, const tn_mm *mm, float *strips, int64_t m0, int64_t n_row, int64_t k0, int64_t k,
+                        int64_t n_word)
+{
+    bool    bf16 = mm->profile == TN_PROFILE_STRICT_BF16;
+    int64_t n_tile = ceil_div(n_row, set->mr), part = mm->a.ks == 1 ? k : STRIP_PART;
+
+    /* A that runs along m is read a few k at a time across all strips, so that its cache lines are read once. */
+    for (int64_t i = 0; i < k; i += part) {
+        int64_t n = min64(part, k - i);
+        for (int64_t t = 0, row = 0; t < n_tile; t++) {
+            int64_t next = n_row * (t + 1) / n_tile, rows = next - row;
+            float  *dst  = strips + row * n_word + (bf16 ? i / 2 : i) * rows;
+            if (bf16) set->strip_bf16((uint32_t *)(void *)dst, &mm->a, m0 + row, (int)rows, k0 + i, n);
+            else set->strip(dst, &mm->a, m0 + row, (int)rows, k0 + i, n);
+            row = next;
+        }
+    }
 }
 
 /* Rows [m0, m1) x panels [p0, p1) of C. */
@@ -92,22 +124,13 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
         for (int64_t k0 = 0; k0 < mm->k; k0 += TN_MM_KC) {
             int64_t k = min64(TN_MM_KC, mm->k - k0), n_word = bf16 ? (k + 1) / 2 : k;
             bool    load = mm->add || k0 > 0;
-            /* Tiles of equal height (14, 14, 13 ...) rather than a low last one: a low tile cannot hide the latency. */
-            for (int64_t t = 0, row = 0; t < n_tile; t++) {
-                int64_t next = n_row * (t + 1) / n_tile;
-                float  *dst  = strips + row * n_word;
-                if (bf16) set->strip_bf16((uint32_t *)(void *)dst, &mm->a, mc + row, (int)(next - row), k0, k);
-                else set->strip(dst, &mm->a, mc + row, (int)(next - row), k0, k);
-                row = next;
-            }
+            strips_make(set, mm, strips, mc, n_row, k0, k, n_word);
             for (int64_t p = p0; p < p1; p += set->np) {
                 int         np = (int)min64(set->np, p1 - p);
                 const void *b[2];
                 uint16_t    mask[2];
-                for (int j = 0; j < np; j++) {
-                    b[j]    = panel_get(set, mm, p + j, k0, k, made + j * TN_MM_KC * TN_PANEL, tile);
-                    mask[j] = panel_mask(mm, p + j);
-                }
+                panels_get(b, set, mm, p, np, k0, k, made, tile);
+                for (int j = 0; j < np; j++) mask[j] = panel_mask(mm, p + j);
                 for (int64_t t = 0, row = 0; t < n_tile; t++) {
                     int64_t next = n_row * (t + 1) / n_tile;
                     tiles[(next - row - 1) * set->np + np - 1](mm->c + (mc + row) * mm->ldc + panel_column(mm, p), mm->ldc,

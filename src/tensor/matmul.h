@@ -23,7 +23,7 @@
 enum {
     TN_PANEL  = 16,                                 /* outputs of a panel */
     TN_MM_MR  = 16,                                 /* no tile has more rows */
-    TN_MM_KC  = 256,                                /* k of a block: A strip and B panels then fit the first cache; even */
+    TN_MM_KC  = 512,                                /* k of a block: a strip and two panels stay in the second cache; even */
     TN_MM_MC  = 512,                                /* rows of a block: A then fits the second cache */
 };
 
@@ -109,12 +109,13 @@ typedef struct tn_mm_set {
     int         np;                                 /* panels of the widest tile, 1 or 2 */
     const tn_mm_tile *f32;                          /* [mr][np] tiles at index (mr - 1) * np + (np - 1) */
     const tn_mm_tile *bf16;
-    /* Strip [k][rows] of A, k from k0 on. May write up to 16 words past the end. */
+    /* Strip [k][rows] of A, k from k0 on. May write up to 16 words past the end if A's rows are contiguous (ks 1). */
     void (*strip)(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
     void (*strip_bf16)(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
-    /* Panel [k][16] f32 of rows (NK or KN): n_lane outputs from n0 on, the rest zero. */
+    /* Panel [k][16] f32 of rows[n][k]: n_lane outputs from n0 on, the rest zero. */
     void (*panel_nk)(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
-    void (*panel_kn)(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
+    /* The same of rows[k][n]; up to np panels at once, TN_MM_KC * 16 words apart. */
+    void (*panels_kn)(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
     /* Panel [k][16] f32 of a packed weight; k0 and k are multiples of 32 unless k0 + k is the end. */
     void (*panel_packed)(float *dst, const tn_weight *w, int64_t i_panel, int64_t k0, int64_t k);
     /* [k][16] f32 to [k/2][16] pairs of bf16 (a zero behind an odd k); src and dst may be the same memory. */

@@ -11,7 +11,7 @@ extern const tn_mm_tile tn_mm_f32_tiles_avx512[28], tn_mm_bf16_tiles_avx512[28];
 void tn_mm_strip_avx512(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
 void tn_mm_strip_bf16_avx512(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
 void tn_mm_panel_nk_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
-void tn_mm_panel_kn_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
+void tn_mm_panels_kn_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
 void tn_mm_panel_packed_avx512(float *dst, const tn_weight *w, int64_t i_panel, int64_t k0, int64_t k);
 void tn_mm_pairs_avx512(uint32_t *dst, const float *src, int64_t k);
 void tn_mm_transpose_avx512(float *dst, const float *src);

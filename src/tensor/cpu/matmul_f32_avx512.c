@@ -16,9 +16,19 @@ static inline __attribute__((always_inline)) void tile(int mr, int np, float *c,
 #pragma GCC unroll 2
         for (int j = 0; j < np; j++)
             acc[i][j] = load ? _mm512_maskz_loadu_ps(mask[j], c + i * ldc + j * TN_PANEL) : _mm512_setzero_ps();
+    /* The tile below this one is next: its part of C is on its way while this one runs. */
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++) {
+        __builtin_prefetch(c + (mr + i) * ldc, 1);
+        __builtin_prefetch(c + (mr + i) * ldc + 16, 1);
+        __builtin_prefetch(c + (mr + i) * ldc + 31, 1);
+    }
     const float *b0 = b[0], *b1 = b[np - 1];
     for (int64_t k = 0; k < n_k; k++) {
         __m512 bv[2];
+        __builtin_prefetch(a + (k + 16) * mr);
+        __builtin_prefetch(b0 + (k + 8) * TN_PANEL);
+        if (np > 1) __builtin_prefetch(b1 + (k + 8) * TN_PANEL);
         bv[0] = _mm512_load_ps(b0 + k * TN_PANEL);
         if (np > 1) bv[1] = _mm512_load_ps(b1 + k * TN_PANEL);
 #pragma GCC unroll 14
@@ -56,7 +66,9 @@ void tn_mm_strip_avx512(float *dst, const tn_mm_a *a, int64_t m0, int rows, int6
 
     if (a->ks != 1) {                                               /* k-major: rows of the strip are there already */
         __mmask16 mask = (__mmask16)((1u << rows) - 1);
-        for (int64_t i = 0; i < k; i++) _mm512_storeu_ps(dst + i * rows, _mm512_maskz_loadu_ps(mask, src + i * a->ks));
+        for (int64_t i = 0; i < k - 1; i++) _mm512_storeu_ps(dst + i * rows, _mm512_maskz_loadu_ps(mask, src + i * a->ks));
+        /* What follows the last row may be there already: the next strip's first part. */
+        _mm512_mask_storeu_ps(dst + (k - 1) * rows, mask, _mm512_maskz_loadu_ps(mask, src + (k - 1) * a->ks));
         return;
     }
     __m512 v[16];
@@ -99,13 +111,23 @@ void tn_mm_panel_nk_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld,
     }
 }
 
-void tn_mm_panel_kn_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k)
+void tn_mm_panels_kn_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k)
 {
     int64_t        bytes = t == TN_F32 ? 4 : 2;
     const uint8_t *src   = (const uint8_t *)rows + (k0 * ld + n0) * bytes;
-    __mmask16      mask  = (__mmask16)((1u << n_lane) - 1);
+    uint32_t       mask  = (uint32_t)((1ull << n_lane) - 1);
 
-    for (int64_t i = 0; i < k; i++) _mm512_store_ps(dst + i * TN_PANEL, load_row(src + i * ld * bytes, t, mask));
+    if (n_lane <= TN_PANEL) {
+        for (int64_t i = 0; i < k; i++, src += ld * bytes) _mm512_store_ps(dst + i * TN_PANEL, load_row(src, t, (__mmask16)mask));
+        return;
+    }
+    float *second = dst + TN_MM_KC * TN_PANEL;
+    for (int64_t i = 0; i < k; i++, src += ld * bytes) {
+        __builtin_prefetch(src + 16 * ld * bytes);                  /* rows lie pages apart: nothing else fetches ahead */
+        __builtin_prefetch(src + 16 * ld * bytes + 16 * bytes);
+        _mm512_store_ps(dst + i * TN_PANEL, load_row(src, t, (__mmask16)mask));
+        _mm512_store_ps(second + i * TN_PANEL, load_row(src + 16 * bytes, t, (__mmask16)(mask >> 16)));
+    }
 }
 
 void tn_mm_transpose_avx512(float *dst, const float *src)
