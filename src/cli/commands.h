@@ -4,6 +4,8 @@
 
 #define TN_COMMAND_LIST(X)   \
     X(pull)                  \
+    X(inspect)               \
+    X(generate)              \
     X(selftest)              \
     X(bench)                 \
     X(constitution)

@@ -1,0 +1,92 @@
+/* cmd_inspect.c - `tenet inspect MODEL`: family, sizes, types, tokenizer, chat format, memory. */
+#include "cli/with_model.h"
+
+#include <stdio.h>
+
+typedef struct inspect_config { tn_model_args a; } inspect_config;
+
+static const tn_option options[] = {
+    // clang-format off
+    { "model",       TN_OPT_STR, offsetof(inspect_config, a.model),       NULL, 0, 0, "", "the model, if not given without a flag", "m" },
+    { "chat_format", TN_OPT_STR, offsetof(inspect_config, a.chat_format), NULL, 0, 0, "", "chat format instead of the one that the model's template says", NULL },
+    { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
+    // clang-format on
+};
+
+static const char *size_text(double bytes, char buf[32])
+{
+    if (bytes >= 1e9) snprintf(buf, 32, "%.1f GB", bytes / 1e9);
+    else snprintf(buf, 32, "%.0f MB", bytes / 1e6);
+    return buf;
+}
+
+static const char *grouped(long long v, char buf[32])
+{
+    char plain[24];
+    int  n = snprintf(plain, sizeof plain, "%lld", v), k = 0;
+
+    for (int i = 0; i < n; i++) {
+        if (i > 0 && (n - i) % 3 == 0) buf[k++] = ',';
+        buf[k++] = plain[i];
+    }
+    buf[k] = '\0';
+    return buf;
+}
+
+static long long number(const json_t *o, const char *key) { return (long long)json_integer_value(json_object_get(o, key)); }
+
+static void print_text(const json_t *o)
+{
+    char        a[32], b[32];
+    const char *chat = json_string_value(json_object_get(o, "chat_format")), *tok = json_string_value(json_object_get(o, "tokenizer"));
+    double      n = (double)number(o, "parameters");
+
+    printf("%s   %lld layers × %lld, %lld/%lld heads, ", json_string_value(json_object_get(o, "title")), number(o, "n_layer"), number(o, "n_embd"),
+           number(o, "n_head"), number(o, "n_head_kv"));
+    if (number(o, "n_expert") > 0) printf("%lld of %lld experts, ", number(o, "n_expert_used"), number(o, "n_expert"));
+    printf("vocabulary %s, context %s, ", grouped(number(o, "n_vocab"), a), grouped(number(o, "n_ctx"), b));
+    if (n >= 1e9) printf("%.2f B parameters", n / 1e9);
+    else printf("%.0f M parameters", n / 1e6);
+    if (number(o, "parameters_active") != number(o, "parameters")) printf(" (%.2f B active)", (double)number(o, "parameters_active") / 1e9);
+    printf("%s, %s\n", json_is_true(json_object_get(o, "tied")) ? " (tied)" : "", json_string_value(json_object_get(o, "dtype")));
+    printf("tokenizer %s, %s%s; memory to run %s, to fine-tune with LoRA %s\n", tok != NULL ? tok : "none",
+           chat != NULL ? "chat format " : "no chat format", chat != NULL ? chat : "", size_text((double)number(o, "memory_run"), a),
+           size_text((double)number(o, "memory_tune"), b));
+    printf("weights %s, digest %s\n", size_text((double)number(o, "bytes"), a), json_string_value(json_object_get(o, "digest")));
+}
+
+static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
+{
+    inspect_config *c = config;
+    tn_model_args   a = c->a;
+    tn_model       *m = NULL;
+    json_t         *o;
+    tn_status       status;
+
+    if (n_arg == 1) a.model = (char *)args[0];
+    TN_TRY(tn_cli_model_open(&m, common, &a, false, err));
+    if ((o = tn_model_inspect(m, err)) == NULL) {
+        tn_model_close(m);
+        return err->code;
+    }
+    if (common->json) {
+        status = tn_cli_print_json(o, err);
+    } else {
+        print_text(o);
+        json_decref(o);
+        status = TN_OK;
+    }
+    tn_model_close(m);
+    return status;
+}
+
+const tn_command tn_cmd_inspect = {
+    .name = "inspect",
+    .line = "say what a model is: family, sizes, types, tokenizer, chat format, memory",
+    .usage = "tenet inspect MODEL [--json]",
+    .options = options,
+    .config_bytes = sizeof(inspect_config),
+    .min_args = 0,
+    .max_args = 1,
+    .run = run,
+};

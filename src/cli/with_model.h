@@ -1,0 +1,39 @@
+/* with_model.h - what the commands that run a model share: opening it, an engine for a given length, prompts from rows. */
+#ifndef TN_CLI_WITH_MODEL_H
+#define TN_CLI_WITH_MODEL_H
+
+#include "cli/cli.h"
+#include "infer/infer.h"
+
+/* Options of every such command; put TN_MODEL_OPTIONS(config type) into its table. */
+typedef struct tn_model_args { char *model, *chat_format, *kv_type; int64_t n_ctx, n_batch; bool special; } tn_model_args;
+
+// clang-format off
+#define TN_MODEL_OPTIONS(type, field)                                                                                                      \
+    { "model",       TN_OPT_STR,    offsetof(type, field.model),       NULL, 0, 0, "", "folder, .gguf file, release, digest or name in the store", "m" }, \
+    { "chat_format", TN_OPT_STR,    offsetof(type, field.chat_format), NULL, 0, 0, "", "chat format instead of the one that the model's template says", NULL }, \
+    { "ctx",         TN_OPT_INT,    offsetof(type, field.n_ctx),       NULL, 0, 1e9, "tokens", "longest text; 0: as the inputs need", "c" }, \
+    { "kv_type",     TN_OPT_CHOICE, offsetof(type, field.kv_type),     "f32", 0, 0, "f32|bf16|q8_0", "type of the KV cache", NULL },     \
+    { "batch",       TN_OPT_INT,    offsetof(type, field.n_batch),     "16", 1, 4096, "streams", "texts that run together; never changes an answer", "b" }, \
+    { "special",     TN_OPT_BOOL,   offsetof(type, field.special),     NULL, 0, 0, "", "special tokens written in a raw prompt count as such", NULL }
+// clang-format on
+
+tn_status tn_cli_model_open(tn_model **out, const tn_common *common, const tn_model_args *a, bool pack, tn_error *err);
+/* An engine whose context holds n_longest tokens (a->n_ctx overrides; never more than the model knows). */
+tn_status tn_cli_engine(tn_engine **out, tn_model *m, const tn_model_args *a, int64_t n_longest, int64_t n_request, tn_error *err);
+
+/* Token ids that grow. */
+typedef struct tn_ids { int32_t *p; size_t n, cap; } tn_ids;
+
+/* Raw text as the model wants it (with BOS where its tokenizer adds it). */
+tn_status tn_cli_tokens(const tn_model *m, const char *text, bool special, tn_ids *out, tn_error *err);
+/* {"prompt":…} or {"messages":[…]} to tokens. */
+tn_status tn_cli_row_tokens(const tn_model *m, const json_t *row, bool special, const char *where, tn_ids *out, tn_error *err);
+/* Sample id of a row: of its "id", else of its tokens and how often they came before (`n_before`). */
+uint64_t  tn_cli_sample_id(const json_t *id, const tn_ids *prompt, uint64_t n_before);
+/* One compact line of JSON on standard output. Takes the reference of o. */
+tn_status tn_cli_print_json(json_t *o, tn_error *err);
+/* --timing: the operations' times on standard error. */
+void      tn_cli_timing(const tn_common *common, const tn_engine *e);
+
+#endif
