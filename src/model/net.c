@@ -314,14 +314,6 @@ tn_value net_ffn(tn_builder *b, tn_value x, const char *gate, const char *up, co
     return net_linear(b, net_gated(b, g, u), down, b->h->n_embd, b->h->mlp_bias);
 }
 
-/* By name, so that a build without the experts' operations says so instead of failing to compile. */
-static tn_op_id op_named(const char *name)
-{
-    for (int i = 1; i < TN_OP_COUNT; i++)
-        if (strcmp(tn_op_get((tn_op_id)i)->name, name) == 0) return (tn_op_id)i;
-    return TN_OP_NONE;
-}
-
 tn_value net_moe(tn_builder *b, tn_value x, const tn_router_params *router, bool bias)
 {
     const tn_hparams *h = b->h;
@@ -331,7 +323,7 @@ tn_value net_moe(tn_builder *b, tn_value x, const tn_router_params *router, bool
     /* the router stays in fp32 in every profile: a rounded logit can choose another expert */
     tn_value logits = linear(b, x, "ffn_gate_inp", n_e, bias, TN_PROFILE_STRICT);
     tn_value choice = choice_bias ? net_weight(b, "exp_probs_b", ".bias", 1, &n_e) : 0;
-    tn_value weights = tn_graph_op(b->g, "router", op_named("router"), router, (tn_value[]){ logits, choice }, choice ? 2 : 1);
+    tn_value weights = tn_graph_op(b->g, "router", TN_OP_ROUTER, router, (tn_value[]){ logits, choice }, choice ? 2 : 1);
     tn_value ids = tn_graph_out(b->g, weights, 1);
 
     tn_moe_params p = { .n_expert = n_e, .k = h->n_expert_used, .n_ff = n_ff, .act = h->act, .limit = 7.0f, .profile = b->net->profile };
@@ -346,5 +338,5 @@ tn_value net_moe(tn_builder *b, tn_value x, const tn_router_params *router, bool
         in[7] = net_weight(b, "ffn_up_exps", ".bias", 2, (int64_t[]){ n_e, n_ff });
         in[8] = net_weight(b, "ffn_down_exps", ".bias", 2, (int64_t[]){ n_e, n_embd });
     }
-    return tn_graph_op(b->g, "moe", op_named("moe"), &p, in, bias ? 9 : 6);
+    return tn_graph_op(b->g, "moe", TN_OP_MOE, &p, in, bias ? 9 : 6);
 }

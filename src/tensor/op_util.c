@@ -35,7 +35,8 @@ tn_status tn_need_weight(const tn_call *c, int i_in, const char *what, int64_t n
     char a[96];
     const tn_tensor *t = i_in < c->n_in ? c->in[i_in] : NULL;
     if (t == NULL) return tn_fail(err, TN_MISMATCH, "%s: input %d (%s) is absent", c->op->name, i_in, what);
-    if (t->n_dim != 2 || (n_out >= 0 && t->shape[0] != n_out) || t->shape[1] != n_in)
+    /* a stack of experts has three dimensions: its rows count */
+    if (t->n_dim < 2 || (n_out >= 0 && tn_rows(t) != n_out) || tn_cols(t) != n_in)
         return tn_fail(err, TN_MISMATCH, "%s: %s has shape %s, expected [%lld][%lld]", c->op->name, what, tn_shape_text(a, t),
                        (long long)(n_out >= 0 ? n_out : t->n_dim > 0 ? t->shape[0] : 0), (long long)n_in);
     if (t->packed == NULL && t->dtype != TN_F32 && t->dtype != TN_BF16)
