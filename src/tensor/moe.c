@@ -113,8 +113,8 @@ static void gather_rows(const tn_moe *m, float *dst, const float *src)
 static tn_mm_b expert_weight(const tn_tensor *w, int64_t first, bool transposed)
 {
     if (w->packed != NULL) return (tn_mm_b){ .kind = transposed ? TN_MM_B_PACKED_T : TN_MM_B_PACKED, .w = w->packed, .first = first };
-    return (tn_mm_b){ .kind = transposed ? TN_MM_B_KN : TN_MM_B_NK, .dtype = w->dtype, .ld = w->shape[1],
-                      .rows = (const char *)w->data + (size_t)first * tn_row_bytes(w->dtype, w->shape[1]) };
+    return (tn_mm_b){ .kind = transposed ? TN_MM_B_KN : TN_MM_B_NK, .dtype = w->dtype, .ld = tn_cols(w),
+                      .rows = (const char *)w->data + (size_t)first * tn_row_bytes(w->dtype, tn_cols(w)) };
 }
 
 static void product(const tn_moe *m, const tn_mm *mm)
