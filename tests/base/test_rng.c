@@ -1,0 +1,128 @@
+/* test_rng.c - Philox against the authors' vectors; streams that never meet; distributions; permutations. */
+#include "base/rng.h"
+#include "testing.h"
+
+#include <math.h>
+
+static void the_authors_vectors_come_out(void **state)               /* Random123's kat_vectors, philox4x32 10 */
+{
+    static const struct { uint32_t ctr[4], key[2], out[4]; } v[] = {
+        { { 0, 0, 0, 0 }, { 0, 0 }, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
+        { { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff }, { 0xffffffff, 0xffffffff }, { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
+        { { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 }, { 0xa4093822, 0x299f31d0 }, { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
+        uint32_t c[4];
+        memcpy(c, v[i].ctr, sizeof c);
+        tn_philox4x32(c, v[i].key);
+        assert_memory_equal(c, v[i].out, sizeof c);
+    }
+}
+
+/* Part of the format: the numbers of a run never change. */
+static void the_stream_is_fixed_for_ever(void **state)
+{
+    const tn_rng_key key = { 1234, TN_RNG_SAMPLE, 5, 6 };
+    uint32_t         out[4];
+
+    (void)state;
+    tn_rng4(out, &key, 7);
+    assert_int_equal(out[0], 0x9d8d7b5b);
+    assert_int_equal(out[3], 0x186e476c);
+}
+
+static void no_two_streams_share_a_word(void **state)
+{
+    enum { N = 6 * 6 * 6 * 6 };
+    static uint64_t seen[N];
+    int             n = 0;
+
+    (void)state;
+    for (uint64_t seed = 0; seed < 6; seed++)
+        for (uint32_t purpose = 1; purpose < 7; purpose++)
+            for (uint64_t step = 0; step < 6; step++)
+                for (uint64_t sample = 0; sample < 6; sample++) {
+                    tn_rng_key key = { seed, purpose, step, sample };
+                    seen[n++] = tn_rng_u64(&key, 0);
+                }
+    for (int i = 0; i < N; i++)
+        for (int k = i + 1; k < N; k++) assert_true(seen[i] != seen[k]);
+    /* the high words of step and sample count too */
+    tn_rng_key a = { 1, 1, 1, 1 }, b = { 1, 1, (uint64_t)1 << 40 | 1, 1 }, c = { 1, 1, 1, (uint64_t)1 << 40 | 1 };
+    assert_true(tn_rng_u64(&a, 0) != tn_rng_u64(&b, 0));
+    assert_true(tn_rng_u64(&a, 0) != tn_rng_u64(&c, 0));
+    assert_true(tn_rng_u64(&a, 0) != tn_rng_u64(&a, (uint64_t)1 << 32));
+}
+
+static void units_and_normals_have_their_moments(void **state)
+{
+    enum { N = 200000 };
+    const tn_rng_key key = { 9, TN_RNG_TEST, 0, 0 };
+    double           u = 0, z = 0, z2 = 0, z4 = 0;
+
+    (void)state;
+    for (uint64_t i = 0; i < N; i++) {
+        double a = tn_rng_unit(&key, i), b = tn_rng_normal(&key, i);
+        assert_true(a >= 0 && a < 1);
+        assert_true(isfinite(b));
+        u += a / N;
+        z += b / N;
+        z2 += b * b / N;
+        z4 += b * b * b * b / N;
+    }
+    assert_true(fabs(u - 0.5) < 0.005);
+    assert_true(fabs(z) < 0.01);
+    assert_true(fabs(z2 - 1) < 0.02);
+    assert_true(fabs(z4 - 3) < 0.15);
+}
+
+static void below_is_even_and_below(void **state)
+{
+    const tn_rng_key key = { 3, TN_RNG_TEST, 0, 0 };
+    int              count[7] = {0};
+
+    (void)state;
+    for (uint64_t i = 0; i < 70000; i++) count[tn_rng_below(&key, i, 7)]++;
+    for (int i = 0; i < 7; i++) assert_true(abs(count[i] - 10000) < 500);
+    assert_int_equal(tn_rng_below(&key, 0, 1), 0);
+    assert_int_equal(tn_rng_below(&key, 0, 0), 0);
+    for (uint64_t i = 0; i < 1000; i++) assert_true(tn_rng_below(&key, i, UINT64_MAX) < UINT64_MAX);
+}
+
+static void a_permutation_hits_everything_once(void **state)
+{
+    static const uint64_t sizes[] = { 1, 2, 3, 4, 5, 16, 17, 63, 64, 65, 1000, 4097 };
+
+    (void)state;
+    for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
+        uint64_t n = sizes[k], moved = 0;
+        char    *hit = calloc(n, 1);
+        for (uint64_t i = 0; i < n; i++) {
+            const tn_rng_key key = { 11, TN_RNG_SHUFFLE, 2, 0 };
+            uint64_t         at = tn_rng_permute(&key, i, n);
+            assert_true(at < n);
+            assert_int_equal(hit[at], 0);
+            hit[at] = 1;
+            moved += at != i;
+        }
+        if (n >= 16) assert_true(moved > n * 3 / 4);
+        free(hit);
+    }
+    const tn_rng_key key = { 11, TN_RNG_SHUFFLE, 2, 0 };
+    assert_true(tn_rng_permute(&key, UINT64_C(1) << 40, UINT64_C(1) << 41) < UINT64_C(1) << 41);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_authors_vectors_come_out),
+        cmocka_unit_test(the_stream_is_fixed_for_ever),
+        cmocka_unit_test(no_two_streams_share_a_word),
+        cmocka_unit_test(units_and_normals_have_their_moments),
+        cmocka_unit_test(below_is_even_and_below),
+        cmocka_unit_test(a_permutation_hits_everything_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,47 @@
+#!/bin/sh
+# test_tools.sh SOURCE - the checks of this repository pass on it, and fail on a planted wrong.
+set -eu
+cd "$1"
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+n=0
+
+# A tree of two files, with one line put into src/graph/a.c; check-rooms must say `want` ("" for sound).
+rooms() {
+    rm -rf "$tmp/src"
+    mkdir -p "$tmp/src/graph" "$tmp/src/base"
+    printf '/* a.c - a test. */\n%s\n' "$1" >"$tmp/src/graph/a.c"
+    n=$((n + 1))
+    if out=$(tools/check-rooms "$tmp/src" tools/rooms.txt 2>&1); then
+        [ -z "$2" ] || { echo "check-rooms took: $1"; exit 1; }
+    else
+        case $out in *"$2"*) ;; *) echo "check-rooms on '$1' said: $out"; exit 1 ;; esac
+        [ -n "$2" ] || { echo "check-rooms refused: $1: $out"; exit 1; }
+    fi
+}
+
+tools/check-rooms
+rooms '#include "graph/graph.h"'        ''
+rooms '#include "graph/private.h"'      ''
+rooms '#include "tensor/tensor.h"'      ''
+rooms '#include "base/anything.h"'      ''
+rooms '#include <stdio.h>'              ''
+rooms '#include "tensor/ops.h"'         'private to tensor'
+rooms '#include "model/model.h"'        'graph may not include model'
+rooms '  #  include "train/train.h"'    'graph may not include train'
+rooms '#include "../base/err.h"'        'climbs'
+rooms '#include "graph.h"'              'has no room'
+rooms '#include "attic/attic.h"'        'there is no room attic'
+
+mkdir "$tmp/src/attic"
+echo '/* x.c - a room that nobody named. */' >"$tmp/src/attic/x.c"
+if tools/check-rooms "$tmp/src" tools/rooms.txt >"$tmp/out" 2>&1; then echo "an unknown room passed"; exit 1; fi
+grep -q 'src/attic: no line in rooms.txt' "$tmp/out"
+
+sed 's/^graph: 2: base tensor/graph: 2: base tensor train/' tools/rooms.txt >"$tmp/rooms.txt"
+if tools/check-rooms src "$tmp/rooms.txt" >"$tmp/out" 2>&1; then echo "a list that points up passed"; exit 1; fi
+grep -q 'not below it' "$tmp/out"
+
+# The list is the one in use: every room of the source has its line.
+for room in src/*/; do grep -q "^$(basename "$room"):" tools/rooms.txt; done
+echo "$n planted includes judged rightly"
