@@ -161,8 +161,8 @@ static void family_llama(reader *r, tn_hparams *h)
     h->rope_interleaved = true;
     experts(r, h);
     h->window = get_int(r, "attention.sliding_window", 0, INT32_MAX, 0);
-    if (h->n_expert > 0) strcpy(h->family, "mixtral");
-    else if (h->window > 0) strcpy(h->family, "mistral");
+    if (h->n_expert > 0) snprintf(h->family, sizeof h->family, "mixtral");
+    else if (h->window > 0) snprintf(h->family, sizeof h->family, "mistral");
 }
 
 static void family_plain(reader *r, tn_hparams *h) { (void)r; (void)h; }
@@ -174,7 +174,7 @@ static void family_olmo2(reader *r, tn_hparams *h)
     h->window = get_int(r, "attention.sliding_window", 0, INT32_MAX, 0);
     if (h->window > 0) {
         h->window_pattern = 4;
-        strcpy(h->family, "olmo3");
+        snprintf(h->family, sizeof h->family, "olmo3");
     }
 }
 

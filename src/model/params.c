@@ -82,7 +82,7 @@ tn_status tn_model_add(tn_model *m, const char *name, tn_dtype dtype, int n_dim,
         return tn_fail(err, TN_FORMAT, "%s: weight '%s' has %d dimensions and type %s; 1 to %d dimensions of a floating-point or "
                        "block-quantised type are expected", m->path, name, n_dim, dtype < TN_DTYPE_COUNT ? tn_dtype_name(dtype) : "?", TN_MAX_DIM);
     }
-    strcpy(p->name, name);
+    snprintf(p->name, sizeof p->name, "%s", name);
     p->w.dtype = dtype;
     p->w.n_dim = n_dim;
     for (int i = 0; i < n_dim; i++) p->w.shape[i] = shape[i];

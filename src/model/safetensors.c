@@ -85,7 +85,7 @@ static tn_status read_entry(tn_st_entry *e, const char *name, const json_t *v, c
     if (strlen(name) >= sizeof e->name) return tn_fail(err, TN_LIMIT, "%s: a tensor's name has over %zu bytes", path, sizeof e->name - 1);
     for (const char *p = name; *p != '\0'; p++)
         if ((unsigned char)*p < ' ' || *p == 0x7f) return tn_fail(err, TN_FORMAT, "%s: a tensor's name holds a control character", path);
-    strcpy(e->name, name);
+    snprintf(e->name, sizeof e->name, "%s", name);
     if (!json_is_object(v) || json_object_size(v) != 3 || type == NULL || !json_is_array(shape) || !json_is_array(offsets))
         return tn_fail(err, TN_FORMAT, "%s: tensor '%s' must have exactly dtype, shape and data_offsets", path, name);
     if ((i_type = type_by_name(type)) < 0) return tn_fail(err, TN_FORMAT, "%s: tensor '%s': unknown dtype '%s'", path, name, type);

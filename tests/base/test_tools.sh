@@ -42,6 +42,13 @@ sed 's/^graph: 2: base tensor/graph: 2: base tensor train/' tools/rooms.txt >"$t
 if tools/check-rooms src "$tmp/rooms.txt" >"$tmp/out" 2>&1; then echo "a list that points up passed"; exit 1; fi
 grep -q 'not below it' "$tmp/out"
 
+# Banned functions do not compile; their neighbours do.
+printf '#include <string.h>\nvoid f(char *a, const char *b);\nvoid f(char *a, const char *b) { memcpy(a, b, 1); }\n' >"$tmp/ok.c"
+printf '#include <string.h>\nvoid f(char *a, const char *b);\nvoid f(char *a, const char *b) { strcpy(a, b); }\n' >"$tmp/bad.c"
+${CC:-cc} -D_GNU_SOURCE -include src/base/banned.h -fsyntax-only "$tmp/ok.c"
+if ${CC:-cc} -D_GNU_SOURCE -include src/base/banned.h -fsyntax-only "$tmp/bad.c" 2>"$tmp/out"; then echo "strcpy compiled"; exit 1; fi
+grep -q 'poisoned' "$tmp/out"
+
 # The list is the one in use: every room of the source has its line.
 for room in src/*/; do grep -q "^$(basename "$room"):" tools/rooms.txt; done
 echo "$n planted includes judged rightly"

@@ -217,7 +217,7 @@ static void a_stage_goes_on_from_its_own_checkpoint(void **state)
     tn_hex(hex, &d);
     snprintf(path, sizeof path, "other/work/%.2s/%s", key_text + 7, key_text + 9);
     assert_int_equal(tn_mkdirs(at(path), NULL), TN_OK);
-    strcat(path, "/state");
+    snprintf(path + strlen(path), sizeof path - strlen(path), "/state");
     snprintf(line, sizeof line, "4 %s", hex);
     put(path, line);
     assert_int_equal(tn_recipe_run(r, store, &(tn_run_options){0}, &record, NULL), TN_OK);
