@@ -6,6 +6,9 @@
     X(pull)                  \
     X(inspect)               \
     X(generate)              \
+    X(score)                 \
+    X(logits)                \
+    X(perplexity)            \
     X(selftest)              \
     X(bench)                 \
     X(constitution)

@@ -14,16 +14,17 @@
 
 enum { LOOK_AHEAD = 64 };            /* requests behind a waiting one that are tried */
 
+/* Positions of the cache; the last forced token is only predicted, never read. */
 static int64_t most_tokens(const tn_engine *e, const tn_request *r)
 {
-    int64_t more = r->n_forced > 0 ? r->n_forced : r->sampling.max_tokens, n = r->n_prompt + more;
+    int64_t more = r->n_forced > 0 ? r->n_forced - 1 : r->sampling.max_tokens, n = r->n_prompt + more;
     return n < e->o.n_ctx ? n : e->o.n_ctx;
 }
 
 static tn_status check_request(const tn_engine *e, const tn_request *r, tn_error *err)
 {
     if (r->n_prompt < 1) return tn_fail(err, TN_USAGE, "the prompt is empty: at least one token is needed to begin from");
-    if (r->n_prompt + r->n_forced > e->o.n_ctx)
+    if (r->n_prompt + (r->n_forced > 0 ? r->n_forced - 1 : 0) > e->o.n_ctx)
         return tn_fail(err, TN_LIMIT, "the prompt has %" PRId64 " tokens%s, but the context holds %" PRId64 ": shorten it, or raise --ctx "
                        "(the model knows %" PRId64 ")", r->n_prompt + r->n_forced, r->n_forced > 0 ? " with its continuation" : "",
                        e->o.n_ctx, e->h->n_ctx);
@@ -102,10 +103,10 @@ static tn_status seq_start(tn_engine *e, tn_stream *s, const tn_seq *from, int64
     int64_t full = n_shared / TN_KV_PAGE, part = n_shared % TN_KV_PAGE, n_page = (s->n_total + TN_KV_PAGE - 1) / TN_KV_PAGE;
     tn_seq *q = &s->seq;
 
-    q->tokens = malloc((size_t)s->n_total * sizeof *q->tokens);
+    q->cap_tokens = s->n_total + 1;
+    q->tokens = malloc((size_t)q->cap_tokens * sizeof *q->tokens);
     q->pages = malloc((size_t)n_page * sizeof *q->pages);
     if (q->tokens == NULL || q->pages == NULL) return tn_fail(err, TN_NOMEM, "no memory for a stream of %" PRId64 " tokens", s->n_total);
-    q->cap_tokens = s->n_total;
     q->cap_pages = n_page;
     for (int64_t i = 0; i < full; i++) {
         q->pages[q->n_page++] = from->pages[i];
