@@ -98,7 +98,9 @@ typedef struct tn_net {
     tn_value   hidden;                  /* after the final norm [rows][n_embd] (of out_rows when n_out_max > 0) */
     tn_value   layer_out[512];          /* residual stream after each layer (for probes); kept when keep_layers */
     bool       keep_layers;
-    tn_value   aux_loss;                /* MoE balancing, or 0 */
+    tn_value   layer_router[512];       /* experts: [2 n_expert] of the layer's router, the fraction of the assignments that
+                                           each expert got, then its mean probability; kept; 0 where there are none. The
+                                           balancing loss sum(aux_coef n_expert fraction probability) is in the backward */
     int64_t    n_out_max;               /* >0: only these many rows (input out_rows) go through norm and head */
     bool       recompute;
 } tn_net;

@@ -325,6 +325,7 @@ tn_value net_moe(tn_builder *b, tn_value x, const tn_router_params *router, bool
     tn_value choice = choice_bias ? net_weight(b, "exp_probs_b", ".bias", 1, &n_e) : 0;
     tn_value weights = tn_graph_op(b->g, "router", TN_OP_ROUTER, router, (tn_value[]){ logits, choice }, choice ? 2 : 1);
     tn_value ids = tn_graph_out(b->g, weights, 1);
+    if (b->net->train) tn_graph_keep(b->g, b->net->layer_router[b->layer] = tn_graph_out(b->g, weights, 2));
 
     tn_moe_params p = { .n_expert = n_e, .k = h->n_expert_used, .n_ff = n_ff, .act = h->act, .limit = 7.0f, .profile = b->net->profile };
     tn_value in[9] = {
