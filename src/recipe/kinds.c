@@ -2,8 +2,6 @@
 #include "recipe/kinds.h"
 #include "recipe/stage.h"
 
-#include <string.h>
-
 #define X(name) extern const tn_stage_kind tn_stage_##name;
 TN_STAGE_LIST(X)
 #undef X
@@ -14,52 +12,3 @@ const tn_stage_kind *const tn_stage_kinds[] = {
 #undef X
     NULL
 };
-
-const tn_stage_kind *tn_stage_find(const tn_stage_kind *const *kinds, const char *name)
-{
-    for (; *kinds != NULL; kinds++)
-        if (strcmp((*kinds)->name, name) == 0) return *kinds;
-    return NULL;
-}
-
-static int port_index(const tn_stage_kind *kind, const char *port)
-{
-    for (int i = 0; kind->inputs[i].name != NULL; i++)
-        if (strcmp(kind->inputs[i].name, port) == 0) return i;
-    tn_bug("stage kind %s has no input '%s'", kind->name, port);
-}
-
-size_t tn_stage_many(const tn_stage_run *r, const tn_stage_kind *kind, const char *port, const char **paths, const char **labels)
-{
-    int    want = port_index(kind, port);
-    size_t n = 0;
-
-    for (size_t i = 0; i < r->n_all; i++) {
-        if (r->all[i].port != want) continue;
-        if (paths != NULL) paths[n] = r->all[i].path;
-        if (labels != NULL) labels[n] = r->all[i].label;
-        n++;
-    }
-    return n;
-}
-
-const char *tn_stage_path(const tn_stage_run *r, const tn_stage_kind *kind, const char *port)
-{
-    int want = port_index(kind, port);
-
-    for (size_t i = 0; i < r->n_all; i++)
-        if (r->all[i].port == want) return r->all[i].path;
-    return NULL;
-}
-
-bool tn_stage_root(const tn_stage_run *r, const tn_stage_kind *kind, const char *port, tn_digest *out)
-{
-    int want = port_index(kind, port);
-
-    for (size_t i = 0; i < r->n_all; i++)
-        if (r->all[i].port == want) {
-            *out = r->all[i].root;
-            return true;
-        }
-    return false;
-}

@@ -1,0 +1,56 @@
+/* cmd_graph.c - `tenet graph RECIPE`: the stages as a picture. */
+#include "cli/cli.h"
+#include "recipe/recipe.h"
+
+#include "base/file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct graph_config { char *format, *out; } graph_config;
+
+static const tn_option options[] = {
+    // clang-format off
+    { "format", TN_OPT_CHOICE, offsetof(graph_config, format), "svg", 0, 0, "svg|dot", "an SVG picture, or text for Graphviz", NULL },
+    { "out",    TN_OPT_STR,    offsetof(graph_config, out),    NULL,  0, 0, "",        "file to write (standard output)", "o" },
+    { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
+    // clang-format on
+};
+
+static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
+{
+    const graph_config *c = config;
+    tn_recipe          *r = NULL;
+    char               *text = NULL;
+    tn_status           status;
+
+    (void)n_arg;
+    TN_TRY(tn_recipe_load(&r, args[0], NULL, err));
+    status = strcmp(c->format, "dot") == 0 ? tn_recipe_dot(r, &text, err) : tn_recipe_svg(r, &text, err);
+    if (status == TN_OK && c->out != NULL) {
+        status = tn_file_write_all(c->out, text, strlen(text), err);
+    } else if (status == TN_OK && common->json) {
+        json_t *o = json_pack("{s:s,s:s}", "format", c->format, "text", text);
+        char   *line = o == NULL ? NULL : tn_json_text(o);
+        if (line != NULL) puts(line);
+        free(line);
+        json_decref(o);
+    } else if (status == TN_OK) {
+        fputs(text, stdout);
+    }
+    free(text);
+    tn_recipe_free(r);
+    return status;
+}
+
+const tn_command tn_cmd_graph = {
+    .name = "graph",
+    .line = "draw a recipe: SVG, or DOT for Graphviz",
+    .usage = "tenet graph RECIPE.yaml [--format svg|dot] [-o FILE]",
+    .options = options,
+    .config_bytes = sizeof(graph_config),
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
+};
