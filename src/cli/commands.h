@@ -11,6 +11,12 @@
     X(perplexity)            \
     X(selftest)              \
     X(bench)                 \
-    X(constitution)
+    X(constitution)          \
+    X(run)                   \
+    X(diff)                  \
+    X(graph)                 \
+    X(log)                   \
+    X(key)                   \
+    X(store)
 
 #endif

@@ -249,7 +249,12 @@ tn_status tn_store_gc(tn_store *s, int64_t keep_runs, bool dry_run, tn_gc_result
         free(text);
         free(path);
     }
-    if (!dry_run && status == TN_OK) sweep_work(s);
+    if (!dry_run && status == TN_OK) {
+        char *seen = tn_path(s->dir, "seen");                 /* stamps are cheap to make again */
+        sweep_work(s);
+        if (seen != NULL && tn_remove_tree(seen, NULL) == TN_OK) status = tn_mkdirs(seen, err);
+        free(seen);
+    }
 out:
     if (!dry_run) flock(s->lock, LOCK_SH);
     free(all);

@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { LINK_BYTES = 1 << 30 };
+
 static const char *const rooms[] = { "objects", "keys", "seen", "names", "pins", "runs", "tmp", "work" };
 
 char *tn_store_hash_path(const tn_store *s, const char *room, const tn_digest *d)
@@ -241,6 +243,19 @@ static tn_status seal(const char *path, tn_error *err)
     return status == TN_OK ? sync_path(path, err) : status;
 }
 
+/* One file: shared blocks where the file system can; a hard link only for what is too large to be worth a copy, because
+ * whoever edits a link edits the store. Copies are writable again. */
+static tn_status copy_file(const char *from, const char *to, bool may_link, tn_error *err)
+{
+    struct stat st, made;
+
+    if (stat(from, &st) != 0) return tn_fail(err, TN_IO, "%s: %s", from, strerror(errno));
+    TN_TRY(tn_file_clone(from, to, may_link && st.st_size >= LINK_BYTES, err));
+    if (stat(to, &made) == 0 && made.st_ino != st.st_ino && chmod(to, (st.st_mode & S_IXUSR) != 0 ? 0755 : 0644) != 0)
+        return tn_fail(err, TN_IO, "%s: cannot set its mode: %s", to, strerror(errno));
+    return TN_OK;
+}
+
 static tn_status copy_tree(const char *from, const char *to, bool may_link, tn_error *err)
 {
     struct stat st;
@@ -250,7 +265,7 @@ static tn_status copy_tree(const char *from, const char *to, bool may_link, tn_e
 
     if (stat(from, &st) != 0)
         return tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: %s", from, strerror(errno));
-    if (!S_ISDIR(st.st_mode)) return tn_file_clone(from, to, may_link, err);
+    if (!S_ISDIR(st.st_mode)) return copy_file(from, to, may_link, err);
     TN_TRY(tn_list_files(&names, &n, from, err));
     TN_GOTO(tn_mkdirs(to, err));
     for (size_t i = 0; i < n; i++) {
@@ -263,8 +278,7 @@ static tn_status copy_tree(const char *from, const char *to, bool may_link, tn_e
                 status = tn_mkdirs(b, err);
                 *slash = '/';
             }
-            if (status == TN_OK) status = tn_file_clone(a, b, may_link, err);
-            if (status == TN_OK && !may_link && stat(a, &st) == 0) chmod(b, (st.st_mode & S_IXUSR) != 0 ? 0755 : 0644);
+            if (status == TN_OK) status = copy_file(a, b, may_link, err);
         }
         free(a);
         free(b);

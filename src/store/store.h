@@ -35,7 +35,8 @@ tn_status tn_store_add(tn_store *s, const char *path, tn_digest *root, tn_error 
 bool      tn_store_has(tn_store *s, const tn_digest *root);
 /* Path of an artifact (made: free). NOTFOUND. */
 tn_status tn_store_path(tn_store *s, const tn_digest *root, char **path, tn_error *err);
-/* Puts an artifact at `to`, by reflink or hard link where possible (linked files are read-only), else by copy. */
+/* Puts an artifact at `to`: by reflink where the file system can, files of 1 GiB and more by hard link (read-only, as the
+ * store has them), else by copy. USAGE if `to` is there. */
 tn_status tn_store_export(tn_store *s, const tn_digest *root, const char *to, tn_error *err);
 /* Every artifact, sorted by digest; made: free(*out). */
 tn_status tn_store_list(tn_store *s, tn_digest **out, size_t *n, tn_error *err);
