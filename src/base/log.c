@@ -96,11 +96,16 @@ static void add_bar(tn_str *s, double part, bool utf8)
 
 static void add_count(tn_str *s, const tn_progress *p)
 {
-    bool   bytes = strcmp(p->unit, "bytes") == 0;
-    double scale = bytes ? 1e6 : 1;
+    int64_t     largest = p->total > p->done ? p->total : p->done;
+    const char *unit = p->unit;
+    double      scale = 1;
 
-    if (p->total > 0) tn_str_addf(s, "%.0f of %.0f %s", (double)p->done / scale, (double)p->total / scale, bytes ? "MB" : p->unit);
-    else tn_str_addf(s, "%.0f %s", (double)p->done / scale, bytes ? "MB" : p->unit);
+    if (strcmp(unit, "bytes") == 0) {
+        scale = largest >= 1000000 ? 1e6 : largest >= 1000 ? 1e3 : 1;
+        unit = largest >= 1000000 ? "MB" : largest >= 1000 ? "kB" : "B";
+    }
+    if (p->total > 0) tn_str_addf(s, "%.0f of %.0f %s", (double)p->done / scale, (double)p->total / scale, unit);
+    else tn_str_addf(s, "%.0f %s", (double)p->done / scale, unit);
 }
 
 static void draw(tn_progress *p, double now, bool last)

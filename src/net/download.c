@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { SMALL_FILE = 1 << 20 };
+
 typedef struct part {
     const char  *path, *what;
     size_t       max_bytes;                          /* 0: no limit */
@@ -46,6 +48,7 @@ static tn_status part_begin(void *arg, long status, int64_t length, tn_error *er
     }
     if (p->max_bytes > 0 && p->total > 0 && (size_t)p->total > p->max_bytes)
         return tn_fail(err, TN_LIMIT, "%s: %lld bytes, more than the %zu allowed", p->what, (long long)p->total, p->max_bytes);
+    if (p->total >= 0 && p->total < SMALL_FILE) return TN_OK;        /* there in an instant: no line of its own */
     return tn_progress_start(&p->progress, p->what, "bytes", p->total > 0 ? p->total : 0, err);
 }
 

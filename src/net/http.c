@@ -66,7 +66,7 @@ static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl
     running *r = arg;
 
     (void)a; (void)b; (void)c; (void)d;
-    r->status = tn_interrupted(&r->error);
+    if (r->status == TN_OK) r->status = tn_interrupted(&r->error);   /* a reason that is there already stays */
     return r->status != TN_OK;
 }
 
