@@ -187,15 +187,15 @@ static void weights_that_do_not_fit_are_named(void **state)
     p->w.shape[0]--;
     expect_build_error(&f, TN_MISMATCH, "'blk.1.ffn_up.weight' is 39x32; by the model's configuration 40x32");
     p->w.shape[0]++;
-    strcpy(h->family, "qwen3");
+    snprintf(h->family, sizeof h->family, "qwen3");
     expect_build_error(&f, TN_FORMAT, "'blk.0.attn_q_norm.weight' is missing");
-    strcpy(h->family, "mistral");
+    snprintf(h->family, sizeof h->family, "mistral");
     expect_build_error(&f, TN_UNSUPPORTED, "'blk.0.attn_k.bias' is in the file, but Mistral");
-    strcpy(h->family, "qwen2");
+    snprintf(h->family, sizeof h->family, "qwen2");
     h->n_head_kv = 4;
     expect_build_error(&f, TN_MISMATCH, "blk.0.attn_k.weight");
     h->n_head_kv = 2;
-    strcpy(h->family, "none");
+    snprintf(h->family, sizeof h->family, "none");
     expect_build_error(&f, TN_UNSUPPORTED, "'none'");
     family_close(&f);
 
