@@ -1,6 +1,6 @@
 /* build.c - the whole forward around a family's layer: inputs, embedding, the layers, the final norm, the head.
  *
- *   tokens ─ embed ─→ x ─ layer 0 ─→ x ─ ... ─ layer L-1 ─→ x ─ (rows that are wanted) ─ norm ─→ hidden ─ head ─→ logits
+ *   tokens → embed → x → layer 0 → x → ... → layer L-1 → x → (wanted rows) → norm → hidden → head → logits
  */
 #include "model/net.h"
 
@@ -26,7 +26,7 @@ static tn_value embed_tokens(tn_builder *b)
 {
     const tn_hparams   *h = b->h;
     tn_embedding_params p = { .scale = h->embd_scale > 0 ? (float)h->embd_scale : 1 };
-    tn_value            w = net_weight(b, "token_embd", ".weight", 2, (int64_t[]){ h->n_vocab, h->n_embd });
+    tn_value            w = model_weight(b, "token_embd", ".weight", 2, (int64_t[]){ h->n_vocab, h->n_embd });
 
     return tn_graph_op(b->g, "token_embd", TN_OP_EMBEDDING, &p, (tn_value[]){ b->net->tokens, w }, 2);
 }
@@ -47,7 +47,7 @@ static tn_status forward(tn_builder *b, tn_error *err)
     }
     b->layer = -1;
     if (net->n_out_max > 0) x = tn_graph_op(b->g, "out_rows", TN_OP_GATHER_ROWS, NULL, (tn_value[]){ x, net->out_rows }, 2);
-    x = b->family->layernorm ? net_layernorm(b, x, "output_norm") : net_norm(b, x, "output_norm");
+    x = b->family->layernorm ? model_layernorm(b, x, "output_norm") : model_norm(b, x, "output_norm");
     /* the factor of the logits goes in front of the head, where the fused losses see it too */
     if (h->logit_scale > 0 && h->logit_scale != 1)
         x = tn_graph_op(b->g, "logit_scale", TN_OP_SCALE, &(tn_scale_params){ .s = (float)h->logit_scale }, (tn_value[]){ x }, 1);
@@ -71,7 +71,7 @@ static tn_status check_all_used(const tn_builder *b, tn_error *err)
     return TN_OK;
 }
 
-tn_status net_build(tn_builder *b, tn_error *err)
+tn_status model_build_with(tn_builder *b, tn_error *err)
 {
     tn_status status = TN_OK;
 
@@ -100,7 +100,7 @@ tn_status tn_model_build(tn_net *net, tn_error *err)
 {
     tn_builder b = { .net = net, .model = net->model, .h = tn_model_hparams(net->model) };
 
-    return net_build(&b, err);
+    return model_build_with(&b, err);
 }
 
 tn_value tn_net_head_weight(tn_net *net)

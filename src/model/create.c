@@ -53,7 +53,8 @@ static tn_status check_hparams(const tn_hparams *h, tn_error *err)
 
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (sizes[i].value < sizes[i].least || sizes[i].value > INT32_MAX)
-            return tn_fail(err, TN_USAGE, "a new model needs %s of at least %" PRId64 ", not %" PRId64, sizes[i].name, sizes[i].least, sizes[i].value);
+            return tn_fail(err, TN_USAGE, "a new model needs %s of at least %" PRId64 ", not %" PRId64, sizes[i].name, sizes[i].least,
+                           sizes[i].value);
     if (h->n_head % h->n_head_kv != 0)
         return tn_fail(err, TN_USAGE, "%" PRId64 " heads cannot share %" PRId64 " key/value heads: n_head must be a multiple of n_head_kv",
                        h->n_head, h->n_head_kv);
@@ -70,9 +71,9 @@ static tn_status collect_weights(tn_builder *b, tn_error *err)
     if (status != TN_OK) return status;
     b->net = &net;
     b->collect = true;
-    status = net_build(b, err);
+    status = model_build_with(b, err);
     if (status == TN_OK && !b->h->tied) {
-        net_weight(b, "output", ".weight", 2, (int64_t[]){ b->h->n_vocab, b->h->n_embd });
+        model_weight(b, "output", ".weight", 2, (int64_t[]){ b->h->n_vocab, b->h->n_embd });
         status = tn_graph_status(net.g, err);
     }
     tn_graph_destroy(net.g);

@@ -69,7 +69,7 @@ static tn_tensor *want(tn_builder *b, const char *name, int n_dim, const int64_t
     return &w->t;
 }
 
-tn_value net_weight(tn_builder *b, const char *name, const char *suffix, int n_dim, const int64_t *shape)
+tn_value model_weight(tn_builder *b, const char *name, const char *suffix, int n_dim, const int64_t *shape)
 {
     char full[96], found[96], expected[96];
 
@@ -155,7 +155,7 @@ static tn_value linear(tn_builder *b, tn_value x, const char *name, int64_t n_ou
 {
     char     full[96];
     int64_t  n_in = cols_of(b, x);
-    tn_value w = net_weight(b, name, ".weight", 2, (int64_t[]){ n_out, n_in });
+    tn_value w = model_weight(b, name, ".weight", 2, (int64_t[]){ n_out, n_in });
     tn_value y = matmul(b, full_name(b, name, ".weight", full), x, w, profile);
 
     const tn_lora *l = find_lora(b, full);
@@ -164,34 +164,34 @@ static tn_value linear(tn_builder *b, tn_value x, const char *name, int64_t n_ou
                     "%" PRId64 "x%" PRId64, full, n_out, n_in, l->b.shape[0], tn_cols(&l->a));
     if (l != NULL) y = adapt(b, full, x, w, y, l);
     if (!bias) return y;
-    tn_value v = net_weight(b, name, ".bias", 1, &n_out);
+    tn_value v = model_weight(b, name, ".bias", 1, &n_out);
     return tn_graph_op(b->g, full_name(b, name, ".bias", full), TN_OP_BIAS, NULL, (tn_value[]){ y, v }, 2);
 }
 
-tn_value net_linear(tn_builder *b, tn_value x, const char *name, int64_t n_out, bool bias)
+tn_value model_linear(tn_builder *b, tn_value x, const char *name, int64_t n_out, bool bias)
 {
     return linear(b, x, name, n_out, bias, b->net->profile);
 }
 
 /* ------------------------------------------------------------------------------------------------- norms, positions */
 
-tn_value net_norm(tn_builder *b, tn_value x, const char *name)
+tn_value model_norm(tn_builder *b, tn_value x, const char *name)
 {
-    return net_head_norm(b, x, name, cols_of(b, x));
+    return model_head_norm(b, x, name, cols_of(b, x));
 }
 
-tn_value net_head_norm(tn_builder *b, tn_value x, const char *name, int64_t d_head)
+tn_value model_head_norm(tn_builder *b, tn_value x, const char *name, int64_t d_head)
 {
     tn_rmsnorm_params p = { .eps = (float)b->h->norm_eps, .plus_one = b->h->norm_plus_one, .group = d_head };
-    tn_value          w = net_weight(b, name, ".weight", 1, &d_head);
+    tn_value          w = model_weight(b, name, ".weight", 1, &d_head);
 
     return tn_graph_op(b->g, name, TN_OP_RMSNORM, &p, (tn_value[]){ x, w }, 2);
 }
 
-tn_value net_layernorm(tn_builder *b, tn_value x, const char *name)
+tn_value model_layernorm(tn_builder *b, tn_value x, const char *name)
 {
     int64_t  n = cols_of(b, x);
-    tn_value w = net_weight(b, name, ".weight", 1, &n), bias = net_weight(b, name, ".bias", 1, &n);
+    tn_value w = model_weight(b, name, ".weight", 1, &n), bias = model_weight(b, name, ".bias", 1, &n);
 
     return tn_graph_op(b->g, name, TN_OP_LAYERNORM, &(tn_layernorm_params){ .eps = (float)b->h->norm_eps },
                        (tn_value[]){ x, w, bias }, 3);
@@ -235,36 +235,36 @@ static tn_value rope_table(tn_builder *b, int64_t n_rot, bool plain)
     return v;
 }
 
-tn_value net_rope(tn_builder *b, tn_value x, int64_t n_head, int64_t d_head, int64_t first, int64_t n_rot, bool plain)
+tn_value model_rope(tn_builder *b, tn_value x, int64_t n_head, int64_t d_head, int64_t first, int64_t n_rot, bool plain)
 {
     tn_rope_params p = { .n_head = n_head, .d_head = d_head, .first = first, .n_rot = n_rot, .interleaved = b->h->rope_interleaved };
 
     return tn_graph_op(b->g, "rope", TN_OP_ROPE, &p, (tn_value[]){ x, b->net->pos, rope_table(b, n_rot, plain) }, 3);
 }
 
-tn_value net_rope_heads(tn_builder *b, tn_value x, int64_t n_head, bool plain)
+tn_value model_rope_heads(tn_builder *b, tn_value x, int64_t n_head, bool plain)
 {
     const tn_hparams *h = b->h;
 
-    return net_rope(b, x, n_head, h->d_head, 0, h->d_rope > 0 ? h->d_rope : h->d_head, plain);
+    return model_rope(b, x, n_head, h->d_head, 0, h->d_rope > 0 ? h->d_rope : h->d_head, plain);
 }
 
 /* -------------------------------------------------------------------------------------------------------- attention */
 
-bool net_layer_slides(const tn_builder *b)
+bool model_layer_slides(const tn_builder *b)
 {
     const tn_hparams *h = b->h;
 
     return h->window > 0 && (h->window_pattern == 0 || (b->layer + 1) % h->window_pattern != 0);
 }
 
-tn_value net_attention(tn_builder *b, tn_value q, tn_value k, tn_value v, tn_value sinks)
+tn_value model_attention(tn_builder *b, tn_value q, tn_value k, tn_value v, tn_value sinks)
 {
     const tn_hparams *h = b->h;
     tn_net           *net = b->net;
     tn_attention_params p = {
         .n_head = h->n_head, .n_head_kv = h->n_head_kv, .d_k = h->d_head, .d_v = h->d_value > 0 ? h->d_value : h->d_head,
-        .window = net_layer_slides(b) ? h->window : 0,
+        .window = model_layer_slides(b) ? h->window : 0,
         .scale = (float)(h->attn_scale > 0 ? h->attn_scale : 1 / sqrt((double)h->d_head)),
         .softcap = (float)h->attn_softcap, .kv_type = net->kv_type,
     };
@@ -277,12 +277,12 @@ tn_value net_attention(tn_builder *b, tn_value q, tn_value k, tn_value v, tn_val
 
 /* ------------------------------------------------------------------------------------------------ the rest of a layer */
 
-tn_value net_add(tn_builder *b, tn_value a, tn_value c)
+tn_value model_add(tn_builder *b, tn_value a, tn_value c)
 {
     return tn_graph_op(b->g, "add", TN_OP_ADD, &(tn_add_params){ .s = 1 }, (tn_value[]){ a, c }, 2);
 }
 
-tn_value net_residual(tn_builder *b, tn_value x, tn_value branch)
+tn_value model_residual(tn_builder *b, tn_value x, tn_value branch)
 {
     float s = b->h->residual_scale > 0 ? (float)b->h->residual_scale : 1;
 
@@ -290,31 +290,31 @@ tn_value net_residual(tn_builder *b, tn_value x, tn_value branch)
     return tn_graph_op(b->g, "residual", TN_OP_ADD, &(tn_add_params){ .s = s }, (tn_value[]){ x, branch }, 2);
 }
 
-tn_value net_act(tn_builder *b, tn_value x)
+tn_value model_act(tn_builder *b, tn_value x)
 {
     return tn_graph_op(b->g, "act", TN_OP_UNARY, &(tn_unary_params){ .act = b->h->act }, (tn_value[]){ x }, 1);
 }
 
-tn_value net_gated(tn_builder *b, tn_value gate, tn_value up)
+tn_value model_gated(tn_builder *b, tn_value gate, tn_value up)
 {
     return tn_graph_op(b->g, "act", TN_OP_GATED, &(tn_gated_params){ .act = b->h->act }, (tn_value[]){ gate, up }, 2);
 }
 
-tn_value net_cols(tn_builder *b, tn_value x, int64_t group, int64_t first, int64_t n)
+tn_value model_cols(tn_builder *b, tn_value x, int64_t group, int64_t first, int64_t n)
 {
     tn_cols_params p = { .n_group = cols_of(b, x) / group, .group = group, .first = first, .n = n };
 
     return tn_graph_op(b->g, "cols", TN_OP_COLS, &p, (tn_value[]){ x }, 1);
 }
 
-tn_value net_ffn(tn_builder *b, tn_value x, const char *gate, const char *up, const char *down, int64_t n_ff)
+tn_value model_ffn(tn_builder *b, tn_value x, const char *gate, const char *up, const char *down, int64_t n_ff)
 {
-    tn_value g = net_linear(b, x, gate, n_ff, b->h->mlp_bias), u = net_linear(b, x, up, n_ff, b->h->mlp_bias);
+    tn_value g = model_linear(b, x, gate, n_ff, b->h->mlp_bias), u = model_linear(b, x, up, n_ff, b->h->mlp_bias);
 
-    return net_linear(b, net_gated(b, g, u), down, b->h->n_embd, b->h->mlp_bias);
+    return model_linear(b, model_gated(b, g, u), down, b->h->n_embd, b->h->mlp_bias);
 }
 
-tn_value net_moe(tn_builder *b, tn_value x, const tn_router_params *router, bool bias)
+tn_value model_moe(tn_builder *b, tn_value x, const tn_router_params *router, bool bias)
 {
     const tn_hparams *h = b->h;
     int64_t           n_e = h->n_expert, n_ff = h->n_ff_expert, n_embd = h->n_embd;
@@ -322,7 +322,7 @@ tn_value net_moe(tn_builder *b, tn_value x, const tn_router_params *router, bool
 
     /* the router stays in fp32 in every profile: a rounded logit can choose another expert */
     tn_value logits = linear(b, x, "ffn_gate_inp", n_e, bias, TN_PROFILE_STRICT);
-    tn_value choice = choice_bias ? net_weight(b, "exp_probs_b", ".bias", 1, &n_e) : 0;
+    tn_value choice = choice_bias ? model_weight(b, "exp_probs_b", ".bias", 1, &n_e) : 0;
     tn_value weights = tn_graph_op(b->g, "router", TN_OP_ROUTER, router, (tn_value[]){ logits, choice }, choice ? 2 : 1);
     tn_value ids = tn_graph_out(b->g, weights, 1);
     if (b->net->train) tn_graph_keep(b->g, b->net->layer_router[b->layer] = tn_graph_out(b->g, weights, 2));
@@ -330,14 +330,14 @@ tn_value net_moe(tn_builder *b, tn_value x, const tn_router_params *router, bool
     tn_moe_params p = { .n_expert = n_e, .k = h->n_expert_used, .n_ff = n_ff, .act = h->act, .limit = 7.0f, .profile = b->net->profile };
     tn_value in[9] = {
         x, weights, ids,
-        net_weight(b, "ffn_gate_exps", ".weight", 3, (int64_t[]){ n_e, n_ff, n_embd }),
-        net_weight(b, "ffn_up_exps", ".weight", 3, (int64_t[]){ n_e, n_ff, n_embd }),
-        net_weight(b, "ffn_down_exps", ".weight", 3, (int64_t[]){ n_e, n_embd, n_ff }),
+        model_weight(b, "ffn_gate_exps", ".weight", 3, (int64_t[]){ n_e, n_ff, n_embd }),
+        model_weight(b, "ffn_up_exps", ".weight", 3, (int64_t[]){ n_e, n_ff, n_embd }),
+        model_weight(b, "ffn_down_exps", ".weight", 3, (int64_t[]){ n_e, n_embd, n_ff }),
     };
     if (bias) {
-        in[6] = net_weight(b, "ffn_gate_exps", ".bias", 2, (int64_t[]){ n_e, n_ff });
-        in[7] = net_weight(b, "ffn_up_exps", ".bias", 2, (int64_t[]){ n_e, n_ff });
-        in[8] = net_weight(b, "ffn_down_exps", ".bias", 2, (int64_t[]){ n_e, n_embd });
+        in[6] = model_weight(b, "ffn_gate_exps", ".bias", 2, (int64_t[]){ n_e, n_ff });
+        in[7] = model_weight(b, "ffn_up_exps", ".bias", 2, (int64_t[]){ n_e, n_ff });
+        in[8] = model_weight(b, "ffn_down_exps", ".bias", 2, (int64_t[]){ n_e, n_embd });
     }
     return tn_graph_op(b->g, "moe", TN_OP_MOE, &p, in, bias ? 9 : 6);
 }

@@ -14,18 +14,18 @@ static tn_value attention(tn_builder *b, tn_value n)
     const tn_hparams *h = b->h;
     int64_t           nope = h->d_nope, rope = h->d_rope, lora = h->kv_lora_rank, d_k = nope + rope, d_v = h->d_value;
 
-    tn_value q = h->q_lora_rank > 0 ? net_norm(b, net_linear(b, n, "attn_q_a", h->q_lora_rank, false), "attn_q_a_norm") : n;
-    q = net_linear(b, q, h->q_lora_rank > 0 ? "attn_q_b" : "attn_q", h->n_head * d_k, false);
-    q = net_rope(b, q, h->n_head, d_k, nope, rope, false);
+    tn_value q = h->q_lora_rank > 0 ? model_norm(b, model_linear(b, n, "attn_q_a", h->q_lora_rank, false), "attn_q_a_norm") : n;
+    q = model_linear(b, q, h->q_lora_rank > 0 ? "attn_q_b" : "attn_q", h->n_head * d_k, false);
+    q = model_rope(b, q, h->n_head, d_k, nope, rope, false);
 
-    tn_value kv = net_linear(b, n, "attn_kv_a_mqa", lora + rope, false);
-    tn_value c = net_norm(b, net_cols(b, kv, lora + rope, 0, lora), "attn_kv_a_norm");
-    tn_value r = net_rope(b, net_cols(b, kv, lora + rope, lora, rope), 1, rope, 0, rope, false);
-    kv = net_linear(b, c, "attn_kv_b", h->n_head * (nope + d_v), false);
-    tn_value k = net_cols(b, kv, nope + d_v, 0, nope), v = net_cols(b, kv, nope + d_v, nope, d_v);
+    tn_value kv = model_linear(b, n, "attn_kv_a_mqa", lora + rope, false);
+    tn_value c = model_norm(b, model_cols(b, kv, lora + rope, 0, lora), "attn_kv_a_norm");
+    tn_value r = model_rope(b, model_cols(b, kv, lora + rope, lora, rope), 1, rope, 0, rope, false);
+    kv = model_linear(b, c, "attn_kv_b", h->n_head * (nope + d_v), false);
+    tn_value k = model_cols(b, kv, nope + d_v, 0, nope), v = model_cols(b, kv, nope + d_v, nope, d_v);
     tn_concat_params p = { .n_group = h->n_head, .n_a = nope, .n_b = rope, .b_shared = true };
     k = tn_graph_op(b->g, "concat", TN_OP_CONCAT, &p, (tn_value[]){ k, r }, 2);
-    return net_linear(b, net_attention(b, q, k, v, 0), "attn_output", h->n_embd, false);
+    return model_linear(b, model_attention(b, q, k, v, 0), "attn_output", h->n_embd, false);
 }
 
 static tn_value layer(tn_builder *b, tn_value x)
@@ -38,13 +38,13 @@ static tn_value layer(tn_builder *b, tn_value x)
                                  .scale = h->router_scale > 0 ? (float)h->router_scale : 1,
                                  .aux_coef = b->net->aux_coef, .z_coef = b->net->router_z_coef };
 
-    x = net_residual(b, x, attention(b, net_norm(b, x, "attn_norm")));
-    tn_value n = net_norm(b, x, "ffn_norm");
+    x = model_residual(b, x, attention(b, model_norm(b, x, "attn_norm")));
+    tn_value n = model_norm(b, x, "ffn_norm");
     if (h->n_expert == 0 || b->layer < h->n_dense_first)
-        return net_residual(b, x, net_ffn(b, n, "ffn_gate", "ffn_up", "ffn_down", h->n_ff));
-    tn_value y = net_moe(b, n, &router, false);
-    if (h->n_ff_shared > 0) y = net_add(b, y, net_ffn(b, n, "ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp", h->n_ff_shared));
-    return net_residual(b, x, y);
+        return model_residual(b, x, model_ffn(b, n, "ffn_gate", "ffn_up", "ffn_down", h->n_ff));
+    tn_value y = model_moe(b, n, &router, false);
+    if (h->n_ff_shared > 0) y = model_add(b, y, model_ffn(b, n, "ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp", h->n_ff_shared));
+    return model_residual(b, x, y);
 }
 
 const tn_family tn_family_deepseek2 = {

@@ -6,9 +6,9 @@
 
 static tn_value mlp(tn_builder *b, tn_value x)
 {
-    tn_value f = net_act(b, net_linear(b, net_layernorm(b, x, "ffn_norm"), "ffn_up", b->h->n_ff, true));
+    tn_value f = model_act(b, model_linear(b, model_layernorm(b, x, "ffn_norm"), "ffn_up", b->h->n_ff, true));
 
-    return net_linear(b, f, "ffn_down", b->h->n_embd, true);
+    return model_linear(b, f, "ffn_down", b->h->n_embd, true);
 }
 
 static tn_value layer(tn_builder *b, tn_value x)
@@ -16,15 +16,15 @@ static tn_value layer(tn_builder *b, tn_value x)
     const tn_hparams *h = b->h;
     int64_t           d = h->n_head * h->d_head;
 
-    tn_value qkv = net_linear(b, net_layernorm(b, x, "attn_norm"), "attn_qkv", 3 * d, h->qkv_bias);
-    tn_value q = net_rope_heads(b, net_cols(b, qkv, 3 * d, 0, d), h->n_head, false);
-    tn_value k = net_rope_heads(b, net_cols(b, qkv, 3 * d, d, d), h->n_head, false);
-    tn_value v = net_cols(b, qkv, 3 * d, 2 * d, d);
-    tn_value a = net_linear(b, net_attention(b, q, k, v, 0), "attn_output", h->n_embd, h->attn_bias);
+    tn_value qkv = model_linear(b, model_layernorm(b, x, "attn_norm"), "attn_qkv", 3 * d, h->qkv_bias);
+    tn_value q = model_rope_heads(b, model_cols(b, qkv, 3 * d, 0, d), h->n_head, false);
+    tn_value k = model_rope_heads(b, model_cols(b, qkv, 3 * d, d, d), h->n_head, false);
+    tn_value v = model_cols(b, qkv, 3 * d, 2 * d, d);
+    tn_value a = model_linear(b, model_attention(b, q, k, v, 0), "attn_output", h->n_embd, h->attn_bias);
 
-    if (h->parallel_residual) return net_residual(b, net_residual(b, x, a), mlp(b, x));
-    x = net_residual(b, x, a);
-    return net_residual(b, x, mlp(b, x));
+    if (h->parallel_residual) return model_residual(b, model_residual(b, x, a), mlp(b, x));
+    x = model_residual(b, x, a);
+    return model_residual(b, x, mlp(b, x));
 }
 
 const tn_family tn_family_gptneox = {
