@@ -107,7 +107,8 @@ static tn_status run_command(const tn_command *c, int argc, char **argv, tn_comm
     TN_GOTO(tn_options_default(common, common_options, err));
     common->seed = INT64_MIN;
     if ((status = tn_options_argv(sets, argc, argv, args, &n_arg, err)) != TN_OK) {
-        if (status == TN_USAGE) tn_fail_prefix(err, status, "%s", c->name);
+        size_t n = strlen(err->msg);
+        if (status == TN_USAGE) snprintf(err->msg + n, sizeof err->msg - n, "\n(tenet help %s lists the options)", c->name);
         goto out;
     }
     TN_GOTO(check_arguments(c, n_arg, args, err));

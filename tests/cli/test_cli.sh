@@ -1,0 +1,75 @@
+#!/bin/sh
+# test_cli.sh TENET - what people and scripts rely on: exit codes, clean stdout, help from the tables, nearest names.
+set -u
+tenet=$1
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+export TENET_STORE="$tmp/store"
+n=0
+bad() { echo "FAILED: $*"; echo "--- stdout"; head -c 600 "$tmp/out"; echo "--- stderr"; head -c 600 "$tmp/err"; exit 1; }
+
+# expect CODE WORD_OF_STDOUT WORD_OF_STDERR ARGS...   ("" expects nothing at all there, "*" does not care)
+expect() {
+    code=$1 out=$2 err=$3
+    shift 3
+    "$tenet" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+    rc=$?
+    n=$((n + 1))
+    [ "$rc" -eq "$code" ] || bad "tenet $*: exit $rc, expected $code"
+    for pair in "out:$out" "err:$err"; do
+        file=$tmp/${pair%%:*} word=${pair#*:}
+        case $word in
+        '*') ;;
+        '') [ -s "$file" ] && bad "tenet $*: std${pair%%:*} should be empty" ;;
+        *) grep -qF -e "$word" "$file" || bad "tenet $*: std${pair%%:*} should say '$word'" ;;
+        esac
+    done
+}
+
+expect 0 'selftest' ''
+[ "$(wc -l <"$tmp/out")" -le 45 ] || bad "tenet without arguments fills more than one screen"
+awk 'length($0) > 132 { exit 1 }' "$tmp/out" || bad "tenet without arguments has lines that are too long"
+cp "$tmp/out" "$tmp/overview"
+expect 0 'selftest' '' help
+expect 0 'selftest' '' --help
+expect 0 'tenet 0.' '' --version
+expect 2 '' "did you mean 'selftest'" selftst
+expect 2 '' 'there is no command' frobnicate
+expect 2 '' "did you mean 'bench'" help bnch
+expect 2 '' "did you mean 'seconds'" bench --secnds 1
+expect 2 '' 'tenet help bench' bench --secnds 1
+expect 2 '' 'needs a value' bench --seconds
+expect 2 '' 'expected' bench --seconds nine
+expect 2 '' 'expected' bench --threads -1
+expect 2 '' 'expected one of' bench --kernels mmx
+expect 2 '' 'expected one of' bench --profile loose
+expect 2 '' 'there is no benchmark' bench nonsuch
+expect 2 '' 'there is no operation' selftest nonsuch
+expect 2 '' 'usage: tenet pull' pull
+expect 2 '' 'one word too many' pull a b
+expect 2 '' 'hf:ORG/NAME' pull nonsuch
+expect 2 '' 'expected hf:ORG/NAME' pull 'hf:../x'
+
+# Every command of the list explains itself, with each of its options and the common ones.
+for name in $(awk '/^  [a-z]+ +/ { print $1 }' "$tmp/overview"); do
+    expect 0 "usage: tenet $name" '' help "$name"
+    expect 0 '--threads' '' "$name" --help
+    awk 'length($0) > 150 { exit 1 }' "$tmp/out" || bad "tenet help $name has lines that are too long"
+done
+
+# One JSON object a line and no other byte, whatever the terminal says.
+expect 0 '"name":"sha256"' '' bench sha256 --json --seconds 0.01
+grep -qE '^\{"name":"[^"]*","shape":"[^"]*","dtype":"[^"]*","threads":[0-9]+,"value":[0-9.e+]+,"unit":"[^"]*","limit":(null|[0-9.e+]+),"ratio":(null|[0-9.e+-]+)\}$' \
+    "$tmp/out" || bad "a row of tenet bench has another form"
+expect 0 '"sound":true' '' selftest scale --json
+expect 0 'ok' '' selftest scale --kernels ref --threads 3
+
+# A full disk under stdout is an error, not a silent loss.
+if [ -c /dev/full ]; then
+    "$tenet" help >/dev/full 2>"$tmp/err"
+    [ $? -eq 1 ] && grep -q 'standard output' "$tmp/err" || bad "a full disk under stdout went unnoticed"
+    n=$((n + 1))
+fi
+"$tenet" help | head -n 1 >/dev/null                  # a reader that leaves early does not crash it
+
+echo "$n commands behaved"
