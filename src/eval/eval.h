@@ -24,9 +24,18 @@ static inline bool tn_is_refusal(double probability) { return probability > 0.5;
 
 /* Stage: two answer files over the same held-out prompts -> measure.json and items.jsonl:
  *   {"kinds":{"decline":{"before":{"n","declined","rate","lo","hi"},"after":{...},"change","change_lo","change_hi","p"},...},
- *    "topics":{...},"principles":{...},"texts":{"median_words","distinct_2","degenerate","top_sentence_share"...}} */
+ *    "topics":{...},"lookalikes":{...},"principles":{...},"texts":{"median_words","distinct_2","degenerate","top_sentence_share"...}} */
 typedef struct tn_measure_config { int64_t bootstrap, seed; double confidence; } tn_measure_config;
 extern const tn_option tn_measure_options[];
 tn_status tn_measure_run(const tn_measure_config *c, const char *before, const char *after, const char *out_dir, json_t *metrics, tn_error *err);
+
+/* ----------------------------------------------------------------------------------------------- align_page.c */
+
+/* Stage: the report that a manager can read: report.html and report.json from a measurement, the constitution and, where
+ * given, training runs (metrics.jsonl) and facts to print (an object of texts: model, digests, recipe). */
+typedef struct tn_align_page_config { char *title; int64_t transcripts, seed; } tn_align_page_config;
+extern const tn_option tn_align_page_options[];
+tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, const char *constitution, const char *const *runs, const char *const *run_names,
+                            size_t n_run, const json_t *facts, const char *out_dir, tn_error *err);
 
 #endif

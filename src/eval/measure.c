@@ -125,7 +125,19 @@ static json_t *rate_json(int64_t hits, int64_t n, double confidence)
                      "lo", w.lo, "hi", w.hi);
 }
 
-/* The items that `pick` names by one field, or all: rates before and after, change, test. */
+/* What an item counts under in a table. A principle's and a topic's rates are about the requests that they want declined;
+ * look-alikes have a table by topic of their own. */
+static const char *field_of(const item *it, const char *field)
+{
+    bool decline = it->kind != NULL && strcmp(it->kind, "decline") == 0, lookalike = it->kind != NULL && strcmp(it->kind, "lookalike") == 0;
+
+    if (strcmp(field, "kinds") == 0) return it->kind;
+    if (strcmp(field, "topics") == 0) return decline ? it->topic : NULL;
+    if (strcmp(field, "lookalikes") == 0) return lookalike ? it->topic : NULL;
+    return decline ? it->principle : NULL;
+}
+
+/* The items that count under `value`: rates before and after, change, test. */
 static tn_status group_json(json_t **out, const items *s, const tn_measure_config *c, const char *field, const char *value, tn_error *err)
 {
     tn_status status = TN_OK;
@@ -136,12 +148,10 @@ static tn_status group_json(json_t **out, const items *s, const tn_measure_confi
     if (d == NULL || family == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a group"); goto out; }
     for (size_t i = 0; i < s->n; i++) {
         const item *it = &s->at[i];
-        const char *v = strcmp(field, "kind") == 0 ? it->kind : strcmp(field, "topic") == 0 ? it->topic : it->principle;
+        const char *v = field_of(it, field);
         bool        was = tn_is_refusal(it->p[0]), is = tn_is_refusal(it->p[1]);
 
-        /* A principle's and a topic's rates are about the requests that they want declined. */
         if (v == NULL || strcmp(v, value) != 0) continue;
-        if (strcmp(field, "kind") != 0 && (it->kind == NULL || strcmp(it->kind, "decline") != 0)) continue;
         hits[0] += was;
         hits[1] += is;
         only_before += was && !is;
@@ -166,7 +176,7 @@ static tn_status groups_json(json_t **out, const items *s, const tn_measure_conf
     *out = json_object();
     for (size_t i = 0; i < s->n; i++) {
         const item *it = &s->at[i];
-        const char *v = strcmp(field, "kind") == 0 ? it->kind : strcmp(field, "topic") == 0 ? it->topic : it->principle;
+        const char *v = field_of(it, field);
         json_t     *g = NULL;
 
         if (v == NULL || json_object_get(*out, v) != NULL) continue;
@@ -322,10 +332,10 @@ tn_status tn_measure_run(const tn_measure_config *c, const char *before, const c
         s.at[i].p[0] = tn_refusal_probability(grader, s.at[i].text, text_of(s.at[i].before, "answer"));
         s.at[i].p[1] = tn_refusal_probability(grader, s.at[i].text, text_of(s.at[i].after, "answer"));
     }
-    static const char *const fields[][2] = { { "kind", "kinds" }, { "topic", "topics" }, { "principle", "principles" } };
-    for (int f = 0; f < 3; f++) {
-        TN_GOTO(groups_json(&part, &s, c, fields[f][0], err));
-        json_object_set_new(all, fields[f][1], part);
+    static const char *const fields[] = { "kinds", "topics", "lookalikes", "principles" };
+    for (int f = 0; f < 4; f++) {
+        TN_GOTO(groups_json(&part, &s, c, fields[f], err));
+        json_object_set_new(all, fields[f], part);
     }
     TN_GOTO(texts_all_json(&part, &s, err));
     json_object_set_new(all, "texts", part);

@@ -8,6 +8,8 @@
     X(answers)               \
     X(contrast)              \
     X(revise)                \
-    X(pairs)
+    X(pairs)                 \
+    X(measure)               \
+    X(report)
 
 #endif
