@@ -24,86 +24,44 @@ tn_status tn_added_put(tn_tokenizer *t, const char *text, size_t n, int32_t id, 
     return TN_OK;
 }
 
-static int by_text(const void *a, const void *b)
+static tn_status build(tn_trie *trie, const tn_tokenizer *t, bool normalised, tn_error *err)
 {
-    const tn_added *x = *(const tn_added *const *)a, *y = *(const tn_added *const *)b;
-    int             c = memcmp(x->text, y->text, x->n < y->n ? x->n : y->n);
+    tn_trie_key *keys = malloc((t->n_added + 1) * sizeof *keys);
+    tn_status    status;
+    size_t       n = 0;
 
-    return c != 0 ? c : x->n != y->n ? (x->n < y->n ? -1 : 1) : x < y ? -1 : x > y;
-}
-
-/* Lays the children of the texts list[lo, hi), which share their first `depth` bytes, side by side; then theirs. */
-static tn_status trie_children(tn_trie *trie, const tn_added *const *list, const tn_added *base, size_t lo, size_t hi,
-                               size_t depth, int32_t *first, int32_t *n_child, tn_error *err)
-{
-    size_t n = 0, at;
-
-    for (size_t i = lo; i < hi; i++)
-        if (list[i]->n > depth && (i == lo || list[i - 1]->n <= depth || list[i]->text[depth] != list[i - 1]->text[depth])) n++;
-    if (trie->n + n > trie->cap) {
-        size_t        cap = 2 * trie->cap + n + 64;
-        tn_trie_node *node = realloc(trie->node, cap * sizeof *node);
-
-        if (node == NULL) return tn_fail(err, TN_NOMEM, "no memory for the trie of added tokens");
-        trie->node = node;
-        trie->cap = cap;
-    }
-    at = trie->n;
-    *first = (int32_t)at;
-    *n_child = (int32_t)n;
-    trie->n += n;
-    for (size_t i = lo; i < hi;) {
-        size_t  j = i;
-        uint8_t byte;
-        int32_t child_first, child_n, value = -1;
-
-        if (list[i]->n <= depth) { i++; continue; }
-        byte = (uint8_t)list[i]->text[depth];
-        while (j < hi && (uint8_t)list[j]->text[depth] == byte) j++;
-        if (list[i]->n == depth + 1) value = (int32_t)(list[i] - base);
-        TN_TRY(trie_children(trie, list, base, i, j, depth + 1, &child_first, &child_n, err));
-        trie->node[at++] = (tn_trie_node){ child_first, child_n, value, byte };
-        i = j;
-    }
-    return TN_OK;
-}
-
-static tn_status trie_build(tn_trie *trie, const tn_tokenizer *t, bool normalised, tn_error *err)
-{
-    const tn_added **list = malloc((t->n_added + 1) * sizeof *list);
-    tn_status        status = TN_OK;
-    int32_t          first, n_child;
-    size_t           n = 0;
-
-    if (list == NULL) return tn_fail(err, TN_NOMEM, "no memory for the trie of added tokens");
+    if (keys == NULL) return tn_fail(err, TN_NOMEM, "no memory for the trie of added tokens");
     for (size_t i = 0; i < t->n_added; i++)
-        if (t->added[i].normalised == normalised) list[n++] = &t->added[i];
-    qsort(list, n, sizeof *list, by_text);
-    for (int b = 0; b < 256; b++) trie->root[b] = -1;
-    TN_GOTO(trie_children(trie, list, t->added, 0, n, 0, &first, &n_child, err));
-    for (int32_t i = first; i < first + n_child; i++) trie->root[trie->node[i].byte] = i;
-out:
-    free(list);
+        if (t->added[i].normalised == normalised) keys[n++] = (tn_trie_key){ t->added[i].text, t->added[i].n, (int32_t)i };
+    status = tn_trie_build(trie, keys, n, err);
+    free(keys);
     return status;
 }
 
 tn_status tn_added_finish(tn_tokenizer *t, tn_error *err)
 {
-    TN_TRY(trie_build(&t->trie_raw, t, false, err));
-    return trie_build(&t->trie_normalised, t, true, err);
+    TN_TRY(build(&t->trie_raw, t, false, err));
+    return build(&t->trie_normalised, t, true, err);
 }
 
 /* Letters, digits, marks and connectors make words; a single-word token must not touch one. */
-static bool touches_word(const uint8_t *s, size_t n, size_t begin, size_t end)
+static bool is_word(const uint8_t *s, size_t n)
 {
     const uint32_t word = TN_UC_LETTER | TN_UC_MARK | TN_UC_NUMBER | 1u << TN_GC_PC;
-    size_t         len, at = begin;
+    size_t         len;
 
-    if (end < n && (tn_uc_mask(tn_uc_decode(s + end, &len)) & word) != 0) return true;
+    return tn_uc_char_bytes(s, n) != 0 && (tn_uc_mask(tn_uc_decode(s, &len)) & word) != 0;
+}
+
+static bool touches_word(const uint8_t *s, size_t n, size_t begin, size_t end)
+{
+    size_t at = begin;
+
+    if (is_word(s + end, n - end)) return true;
     if (begin == 0) return false;
     do at--;
     while (at > 0 && (s[at] & 0xc0) == 0x80);
-    return (tn_uc_mask(tn_uc_decode(s + at, &len)) & word) != 0;
+    return is_word(s + at, begin - at);
 }
 
 bool tn_added_find(const tn_tokenizer *t, bool normalised, bool special, const uint8_t *s, size_t n, size_t from,
@@ -118,21 +76,13 @@ bool tn_added_find(const tn_tokenizer *t, bool normalised, bool special, const u
 
         while (at >= 0) {
             const tn_trie_node *node = &trie->node[at];
-            int32_t             lo = node->first, hi = node->first + node->n_child;
 
             if (node->value >= 0 && (special || !t->added[node->value].special)) {
                 best = node->value;
                 best_end = j;
             }
             if (j == n) break;
-            while (lo < hi) {
-                int32_t mid = (lo + hi) / 2;
-
-                if (trie->node[mid].byte < s[j]) lo = mid + 1;
-                else hi = mid;
-            }
-            at = lo < node->first + node->n_child && trie->node[lo].byte == s[j] ? lo : -1;
-            j++;
+            at = tn_trie_child(trie, at, s[j++]);
         }
         if (best < 0 || (t->added[best].single_word && touches_word(s, n, i, best_end))) continue;
         *begin = i;

@@ -14,9 +14,9 @@ typedef struct tn_chat_layout {
 
 const tn_chat_layout *tn_chat_layout_of(tn_chat_format f);
 
-/* encode.c: one text that stands between special tokens (or at the start). Added tokens with skip[index] set are not
+/* encode.c: one text that stands between special tokens (or at the very start). Added tokens with skip[index] set are not
  * looked for; special ones never are. */
-tn_status tn_encode_fragment(const tn_tokenizer *t, const char *text, size_t n, bool after_special, const uint8_t *skip,
+tn_status tn_encode_fragment(const tn_tokenizer *t, const char *text, size_t n, bool at_start, bool after_special, const uint8_t *skip,
                              int32_t **ids, size_t *n_ids, size_t *cap, tn_error *err);
 
 #endif

@@ -56,10 +56,10 @@ static tn_status flush(renderer *r, tn_error *err)
 
     if (r->text.failed) return tn_fail(err, TN_NOMEM, "no memory for a conversation");
     if (r->text.len == 0) return TN_OK;
-    TN_GOTO(tn_encode_fragment(r->t, r->text.p, r->text.len, r->after_special, r->skip, r->ids, r->n, r->cap, err));
+    TN_GOTO(tn_encode_fragment(r->t, r->text.p, r->text.len, start == 0, r->after_special, r->skip, r->ids, r->n, r->cap, err));
     TN_GOTO(grow_mask(r, err));
     if (r->mask != NULL && r->trained_from != SIZE_MAX) {
-        TN_GOTO(tn_encode_fragment(r->t, r->text.p, r->trained_from, r->after_special, r->skip, &head, &n_head, &head_cap, err));
+        TN_GOTO(tn_encode_fragment(r->t, r->text.p, r->trained_from, start == 0, r->after_special, r->skip, &head, &n_head, &head_cap, err));
         for (first = start; first < *r->n && first - start < n_head && (*r->ids)[first] == head[first - start];) first++;
     }
     if (r->mask != NULL)

@@ -21,88 +21,137 @@ bool tn_ids_reserve(tn_ids *ids, size_t more)
     return true;
 }
 
-typedef struct encoder { const tn_tokenizer *t; tn_ids *out; } encoder;
+typedef struct encoder {
+    const tn_tokenizer *t;
+    tn_ids             *out;
+    const uint8_t      *skip;            /* [n_added] added tokens that are not looked for, or NULL */
+    bool                special;         /* special tokens in the text count */
+} encoder;
 
 static tn_status encode_piece(void *arg, const uint8_t *s, size_t n, tn_error *err)
 {
     encoder *e = arg;
 
-    return tn_bpe_encode(e->t, s, n, e->out, err);
+    return e->t->model == TN_MODEL_UNIGRAM ? tn_unigram_encode(e->t, s, n, e->out, err) : tn_bpe_encode(e->t, s, n, e->out, err);
 }
 
-/* A text between added tokens. `after_special`: at the start of everything or right after one. */
-static tn_status encode_text(encoder *e, const uint8_t *s, size_t n, bool after_special, tn_error *err)
+typedef tn_status (*text_fn)(encoder *e, const uint8_t *s, size_t n, bool at_start, bool after_special, tn_error *err);
+
+/* White space that an added token takes with it. */
+static size_t strip_before(const uint8_t *s, size_t from, size_t to)
+{
+    while (to > from) {
+        size_t at = to - 1, len;
+
+        while (at > from && (s[at] & 0xc0) == 0x80) at--;
+        if (tn_uc_char_bytes(s + at, to - at) == 0 || (tn_uc_mask(tn_uc_decode(s + at, &len)) & TN_UC_SPACE) == 0) break;
+        to = at;
+    }
+    return to;
+}
+
+static size_t strip_after(const uint8_t *s, size_t from, size_t n)
+{
+    size_t len;
+
+    while (from < n && (len = tn_uc_char_bytes(s + from, n - from)) != 0 && (tn_uc_mask(tn_uc_decode(s + from, &len)) & TN_UC_SPACE) != 0)
+        from += len;
+    return from;
+}
+
+/* Cuts s at the added tokens of one trie; the texts between them go to `fn`. */
+static tn_status cut_at_added(encoder *e, bool normalised, const uint8_t *s, size_t n, bool at_start, bool after_special, text_fn fn,
+                              tn_error *err)
 {
     const tn_tokenizer *t = e->t;
-    tn_status           status = TN_OK;
-    tn_str              changed = { .max = SIZE_MAX / 2 };
+    size_t              at = 0, from = 0, begin, end;
+    int32_t             index;
 
-    if (n == 0) return TN_OK;
-    if (t->byte_level && tn_uc_valid_prefix(s, n) != n) {
-        tn_uc_repair(&changed, s, n);
-    } else if (t->escape_spaces) {
-        if (t->add_space && after_special) tn_str_add(&changed, "\xe2\x96\x81");
-        for (size_t i = 0; i < n;) {
-            const uint8_t *space = memchr(s + i, ' ', n - i);
-            size_t         run = space != NULL ? (size_t)(space - s) - i : n - i;
+    while (tn_added_find(t, normalised, e->special, s, n, from, &begin, &end, &index)) {
+        const tn_added *a = &t->added[index];
 
-            tn_str_add_n(&changed, s + i, run);
-            i += run;
-            if (i < n) {
-                tn_str_add(&changed, "\xe2\x96\x81");
-                i++;
-            }
-        }
-    }
-    if (changed.failed) { status = tn_fail(err, TN_NOMEM, "no memory to normalise a text of %zu bytes", n); goto out; }
-    if (changed.p != NULL) {
-        s = (const uint8_t *)changed.p;
-        n = changed.len;
-    }
-    TN_GOTO(tn_split_text(&t->split, s, n, encode_piece, e, err));
-out:
-    tn_str_free(&changed);
-    return status;
-}
-
-/* skip: [n_added] added tokens that are not looked for, or NULL. */
-static tn_status encode_mixed(encoder *e, const uint8_t *s, size_t n, bool special, bool after_special, const uint8_t *skip, tn_error *err)
-{
-    size_t  at = 0, from = 0, begin, end;
-    int32_t index;
-
-    while (tn_added_find(e->t, false, special, s, n, from, &begin, &end, &index)) {
-        from = end;
-        if (skip != NULL && skip[index] != 0) {
+        if (e->skip != NULL && e->skip[index] != 0) {
             from = begin + 1;
             continue;
         }
-        TN_TRY(encode_text(e, s + at, begin - at, after_special, err));
-        tn_ids_put(e->out, e->t->added[index].id);
+        if (a->lstrip) begin = strip_before(s, at, begin);
+        if (a->rstrip) end = strip_after(s, end, n);
+        if (begin > at) TN_TRY(fn(e, s + at, begin - at, at_start && at == 0, after_special, err));
+        tn_ids_put(e->out, a->id);
         after_special = true;
-        at = end;
+        at = from = end;
     }
-    return encode_text(e, s + at, n - at, after_special, err);
+    return at < n ? fn(e, s + at, n - at, at_start && at == 0, after_special, err) : TN_OK;
 }
 
-tn_status tn_encode_fragment(const tn_tokenizer *t, const char *text, size_t n, bool after_special, const uint8_t *skip,
+static tn_status encode_normal(encoder *e, const uint8_t *s, size_t n, bool at_start, bool after_special, tn_error *err)
+{
+    (void)after_special;
+    return tn_split_text(&e->t->split, s, n, at_start, encode_piece, e, err);
+}
+
+/* A text between added tokens. `after_special`: at the start of everything or right after one. */
+static tn_status encode_raw(encoder *e, const uint8_t *s, size_t n, bool at_start, bool after_special, tn_error *err)
+{
+    const tn_tokenizer *t = e->t;
+    tn_status           status = TN_OK;
+    tn_str              whole = { .max = SIZE_MAX / 2 }, normal = { .max = SIZE_MAX / 2 };
+    bool                changed = false, prefix = t->add_space && after_special;
+
+    /* SentencePiece BPE gives ill-formed bytes to its byte tokens; the others take each as U+FFFD. */
+    if (t->model != TN_MODEL_SPM && tn_uc_valid_prefix(s, n) != n) tn_uc_repair(&whole, s, n);
+    else if (prefix) {
+        tn_str_add_char(&whole, ' ');
+        tn_str_add_n(&whole, s, n);
+    }
+    if (whole.failed) { status = tn_fail(err, TN_NOMEM, "no memory for a text of %zu bytes", n); goto out; }
+    if (whole.p != NULL) {
+        s = (const uint8_t *)whole.p;
+        n = whole.len;
+    }
+    if (t->n_normaliser > 0) TN_GOTO(tn_normalise(t->normaliser, t->n_normaliser, s, n, &normal, &changed, err));
+    if (changed) {
+        s = (const uint8_t *)normal.p;
+        n = normal.len;
+    }
+    if (n == 0) goto out;
+    if (t->trie_normalised.n > 0) TN_GOTO(cut_at_added(e, true, s, n, at_start, after_special, encode_normal, err));
+    else TN_GOTO(encode_normal(e, s, n, at_start, after_special, err));
+out:
+    tn_str_free(&whole);
+    tn_str_free(&normal);
+    return status;
+}
+
+static tn_status finish(const tn_ids *out, size_t n, tn_error *err)
+{
+    return out->failed ? tn_fail(err, TN_NOMEM, "no memory for the ids of a text of %zu bytes", n) : TN_OK;
+}
+
+tn_status tn_encode_fragment(const tn_tokenizer *t, const char *text, size_t n, bool at_start, bool after_special, const uint8_t *skip,
                              int32_t **ids, size_t *n_ids, size_t *cap, tn_error *err)
 {
     tn_ids  out = { ids, n_ids, cap, false };
-    encoder e = { t, &out };
+    encoder e = { t, &out, skip, false };
 
-    TN_TRY(encode_mixed(&e, (const uint8_t *)text, n, false, after_special, skip, err));
-    return out.failed ? tn_fail(err, TN_NOMEM, "no memory for the ids of a text of %zu bytes", n) : TN_OK;
+    TN_TRY(cut_at_added(&e, false, (const uint8_t *)text, n, at_start, after_special, encode_raw, err));
+    return finish(&out, n, err);
 }
 
 tn_status tn_tokenize(const tn_tokenizer *t, const char *text, size_t n_bytes, int flags, int32_t **ids, size_t *n, size_t *cap,
                       tn_error *err)
 {
     tn_ids  out = { ids, n, cap, false };
-    encoder e = { t, &out };
+    encoder e = { t, &out, NULL, (flags & TN_TOK_SPECIAL) != 0 };
 
-    if ((flags & TN_TOK_BOS) != 0 && t->add_bos) tn_ids_put(&out, t->bos);
-    TN_TRY(encode_mixed(&e, (const uint8_t *)text, n_bytes, (flags & TN_TOK_SPECIAL) != 0, true, NULL, err));
-    if ((flags & TN_TOK_EOS) != 0 && t->add_eos) tn_ids_put(&out, t->eos);
-    return out.failed ? tn_fail(err, TN_NOMEM, "no memory for the ids of a text of %zu bytes", n_bytes) : TN_OK;
+    if ((flags & TN_TOK_BOS) != 0 && t->add_bos) {
+        for (size_t i = 0; i < t->n_prefix; i++) tn_ids_put(&out, t->prefix[i]);
+        if (t->n_prefix == 0) tn_ids_put(&out, t->bos);
+    }
+    TN_TRY(cut_at_added(&e, false, (const uint8_t *)text, n_bytes, true, true, encode_raw, err));
+    if ((flags & TN_TOK_EOS) != 0 && t->add_eos) {
+        for (size_t i = 0; i < t->n_suffix; i++) tn_ids_put(&out, t->suffix[i]);
+        if (t->n_suffix == 0) tn_ids_put(&out, t->eos);
+    }
+    return finish(&out, n_bytes, err);
 }

@@ -60,6 +60,16 @@ static tn_status read_merges(tn_tokenizer *t, const tn_vocab_source *src, const 
     return TN_OK;
 }
 
+/* Every space becomes U+2581. */
+static tn_status spaces_as_marks(tn_tokenizer *t, const char *where, tn_error *err)
+{
+    if ((t->normaliser = calloc(1, sizeof *t->normaliser)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for the normaliser", where);
+    t->n_normaliser = 1;
+    *t->normaliser = (tn_step){ .kind = TN_STEP_REPLACE, .from = tn_strdup(" "), .from_n = 1, .to = tn_strdup("\xe2\x96\x81"), .to_n = 3 };
+    if (t->normaliser->from == NULL || t->normaliser->to == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for the normaliser", where);
+    return TN_OK;
+}
+
 /* Byte-level BPE ("gpt2") and Gemma 4's BPE over characters ("gemma4"). */
 static tn_status set_up_bpe(tn_tokenizer *t, const tn_vocab_source *src, const char *where, tn_error *err)
 {
@@ -74,7 +84,8 @@ static tn_status set_up_bpe(tn_tokenizer *t, const tn_vocab_source *src, const c
     t->ignore_merges = (pre->flags & TN_PRE_WHOLE) != 0;
     t->add_bos = (pre->flags & TN_PRE_BOS) != 0;
     t->byte_level = (pre->flags & TN_PRE_CHARACTERS) == 0;
-    t->byte_fallback = t->escape_spaces = !t->byte_level;
+    t->byte_fallback = !t->byte_level;
+    if (!t->byte_level) TN_TRY(spaces_as_marks(t, where, err));
     for (int i = 0; i < TN_MAX_PASS && pre->pass[i] != NULL; i++) t->split.pass[t->split.n_pass++] = (tn_pass){ .find = pre->pass[i] };
     snprintf(t->kind, sizeof t->kind, "bpe (%s)", pre->name);
     return TN_OK;
@@ -85,9 +96,33 @@ static tn_status set_up_spm(tn_tokenizer *t, const tn_vocab_source *src, const c
     if (src->scores == NULL)
         return tn_fail(err, TN_FORMAT, "%s: tokenizer.ggml.scores is missing: a SentencePiece vocabulary needs it", where);
     t->model = TN_MODEL_SPM;
-    t->byte_fallback = t->escape_spaces = true;
+    t->byte_fallback = true;
     t->add_space = t->strip_space = t->add_bos = true;
     snprintf(t->kind, sizeof t->kind, "spm");
+    return spaces_as_marks(t, where, err);
+}
+
+/* "t5": the Unigram model, with the normaliser that its charsmap spells out. */
+static tn_status set_up_unigram(tn_tokenizer *t, const tn_vocab_source *src, const char *where, tn_error *err)
+{
+    size_t   n = 0;
+    tn_step *steps;
+
+    if (src->scores == NULL)
+        return tn_fail(err, TN_FORMAT, "%s: tokenizer.ggml.scores is missing: a Unigram vocabulary needs it", where);
+    t->model = TN_MODEL_UNIGRAM;
+    t->add_eos = t->strip_space = true;
+    snprintf(t->kind, sizeof t->kind, "unigram");
+    if ((t->normaliser = steps = calloc(2, sizeof *steps)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for the normaliser", where);
+    if (src->charsmap_bytes > 0) {
+        TN_TRY(tn_charsmap_check((const char *)src->charsmap, src->charsmap_bytes, where, err));
+        if ((steps[n].from = malloc(src->charsmap_bytes)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for the charsmap", where);
+        memcpy(steps[n].from, src->charsmap, src->charsmap_bytes);
+        steps[n].from_n = src->charsmap_bytes;
+        steps[n++].kind = TN_STEP_CHARSMAP;
+    }
+    steps[n++] = (tn_step){ .kind = TN_STEP_SPACES, .left = src->add_space_prefix != 0, .right = src->remove_extra_spaces };
+    t->n_normaliser = n;
     return TN_OK;
 }
 
@@ -103,8 +138,9 @@ tn_status tn_tokenizer_from_vocab(tn_tokenizer **out, const tn_vocab_source *src
     if (src->model != NULL && (strcmp(src->model, "gpt2") == 0 || strcmp(src->model, "gemma4") == 0))
         TN_GOTO(set_up_bpe(t, src, where, err));
     else if (src->model != NULL && strcmp(src->model, "llama") == 0) TN_GOTO(set_up_spm(t, src, where, err));
+    else if (src->model != NULL && strcmp(src->model, "t5") == 0) TN_GOTO(set_up_unigram(t, src, where, err));
     else {
-        status = tn_fail(err, TN_UNSUPPORTED, "%s: tokenizer.ggml.model is '%s'; gpt2, llama and gemma4 are read", where,
+        status = tn_fail(err, TN_UNSUPPORTED, "%s: tokenizer.ggml.model is '%s'; gpt2, llama, t5 and gemma4 are read", where,
                          src->model != NULL ? src->model : "missing");
         goto out;
     }
@@ -113,6 +149,7 @@ tn_status tn_tokenizer_from_vocab(tn_tokenizer **out, const tn_vocab_source *src
     TN_GOTO(special_id(src->bos, src->n_token, "bos", where, &t->bos, err));
     TN_GOTO(special_id(src->eos, src->n_token, "eos", where, &t->eos, err));
     TN_GOTO(special_id(src->unk, src->n_token, "unknown", where, &t->unk, err));
+    if (t->model == TN_MODEL_BPE) t->unk = -1;       /* a byte that the vocabulary lacks gives no token here */
     TN_GOTO(special_id(src->pad, src->n_token, "padding", where, &t->pad, err));
     TN_GOTO(tn_raw_index(t, err));
     mark_turn_ends(t);
@@ -125,10 +162,11 @@ tn_status tn_tokenizer_from_vocab(tn_tokenizer **out, const tn_vocab_source *src
     }
     TN_GOTO(tn_vocab_finish(t, err));
     if (t->model == TN_MODEL_BPE) TN_GOTO(read_merges(t, src, where, err));
-    else TN_GOTO(tn_merges_from_scores(t, err));
+    else if (t->model == TN_MODEL_SPM) TN_GOTO(tn_merges_from_scores(t, err));
+    else TN_GOTO(tn_unigram_create(t, err));
     if (src->add_bos >= 0) t->add_bos = src->add_bos != 0;
     if (src->add_eos >= 0) t->add_eos = src->add_eos != 0;
-    if (src->add_space_prefix >= 0 && t->model != TN_MODEL_BPE) t->add_space = t->strip_space = src->add_space_prefix != 0;
+    if (src->add_space_prefix >= 0 && t->model == TN_MODEL_SPM) t->add_space = t->strip_space = src->add_space_prefix != 0;
     for (int64_t i = 0; i < t->n_vocab; i++) {
         size_t      n;
         const char *text = tn_pool_at(&t->raw, i, &n);

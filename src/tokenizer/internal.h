@@ -43,17 +43,17 @@ typedef struct tn_trie_node { int32_t first, n_child, value; uint8_t byte; } tn_
 typedef struct tn_trie { tn_trie_node *node; size_t n, cap; int32_t root[256]; } tn_trie;
 
 typedef enum tn_step_kind {
-    TN_STEP_FORM, TN_STEP_LOWER, TN_STEP_PREPEND, TN_STEP_APPEND, TN_STEP_REPLACE, TN_STEP_REPLACE_REGEX, TN_STEP_STRIP,
-    TN_STEP_STRIP_ACCENTS, TN_STEP_CHARSMAP, TN_STEP_NMT
+    TN_STEP_FORM, TN_STEP_LOWER, TN_STEP_PREPEND, TN_STEP_REPLACE, TN_STEP_REPLACE_REGEX, TN_STEP_STRIP,
+    TN_STEP_STRIP_ACCENTS, TN_STEP_CHARSMAP, TN_STEP_NMT, TN_STEP_SPACES
 } tn_step_kind;
 
 /* One normaliser step. */
 typedef struct tn_step {
     tn_step_kind kind;
     tn_uc_form   form;
-    char        *from, *to;              /* REPLACE, PREPEND (to), CHARSMAP (from: the blob) */
+    char        *from, *to;              /* REPLACE; PREPEND and REPLACE_REGEX (to); CHARSMAP (from: the blob) */
     size_t       from_n, to_n;
-    int          left, right;            /* STRIP: how many at each end (normaliser: 0 or 1 meaning all spaces) */
+    bool         left, right;            /* STRIP: which ends; SPACES: a space in front, runs become one */
     struct tn_regex *regex;
 } tn_step;
 
@@ -75,11 +75,11 @@ struct tn_tokenizer {
     tn_index  by_lone;
     int64_t   n_lone;
     bool      byte_level, byte_fallback, ignore_merges, fuse_unk;
-    bool      cut_at_space;              /* no token has U+2581 after another character: pieces end before a run of it */
     uint8_t  *whole;                     /* [n_vocab] 0 not known yet, 1 the piece is this one token, 2 it is not */
 
     /* UNIGRAM */
-    struct tn_unigram *unigram;
+    tn_trie   pieces;
+    double    unk_score;
 
     tn_added *added;
     size_t    n_added;
@@ -87,9 +87,8 @@ struct tn_tokenizer {
     tn_step  *normaliser;
     size_t    n_normaliser;
     tn_split  split;
-    bool      escape_spaces;             /* every space of a text becomes U+2581 */
-    bool      add_space;                 /* a text at the start or after a special token gets a space in front ... */
-    bool      strip_space;               /* ... and the decoder takes one off the front */
+    bool      add_space;                 /* SPM: a text at the start or after a special token gets U+2581 in front */
+    bool      strip_space;               /* the decoder takes one space off the front */
 
     int32_t   bos, eos, unk, pad;
     bool      add_bos, add_eos;
@@ -107,6 +106,12 @@ static inline void tn_ids_put(tn_ids *ids, int32_t id)
 {
     if (*ids->n < *ids->cap || tn_ids_reserve(ids, 1)) (*ids->p)[(*ids->n)++] = id;
 }
+
+/* trie.c: reorders keys. Of equal texts the lowest value counts. Values are >= 0. */
+typedef struct tn_trie_key { const char *text; size_t n; int32_t value; } tn_trie_key;
+tn_status tn_trie_build(tn_trie *trie, tn_trie_key *keys, size_t n, tn_error *err);
+int32_t   tn_trie_child(const tn_trie *trie, int32_t at, uint8_t byte);       /* -1: none */
+void      tn_trie_free(tn_trie *trie);
 
 /* vocab.c */
 tn_status tn_pool_fill(tn_pool *pool, const char *const *text, const size_t *n_bytes, int64_t n, const char *where, tn_error *err);
@@ -154,6 +159,16 @@ static inline const tn_merge *tn_merge_find(const tn_tokenizer *t, int32_t left,
         if (t->merge[i].key == key) return &t->merge[i];
     return NULL;
 }
+
+/* normalise.c: text through the normaliser's steps. *changed is set when out holds the result, else it is s as it was. */
+tn_status tn_normalise(const tn_step *steps, size_t n_step, const uint8_t *s, size_t n, tn_str *out, bool *changed, tn_error *err);
+/* The longest rule of a SentencePiece charsmap at the front of s; false if none. UNSUPPORTED blobs are refused by _check. */
+tn_status tn_charsmap_check(const char *blob, size_t n, const char *where, tn_error *err);
+void      tn_steps_free(tn_step *steps, size_t n);
+
+/* unigram.c */
+tn_status tn_unigram_create(tn_tokenizer *t, tn_error *err);
+tn_status tn_unigram_encode(const tn_tokenizer *t, const uint8_t *s, size_t n, tn_ids *out, tn_error *err);
 
 /* bpe.c: one piece to ids, for BPE and SentencePiece BPE. */
 tn_status tn_bpe_encode(const tn_tokenizer *t, const uint8_t *s, size_t n, tn_ids *out, tn_error *err);

@@ -12,18 +12,26 @@
 typedef bool (*tn_find_fn)(const uint8_t *s, size_t n, size_t *begin, size_t *end);
 
 struct tn_regex;
-/* What becomes of a match: its own piece, dropped, or joined to the text before or after it. */
+/* What becomes of a match: its own piece, dropped, or joined to the text before or after it, or to the match before. */
 typedef enum tn_behaviour { TN_ISOLATED, TN_REMOVED, TN_WITH_PREVIOUS, TN_WITH_NEXT, TN_CONTIGUOUS } tn_behaviour;
 
+typedef enum tn_pass_kind {
+    TN_PASS_SCAN, TN_PASS_REGEX, TN_PASS_LITERAL,    /* cut at matches */
+    TN_PASS_SPACE_IN_FRONT,                          /* a space before a piece that does not begin with one */
+    TN_PASS_METASPACE                                /* spaces become U+2581, one in front as `prepend` says */
+} tn_pass_kind;
+
 typedef struct tn_pass {
-    tn_find_fn       find;               /* NULL: regex */
+    tn_pass_kind     kind;
+    tn_find_fn       find;
     struct tn_regex *regex;              /* owned */
+    char             literal[16];
     tn_behaviour     behaviour;
     bool             invert;             /* the text between matches is what counts as matched */
-    bool             whole;              /* find leaves no gaps and is isolated: the fast way */
+    enum { TN_PREPEND_NEVER, TN_PREPEND_FIRST, TN_PREPEND_ALWAYS } prepend;
 } tn_pass;
 
-enum { TN_MAX_PASS = 8 };
+enum { TN_MAX_PASS = 12 };
 typedef struct tn_split { tn_pass pass[TN_MAX_PASS]; int n_pass; } tn_split;
 
 /* WHOLE: a piece that is a token is taken without merging. CHARACTERS: merges over characters, spaces as U+2581; else
@@ -41,6 +49,18 @@ const tn_pre *tn_pre_find(const char *name);
 tn_find_fn    tn_scanner_for(const char *pattern, size_t n);
 
 typedef tn_status (*tn_piece_fn)(void *arg, const uint8_t *s, size_t n, tn_error *err);
-tn_status tn_split_text(const tn_split *split, const uint8_t *s, size_t n, tn_piece_fn fn, void *arg, tn_error *err);
+/* at_start: s is the very beginning of what is tokenised (TN_PREPEND_FIRST asks). */
+tn_status tn_split_text(const tn_split *split, const uint8_t *s, size_t n, bool at_start, tn_piece_fn fn, void *arg, tn_error *err);
+void      tn_split_free(tn_split *split);
+
+/* Scanners that tokenizer.json's own pre-tokenisers need. */
+bool tn_find_gpt2(const uint8_t *s, size_t n, size_t *begin, size_t *end);
+bool tn_find_one_number(const uint8_t *s, size_t n, size_t *begin, size_t *end);
+bool tn_find_numbers(const uint8_t *s, size_t n, size_t *begin, size_t *end);
+bool tn_find_one_punctuation(const uint8_t *s, size_t n, size_t *begin, size_t *end);
+bool tn_find_words(const uint8_t *s, size_t n, size_t *begin, size_t *end);
+/* U+2581* and what follows up to the next one. */
+bool tn_find_marked_words(const uint8_t *s, size_t n, size_t *begin, size_t *end);
+bool tn_find_one_space(const uint8_t *s, size_t n, size_t *begin, size_t *end);
 
 #endif

@@ -5,6 +5,8 @@
  *   Gemma 4: nothing but lines */
 #include "tokenizer/scan.h"
 
+#include <string.h>
+
 INLINE size_t gpt2(const uint8_t *s, size_t n)
 {
     size_t   first = s[0] == ' ', len;
@@ -52,6 +54,54 @@ INLINE size_t line(const uint8_t *s, size_t n)
     return i;
 }
 
+/*  ?[^(\s|.,!?…。，、।۔،)]+ of BLOOM: the parenthesis and the bar stand inside the class. */
+INLINE size_t bloom(const uint8_t *s, size_t n)
+{
+    size_t first = s[0] == ' ', i = first, len;
+
+    for (; i < n; i += len) {
+        uint32_t cp = tn_uc_decode(s + i, &len);
+
+        if ((tn_uc_mask(cp) & TN_UC_SPACE) != 0 || cp == '(' || cp == ')' || cp == '|' || cp == '.' || cp == ',' || cp == '!' ||
+            cp == '?' || cp == 0x2026 || cp == 0x3002 || cp == 0xff0c || cp == 0x3001 || cp == 0x964 || cp == 0x6d4 || cp == 0x60c)
+            break;
+    }
+    return i > first ? i : 0;
+}
+
+/* ASCII punctuation and symbols, and \p{P} above: what Punctuation splits at. */
+INLINE size_t one_punctuation(const uint8_t *s)
+{
+    size_t len;
+
+    if (s[0] < 0x80) return (s[0] >= '!' && s[0] <= '/') || (s[0] >= ':' && s[0] <= '@') || (s[0] >= '[' && s[0] <= '`') || (s[0] >= '{' && s[0] <= '~');
+    return (mask_at(s, &len) & TN_UC_PUNCT) != 0 ? len : 0;
+}
+
+/* \w+|[^\w\s]+ */
+INLINE size_t words(const uint8_t *s, size_t n)
+{
+    const uint32_t word = TN_UC_LETTER | TN_UC_MARK | 1u << TN_GC_ND | 1u << TN_GC_NL | 1u << TN_GC_PC;
+    size_t         run = run_of(s, n, word, SIZE_MAX);
+
+    return run != 0 ? run : run_without(s, n, word | TN_UC_SPACE);
+}
+
+INLINE size_t marked_word(const uint8_t *s, size_t n)
+{
+    size_t         i = 0;
+    const uint8_t *next;
+
+    while (n - i >= 3 && memcmp(s + i, "\xe2\x96\x81", 3) == 0) i += 3;
+    next = i < n ? memmem(s + i, n - i, "\xe2\x96\x81", 3) : NULL;
+    return next != NULL ? (size_t)(next - s) : n;
+}
+
+FIND(tn_find_marked_words, marked_word(s + i, n - i))
+FIND(tn_find_bloom, bloom(s + i, n - i))
+FIND(tn_find_one_punctuation, one_punctuation(s + i))
+FIND(tn_find_words, words(s + i, n - i))
+FIND(tn_find_one_space, run_of(s + i, n - i, TN_UC_SPACE, 1))
 FIND(tn_find_gpt2, gpt2(s + i, n - i))
 FIND(tn_find_one_number, one_number(s + i, n - i))
 FIND(tn_find_numbers, numbers(s + i, n - i))

@@ -34,8 +34,11 @@ void tn_tokenizer_destroy(tn_tokenizer *t)
     tn_index_free(&t->by_lone);
     for (size_t i = 0; i < t->n_added; i++) free(t->added[i].text);
     free(t->added);
-    free(t->trie_raw.node);
-    free(t->trie_normalised.node);
+    tn_trie_free(&t->trie_raw);
+    tn_trie_free(&t->trie_normalised);
+    tn_trie_free(&t->pieces);
+    tn_steps_free(t->normaliser, t->n_normaliser);
+    tn_split_free(&t->split);
     free(t->type);
     free(t->score);
     free(t->merge);
@@ -95,14 +98,29 @@ static tn_status make_digest(tn_tokenizer *t, tn_error *err)
         hash_number(h, a->id);
         hash_number(h, a->special | a->lstrip << 1 | a->rstrip << 2 | a->single_word << 3 | a->normalised << 4);
     }
-    hash_number(h, t->byte_level | t->byte_fallback << 1 | t->ignore_merges << 2 | t->fuse_unk << 3 | t->escape_spaces << 4 |
-                       t->add_space << 5 | t->strip_space << 6 | t->add_bos << 7 | t->add_eos << 8);
+    hash_number(h, t->byte_level | t->byte_fallback << 1 | t->ignore_merges << 2 | t->fuse_unk << 3 | t->add_space << 5 | t->strip_space << 6 | t->add_bos << 7 | t->add_eos << 8);
     hash_number(h, t->bos);
     hash_number(h, t->eos);
     hash_number(h, t->unk);
     tn_sha256_final(h, &t->digest);
     tn_sha256_destroy(h);
     return TN_OK;
+}
+
+/* Where no token has U+2581 after another character, no merge crosses the place before a run of it: cutting there changes
+ * no id and makes short pieces, most of them whole tokens. */
+static void cut_at_marks(tn_tokenizer *t)
+{
+    if (t->byte_level || t->model == TN_MODEL_UNIGRAM || t->split.n_pass == TN_MAX_PASS || tn_tokenizer_find(t, "\xe2\x96\x81") < 0) return;
+    for (int64_t id = 0; id < t->n_vocab; id++) {
+        size_t      n;
+        const char *text = tn_pool_at(&t->raw, id, &n), *end = text + n;
+
+        if (t->type[id] == TN_TOKEN_CONTROL || t->type[id] == TN_TOKEN_USER || t->type[id] == TN_TOKEN_BYTE) continue;
+        for (const char *at = text; (at = memmem(at, (size_t)(end - at), "\xe2\x96\x81", 3)) != NULL; at += 3)
+            if (at != text && (at - text < 3 || memcmp(at - 3, "\xe2\x96\x81", 3) != 0)) return;
+    }
+    t->split.pass[t->split.n_pass++] = (tn_pass){ .find = tn_find_marked_words };
 }
 
 tn_status tn_tokenizer_finish(tn_tokenizer *t, const char *where, tn_error *err)
@@ -112,6 +130,7 @@ tn_status tn_tokenizer_finish(tn_tokenizer *t, const char *where, tn_error *err)
     if (t->add_eos && t->eos < 0)
         return tn_fail(err, TN_FORMAT, "%s: the tokenizer adds an end-of-text token but names none (eos_token_id)", where);
     TN_TRY(tn_added_finish(t, err));
+    cut_at_marks(t);
     return make_digest(t, err);
 }
 

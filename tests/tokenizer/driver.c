@@ -1,6 +1,6 @@
 /* driver.c - a tokenizer behind a pipe, for comparing with other implementations.
  *
- *   tokenizer_driver VOCAB.gguf
+ *   tokenizer_driver VOCAB.gguf | TOKENIZER.json [CONFIG.json]
  *   in:   flags u32, n u32, n bytes of text      flags as tn_tokenize's; 256: the bytes are i32 ids to decode (special kept)
  *   out:  n u32, n ids i32                       0xffffffff, length u32, message: an error.  For 256: n u32, n bytes */
 #include "gguf_vocab.h"
@@ -15,14 +15,24 @@
 static bool read_exactly(void *p, size_t n) { return fread(p, 1, n, stdin) == n; }
 static void put_u32(uint32_t v) { fwrite(&v, 4, 1, stdout); }
 
-static tn_status open_tokenizer(tn_tokenizer **t, const char *path, tn_error *err)
+static tn_status open_tokenizer(tn_tokenizer **t, int argc, char **argv, tn_error *err)
 {
     gguf_vocab v = {0};
     tn_status  status = TN_OK;
+    char      *json = NULL, *config = NULL;
+    size_t     n = 0, n_config = 0;
 
-    TN_GOTO(gguf_vocab_read(&v, path, err));
-    TN_GOTO(tn_tokenizer_from_vocab(t, &v.src, path, err));
+    if (tn_ends_with(argv[1], ".json")) {
+        TN_GOTO(tn_file_read_all(&json, &n, argv[1], (size_t)1 << 28, err));
+        if (argc > 2) TN_GOTO(tn_file_read_all(&config, &n_config, argv[2], (size_t)1 << 28, err));
+        TN_GOTO(tn_tokenizer_from_json(t, json, n, config, n_config, argv[1], err));
+    } else {
+        TN_GOTO(gguf_vocab_read(&v, argv[1], err));
+        TN_GOTO(tn_tokenizer_from_vocab(t, &v.src, argv[1], err));
+    }
 out:
+    free(json);
+    free(config);
     gguf_vocab_free(&v);
     return status;
 }
@@ -36,7 +46,7 @@ int main(int argc, char **argv)
     size_t        n, cap = 0, text_cap = 0, n_decoded;
     uint32_t      head[2];
 
-    if (argc < 2 || open_tokenizer(&t, argv[1], &err) != TN_OK) {
+    if (argc < 2 || open_tokenizer(&t, argc, argv, &err) != TN_OK) {
         fprintf(stderr, "%s\n", argc < 2 ? "tokenizer_driver VOCAB" : err.msg);
         return 1;
     }
