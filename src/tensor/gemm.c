@@ -9,6 +9,9 @@
 
 #include <math.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 enum { STRIP_PART = 16 };                           /* even */
 
@@ -35,6 +38,20 @@ static uint16_t panel_mask(const tn_mm *mm, int64_t p)
     if (mm->n - column < TN_PANEL) mask &= (1u << (mm->n - column)) - 1;
     return (uint16_t)mask;
 }
+
+#if defined(__x86_64__)
+static uint32_t denormals_flush(void)               /* FTZ and DAZ on */
+{
+    uint32_t before = _mm_getcsr();
+
+    _mm_setcsr(before | 0x8040);
+    return before;
+}
+static void float_mode_restore(uint32_t before) { _mm_setcsr(before); }
+#else
+static uint32_t denormals_flush(void) { return 0; }
+static void     float_mode_restore(uint32_t before) { (void)before; }
+#endif
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -94,7 +111,7 @@ static void strips_make(const tn_mm_set *set, const tn_mm *mm, float *strips, in
                         int64_t n_word)
 {
     bool    bf16 = mm->profile == TN_PROFILE_STRICT_BF16;
-    int64_t n_tile = ceil_div(n_row, set->mr), part = mm->a.ks == 1 ? k : STRIP_PART;
+    int64_t n_tile = ceil_div(n_row, bf16 ? set->mr_bf16 : set->mr), part = mm->a.ks == 1 ? k : STRIP_PART;
 
     /* A that runs along m is read a few k at a time across all strips, so that its cache lines are read once. */
     for (int64_t i = 0; i < k; i += part) {
@@ -119,8 +136,9 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
     float            *made = (float *)(void *)scratch, *tile = made + 2 * TN_MM_KC * TN_PANEL;
     float            *strips = tile + 48 * TN_PANEL;
 
+    uint32_t before = bf16 && set->bf16_flushes ? denormals_flush() : 0;
     for (int64_t mc = m0; mc < m1; mc += TN_MM_MC) {
-        int64_t n_row = min64(TN_MM_MC, m1 - mc), n_tile = ceil_div(n_row, set->mr);
+        int64_t n_row = min64(TN_MM_MC, m1 - mc), n_tile = ceil_div(n_row, bf16 ? set->mr_bf16 : set->mr);
         for (int64_t k0 = 0; k0 < mm->k; k0 += TN_MM_KC) {
             int64_t k = min64(TN_MM_KC, mm->k - k0), n_word = bf16 ? (k + 1) / 2 : k;
             bool    load = mm->add || k0 > 0;
@@ -140,6 +158,7 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
             }
         }
     }
+    if (bf16 && set->bf16_flushes) float_mode_restore(before);
 }
 
 static void rectangles(void *arg, int64_t begin, int64_t end, int i_thread)
@@ -197,7 +216,7 @@ void tn_mm_run_set(const tn_mm_set *set, const tn_mm *mm, void *scratch, size_t 
     int64_t  n_thread = min64(tn_threads(), (int64_t)(scratch_bytes / job.slot));
 
     if (mm->m <= 0 || mm->n <= 0) return;
-    if (set == NULL || (mm->profile == TN_PROFILE_STRICT_BF16 && set->bf16 == NULL)) {
+    if (set == NULL) {
         tn_mm_run_ref(mm);
         return;
     }

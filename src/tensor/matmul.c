@@ -140,15 +140,22 @@ static double matmul_flops(const tn_call *c)
     static void bwd_##name(const tn_call *c) { backward(set, c); }
 KERNEL(ref, NULL)
 KERNEL(avx512, &tn_mm_avx512)
+KERNEL(avx512_vnni, &tn_mm_avx512_vnni)
+KERNEL(avx512_bf16, &tn_mm_avx512_bf16)
+
+/* Every CPU with bf16 has the int8 dot product too; this row uses both. */
+static bool bf16_and_vnni(void) { return tn_cpu_avx512_bf16() && tn_cpu_avx512_vnni(); }
 
 static const tn_kernel kernels[] = {                                /* slowest first; the last usable one wins */
-    {"ref",    tn_cpu_any,    fwd_ref,    bwd_ref},
-    {"avx512", tn_cpu_avx512, fwd_avx512, bwd_avx512},
-    {NULL,     NULL,          NULL,       NULL},
+    {"ref",         tn_cpu_any,         fwd_ref,         bwd_ref},
+    {"avx512",      tn_cpu_avx512,      fwd_avx512,      bwd_avx512},
+    {"avx512_vnni", tn_cpu_avx512_vnni, fwd_avx512_vnni, bwd_avx512_vnni},
+    {"avx512_bf16", bf16_and_vnni,      fwd_avx512_bf16, bwd_avx512_bf16},
+    {NULL,          NULL,               NULL,            NULL},
 };
 
 /* Row by row the sets of kernels[], for the operations that contain matrix products. */
-static const tn_mm_set *const sets[] = {NULL, &tn_mm_avx512};
+static const tn_mm_set *const sets[] = {NULL, &tn_mm_avx512, &tn_mm_avx512_vnni, &tn_mm_avx512_bf16};
 
 void tn_mm_run(const tn_mm *mm, void *scratch, size_t scratch_bytes)
 {

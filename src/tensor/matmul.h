@@ -105,10 +105,11 @@ typedef void (*tn_mm_tile)(float *c, int64_t ldc, const void *a, const void *con
 
 typedef struct tn_mm_set {
     const char *name;
-    int         mr;                                 /* rows of the tallest tile */
+    int         mr, mr_bf16;                        /* rows of the tallest tile */
     int         np;                                 /* panels of the widest tile, 1 or 2 */
-    const tn_mm_tile *f32;                          /* [mr][np] tiles at index (mr - 1) * np + (np - 1) */
+    const tn_mm_tile *f32;                          /* tile of `rows` rows and n panels: [(rows - 1) * np + n - 1] */
     const tn_mm_tile *bf16;
+    bool        bf16_flushes;                       /* the bf16 tiles want denormals flushed while they run */
     /* Strip [k][rows] of A, k from k0 on. May write up to 16 words past the end if A's rows are contiguous (ks 1). */
     void (*strip)(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
     void (*strip_bf16)(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
@@ -126,7 +127,7 @@ typedef struct tn_mm_set {
     bool (*few)(const tn_mm *mm, int64_t p0, int64_t p1);
 } tn_mm_set;
 
-extern const tn_mm_set tn_mm_avx512;
+extern const tn_mm_set tn_mm_avx512, tn_mm_avx512_vnni, tn_mm_avx512_bf16;
 extern const tn_op tn_op_matmul;
 
 /* Runs with the kernels chosen for matmul; threads by tn_parallel inside (one piece when already inside one). scratch:

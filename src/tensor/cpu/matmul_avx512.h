@@ -6,7 +6,7 @@
 
 #include <immintrin.h>
 
-extern const tn_mm_tile tn_mm_f32_tiles_avx512[28], tn_mm_bf16_tiles_avx512[28];
+extern const tn_mm_tile tn_mm_f32_tiles_avx512[28], tn_mm_bf16_tiles_avx512[24], tn_mm_dpbf16_tiles_avx512[28];
 
 void tn_mm_strip_avx512(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
 void tn_mm_strip_bf16_avx512(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);

@@ -1,10 +1,13 @@
-/* matmul_set_avx512.c - the pieces of the matrix product for AVX-512 (F, BW, DQ, VL). */
+/* matmul_set_avx512.c - the pieces of the matrix product for AVX-512 (F, BW, DQ, VL), alone and with its extensions. */
 #include "tensor/cpu/matmul_avx512.h"
 
-const tn_mm_set tn_mm_avx512 = {
-    .name = "avx512", .mr = 14, .np = 2,
-    .f32 = tn_mm_f32_tiles_avx512,
-    .strip = tn_mm_strip_avx512,
-    .panel_nk = tn_mm_panel_nk_avx512, .panels_kn = tn_mm_panels_kn_avx512,
-    .panel_packed = tn_mm_panel_packed_avx512, .transpose = tn_mm_transpose_avx512,
-};
+// clang-format off
+#define COMMON                                                                                                        \
+    .mr = 14, .np = 2, .f32 = tn_mm_f32_tiles_avx512, .strip = tn_mm_strip_avx512,                                    \
+    .strip_bf16 = tn_mm_strip_bf16_avx512, .panel_nk = tn_mm_panel_nk_avx512, .panels_kn = tn_mm_panels_kn_avx512,    \
+    .panel_packed = tn_mm_panel_packed_avx512, .pairs = tn_mm_pairs_avx512, .transpose = tn_mm_transpose_avx512
+
+const tn_mm_set tn_mm_avx512 =      {.name = "avx512",      COMMON, .mr_bf16 = 12, .bf16 = tn_mm_bf16_tiles_avx512, .bf16_flushes = true};
+const tn_mm_set tn_mm_avx512_vnni = {.name = "avx512_vnni", COMMON, .mr_bf16 = 12, .bf16 = tn_mm_bf16_tiles_avx512, .bf16_flushes = true};
+const tn_mm_set tn_mm_avx512_bf16 = {.name = "avx512_bf16", COMMON, .mr_bf16 = 14, .bf16 = tn_mm_dpbf16_tiles_avx512};
+// clang-format on

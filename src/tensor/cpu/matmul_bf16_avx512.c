@@ -1,0 +1,104 @@
+/* matmul_bf16_avx512.c - strict-bf16 with 512-bit vectors: strips and panels of pairs, and tiles for CPUs without a bf16
+ * instruction. A word is a pair: the even k in its low half, the odd one in its high half.
+ *
+ * The tiles run with denormals flushed (the driver sets it, `flushes`): then a fused multiply-add of two widened bf16 is
+ * the step that gemm_ref.c defines, and VDPBF16PS is two of them, odd first. */
+#include "tensor/cpu/matmul_avx512.h"
+
+/* fp32 bits rounded to bf16 (nearest even, NaN 0x7fc0) in the upper half; the lower half is not cleared. */
+static inline __m512i round_bits(__m512 x)
+{
+    __m512i u    = _mm512_castps_si512(x);
+    __m512i even = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    __m512i r    = _mm512_add_epi32(u, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+
+    return _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc00000));
+}
+
+static inline __m512i pair(__m512 even, __m512 odd)
+{
+    return _mm512_or_si512(_mm512_srli_epi32(round_bits(even), 16), _mm512_and_si512(round_bits(odd), _mm512_set1_epi32((int)0xffff0000u)));
+}
+
+void tn_mm_pairs_avx512(uint32_t *dst, const float *src, int64_t k)
+{
+    for (int64_t i = 0; i + 1 < k; i += 2)
+        _mm512_store_si512(dst + i * 8, pair(_mm512_load_ps(src + i * TN_PANEL), _mm512_load_ps(src + (i + 1) * TN_PANEL)));
+    if (k % 2 != 0) _mm512_store_si512(dst + (k - 1) * 8, pair(_mm512_load_ps(src + (k - 1) * TN_PANEL), _mm512_setzero_ps()));
+}
+
+void tn_mm_strip_bf16_avx512(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k)
+{
+    const float *src  = a->a + m0 * a->rs + k0 * a->ks;
+    __mmask16    lane = (__mmask16)((1u << rows) - 1);
+
+    if (a->ks != 1) {
+        for (int64_t i = 0; i < k; i += 2) {
+            __m512 even = _mm512_maskz_loadu_ps(lane, src + i * a->ks);
+            __m512 odd  = i + 1 < k ? _mm512_maskz_loadu_ps(lane, src + (i + 1) * a->ks) : _mm512_setzero_ps();
+            _mm512_mask_storeu_epi32(dst + i / 2 * rows, lane, pair(even, odd));
+        }
+        return;
+    }
+    __m512 v[16];
+    for (int64_t i = 0; i < k; i += 16) {
+        int       n    = k - i < 16 ? (int)(k - i) : 16;
+        __mmask16 mask = (__mmask16)((1u << n) - 1);
+#pragma GCC unroll 16
+        for (int r = 0; r < 16; r++)
+            v[r] = r < rows ? _mm512_maskz_loadu_ps(mask, src + r * a->rs + i) : _mm512_setzero_ps();
+        transpose16(v);                                             /* lanes of k past the end came out zero */
+#pragma GCC unroll 8
+        for (int r = 0; r < 16; r += 2)
+            if (r < n) _mm512_storeu_si512(dst + (i + r) / 2 * rows, pair(v[r], v[r + 1]));
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------ tiles */
+
+static inline __m512 low_half(__m512i w) { return _mm512_castsi512_ps(_mm512_slli_epi32(w, 16)); }
+static inline __m512 high_half(__m512i w) { return _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32((int)0xffff0000u))); }
+
+static inline __attribute__((always_inline)) void tile(int mr, int np, float *c, int64_t ldc, const uint32_t *a,
+                                                       const uint32_t *const *b, int64_t n_k, const uint16_t *mask, bool load)
+{
+    __m512 acc[12][2];
+
+#pragma GCC unroll 12
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < np; j++)
+            acc[i][j] = load ? _mm512_maskz_loadu_ps(mask[j], c + i * ldc + j * TN_PANEL) : _mm512_setzero_ps();
+    const uint32_t *b0 = b[0], *b1 = b[np - 1];
+    for (int64_t k = 0; k < n_k; k++) {
+        __m512i w0 = _mm512_load_si512(b0 + k * TN_PANEL), w1 = _mm512_load_si512(b1 + k * TN_PANEL);
+        __m512  odd[2] = {high_half(w0), high_half(w1)}, even[2] = {low_half(w0), low_half(w1)};
+#pragma GCC unroll 12
+        for (int i = 0; i < mr; i++) {
+            __m512i x = _mm512_set1_epi32((int)a[k * mr + i]);
+#pragma GCC unroll 2
+            for (int j = 0; j < np; j++) {
+                acc[i][j] = _mm512_fmadd_ps(high_half(x), odd[j], acc[i][j]);
+                acc[i][j] = _mm512_fmadd_ps(low_half(x), even[j], acc[i][j]);
+            }
+        }
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < np; j++) _mm512_mask_storeu_ps(c + i * ldc + j * TN_PANEL, mask[j], nan_canonical(acc[i][j]));
+}
+
+#define TILE(mr, np)                                                                                                \
+    static void tile_##mr##_##np(float *c, int64_t ldc, const void *a, const void *const *b, int64_t k,             \
+                                 const uint16_t *mask, bool load)                                                   \
+    {                                                                                                               \
+        tile(mr, np, c, ldc, a, (const uint32_t *const *)b, k, mask, load);                                         \
+    }
+#define TILES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#define X(mr) TILE(mr, 1) TILE(mr, 2)
+TILES(X)
+#undef X
+#define X(mr) tile_##mr##_1, tile_##mr##_2,
+const tn_mm_tile tn_mm_bf16_tiles_avx512[24] = {TILES(X)};
+#undef X
