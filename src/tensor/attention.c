@@ -267,8 +267,8 @@ static void bwd_ref(const tn_call *c)
 
 static size_t scratch(const tn_call *c, bool backward)
 {
-    (void)backward;
-    return tn_attn_open_bytes(c);
+    return tn_attn_open_bytes(c) + tn_align64((size_t)tn_rows(c->in[0]) * sizeof(tn_attn_stretch)) +
+           tn_attn_slot_bytes(c->params, backward) * (size_t)tn_threads();
 }
 
 /* Documents of odd lengths: 1, 70, 3, ... rows, the last one cut by the end. */
@@ -288,10 +288,11 @@ static int cases(tn_case *k, int i)
         { 9,   { 1, 1, 5, 5, 0, 0.4f, 0, TN_F32 }, false },
         { 75,  { 4, 2, 8, 6, 0, 0.35f, 0, TN_F32 }, false },
         { 90,  { 3, 1, 16, 17, 11, 0.25f, 5.0f, TN_F32 }, true },
+        { 90,  { 2, 1, 16, 16, 9, 0.25f, 0, TN_F32 }, false },
         { 140, { 2, 2, 64, 64, 0, 0.125f, 0, TN_F32 }, false },
         { 205, { 2, 1, 33, 20, 66, 0.2f, 0, TN_BF16 }, true },
         { 70,  { 2, 1, 32, 64, 0, 0.2f, 0, TN_Q8_0 }, false } };
-    if (i >= 6) return 0;
+    if (i >= 7) return 0;
     *k = (tn_case){ 0 };
     *(tn_attention_params *)k->params = t[i].p;
     k->fd_tolerance = t[i].p.kv_type == TN_F32 ? 0 : -1;   /* rounding has no finite differences */
@@ -317,7 +318,11 @@ static double flops(const tn_call *c)
     return 2.0 * n * (double)(p->n_head * (p->d_k + p->d_v));
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref,                 bwd_ref                 },
+    { "avx2",   tn_cpu_avx2,   tn_attention_fwd_avx2,   tn_attention_bwd_avx2   },
+    { "avx512", tn_cpu_avx512, tn_attention_fwd_avx512, tn_attention_bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_attention = {
     .name = "attention", .params_bytes = sizeof(tn_attention_params), .n_in = 5, .n_out = 2, .shape = shape, .scratch = scratch,

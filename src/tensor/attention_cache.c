@@ -109,7 +109,18 @@ static void fwd_ref(const tn_call *c)
     tn_parallel(tn_rows(c->in[0]) * p->a.n_head, 1, attend_piece, (void *)c);
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, NULL }, { .name = NULL } };
+static size_t scratch(const tn_call *c, bool backward)
+{
+    (void)backward;
+    return tn_align64((size_t)(tn_rows(c->in[0]) + 1) * 4) + tn_attn_cache_slot_bytes(&TN_PARAMS(c, tn_attention_cache_params)->a) * (size_t)tn_threads();
+}
+
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref,                       NULL },
+    { "avx2",   tn_cpu_avx2,   tn_attention_cache_fwd_avx2,   NULL },
+    { "avx512", tn_cpu_avx512, tn_attention_cache_fwd_avx512, NULL },
+    { .name = NULL } };
 
 const tn_op tn_op_attention_cache = {
-    .name = "attention_cache", .params_bytes = sizeof(tn_attention_cache_params), .n_in = 6, .n_out = 1, .shape = shape, .kernels = kernels };
+    .name = "attention_cache", .params_bytes = sizeof(tn_attention_cache_params), .n_in = 6, .n_out = 1, .shape = shape,
+    .scratch = scratch, .kernels = kernels };

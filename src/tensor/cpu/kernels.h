@@ -11,4 +11,13 @@ void tn_head_loss_backward(const tn_call *c, const tn_head_kernels *k);
 void tn_head_logprob_forward(const tn_call *c, const tn_head_kernels *k);
 void tn_head_logprob_backward(const tn_call *c, const tn_head_kernels *k);
 
+/* <operation>_<direction>_<isa> */
+#define TN_KERNELS(isa)                                        \
+    void tn_attention_fwd_##isa(const tn_call *c);             \
+    void tn_attention_bwd_##isa(const tn_call *c);             \
+    void tn_attention_cache_fwd_##isa(const tn_call *c);
+TN_KERNELS(avx2)
+TN_KERNELS(avx512)
+#undef TN_KERNELS
+
 #endif
