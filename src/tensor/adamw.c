@@ -69,5 +69,7 @@ void tn_adamw_step(float *p, float *m, float *v, const float *g, uint16_t *p16, 
 {
     job j = { .p = p, .m = m, .v = v, .g = g, .p16 = p16, .round = round, .first = first, .step = tn_adamw_ref };
     tn_adamw_consts(&j.k, a);
+    if (tn_isa_limit() >= TN_ISA_AVX512 && tn_cpu_avx512()) j.step = tn_adamw_avx512;
+    else if (tn_isa_limit() >= TN_ISA_AVX2 && tn_cpu_avx2()) j.step = tn_adamw_avx2;
     tn_parallel(n, TN_GRAIN_ELEMS, piece, &j);
 }

@@ -70,11 +70,11 @@ static void sort_pairs(tn_moe *m)
         if (m->place[i] >= 0) m->pair[m->place[i]] = (int32_t)i;
 }
 
-static void moe_open(tn_moe *m, const tn_call *c, bool reference_mm)
+static void moe_open(tn_moe *m, const tn_call *c, const tn_moe_kernels *k)
 {
     const tn_moe_params *p = c->params;
     char *s = c->scratch;
-    *m = (tn_moe){ .c = c, .p = p, .n_row = tn_rows(c->in[0]), .n_embd = tn_cols(c->in[0]), .n_pair = tn_rows(c->in[0]) * p->k, .reference_mm = reference_mm };
+    *m = (tn_moe){ .c = c, .p = p, .n_row = tn_rows(c->in[0]), .n_embd = tn_cols(c->in[0]), .n_pair = tn_rows(c->in[0]) * p->k, .kernels = k };
     size_t pairs = tn_align64((size_t)m->n_pair * 4), wide = tn_align64((size_t)(m->n_pair * m->n_embd) * 4), ff = tn_align64((size_t)(m->n_pair * p->n_ff) * 4);
     m->place = (int32_t *)s;          s += pairs;
     m->pair = (int32_t *)s;           s += pairs;
@@ -119,7 +119,7 @@ static tn_mm_b expert_weight(const tn_tensor *w, int64_t first, bool transposed)
 
 static void product(const tn_moe *m, const tn_mm *mm)
 {
-    if (m->reference_mm) tn_mm_run_set(NULL, mm, m->mm_scratch, m->mm_bytes);
+    if (m->kernels->reference_mm) tn_mm_run_set(NULL, mm, m->mm_scratch, m->mm_bytes);
     else tn_mm_run(mm, m->mm_scratch, m->mm_bytes);
 }
 
@@ -179,12 +179,38 @@ static void bias_grad(const tn_moe *m, int i_in, const float *dy, int64_t n_out)
             for (int64_t j = 0; j < n_out; j++) db[e * n_out + j] += dy[i * n_out + j];
 }
 
+static void gated_ref(tn_act act, float limit, float *y, const float *g, const float *u, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = tn_gated_value(act, limit, g[i], u[i]);
+}
+
+static void plain_ref(tn_act act, float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = tn_act_value(act, x[i]);
+}
+
+/* dg before du, which may lie where dy does */
+static void gated_back_ref(tn_act act, float limit, float *dg, float *du, const float *dy, const float *g, const float *u, int64_t n, bool add_g, bool add_u)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float sg, su, d = dy[i];
+        tn_gated_slopes(act, limit, g[i], u[i], &sg, &su);
+        dg[i] = tn_put(dg[i], add_g, d * sg);
+        du[i] = tn_put(du[i], add_u, d * su);
+    }
+}
+
+static void plain_back_ref(tn_act act, float *dx, const float *dy, const float *x, int64_t n, bool add)
+{
+    for (int64_t i = 0; i < n; i++) dx[i] = tn_put(dx[i], add, dy[i] * tn_act_slope(act, x[i]));
+}
+
 static void act_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_moe *m = arg;
     (void)i_thread;
-    if (in_of(m->c, 3) != NULL) for (int64_t i = begin; i < end; i++) m->a[i] = tn_gated_value(m->p->act, m->p->limit, m->g[i], m->u[i]);
-    else for (int64_t i = begin; i < end; i++) m->a[i] = tn_act_value(m->p->act, m->u[i]);
+    if (in_of(m->c, 3) != NULL) m->kernels->gated(m->p->act, m->p->limit, m->a + begin, m->g + begin, m->u + begin, end - begin);
+    else m->kernels->plain(m->p->act, m->a + begin, m->u + begin, end - begin);
 }
 
 static void combine_piece(void *arg, int64_t begin, int64_t end, int i_thread)
@@ -205,10 +231,10 @@ static void combine_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     }
 }
 
-static void forward(const tn_call *c, bool reference_mm, tn_range_fn act)
+static void forward(const tn_call *c, const tn_moe_kernels *k)
 {
     tn_moe  m;
-    moe_open(&m, c, reference_mm);
+    moe_open(&m, c, k);
     int64_t n = m.n_embd, f = m.p->n_ff;
     gather_rows(&m, m.xs, tn_f32(c->in[0]));
     if (in_of(c, 3) != NULL) {
@@ -222,7 +248,7 @@ static void forward(const tn_call *c, bool reference_mm, tn_range_fn act)
         m.u[i] = 0.0f;
         if (in_of(c, 3) != NULL) m.g[i] = 0.0f;
     }
-    tn_parallel(m.n_pair * f, TN_GRAIN_ELEMS / 8, act, &m);
+    tn_parallel(m.n_pair * f, TN_GRAIN_ELEMS / 8, act_piece, &m);
     experts_forward(&m, m.os, m.a, c->in[5], n, f);
     add_bias(&m, m.os, in_of(c, 8), n);
     tn_parallel(m.n_row, tn_row_grain(n * m.p->k), combine_piece, &m);
@@ -259,17 +285,10 @@ static void pair_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 static void slope_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_moe *m = arg;
+    float        *t = m->t + begin;
     (void)i_thread;
-    for (int64_t i = begin; i < end; i++) {
-        float sg, su;
-        if (in_of(m->c, 3) != NULL) {
-            tn_gated_slopes(m->p->act, m->p->limit, m->g[i], m->u[i], &sg, &su);
-            m->dg[i] = m->t[i] * sg;
-            m->t[i] = m->t[i] * su;
-        } else {
-            m->t[i] = m->t[i] * tn_act_slope(m->p->act, m->u[i]);
-        }
-    }
+    if (in_of(m->c, 3) != NULL) m->kernels->gated_back(m->p->act, m->p->limit, m->dg + begin, t, t, m->g + begin, m->u + begin, end - begin, false, false);
+    else m->kernels->plain_back(m->p->act, t, t, m->u + begin, end - begin, false);
 }
 
 static void spread_piece(void *arg, int64_t begin, int64_t end, int i_thread)
@@ -288,21 +307,21 @@ static void spread_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     }
 }
 
-static void backward(const tn_call *c, bool reference_mm, tn_range_fn act, tn_range_fn slope)
+static void backward(const tn_call *c, const tn_moe_kernels *k)
 {
     tn_moe  m;
-    moe_open(&m, c, reference_mm);
+    moe_open(&m, c, k);
     int64_t n = m.n_embd, f = m.p->n_ff;
     bool    gated = in_of(c, 3) != NULL;
     if (c->din[1] != NULL && !c->add[1]) memset(c->din[1]->data, 0, tn_n_bytes(c->din[1]));
     gather_rows(&m, m.xs, tn_f32(c->in[0]));
     gather_rows(&m, m.os, tn_f32(c->dout[0]));
-    tn_parallel(m.n_pair * f, TN_GRAIN_ELEMS / 8, act, &m);
+    tn_parallel(m.n_pair * f, TN_GRAIN_ELEMS / 8, act_piece, &m);
     experts_back(&m, m.t, m.os, c->in[5], n, f, false);
     tn_parallel(m.n_pair, tn_row_grain(n + f), pair_piece, &m);
     experts_weight_grad(&m, 5, m.os, m.a, n, f);
     bias_grad(&m, 8, m.os, n);
-    tn_parallel(m.n_pair * f, TN_GRAIN_ELEMS / 8, slope, &m);
+    tn_parallel(m.n_pair * f, TN_GRAIN_ELEMS / 8, slope_piece, &m);
     if (gated) {
         experts_weight_grad(&m, 3, m.dg, m.xs, f, n);
         bias_grad(&m, 6, m.dg, f);
@@ -315,8 +334,16 @@ static void backward(const tn_call *c, bool reference_mm, tn_range_fn act, tn_ra
     tn_parallel(m.n_row, tn_row_grain(n * m.p->k), spread_piece, &m);
 }
 
-static void fwd_ref(const tn_call *c) { forward(c, true, act_piece); }
-static void bwd_ref(const tn_call *c) { backward(c, true, act_piece, slope_piece); }
+static const tn_moe_kernels k_ref = { gated_ref, plain_ref, gated_back_ref, plain_back_ref, true };
+static const tn_moe_kernels k_avx2 = { tn_gated_values_avx2, tn_unary_values_avx2, tn_gated_slopes_avx2, tn_unary_slopes_avx2, false };
+static const tn_moe_kernels k_avx512 = { tn_gated_values_avx512, tn_unary_values_avx512, tn_gated_slopes_avx512, tn_unary_slopes_avx512, false };
+
+static void fwd_ref(const tn_call *c) { forward(c, &k_ref); }
+static void bwd_ref(const tn_call *c) { backward(c, &k_ref); }
+static void fwd_avx2(const tn_call *c) { forward(c, &k_avx2); }
+static void bwd_avx2(const tn_call *c) { backward(c, &k_avx2); }
+static void fwd_avx512(const tn_call *c) { forward(c, &k_avx512); }
+static void bwd_avx512(const tn_call *c) { backward(c, &k_avx512); }
 
 static void fill(tn_tensor *t, int i_in, uint64_t seed)
 {
@@ -351,7 +378,11 @@ static double flops(const tn_call *c)
     return 2.0 * (double)(tn_rows(c->in[0]) * p->k) * (double)(tn_cols(c->in[0]) * p->n_ff) * (in_of(c, 3) != NULL ? 3.0 : 2.0);
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref,    bwd_ref    },
+    { "avx2",   tn_cpu_avx2,   fwd_avx2,   bwd_avx2   },
+    { "avx512", tn_cpu_avx512, fwd_avx512, bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_moe = {
     .name = "moe", .params_bytes = sizeof(tn_moe_params), .n_in = 9, .n_out = 3, .shape = shape, .scratch = scratch,

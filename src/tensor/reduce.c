@@ -4,6 +4,7 @@
  * A long vector: blocks of 65 536 elements, each summed like a row; block sums meet in a binary tree by block index
  * (level by level: block 2i with 2i+1, an odd last one moves up alone). Any number of threads gives the same bits. */
 #include "base/hash.h"
+#include "tensor/cpu/kernels.h"
 #include "tensor/op_util.h"
 
 enum { BLOCK = 65536, LEVELS = 48 };
@@ -26,7 +27,7 @@ float tn_lane_max(const float lane[16])
     return m;
 }
 
-static float block_sum(const float *x, int64_t n, bool square)
+static float block_sum_ref(const float *x, int64_t n, bool square)
 {
     float lane[16] = { 0 };
     int64_t i = 0;
@@ -40,6 +41,13 @@ static float block_sum(const float *x, int64_t n, bool square)
         for (; i < n; i++) lane[i % 16] += x[i];
     }
     return tn_lane_sum(lane);
+}
+
+static float block_sum(const float *x, int64_t n, bool square)
+{
+    if (tn_isa_limit() >= TN_ISA_AVX512 && tn_cpu_avx512()) return tn_block_sum_avx512(x, n, square);
+    if (tn_isa_limit() >= TN_ISA_AVX2 && tn_cpu_avx2()) return tn_block_sum_avx2(x, n, square);
+    return block_sum_ref(x, n, square);
 }
 
 /* A run of blocks whose sums wait in a binary counter: level l holds the sum of 2^l aligned blocks. */

@@ -109,7 +109,9 @@ static int cases(tn_case *k, int i)
 }
 
 static const tn_kernel kernels[] = {
-    { "ref", tn_cpu_any, fwd_ref, bwd_ref },
+    { "ref",    tn_cpu_any,    fwd_ref,               bwd_ref               },
+    { "avx2",   tn_cpu_avx2,   tn_rmsnorm_fwd_avx2,   tn_rmsnorm_bwd_avx2   },
+    { "avx512", tn_cpu_avx512, tn_rmsnorm_fwd_avx512, tn_rmsnorm_bwd_avx512 },
     { .name = NULL } };
 
 const tn_op tn_op_rmsnorm = {

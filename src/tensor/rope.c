@@ -5,6 +5,7 @@
  *
  * Pairs are (t, t + n_rot/2), or (2t, 2t+1) when interleaved. Columns outside [first, first + n_rot) are copied. A
  * position outside the table gives NaN in the rotated columns. */
+#include "tensor/cpu/kernels.h"
 #include "tensor/op_util.h"
 
 static tn_status shape(const tn_call *c, tn_error *err)
@@ -167,7 +168,11 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref,            bwd_ref            },
+    { "avx2",   tn_cpu_avx2,   tn_rope_fwd_avx2,   tn_rope_bwd_avx2   },
+    { "avx512", tn_cpu_avx512, tn_rope_fwd_avx512, tn_rope_bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_rope = {
     .name = "rope", .params_bytes = sizeof(tn_rope_params), .n_in = 3, .n_out = 1, .shape = shape,
