@@ -19,7 +19,7 @@ void      tn_str_add(tn_str *s, const char *text);
 void      tn_str_add_n(tn_str *s, const void *bytes, size_t n);
 void      tn_str_add_char(tn_str *s, char c);
 void      tn_str_addf(tn_str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void      tn_str_addv(tn_str *s, const char *fmt, va_list ap);
+void      tn_str_addv(tn_str *s, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 tn_status tn_str_check(const tn_str *s, tn_error *err);      /* NOMEM/LIMIT if failed */
 char     *tn_str_take(tn_str *s);                            /* made: caller frees; "" if empty; NULL if failed */
 

@@ -83,7 +83,7 @@ static void one_failing_call_never_harms_the_old_file(void **state)
                 assert_true(holds_only(path, 'n', SIZE));
             } else if (status != TN_OK) {
                 assert_int_equal(status, TN_IO);
-                assert_says(err, *state);
+                assert_says(err, (const char *)*state);
                 /* Old until the rename, new after it (only the sync of the directory came later); never a mixture. */
                 assert_true(holds_only(path, 'o', SIZE) || holds_only(path, 'n', SIZE));
             } else assert_true(holds_only(path, 'n', SIZE));
