@@ -21,6 +21,7 @@ typedef struct gemm_job {
     int64_t          n_panel, tm, tn;               /* C is cut into tm x tn rectangles */
     uint8_t         *scratch;
     size_t           slot;                          /* bytes of scratch of one rectangle */
+    bool             q8;
 } gemm_job;
 
 /* Where panel p lies in C: its first column (negative when a packed weight starts inside a panel), its lanes inside C. */
@@ -161,6 +162,34 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
     if (bf16 && set->bf16_flushes) float_mode_restore(before);
 }
 
+/* The same for q8act: strips of int8 activations times the codes of the panels. */
+static void rectangle_q8(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch)
+{
+    const tn_mm_set     *set    = job->set;
+    const tn_mm         *mm     = job->mm;
+    const tn_weight     *w      = mm->b.w;
+    const tn_mm_q8_tile *tiles  = set->q8[w->dtype];
+    uint32_t            *strips = (uint32_t *)(void *)scratch;
+
+    for (int64_t mc = m0; mc < m1; mc += TN_MM_MC) {
+        int64_t n_row = min64(TN_MM_MC, m1 - mc), n_tile = ceil_div(n_row, set->mr_q8);
+        for (int64_t k0 = 0; k0 < mm->k; k0 += TN_Q8_KC) {
+            int64_t n_block = min64(TN_Q8_KC, mm->k - k0) / 32;
+            for (int64_t t = 0, row = 0, next; t < n_tile; t++, row = next) {
+                next = n_row * (t + 1) / n_tile;
+                set->strip_q8(strips + row * n_block * TN_Q8_WORDS, &mm->a, mc + row, (int)(next - row), k0, n_block * 32, w->dtype);
+            }
+            for (int64_t p = p0; p < p1; p++)
+                for (int64_t t = 0, row = 0, next; t < n_tile; t++, row = next) {
+                    next = n_row * (t + 1) / n_tile;
+                    tiles[next - row - 1](mm->c + (mc + row) * mm->ldc + panel_column(mm, p), mm->ldc,
+                                          strips + row * n_block * TN_Q8_WORDS, w, mm->b.first / TN_PANEL + p, k0 / 32,
+                                          n_block, panel_mask(mm, p), k0 > 0 || mm->add);
+                }
+        }
+    }
+}
+
 static void rectangles(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const gemm_job *job  = arg;
@@ -173,7 +202,9 @@ static void rectangles(void *arg, int64_t begin, int64_t end, int i_thread)
         int64_t p0 = n_unit * in / job->tn * unit, p1 = min64(n_unit * (in + 1) / job->tn * unit, job->n_panel);
         if (m0 >= m1 || p0 >= p1) continue;
         if (job->set->few != NULL && m0 == 0 && m1 == job->mm->m && job->set->few(job->mm, p0, p1)) continue;
-        rectangle(job, m0, m1, p0, p1, job->scratch + (size_t)begin * job->slot);   /* pieces have different begins */
+        uint8_t *scratch = job->scratch + (size_t)begin * job->slot;                /* pieces have different begins */
+        if (job->q8) rectangle_q8(job, m0, m1, p0, p1, scratch);
+        else rectangle(job, m0, m1, p0, p1, scratch);
     }
 }
 
@@ -202,7 +233,10 @@ static size_t slot_bytes(int64_t k)
 {
     int64_t kc = min64(k + 1, TN_MM_KC);
 
-    return (size_t)(2 * TN_MM_KC * TN_PANEL + 48 * TN_PANEL + TN_MM_MC * kc + 2 * TN_PANEL) / 16 * 64;
+    int64_t words = 2 * TN_MM_KC * TN_PANEL + 48 * TN_PANEL + TN_MM_MC * kc;
+    int64_t q8    = TN_MM_MC * (min64(k, TN_Q8_KC) / 32) * TN_Q8_WORDS;
+
+    return (size_t)((words > q8 ? words : q8) + 2 * TN_PANEL) / 16 * 64;
 }
 
 size_t tn_mm_scratch_bytes(int n_thread, int64_t k)
@@ -223,6 +257,11 @@ void tn_mm_run_set(const tn_mm_set *set, const tn_mm *mm, void *scratch, size_t 
     if (n_thread < 1) tn_bug("matrix product [%lld][%lld] with %zu bytes of scratch, one thread needs %zu",
                              (long long)mm->m, (long long)mm->n, scratch_bytes, job.slot);
     job.n_panel = ceil_div(mm->n + (mm->b.kind == TN_MM_B_PACKED ? mm->b.first % TN_PANEL : 0), TN_PANEL);
+    job.q8 = mm->profile == TN_PROFILE_Q8ACT && mm->b.kind == TN_MM_B_PACKED && tn_q8_takes(mm->b.w->dtype);
+    if (job.q8 && set->q8[mm->b.w->dtype] == NULL) {
+        tn_mm_run_ref(mm);
+        return;
+    }
     cut(&job, n_thread);
     tn_parallel(job.tm * job.tn, 1, rectangles, &job);
 }

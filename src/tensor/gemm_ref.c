@@ -4,6 +4,8 @@
  *   strict-bf16   c = step(a[k+1], b[k+1], c); c = step(a[k], b[k], c)           k = 0, 2, 4 ... ; operands rounded to
  *                 bf16, an odd k padded with +0; step: see tn_bf16_fma
  *
+ *   q8act         c = fmaf(D * d, (float)s, c); c = fmaf(M, d * (float)t, c)     blocks of 32 k, ascending; see q8act.c
+ *
  * C is +0 before, or what it holds when the product continues a chain. */
 #include "tensor/matmul.h"
 
@@ -90,5 +92,8 @@ static void columns(void *arg, int64_t begin, int64_t end, int i_thread)
 
 void tn_mm_run_ref(const tn_mm *mm)
 {
-    tn_parallel(mm->n, 1, columns, (void *)mm);
+    if (mm->profile == TN_PROFILE_Q8ACT && mm->b.kind == TN_MM_B_PACKED && tn_q8_takes(mm->b.w->dtype))
+        tn_parallel(mm->n, 1, tn_q8_columns, (void *)mm);
+    else
+        tn_parallel(mm->n, 1, columns, (void *)mm);
 }

@@ -103,6 +103,15 @@ typedef struct tn_mm {
  * mask[j]: lanes of panel j that exist in C. */
 typedef void (*tn_mm_tile)(float *c, int64_t ldc, const void *a, const void *const *b, int64_t k, const uint16_t *mask, bool load);
 
+/* q8act. A strip is, for each block of 32 k, TN_Q8_WORDS words a row, word-major ([word][rows]):
+ *   0..7  codes of the activations, int8, k = 4g + b in byte b of word g      8  d, f32: value = code * d
+ *   9,10  int32 start of the integer sums of the first and second 16 k: -bias times the sum of those codes (9 holds both
+ *         when the weight has one scale for 32)                              11  d times the sum of the 32 codes, f32
+ * The tile adds blocks [b0, b0 + n_block) of panel i_panel to C. */
+enum { TN_Q8_WORDS = 12, TN_Q8_KC = 1024 };
+typedef void (*tn_mm_q8_tile)(float *c, int64_t ldc, const uint32_t *strip, const tn_weight *w, int64_t i_panel, int64_t b0,
+                              int64_t n_block, uint16_t mask, bool load);
+
 typedef struct tn_mm_set {
     const char *name;
     int         mr, mr_bf16;                        /* rows of the tallest tile */
@@ -121,6 +130,9 @@ typedef struct tn_mm_set {
     void (*panel_packed)(float *dst, const tn_weight *w, int64_t i_panel, int64_t k0, int64_t k);
     /* [k][16] f32 to [k/2][16] pairs of bf16 (a zero behind an odd k); src and dst may be the same memory. */
     void (*pairs)(uint32_t *dst, const float *src, int64_t k);
+    void (*strip_q8)(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k, tn_dtype t);
+    int                  mr_q8;
+    const tn_mm_q8_tile *q8[TN_DTYPE_COUNT];        /* by dtype of the weight: [mr_q8] tiles at index rows - 1 */
     /* [16][16] f32, rows of `dst` are columns of `src`. */
     void (*transpose)(float *dst, const float *src);
     /* Few rows times packed panels [p0, p1), without strips; false: not for this weight or so many rows. */
@@ -136,6 +148,12 @@ void   tn_mm_run(const tn_mm *mm, void *scratch, size_t scratch_bytes);
 void   tn_mm_run_set(const tn_mm_set *set /* NULL: ref */, const tn_mm *mm, void *scratch, size_t scratch_bytes);
 /* B's elements k0 .. k0 + k of column n: the definition's way to read any operand. */
 void   tn_mm_column(float *dst, const tn_mm_b *b, int64_t n, int64_t k0, int64_t k);
+/* The activations of 32 k as q8act sees them: codes and the number that one code is worth. */
+float  tn_q8_block(int8_t q[32], const float *x, int64_t stride);
+/* The code that means zero (min-max formats: 0), and whether the profile computes with this dtype's codes. */
+int    tn_q8_bias(tn_dtype t);
+bool   tn_q8_takes(tn_dtype t);
+void   tn_q8_columns(void *mm, int64_t begin, int64_t end, int i_thread);     /* q8act's loops, for tn_parallel */
 /* One step of strict-bf16 (gemm_ref.c): fmaf with denormal operands and results taken as signed zero. */
 float  tn_bf16_fma(float a, float b, float c);
 void   tn_mm_run_ref(const tn_mm *mm);

@@ -5,9 +5,15 @@
 #include "tensor/matmul.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 extern const tn_mm_tile tn_mm_f32_tiles_avx512[28], tn_mm_bf16_tiles_avx512[24], tn_mm_dpbf16_tiles_avx512[28];
 
+extern const tn_mm_q8_tile tn_mm_q8_0_tiles_vnni[12], tn_mm_q4_0_tiles_vnni[12], tn_mm_q4_1_tiles_vnni[12],
+    tn_mm_q5_0_tiles_vnni[12], tn_mm_q5_1_tiles_vnni[12], tn_mm_q4_k_tiles_vnni[12], tn_mm_q5_k_tiles_vnni[12],
+    tn_mm_q6_k_tiles_vnni[12];
+
+void tn_mm_strip_q8_vnni(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k, tn_dtype t);
 void tn_mm_strip_avx512(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
 void tn_mm_strip_bf16_avx512(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
 void tn_mm_panel_nk_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
