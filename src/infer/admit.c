@@ -110,9 +110,9 @@ static tn_status seq_start(tn_engine *e, tn_stream *s, const tn_seq *from, int64
     q->cap_pages = n_page;
     for (int64_t i = 0; i < full; i++) {
         q->pages[q->n_page++] = from->pages[i];
-        tn_page_hold(&e->pages, from->pages[i]);
+        tn_cache_page_hold(&e->pages, from->pages[i]);
     }
-    while (q->n_page < n_page) q->pages[q->n_page++] = tn_page_take(&e->pages);
+    while (q->n_page < n_page) q->pages[q->n_page++] = tn_cache_page_take(&e->pages);
     if (part > 0) tn_kv_copy_page(e->kv, q->pages[full], from->pages[full], part);
     const tn_request *r = s->request;
     memcpy(q->tokens, r->prompt, (size_t)r->n_prompt * sizeof *q->tokens);

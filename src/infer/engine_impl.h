@@ -18,9 +18,9 @@ typedef struct tn_pages {
 
 tn_status tn_pages_init(tn_pages *p, int64_t n, tn_error *err);
 void      tn_pages_free(tn_pages *p);
-int32_t   tn_page_take(tn_pages *p);             /* -1: none is free */
-void      tn_page_hold(tn_pages *p, int32_t page);
-void      tn_page_drop(tn_pages *p, int32_t page);
+int32_t   tn_cache_page_take(tn_pages *p);             /* -1: none is free */
+void      tn_cache_page_hold(tn_pages *p, int32_t page);
+void      tn_cache_page_drop(tn_pages *p, int32_t page);
 
 /* Tokens [0, n) whose keys and values are in pages[0 .. ceil(n / 64)). */
 typedef struct tn_seq {

@@ -25,7 +25,7 @@ void tn_pages_free(tn_pages *p)
     *p = (tn_pages){0};
 }
 
-int32_t tn_page_take(tn_pages *p)
+int32_t tn_cache_page_take(tn_pages *p)
 {
     if (p->n_free == 0) return -1;
     int32_t page = p->free_list[--p->n_free];
@@ -33,16 +33,16 @@ int32_t tn_page_take(tn_pages *p)
     return page;
 }
 
-void tn_page_hold(tn_pages *p, int32_t page) { p->count[page]++; }
+void tn_cache_page_hold(tn_pages *p, int32_t page) { p->count[page]++; }
 
-void tn_page_drop(tn_pages *p, int32_t page)
+void tn_cache_page_drop(tn_pages *p, int32_t page)
 {
     if (--p->count[page] == 0) p->free_list[p->n_free++] = page;
 }
 
 void tn_seq_release(tn_seq *s, tn_pages *pages)
 {
-    for (int64_t i = 0; i < s->n_page; i++) tn_page_drop(pages, s->pages[i]);
+    for (int64_t i = 0; i < s->n_page; i++) tn_cache_page_drop(pages, s->pages[i]);
     free(s->tokens);
     free(s->pages);
     *s = (tn_seq){0};

@@ -202,7 +202,7 @@ static void keep(tn_engine *e, tn_stream *s)
         if (e->kept[i].last_use < slot->last_use) slot = &e->kept[i];
     tn_seq_release(slot, &e->pages);
     int64_t used = (s->n_done + TN_KV_PAGE - 1) / TN_KV_PAGE;
-    while (s->seq.n_page > used) tn_page_drop(&e->pages, s->seq.pages[--s->seq.n_page]);
+    while (s->seq.n_page > used) tn_cache_page_drop(&e->pages, s->seq.pages[--s->seq.n_page]);
     *slot = s->seq;
     slot->n = s->n_done;
     slot->last_use = ++e->clock;
