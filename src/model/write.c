@@ -1,0 +1,22 @@
+/* write.c - a model to a file or directory, by the suffix of the name. */
+#include "model/write_parts.h"
+
+#include <stdlib.h>
+
+tn_status tn_model_write(const tn_model *m, const char *out, tn_dtype type, bool keep_types, char **fallbacks, tn_error *err)
+{
+    tn_str    notes = {0};
+    tn_status status;
+
+    if (fallbacks != NULL) *fallbacks = NULL;
+    if (!tn_ends_with(out, ".gguf")) {
+        if (!keep_types && tn_dtype_block(type) > 1)
+            return tn_fail(err, TN_USAGE, "%s: a directory in Hugging Face form holds f32, f16 or bf16, not %s: give a name that ends in .gguf",
+                           out, tn_dtype_name(type));
+        return tn_write_hf(m, out, type, keep_types, err);
+    }
+    status = tn_write_gguf(m, out, type, keep_types, fallbacks != NULL ? &notes : NULL, err);
+    if (status == TN_OK && fallbacks != NULL) *fallbacks = tn_str_take(&notes);
+    tn_str_free(&notes);
+    return status;
+}
