@@ -90,7 +90,7 @@ typedef struct tn_align_sampling {
 } tn_align_sampling;
 
 /* A set read back from a prompt stage's directory or a file, filtered by kinds ("decline,lookalike") and split; limit > 0
- * keeps the first ones of each kind. */
+ * keeps that many of each kind, evenly spaced. */
 tn_status tn_prompts_select(tn_prompts *out, const char *path, const tn_align_sampling *c, tn_error *err);
 
 /* Stage: prompts -> answers.jsonl {"id","text","kind","topic","principle","answer","n_token","logprob","stop_reason"} */

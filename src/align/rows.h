@@ -23,7 +23,7 @@ tn_sampling tn_align_sampling_of(const tn_align_sampling *c);
     { "max_tokens",  TN_OPT_INT,    offsetof(type, s.max_tokens),  max_tokens_,  1, 65536, "tokens", "the longest answer", NULL },               \
     { "batch",       TN_OPT_INT,    offsetof(type, s.batch),       "16",         1, 1024,  "streams", "answers sampled together (no effect on them)", NULL }, \
     { "seed",        TN_OPT_INT,    offsetof(type, s.seed),        "1",          0, 1e15,  "", "of the sampler", NULL },                          \
-    { "limit",       TN_OPT_INT,    offsetof(type, s.limit),       "0",          0, 1e9,   "prompts", "of each kind at most; 0: all", NULL },     \
+    { "limit",       TN_OPT_INT,    offsetof(type, s.limit),       "0",          0, 1e9,   "prompts", "of each kind at most, evenly spaced; 0: all", NULL },     \
     { "temperature", TN_OPT_REAL,   offsetof(type, s.temperature), temperature_, 0, 10,    "", "0 is greedy", NULL },                             \
     { "top_p",       TN_OPT_REAL,   offsetof(type, s.top_p),       "1",          0, 1,     "", "nucleus", NULL },                                 \
     { "kinds",       TN_OPT_LIST,   offsetof(type, s.kinds),       NULL,         0, 0,     "", "decline, lookalike, everyday; all if absent", NULL }, \

@@ -58,21 +58,30 @@ static bool word_in(const char *list, const char *word)
     return false;
 }
 
+static bool fits(const tn_prompt *p, const tn_align_sampling *c)
+{
+    return (c->kinds == NULL || c->kinds[0] == '\0' || word_in(c->kinds, tn_prompt_kind_name(p->kind))) &&
+           (c->split == NULL || strcmp(c->split, "all") == 0 || strcmp(c->split, tn_split_name(p->split)) == 0);
+}
+
 tn_status tn_prompts_select(tn_prompts *out, const char *path, const tn_align_sampling *c, tn_error *err)
 {
     tn_status status = TN_OK;
     char     *file = tn_is_dir(path) ? tn_path(path, "prompts.jsonl") : tn_strdup(path);
-    size_t    kept = 0, count[3] = {0};
+    size_t    kept = 0, all[3] = {0}, seen[3] = {0};
 
     if (file == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     TN_GOTO(tn_prompts_read(out, file, TN_PROMPT_EVERYDAY, NULL, err));
+    for (size_t i = 0; i < out->n; i++) all[out->at[i].kind] += fits(&out->at[i], c);
     for (size_t i = 0; i < out->n; i++) {
         tn_prompt *p = &out->at[i];
-        bool take = (c->kinds == NULL || c->kinds[0] == '\0' || word_in(c->kinds, tn_prompt_kind_name(p->kind))) &&
-                    (c->split == NULL || strcmp(c->split, "all") == 0 || strcmp(c->split, tn_split_name(p->split)) == 0) &&
-                    (c->limit <= 0 || count[p->kind] < (size_t)c->limit);
+        bool       take = fits(p, c);
 
-        count[p->kind] += take;
+        if (take) {
+            /* Evenly spaced ones of each kind, so that a small limit still reaches every topic. */
+            size_t k = seen[p->kind]++, m = all[p->kind], most = (size_t)c->limit;
+            take = c->limit <= 0 || m <= most || (k + 1) * most / m != k * most / m;
+        }
         if (take) {
             tn_prompt one = out->at[kept];
             out->at[kept++] = *p;
