@@ -9,6 +9,8 @@
     X(score)                 \
     X(logits)                \
     X(perplexity)            \
+    X(convert)               \
+    X(quantize)              \
     X(selftest)              \
     X(bench)                 \
     X(constitution)          \

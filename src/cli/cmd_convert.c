@@ -1,0 +1,53 @@
+/* cmd_convert.c - `tenet convert MODEL OUT`: between Hugging Face's form and GGUF, by the suffix of OUT. */
+#include "cli/with_model.h"
+
+#include "base/str.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct convert_config { char *type; } convert_config;
+
+static const tn_option options[] = {
+    // clang-format off
+    { "type", TN_OPT_CHOICE, offsetof(convert_config, type), "keep", 0, 0, "keep|f32|f16|bf16", "type of the weights; keep: as they are (block types become f32 in a folder)", NULL },
+    { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
+    // clang-format on
+};
+
+static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
+{
+    const convert_config *c = config;
+    tn_model_args         a = { .model = (char *)args[0] };
+    tn_model             *m = NULL;
+    tn_dtype              type = TN_F32;
+    bool                  keep = strcmp(c->type, "keep") == 0;
+    char                 *notes = NULL;
+    tn_status             status = TN_OK;
+
+    (void)n_arg;
+    if (!keep && !tn_dtype_parse(c->type, &type)) return tn_fail(err, TN_USAGE, "--type %s: keep, f32, f16 or bf16", c->type);
+    TN_TRY(tn_cli_model_open(&m, common, &a, false, err));
+    TN_GOTO(tn_model_write(m, args[1], type, keep, &notes, err));
+    if (common->json) TN_GOTO(tn_cli_print_json(json_pack("{s:s, s:s}", "out", args[1], "family", tn_model_hparams(m)->family), err));
+    else printf("%s\n", args[1]);
+    if (notes != NULL && notes[0] != '\0' && !common->quiet) fputs(notes, stderr);
+out:
+    free(notes);
+    tn_model_close(m);
+    return status;
+}
+
+const tn_command tn_cmd_convert = {
+    .name = "convert",
+    .line = "between Hugging Face's form and GGUF",
+    .usage = "tenet convert MODEL OUT [--type f32|f16|bf16]",
+    .more = "OUT ending in .gguf is a GGUF file, else a folder with config.json and model.safetensors. The same form again keeps\n"
+            "every byte; the other form keeps every value, and the JSON files travel along.",
+    .options = options,
+    .config_bytes = sizeof(convert_config),
+    .min_args = 2,
+    .max_args = 2,
+    .run = run,
+};
