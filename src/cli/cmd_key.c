@@ -1,6 +1,7 @@
 /* cmd_key.c - `tenet key new NAME`, `tenet key show NAME`: signing keys, kept encrypted under <store>/identity/. */
 #include "cli/cli.h"
 #include "cli/key_file.h"
+#include "recipe/recipe.h"
 
 #include "base/file.h"
 #include "base/str.h"
@@ -17,6 +18,17 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+
+static tn_status paths(const tn_common *common, const char *name, char **path, char **pub, tn_error *err)
+{
+    tn_store *s = NULL;
+
+    *path = *pub = NULL;
+    TN_TRY(tn_store_open(&s, common->store, err));
+    tn_status status = tn_signing_paths(tn_store_dir(s), name, path, pub, err);
+    tn_store_close(s);
+    return status;
+}
 
 static void say(const tn_common *common, const char *name, const tn_key *k, const char *path)
 {
@@ -37,12 +49,13 @@ static tn_status key_new(const tn_common *common, const key_config *c, const cha
     tn_key   *k = NULL;
     tn_status status = TN_OK;
 
-    TN_GOTO(tn_key_paths(common, name, &path, &pub, err));
+    TN_GOTO(paths(common, name, &path, &pub, err));
     if (tn_exists(path)) {
         status = tn_fail(err, TN_USAGE, "there is a key '%s' already (%s): choose another name; a key is never overwritten", name, path);
         goto out;
     }
-    TN_GOTO(tn_key_passphrase(c->passphrase_file, "Passphrase for the new key", true, &pass, err));
+    tn_signing_ask(tn_cli_ask_twice);
+    TN_GOTO(tn_signing_passphrase(c->passphrase_file, "Passphrase for the new key", &pass, err));
     TN_GOTO(tn_key_new(&k, err));
     if ((dir = tn_strdup(path)) == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory for a path");
@@ -57,7 +70,7 @@ static tn_status key_new(const tn_common *common, const key_config *c, const cha
     if (!common->quiet) fprintf(stderr, "key '%s': private part %s (encrypted), public part %s\n", name, path, pub);
     say(common, name, k, pub);
 out:
-    tn_key_wipe(pass);
+    tn_signing_wipe(pass);
     tn_key_free(k);
     free(path);
     free(pub);
@@ -71,7 +84,7 @@ static tn_status key_show(const tn_common *common, const char *name, tn_error *e
     tn_key   *k = NULL;
     tn_status status;
 
-    TN_GOTO(tn_key_paths(common, name, &path, &pub, err));
+    TN_GOTO(paths(common, name, &path, &pub, err));
     if ((status = tn_key_load_public(&k, pub, err)) == TN_NOTFOUND)
         status = tn_fail(err, TN_NOTFOUND, "there is no key '%s' (looked for %s): `tenet key new %s` makes it", name, pub, name);
     if (status == TN_OK) say(common, name, k, pub);

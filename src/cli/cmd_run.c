@@ -1,5 +1,6 @@
 /* cmd_run.c - `tenet run RECIPE`: plan, compute what the store lacks, go on after a stop; --dry-run, --explain, --rerun. */
 #include "cli/cli.h"
+#include "cli/key_file.h"
 #include "recipe/recipe.h"
 
 #include "base/log.h"
@@ -145,6 +146,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
 
     (void)n_arg;
     if (sets == NULL) return tn_fail(err, TN_NOMEM, "no memory for --set");
+    tn_signing_ask(tn_cli_ask);
     TN_GOTO(tn_recipe_load(&r, args[0], &ro, err));
     TN_GOTO(tn_store_open(&s, common->store, err));
     if (c->explain != NULL) {

@@ -19,6 +19,7 @@
     X(graph)                 \
     X(log)                   \
     X(key)                   \
-    X(store)
+    X(store)                 \
+    X(release)
 
 #endif

@@ -85,6 +85,28 @@ tn_status tn_oms_compare(const tn_oms *o, const char *dir, bool git_allowed, jso
 /* {"what","where","expected","found"} */
 void      tn_reason(json_t *reasons, const char *what, const char *where, const char *expected, const char *found);
 
+/* ---- statement.c: in-toto statements, canonical JSON; made: free ------------------------------------------------- */
+/* row: a stage as a release's closure holds it (recipe.h). recipe_sha256, log_root ("sha256:..." or hex) may be NULL. */
+char *tn_statement_stage(const json_t *row, const char *recipe_sha256, const char *log_root);
+char *tn_statement_report(const char *name, const char *root, const char *model_root);
+char *tn_statement_release(const char *name, const char *content_root, const char *model_root);
+
+/* ---- bom.c: CycloneDX 1.6 ---------------------------------------------------------------------------------------- */
+typedef struct tn_bom_material { const char *name, *sha256; bool is_model; } tn_bom_material;   /* sha256: 64 hex digits */
+typedef struct tn_bom_input {
+    const char *name, *version, *license, *date;             /* license, date (YYYY-MM-DD) may be NULL */
+    bool        license_is_spdx;
+    const char *family, *architecture, *approach;            /* approach: "supervised", "reinforcement-learning", ... or NULL */
+    const char *use_case, *limits;                           /* or NULL */
+    const char *model_root, *weights_digest, *constitution_digest, *recipe_sha256, *log_root;  /* or NULL */
+    const tn_digest       *content_root;
+    const tn_tree_file    *files;     size_t n_file;
+    const tn_bom_material *materials; size_t n_material;
+} tn_bom_input;
+enum { TN_BOM_SERIAL = 46 };
+void      tn_bom_serial(char out[TN_BOM_SERIAL], const tn_digest *content_root);
+tn_status tn_bom_build(json_t **out, const tn_bom_input *in, tn_error *err);
+
 /* ---- steplog.c: the hash chain of training -------------------------------------------------------------------- */
 /* h_k = SHA-256("tenet/step/v1" || h_{k-1} || k || batch || lr || loss || grad-norm bits || state or 0 || note) */
 typedef struct tn_step_record {

@@ -4,6 +4,7 @@
 
 #define TN_STAGE_LIST(X)     \
     X(file)                  \
+    X(release)               \
     X(prompts)               \
     X(answers)               \
     X(contrast)              \

@@ -1,6 +1,6 @@
 /* plan.c - roots of sources, keys of stages, and what the store knows already.
  *
- *   key = SHA-256 of the canonical JSON {"inputs":{PORT:[ROOT...]},"kind","params","profile","version"[,"closure"]}
+ *   key = SHA-256 of the canonical JSON {"inputs":{PORT:[ROOT...]},"kind","params","profile","version"[,"closure","recipe","salt"]}
  *
  * A file that a recipe names is hashed once and remembered by its stamp (path, device, inode, size, times), so that a
  * cached run does not read a model again. A stamp is trusted only when the file was older than two seconds when it was
@@ -153,7 +153,7 @@ static json_t *root_json(const tn_digest *d)
     return v;
 }
 
-static tn_status key_of(const tn_recipe *r, recipe_stage *st, tn_error *err)
+static tn_status key_of(const tn_recipe *r, tn_store *s, recipe_stage *st, tn_error *err)
 {
     json_t *inputs = json_object(), *o = NULL;
     char   *text;
@@ -169,6 +169,15 @@ static tn_status key_of(const tn_recipe *r, recipe_stage *st, tn_error *err)
         json_object_set_new(o, "closure", recipe_closure(r, st));
         json_object_set_new(o, "recipe", json_string(r->text));
     }
+    if (o != NULL && st->kind->salt != NULL) {
+        char      salt[128] = "";
+        tn_status status = st->kind->salt(s, st->config, salt, err);
+        if (status != TN_OK) {
+            json_decref(o);
+            return tn_fail_prefix(err, status, "stage '%s'", st->name);
+        }
+        json_object_set_new(o, "salt", json_string(salt));
+    }
     text = o == NULL ? NULL : tn_json_text(o);
     json_decref(o);
     if (text == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for the key of stage '%s'", r->path, st->name);
@@ -182,7 +191,7 @@ tn_status recipe_key(tn_recipe *r, tn_store *s, recipe_stage *st, bool *ready, t
 {
     *ready = true;
     for (size_t k = 0; k < st->n_ref; k++) TN_TRY(ref_root(r, s, &st->refs[k], ready, err));
-    return *ready ? key_of(r, st, err) : TN_OK;
+    return *ready ? key_of(r, s, st, err) : TN_OK;
 }
 
 tn_status recipe_sources(tn_recipe *r, tn_store *s, tn_error *err)

@@ -50,4 +50,46 @@ tn_status tn_run_diff(const json_t *a, const json_t *b, json_t **out, tn_error *
 tn_status tn_stage_alone(tn_store *s, const tn_stage_kind *kind, const void *config, tn_profile profile,
                          const char *const *inputs, const char *to, tn_digest *root, tn_error *err);
 
+/* ---- releases: release.h draws the directory ----------------------------------------------------------------------- */
+typedef struct tn_release_options {
+    char   *name, *version, *license, *base_model, *languages, *date, *summary, *use_case, *limits, *key, *passphrase_file;
+    int64_t hold_mb;
+} tn_release_options;
+extern const tn_option tn_release_option_rows[];
+
+typedef enum tn_release_role { TN_RELEASE_REPORT, TN_RELEASE_RECORD, TN_RELEASE_RUN, TN_RELEASE_INPUT } tn_release_role;
+typedef struct tn_release_part { tn_release_role role; const char *name, *path; } tn_release_part;
+typedef struct tn_release_parts {
+    const char            *model;          /* a directory in Hugging Face form, or a .gguf */
+    const char            *constitution;   /* or NULL */
+    const tn_release_part *parts; size_t n_part;
+    const json_t          *closure;        /* or NULL: not made by a recipe */
+    const char            *recipe_text;    /* or NULL */
+    tn_store              *store;          /* where inputs of training stages are found, to be held; or NULL */
+    const tn_key          *key;            /* NULL: unsigned */
+} tn_release_parts;
+/* Builds the directory `out`, which must not exist; the same parts and options give the same bytes. */
+tn_status tn_release_build(const tn_release_parts *p, const tn_release_options *o, const char *out, json_t *metrics, tn_error *err);
+
+typedef struct tn_verify_options {
+    const char *key;                       /* public key, PEM; NULL: verdict unchecked */
+    int64_t     replay;                    /* stretches to compute again; -1: all; 0: none */
+    uint64_t    coin;                      /* fresh randomness for the choice of stretches */
+    tn_store   *store;                     /* inputs that the release names but does not hold; or NULL */
+    const char *html;                      /* where the verdict goes as a page; or NULL */
+} tn_verify_options;
+/* {"verdict":"sound|wrong|unchecked","reasons":[...],"checks":[{"name","state","text"}]}; made. A release that is wrong is
+ * no error: status is TN_OK, the verdict says it. */
+tn_status tn_release_verify(const char *dir, const tn_verify_options *o, json_t **verdict, tn_error *err);
+
+/* ---- signing keys: <store>/identity/NAME.pem and NAME.pub.pem ------------------------------------------------------- */
+/* How a passphrase is asked for at a terminal; set by cli. made: *out, wiped and freed by the caller. */
+typedef tn_status (*tn_ask_fn)(const char *prompt, char **out, tn_error *err);
+void      tn_signing_ask(tn_ask_fn ask);
+tn_status tn_signing_paths(const char *store_dir, const char *name, char **path, char **pub, tn_error *err);
+/* A name, or the path of a PEM file; passphrase from the file, TENET_KEY_PASSPHRASE, or asked for. */
+tn_status tn_signing_passphrase(const char *file, const char *prompt, char **out, tn_error *err);
+void      tn_signing_wipe(char *passphrase);
+tn_status tn_signing_key(const char *store_dir, const char *name, const char *passphrase_file, tn_key **out, tn_error *err);
+
 #endif

@@ -144,6 +144,7 @@ static tn_status run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rer
     }
     TN_GOTO(prepare(r, s, st, &in, err));
     run.work = work.path;
+    run.store = s;
     run.all = in.all;
     run.n_all = in.n;
     if (st->kind->sees_closure) {
@@ -390,6 +391,7 @@ tn_status tn_stage_alone(tn_store *s, const tn_stage_kind *kind, const void *con
     TN_GOTO(tn_store_temp(s, &work, err));
     TN_GOTO(alone_inputs(s, kind, inputs, &in, roots, err));
     run.work = work;
+    run.store = s;
     run.all = in.all;
     run.n_all = in.n;
     TN_GOTO(execute(s, kind, config, &run, &in, metrics, &made, err));

@@ -39,6 +39,7 @@ typedef struct tn_stage_run {
     size_t                n_all;
     const json_t         *closure;     /* kinds with sees_closure: the stages this one is made of (see recipe.h) */
     const char           *recipe_text; /* kinds with sees_closure: the recipe, with includes and variables put in */
+    tn_store             *store;
 } tn_stage_run;
 
 /* Makes `out` (a file or a directory; it does not exist yet, its parent does) from `config` and `inputs`: one path a port,
@@ -59,6 +60,9 @@ typedef struct tn_stage_kind {
     bool                 recorded;     /* not a pure function (network, remote judge): its artifact is kept as recorded,
                                         * --rerun and replay start from it */
     bool                 sees_closure; /* the closure is part of its key (release) */
+    /* What the result depends on beyond inputs and parameters (the signing key behind a name); its text is part of the key.
+     * NULL: nothing. */
+    tn_status          (*salt)(tn_store *s, const void *config, char out[128], tn_error *err);
     tn_stage_fn          run;
 } tn_stage_kind;
 

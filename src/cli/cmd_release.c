@@ -1,0 +1,178 @@
+/* cmd_release.c - `tenet release --model MODEL --out DIR --key NAME`: a model and what belongs to it, as a signed directory. */
+#include "cli/cli.h"
+#include "cli/key_file.h"
+#include "recipe/recipe.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PARTS_MAX = 256 };
+
+typedef struct release_config { tn_release_options o; char *model, *out, *constitution, *run, *record, *report, *input; } release_config;
+
+/* The stage's options, then where things lie. */
+#define AT(field)  offsetof(release_config, field)
+static const tn_option options[] = {
+    // clang-format off
+    { "model",           TN_OPT_STR,  AT(model),             NULL,   0, 0, "", "what is released: folder, .gguf, or name in the store",  "m"  },
+    { "out",             TN_OPT_STR,  AT(out),               NULL,   0, 0, "", "folder to make",                                         "o"  },
+    { "key",             TN_OPT_STR,  AT(o.key),             NULL,   0, 0, "", "signing key: a name of `tenet key`, or a PEM file",      NULL },
+    { "passphrase_file", TN_OPT_STR,  AT(o.passphrase_file), NULL,   0, 0, "", "file whose first line is the key's passphrase",          NULL },
+    { "constitution",    TN_OPT_STR,  AT(constitution),      NULL,   0, 0, "", "the constitution file",                                  NULL },
+    { "run",             TN_OPT_MANY, AT(run),               NULL,   0, 0, "", "a training run's folder; may be given again",            NULL },
+    { "record",          TN_OPT_MANY, AT(record),            NULL,   0, 0, "", "critiques, pairs, transcripts; may be given again",      NULL },
+    { "report",          TN_OPT_MANY, AT(report),            NULL,   0, 0, "", "a report; may be given again",                           NULL },
+    { "input",           TN_OPT_MANY, AT(input),             NULL,   0, 0, "", "an input of training, held for replay; may be given again", NULL },
+    { "name",            TN_OPT_STR,  AT(o.name),            NULL,   0, 0, "", "name of what is released (the model's file name)",       NULL },
+    { "version",         TN_OPT_STR,  AT(o.version),         "1",    0, 0, "", "its version",                                            NULL },
+    { "license",         TN_OPT_STR,  AT(o.license),         NULL,   0, 0, "", "licence: an SPDX id, or a name",                         NULL },
+    { "base_model",      TN_OPT_STR,  AT(o.base_model),      NULL,   0, 0, "", "what it was made from, as hubs name it (ORG/NAME)",      NULL },
+    { "languages",       TN_OPT_LIST, AT(o.languages),       NULL,   0, 0, "", "languages, as codes: en,de",                             NULL },
+    { "date",            TN_OPT_STR,  AT(o.date),            NULL,   0, 0, "", "date of the release, YYYY-MM-DD; none by itself",        NULL },
+    { "summary",         TN_OPT_STR,  AT(o.summary),         NULL,   0, 0, "", "what it is, in a sentence or two",                       NULL },
+    { "use_case",        TN_OPT_STR,  AT(o.use_case),        NULL,   0, 0, "", "what it is meant for",                                   NULL },
+    { "limits",          TN_OPT_STR,  AT(o.limits),          NULL,   0, 0, "", "what it is known not to do well",                        NULL },
+    { "hold_mb",         TN_OPT_INT,  AT(o.hold_mb),         "1024", 0, 1e9, "MB", "inputs of training up to this size are put in",       NULL },
+    { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
+    // clang-format on
+};
+#undef AT
+
+/* Paths joined by newlines become parts named after their files; cut apart in place. */
+static tn_status take(char *joined, tn_release_role role, tn_release_part *parts, size_t *n, tn_error *err)
+{
+    for (char *p = joined; p != NULL && *p != '\0';) {
+        char *end = strchr(p, '\n');
+        if (end != NULL) *end = '\0';
+        for (size_t k = strlen(p); k > 1 && p[k - 1] == '/'; k--) p[k - 1] = '\0';
+        if (!tn_exists(p)) return tn_fail(err, TN_NOTFOUND, "%s: no such file or folder", p);
+        if (*n == PARTS_MAX) return tn_fail(err, TN_LIMIT, "more than %d runs, records, reports and inputs", PARTS_MAX);
+        parts[(*n)++] = (tn_release_part){ role, tn_basename(p), p };
+        p = end == NULL ? NULL : end + 1;
+    }
+    return TN_OK;
+}
+
+static tn_status take_all(release_config *c, tn_release_part *parts, size_t *n, tn_error *err)
+{
+    TN_TRY(take(c->run, TN_RELEASE_RUN, parts, n, err));
+    TN_TRY(take(c->record, TN_RELEASE_RECORD, parts, n, err));
+    TN_TRY(take(c->report, TN_RELEASE_REPORT, parts, n, err));
+    return take(c->input, TN_RELEASE_INPUT, parts, n, err);
+}
+
+/* "models/qwen2.5-0.5b/" -> "qwen2.5-0.5b", "a/m.gguf" -> "m"; a digest says nothing: "model". */
+static char *default_name(const char *model)
+{
+    size_t      n = strlen(model);
+    const char *base;
+
+    while (n > 1 && model[n - 1] == '/') n--;
+    char *copy = tn_strndup(model, n), *name;
+    base = copy == NULL ? "model" : tn_basename(copy);
+    if (tn_starts_with(base, "sha256:") || base[0] == '.' || base[0] == '\0') base = "model";
+    name = tn_strndup(base, tn_ends_with(base, ".gguf") ? strlen(base) - 5 : strlen(base));
+    free(copy);
+    return name;
+}
+
+static void say(const tn_common *common, const release_config *c, const json_t *metrics, const tn_key *key)
+{
+    if (common->json) {
+        json_t *o = json_pack("{s:s,s:O,s:O,s:s}", "release", c->out, "files", json_object_get(metrics, "files"), "content",
+                              json_object_get(metrics, "content"), "key", tn_key_hint(key));
+        char   *text = o == NULL ? NULL : tn_json_text(o);
+        if (text != NULL) puts(text);
+        free(text);
+        json_decref(o);
+    } else {
+        printf("%s   signed by key %.16s..., %lld files\n  next: tenet verify %s --key PUBLIC.pem   (tenet key show NAME > PUBLIC.pem)\n", c->out,
+               tn_key_hint(key), (long long)json_integer_value(json_object_get(metrics, "files")), c->out);
+    }
+}
+
+static tn_status record(tn_store *s, const char *out, tn_error *err)
+{
+    tn_digest root;
+    char     *text;
+
+    TN_TRY(tn_tree_digest(out, &root, NULL, err));
+    if ((text = tn_digest_text(&root)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a digest");
+    json_t   *r = json_pack("{s:s,s:s,s:s}", "type", "release", "root", text, "status", "done");
+    tn_status status = tn_store_record(s, r, err);
+    json_decref(r);
+    free(text);
+    return status;
+}
+
+static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
+{
+    release_config  *c = config;
+    tn_release_part *parts = calloc(PARTS_MAX, sizeof *parts);
+    tn_release_parts p = { .parts = parts, .constitution = c->constitution };
+    tn_store        *s = NULL;
+    tn_key          *key = NULL;
+    json_t          *metrics = json_object();
+    char            *model = NULL, *made = NULL;
+    tn_status        status = TN_OK;
+
+    (void)n_arg, (void)args;
+    if (parts == NULL) return tn_fail(err, TN_NOMEM, "no memory for a release");
+    if (c->model == NULL || c->out == NULL || c->o.key == NULL) {
+        status = tn_fail(err, TN_USAGE, "release: --%s is missing", c->model == NULL ? "model" : c->out == NULL ? "out" : "key");
+        goto out;
+    }
+    if (tn_exists(c->out)) {
+        status = tn_fail(err, TN_USAGE, "%s exists already: choose another name, or remove it first", c->out);
+        goto out;
+    }
+    if (c->o.name == NULL && (c->o.name = default_name(c->model)) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a name");
+        goto out;
+    }
+    tn_signing_ask(tn_cli_ask);
+    TN_GOTO(tn_cli_model_path(common, c->model, &model, err));
+    TN_GOTO(take_all(c, parts, &p.n_part, err));
+    TN_GOTO(tn_store_open(&s, common->store, err));
+    TN_GOTO(tn_signing_key(tn_store_dir(s), c->o.key, c->o.passphrase_file, &key, err));
+    p.model = model;
+    p.store = s;
+    p.key = key;
+    /* Built beside its place and renamed: an interrupted release leaves nothing under the name. */
+    if ((made = tn_strf("%s.part", c->out)) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
+    TN_GOTO(tn_remove_tree(made, err));
+    TN_GOTO(tn_release_build(&p, &c->o, made, metrics, err));
+    TN_GOTO(tn_rename(made, c->out, err));
+    TN_GOTO(record(s, c->out, err));
+    say(common, c, metrics, key);
+out:
+    if (made != NULL) tn_remove_tree(made, NULL);
+    tn_key_free(key);
+    tn_store_close(s);
+    json_decref(metrics);
+    free(model);
+    free(made);
+    free(parts);
+    return status;
+}
+
+const tn_command tn_cmd_release = {
+    .name = "release",
+    .line = "make a signed release: model, card, bill of materials, proofs",
+    .usage = "tenet release --model MODEL --out DIR --key NAME [--constitution FILE] [--run DIR...] [--report PATH...] [--record PATH...]",
+    .more = "The same model, parts and key give the same bytes. A recipe's last stage (kind: release) does the same and puts in how every\n"
+            "part was made.",
+    .options = options,
+    .config_bytes = sizeof(release_config),
+    .min_args = 0,
+    .max_args = 0,
+    .run = run,
+};
