@@ -6,35 +6,83 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HEADER(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
+#define TRIM_ALL     (TN_WAY_TRIM_SYSTEM | TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER)
+#define EOS          "\1"
+
 // clang-format off
 static const tn_chat_layout layouts[] = {
-    /* format, name, bos,   system before, after,                  user before, after,
-       assistant before, stop, after the stop */
-    { TN_CHAT_CHATML, "chatml", false,
-      "<|im_start|>system\n", "<|im_end|>\n",                      "<|im_start|>user\n", "<|im_end|>\n",
-      "<|im_start|>assistant\n", "<|im_end|>", "\n" },
+    /* format, name, usual ways,
+       system before, after,              join,   user before, after,                  answer before, stop, after it */
+    { TN_CHAT_CHATML, "chatml", 0,
+      "<|im_start|>system\n", "<|im_end|>\n", "",  "<|im_start|>user\n", "<|im_end|>\n", "<|im_start|>assistant\n", "<|im_end|>", "\n" },
+    { TN_CHAT_LLAMA2, "llama2", TN_WAY_BOS_EACH | TN_WAY_SYSTEM_FIRST | TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER | TN_WAY_INNER_SPACE |
+                                TN_WAY_CLOSE_SPACE | TN_WAY_ANSWER_SPACE | TN_WAY_STOP_SPACE,
+      "<<SYS>>\n", "\n<</SYS>>\n\n", "",           "[INST]", "[/INST]",                  "", EOS, "" },
+    { TN_CHAT_LLAMA3, "llama3", TN_WAY_BOS | TRIM_ALL,
+      HEADER("system"), "<|eot_id|>", "",          HEADER("user"), "<|eot_id|>",         HEADER("assistant"), "<|eot_id|>", "" },
+    { TN_CHAT_MISTRAL_V1, "mistral-v1", TN_WAY_BOS | TN_WAY_SYSTEM_FIRST | TN_WAY_LEAD_SPACE | TN_WAY_INNER_SPACE | TN_WAY_CLOSE_SPACE |
+                                        TN_WAY_ANSWER_SPACE,
+      "", "", "\n\n",                              "[INST]", "[/INST]",                  "", EOS, "" },
+    { TN_CHAT_MISTRAL_V3, "mistral-v3", TN_WAY_BOS | TN_WAY_SYSTEM_LAST | TN_WAY_INNER_SPACE | TN_WAY_ANSWER_SPACE | TN_WAY_TRIM_ANSWER,
+      "", "", "\n\n",                              "[INST]", "[/INST]",                  "", EOS, "" },
+    { TN_CHAT_MISTRAL_TEKKEN, "mistral-tekken", TN_WAY_BOS | TN_WAY_SYSTEM_LAST,
+      "", "", "\n\n",                              "[INST]", "[/INST]",                  "", EOS, "" },
+    { TN_CHAT_MISTRAL_V7, "mistral-v7", TN_WAY_BOS | TN_WAY_INNER_SPACE | TN_WAY_ANSWER_SPACE,
+      "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "",   "[INST]", "[/INST]",                  "", EOS, "" },
+    { TN_CHAT_GEMMA, "gemma", TN_WAY_BOS | TN_WAY_SYSTEM_FIRST | TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER,
+      "", "", "\n\n",                              "<start_of_turn>user\n", "<end_of_turn>\n", "<start_of_turn>model\n", "<end_of_turn>", "\n" },
+    { TN_CHAT_ZEPHYR, "zephyr", 0,
+      "<|system|>\n", EOS "\n", "",                "<|user|>\n", EOS "\n",               "<|assistant|>\n", EOS, "\n" },
+    { TN_CHAT_DEEPSEEK2, "deepseek2", TN_WAY_BOS | TN_WAY_ANSWER_SPACE,
+      "", "\n\n", "",                              "User: ", "\n\n",                     "Assistant:", EOS, "" },
+    { TN_CHAT_DEEPSEEK3, "deepseek3", TN_WAY_BOS,
+      "", "", "",                                  "<｜User｜>", "",                     "<｜Assistant｜>", "<｜end▁of▁sentence｜>", "" },
+};
+/* Short names for the newest of a family. */
+static const struct { const char *name; tn_chat_format format; } aliases[] = {
+    { "mistral", TN_CHAT_MISTRAL_V3 }, { "deepseek", TN_CHAT_DEEPSEEK3 }, { "mistral-v3-tekken", TN_CHAT_MISTRAL_TEKKEN },
 };
 // clang-format on
 
-const tn_chat_layout *tn_chat_layout_of(tn_chat_format f)
+enum { N_LAYOUT = sizeof layouts / sizeof layouts[0] };
+
+bool tn_chat_layout_of(const tn_chat *chat, tn_chat_layout *out)
 {
-    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++)
-        if (layouts[i].format == f) return &layouts[i];
-    return NULL;
+    size_t i = 0;
+
+    while (i < N_LAYOUT && layouts[i].format != chat->format) i++;
+    if (i == N_LAYOUT) return false;
+    *out = layouts[i];
+    if (chat->recognised) out->ways = chat->ways;
+    if (strcmp(out->user_before, "[INST]") == 0) {
+        bool lead = (out->ways & TN_WAY_LEAD_SPACE) != 0, inner = (out->ways & TN_WAY_INNER_SPACE) != 0;
+
+        out->user_before = lead ? (inner ? " [INST] " : " [INST]") : inner ? "[INST] " : "[INST]";
+        if ((out->ways & TN_WAY_CLOSE_SPACE) != 0) out->user_after = " [/INST]";
+        if (out->system_before[0] == '[' && inner) out->system_before = "[SYSTEM_PROMPT] ";
+        if ((out->ways & TN_WAY_AFTER_SPACE) != 0) out->after_stop = " ";
+    }
+    return true;
 }
 
 const char *tn_chat_format_name(tn_chat_format f)
 {
-    const tn_chat_layout *l = tn_chat_layout_of(f);
-
-    return l != NULL ? l->name : "none";
+    for (size_t i = 0; i < N_LAYOUT; i++)
+        if (layouts[i].format == f) return layouts[i].name;
+    return "none";
 }
 
 bool tn_chat_format_parse(const char *name, tn_chat_format *out)
 {
-    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++)
+    for (size_t i = 0; i < N_LAYOUT; i++)
         if (strcmp(layouts[i].name, name) == 0) {
             *out = layouts[i].format;
+            return true;
+        }
+    for (size_t i = 0; i < sizeof aliases / sizeof aliases[0]; i++)
+        if (strcmp(aliases[i].name, name) == 0) {
+            *out = aliases[i].format;
             return true;
         }
     return false;

@@ -4,15 +4,39 @@
 
 #include "tokenizer/internal.h"
 
-/* Text around each role's words. The stop is trained with the answer; what follows it is not. */
+/* Ways in which templates of one format differ. */
+enum {
+    TN_WAY_BOS           = 1 << 0,       /* begins with the vocabulary's BOS ... */
+    TN_WAY_BOS_EACH      = 1 << 1,       /* ... and every user turn after that, too (Llama 2) */
+    TN_WAY_SYSTEM_FIRST  = 1 << 2,       /* the system text stands in the first user text ... */
+    TN_WAY_SYSTEM_LAST   = 1 << 3,       /* ... or in the last one */
+    TN_WAY_NO_SYSTEM     = 1 << 4,       /* a system message is an error */
+    TN_WAY_TRIM_SYSTEM   = 1 << 5,
+    TN_WAY_TRIM_USER     = 1 << 6,
+    TN_WAY_TRIM_ANSWER   = 1 << 7,
+    TN_WAY_DATES         = 1 << 8,       /* Llama 3.1: a system turn always, beginning with two dated lines */
+    TN_WAY_CUT_THINKING  = 1 << 9,       /* earlier answers lose everything up to </think> */
+    TN_WAY_EMPTY_THINK   = 1 << 10,      /* the last answer gets an empty <think> block in front */
+    TN_WAY_OPEN_THINK    = 1 << 11,      /* the generation prompt ends with <think> and a line end */
+    TN_WAY_LEAD_SPACE    = 1 << 12,      /* " [INST]" */
+    TN_WAY_INNER_SPACE   = 1 << 13,      /* "[INST] " and "[SYSTEM_PROMPT] " */
+    TN_WAY_CLOSE_SPACE   = 1 << 14,      /* " [/INST]" */
+    TN_WAY_ANSWER_SPACE  = 1 << 15,      /* a space before the answer, part of its first token */
+    TN_WAY_STOP_SPACE    = 1 << 16,      /* a space between the answer and its stop token */
+    TN_WAY_AFTER_SPACE   = 1 << 17       /* a space after the stop token */
+};
+
+/* Text around each role's words; "\1" in it is the vocabulary's EOS. The stop is trained with the answer; what follows it
+ * is not. join: between a system text and the user text that it stands in. */
 typedef struct tn_chat_layout {
     tn_chat_format format;
     const char    *name;
-    bool           bos;                  /* begins with the vocabulary's BOS */
-    const char    *system_before, *system_after, *user_before, *user_after, *answer_before, *stop, *after_stop;
+    uint32_t       ways;
+    const char    *system_before, *system_after, *join, *user_before, *user_after, *answer_before, *stop, *after_stop;
 } tn_chat_layout;
 
-const tn_chat_layout *tn_chat_layout_of(tn_chat_format f);
+/* The layout of a chat with its ways put in; NULL if it has no format. */
+bool tn_chat_layout_of(const tn_chat *chat, tn_chat_layout *out);
 
 /* encode.c: one text that stands between special tokens (or at the very start). Added tokens with skip[index] set are not
  * looked for; special ones never are. */

@@ -1,9 +1,35 @@
 /* chat_recognise.c - from the text of a model's chat template to one of our formats. The template is never executed: we
- * look for the marks that it writes, and read literals out of it by fixed patterns. */
+ * look for the marks that it writes, and for literals in fixed places that tell its ways. What does not fit is refused:
+ * a prompt that is nearly right is wrong. */
 #include "tokenizer/chat.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* Whether the template holds `part`, where a line end of `part`, written \\n, may be written so or as itself. */
+static bool has(const char *text, const char *part)
+{
+    for (const char *at = text; *at != '\0'; at++) {
+        const char *p = part, *s = at;
+
+        while (*p != '\0' && *s != '\0') {
+            bool escaped = p[0] == '\\' && p[1] == 'n';
+
+            if (escaped && *s == '\n') { p += 2; s++; }
+            else if (*p == *s) { p++; s++; }
+            else break;
+        }
+        if (*p == '\0') return true;
+    }
+    return false;
+}
+
+static bool has_any(const char *text, const char *const *parts)
+{
+    for (; *parts != NULL; parts++)
+        if (has(text, *parts)) return true;
+    return false;
+}
 
 static tn_status unknown_template(tn_error *err, const char *why)
 {
@@ -11,48 +37,190 @@ static tn_status unknown_template(tn_error *err, const char *why)
                    "chatml|llama2|llama3|mistral|gemma|zephyr|deepseek, or start from an instruct model", why);
 }
 
-/* The system text that a ChatML template inserts when the conversation has none: the literal after the first
- * "<|im_start|>system\n" that ends with <|im_end|> inside the same quotes. In a Jinja literal \n is a line end. */
-static tn_status default_system(char **out, const char *template_text, tn_error *err)
+/* The template writes BOS by itself, before the messages. */
+static bool writes_bos(const char *text) { return has(text, "{{ bos_token }}") || has(text, "{{- bos_token }}") || has(text, "{{bos_token}}") || has(text, "{{- bos_token -}}"); }
+
+/* Reads a Jinja string literal that begins after its opening quote at p, up to `end` inside it (or the closing quote when
+ * end is NULL). false if it closes before. */
+static bool read_literal(tn_str *out, const char *p, char quote, const char *end)
+{
+    for (; *p != '\0' && *p != quote; p++) {
+        if (end != NULL && strncmp(p, end, strlen(end)) == 0) return true;
+        if (*p == '\\' && p[1] != '\0') {
+            p++;
+            tn_str_add_char(out, *p == 'n' ? '\n' : *p == 't' ? '\t' : *p);
+        } else tn_str_add_char(out, *p);
+    }
+    return end == NULL && *p == quote;
+}
+
+static tn_status take(tn_chat *out, tn_str *text, tn_error *err)
+{
+    out->default_system = tn_str_take(text);
+    return out->default_system != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for the default system text");
+}
+
+/* The system text that a ChatML template inserts when the conversation has none: the literal
+ * '<|im_start|>system\nTEXT<|im_end|>\n'. Qwen 2.5 writes a second one for tools, which differs after the text: the first
+ * that closes inside its quotes counts. */
+static tn_status chatml_default(tn_chat *out, const char *template_text, tn_error *err)
 {
     static const char *const opens[] = { "<|im_start|>system\\n", "<|im_start|>system\n" };
     tn_str                   text = { .max = 1 << 16 };
 
     for (size_t k = 0; k < sizeof opens / sizeof opens[0]; k++) {
-        const char *at = template_text;
+        for (const char *at = template_text; (at = strstr(at, opens[k])) != NULL; at++) {
+            char quote = at > template_text ? at[-1] : '\0';
 
-        while ((at = strstr(at, opens[k])) != NULL) {
-            const char *p = at + strlen(opens[k]), *end = strstr(p, "<|im_end|>");
-            char        quote = 0;
-
-            for (const char *q = at; q > template_text && quote == 0; q--)
-                if (q[-1] == '\'' || q[-1] == '"') quote = q[-1];
-            at = p;
-            if (end == NULL || end == p || quote == 0) continue;
+            if (quote != '\'' && quote != '"') continue;
             tn_str_clear(&text);
-            for (; p < end && *p != quote; p++) {
-                if (*p == '\\' && p + 1 < end) {
-                    p++;
-                    tn_str_add_char(&text, *p == 'n' ? '\n' : *p == 't' ? '\t' : *p);
-                } else tn_str_add_char(&text, *p);
-            }
-            if (p != end) continue;
-            *out = tn_str_take(&text);
-            return *out != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for the default system text");
+            if (read_literal(&text, at + strlen(opens[k]), quote, "<|im_end|>") && text.len > 0) return take(out, &text, err);
         }
     }
     tn_str_free(&text);
     return TN_OK;
 }
 
+static tn_status chatml(tn_chat *out, const char *text, tn_error *err)
+{
+    static const char *const relatives[] = { "<|im_sep|>", "<end_of_utterance>", "<|im_middle|>", "## Metadata", "function calling AI model", NULL };
+    bool                     qwen3 = has(text, "ns.last_query_index") && has(text, "'\\n<think>\\n' + reasoning_content.strip('\\n')") &&
+                 has(text, "enable_thinking is defined and enable_thinking is false");
+    bool qwq = has(text, "content.split('</think>')[-1].lstrip('\\n')") && !has(text, "enable_thinking") && !has(text, "reasoning_content");
+
+    if (has_any(text, relatives) || (has(text, "</think>") && !qwen3 && !qwq))
+        return unknown_template(err, "the model's chat template is a relative of ChatML that is not supported");
+    out->format = TN_CHAT_CHATML;
+    if (writes_bos(text)) out->ways |= TN_WAY_BOS;
+    if (qwen3 || qwq) out->ways |= TN_WAY_CUT_THINKING;
+    if (qwen3) out->ways |= TN_WAY_EMPTY_THINK;
+    if (has(text, "<|im_start|>assistant\\n<think>\\n")) out->ways |= TN_WAY_OPEN_THINK;
+    return chatml_default(out, text, err);
+}
+
+static tn_status llama3(tn_chat *out, const char *text, tn_error *err)
+{
+    static const char *const relatives[] = { "<function=", "function(s)", "functions |", "functions|", NULL };
+
+    if (has_any(text, relatives)) return unknown_template(err, "the model's chat template is a relative of Llama 3's that is not supported");
+    out->format = TN_CHAT_LLAMA3;
+    out->ways = (has(text, "bos_token") ? TN_WAY_BOS : 0u) | TN_WAY_TRIM_SYSTEM | TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER;
+    if (has(text, "Cutting Knowledge Date: December 2023") && has(text, "Today Date: ")) out->ways |= TN_WAY_DATES;
+    return TN_OK;
+}
+
+/* Mistral Small's default system text: set default_system_message = "..." with today's (or yesterday's) date put in.
+ * A prompt must not change from day to day, so the dates are pinned, as Llama 3.1's is. */
+static tn_status mistral_default(tn_chat *out, const char *template_text, tn_error *err)
+{
+    static const char  open[] = "set default_system_message = ";
+    static const struct { const char *name, *value; } dates[] = { { " + today + ", "2024-07-26" }, { " + yesterday + ", "2024-07-25" } };
+    const char        *p = strstr(template_text, open);
+    tn_str             text = { .max = 1 << 16 };
+    char               quote;
+
+    if (p == NULL) return TN_OK;
+    for (p += strlen(open); (quote = *p) == '"' || quote == '\'';) {
+        size_t k = 0;
+
+        if (!read_literal(&text, p + 1, quote, NULL)) break;
+        for (p++; *p != quote; p += *p == '\\' ? 2 : 1) {}
+        p++;
+        while (k < 2 && strncmp(p, dates[k].name, strlen(dates[k].name)) != 0) k++;
+        if (k == 2) return take(out, &text, err);
+        tn_str_add(&text, dates[k].value);
+        p += strlen(dates[k].name);
+    }
+    tn_str_free(&text);
+    return unknown_template(err, "the model's chat template makes its default system text in a way that is not supported");
+}
+
+/* Llama 2 relatives may set a system text of their own; the original has one that a condition never lets in. */
+static tn_status llama2_default(tn_chat *out, const char *template_text, tn_error *err)
+{
+    static const char open[] = "set system_message = '";
+    const char       *p = strstr(template_text, open);
+    tn_str            text = { .max = 1 << 16 };
+
+    if (p == NULL || has(template_text, "false == true")) return TN_OK;
+    if (read_literal(&text, p + strlen(open), '\'', NULL) && text.len > 0) return take(out, &text, err);
+    tn_str_free(&text);
+    return TN_OK;
+}
+
+/* Everything with [INST]: Llama 2 and the Mistral versions tell themselves apart by spaces and by where the system goes. */
+static tn_status inst(tn_chat *out, const char *text, tn_error *err)
+{
+    bool answer_space = has(text, "' ' + message['content']") || has(text, "\" \" + message[\"content\"]") || has(text, "' '  + content.strip()") ||
+                        has(text, "' ' + content.strip()") || has(text, "\" \" + message['content']") || has(text, "' '  + message['content']");
+
+    if (has(text, "' [INST]") || has(text, "\" [INST]")) out->ways |= TN_WAY_LEAD_SPACE;
+    if (has(text, "[INST] ")) out->ways |= TN_WAY_INNER_SPACE;
+    if (has(text, "' [/INST]") || has(text, "\" [/INST]")) out->ways |= TN_WAY_CLOSE_SPACE;
+    if (answer_space) out->ways |= TN_WAY_ANSWER_SPACE;
+    if (has(text, "eos_token + ' '") || has(text, "eos_token + \" \"")) out->ways |= TN_WAY_AFTER_SPACE;
+    if (has(text, "[SYSTEM_PROMPT]")) {
+        out->format = TN_CHAT_MISTRAL_V7;
+        out->ways |= TN_WAY_BOS;
+        if (!has(text, "[SYSTEM_PROMPT] ") != !has(text, "[INST] ")) return unknown_template(err, "the model's chat template mixes the spaces of Mistral v7 formats");
+        return mistral_default(out, text, err);
+    }
+    if (has(text, "<<SYS>>") && !has(text, "content.strip()"))
+        return unknown_template(err, "the model's chat template is a relative of Llama 2's that is not supported");
+    if (has(text, "<<SYS>>") || has(text, "bos_token + '[INST]")) {
+        out->format = TN_CHAT_LLAMA2;
+        out->ways |= has(text, "bos_token + '[INST]") ? TN_WAY_BOS_EACH : TN_WAY_BOS;
+        out->ways |= has(text, "<<SYS>>") ? TN_WAY_SYSTEM_FIRST : TN_WAY_NO_SYSTEM;
+        if (has(text, "content.strip()")) out->ways |= TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER;
+        if (has(text, "+ ' ' + eos_token")) out->ways |= TN_WAY_STOP_SPACE;
+        return llama2_default(out, text, err);
+    }
+    out->ways |= TN_WAY_BOS;
+    if (has(text, "message[\"content\"]|trim + eos_token") || has(text, "message['content']|trim + eos_token")) out->ways |= TN_WAY_TRIM_ANSWER;
+    if (!has(text, "system_message")) out->ways |= TN_WAY_NO_SYSTEM;
+    else out->ways |= has(text, "loop.last and system_message") ? TN_WAY_SYSTEM_LAST : TN_WAY_SYSTEM_FIRST;
+    out->format = (out->ways & TN_WAY_CLOSE_SPACE) != 0   ? TN_CHAT_MISTRAL_V1
+                  : (out->ways & TN_WAY_INNER_SPACE) != 0 ? TN_CHAT_MISTRAL_V3
+                                                          : TN_CHAT_MISTRAL_TEKKEN;
+    return TN_OK;
+}
+
+static void gemma(tn_chat *out, const char *text)
+{
+    out->format = TN_CHAT_GEMMA;
+    out->ways = (has(text, "bos_token") ? TN_WAY_BOS : 0u) | TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER;
+    out->ways |= has(text, "first_user_prefix") ? TN_WAY_SYSTEM_FIRST : TN_WAY_NO_SYSTEM;
+}
+
+static tn_status deepseek3(tn_chat *out, const char *text, tn_error *err)
+{
+    if (has(text, "message['content'] + '<｜end▁of▁sentence｜>' + '") || has(text, "'<｜User｜>' + message['content'] + '<｜end▁of▁sentence｜>'"))
+        return unknown_template(err, "the model's chat template is a relative of DeepSeek V3's that is not supported");
+    if (has(text, "thinking")) return unknown_template(err, "the model's chat template is of DeepSeek V3.1 or later, which is not supported");
+    out->format = TN_CHAT_DEEPSEEK3;
+    out->ways = TN_WAY_BOS;
+    if (has(text, "</think>")) out->ways |= TN_WAY_CUT_THINKING;
+    if (has(text, "<｜Assistant｜><think>\\n")) out->ways |= TN_WAY_OPEN_THINK;
+    return TN_OK;
+}
+
 tn_status tn_chat_recognise(tn_chat *out, const char *template_text, const tn_tokenizer *t, tn_error *err)
 {
-    *out = (tn_chat){0};
-    if (template_text == NULL || template_text[0] == '\0') return unknown_template(err, "the model has no chat template");
-    if (strstr(template_text, "<|im_start|>") != NULL) {
-        out->format = TN_CHAT_CHATML;
-        return default_system(&out->default_system, template_text, err);
-    }
+    const char *text = template_text;
+
     (void)t;
-    return unknown_template(err, "the model's chat template is none that this version recognises");
+    *out = (tn_chat){ .recognised = true };
+    if (text == NULL || text[0] == '\0') return unknown_template(err, "the model has no chat template");
+    if (has(text, "<|im_start|>")) return chatml(out, text, err);
+    if (has(text, "[INST]") && has(text, "[/INST]")) return inst(out, text, err);
+    if (has(text, "<|start_header_id|>") && has(text, "<|eot_id|>")) return llama3(out, text, err);
+    if (has(text, "<start_of_turn>")) gemma(out, text);
+    else if (has(text, "<｜Assistant｜>") && has(text, "<｜User｜>")) return deepseek3(out, text, err);
+    else if (has(text, "'User: ' + message['content'] + '\\n\\n'") && has(text, "'Assistant: ' + message['content'] + eos_token")) {
+        out->format = TN_CHAT_DEEPSEEK2;
+        out->ways = TN_WAY_BOS | TN_WAY_ANSWER_SPACE;
+    } else if (has(text, "<|user|>") && has(text, "<|assistant|>") && has(text, "+ eos_token") && !has(text, "<|end|>")) {
+        out->format = TN_CHAT_ZEPHYR;
+    } else return unknown_template(err, "the model's chat template is none that this version recognises");
+    return TN_OK;
 }

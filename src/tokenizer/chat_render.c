@@ -47,6 +47,25 @@ static tn_status put_id(renderer *r, int32_t id, bool trained, tn_error *err)
     return TN_OK;
 }
 
+/* How many of the ids (of r->text) come before the byte `at`: by adding up their bytes, where these give the text back ... */
+static size_t ids_before(const renderer *r, const int32_t *ids, size_t n, size_t at)
+{
+    size_t total = 0, len, k, front;
+
+    for (size_t i = 0; i < n; i++) {
+        tn_pool_at(&r->t->bytes, ids[i], &len);
+        total += len;
+    }
+    front = total - r->text.len;                     /* SentencePiece may have put a space in front */
+    if (total < r->text.len || front > (r->t->add_space ? 1u : 0u)) return SIZE_MAX;
+    for (k = 0, total = 0; k < n; k++) {
+        tn_pool_at(&r->t->bytes, ids[k], &len);
+        if (total + len > at + front) break;
+        total += len;
+    }
+    return k;
+}
+
 /* Tokenises what waits. */
 static tn_status flush(renderer *r, tn_error *err)
 {
@@ -58,12 +77,13 @@ static tn_status flush(renderer *r, tn_error *err)
     if (r->text.len == 0) return TN_OK;
     TN_GOTO(tn_encode_fragment(r->t, r->text.p, r->text.len, start == 0, r->after_special, r->skip, r->ids, r->n, r->cap, err));
     TN_GOTO(grow_mask(r, err));
-    if (r->mask != NULL && r->trained_from != SIZE_MAX) {
+    if (r->mask != NULL && r->trained_from != SIZE_MAX && (first = ids_before(r, *r->ids + start, *r->n - start, r->trained_from)) == SIZE_MAX) {
+        /* ... else, where a normaliser changed it, by the tokens of the text before. */
         TN_GOTO(tn_encode_fragment(r->t, r->text.p, r->trained_from, start == 0, r->after_special, r->skip, &head, &n_head, &head_cap, err));
-        for (first = start; first < *r->n && first - start < n_head && (*r->ids)[first] == head[first - start];) first++;
+        for (first = 0; first < *r->n - start && first < n_head && (*r->ids)[start + first] == head[first];) first++;
     }
     if (r->mask != NULL)
-        for (size_t i = start; i < *r->n; i++) (*r->mask)[i] = i >= first;
+        for (size_t i = start; i < *r->n; i++) (*r->mask)[i] = first != SIZE_MAX && i - start >= first;
     tn_str_clear(&r->text);
     r->trained_from = SIZE_MAX;
     r->after_special = false;
@@ -72,28 +92,59 @@ out:
     return status;
 }
 
-/* Text of the format: its special tokens become ids. */
+/* Text of the format: its special tokens become ids, and "\1" is the vocabulary's EOS. Plain text of it is trained only as
+ * part of an answer (`trained`). */
 static tn_status put_format(renderer *r, const char *text, bool trained, tn_error *err)
 {
-    size_t  n = strlen(text), at = 0, begin, end;
+    size_t  n = strlen(text), at = 0, begin = 0, end;
     int32_t index;
 
-    while (tn_added_find(r->t, false, true, (const uint8_t *)text, n, at, &begin, &end, &index)) {
+    while (at < n) {
+        const char *eos = memchr(text + at, '\1', n - at);
+        size_t      stop = eos != NULL && r->t->eos >= 0 ? (size_t)(eos - text) : n;
+        int32_t     id = r->t->eos;
+
+        if (tn_added_find(r->t, false, true, (const uint8_t *)text, stop, at, &begin, &end, &index)) id = r->t->added[index].id;
+        else if (stop < n) end = (begin = stop) + 1;
+        else break;
         tn_str_add_n(&r->text, text + at, begin - at);
         TN_TRY(flush(r, err));
-        TN_TRY(put_id(r, r->t->added[index].id, trained, err));
+        TN_TRY(put_id(r, id, trained, err));
         r->after_special = true;
         at = end;
     }
-    tn_str_add_n(&r->text, text + at, n - at);
+    if (trained && at < n && r->trained_from == SIZE_MAX) r->trained_from = r->text.len;
+    for (; at < n; at++)
+        if (text[at] != '\1') tn_str_add_char(&r->text, text[at]);
     return TN_OK;
 }
 
-/* What someone wrote. */
-static void put_content(renderer *r, const char *text, bool trained)
+/* What someone wrote: [p, p + n). */
+static void put_content(renderer *r, const char *p, size_t n, bool trained)
 {
     if (trained && r->trained_from == SIZE_MAX) r->trained_from = r->text.len;
-    tn_str_add(&r->text, text);
+    tn_str_add_n(&r->text, p, n);
+}
+
+/* Without the white space at its ends, as Python's strip sees it. */
+static void trim(const char **p, size_t *n, bool front)
+{
+    const uint8_t *s = (const uint8_t *)*p;
+    size_t         begin = 0, end = *n, len;
+
+    while (front && begin < end && (len = tn_uc_char_bytes(s + begin, end - begin)) != 0 &&
+           ((tn_uc_mask(tn_uc_decode(s + begin, &len)) & TN_UC_SPACE) != 0 || (s[begin] >= 0x1c && s[begin] <= 0x1f)))
+        begin += len;
+    while (end > begin) {
+        size_t at = end - 1;
+
+        while (at > begin && (s[at] & 0xc0) == 0x80) at--;
+        if (tn_uc_char_bytes(s + at, end - at) != end - at) break;
+        if ((tn_uc_mask(tn_uc_decode(s + at, &len)) & TN_UC_SPACE) == 0 && !(s[at] >= 0x1c && s[at] <= 0x1f)) break;
+        end = at;
+    }
+    *p += begin;
+    *n = end - begin;
 }
 
 /* Marks that the vocabulary does not call special must not be found in what people write either. */
@@ -109,46 +160,123 @@ static void skip_marks(renderer *r, const tn_chat_layout *l)
     }
 }
 
-static tn_status render_message(renderer *r, const tn_chat_layout *l, const tn_message *m, size_t i, tn_error *err)
+/* The conversation as it is walked. */
+typedef struct walk {
+    const tn_chat_layout *l;
+    const tn_message     *messages;
+    size_t                n, last_user;  /* index of the last user message; n if there is none */
+    const char           *system;        /* waits to stand in a user text */
+} walk;
+
+static tn_status render_system(renderer *r, const walk *w, const char *text, tn_error *err)
 {
-    if (strcmp(m->role, "system") == 0) {
+    size_t n = strlen(text);
+
+    if ((w->l->ways & TN_WAY_TRIM_SYSTEM) != 0) trim(&text, &n, true);
+    TN_TRY(put_format(r, w->l->system_before, false, err));
+    /* Pinned: a prompt must not change from day to day. */
+    if ((w->l->ways & TN_WAY_DATES) != 0)
+        TN_TRY(put_format(r, "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n", false, err));
+    put_content(r, text, n, false);
+    return put_format(r, w->l->system_after, false, err);
+}
+
+static tn_status render_user(renderer *r, walk *w, size_t i, tn_error *err)
+{
+    const tn_chat_layout *l = w->l;
+    const char           *text = w->messages[i].content;
+    size_t                n = strlen(text);
+    bool                  with_system = w->system != NULL && ((l->ways & TN_WAY_SYSTEM_LAST) == 0 || i == w->last_user);
+
+    if ((l->ways & TN_WAY_BOS_EACH) != 0 && r->t->bos >= 0) {
+        TN_TRY(flush(r, err));
+        TN_TRY(put_id(r, r->t->bos, false, err));
+        r->after_special = true;
+    }
+    TN_TRY(put_format(r, l->user_before, false, err));
+    if (with_system) {
         TN_TRY(put_format(r, l->system_before, false, err));
-        put_content(r, m->content, false);
-        return put_format(r, l->system_after, false, err);
+        put_content(r, w->system, strlen(w->system), false);
+        TN_TRY(put_format(r, l->system_after, false, err));
+        TN_TRY(put_format(r, l->join, false, err));
+        w->system = NULL;
     }
-    if (strcmp(m->role, "user") == 0) {
-        TN_TRY(put_format(r, l->user_before, false, err));
-        put_content(r, m->content, false);
-        return put_format(r, l->user_after, false, err);
+    /* Llama 2 strips the system and the user text as one: what stands behind a system text keeps its front. */
+    if ((l->ways & TN_WAY_TRIM_USER) != 0) trim(&text, &n, !(with_system && l->system_after[0] != '\0'));
+    put_content(r, text, n, false);
+    return put_format(r, l->user_after, false, err);
+}
+
+static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *err)
+{
+    const tn_chat_layout *l = w->l;
+    const char           *text = w->messages[i].content, *thought = strstr(text, "</think>"), *next;
+    bool                  earlier = w->last_user < w->n && i < w->last_user;
+    size_t                n;
+
+    if ((l->ways & TN_WAY_CUT_THINKING) != 0 && thought != NULL && (earlier || l->format == TN_CHAT_DEEPSEEK3)) {
+        while ((next = strstr(thought + 1, "</think>")) != NULL) thought = next;
+        text = thought + strlen("</think>");
+        while (l->format == TN_CHAT_CHATML && *text == '\n') text++;
+        thought = NULL;
     }
-    if (strcmp(m->role, "assistant") == 0) {
-        TN_TRY(put_format(r, l->answer_before, false, err));
-        put_content(r, m->content, true);
-        TN_TRY(put_format(r, l->stop, true, err));
-        return put_format(r, l->after_stop, false, err);
+    n = strlen(text);
+    if ((l->ways & TN_WAY_TRIM_ANSWER) != 0) trim(&text, &n, true);
+    TN_TRY(put_format(r, l->answer_before, false, err));
+    if ((l->ways & TN_WAY_EMPTY_THINK) != 0 && !earlier && thought == NULL && i + 1 == w->n)
+        TN_TRY(put_format(r, "<think>\n\n</think>\n\n", false, err));
+    if ((l->ways & TN_WAY_ANSWER_SPACE) != 0) put_content(r, " ", 1, true);
+    put_content(r, text, n, true);
+    if ((l->ways & TN_WAY_STOP_SPACE) != 0) put_content(r, " ", 1, true);
+    TN_TRY(put_format(r, l->stop, true, err));
+    return put_format(r, l->after_stop, false, err);
+}
+
+static tn_status render_message(renderer *r, walk *w, size_t i, tn_error *err)
+{
+    const tn_message *m = &w->messages[i];
+
+    if (strcmp(m->role, "user") == 0) return render_user(r, w, i, err);
+    if (strcmp(m->role, "assistant") == 0) return render_answer(r, w, i, err);
+    if (strcmp(m->role, "system") != 0)
+        return tn_fail(err, TN_FORMAT, "message %zu has the role '%s'; roles are system, user and assistant", i + 1, m->role);
+    if ((w->l->ways & TN_WAY_NO_SYSTEM) != 0)
+        return tn_fail(err, TN_UNSUPPORTED, "the model's chat format (%s) has no place for a system message: put its text in the first user message",
+                       w->l->name);
+    if ((w->l->ways & (TN_WAY_SYSTEM_FIRST | TN_WAY_SYSTEM_LAST)) != 0) {
+        if (i > 0 || w->last_user == w->n)
+            return tn_fail(err, TN_FORMAT, "message %zu is a system message; in the chat format %s it must be the first, before a user message",
+                           i + 1, w->l->name);
+        w->system = m->content;
+        return TN_OK;
     }
-    return tn_fail(err, TN_FORMAT, "message %zu has the role '%s'; roles are system, user and assistant", i, m->role);
+    return render_system(r, w, m->content, err);
 }
 
 tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn,
                          int32_t **ids, uint8_t **mask, size_t *n, size_t *cap, tn_error *err)
 {
-    tn_status             status = TN_OK;
-    const tn_chat_layout *l = tn_chat_layout_of(chat->format);
-    renderer              r = { .t = t, .ids = ids, .mask = mask, .n = n, .cap = cap, .trained_from = SIZE_MAX, .after_special = true };
+    tn_status      status = TN_OK;
+    tn_chat_layout l;
+    renderer       r = { .t = t, .ids = ids, .mask = mask, .n = n, .cap = cap, .trained_from = SIZE_MAX, .after_special = true };
+    walk           w = { .l = &l, .messages = messages, .n = n_message, .last_user = n_message };
+    bool           begins_with_system = n_message > 0 && strcmp(messages[0].role, "system") == 0;
 
-    if (l == NULL) return tn_fail(err, TN_USAGE, "the model has no chat format: choose one with --chat-format");
+    if (!tn_chat_layout_of(chat, &l)) return tn_fail(err, TN_USAGE, "the model has no chat format: choose one with --chat-format");
     r.mask_cap = mask != NULL && *mask != NULL ? *cap : 0;
     if ((r.skip = calloc(t->n_added + 1, 1)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a conversation");
-    skip_marks(&r, l);
-    if (l->bos && t->bos >= 0) TN_GOTO(put_id(&r, t->bos, false, err));
-    if (chat->default_system != NULL && (n_message == 0 || strcmp(messages[0].role, "system") != 0)) {
-        tn_message m = { "system", chat->default_system };
-
-        TN_GOTO(render_message(&r, l, &m, 0, err));
+    skip_marks(&r, &l);
+    for (size_t i = 0; i < n_message; i++)
+        if (strcmp(messages[i].role, "user") == 0) w.last_user = i;
+    if ((l.ways & TN_WAY_BOS) != 0 && t->bos >= 0) TN_GOTO(put_id(&r, t->bos, false, err));
+    if (!begins_with_system && chat->default_system != NULL && (l.ways & TN_WAY_SYSTEM_FIRST) != 0) w.system = chat->default_system;
+    else if (!begins_with_system && chat->default_system != NULL) TN_GOTO(render_system(&r, &w, chat->default_system, err));
+    else if (!begins_with_system && (l.ways & TN_WAY_DATES) != 0) TN_GOTO(render_system(&r, &w, "", err));
+    for (size_t i = 0; i < n_message; i++) TN_GOTO(render_message(&r, &w, i, err));
+    if (open_turn) {
+        TN_GOTO(put_format(&r, l.answer_before, false, err));
+        if ((l.ways & TN_WAY_OPEN_THINK) != 0) TN_GOTO(put_format(&r, "<think>\n", false, err));
     }
-    for (size_t i = 0; i < n_message; i++) TN_GOTO(render_message(&r, l, &messages[i], i, err));
-    if (open_turn) TN_GOTO(put_format(&r, l->answer_before, false, err));
     TN_GOTO(flush(&r, err));
 out:
     tn_str_free(&r.text);

@@ -67,8 +67,9 @@ typedef enum tn_chat_format {
 const char *tn_chat_format_name(tn_chat_format f);           /* "chatml" */
 bool        tn_chat_format_parse(const char *name, tn_chat_format *out);
 
-/* What was recognised in a model's template text: the format, and its default system text if it inserts one. */
-typedef struct tn_chat { tn_chat_format format; char *default_system; bool system_in_user; bool strip; } tn_chat;
+/* What was recognised in a model's template text: the format, its default system text if it inserts one, and the
+ * template's own ways (private to the room). {.format = f} alone means the format's usual ways. */
+typedef struct tn_chat { tn_chat_format format; char *default_system; bool recognised; uint32_t ways; } tn_chat;
 /* UNSUPPORTED says how to choose one (--chat-format). */
 tn_status tn_chat_recognise(tn_chat *out, const char *template_text, const tn_tokenizer *t, tn_error *err);
 void      tn_chat_free(tn_chat *c);

@@ -3,6 +3,7 @@
 
     compare_llama_cpp.py DRIVER MODELS_DIR     exits 1 if a BPE or SentencePiece vocabulary differs"""
 import glob
+import json
 import os
 import struct
 import subprocess
@@ -22,6 +23,19 @@ class Driver:
             n, = struct.unpack("<I", self.p.stdout.read(4))
             return self.p.stdout.read(n).decode()
         return list(struct.unpack(f"<{n}i", self.p.stdout.read(4 * n)))
+
+    def chat(self, messages, template=None, name=None, open_turn=False):
+        """ids and mask, or the error's text"""
+        o = {"messages": messages, "open": open_turn}
+        o.update({"format": name} if name else {"template": template})
+        data = json.dumps(o).encode()
+        self.p.stdin.write(struct.pack("<II", 512, len(data)) + data)
+        self.p.stdin.flush()
+        n, = struct.unpack("<I", self.p.stdout.read(4))
+        if n == 0xffffffff:
+            n, = struct.unpack("<I", self.p.stdout.read(4))
+            return self.p.stdout.read(n).decode()
+        return list(struct.unpack(f"<{n}i", self.p.stdout.read(4 * n))), list(self.p.stdout.read(n))
 
     def text(self, ids):
         self.p.stdin.write(struct.pack("<II", 256, 4 * len(ids)) + struct.pack(f"<{len(ids)}i", *ids))

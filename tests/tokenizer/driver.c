@@ -2,10 +2,12 @@
  *
  *   tokenizer_driver VOCAB.gguf | TOKENIZER.json [CONFIG.json]
  *   in:   flags u32, n u32, n bytes of text      flags as tn_tokenize's; 256: the bytes are i32 ids to decode (special kept)
+ *         512: the bytes are {"template" or "format", "messages", "open"}; out: n u32, n ids, n mask bytes
  *   out:  n u32, n ids i32                       0xffffffff, length u32, message: an error.  For 256: n u32, n bytes */
 #include "gguf_vocab.h"
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/str.h"
 
 #include <stdio.h>
@@ -37,6 +39,43 @@ out:
     return status;
 }
 
+static void put_error(const tn_error *err)
+{
+    put_u32(UINT32_MAX);
+    put_u32((uint32_t)strlen(err->msg));
+    fputs(err->msg, stdout);
+}
+
+static tn_status render(const tn_tokenizer *t, const char *text, size_t n_text, tn_error *err)
+{
+    json_t    *o = NULL, *row;
+    tn_chat    chat = {0};
+    tn_message m[64];
+    size_t     i, n = 0, cap = 0, n_message = 0;
+    int32_t   *ids = NULL;
+    uint8_t   *mask = NULL;
+    tn_status  status;
+
+    if ((status = tn_json_parse(&o, text, n_text, "conversation", err)) != TN_OK) return status;
+    json_array_foreach(json_object_get(o, "messages"), i, row) if (n_message < 64)
+        m[n_message++] = (tn_message){ json_string_value(json_object_get(row, "role")), json_string_value(json_object_get(row, "content")) };
+    if (json_object_get(o, "format") != NULL) {
+        if (!tn_chat_format_parse(json_string_value(json_object_get(o, "format")), &chat.format))
+            status = tn_fail(err, TN_USAGE, "no such format");
+    } else status = tn_chat_recognise(&chat, json_string_value(json_object_get(o, "template")), t, err);
+    if (status == TN_OK) status = tn_chat_render(t, &chat, m, n_message, json_is_true(json_object_get(o, "open")), &ids, &mask, &n, &cap, err);
+    if (status == TN_OK) {
+        put_u32((uint32_t)n);
+        fwrite(ids, 4, n, stdout);
+        fwrite(mask, 1, n, stdout);
+    }
+    free(ids);
+    free(mask);
+    tn_chat_free(&chat);
+    json_decref(o);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     tn_tokenizer *t = NULL;
@@ -59,10 +98,10 @@ int main(int argc, char **argv)
             put_u32((uint32_t)n_decoded);
             fwrite(decoded, 1, n_decoded, stdout);
             free(decoded);
+        } else if (head[0] == 512) {
+            if (render(t, text, head[1], &err) != TN_OK) put_error(&err);
         } else if (tn_tokenize(t, text, head[1], (int)head[0], &ids, &n, &cap, &err) != TN_OK) {
-            put_u32(UINT32_MAX);
-            put_u32((uint32_t)strlen(err.msg));
-            fputs(err.msg, stdout);
+            put_error(&err);
         } else {
             put_u32((uint32_t)n);
             fwrite(ids, 4, n, stdout);
