@@ -16,8 +16,8 @@ tn_status tn_head_check(const tn_call *c, float softcap, tn_error *err)
 
 static int64_t chunk_rows(int64_t n_row, int64_t n_vocab)
 {
-    int64_t n = CHUNK_ELEMS / tn_max64(n_vocab, 1) / 8 * 8;
-    return tn_max64(1, tn_min64(n_row, tn_max64(n, 8)));
+    int64_t most = tn_max64(8, CHUNK_ELEMS / tn_max64(n_vocab, 1)), n_chunk = tn_max64(1, (n_row + most - 1) / most);
+    return tn_max64(1, (n_row + n_chunk - 1) / n_chunk);   /* chunks of equal size */
 }
 
 static size_t mm_bytes(int64_t n_row, int64_t n_embd, int64_t n_vocab)

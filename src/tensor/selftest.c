@@ -211,7 +211,7 @@ static bool same_gradients(rig *r, char *detail, size_t n)
 
 /* Kernel k against ref on what the rig holds, forward and backward. The truth is computed with one piece of work at a
  * time only if the pool has one thread; callers set it. */
-static bool kernel_agrees(rig *r, const tn_kernel *k, char *detail, size_t n)
+static bool kernel_agrees(rig *r, const tn_kernel *k, bool add, char *detail, size_t n)
 {
     const tn_kernel *ref = &r->op->kernels[0];
     run_forward(r, ref);
@@ -219,28 +219,25 @@ static bool kernel_agrees(rig *r, const tn_kernel *k, char *detail, size_t n)
     run_forward(r, k);
     if (!same_outputs(r, detail, n)) return false;
     if (ref->bwd == NULL) return true;
-    for (int add = 0; add < 2; add++) {
-        run_backward(r, ref, add == 1);
-        keep_gradients(r);
-        run_backward(r, k, add == 1);
-        if (!same_gradients(r, detail, n)) return false;
-    }
-    return true;
+    run_backward(r, ref, add);
+    keep_gradients(r);
+    run_backward(r, k, add);
+    return same_gradients(r, detail, n);
 }
 
 bool tn_selftest_kernel_quick(const tn_op *op, const tn_kernel *k, char *detail, size_t n_detail)
 {
     tn_case c;
     if (op->cases == NULL) return true;
-    for (int i = 0; i < 3 && op->cases(&c, i) != 0; i++) {
+    for (int i = 0; i < 2 && op->cases(&c, i) != 0; i++) {
         rig      r;
         tn_error err;
         bool     good = false;
         if (rig_open(&r, op, &c, &err) != TN_OK) snprintf(detail, n_detail, "%s", err.msg);
         else good = true;
-        for (int f = 0; f < N_FLAVOUR && good; f += 2) {
+        for (int f = NORMAL; f <= UGLY && good; f += UGLY - NORMAL) {
             rig_fill(&r, (flavour)f, 77 + (uint64_t)i);
-            good = kernel_agrees(&r, k, detail, n_detail);
+            good = kernel_agrees(&r, k, f == UGLY, detail, n_detail);   /* ugly values into gradients that go on */
         }
         rig_close(&r);
         if (!good) return false;

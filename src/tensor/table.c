@@ -79,21 +79,39 @@ const tn_kernel *tn_op_kernel(const tn_op *op)
     return k;
 }
 
+/* The best kernel first; only when it fails does the next one matter. */
+static void check_op(int i)
+{
+    const tn_op *op = table[i];
+    char         detail[256];
+    failed[i] = 0;
+    for (const tn_kernel *k; (k = choose(op, failed[i])) != op->kernels;) {
+        if (tn_selftest_kernel_quick(op, k, detail, sizeof detail)) break;
+        failed[i] |= 1u << (k - op->kernels);
+        tn_log(TN_LOG_WARN, "%s: kernel %s differs from its definition on this machine (%s); left out", op->name, k->name, detail);
+    }
+}
+
+/* Threads take operations, so that inside a check everything is serial: no time goes into waking others. */
+static void check_some(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    atomic_int *next = arg;
+    (void)begin;
+    (void)end;
+    (void)i_thread;
+    for (int i; (i = atomic_fetch_add(next, 1)) < TN_OP_COUNT;) check_op(i);
+}
+
 void tn_ops_choose(bool check)
 {
-    for (int i = 1; i < TN_OP_COUNT; i++) {
-        const tn_op *op = table[i];
-        if (check) {
-            char detail[256];
-            failed[i] = 0;
-            for (int k = 1; op->kernels[k].name != NULL; k++) {
-                if (!tn_kernel_usable(&op->kernels[k]) || tn_selftest_kernel_quick(op, &op->kernels[k], detail, sizeof detail)) continue;
-                failed[i] |= 1u << k;
-                tn_log(TN_LOG_WARN, "%s: kernel %s differs from its definition on this machine (%s); left out", op->name, op->kernels[k].name, detail);
-            }
-        }
-        atomic_store_explicit(&chosen[i], choose(op, failed[i]), memory_order_relaxed);
+    atomic_int next = TN_OP_MATMUL + 1;              /* the first row of the table is checked before the others */
+    if (check) {
+        for (int i = 1; i < TN_OP_COUNT; i++) atomic_store(&chosen[i], &table[i]->kernels[0]);   /* a product inside another operation */
+        check_op(TN_OP_MATMUL);
+        atomic_store(&chosen[TN_OP_MATMUL], choose(table[TN_OP_MATMUL], failed[TN_OP_MATMUL]));
+        tn_parallel(tn_threads(), 1, check_some, &next);
     }
+    for (int i = 1; i < TN_OP_COUNT; i++) atomic_store_explicit(&chosen[i], choose(table[i], failed[i]), memory_order_relaxed);
 }
 
 void tn_op_forward(const tn_call *c) { tn_op_kernel(c->op)->fwd(c); }

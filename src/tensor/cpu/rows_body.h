@@ -304,8 +304,41 @@ void UNARY_BWD(const tn_call *c)
 
 /* --------------------------------------------------------------------------------------------------- the head's rows */
 
+/* Without cap and temperature: what training does. A maximum may be taken in any order. */
+static void head_lse_plain(float *l, int64_t n, bool keep_exp, float *top, float *sum)
+{
+    vf      best[4] = { vf_set(-INFINITY), vf_set(-INFINITY), vf_set(-INFINITY), vf_set(-INFINITY) }, total = vf_zero();
+    int64_t j = 0;
+    for (; j + 64 <= n; j += 64)
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) best[v] = vf_max(vf_load(l + j + 16 * v), best[v]);
+    for (; j < n; j += 16) best[0] = keep(best[0], vf_max(get(l, j, n), best[0]), j, n);
+    *top = vf_top(vf_max(vf_max(best[0], best[1]), vf_max(best[2], best[3])));
+    vf m = vf_set(*top);
+    for (j = 0; j + 64 <= n; j += 64) {
+        vf e[4];
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) e[v] = vf_exp(vf_sub(vf_load(l + j + 16 * v), m));
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) {
+            total = vf_add(total, e[v]);
+            if (keep_exp) vf_store(l + j + 16 * v, e[v]);
+        }
+    }
+    for (; j < n; j += 16) {
+        vf e = vf_exp(vf_sub(get(l, j, n), m));
+        total = keep(total, vf_add(total, e), j, n);
+        if (keep_exp) put(l, e, j, n, false);
+    }
+    *sum = vf_sum(total);
+}
+
 static void head_lse(float *l, int64_t n, const tn_head_row *h, bool keep_exp, float *top, float *sum)
 {
+    if (h->softcap == 0.0f && h->temperature == 0.0f) {
+        head_lse_plain(l, n, keep_exp, top, sum);
+        return;
+    }
     vf   best = vf_set(-INFINITY), total = vf_zero(), cap = vf_set(h->softcap), temp = vf_set(h->temperature);
     bool hot = h->temperature != 0.0f;
     for (int64_t j = 0; j < n; j += 16) {
@@ -326,11 +359,16 @@ static void head_lse(float *l, int64_t n, const tn_head_row *h, bool keep_exp, f
     *sum = vf_sum(total);
 }
 
+/* have_exp comes without cap and temperature. */
 static void head_grad(float *l, int64_t n, const tn_head_row *h, bool have_exp, float top, float scale, int64_t target, float at_target)
 {
     bool  hot = h->temperature != 0.0f, capped = h->softcap > 0.0f;
     float l_t = target >= 0 ? l[target] : 0.0f;
-    for (int64_t j = 0; j < n; j += 16) {
+    int64_t j = 0;
+    for (; have_exp && j + 64 <= n; j += 64)
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) vf_store(l + j + 16 * v, vf_mul(vf_set(scale), vf_load(l + j + 16 * v)));
+    for (; j < n; j += 16) {
         vf x = get(l, j, n), g = have_exp ? x : vf_exp(vf_sub(hot ? vf_div(x, vf_set(h->temperature)) : x, vf_set(top)));
         g = vf_mul(vf_set(scale), g);
         if (hot) g = vf_div(g, vf_set(h->temperature));
