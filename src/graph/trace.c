@@ -26,11 +26,11 @@ void graph_time_step(tn_graph *g, const step *s, double seconds)
     if (s->kind == STEP_COPY) return;
     const node *n = &g->nodes[s->node];
     int         i = (s->kind == STEP_BACKWARD ? TN_OP_COUNT : 0) + (int)n->id;
-    int         n_product = 1;          /* a backward makes as many products as inputs want gradients */
+    int         n_product = 1;
 
-    if (s->kind == STEP_BACKWARD) {
+    if (s->kind == STEP_BACKWARD) {     /* as many products as inputs want gradients; head_loss made its own before */
         n_product = 0;
-        for (int k = 0; k < n->n_in; k++) n_product += s->call.din[k] != NULL;
+        for (int k = 0; k < n->n_in && n->id != TN_OP_HEAD_LOSS; k++) n_product += s->call.din[k] != NULL;
     }
     g->seconds[i] += seconds;
     g->flops[i] += n->flops * n_product;
