@@ -10,9 +10,11 @@
 
 static int calls, fail_at = -1, fail_errno;           /* the n-th wrapped call fails */
 static bool short_writes;
+static char order[100];                               /* one letter a call: w, f, c, r */
 
-static bool fails_now(void)
+static bool fails_now(char letter)
 {
+    if (calls < (int)sizeof order - 1) order[calls] = letter;
     if (calls++ != fail_at) return false;
     errno = fail_errno;
     return true;
@@ -29,19 +31,19 @@ int __wrap_rename(const char *a, const char *b);
 
 ssize_t __wrap_write(int fd, const void *p, size_t n)
 {
-    if (fails_now()) return -1;
+    if (fails_now('w')) return -1;
     if (short_writes && n > 1000) n = 1000;
     return __real_write(fd, p, n);
 }
-int __wrap_fsync(int fd) { return fails_now() ? -1 : __real_fsync(fd); }
+int __wrap_fsync(int fd) { return fails_now('f') ? -1 : __real_fsync(fd); }
 int __wrap_close(int fd)
 {
-    bool fails = fails_now();
+    bool fails = fails_now('c');
     int  saved = errno, rc = __real_close(fd);
     errno = saved;
     return fails ? -1 : rc;
 }
-int __wrap_rename(const char *a, const char *b) { return fails_now() ? -1 : __real_rename(a, b); }
+int __wrap_rename(const char *a, const char *b) { return fails_now('r') ? -1 : __real_rename(a, b); }
 
 enum { SIZE = 700000 };                               /* several buffers of out.c */
 
@@ -86,7 +88,10 @@ static void one_failing_call_never_harms_the_old_file(void **state)
                 assert_says(err, (const char *)*state);
                 /* Old until the rename, new after it (only the sync of the directory came later); never a mixture. */
                 assert_true(holds_only(path, 'o', SIZE) || holds_only(path, 'n', SIZE));
-            } else assert_true(holds_only(path, 'n', SIZE));
+            } else {                                  /* only the very last call, closing the directory, may fail unseen */
+                assert_int_equal(at, calls - 1);
+                assert_true(holds_only(path, 'n', SIZE));
+            }
             assert_int_equal(tn_list_files(&list, &n, *state, NULL), TN_OK);
             assert_int_equal(n, 1);                   /* and no temporary is left behind */
             tn_list_free(list, n);
@@ -95,6 +100,17 @@ static void one_failing_call_never_harms_the_old_file(void **state)
     }
     free(old);
     free(new);
+    free(path);
+}
+
+static void bytes_are_on_the_disk_before_the_name_and_the_name_before_the_end(void **state)
+{
+    char *path = tn_path(*state, "f");
+
+    calls = 0;
+    memset(order, 0, sizeof order);
+    assert_int_equal(tn_file_write_all(path, "x", 1, NULL), TN_OK);
+    assert_string_equal(order, "wfcrfc");             /* write, fsync, close, rename, fsync of the folder, close */
     free(path);
 }
 
@@ -193,6 +209,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         folder_test(one_failing_call_never_harms_the_old_file),
+        folder_test(bytes_are_on_the_disk_before_the_name_and_the_name_before_the_end),
         folder_test(an_interrupted_write_goes_on),
         folder_test(kill_9_at_any_moment_leaves_a_whole_file),
         folder_test(abandoned_output_leaves_nothing),

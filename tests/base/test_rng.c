@@ -114,6 +114,22 @@ static void a_permutation_hits_everything_once(void **state)
     assert_true(tn_rng_permute(&key, UINT64_C(1) << 40, UINT64_C(1) << 41) < UINT64_C(1) << 41);
 }
 
+/* Where an element goes must not show where it was: each pair of (low half before, high half after) comes up alike. */
+static void a_permutation_forgets_where_things_were(void **state)
+{
+    int count[16][16] = {{0}};
+
+    (void)state;
+    for (uint64_t step = 0; step < 50; step++)
+        for (uint64_t i = 0; i < 256; i++) {
+            const tn_rng_key key = { 5, TN_RNG_SHUFFLE, step, 0 };
+            count[i % 16][tn_rng_permute(&key, i, 256) / 16]++;
+        }
+    for (int a = 0; a < 16; a++)
+        for (int b = 0; b < 16; b++)
+            if (count[a][b] < 20 || count[a][b] > 85) fail_msg("%d times from %d to %d, expected about 50", count[a][b], a, b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +139,7 @@ int main(void)
         cmocka_unit_test(units_and_normals_have_their_moments),
         cmocka_unit_test(below_is_even_and_below),
         cmocka_unit_test(a_permutation_hits_everything_once),
+        cmocka_unit_test(a_permutation_forgets_where_things_were),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

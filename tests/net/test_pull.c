@@ -239,6 +239,26 @@ static void a_hub_model_comes_with_what_tenet_opens_and_no_more(void **state)
     free(name);
 }
 
+static void only_the_top_folder_of_a_repository_counts(void **state)
+{
+    char   *path, *name, **list;
+    size_t  n;
+
+    hub_reset();
+    json_array_clear(json_object_get(hub_info, "siblings"));
+    add_file("config.json", config_text, false);
+    add_file("a.gguf", "gguf a", true);
+    add_file("other/b.gguf", "gguf b", true);
+    add_file("onnx/w.safetensors", "not these", true);
+    assert_int_equal(tn_pull("hf:org/Tiny-1", *state, &path, &name, NULL), TN_OK);
+    assert_int_equal(tn_list_files(&list, &n, path, NULL), TN_OK);
+    assert_int_equal(n, 2);
+    assert_string_equal(list[0], "a.gguf");
+    tn_list_free(list, n);
+    free(path);
+    free(name);
+}
+
 static void a_hub_file_of_other_bytes_is_refused(void **state)
 {
     char    *path, *name;
@@ -301,6 +321,7 @@ int main(void)
         folder_test(other_bytes_than_the_pinned_ones_are_refused),
         folder_test(pip_is_used_where_it_is),
         folder_test(a_hub_model_comes_with_what_tenet_opens_and_no_more),
+        folder_test(only_the_top_folder_of_a_repository_counts),
         folder_test(a_hub_file_of_other_bytes_is_refused),
         folder_test(odd_repositories_are_refused_with_a_reason),
         folder_test(wrong_words_are_wrong_use),
