@@ -6,6 +6,7 @@
     X(pull)                  \
     X(inspect)               \
     X(generate)              \
+    X(chat)                  \
     X(score)                 \
     X(logits)                \
     X(perplexity)            \

@@ -136,6 +136,9 @@ tn_status tn_kv_hparams(tn_str *s, uint64_t *n, const tn_hparams *h, tn_error *e
     bool        gpt2 = strcmp(f, "gpt2") == 0, neox = strcmp(f, "gptneox") == 0;
 
     if (k.arch == NULL) return tn_fail(err, TN_UNSUPPORTED, "family '%s' has no form in GGUF", f);
+    if (strcmp(f, "qwen3moe") == 0 && !h->router_renormalise)
+        return tn_fail(err, TN_UNSUPPORTED, "GGUF's qwen3moe always renormalises the experts' weights, but this model's 'norm_topk_prob' is false: "
+                       "keep it in Hugging Face form");
     put_int(&k, "block_count", h->n_layer);
     put_int(&k, "context_length", h->n_ctx);
     put_int(&k, "embedding_length", h->n_embd);
