@@ -208,6 +208,19 @@ tn_status tn_options_yaml(void *config, const tn_option *table, const tn_yaml *m
     return TN_OK;
 }
 
+/* A list's flag may be given again (--set a=1 --set b=2): the values join. */
+static tn_status list_append(void *config, const tn_option *o, const char *value, const char *where, tn_error *err)
+{
+    char *old, *joined;
+
+    memcpy(&old, (char *)config + o->offset, sizeof old);
+    if (old == NULL) return value_set(config, o, value, where, err);
+    if ((joined = tn_strf("%s,%s", old, value)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for %s", where, o->key);
+    tn_status status = value_set(config, o, joined, where, err);
+    free(joined);
+    return status;
+}
+
 static tn_status flag_set(const tn_option_set_ref *sets, const char *word, const char *value, const char *next, int *used,
                           tn_error *err)
 {
@@ -231,6 +244,7 @@ static tn_status flag_set(const tn_option_set_ref *sets, const char *word, const
             value = next;
             *used = 1;
         }
+        if (o->type == TN_OPT_LIST && o->dflt == NULL) return list_append(s->config, o, value, where, err);
         return value_set(s->config, o, value, where, err);
     }
     return unknown(sets, NULL, word, "option", "command line", err);

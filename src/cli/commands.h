@@ -12,6 +12,8 @@
     X(perplexity)            \
     X(convert)               \
     X(quantize)              \
+    X(train)                 \
+    X(export)                \
     X(selftest)              \
     X(bench)                 \
     X(constitution)          \

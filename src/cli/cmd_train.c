@@ -1,0 +1,231 @@
+/* cmd_train.c - tenet train CONFIG.yaml: trains, or goes on; shows progress, rows of JSON, the estimate, the samples. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/str.h"
+#include "base/thread.h"
+#include "cli/supervise.h"
+#include "train/train.h"
+
+typedef struct train_flags {
+    char   *set, *out, *launch;
+    bool    estimate, show_batch, supervise;
+    int64_t ranks, restarts;
+} train_flags;
+
+#define AT(field) offsetof(train_flags, field)
+static const tn_option options[] = {
+    // clang-format off
+    { "set",        TN_OPT_LIST, AT(set),        NULL,  0, 0,    "", "key=value over the file's: --set steps=20 --set lr=1e-4", NULL },
+    { "out",        TN_OPT_STR,  AT(out),        NULL,  0, 0,    "", "directory of the run (default: the config's name without .yaml, in runs/)", NULL },
+    { "estimate",   TN_OPT_BOOL, AT(estimate),   NULL,  0, 0,    "", "memory, FLOPs and time; trains nothing", NULL },
+    { "show_batch", TN_OPT_BOOL, AT(show_batch), NULL,  0, 0,    "", "print samples with the trained tokens marked; trains nothing", NULL },
+    { "supervise",  TN_OPT_BOOL, AT(supervise),  NULL,  0, 0,    "", "restart from the newest checkpoint after a crash, a kill or a hang", NULL },
+    { "ranks",      TN_OPT_INT,  AT(ranks),      "1",   1, 65536, "ranks", "with --supervise: how many to launch", NULL },
+    { "launch",     TN_OPT_STR,  AT(launch),     "mpirun -n %d", 0, 0, "", "with --supervise and --ranks above 1: the launcher, %d is the number of ranks", NULL },
+    { "restarts",   TN_OPT_INT,  AT(restarts),   "5",   0, 1e6,  "", "with --supervise: how many restarts in a row without a new step", NULL },
+    { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
+    // clang-format on
+};
+#undef AT
+
+/* key=value, separated by commas; a piece without '=' belongs to the value before it (lists). */
+static tn_status set_apply(tn_train_config *c, const char *list, tn_error *err)
+{
+    tn_status status = TN_OK;
+    char *text = list != NULL ? tn_strdup(list) : NULL;
+    for (char *item = text; item != NULL && *item != '\0' && status == TN_OK;) {
+        char *next = item + strcspn(item, ",");
+        while (*next == ',') {                               /* does another key start here? */
+            char *word = next + 1;
+            size_t n = strcspn(word, "=,");
+            if (word[n] == '=' || word[0] == '\0') break;
+            next = word + strcspn(word, ",");
+        }
+        char *rest = *next == ',' ? next + 1 : next, *eq;
+        *next = '\0';
+        if ((eq = strchr(item, '=')) == NULL) { status = tn_fail(err, TN_USAGE, "--set %s: expected key=value", item); break; }
+        *eq = '\0';
+        status = tn_option_set(c, tn_train_options, item, eq + 1, "--set", err);
+        item = rest;
+    }
+    free(text);
+    return status;
+}
+
+typedef struct view { bool json, quiet, terminal; double shown; } view;
+
+static void time_text(char buf[32], double s)
+{
+    long t = (long)s;
+    if (t >= 3600) snprintf(buf, 32, "%ld:%02ld:%02ld", t / 3600, t / 60 % 60, t % 60);
+    else snprintf(buf, 32, "%ld:%02ld", t / 60, t % 60);
+}
+
+static void step_json(const tn_train_step *s)
+{
+    uint32_t bits;
+    memcpy(&bits, &s->loss, 4);
+    json_t *o = json_pack("{s:I,s:o,s:I,s:o,s:o,s:I,s:f}", "step", (json_int_t)s->step, "loss", tn_json_f32(s->loss), "loss_bits", (json_int_t)bits,
+                          "lr", tn_json_f32(s->lr), "grad_norm", tn_json_f32(s->grad_norm), "tokens", (json_int_t)s->tokens,
+                          "tokens_per_s", s->tokens_per_s);
+    if (s->note[0] != '\0') json_object_set_new(o, "note", json_string(s->note));
+    if (s->has_valid) json_object_set_new(o, "valid", tn_json_f32(s->valid));
+    if (s->preference) {
+        json_object_set_new(o, "margin", tn_json_f32(s->margin));
+        json_object_set_new(o, "accuracy", tn_json_f32(s->accuracy));
+        json_object_set_new(o, "kl", tn_json_f32(s->kl));
+        json_object_set_new(o, "logp_chosen", tn_json_f32(s->logp_chosen));
+        json_object_set_new(o, "logp_rejected", tn_json_f32(s->logp_rejected));
+    }
+    char *text = tn_json_text(o);
+    if (text != NULL) puts(text);
+    fflush(stdout);
+    free(text);
+    json_decref(o);
+}
+
+static void on_step(void *arg, const tn_train_step *s)
+{
+    view *v = arg;
+    double now = tn_now();
+    bool last = s->step == s->steps;
+    if (v->json) step_json(s);
+    if (v->quiet || (!last && !s->has_valid && now - v->shown < (v->terminal ? 0.2 : 10))) return;
+    v->shown = now;
+    char left[32], valid[48] = "", pref[96] = "", peak[32] = "";
+    time_text(left, s->seconds_left);
+    if (s->has_valid) snprintf(valid, sizeof valid, "  valid %.4f", (double)s->valid);
+    if (s->preference) snprintf(pref, sizeof pref, "  margin %.3f  right %.0f %%  KL %.4f", (double)s->margin, 100 * (double)s->accuracy, (double)s->kl);
+    if (s->peak_share > 0) snprintf(peak, sizeof peak, "  %.0f %% of peak", 100 * s->peak_share);
+    fprintf(stderr, "%sstep %lld/%lld  loss %.4f (smooth %.4f)%s%s  lr %.3g  |g| %.3g  %.0f tok/s%s  %s left%s", v->terminal ? "\r\033[K" : "",
+            (long long)s->step, (long long)s->steps, (double)s->loss, s->smooth, valid, pref, (double)s->lr, (double)s->grad_norm, s->tokens_per_s, peak,
+            left, v->terminal && !last && !s->has_valid ? "" : "\n");
+}
+
+static void result_print(const tn_common *common, const tn_train_result *r)
+{
+    char *root = tn_digest_text(&r->weights_root);
+    if (common->json) {
+        json_t *o = json_pack("{s:s?}", "weights_root", root);
+        char *text = tn_json_text(o);
+        if (text != NULL) puts(text);
+        free(text);
+        json_decref(o);
+    } else {
+        printf("%s after %lld steps, loss %.4f\nweights  %s\n", r->finished ? "finished" : "stopped", (long long)r->steps, (double)r->loss,
+               root != NULL ? root : "?");
+        if (r->weights[0] != '\0') printf("written  %s\n", r->weights);
+        for (int i = 0; i < r->n_principle; i++)
+            printf("  %-32s %6lld pairs  margin %8.3f  right %3.0f %%\n", r->principle[i].name, (long long)r->principle[i].n, r->principle[i].margin,
+                   100 * r->principle[i].accuracy);
+    }
+    free(root);
+}
+
+static tn_status estimate_print(const tn_common *common, const tn_train_config *c, const tn_train_io *io, tn_error *err)
+{
+    tn_train_estimate e;
+    char left[32];
+    const double gib = 1.0 / (1024.0 * 1024 * 1024);
+    TN_TRY(tn_train_estimate_run(c, io, &e, err));
+    if (common->json) {
+        json_t *o = json_pack("{s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:I,s:I,s:I,s:I}", "parameters", (json_int_t)e.n_param, "trained", (json_int_t)e.n_trained,
+                              "steps", (json_int_t)e.steps, "tokens_per_step", (json_int_t)e.tokens_per_step, "flops_per_token", e.flops_per_token,
+                              "peak_flops", e.peak_flops, "seconds", e.seconds, "weights", (json_int_t)e.weights, "gradients", (json_int_t)e.gradients,
+                              "optimiser", (json_int_t)e.optimiser, "activations", (json_int_t)e.activations, "checkpoint_copy",
+                              (json_int_t)e.checkpoint_copy, "memory", (json_int_t)e.total);
+        char *text = tn_json_text(o);
+        if (text != NULL) puts(text);
+        free(text);
+        json_decref(o);
+        return TN_OK;
+    }
+    time_text(left, e.seconds);
+    printf("%lld steps of %lld tokens: about %s at %.0f tok/s on this machine (%d threads, %.0f GFLOP/s measured)\n", (long long)e.steps,
+           (long long)e.tokens_per_step, left, (double)e.steps * (double)e.tokens_per_step / e.seconds, tn_threads(), e.peak_flops * 1e-9);
+    printf("memory %.2f GiB: weights %.2f, gradients %.2f, optimiser %.2f, activations %.2f, checkpoint's copy %.2f\n", (double)e.total * gib,
+           (double)e.weights * gib, (double)e.gradients * gib, (double)e.optimiser * gib, (double)e.activations * gib, (double)e.checkpoint_copy * gib);
+    printf("%lld parameters, %lld of them trained; %.2f GFLOP a token\n", (long long)e.n_param, (long long)e.n_trained, e.flops_per_token * 1e-9);
+    return TN_OK;
+}
+
+/* Names of models become paths here: the rooms below know no store. */
+static tn_status paths_resolve(const tn_common *common, const tn_train_config *c, char *made[3], tn_train_io *io, tn_error *err)
+{
+    if (c->model != NULL) TN_TRY(tn_cli_model_path(common, c->model, &made[0], err));
+    if (c->tokenizer != NULL && strcmp(c->tokenizer, "bytes") != 0) TN_TRY(tn_cli_model_path(common, c->tokenizer, &made[1], err));
+    if (c->reference != NULL) TN_TRY(tn_cli_model_path(common, c->reference, &made[2], err));
+    io->model = made[0];
+    io->tokenizer = made[1];
+    io->reference = made[2];
+    return TN_OK;
+}
+
+static char *default_out(const char *config)
+{
+    const char *base = strrchr(config, '/');
+    base = base != NULL ? base + 1 : config;
+    size_t n = strlen(base);
+    if (n > 5 && strcmp(base + n - 5, ".yaml") == 0) n -= 5;
+    return tn_strf("runs/%.*s", (int)n, base);
+}
+
+static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
+{
+    train_flags *f = config;
+    tn_train_config c;
+    tn_train_result result = {0};
+    tn_status status = TN_OK;
+    char *made[3] = {0}, *out = NULL, *text = NULL;
+    view v = { common->json, common->quiet, isatty(2) != 0, 0 };
+    tn_train_io io = { .profile = common->profile_id, .on_step = on_step, .arg = &v, .quiet = common->quiet };
+
+    (void)n_arg;
+    TN_TRY(tn_train_config_load(&c, args[0], err));
+    TN_GOTO(set_apply(&c, f->set, err));
+    if (common->seed_given) c.seed = common->seed;
+    if ((out = f->out != NULL ? tn_strdup(f->out) : default_out(args[0])) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    io.out = out;
+    TN_GOTO(tn_train_config_check(&c, err));
+    if (f->supervise) {
+        TN_GOTO(tn_cli_supervise(out, f->launch, (int)f->ranks, (int)f->restarts, err));
+        goto out;
+    }
+    TN_GOTO(paths_resolve(common, &c, made, &io, err));
+    if (f->estimate) {
+        TN_GOTO(estimate_print(common, &c, &io, err));
+    } else if (f->show_batch) {
+        TN_GOTO(tn_train_show_batch(&c, &io, c.batch, &text, err));
+        fputs(text, stdout);
+    } else {
+        status = tn_train_run(&c, &io, &result, err);
+        if (result.rank == 0 && (status == TN_OK || result.steps > 0)) result_print(common, &result);
+    }
+out:
+    tn_train_result_free(&result);
+    tn_train_config_free(&c);
+    for (int i = 0; i < 3; i++) free(made[i]);
+    free(text);
+    free(out);
+    return status;
+}
+
+const tn_command tn_cmd_train = {
+    .name = "train",
+    .line = "train a model from a config: pre-train, fine-tune, LoRA, preferences",
+    .usage = "tenet train CONFIG.yaml [--set KEY=VALUE]... [--out DIR] [--estimate | --show-batch | --supervise]",
+    .more = "The same --out again goes on from its newest checkpoint; a finished run only reports. Ctrl-C and SIGTERM write a\n"
+            "checkpoint and stop; SIGUSR1 writes one and goes on. Under mpirun or srun the ranks share the work: same bits.\n"
+            "docs/train.md has every key.",
+    .options = options,
+    .config_bytes = sizeof(train_flags),
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
+};

@@ -1,0 +1,131 @@
+/* data.h - from files of text, conversations and preference pairs to the rows of a training step.
+ *
+ *   text, JSONL, chat JSONL (.gz .zst) ── tokenise ──→ shard (mapped) ── pack ──→ samples ─┐
+ *   pair JSONL ── tn_pairs_load ──→ pairs ─────────────────────────────────────────────────┴─→ rows of a micro-batch
+ *
+ * Sample i of a run is a pure function of (seed, i): nothing here remembers where a run stopped. */
+#ifndef TN_DATA_DATA_H
+#define TN_DATA_DATA_H
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/rng.h"
+#include "tokenizer/tokenizer.h"
+
+/* ---------------------------------------------------------------------------------------------- reader.c: bytes in */
+
+/* A whole file, unpacked by its suffix (.gz, .zst), NUL after the end. made: free(*out). LIMIT over max_bytes. */
+tn_status tn_data_read(char **out, size_t *n, const char *path, size_t max_bytes, tn_error *err);
+
+/* ------------------------------------------------------------------------------------------ shard.c: token shards */
+
+typedef struct tn_shard_writer tn_shard_writer;
+/* n_vocab decides between 16- and 32-bit ids. Written aside; appears whole on commit. */
+tn_status tn_shard_create(tn_shard_writer **out, const char *path, const tn_digest *tokenizer, int64_t n_vocab, tn_error *err);
+/* One document. mask: 1 for tokens that may be targets, NULL: all. weight_16: loss weight in 1/65536. */
+tn_status tn_shard_add(tn_shard_writer *w, const int32_t *ids, const uint8_t *mask, size_t n, uint32_t weight_16, tn_error *err);
+tn_status tn_shard_commit(tn_shard_writer *w, tn_error *err);          /* frees w in every case */
+void      tn_shard_abandon(tn_shard_writer *w);                        /* NULL is fine */
+
+typedef struct tn_shard tn_shard;
+typedef struct tn_shard_doc { int64_t first, n; uint32_t weight_16; } tn_shard_doc;
+/* Checks structure and content digest. tokenizer (or NULL): MISMATCH when the shard was made with another one. */
+tn_status tn_shard_open(tn_shard **out, const char *path, const tn_digest *tokenizer, tn_error *err);
+void      tn_shard_close(tn_shard *s);
+int64_t   tn_shard_n_token(const tn_shard *s);
+int64_t   tn_shard_n_doc(const tn_shard *s);
+tn_shard_doc tn_shard_doc_at(const tn_shard *s, int64_t i);
+/* Tokens [first, first + n) and (if mask is not NULL) their mask. */
+void      tn_shard_copy(const tn_shard *s, int64_t first, int64_t n, int32_t *ids, uint8_t *mask);
+const tn_digest *tn_shard_content(const tn_shard *s);
+
+/* ------------------------------------------------------------------------------------- source.c: files to documents */
+
+typedef enum tn_data_format { TN_DATA_AUTO, TN_DATA_TEXT, TN_DATA_JSONL, TN_DATA_CHAT } tn_data_format;
+typedef struct tn_data_stats { int64_t n_doc, n_token, n_target, n_stop, n_chat, n_cut, n_dropped; } tn_data_stats;
+typedef struct tn_data_options {
+    const tn_tokenizer *tokenizer;
+    const tn_chat *chat;             /* NULL: rows with messages are an error */
+    tn_data_format format;           /* AUTO: by suffix, then by the keys of each row */
+    int64_t max_tokens;              /* conversations longer than this are cut at the end (n_cut); 0: no limit */
+    bool    train_prompt;            /* every token is a target, not only the assistant's */
+} tn_data_options;
+/* Appends the documents of a file (or of every file below a directory, in name order). Text: one document a file.
+ * Rows: {"text"}, {"messages":[{"role","content"}]}, {"prompt","answer"}; each with an optional "weight" (0 to 16). */
+tn_status tn_data_tokenise(tn_shard_writer *w, const char *path, const tn_data_options *o, tn_data_stats *stats, tn_error *err);
+
+/* A tokenizer of the 256 bytes and <|endoftext|> (id 256): for models from scratch without a vocabulary of their own. */
+tn_status tn_data_byte_tokenizer(tn_tokenizer **out, tn_error *err);
+
+/* --------------------------------------------------------------------------------------- pack.c: documents to samples */
+
+typedef enum tn_pack_kind {
+    TN_PACK_GREEDY,                  /* in order; a document goes on in the next sample where it does not fit */
+    TN_PACK_BEST_FIT,                /* best-fit decreasing: whole documents, long ones cut into n_ctx pieces first */
+    TN_PACK_NONE                     /* one document (or piece) a sample */
+} tn_pack_kind;
+bool tn_pack_parse(const char *name, tn_pack_kind *out);
+
+typedef struct tn_piece { int64_t first; int32_t n; uint32_t weight_16; int32_t ends; /* 1: last token has no target */ } tn_piece;
+typedef struct tn_pack tn_pack;
+tn_status tn_pack_create(tn_pack **out, const tn_shard *s, int64_t n_ctx, tn_pack_kind kind, tn_error *err);
+void      tn_pack_destroy(tn_pack *p);
+int64_t   tn_pack_n(const tn_pack *p);
+const tn_piece *tn_pack_sample(const tn_pack *p, int64_t i, int64_t *n_piece);
+
+/* The rows of a micro-batch, no padding: row r is token ids[r] at position pos[r] of the document that starts at row
+ * doc_start[r]; its target is target[r] (-1: none) with loss weight weight_16[r] / 65536. */
+typedef struct tn_row_set {
+    int64_t   n, cap;
+    int32_t  *ids, *pos, *doc_start, *target;
+    uint32_t *weight_16;
+    uint64_t  sum_weight_16;         /* of rows with a target: the exact normaliser */
+    int64_t   n_target;
+} tn_row_set;
+tn_status tn_row_set_init(tn_row_set *r, int64_t cap, tn_error *err);
+void      tn_row_set_free(tn_row_set *r);
+void      tn_row_set_clear(tn_row_set *r);
+/* Appends sample i of the pack. The caller made room for n_ctx rows a sample. */
+void      tn_row_set_add_sample(tn_row_set *r, const tn_shard *s, const tn_pack *p, int64_t i);
+
+/* --------------------------------------------------------------------------------------- order.c: which sample is next */
+
+/* Sources are drawn in rounds of TN_MIX_ROUND samples: each round holds exactly the integer counts that the weights
+ * give (largest remainder), in a keyed order. Inside a source, epoch e is the keyed permutation of its samples. */
+enum { TN_MIX_ROUND = 1024, TN_MIX_MAX = 64 };
+typedef struct tn_mix {
+    int     n_source;
+    int64_t n_sample[TN_MIX_MAX];    /* of each source */
+    int64_t count[TN_MIX_MAX];       /* of each source in a round; they add up to TN_MIX_ROUND */
+    uint64_t seed;
+    bool    shuffle;                 /* false: in the order of the files (tests, replay of curricula) */
+} tn_mix;
+/* weights NULL: by size. USAGE for a weight that is negative, not finite, or all zero; empty sources are refused. */
+tn_status tn_mix_init(tn_mix *m, const int64_t *n_sample, const double *weights, int n, uint64_t seed, bool shuffle, tn_error *err);
+/* Sample i of the run: source and index in it. */
+void      tn_mix_at(const tn_mix *m, uint64_t i, int *source, int64_t *index);
+
+/* ------------------------------------------------------------------------------------------ pairs.c: preference pairs */
+
+/* One sequence: prompt and answer (with its stop token); rows [n_prompt - 1, n - 1) predict the answer. */
+typedef struct tn_reply { const int32_t *ids; int32_t n, n_prompt; } tn_reply;
+typedef struct tn_pair {
+    tn_reply chosen, rejected;      /* n = 0: absent (unpaired rows for KTO) */
+    float     p;                     /* probability that chosen is better; 1 when not given */
+    int32_t   principle;             /* index into the set's names, or -1 */
+} tn_pair;
+typedef struct tn_pairs {
+    tn_pair  *pair;      int64_t n, n_overlong, n_equal;
+    char    **principle; int n_principle;
+    int32_t **chunk;     size_t n_chunk;                     /* memory of the ids */
+    tn_digest content;                                       /* of the tokenised pairs, in order */
+} tn_pairs;
+/* Rows: {"prompt": text | "messages": [...], "chosen", "rejected", "p"?, "principle"?} or {"prompt", "completion",
+ * "label"}. Pairs with a side over n_ctx tokens, or with equal sides, are left out and counted. chat NULL: raw text. */
+tn_status tn_pairs_load(tn_pairs *out, const char *const *paths, int n_path, const tn_tokenizer *t, const tn_chat *chat,
+                        int64_t n_ctx, tn_error *err);
+void      tn_pairs_free(tn_pairs *p);
+/* Appends an answer as one document; weight 1 on the answer's rows. Returns its first row. */
+int64_t   tn_row_set_add_answer(tn_row_set *r, const tn_reply *a);
+
+#endif

@@ -1,0 +1,194 @@
+/* source.c - files into documents of token ids.
+ *
+ * Text: one document a file. JSON Lines: one document a row, by the keys the row has. Conversations are rendered by the
+ * chat format, and their mask trains what the assistant says with its stop token. */
+#include "data/data.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+
+static const size_t max_file_bytes = (size_t)8 << 30;
+enum { MAX_MESSAGES = 4096 };
+
+typedef struct sink {
+    tn_shard_writer *w;
+    const tn_data_options *o;
+    tn_data_stats *stats;
+    int32_t *ids; uint8_t *mask; size_t n, cap;              /* one conversation, reused: both hold cap */
+    int32_t *text_ids; size_t text_cap;                      /* one text, reused */
+} sink;
+
+static tn_status document_put(sink *s, const int32_t *ids, const uint8_t *mask, uint32_t weight_16, tn_error *err)
+{
+    if (s->n < 2) { s->stats->n_dropped++; return TN_OK; }
+    TN_TRY(tn_shard_add(s->w, ids, mask, s->n, weight_16, err));
+    s->stats->n_doc++;
+    s->stats->n_token += (int64_t)s->n;
+    for (size_t i = 1; i < s->n; i++) {
+        if (mask != NULL && !mask[i]) continue;
+        s->stats->n_target++;
+        if (tn_tokenizer_is_stop(s->o->tokenizer, ids[i])) s->stats->n_stop++;
+    }
+    return TN_OK;
+}
+
+static tn_status text_put(sink *s, const char *text, size_t n, uint32_t weight_16, const char *where, tn_error *err)
+{
+    s->n = 0;
+    tn_status status = tn_tokenize(s->o->tokenizer, text, n, TN_TOK_BOS | TN_TOK_EOS, &s->text_ids, &s->n,
+                                   &s->text_cap, err);
+    if (status != TN_OK) return tn_fail_prefix(err, status, "%s", where);
+    return document_put(s, s->text_ids, NULL, weight_16, err);
+}
+
+static tn_status chat_put(sink *s, const tn_message *m, size_t n, uint32_t weight_16, const char *where, tn_error *err)
+{
+    if (s->o->chat == NULL)
+        return tn_fail(err, TN_UNSUPPORTED, "%s: a conversation, but the model has no chat format; choose one with chat_format", where);
+    s->n = 0;
+    tn_status status = tn_chat_render(s->o->tokenizer, s->o->chat, m, n, false, &s->ids, &s->mask, &s->n, &s->cap, err);
+    if (status != TN_OK) return tn_fail_prefix(err, status, "%s", where);
+    if (s->o->max_tokens > 0 && s->n > (size_t)s->o->max_tokens) {
+        s->n = (size_t)s->o->max_tokens;
+        s->stats->n_cut++;
+    }
+    s->stats->n_chat++;
+    bool any = false;
+    for (size_t i = 1; i < s->n; i++) any |= s->mask[i] != 0;
+    if (!any) { s->stats->n_dropped++; return TN_OK; }       /* nothing the assistant said is left */
+    return document_put(s, s->ids, s->o->train_prompt ? NULL : s->mask, weight_16, err);
+}
+
+static tn_status row_weight(const json_t *row, const char *where, uint32_t *out, tn_error *err)
+{
+    double w;
+    TN_TRY(tn_json_real_or(row, "weight", 1.0, &w, where, err));
+    if (!(w >= 0 && w <= 16)) return tn_fail(err, TN_FORMAT, "%s: \"weight\" is %g; it must be from 0 to 16", where, w);
+    *out = (uint32_t)llround(w * 65536.0);
+    return TN_OK;
+}
+
+static const char *const roles[] = { "system", "user", "assistant", NULL };
+
+static tn_status messages_read(const json_t *list, tn_message *m, size_t *n, const char *where, tn_error *err)
+{
+    size_t i;
+    const json_t *e;
+    if (!json_is_array(list) || json_array_size(list) == 0 || json_array_size(list) > MAX_MESSAGES)
+        return tn_fail(err, TN_FORMAT, "%s: \"messages\" must be a list of 1 to %d objects", where, MAX_MESSAGES);
+    *n = 0;
+    json_array_foreach(list, i, e) {
+        const char *role, *content;
+        bool known = false;
+        TN_TRY(tn_json_str(e, "role", &role, where, err));
+        TN_TRY(tn_json_str(e, "content", &content, where, err));
+        for (int k = 0; roles[k] != NULL; k++) known |= strcmp(role, roles[k]) == 0;
+        if (!known) return tn_fail(err, TN_FORMAT, "%s: role \"%s\"; system, user and assistant are known", where, role);
+        m[(*n)++] = (tn_message){ role, content };
+    }
+    return TN_OK;
+}
+
+static tn_status row_put(sink *s, const json_t *row, const char *where, tn_error *err)
+{
+    uint32_t weight = 65536;
+    const char *prompt, *answer;
+    const json_t *messages = json_object_get(row, "messages");
+
+    if (!json_is_object(row)) return tn_fail(err, TN_FORMAT, "%s: a row must be an object", where);
+    TN_TRY(row_weight(row, where, &weight, err));
+    if (messages != NULL && s->o->format != TN_DATA_JSONL) {
+        tn_message m[MAX_MESSAGES];
+        size_t n = 0;
+        TN_TRY(messages_read(messages, m, &n, where, err));
+        return chat_put(s, m, n, weight, where, err);
+    }
+    if (json_object_get(row, "prompt") != NULL && s->o->format != TN_DATA_JSONL) {
+        const char *key = json_object_get(row, "answer") != NULL ? "answer" :
+                          json_object_get(row, "completion") != NULL ? "completion" : "answer";
+        const char *system = json_string_value(json_object_get(row, "system"));
+        TN_TRY(tn_json_str(row, "prompt", &prompt, where, err));
+        TN_TRY(tn_json_str(row, key, &answer, where, err));
+        tn_message m[3] = { { "system", system }, { "user", prompt }, { "assistant", answer } };
+        return chat_put(s, system != NULL ? m : m + 1, system != NULL ? 3 : 2, weight, where, err);
+    }
+    if (json_object_get(row, "text") != NULL && s->o->format != TN_DATA_CHAT) {
+        const char *text;
+        TN_TRY(tn_json_str(row, "text", &text, where, err));
+        return text_put(s, text, strlen(text), weight, where, err);
+    }
+    return tn_fail(err, TN_FORMAT, "%s: a row needs %s", where,
+                   s->o->format == TN_DATA_JSONL ? "\"text\"" :
+                   s->o->format == TN_DATA_CHAT  ? "\"messages\", or \"prompt\" and \"answer\"" :
+                                                   "\"text\", \"messages\", or \"prompt\" and \"answer\"");
+}
+
+static bool is_jsonl(const char *path)
+{
+    return tn_ends_with(path, ".jsonl") || tn_ends_with(path, ".jsonl.gz") || tn_ends_with(path, ".jsonl.zst") ||
+           tn_ends_with(path, ".ndjson");
+}
+
+static tn_status file_put(sink *s, const char *path, tn_error *err)
+{
+    tn_status status = TN_OK;
+    tn_jsonl *rows = NULL;
+    json_t *row = NULL;
+    char *text = NULL;
+    size_t n;
+
+    if (s->o->format == TN_DATA_TEXT || (s->o->format == TN_DATA_AUTO && !is_jsonl(path))) {
+        TN_TRY(tn_data_read(&text, &n, path, max_file_bytes, err));
+        status = text_put(s, text, n, 65536, path, err);
+        free(text);
+        return status;
+    }
+    TN_TRY(tn_jsonl_open(&rows, path, err));
+    for (;;) {
+        char where[512];
+        TN_GOTO(tn_jsonl_next(rows, &row, err));
+        if (row == NULL) break;
+        snprintf(where, sizeof where, "%s:%lld", path, (long long)tn_jsonl_line(rows));
+        TN_GOTO(row_put(s, row, where, err));
+        json_decref(row);
+        row = NULL;
+        TN_GOTO(tn_interrupted(err));
+    }
+out:
+    json_decref(row);
+    tn_jsonl_close(rows);
+    return status;
+}
+
+tn_status tn_data_tokenise(tn_shard_writer *w, const char *path, const tn_data_options *o, tn_data_stats *stats, tn_error *err)
+{
+    tn_status status = TN_OK;
+    sink s = { .w = w, .o = o, .stats = stats };
+    char **files = NULL;
+    size_t n_file = 0;
+
+    if (!tn_exists(path)) return tn_fail(err, TN_NOTFOUND, "%s: no such file or directory", path);
+    if (!tn_is_dir(path)) {
+        TN_GOTO(file_put(&s, path, err));
+    } else {
+        TN_GOTO(tn_list_files(&files, &n_file, path, err));
+        for (size_t i = 0; i < n_file; i++) {
+            char *full = tn_path(path, files[i]);
+            if (full == NULL) { status = tn_fail(err, TN_NOMEM, "%s: out of memory", path); goto out; }
+            status = file_put(&s, full, err);
+            free(full);
+            if (status != TN_OK) goto out;
+        }
+    }
+out:
+    tn_list_free(files, n_file);
+    free(s.ids);
+    free(s.text_ids);
+    free(s.mask);
+    return status;
+}

@@ -1,0 +1,92 @@
+/* dist.c - choosing a backend, and what is the same for all of them. */
+#include "dist/dist.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "dist/dist_impl.h"
+
+/* Ranks that the launcher announces: Open MPI, MPICH and others by PMI, Slurm. 0: none. */
+static int64_t launched_ranks(const char **by)
+{
+    static const char *const names[] = { "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *v = getenv(names[i]);
+        int64_t n;
+        /* Slurm sets SLURM_NTASKS in batch scripts too: only a task of a step has a process id in the job. */
+        if (strcmp(names[i], "SLURM_NTASKS") == 0 && getenv("SLURM_PROCID") == NULL) continue;
+        if (v != NULL && tn_parse_i64(v, &n) && n > 0) { *by = names[i]; return n; }
+    }
+    return 0;
+}
+
+tn_status tn_dist_open(tn_dist **out, const char *backend, tn_error *err)
+{
+    tn_status status;
+    const char *by = "";
+    int64_t launched = launched_ranks(&by);
+    tn_dist *d = calloc(1, sizeof *d);
+
+    *out = NULL;
+    if (d == NULL) return tn_fail(err, TN_NOMEM, "no memory for the ranks");
+    d->size = 1;
+    bool mpi = strcmp(backend, "mpi") == 0 || (strcmp(backend, "auto") == 0 && launched > 1);
+    if (!mpi && strcmp(backend, "auto") != 0 && strcmp(backend, "one") != 0) {
+        status = tn_fail(err, TN_USAGE, "dist is '%s'; auto, one and mpi are known", backend);
+    } else if (!mpi) {
+        status = tn_dist_one_open(d, err);
+    } else if (!tn_dist_mpi_built()) {
+        status = tn_fail(err, TN_UNSUPPORTED, "started as one of %lld ranks (%s), but this build has no MPI: install libopenmpi-dev or "
+                         "libmpich-dev and build again", (long long)launched, by);
+    } else {
+        status = tn_dist_mpi_open(d, err);
+    }
+    if (status != TN_OK) { free(d); return status; }
+    *out = d;
+    return TN_OK;
+}
+
+void tn_dist_close(tn_dist *d, bool failed)
+{
+    if (d == NULL) return;
+    d->backend->close(d, failed);
+    free(d);
+}
+
+int tn_dist_rank(const tn_dist *d) { return d->rank; }
+int tn_dist_size(const tn_dist *d) { return d->size; }
+const char *tn_dist_name(const tn_dist *d) { return d->name; }
+
+tn_status tn_dist_exchange(tn_dist *d, const tn_dist_message *send, int n_send, const tn_dist_message *recv, int n_recv, tn_error *err)
+{
+    return d->backend->exchange(d, send, n_send, recv, n_recv, err);
+}
+
+tn_status tn_dist_broadcast(tn_dist *d, int root, void *data, size_t bytes, tn_error *err)
+{
+    return d->size == 1 ? TN_OK : d->backend->broadcast(d, root, data, bytes, err);
+}
+
+tn_status tn_dist_gather(tn_dist *d, const void *mine, size_t bytes, void *all, tn_error *err)
+{
+    return d->backend->gather(d, mine, bytes, all, err);
+}
+
+tn_status tn_dist_barrier(tn_dist *d, tn_error *err) { return d->backend->barrier(d, err); }
+
+tn_status tn_dist_agree(tn_dist *d, tn_status mine, tn_error *err)
+{
+    if (d->size == 1) return mine;
+    struct { int32_t code; char msg[1020]; } one = { mine, "" }, *all = malloc((size_t)d->size * sizeof one);
+    if (all == NULL) return tn_fail(err, TN_NOMEM, "no memory to agree with the other ranks");
+    if (mine != TN_OK && err != NULL) snprintf(one.msg, sizeof one.msg, "%.1000s", err->msg);
+    tn_status status = d->backend->gather(d, &one, sizeof one, all, err);
+    for (int r = 0; status == TN_OK && r < d->size; r++) {
+        if (all[r].code == TN_OK) continue;
+        status = r == d->rank ? mine : tn_fail(err, (tn_status)all[r].code, "rank %d: %s", r, all[r].msg);
+    }
+    free(all);
+    return status;
+}

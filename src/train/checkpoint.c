@@ -1,0 +1,350 @@
+/* checkpoint.c - the state of a run on disk: sharded, hashed, written in the background, loadable on any number of ranks.
+ *
+ *   OUT/step-N.tmp/rank-0000.bin ...   each rank writes its range of the flat order: for each kind (w, m, v) the slices
+ *   OUT/step-N/manifest.json           tensors by name; slices [tensor, kind, first, n, file, offset, sha256]; step, counts
+ *
+ * A slice is what one tensor has inside one grain of the flat order, so the set of slices, their hashes and the root over them are the same for
+ * every number of ranks. The step waits only for a copy in memory; a thread writes, hashes and syncs. Then rank 0 collects the hashes,
+ * writes the manifest, syncs and renames: a directory without `.tmp` is whole. */
+#include "train/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+
+static const char kind_names[][2] = { "w", "m", "v" };
+
+typedef struct slice { int32_t slot, kind; int64_t first, n, flat; int32_t file; int64_t offset; tn_digest sha; } slice;
+
+struct checkpointer {
+    run      *r;
+    tn_digest genesis;
+    slice    *all, *mine;               /* of all ranks (in root order), and the part that is ours */
+    int64_t   n_all, n_mine, *rank_first;                    /* all: sorted by rank; [size + 1] */
+    float    *copy[1 + MAX_STATE];      /* [range] of w, m, v */
+    int64_t   first, last;
+    progress_state at;
+    char     *tmp, *path;               /* step-N.tmp, its rank file */
+    pthread_t thread;
+    bool      busy, joined;
+    _Atomic bool done;
+    tn_status status;
+    tn_error  error;
+};
+
+/* ------------------------------------------------------------------------------------------------------- slices */
+
+typedef struct cutting { const params *p; slice *out; int64_t n; int kind, file; int64_t offset; } cutting;
+
+static void cut_span(void *arg, const slot *s, int64_t offset, int64_t n)
+{
+    cutting *c = arg;
+    if (c->out != NULL)
+        c->out[c->n] = (slice){ (int32_t)(s - c->p->slot), c->kind, offset, n, s->first + offset, c->file, c->offset, { { 0 } } };
+    c->offset += n * 4;
+    c->n++;
+}
+
+/* Slices of flat [first, last), kind by kind, grain by grain. out NULL: only counts. */
+static int64_t cut(const params *p, int n_kind, int64_t first, int64_t last, int file, slice *out)
+{
+    cutting c = { p, out, 0, 0, file, 0 };
+    for (c.kind = 0; c.kind < n_kind; c.kind++)
+        for (int64_t a = first; a < last; a += p->grain - a % p->grain) {
+            int64_t b = a + p->grain - a % p->grain;
+            train_params_spans(p, a, b < last ? b : last, cut_span, &c);
+        }
+    return c.n;
+}
+
+/* Order of the root: kind, then place. */
+static int by_kind_and_place(const void *a, const void *b)
+{
+    const slice *x = a, *y = b;
+    if (x->kind != y->kind) return x->kind < y->kind ? -1 : 1;
+    return x->flat < y->flat ? -1 : x->flat > y->flat;
+}
+
+static tn_status slices_root(const params *p, const slice *list, int64_t n, tn_digest *root, tn_error *err)
+{
+    slice *sorted = malloc((size_t)(n + 1) * sizeof *sorted);
+    tn_digest *leaf = malloc((size_t)(n + 1) * sizeof *leaf);
+    if (sorted == NULL || leaf == NULL) {
+        free(sorted);
+        free(leaf);
+        return tn_fail(err, TN_NOMEM, "no memory for %lld digests", (long long)n);
+    }
+    memcpy(sorted, list, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, by_kind_and_place);
+    for (int64_t i = 0; i < n; i++) {
+        char hex[TN_SHA256_HEX], text[320];
+        tn_hex(hex, &sorted[i].sha);
+        int len = snprintf(text, sizeof text, "%s %s %lld %lld %s", p->slot[sorted[i].slot].name, kind_names[sorted[i].kind],
+                           (long long)sorted[i].first, (long long)sorted[i].n, hex);
+        tn_merkle_leaf(&leaf[i], text, (size_t)len);
+    }
+    tn_merkle_root(root, leaf, (size_t)n);
+    free(sorted);
+    free(leaf);
+    return TN_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------------ writing */
+
+void train_checkpoint_destroy(checkpointer *k)
+{
+    if (k == NULL) return;
+    if (k->busy && !k->joined) pthread_join(k->thread, NULL);
+    for (int i = 0; i < 1 + MAX_STATE; i++) free(k->copy[i]);
+    free(k->all);
+    free(k->rank_first);
+    free(k->tmp);
+    free(k->path);
+    free(k);
+}
+
+tn_status train_checkpoint_create(checkpointer **out, run *r, const tn_digest *genesis, tn_error *err)
+{
+    tn_status status = TN_OK;
+    int n_kind = 1 + r->opt.n_state;
+    checkpointer *k = calloc(1, sizeof *k);
+
+    *out = NULL;
+    if (k == NULL) return tn_fail(err, TN_NOMEM, "no memory for checkpoints");
+    k->r = r;
+    k->genesis = *genesis;
+    k->first = r->x.range[r->rank];
+    k->last = r->x.range[r->rank + 1];
+    if ((k->rank_first = calloc((size_t)r->size + 1, sizeof *k->rank_first)) == NULL) goto nomem;
+    for (int o = 0; o < r->size; o++)
+        k->rank_first[o + 1] = k->rank_first[o] + cut(&r->p, n_kind, r->x.range[o], r->x.range[o + 1], o, NULL);
+    k->n_all = k->rank_first[r->size];
+    if ((k->all = malloc((size_t)(k->n_all + 1) * sizeof *k->all)) == NULL) goto nomem;
+    for (int o = 0; o < r->size; o++) cut(&r->p, n_kind, r->x.range[o], r->x.range[o + 1], o, k->all + k->rank_first[o]);
+    k->mine = k->all + k->rank_first[r->rank];
+    k->n_mine = k->rank_first[r->rank + 1] - k->rank_first[r->rank];
+    for (int i = 0; i < n_kind; i++)
+        if ((k->copy[i] = malloc((size_t)(k->last - k->first + 16) * 4)) == NULL) goto nomem;
+    *out = k;
+    return TN_OK;
+nomem:
+    status = tn_fail(err, TN_NOMEM, "the checkpoint's copy of the state needs %zu bytes; use lora_rank or more ranks",
+                     (size_t)(k->last - k->first) * 4 * (size_t)n_kind);
+    train_checkpoint_destroy(k);
+    return status;
+}
+
+static tn_status part_write(checkpointer *k, tn_error *err)
+{
+    tn_status status = TN_OK;
+    int fd = open(k->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+    if (fd < 0) return tn_fail(err, TN_IO, "%s: cannot create: %s", k->path, strerror(errno));
+    for (int64_t i = 0; i < k->n_mine; i++) {
+        slice *s = &k->mine[i];
+        const char *p = (const char *)(k->copy[s->kind] + (s->flat - k->first));
+        s->sha = tn_sha256_of(p, (size_t)s->n * 4);
+        for (size_t at = 0, n = (size_t)s->n * 4; at < n;) {
+            ssize_t got = write(fd, p + at, n - at);
+            if (got < 0 && errno == EINTR) continue;
+            if (got <= 0) {
+                status = tn_fail(err, TN_IO, "%s: cannot write: %s", k->path, strerror(errno));
+                goto out;
+            }
+            at += (size_t)got;
+        }
+        if (i == k->n_mine / 2 && train_fault("kill-writing", k->at.step, k->r->rank)) raise(SIGKILL);
+    }
+    if (fsync(fd) != 0) status = tn_fail(err, TN_IO, "%s: cannot sync: %s", k->path, strerror(errno));
+out:
+    if (close(fd) != 0 && status == TN_OK) status = tn_fail(err, TN_IO, "%s: cannot close: %s", k->path, strerror(errno));
+    return status;
+}
+
+static void *writer(void *arg)
+{
+    checkpointer *k = arg;
+    k->status = part_write(k, &k->error);
+    k->done = true;
+    return NULL;
+}
+
+static tn_status directory_make(checkpointer *k, tn_error *err)
+{
+    if (k->r->rank != 0) return TN_OK;
+    TN_TRY(tn_remove_tree(k->tmp, err));                     /* what an interrupted writer left */
+    return tn_mkdirs(k->tmp, err);
+}
+
+tn_status train_checkpoint_begin(checkpointer *k, const progress_state *at, tn_error *err)
+{
+    run *r = k->r;
+    free(k->tmp);
+    free(k->path);
+    k->at = *at;
+    k->tmp = tn_strf("%s/step-%lld.tmp", r->io->out, (long long)at->step);
+    k->path = k->tmp != NULL ? tn_strf("%s/rank-%04d.bin", k->tmp, r->rank) : NULL;
+    if (k->path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    TN_TRY(tn_dist_agree(r->dist, directory_make(k, err), err));
+    train_params_get(&r->p, k->first, k->last, k->copy[0]);
+    for (int i = 0; i < r->opt.n_state; i++)
+        memcpy(k->copy[1 + i], r->opt.state[i] + (k->first - r->opt.first), (size_t)(k->last - k->first) * 4);
+    k->done = false;
+    k->joined = false;
+    k->status = TN_OK;
+    sigset_t all, before;                                    /* signals belong to the main thread */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    int rc = pthread_create(&k->thread, NULL, writer, k);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0) return tn_fail(err, TN_NOMEM, "cannot start the thread that writes checkpoints: %s", strerror(rc));
+    k->busy = true;
+    return TN_OK;
+}
+
+bool    train_checkpoint_busy(const checkpointer *k) { return k->busy; }
+int64_t train_checkpoint_step(const checkpointer *k) { return k->at.step; }
+bool    train_checkpoint_done(checkpointer *k) { return k->busy && k->done; }
+
+/* Rank 0 gets the hashes that the others' writers made. */
+static tn_status hashes_collect(checkpointer *k, tn_error *err)
+{
+    run *r = k->r;
+    tn_status status = TN_OK;
+    tn_digest *sha = malloc((size_t)(k->n_all + 1) * sizeof *sha);
+    int n_recv = 0;
+
+    if (sha == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld digests", (long long)k->n_all);
+    for (int64_t i = 0; i < k->n_mine; i++) sha[k->rank_first[r->rank] + i] = k->mine[i].sha;
+    if (r->rank != 0) {
+        tn_dist_message m = { 0, sha + k->rank_first[r->rank], (size_t)k->n_mine * sizeof *sha };
+        status = tn_dist_exchange(r->dist, &m, k->n_mine > 0, NULL, 0, err);
+    } else {
+        for (int o = 1; o < r->size; o++) {
+            int64_t n = k->rank_first[o + 1] - k->rank_first[o];
+            if (n > 0) r->x.recv[n_recv++] = (tn_dist_message){ o, sha + k->rank_first[o], (size_t)n * sizeof *sha };
+        }
+        if (r->size > 1) status = tn_dist_exchange(r->dist, NULL, 0, r->x.recv, n_recv, err);
+        for (int64_t i = 0; i < k->n_all; i++) k->all[i].sha = sha[i];
+    }
+    free(sha);
+    return status;
+}
+
+static json_t *manifest_make(checkpointer *k, const tn_digest *root)
+{
+    run *r = k->r;
+    char hex[TN_SHA256_HEX];
+    json_t *tensors = json_array(), *slices = json_array(), *files = json_array(), *m = json_object(), *kinds = json_array();
+
+    for (int i = 0; i < r->p.n_slot; i++) {
+        const slot *s = &r->p.slot[i];
+        json_t *shape = json_array();
+        for (int d = 0; d < s->w->n_dim; d++) json_array_append_new(shape, json_integer(s->w->shape[d]));
+        json_array_append_new(tensors, json_pack("{s:s,s:o,s:s}", "name", s->name, "shape", shape, "dtype", "f32"));
+    }
+    for (int64_t i = 0; i < k->n_all; i++) {
+        const slice *s = &k->all[i];
+        tn_hex(hex, &s->sha);
+        json_array_append_new(slices, json_pack("[i,i,I,I,i,I,s]", s->slot, s->kind, (json_int_t)s->first, (json_int_t)s->n, s->file,
+                                                (json_int_t)s->offset, hex));
+    }
+    for (int o = 0; o < r->size; o++) {
+        char name[32];
+        snprintf(name, sizeof name, "rank-%04d.bin", o);
+        json_array_append_new(files, json_string(name));
+    }
+    for (int i = 0; i < 1 + r->opt.n_state; i++) json_array_append_new(kinds, json_string(kind_names[i]));
+    json_object_set_new(m, "format", json_string("tenet-checkpoint/1"));
+    tn_hex(hex, &k->genesis);
+    json_object_set_new(m, "run", json_string(hex));
+    tn_hex(hex, root);
+    json_object_set_new(m, "state", json_string(hex));
+    json_object_set_new(m, "step", json_integer(k->at.step));
+    json_object_set_new(m, "update", json_integer(k->at.update));
+    json_object_set_new(m, "tokens", json_integer(k->at.tokens));
+    json_object_set_new(m, "best_valid", tn_json_f32(k->at.best_valid));
+    json_object_set_new(m, "best_step", json_integer(k->at.best_step));
+    json_object_set_new(m, "worse", json_integer(k->at.worse));
+    json_object_set_new(m, "optimizer", json_string(r->c->optimizer));
+    json_object_set_new(m, "files", files);
+    json_object_set_new(m, "kinds", kinds);
+    json_object_set_new(m, "tensors", tensors);
+    json_object_set_new(m, "slices", slices);
+    return m;
+}
+
+/* Rank 0: manifest, sync, name. */
+static tn_status directory_seal(checkpointer *k, checkpoint_seal seal, void *arg, tn_error *err)
+{
+    tn_status status = TN_OK;
+    tn_digest root;
+    json_t *m = NULL;
+    char *manifest = NULL, *final = NULL;
+
+    TN_GOTO(slices_root(&k->r->p, k->all, k->n_all, &root, err));
+    if (seal != NULL) TN_GOTO(seal(arg, k->at.step, &root, err));
+    manifest = tn_strf("%s/manifest.json", k->tmp);
+    final = tn_strndup(k->tmp, strlen(k->tmp) - strlen(".tmp"));
+    m = manifest_make(k, &root);
+    if (manifest == NULL || final == NULL || m == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a manifest"); goto out; }
+    TN_GOTO(tn_json_save(manifest, m, false, err));
+    TN_GOTO(tn_fsync_dir(k->tmp, err));
+    if (train_fault("kill-naming", k->at.step, 0)) raise(SIGKILL);
+    TN_GOTO(tn_remove_tree(final, err));                     /* a damaged one that was not loaded */
+    TN_GOTO(tn_rename(k->tmp, final, err));
+    TN_GOTO(tn_fsync_dir(k->r->io->out, err));
+out:
+    json_decref(m);
+    free(manifest);
+    free(final);
+    return status;
+}
+
+tn_status train_checkpoint_finish(checkpointer *k, checkpoint_seal seal, void *arg, tn_error *err)
+{
+    tn_status status;
+    if (!k->busy) return TN_OK;
+    pthread_join(k->thread, NULL);
+    k->joined = true;
+    k->busy = false;
+    if ((status = k->status) != TN_OK && err != NULL) *err = k->error;
+    status = tn_dist_agree(k->r->dist, status, err);
+    if (status == TN_OK) status = hashes_collect(k, err);
+    if (status == TN_OK && k->r->rank == 0) status = directory_seal(k, seal, arg, err);
+    status = tn_dist_agree(k->r->dist, status, err);
+    if (status == TN_OK) return TN_OK;
+    if (k->r->rank == 0) tn_remove_tree(k->tmp, NULL);       /* the space is needed: only whole checkpoints stay */
+    int64_t whole = 0;
+    train_checkpoint_newest(k->r->io->out, INT64_MAX, &whole, NULL);
+    char text[sizeof err->msg];
+    snprintf(text, sizeof text, "%.800s", err != NULL ? err->msg : "");
+    if (whole > 0)
+        return tn_fail(err, status, "step %lld: cannot write checkpoint: %s. The newest whole checkpoint is step %lld. Free space or mend the cause, "
+                       "then run the same command.", (long long)k->at.step, text, (long long)whole);
+    return tn_fail(err, status, "step %lld: cannot write checkpoint: %s. There is no whole checkpoint yet.", (long long)k->at.step, text);
+}
+
+/* Flat elements from the run itself: a root without writing. */
+tn_status train_checkpoint_root(run *r, tn_digest *root, tn_error *err)
+{
+    int n_kind = 1 + r->opt.n_state;
+    int64_t n = cut(&r->p, n_kind, 0, r->p.n_flat, 0, NULL);
+    slice *list = malloc((size_t)(n + 1) * sizeof *list);
+    if (list == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld digests", (long long)n);
+    cut(&r->p, n_kind, 0, r->p.n_flat, 0, list);
+    for (int64_t i = 0; i < n; i++) {
+        const slice *s = &list[i];
+        const float *p = s->kind == 0 ? r->p.slot[s->slot].master + s->first : r->opt.state[s->kind - 1] + (s->flat - r->opt.first);
+        list[i].sha = tn_sha256_of(p, (size_t)s->n * 4);
+    }
+    tn_status status = slices_root(&r->p, list, n, root, err);
+    free(list);
+    return status;
+}

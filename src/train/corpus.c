@@ -1,0 +1,312 @@
+/* corpus.c - the data of a run: shards and packs, or pairs, and the rows of a micro-batch.
+ * Item i of the run is a pure function of (seed, i); nothing is remembered between steps. */
+#include "train/run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+
+/* Splits a comma list; made: free each and the array. */
+static tn_status list_split(const char *list, char ***out, int *n, tn_error *err)
+{
+    *out = NULL;
+    *n = 0;
+    for (const char *s = list; s != NULL && *s != '\0';) {
+        size_t len = strcspn(s, ",");
+        const char *next = s + len + (s[len] == ',');
+        while (len > 0 && *s == ' ') { s++; len--; }
+        while (len > 0 && s[len - 1] == ' ') len--;
+        if (len > 0) {
+            char **more = realloc(*out, (size_t)(*n + 1) * sizeof *more);
+            if (more != NULL) *out = more;
+            if (more == NULL || (more[*n] = tn_strndup(s, len)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the list of files");
+            ++*n;
+        }
+        s = next;
+    }
+    return TN_OK;
+}
+
+static void list_drop(char **list, int n)
+{
+    for (int i = 0; i < n; i++) free(list[i]);
+    free(list);
+}
+
+static tn_data_format format_of(const char *name)
+{
+    return strcmp(name, "text") == 0 ? TN_DATA_TEXT : strcmp(name, "jsonl") == 0 ? TN_DATA_JSONL :
+           strcmp(name, "chat") == 0 ? TN_DATA_CHAT : TN_DATA_AUTO;
+}
+
+/* ------------------------------------------------------------------------------------------------ text and chats */
+
+static tn_status shard_make(const char *path, const char *source, const tn_data_options *o, const tn_digest *tokenizer,
+                            int64_t n_vocab, tn_data_stats *stats, tn_error *err)
+{
+    tn_shard_writer *w = NULL;
+    TN_TRY(tn_shard_create(&w, path, tokenizer, n_vocab, err));
+    tn_status status = tn_data_tokenise(w, source, o, stats, err);
+    if (status != TN_OK) {
+        tn_shard_abandon(w);
+        return status;
+    }
+    return tn_shard_commit(w, err);
+}
+
+static int shorter(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* The most rows that n_item items of the run can have: the sum of the longest ones. */
+static tn_status rows_max_find(corpus *k, int64_t *size, int64_t n, int64_t n_item)
+{
+    qsort(size, (size_t)n, sizeof *size, shorter);
+    k->rows_max = 0;
+    for (int64_t i = 0; i < n_item; i++) k->rows_max += size[i < n ? i : n - 1];
+    free(size);
+    return TN_OK;
+}
+
+static tn_status samples_open(corpus *k, const tn_train_config *c, char **files, int n_file, const char *dir, const char *prefix,
+                              tn_model *m, const tn_tokenizer *t, const tn_chat *chat, int64_t n_item, tn_dist *dist, tn_error *err)
+{
+    tn_digest tokenizer;
+    tn_pack_kind pack;
+    int64_t n_sample[TN_MIX_MAX] = {0}, total = 0, at = 0, *size;
+    double weights[TN_MIX_MAX];
+    char **words = NULL;
+    int n_word = 0;
+    tn_status status = TN_OK;
+
+    if (n_file > TN_MIX_MAX) return tn_fail(err, TN_USAGE, "%d data sources; at most %d (a directory counts as one)", n_file, TN_MIX_MAX);
+    if (!tn_pack_parse(c->pack, &pack)) return tn_fail(err, TN_USAGE, "pack is '%s'; greedy, best-fit and none are known", c->pack);
+    tn_tokenizer_digest(t, &tokenizer);
+    tn_data_options o = { t, chat, format_of(c->format), c->n_ctx, c->train_prompt };
+    for (int i = 0; i < n_file; i++) {
+        char *path = tn_strf("%s/%s-%d.tns", dir, prefix, i);
+        if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+        if (tn_dist_rank(dist) == 0)
+            status = shard_make(path, files[i], &o, &tokenizer, tn_model_hparams(m)->n_vocab, &k->stats, err);
+        status = tn_dist_agree(dist, status, err);
+        if (status == TN_OK) status = tn_shard_open(&k->shard[i], path, &tokenizer, err);
+        free(path);
+        if (status != TN_OK) return status;
+        k->n_source = i + 1;
+        TN_TRY(tn_pack_create(&k->pack[i], k->shard[i], c->n_ctx, pack, err));
+        n_sample[i] = tn_pack_n(k->pack[i]);
+        if (n_sample[i] == 0)
+            return tn_fail(err, TN_FORMAT, "%s has nothing to learn: no document of at least two tokens%s", files[i],
+                           chat != NULL ? ", or no assistant turn within n_ctx" : "");
+        total += n_sample[i];
+    }
+    TN_TRY(tn_dist_broadcast(dist, 0, &k->stats, sizeof k->stats, err));
+    TN_TRY(list_split(c->data_weights, &words, &n_word, err));
+    bool weighted = n_word > 0 && strcmp(prefix, "train") == 0;
+    if (weighted && n_word != n_file)
+        status = tn_fail(err, TN_USAGE, "%d data_weights for %d sources in data", n_word, n_file);
+    for (int i = 0; weighted && status == TN_OK && i < n_word; i++)
+        if (!tn_parse_f64(words[i], &weights[i])) status = tn_fail(err, TN_USAGE, "data_weights: '%s' is no number", words[i]);
+    list_drop(words, n_word);
+    if (status != TN_OK) return status;
+    TN_TRY(tn_mix_init(&k->mix, n_sample, weighted ? weights : NULL, n_file, (uint64_t)c->seed, c->shuffle, err));
+    k->n_sample = total;
+    if ((size = malloc((size_t)total * sizeof *size)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld samples", (long long)total);
+    for (int i = 0; i < n_file; i++)
+        for (int64_t s = 0; s < n_sample[i]; s++, at++) {
+            int64_t n_piece;
+            const tn_piece *piece = tn_pack_sample(k->pack[i], s, &n_piece);
+            size[at] = 0;
+            for (int64_t q = 0; q < n_piece; q++) size[at] += piece[q].n;
+        }
+    return rows_max_find(k, size, total, n_item);
+}
+
+/* ------------------------------------------------------------------------------------------------------- pairs */
+
+/* KTO's z wants answers that belong to other prompts: the answer of the next pair, in the order of the files. */
+static tn_status mismatched_make(corpus *k, tn_error *err)
+{
+    int64_t n = k->pair.n;
+    size_t total = 0, at = 0;
+    k->mismatched = calloc((size_t)n, sizeof *k->mismatched);
+    if (k->mismatched == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld mismatched answers", (long long)n);
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t i = 0; i < n; i++) {
+            const tn_pair *p = &k->pair.pair[i], *q = &k->pair.pair[(i + 1) % n];
+            const tn_reply *mine = p->chosen.n > 0 ? &p->chosen : &p->rejected, *other = q->chosen.n > 0 ? &q->chosen : &q->rejected;
+            int32_t n_answer = other->n - other->n_prompt;
+            if (pass == 0) { total += (size_t)(mine->n_prompt + n_answer); continue; }
+            int32_t *ids = k->mismatched_ids + at;
+            memcpy(ids, mine->ids, (size_t)mine->n_prompt * 4);
+            memcpy(ids + mine->n_prompt, other->ids + other->n_prompt, (size_t)n_answer * 4);
+            k->mismatched[i] = (tn_reply){ ids, mine->n_prompt + n_answer, mine->n_prompt };
+            at += (size_t)(mine->n_prompt + n_answer);
+        }
+        if (pass == 0 && (k->mismatched_ids = malloc(total * 4)) == NULL)
+            return tn_fail(err, TN_NOMEM, "no memory for %lld mismatched answers", (long long)n);
+    }
+    return TN_OK;
+}
+
+/* Room for the reference's log-probability of every answer token. */
+static tn_status reference_place(corpus *k, tn_error *err)
+{
+    int64_t n = k->pair.n, at = 0;
+    if ((k->reference_at = malloc((size_t)(3 * n + 1) * sizeof *k->reference_at)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for %lld pairs", (long long)n);
+    for (int64_t i = 0; i < n; i++) {
+        const tn_reply *side[3] = { &k->pair.pair[i].chosen, &k->pair.pair[i].rejected, k->mismatched != NULL ? &k->mismatched[i] : NULL };
+        for (int s = 0; s < 3; s++) {
+            k->reference_at[3 * i + s] = at;
+            if (side[s] != NULL) at += side[s]->n - side[s]->n_prompt;
+        }
+    }
+    k->reference_at[3 * n] = at;
+    if ((k->reference = calloc((size_t)at + 1, sizeof *k->reference)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for %lld reference log-probabilities", (long long)at);
+    return TN_OK;
+}
+
+static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, int n_file, const tn_tokenizer *t, const tn_chat *chat,
+                            int64_t n_item, tn_error *err)
+{
+    int64_t *size;
+
+    tn_pref_parse(c->loss, &k->pref.kind);
+    k->pairs = true;
+    k->pref = (tn_pref){ k->pref.kind, c->beta, c->label_smoothing, c->gamma, c->alpha, c->kto_good, c->kto_bad };
+    TN_TRY(tn_pairs_load(&k->pair, (const char *const *)files, n_file, t, chat, c->n_ctx, err));
+    int64_t n = k->pair.n;
+    for (int64_t i = 0; k->pref.kind != TN_PREF_KTO && i < n; i++)
+        if (k->pair.pair[i].chosen.n == 0 || k->pair.pair[i].rejected.n == 0)
+            return tn_fail(err, TN_FORMAT, "pair %lld has one side only; loss '%s' needs both (kto does not)", (long long)i + 1, c->loss);
+    if (k->pref.kind == TN_PREF_KTO) TN_TRY(mismatched_make(k, err));
+    TN_TRY(reference_place(k, err));
+    if ((size = malloc((size_t)n * sizeof *size)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld pairs", (long long)n);
+    TN_TRY(tn_mix_init(&k->mix, &n, NULL, 1, (uint64_t)c->seed, c->shuffle, err));
+    k->n_sample = n;
+    k->stats.n_doc = n;
+    for (int64_t i = 0; i < n; i++) {
+        const tn_pair *p = &k->pair.pair[i];
+        size[i] = p->chosen.n + p->rejected.n + (k->mismatched != NULL ? k->mismatched[i].n : 0);
+        k->stats.n_token += p->chosen.n + p->rejected.n;
+        k->stats.n_target += (p->chosen.n - p->chosen.n_prompt) + (p->rejected.n - p->rejected.n_prompt);
+        k->stats.n_stop += p->chosen.n > 0 && tn_tokenizer_is_stop(t, p->chosen.ids[p->chosen.n - 1]);
+    }
+    k->stats.n_dropped = k->pair.n_overlong + k->pair.n_equal;
+    return rows_max_find(k, size, n, n_item);
+}
+
+tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *list, const char *dir, const char *prefix, tn_model *m,
+                            const tn_tokenizer *t, const tn_chat *chat, int64_t n_item, tn_dist *dist, tn_error *err)
+{
+    tn_status status = TN_OK;
+    char **files = NULL;
+    int n_file = 0;
+    tn_sha256 *h = NULL;
+
+    *k = (corpus){0};
+    TN_GOTO(list_split(list, &files, &n_file, err));
+    if (n_file == 0) { status = tn_fail(err, TN_USAGE, "no data file is named"); goto out; }
+    if (strcmp(c->loss, "sft") != 0) TN_GOTO(pairs_open(k, c, files, n_file, t, chat, n_item, err));
+    else TN_GOTO(samples_open(k, c, files, n_file, dir, prefix, m, t, chat, n_item, dist, err));
+    TN_GOTO(tn_sha256_create(&h, err));
+    for (int i = 0; i < k->n_source; i++) tn_sha256_update(h, tn_shard_content(k->shard[i])->b, TN_SHA256_BYTES);
+    if (k->pairs) tn_sha256_update(h, k->pair.content.b, TN_SHA256_BYTES);
+    tn_sha256_final(h, &k->content);
+out:
+    tn_sha256_destroy(h);
+    list_drop(files, n_file);
+    if (status != TN_OK) train_corpus_close(k);
+    return status;
+}
+
+void train_corpus_close(corpus *k)
+{
+    for (int i = 0; i < TN_MIX_MAX; i++) {
+        tn_pack_destroy(k->pack[i]);
+        tn_shard_close(k->shard[i]);
+    }
+    tn_pairs_free(&k->pair);
+    free(k->mismatched);
+    free(k->mismatched_ids);
+    free(k->reference);
+    free(k->reference_at);
+    *k = (corpus){0};
+}
+
+/* ------------------------------------------------------------------------------------------------- micro-batches */
+
+tn_status train_micro_init(micro *b, const corpus *k, int64_t n_item, tn_error *err)
+{
+    size_t n = (size_t)k->rows_max;
+    *b = (micro){0};
+    TN_TRY(tn_row_set_init(&b->rows, k->rows_max, err));
+    b->out_row = malloc(n * sizeof *b->out_row);
+    b->out_target = malloc(n * sizeof *b->out_target);
+    b->out_weight = malloc(n * sizeof *b->out_weight);
+    b->source = malloc((size_t)n_item * sizeof *b->source);
+    b->index = malloc((size_t)n_item * sizeof *b->index);
+    b->start = malloc((size_t)n_item * 3 * sizeof *b->start);
+    if (b->out_row == NULL || b->out_target == NULL || b->out_weight == NULL || b->source == NULL || b->index == NULL || b->start == NULL) {
+        train_micro_free(b);
+        return tn_fail(err, TN_NOMEM, "no memory for a micro-batch of %lld rows", (long long)k->rows_max);
+    }
+    return TN_OK;
+}
+
+void train_micro_free(micro *b)
+{
+    tn_row_set_free(&b->rows);
+    free(b->out_row);
+    free(b->out_target);
+    free(b->out_weight);
+    free(b->source);
+    free(b->index);
+    free(b->start);
+    *b = (micro){0};
+}
+
+/* Adds an answer; its first out row is the number of answer rows so far. */
+static int64_t side_add(tn_row_set *r, const tn_reply *a)
+{
+    int64_t start = r->n_target;
+    if (a->n == 0) return -1;
+    tn_row_set_add_answer(r, a);
+    return start;
+}
+
+void train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n)
+{
+    tn_row_set *r = &b->rows;
+    tn_row_set_clear(r);
+    b->n_item = n;
+    for (int64_t i = 0; i < n; i++) {
+        int source;
+        int64_t index;
+        tn_mix_at(&k->mix, (uint64_t)(first + i), &source, &index);
+        b->source[i] = source;
+        b->index[i] = index;
+        if (!k->pairs) {
+            tn_row_set_add_sample(r, k->shard[source], k->pack[source], index);
+            continue;
+        }
+        const tn_pair *p = &k->pair.pair[index];
+        b->start[3 * i] = side_add(r, &p->chosen);
+        b->start[3 * i + 1] = side_add(r, &p->rejected);
+        b->start[3 * i + 2] = k->mismatched != NULL ? side_add(r, &k->mismatched[index]) : -1;
+    }
+    b->n_out = 0;
+    for (int64_t i = 0; i < r->n; i++) {
+        if (r->target[i] < 0 && !(i + 1 == r->n && b->n_out == 0)) continue;
+        b->out_row[b->n_out] = (int32_t)i;
+        b->out_target[b->n_out] = r->target[i];
+        b->out_weight[b->n_out++] = (float)r->weight_16[i] / 65536.0f;
+    }
+}

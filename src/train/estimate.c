@@ -1,0 +1,64 @@
+/* estimate.c - memory and time before starting: what is planned, not what is guessed. Engines and optimiser are laid out
+ * for real; the time is FLOPs over the measured peak at the share that training reaches. */
+#include "train/run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/machine.h"
+#include "base/str.h"
+
+/* Matrices: 2 FLOPs a weight forward, twice that backward (the input's gradient and the weight's; under LoRA no weight's). The
+ * embedding is a look-up; a tied head counts once. Attention: half of 4 d n_ctx a layer (causal), forward. */
+double train_flops_per_token(const tn_model *m, bool lora)
+{
+    const tn_hparams *h = tn_model_hparams(m);
+    double matrices = (double)tn_model_n_param(m, true), attention = 2.0 * (double)h->n_layer * (double)(h->n_head * h->d_head) * 256;
+    if (!h->tied) matrices -= (double)h->n_vocab * (double)h->n_embd;
+    return (lora ? 4 : 6) * matrices + 3 * attention;
+}
+
+static size_t floats_of_state(const run *r)
+{
+    return (size_t)(r->opt.last - r->opt.first) * (size_t)r->opt.n_state;
+}
+
+tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io, tn_train_estimate *out, tn_error *err)
+{
+    run r = {0};
+    tn_status status = TN_OK;
+    char dir[] = "/tmp/tenet-estimate-XXXXXX";
+
+    *out = (tn_train_estimate){0};
+    if (mkdtemp(dir) == NULL) return tn_fail(err, TN_IO, "%s: cannot make a directory for the tokenised data", dir);
+    TN_GOTO(train_ranks_open(&r, c, io, err));
+    r.plan_only = true;
+    TN_GOTO(train_setup(&r, dir, err));
+    out->n_param = tn_model_n_param(r.model, false);
+    out->n_trained = r.p.n_trained;
+    out->steps = r.steps;
+    out->tokens_per_step = (int64_t)((double)r.data.stats.n_token / (double)r.data.n_sample * (double)c->batch);
+    out->flops_per_token = train_flops_per_token(r.model, r.p.lora != NULL);
+    out->peak_flops = (r.profile == TN_PROFILE_STRICT_BF16 ? tn_peak_bf16(0.3) : tn_peak_f32(0.3)) * 1e9;
+    out->seconds = (double)out->steps * (double)out->tokens_per_step * out->flops_per_token / (0.65 * out->peak_flops);
+    for (size_t i = 0; i < tn_model_n_tensor(r.model); i++) {
+        const tn_param *p = tn_model_tensor(r.model, i);
+        out->weights += p->w.packed != NULL ? tn_weight_bytes(p->w.packed) : tn_n_bytes(&p->w);
+    }
+    for (int i = 0; i < r.p.n_slot; i++)
+        out->weights += r.p.slot[i].copy != NULL || r.p.lora != NULL ? (size_t)r.p.slot[i].n * 4 : 0;
+    int buffers = 1;
+    for (int64_t g = r.n_group / r.size; g > 1; g /= 2) buffers++;
+    out->gradients = (size_t)r.p.n_flat * 4 * (size_t)(buffers > 1 ? buffers + 1 : 1);
+    if (r.size > 1) out->gradients += (size_t)r.p.n_flat * 4 * 2;
+    out->optimiser = floats_of_state(&r) * 4;
+    out->activations = r.train.memory.planned + r.score.memory.planned;
+    out->checkpoint_copy = (size_t)(r.x.range[r.rank + 1] - r.x.range[r.rank]) * 4 * (size_t)(1 + r.opt.n_state);
+    out->total = out->weights + out->gradients + out->optimiser + out->activations + out->checkpoint_copy + ((size_t)24 << 20);
+out:
+    train_setup_release(&r);
+    if (r.own_dist) tn_dist_close(r.dist, false);
+    tn_remove_tree(dir, NULL);
+    return status;
+}

@@ -1,0 +1,125 @@
+/* export.c - weights alone, out of a checkpoint: opens what the run started from, loads the weights, writes a model. */
+#include "train/run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/str.h"
+
+/* RUN/step-N, or RUN with its newest checkpoint. run and dir made: free. */
+static tn_status place_find(const char *path, char **run_dir, char **dir, tn_error *err)
+{
+    char *manifest = tn_path(path, "manifest.json"), *text = tn_strdup(path);
+    bool one = manifest != NULL && tn_exists(manifest);
+    int64_t step;
+    tn_status status = TN_OK;
+
+    free(manifest);
+    if (text == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    size_t n = strlen(text);
+    while (n > 1 && text[n - 1] == '/') text[--n] = '\0';
+    if (one) {
+        char *slash = strrchr(text, '/');
+        *dir = tn_strdup(text);
+        *run_dir = slash == NULL ? tn_strdup(".") : tn_strndup(text, slash == text ? 1 : (size_t)(slash - text));
+    } else {
+        TN_GOTO(train_checkpoint_newest(text, INT64_MAX, &step, err));
+        if (step == 0) { status = tn_fail(err, TN_NOTFOUND, "%s: no checkpoint (no manifest.json, no step-N)", path); goto out; }
+        *run_dir = tn_strdup(text);
+        *dir = tn_strf("%s/step-%lld", text, (long long)step);
+    }
+    if (*run_dir == NULL || *dir == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
+out:
+    free(text);
+    return status;
+}
+
+/* A list option's items with commas between; made: free. */
+static char *list_join(const json_t *list)
+{
+    tn_str s = {0};
+    size_t i;
+    const json_t *item;
+    json_array_foreach(list, i, item) tn_str_addf(&s, "%s%s", i > 0 ? "," : "", json_string_value(item) != NULL ? json_string_value(item) : "");
+    char *text = tn_str_take(&s);
+    return text;
+}
+
+/* The run's options, out of config.json, which train_config_save wrote. */
+static tn_status config_read(const char *run_dir, tn_train_config *c, tn_error *err)
+{
+    char *path = tn_path(run_dir, "config.json");
+    json_t *o = NULL;
+    const json_t *v;
+    const char *key;
+    tn_status status = TN_OK;
+
+    if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    TN_GOTO(tn_options_default(c, tn_train_options, err));
+    TN_GOTO(tn_json_load(&o, path, 1 << 20, err));
+    json_object_foreach(o, key, v) {
+        if (json_is_null(v)) continue;
+        char *text = json_is_array(v) ? list_join(v) : json_is_string(v) ? tn_strdup(json_string_value(v)) : json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
+        if (text == NULL) { status = tn_fail(err, TN_NOMEM, "%s: out of memory", path); goto out; }
+        status = tn_option_set(c, tn_train_options, key, text, path, err);
+        free(text);
+        if (status != TN_OK) goto out;
+    }
+out:
+    json_decref(o);
+    free(path);
+    return status;
+}
+
+tn_status train_config_save(const run *r, tn_error *err)
+{
+    char *path = tn_path(r->io->out, "config.json");
+    json_t *o = tn_options_json(r->c, tn_train_options);
+    tn_status status = TN_NOMEM;
+    const struct { const char *key, *value; } paths[] = {
+        { "model", r->io->model }, { "tokenizer", r->io->tokenizer }, { "reference", r->io->reference }, { "adapter", r->io->adapter } };
+    for (size_t i = 0; o != NULL && i < sizeof paths / sizeof *paths; i++) {
+        char *full = paths[i].value != NULL ? realpath(paths[i].value, NULL) : NULL;
+        if (full != NULL) json_object_set_new(o, paths[i].key, json_string(full));
+        free(full);
+    }
+    if (path != NULL && o != NULL) status = tn_json_save(path, o, true, err);
+    else tn_fail(err, TN_NOMEM, "no memory for the run's options");
+    json_decref(o);
+    free(path);
+    return status;
+}
+
+tn_status tn_train_export(const char *checkpoint, const char *out, const tn_export_options *o, tn_digest *weights_root, tn_error *err)
+{
+    tn_status status = TN_OK;
+    tn_train_config c = {0};
+    tn_train_io io = { .quiet = true };
+    run r = {0};
+    char *run_dir = NULL, *dir = NULL;
+    progress_state at;
+
+    TN_GOTO(place_find(checkpoint, &run_dir, &dir, err));
+    TN_GOTO(config_read(run_dir, &c, err));
+    io.out = run_dir;
+    io.model = o->model;
+    r = (run){ .c = &c, .io = &io, .size = 1 };
+    TN_GOTO(train_model_open(&r, false, err));
+    TN_GOTO(train_params_create(&r.p, r.model, &c, c.adapter, err));
+    TN_GOTO(train_checkpoint_load(&r, dir, NULL, false, &at, NULL, err));
+    TN_GOTO(train_params_root(&r.p, weights_root, err));
+    train_params_masters(&r.p, true);
+    if (r.p.lora != NULL && !o->merge) {
+        TN_GOTO(tn_lora_write(r.model, r.p.lora, r.p.n_lora, out, err));
+        goto out;
+    }
+    if (r.p.lora != NULL) TN_GOTO(tn_model_merge_lora(r.model, r.p.lora, r.p.n_lora, err));
+    TN_GOTO(tn_model_write(r.model, out, o->type, false, NULL, err));
+out:
+    train_setup_release(&r);
+    tn_train_config_free(&c);
+    free(run_dir);
+    free(dir);
+    return status;
+}

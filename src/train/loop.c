@@ -1,0 +1,518 @@
+/* loop.c - the run: go on from the newest checkpoint, step, log, write, stop.
+ *
+ *   each step   gradients → policy → update → record (held back while its checkpoint is being written, because the
+ *               record of a checkpointed step holds the state root) → metrics → checkpoint when due
+ *
+ * Signals: SIGTERM and Ctrl-C write a checkpoint and stop; SIGUSR1 writes one and goes on. All ranks agree on what they saw. */
+#include "train/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/machine.h"
+#include "base/str.h"
+#include "base/thread.h"
+
+typedef struct loop {
+    run r;
+    int lock;
+    tn_digest genesis;
+    json_t *description;
+    checkpointer *k;
+    tn_steplog *log;
+    tn_step_record *held; int n_held, cap_held;              /* records that wait for a state root; rank 0 */
+    metrics *m;
+    policy policy;
+    progress_state at;
+    int64_t step, skip_to;              /* last step done; batches up to skip_to are passed over */
+    tn_step_record last;
+    double smooth, started, peak;
+    int64_t started_step, started_tokens;
+    tn_digest log_root;
+} loop;
+
+static volatile sig_atomic_t checkpoint_wanted;
+static void on_usr1(int signal_number) { (void)signal_number; checkpoint_wanted = 1; }
+
+/* ------------------------------------------------------------------------------------------ the run's directory */
+
+static tn_status lock_take(loop *l, tn_error *err)
+{
+    const char *out = l->r.io->out;
+    char *path = NULL;
+    tn_status status = TN_OK;
+
+    TN_GOTO(tn_mkdirs(out, err));
+    if ((path = tn_path(out, "lock")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    l->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (l->lock < 0) status = tn_fail(err, TN_IO, "%s: cannot write into the run's directory: %s", path, strerror(errno));
+    else if (flock(l->lock, LOCK_EX | LOCK_NB) != 0)
+        status = tn_fail(err, TN_IO, "%s: another process is training into this directory; wait for it, or choose another --out", out);
+out:
+    free(path);
+    return status;
+}
+
+/* run.json says what the directory holds; another run there is refused, and the first difference named. */
+static tn_status description_check(loop *l, tn_error *err)
+{
+    char *path = tn_path(l->r.io->out, "run.json");
+    json_t *old = NULL;
+    const json_t *mine;
+    const char *key;
+    tn_status status = TN_OK;
+
+    if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    if (!tn_exists(path)) {
+        TN_GOTO(tn_json_save(path, l->description, true, err));
+        TN_GOTO(train_config_save(&l->r, err));
+        goto out;
+    }
+    TN_GOTO(tn_json_load(&old, path, 1 << 20, err));
+    if (json_equal(old, l->description)) goto out;
+    json_object_foreach(l->description, key, mine) {
+        const json_t *theirs = json_object_get(old, key);
+        if (json_equal(mine, theirs)) continue;
+        char *a = theirs != NULL ? json_dumps(theirs, JSON_ENCODE_ANY | JSON_COMPACT) : tn_strdup("nothing");
+        char *b = json_dumps(mine, JSON_ENCODE_ANY | JSON_COMPACT);
+        status = tn_fail(err, TN_MISMATCH, "%s holds another run: %s is %.100s there and %.100s now; choose another --out%s", l->r.io->out, key,
+                         a != NULL ? a : "?", b != NULL ? b : "?",
+                         strcmp(key, "steps") == 0 ? " and extend the old run by 'checkpoint: DIR/step-N'" : "");
+        free(a);
+        free(b);
+        goto out;
+    }
+    status = tn_fail(err, TN_MISMATCH, "%s holds another run; choose another --out", l->r.io->out);
+out:
+    json_decref(old);
+    free(path);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------------ records */
+
+static tn_status record_put(loop *l, const tn_step_record *rec, tn_error *err)
+{
+    l->last = *rec;
+    if (l->r.rank != 0) return TN_OK;
+    if (!train_checkpoint_busy(l->k) && l->n_held == 0) return tn_steplog_append(l->log, &l->last, err);
+    if (l->n_held == l->cap_held) {
+        int cap = l->cap_held ? l->cap_held * 2 : 64;
+        tn_step_record *more = realloc(l->held, (size_t)cap * sizeof *more);
+        if (more == NULL) return tn_fail(err, TN_NOMEM, "no memory for step records");
+        l->held = more;
+        l->cap_held = cap;
+    }
+    l->held[l->n_held++] = *rec;
+    return TN_OK;
+}
+
+/* The checkpoint of `step` is on disk but has no name yet: its record, and those before it, go into the log first. */
+static tn_status records_seal(void *arg, int64_t step, const tn_digest *root, tn_error *err)
+{
+    loop *l = arg;
+    int i = 0;
+    for (; i < l->n_held && (int64_t)l->held[i].step <= step; i++) {
+        if ((int64_t)l->held[i].step == step) {
+            l->held[i].has_state = true;
+            l->held[i].state = *root;
+        }
+        TN_TRY(tn_steplog_append(l->log, &l->held[i], err));
+    }
+    l->n_held -= i;
+    memmove(l->held, l->held + i, (size_t)l->n_held * sizeof *l->held);
+    return tn_steplog_sync(l->log, err);
+}
+
+static tn_status records_flush(loop *l, tn_error *err)
+{
+    for (int i = 0; i < l->n_held; i++) TN_TRY(tn_steplog_append(l->log, &l->held[i], err));
+    l->n_held = 0;
+    return TN_OK;
+}
+
+static tn_status checkpoint_end(loop *l, tn_error *err)
+{
+    if (!train_checkpoint_busy(l->k)) return TN_OK;
+    TN_TRY(train_checkpoint_finish(l->k, records_seal, l, err));
+    if (l->r.rank != 0) return TN_OK;
+    TN_TRY(records_flush(l, err));
+    return train_retire(l->r.io->out, l->r.c, l->at.best_step, err);
+}
+
+static tn_status checkpoint_start(loop *l, tn_error *err)
+{
+    TN_TRY(checkpoint_end(l, err));
+    l->at.step = l->step;
+    l->at.update = l->r.update;
+    l->at.tokens = l->r.tokens;
+    return train_checkpoint_begin(l->k, &l->at, err);
+}
+
+/* --------------------------------------------------------------------------------------------------- beginning */
+
+/* The policy's memory is the log itself: the norms of the last steps that were not skipped. */
+static tn_status policy_recall(loop *l, const char *path, tn_error *err)
+{
+    tn_step_record *rec = NULL;
+    size_t n = 0;
+    if (l->step == 0) return TN_OK;
+    TN_TRY(tn_steplog_read(path, &l->genesis, &rec, &n, NULL, err));
+    for (size_t i = 0; i < n && (int64_t)rec[i].step <= l->step; i++) {
+        l->last = rec[i];
+        if (rec[i].note[0] == '\0') train_policy_seen(&l->policy, rec[i].grad_norm);
+        l->smooth = i == 0 ? (double)rec[i].loss : 0.95 * l->smooth + 0.05 * (double)rec[i].loss;
+    }
+    free(rec);
+    return TN_OK;
+}
+
+/* All ranks read the log before rank 0 cuts it. */
+static tn_status recall_and_wait(loop *l, tn_error *err)
+{
+    char *path = tn_path(l->r.io->out, "steps.jsonl");
+    if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    tn_status status = policy_recall(l, path, err);
+    free(path);
+    return tn_dist_agree(l->r.dist, status, err);
+}
+
+static tn_status restore(loop *l, tn_error *err)
+{
+    run *r = &l->r;
+    int64_t step, most = INT64_MAX;
+    for (;;) {
+        TN_TRY(train_checkpoint_newest(r->io->out, most, &step, err));
+        if (step == 0) break;
+        char *dir = tn_strf("%s/step-%lld", r->io->out, (long long)step);
+        tn_error why = {0};
+        if (dir == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+        tn_status status = train_checkpoint_load(r, dir, &l->genesis, true, &l->at, NULL, &why);
+        free(dir);
+        status = tn_dist_agree(r->dist, status, &why);
+        if (status == TN_OK) {
+            l->step = step;
+            r->update = l->at.update;
+            r->tokens = l->at.tokens;
+            return TN_OK;
+        }
+        if (status != TN_VERIFY && status != TN_FORMAT) { if (err != NULL) *err = why; return status; }
+        if (r->rank == 0) tn_log(TN_LOG_WARN, "%s; going back to an older one", why.msg);
+        most = step - 1;
+    }
+    if (most == INT64_MAX) return TN_OK;
+    return tn_fail(err, TN_VERIFY, "%s: no checkpoint is undamaged; remove the directory to start anew", r->io->out);
+}
+
+/* Extending another run: its weights and optimiser state, and its counts. */
+static tn_status extend(loop *l, tn_error *err)
+{
+    progress_state at;
+    if (l->r.c->checkpoint == NULL || l->step > 0) return TN_OK;
+    TN_TRY(train_checkpoint_load(&l->r, l->r.c->checkpoint, NULL, true, &at, NULL, err));
+    l->r.update = at.update;
+    return TN_OK;
+}
+
+static tn_status begin(loop *l, tn_error *err)
+{
+    run *r = &l->r;
+    tn_status status = TN_OK;
+    char *path = tn_path(r->io->out, "steps.jsonl");
+
+    if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    TN_GOTO(train_genesis(r, &l->description, &l->genesis, err));
+    if (r->rank == 0) status = description_check(l, err);
+    TN_GOTO(tn_dist_agree(r->dist, status, err));
+    TN_GOTO(restore(l, err));
+    TN_GOTO(extend(l, err));
+    TN_GOTO(recall_and_wait(l, err));
+    TN_GOTO(train_checkpoint_create(&l->k, r, &l->genesis, err));
+    if (r->rank == 0) {
+        TN_GOTO(tn_steplog_open(&l->log, path, &l->genesis, (uint64_t)l->step, err));
+        TN_GOTO(train_metrics_open(&l->m, r->io->out, l->step, r->c->tensorboard, err));
+    }
+    l->started = tn_now();
+    l->started_step = l->step;
+    l->started_tokens = r->tokens;
+out:
+    free(path);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------------- steps */
+
+static void heartbeat(const loop *l)
+{
+    char *path = tn_strf("%s/heartbeat-%d", l->r.io->out, l->r.rank);
+    FILE *f = path != NULL ? fopen(path, "w") : NULL;
+    if (f != NULL) {
+        fprintf(f, "%lld\n", (long long)l->step);
+        fclose(f);
+    }
+    free(path);
+}
+
+static void report(loop *l, float lr, const char *note, const float *valid)
+{
+    run *r = &l->r;
+    double seconds = tn_now() - l->started, n = (double)r->total.n_item;
+    int64_t done = l->step - l->started_step;
+    tn_train_step s = { .step = l->step, .steps = r->steps, .tokens = r->tokens, .loss = r->loss, .lr = lr, .grad_norm = r->grad_norm,
+                        .smooth = l->smooth, .note = note, .preference = r->data.pairs, .has_valid = valid != NULL };
+    s.tokens_per_s = seconds > 0 ? (double)(r->tokens - l->started_tokens) / seconds : 0;
+    s.seconds_left = done > 0 ? seconds / (double)done * (double)(r->steps - l->step) : 0;
+    s.peak_share = l->peak > 0 ? s.tokens_per_s * train_flops_per_token(r->model, r->p.lora != NULL) / (l->peak * 1e9) : 0;
+    if (valid != NULL) s.valid = *valid;
+    if (s.preference) {
+        s.margin = (float)(r->total.v[STAT_MARGIN] / n);
+        s.accuracy = (float)(r->total.v[STAT_RIGHT] / n);
+        s.logp_chosen = (float)(r->total.v[STAT_LOGP_CHOSEN] / n);
+        s.logp_rejected = (float)(r->total.v[STAT_LOGP_REJECTED] / n);
+        s.kl = (float)(r->total.v[STAT_KL] / n);
+        s.length_chosen = (float)(r->total.v[STAT_N_CHOSEN] / n);
+        s.length_rejected = (float)(r->total.v[STAT_N_REJECTED] / n);
+    }
+    train_metrics_step(l->m, &s);
+    if (r->io->on_step != NULL) r->io->on_step(r->io->arg, &s);
+}
+
+static void injected_faults(loop *l)
+{
+    run *r = &l->r;
+    if (train_fault("nan", l->step + 1, -1)) r->loss = NAN;
+    if (train_fault("flip", l->step + 1, r->rank)) ((uint32_t *)(void *)r->p.slot[0].master)[r->p.slot[0].n / 2] ^= 1u << 12;
+    if (train_fault("kill", l->step + 1, r->rank)) raise(SIGKILL);
+    while (train_fault("hang", l->step + 1, r->rank)) sleep(1);
+}
+
+/* Back: the newest checkpoint again; everything from there to the bad batch is passed over. */
+static tn_status go_back(loop *l, int64_t bad, tn_error *err)
+{
+    TN_TRY(checkpoint_end(l, err));
+    int64_t was = l->step;
+    l->step = 0;
+    TN_TRY(restore(l, err));
+    if (l->step == 0)
+        return tn_fail(err, TN_FORMAT, "step %lld is bad and there is no checkpoint to go back to; use on_nan: skip, or checkpoint_every", (long long)bad);
+    l->skip_to = bad;
+    l->n_held = 0;
+    l->policy = (policy){0};
+    TN_TRY(recall_and_wait(l, err));
+    if (l->r.rank != 0) return TN_OK;
+    tn_log(TN_LOG_WARN, "back from step %lld to %lld; batches up to %lld are passed over", (long long)was, (long long)l->step, (long long)bad);
+    char *path = tn_path(l->r.io->out, "steps.jsonl");
+    if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    tn_status status = tn_steplog_close(l->log, err);
+    l->log = NULL;
+    train_metrics_close(l->m);
+    l->m = NULL;
+    if (status == TN_OK) status = tn_steplog_open(&l->log, path, &l->genesis, (uint64_t)l->step, err);
+    if (status == TN_OK) status = train_metrics_open(&l->m, l->r.io->out, l->step, l->r.c->tensorboard, err);
+    free(path);
+    return status;
+}
+
+static tn_status one_step(loop *l, tn_error *err)
+{
+    run *r = &l->r;
+    int64_t step = l->step + 1;
+    float lr = (float)tn_schedule_lr(r->c, step, r->steps), valid = 0;
+    char why[200] = "", note[32] = "";
+    bool validated = false;
+
+    bool passed = step <= l->skip_to;
+    TN_TRY(passed ? train_step_pass(r, step, err) : train_step_gradients(r, step, err));
+    injected_faults(l);
+    policy_action act = passed ? POLICY_SKIP : train_policy_decide(&l->policy, r->c, r->loss, r->grad_norm, why);
+    if (act == POLICY_STOP)
+        return tn_fail(err, TN_FORMAT, "step %lld: %s. The newest checkpoint stays; lower lr, look at the data, or choose on_nan or on_spike: skip or back",
+                       (long long)step, why);
+    if (act == POLICY_BACK) return go_back(l, step, err);
+    if (act == POLICY_SKIP) {
+        snprintf(note, sizeof note, "%s", passed ? "back" : "skip");
+        if (r->rank == 0 && !passed) tn_log(TN_LOG_WARN, "step %lld is skipped: %s", (long long)step, why);
+        train_step_drop(r);
+    } else {
+        TN_TRY(train_step_update(r, lr, err));
+        train_policy_seen(&l->policy, r->grad_norm);
+        l->smooth = l->step == 0 ? (double)r->loss : 0.95 * l->smooth + 0.05 * (double)r->loss;
+    }
+    l->step = step;
+    tn_step_record rec = { .step = (uint64_t)step, .batch = r->batch, .loss = r->loss, .grad_norm = r->grad_norm, .lr = lr };
+    snprintf(rec.note, sizeof rec.note, "%s", note);
+    bool due = (r->c->checkpoint_every > 0 && step % r->c->checkpoint_every == 0) || step == r->steps;
+    if (r->has_valid && (step % r->c->valid_every == 0 || step == r->steps)) {
+        TN_TRY(train_validate(r, &valid, err));
+        validated = true;
+        bool better = l->at.best_step == 0 || valid < l->at.best_valid;
+        l->at.worse = better ? 0 : l->at.worse + 1;
+        if (better) {
+            l->at.best_valid = valid;
+            l->at.best_step = step;
+            due = true;
+        }
+    }
+    /* A checkpointed step's record waits for its root: the writer starts first, then the record is put behind it. */
+    if (due) TN_TRY(checkpoint_start(l, err));
+    TN_TRY(record_put(l, &rec, err));
+    if (r->rank == 0) report(l, lr, note, validated ? &valid : NULL);
+    heartbeat(l);
+    return TN_OK;
+}
+
+/* What every rank saw since the last step; the same answer everywhere. */
+typedef struct seen { int32_t stop, checkpoint, written; } seen;
+static tn_status agree_on_signals(loop *l, seen *out, tn_error *err)
+{
+    run *r = &l->r;
+    seen mine = { tn_interrupted(NULL), checkpoint_wanted, train_checkpoint_done(l->k) }, *all = malloc((size_t)r->size * sizeof *all);
+    if (all == NULL) return tn_fail(err, TN_NOMEM, "no memory to agree with the other ranks");
+    checkpoint_wanted = 0;
+    tn_status status = tn_dist_gather(r->dist, &mine, sizeof mine, all, err);
+    *out = (seen){ 0, 0, 1 };
+    for (int o = 0; status == TN_OK && o < r->size; o++) {
+        if (all[o].stop > out->stop) out->stop = all[o].stop;
+        out->checkpoint |= all[o].checkpoint;
+        out->written &= all[o].written;
+    }
+    free(all);
+    return status;
+}
+
+static tn_status steps_run(loop *l, tn_error *err)
+{
+    run *r = &l->r;
+    int64_t saved = l->step;
+    bool worse = false;
+    while (l->step < r->steps && !worse) {
+        seen s = {0};
+        TN_TRY(agree_on_signals(l, &s, err));
+        if (s.written) TN_TRY(checkpoint_end(l, err));
+        if (s.checkpoint && l->step > saved && l->step > 0) TN_TRY(checkpoint_start(l, err));
+        if (s.stop != 0 || (r->c->stop_at > 0 && l->step >= r->c->stop_at)) break;
+        TN_TRY(one_step(l, err));
+        if (train_checkpoint_busy(l->k)) saved = train_checkpoint_step(l->k);
+        TN_TRY(train_check_replicas(r, l->step, err));
+        worse = r->c->early_stop > 0 && l->at.worse >= r->c->early_stop;
+    }
+    if (l->step > saved) TN_TRY(checkpoint_start(l, err));
+    return checkpoint_end(l, err);
+}
+
+/* ------------------------------------------------------------------------------------------------------- ending */
+
+static tn_status principles_give(const run *r, tn_train_result *out, tn_error *err)
+{
+    int n = r->data.pair.n_principle;
+    if (n == 0) return TN_OK;
+    if ((out->principle = calloc((size_t)n, sizeof *out->principle)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the principles");
+    for (int i = 0; i < n; i++) {
+        const principle_stats *s = &r->principle[i];
+        tn_train_principle *p = &out->principle[i];
+        snprintf(p->name, sizeof p->name, "%s", r->data.pair.principle[i]);
+        p->n = s->n;
+        p->margin = s->n > 0 ? s->margin / (double)s->n : 0;
+        p->accuracy = s->n > 0 ? s->right / (double)s->n : 0;
+    }
+    out->n_principle = n;
+    return TN_OK;
+}
+
+static tn_status result_save(const loop *l, const tn_train_result *out, tn_error *err)
+{
+    char *path = tn_path(l->r.io->out, "result.json"), root[TN_SHA256_HEX], log[TN_SHA256_HEX];
+    json_t *o;
+    tn_status status = TN_NOMEM;
+    tn_hex(root, &out->weights_root);
+    tn_hex(log, &out->log_root);
+    o = json_pack("{s:I,s:b,s:o,s:I,s:s,s:s}", "steps", (json_int_t)out->steps, "finished", out->finished, "loss", tn_json_f32(out->loss),
+                  "tokens", (json_int_t)out->tokens, "weights_root", root, "log_root", log);
+    if (path != NULL && o != NULL) status = tn_json_save(path, o, true, err);
+    else tn_fail(err, TN_NOMEM, "no memory for the result");
+    json_decref(o);
+    free(path);
+    return status;
+}
+
+static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
+{
+    run *r = &l->r;
+    char *path = tn_path(r->io->out, "steps.jsonl"), weights[1024];
+    tn_status status = TN_OK;
+
+    if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    out->rank = r->rank;
+    out->steps = l->step;
+    out->loss = l->last.loss;
+    out->tokens = r->tokens;
+    out->best_valid = l->at.best_valid;
+    out->finished = l->step >= r->steps || (r->c->early_stop > 0 && l->at.worse >= r->c->early_stop);
+    TN_GOTO(train_params_root(&r->p, &out->weights_root, err));
+    TN_GOTO(principles_give(r, out, err));
+    if (r->rank != 0) goto out;
+    TN_GOTO(tn_steplog_close(l->log, err));
+    l->log = NULL;
+    if (l->step > 0) TN_GOTO(tn_steplog_read(path, &l->genesis, NULL, NULL, &out->log_root, err));
+    if (!out->finished) goto out;
+    if (r->c->save_model) {
+        TN_GOTO(train_write_weights(r, r->io->out, weights, sizeof weights, err));
+        snprintf(out->weights, sizeof out->weights, "%s", weights);
+    }
+    TN_GOTO(result_save(l, out, err));
+    TN_GOTO(train_report(r, err));
+out:
+    free(path);
+    return status;
+}
+
+void tn_train_result_free(tn_train_result *r)
+{
+    free(r->principle);
+    r->principle = NULL;
+    r->n_principle = 0;
+}
+
+static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *io, tn_train_result *out, tn_error *err)
+{
+    tn_status status = TN_OK;
+    TN_TRY(train_ranks_open(&l->r, c, io, err));
+    if (l->r.rank == 0) status = lock_take(l, err);
+    TN_TRY(tn_dist_agree(l->r.dist, status, err));
+    TN_TRY(train_setup(&l->r, io->out, err));
+    TN_TRY(begin(l, err));
+    l->peak = l->r.rank == 0 && !io->quiet ? tn_peak_f32(0.05) : 0;
+    TN_TRY(steps_run(l, err));
+    TN_TRY(give_result(l, out, err));
+    TN_TRY(tn_dist_barrier(l->r.dist, err));
+    /* Everything is safe now; the caller still learns that it was a signal which ended the run. */
+    return out->finished ? TN_OK : tn_interrupted(err);
+}
+
+tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train_result *out, tn_error *err)
+{
+    struct sigaction usr1 = { .sa_handler = on_usr1 }, before;
+    loop l = { .lock = -1 };
+
+    *out = (tn_train_result){0};
+    sigemptyset(&usr1.sa_mask);
+    sigaction(SIGUSR1, &usr1, &before);
+    tn_status status = run_all(&l, c, io, out, err);
+    train_checkpoint_destroy(l.k);
+    if (l.log != NULL) tn_steplog_close(l.log, NULL);
+    train_metrics_close(l.m);
+    free(l.held);
+    json_decref(l.description);
+    train_setup_release(&l.r);
+    if (l.lock >= 0) close(l.lock);
+    if (l.r.own_dist) tn_dist_close(l.r.dist, status != TN_OK && status != TN_INTERRUPTED && status != TN_TERMINATED);
+    sigaction(SIGUSR1, &before, NULL);
+    return status;
+}

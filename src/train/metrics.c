@@ -1,0 +1,179 @@
+/* metrics.c - what one plots: metrics.jsonl, and TensorBoard event files.
+ *
+ * An event file is a row of records: length u64, masked CRC-32C of it, an Event message, masked CRC-32C of that. The
+ * message (protobuf): 1 wall time (double), 2 step (int64), 5 Summary { 1 Value { 1 tag (string), 2 simple value (float) } }. */
+#include "train/run.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/str.h"
+
+struct metrics { FILE *rows, *events; char *path; };
+
+static uint32_t crc32c(const uint8_t *p, size_t n)
+{
+    uint32_t c = 0xffffffffu;
+    for (size_t i = 0; i < n; i++) {
+        c ^= p[i];
+        for (int k = 0; k < 8; k++) c = (c >> 1) ^ (0x82f63b78u & (0u - (c & 1)));
+    }
+    return ~c;
+}
+
+static uint32_t masked(const uint8_t *p, size_t n)
+{
+    uint32_t c = crc32c(p, n);
+    return ((c >> 15) | (c << 17)) + 0xa282ead8u;
+}
+
+typedef struct message { uint8_t b[512]; size_t n; } message;
+
+static void put_varint(message *m, uint64_t v)
+{
+    for (; v > 127; v >>= 7) m->b[m->n++] = (uint8_t)(v | 128);
+    m->b[m->n++] = (uint8_t)v;
+}
+
+static void put_bytes(message *m, int field, const void *p, size_t n)
+{
+    put_varint(m, (uint64_t)(field << 3 | 2));
+    put_varint(m, n);
+    memcpy(m->b + m->n, p, n);
+    m->n += n;
+}
+
+static void record_write(FILE *f, const message *m)
+{
+    uint64_t n = m->n;
+    uint32_t head = masked((const uint8_t *)&n, 8), body = masked(m->b, m->n);
+    fwrite(&n, 8, 1, f);
+    fwrite(&head, 4, 1, f);
+    fwrite(m->b, m->n, 1, f);
+    fwrite(&body, 4, 1, f);
+}
+
+static void event_start(message *m, int64_t step)
+{
+    struct timeval now;
+    gettimeofday(&now, NULL);
+    double wall = (double)now.tv_sec + 1e-6 * (double)now.tv_usec;
+    m->n = 0;
+    put_varint(m, 1 << 3 | 1);
+    memcpy(m->b + m->n, &wall, 8);
+    m->n += 8;
+    put_varint(m, 2 << 3 | 0);
+    put_varint(m, (uint64_t)step);
+}
+
+static void scalar_write(FILE *f, const char *tag, int64_t step, float value)
+{
+    message v = {0}, s = {0}, m;
+    put_bytes(&v, 1, tag, strlen(tag));
+    put_varint(&v, 2 << 3 | 5);
+    memcpy(v.b + v.n, &value, 4);
+    v.n += 4;
+    put_bytes(&s, 1, v.b, v.n);
+    event_start(&m, step);
+    put_bytes(&m, 5, s.b, s.n);
+    record_write(f, &m);
+}
+
+/* Rows after the step that is resumed from are computed again: they are cut off. */
+static tn_status rows_cut(const char *path, int64_t after_step, tn_error *err)
+{
+    char *line = NULL;
+    size_t cap = 0, len = 0;
+    tn_status status = TN_OK;
+    FILE *f = fopen(path, "r");
+    if (f == NULL) return TN_OK;
+    long keep = 0;
+    while (tn_read_line(f, &line, &cap, &len)) {
+        json_t *row = NULL;
+        int64_t step = 0;
+        bool good = tn_json_parse(&row, line, len, path, NULL) == TN_OK && tn_json_int(row, "step", 1, INT64_MAX, &step, path, NULL) == TN_OK;
+        json_decref(row);
+        if (!good || step > after_step) break;
+        keep = ftell(f);
+    }
+    free(line);
+    fclose(f);
+    if (truncate(path, keep) != 0) status = tn_fail(err, TN_IO, "%s: cannot cut off the rows after step %lld", path, (long long)after_step);
+    return status;
+}
+
+static tn_status events_open(metrics *m, const char *dir, tn_error *err)
+{
+    tn_status status = TN_OK;
+    char *tb = tn_path(dir, "tb"), *path = tn_strf("%s/tb/events.out.tfevents.%lld.tenet.%d", dir, (long long)time(NULL), (int)getpid());
+    message e;
+    if (tb == NULL || path == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    TN_GOTO(tn_mkdirs(tb, err));
+    if ((m->events = fopen(path, "wb")) == NULL) { status = tn_fail(err, TN_IO, "%s: cannot create", path); goto out; }
+    event_start(&e, 0);
+    put_bytes(&e, 3, "brain.Event:2", 13);
+    record_write(m->events, &e);
+out:
+    free(tb);
+    free(path);
+    return status;
+}
+
+tn_status train_metrics_open(metrics **out, const char *dir, int64_t after_step, bool tensorboard, tn_error *err)
+{
+    tn_status status = TN_OK;
+    metrics *m = calloc(1, sizeof *m);
+
+    *out = NULL;
+    if (m == NULL || (m->path = tn_path(dir, "metrics.jsonl")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for metrics"); goto out; }
+    TN_GOTO(rows_cut(m->path, after_step, err));
+    if ((m->rows = fopen(m->path, "a")) == NULL) { status = tn_fail(err, TN_IO, "%s: cannot open", m->path); goto out; }
+    if (tensorboard) TN_GOTO(events_open(m, dir, err));
+    *out = m;
+    m = NULL;
+out:
+    train_metrics_close(m);
+    return status;
+}
+
+void train_metrics_close(metrics *m)
+{
+    if (m == NULL) return;
+    if (m->rows != NULL) fclose(m->rows);
+    if (m->events != NULL) fclose(m->events);
+    free(m->path);
+    free(m);
+}
+
+void train_metrics_step(metrics *m, const tn_train_step *s)
+{
+    struct { const char *tag, *key; float v; bool on; } row[] = {
+        { "train/loss", "loss", s->loss, true },            { "train/lr", "lr", s->lr, true },
+        { "train/grad_norm", "grad_norm", s->grad_norm, true }, { "train/tokens_per_s", "tokens_per_s", (float)s->tokens_per_s, true },
+        { "valid/loss", "valid", s->valid, s->has_valid },  { "preference/margin", "margin", s->margin, s->preference },
+        { "preference/accuracy", "accuracy", s->accuracy, s->preference }, { "preference/kl", "kl", s->kl, s->preference },
+        { "preference/logp_chosen", "logp_chosen", s->logp_chosen, s->preference },
+        { "preference/logp_rejected", "logp_rejected", s->logp_rejected, s->preference },
+        { "preference/length_chosen", "length_chosen", s->length_chosen, s->preference },
+        { "preference/length_rejected", "length_rejected", s->length_rejected, s->preference },
+    };
+    json_t *o = json_object();
+    json_object_set_new(o, "step", json_integer(s->step));
+    json_object_set_new(o, "tokens", json_integer(s->tokens));
+    if (s->note[0] != '\0') json_object_set_new(o, "note", json_string(s->note));
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        if (!row[i].on) continue;
+        json_object_set_new(o, row[i].key, tn_json_f32(row[i].v));
+        if (m->events != NULL) scalar_write(m->events, row[i].tag, s->step, row[i].v);
+    }
+    char *text = tn_json_text(o);
+    if (text != NULL) fprintf(m->rows, "%s\n", text);
+    free(text);
+    json_decref(o);
+    fflush(m->rows);
+    if (m->events != NULL) fflush(m->events);
+}

@@ -1,0 +1,285 @@
+/* run.h - the parts of a running training. Private to the room.
+ *
+ *   params.c      the flat logical order of everything that is trained
+ *   optimiser.c   one update of a range of it
+ *   corpus.c      config → shards, packs, pairs; sample i → rows
+ *   step.c        one step: micro-batches, the tree of sums, the norm, the update
+ *   checkpoint.c  state to disk in the background and back
+ *   loop.c        steps, policies, signals, validation, the result */
+#ifndef TN_TRAIN_RUN_H
+#define TN_TRAIN_RUN_H
+
+#include <pthread.h>
+#include <signal.h>
+
+#include "train/train.h"
+
+/* ------------------------------------------------------------------------------------------------ params.c */
+
+/* Sums of squares, shards and checkpoint slices are cut at multiples of this many elements. */
+enum { BLOCK = 65536 };
+
+typedef struct slot {
+    char       name[112];               /* blk.0.attn_q.weight, or with .lora_a, .lora_b, .lora_m */
+    tn_tensor *w, *grad;                /* what the graph reads; its f32 gradient in the flat buffer */
+    void      *copy;                    /* bf16 copy that w->data points to; NULL: none */
+    float     *master;                  /* f32 values: w->data itself, or beside it when w is bf16 */
+    int64_t    first, n;                /* place in the flat order */
+    bool       decay, muon;
+    float      lr_scale;
+} slot;
+
+typedef struct params {
+    slot    *slot; int n_slot;
+    int64_t  n_flat, n_trained;         /* with padding; without */
+    int64_t  grain;                     /* slices are cut at multiples of it; a multiple of BLOCK */
+    float   *grad;                      /* [n_flat] */
+    tn_model *model;
+    tn_lora *lora; size_t n_lora;
+    bool     lora_read;                 /* by tn_lora_read, which owns its memory */
+    void   **own; int n_own;            /* memory made here: adapters, bf16 copies */
+} params;
+
+tn_status train_params_create(params *p, tn_model *m, const tn_train_config *c, const char *adapter, tn_error *err);
+void      train_params_free(params *p);
+/* fn for every part of [first, last) that lies in one slot; the rest is padding. */
+typedef void (*span_fn)(void *arg, const slot *s, int64_t offset, int64_t n);
+void      train_params_spans(const params *p, int64_t first, int64_t last, span_fn fn, void *arg);
+/* Flat elements [first, last) of the masters, to and from memory; padding is zero. Setting renews the bf16 copies. */
+void      train_params_get(const params *p, int64_t first, int64_t last, float *out);
+void      train_params_set(params *p, int64_t first, int64_t last, const float *in);
+/* The model sees its f32 values (true) or the bf16 copies again (false). */
+void      train_params_masters(params *p, bool masters);
+/* Root over (name, dtype, shape, bytes) of the trained tensors. */
+tn_status train_params_root(const params *p, tn_digest *out, tn_error *err);
+
+/* ------------------------------------------------------------------------------------------------ optimiser.c */
+
+typedef enum opt_kind { OPT_ADAMW, OPT_SGD, OPT_ADAFACTOR, OPT_MUON } opt_kind;
+enum { MAX_STATE = 2 };
+typedef struct optimiser {
+    opt_kind kind;
+    bool     whole;                     /* needs whole matrices: never shared among ranks */
+    int      n_state;                   /* m, v: arrays over [first, last) */
+    int64_t  first, last;
+    float   *state[MAX_STATE];
+    float   *work; size_t work_floats;  /* Muon: three matrices */
+} optimiser;
+tn_status train_optimiser_create(optimiser *o, const params *p, const tn_train_config *c, int64_t first, int64_t last, tn_error *err);
+void      train_optimiser_free(optimiser *o);
+const char *train_optimiser_state_name(int i);
+/* Update number t (from 1) of [o->first, o->last) with gradient sums `grad` (flat, from o->first on) times scale. */
+void      train_optimiser_step(optimiser *o, params *p, const tn_train_config *c, const float *grad, float scale, float lr, int64_t t);
+
+/* ------------------------------------------------------------------------------------------------ corpus.c */
+
+typedef struct corpus {
+    bool      pairs;
+    tn_pref   pref;
+    int       n_source;
+    tn_shard *shard[TN_MIX_MAX];
+    tn_pack  *pack[TN_MIX_MAX];
+    tn_pairs  pair;
+    tn_reply *mismatched;              /* KTO: prompt i with the answer of pair i + 1; [pair.n] */
+    int32_t  *mismatched_ids;
+    float    *reference;                /* log-probabilities of every answer token by the reference */
+    int64_t  *reference_at;             /* [pair.n][3] where chosen, rejected, mismatched begin; then the end */
+    tn_mix    mix;
+    int64_t   n_sample;                 /* of one epoch */
+    int64_t   rows_max;                 /* the most rows that n_item items can have */
+    tn_data_stats stats;
+    tn_digest content;
+} corpus;
+/* Tokenises into dir (rank 0; the others wait and map). */
+tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *list, const char *dir, const char *prefix, tn_model *m,
+                            const tn_tokenizer *t, const tn_chat *chat, int64_t n_item, tn_dist *dist, tn_error *err);
+void      train_corpus_close(corpus *k);
+
+/* The samples of one micro-batch. Only rows that have a target go through the head: out rows. */
+typedef struct micro {
+    tn_row_set  rows;
+    int64_t  n_out;                     /* at least 1 */
+    int32_t *out_row, *out_target;      /* [n_out] row, and its target (-1: none) */
+    float   *out_weight;                /* [n_out] weight_16 / 65536 */
+    int64_t  n_item;                    /* samples or pairs */
+    int64_t *source, *index;            /* [n_item] */
+    int64_t *start;                     /* pairs: [n_item][3] first out row, -1: absent */
+} micro;
+tn_status train_micro_init(micro *b, const corpus *k, int64_t n_item, tn_error *err);
+void      train_micro_free(micro *b);
+/* Items first .. first + n of the run. */
+void      train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n);
+
+/* ------------------------------------------------------------------------------------------------ step.c */
+
+/* What one micro-batch gives; all of it is added over micro-batches in a tree by index. */
+enum { STAT_LOSS, STAT_MARGIN, STAT_RIGHT, STAT_LOGP_CHOSEN, STAT_LOGP_REJECTED, STAT_KL, STAT_N_CHOSEN, STAT_N_REJECTED, N_STAT };
+typedef struct micro_stats {
+    double   v[N_STAT];
+    uint64_t weight_16;                 /* exact normaliser of texts */
+    int64_t  n_item, n_row;             /* exact normaliser of pairs; tokens computed */
+} micro_stats;
+
+/* One answer pair's margin, for the counts by principle. */
+typedef struct principle_stats { int64_t n; double margin, right; } principle_stats;
+
+/* engine.c: forward and backward of one micro-batch. */
+typedef struct engine {
+    tn_graph *g;
+    tn_net    net;
+    tn_value  target, weight, out, seed, aux_seed;
+    bool      preference, train;
+    tn_graph_memory memory;
+} engine;
+/* train: with a backward pass. adapters: put them in. */
+tn_status train_engine_create(engine *e, tn_model *m, const params *p, const corpus *k, const tn_train_config *c, tn_profile profile,
+                        bool train, bool adapters, tn_error *err);
+void      train_engine_free(engine *e);
+/* Adds the micro-batch's gradient (of unnormalised sums) to the parameters' gradient memory when the engine trains.
+ * aux_scale: what one micro-batch's auxiliary loss counts in those sums. pair (or NULL) gets [n_item] margins. */
+tn_status train_engine_run(engine *e, const corpus *k, const micro *b, double aux_scale, micro_stats *out, double *pair, tn_error *err);
+/* Log-probabilities of the out rows, borrowed until the next run. */
+tn_status train_engine_logp(engine *e, const micro *b, const float **out, tn_error *err);
+
+/* exchange.c: who owns what, and sums across ranks. */
+typedef struct exchange {
+    int64_t *range;                     /* [size + 1] flat range of each rank */
+    tn_forest local, owned;             /* sums of this rank's groups; sums of all ranks' over this rank's range */
+    float   *wire; int64_t wire_floats;
+    tn_dist_message *send, *recv; int n_message;
+} exchange;
+
+typedef struct run {
+    const tn_train_config *c;
+    const tn_train_io *io;
+    tn_dist  *dist;
+    bool      own_dist, plan_only;      /* plan_only: no reference pass (estimates, show-batch) */
+    int       rank, size;
+    tn_model *model;
+    tn_profile profile;
+    params    p;
+    optimiser opt;
+    tn_tokenizer *own_tokenizer;        /* from scratch: bytes, or that of another model */
+    tn_model *tokenizer_model;
+    const tn_tokenizer *tokenizer;
+    tn_chat   own_chat;                 /* chosen by name for a model that has none */
+    const tn_chat *chat;                /* NULL: none */
+    corpus    data, valid;
+    bool      has_valid;
+    tn_digest base_root, tokenizer_root, start_root;        /* of the model as opened; where the run starts */
+    engine    train, score;             /* score: validation; g NULL without */
+    int64_t   n_micro, micro_size, group_size, n_group;      /* L, items of each, S, L / S */
+    int64_t   steps;
+    int       zero;
+    exchange  x;
+    float    *sum;                      /* gradient of the whole batch over [opt.first, opt.last), borrowed */
+    micro    *micros;                   /* [n_own] of this rank's groups, in the order in which they run */
+    int64_t   n_own;
+    micro_stats *stats;                 /* [n_micro] */
+    double   *block_sums, *pair_margin; /* [blocks]; [micro_size] */
+    principle_stats *principle;         /* [pair.n_principle] of the whole run, on rank 0 */
+    int64_t   update, tokens;           /* updates done (skipped steps do not count); tokens seen */
+    /* of the last step */
+    micro_stats total;
+    float     loss, grad_norm, scale;   /* scale: 1 / normaliser, times the clip */
+    tn_digest batch;
+} run;
+
+/* step.c. micro_size, L and S from the config. */
+void      train_step_sizes(const tn_train_config *c, int64_t *n_item, int64_t *n_micro, int64_t *group);
+tn_status train_step_prepare(run *r, tn_error *err);
+void      train_step_release(run *r);
+/* Gradients, loss and norm of step `step` (from 1); no update yet. */
+tn_status train_step_gradients(run *r, int64_t step, tn_error *err);
+/* Instead of the gradients: the step's batch is passed over. */
+tn_status train_step_pass(run *r, int64_t step, tn_error *err);
+/* No update with these gradients. */
+void      train_step_drop(run *r);
+/* The update with learning rate lr; all ranks have the new weights afterwards. */
+tn_status train_step_update(run *r, float lr, tn_error *err);
+
+/* exchange.c */
+tn_status train_exchange_prepare(run *r, tn_error *err);
+void      train_exchange_release(run *r);
+/* The groups of this rank, in the order in which it computes them; -1: none in this round. */
+int64_t   train_exchange_group(const run *r, int64_t round);
+int64_t   train_exchange_rounds(const run *r);
+/* p.grad holds the sum of `group` (or nothing, -1): keeps it, joins it, or sends it to its owners. */
+tn_status train_exchange_take(run *r, int64_t group, tn_error *err);
+/* After the last round: r->sum is the whole batch over [opt.first, opt.last). */
+tn_status train_exchange_finish(run *r, tn_error *err);
+/* Everybody gets the owners' weights. */
+tn_status train_exchange_weights(run *r, tn_error *err);
+/* Sum of squares of the whole gradient: blocks, then a tree by block index. */
+tn_status train_exchange_norm(run *r, double *out, tn_error *err);
+
+/* validate.c: mean loss over held-out data; the reference's log-probabilities. */
+tn_status train_validate(run *r, float *loss, tn_error *err);
+tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err);
+
+/* checkpoint.c: state to disk in the background, and back. */
+typedef struct progress_state {         /* what the state is beside tensors */
+    int64_t step, update, tokens;
+    float   best_valid; int64_t best_step, worse;            /* early stopping */
+} progress_state;
+typedef struct checkpointer checkpointer;
+tn_status train_checkpoint_create(checkpointer **out, run *r, const tn_digest *genesis, tn_error *err);
+void      train_checkpoint_destroy(checkpointer *k);         /* waits for a writer that runs; an unfinished one is left aside */
+/* Copies the state and starts the writer. An earlier one must have been finished. All ranks together. */
+tn_status train_checkpoint_begin(checkpointer *k, const progress_state *at, tn_error *err);
+bool      train_checkpoint_busy(const checkpointer *k);
+int64_t   train_checkpoint_step(const checkpointer *k);      /* of the one being written */
+/* This rank's part is on disk (never blocks). */
+bool      train_checkpoint_done(checkpointer *k);
+/* Waits, joins the parts; on rank 0 `root` is known before the directory gets its name: seal is called in between. */
+typedef tn_status (*checkpoint_seal)(void *arg, int64_t step, const tn_digest *root, tn_error *err);
+tn_status train_checkpoint_finish(checkpointer *k, checkpoint_seal seal, void *arg, tn_error *err);
+/* Keeps the newest ones, those at multiples of keep_every, and `best`. Rank 0. */
+tn_status train_retire(const char *out, const tn_train_config *c, int64_t best, tn_error *err);
+/* Newest complete checkpoint of run directory `out` with step <= most (or *step = 0). */
+tn_status train_checkpoint_newest(const char *out, int64_t most, int64_t *step, tn_error *err);
+/* Loads OUT/step-N. genesis NULL: any run's. state false: weights only. */
+tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesis, bool state, progress_state *at, tn_digest *root, tn_error *err);
+/* The state root of the run as it is now, as a checkpoint would have it. One process. */
+tn_status train_checkpoint_root(run *r, tn_digest *root, tn_error *err);
+
+/* setup.c: model, data, parameters, optimiser, engines: everything before the first step. */
+tn_status train_ranks_open(run *r, const tn_train_config *c, const tn_train_io *io, tn_error *err);
+tn_status train_setup(run *r, const char *work_dir, tn_error *err);
+void      train_setup_release(run *r);
+/* Model, tokenizer and chat format; pack: a frozen base in kernel order. */
+tn_status train_model_open(run *r, bool pack, tn_error *err);
+/* export.c: OUT/config.json: every option, and where the models lay. */
+tn_status train_config_save(const run *r, tn_error *err);
+/* What the run is: every option and digest that changes a bit of it, sorted. made: json_decref. */
+tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err);
+/* Writes the result (rank 0): OUT/model or OUT/adapter. */
+tn_status train_write_weights(run *r, const char *out, char *path, size_t path_bytes, tn_error *err);
+
+/* policy.c: what to do with a step whose numbers are bad. */
+typedef enum policy_action { POLICY_GO_ON, POLICY_SKIP, POLICY_BACK, POLICY_STOP } policy_action;
+enum { POLICY_WINDOW = 128 };
+typedef struct policy { float norm[POLICY_WINDOW]; int64_t n; } policy;     /* gradient norms of the last good steps */
+void          train_policy_seen(policy *p, float grad_norm);
+policy_action train_policy_decide(const policy *p, const tn_train_config *c, float loss, float grad_norm, char why[200]);
+
+/* audit.c: every check_every steps replicas compare the hash of their weights, and one micro-batch is computed again by
+ * the next rank. VERIFY names the rank. */
+tn_status train_check_replicas(run *r, int64_t step, tn_error *err);
+
+/* estimate.c: of one trained token, forward and backward. */
+double    train_flops_per_token(const tn_model *m, bool lora);
+
+/* report.c: OUT/report.html from metrics.jsonl. */
+tn_status train_report(const run *r, tn_error *err);
+
+/* fault.c: faults on purpose, for proofs (TENET_FAULT). */
+bool train_fault(const char *what, int64_t step, int rank);
+
+/* metrics.c: metrics.jsonl and TensorBoard event files. */
+typedef struct metrics metrics;
+tn_status train_metrics_open(metrics **out, const char *dir, int64_t after_step, bool tensorboard, tn_error *err);
+void      train_metrics_step(metrics *m, const tn_train_step *s);
+void      train_metrics_close(metrics *m);
+
+#endif

@@ -1,0 +1,20 @@
+/* schedule.c - the learning rate of a step: linear warm-up, then constant, linear, cosine or WSD.
+ * WSD (2404.06395): constant until the last `decay` share of the steps, then 1 - sqrt(share of the decay done). */
+#include "train/train.h"
+
+#include <math.h>
+#include <string.h>
+
+double tn_schedule_lr(const tn_train_config *c, int64_t step, int64_t steps)
+{
+    const double pi = 3.14159265358979323846;
+    double warm = c->warmup < 1 ? floor(c->warmup * (double)steps) : c->warmup, t = (double)step, last = (double)steps;
+    if (t <= warm) return c->lr * t / warm;
+    double x = last > warm ? (t - warm) / (last - warm) : 1;  /* 0..1 after the warm-up; the last step has 1 */
+    if (x > 1) x = 1;
+    if (strcmp(c->schedule, "constant") == 0) return c->lr;
+    if (strcmp(c->schedule, "linear") == 0) return c->lr + (c->lr_min - c->lr) * x;
+    if (strcmp(c->schedule, "cosine") == 0) return c->lr_min + (c->lr - c->lr_min) * 0.5 * (1 + tn_cos(pi * x));
+    double done = (x - (1 - c->decay)) / c->decay;
+    return done <= 0 ? c->lr : c->lr_min + (c->lr - c->lr_min) * (1 - sqrt(done));
+}

@@ -1,0 +1,282 @@
+/* setup.c - everything before the first step: ranks, model, data, parameters, optimiser, engines; and what the run is.
+ * All checks that can fail a run happen here, before anything is computed or written over. */
+#include "train/run.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+
+/* io's word, else the config's. */
+static const char *path_of(const char *io, const char *config) { return io != NULL ? io : config; }
+
+/* ------------------------------------------------------------------------------------------------------- model */
+
+static tn_status shape_from_config(tn_hparams *h, const tn_train_config *c, const tn_tokenizer *t, tn_error *err)
+{
+    *h = (tn_hparams){ .n_layer = c->n_layer, .n_embd = c->n_embd, .n_head = c->n_head, .n_ff = c->n_ff, .n_ctx = c->n_ctx,
+                       .n_expert = c->n_expert, .n_expert_used = c->n_expert_used, .n_ff_expert = c->n_ff, .norm_eps = c->norm_eps,
+                       .rope_theta = c->rope_theta, .tied = c->tied, .init_std = c->init_std, .router_renormalise = c->n_expert > 0 };
+    snprintf(h->family, sizeof h->family, "%s", c->family);
+    h->n_head_kv = c->n_head_kv > 0 ? c->n_head_kv : c->n_head;
+    h->d_head = c->d_head > 0 ? c->d_head : c->n_embd / c->n_head;
+    h->d_value = h->d_rope = h->d_head;
+    h->attn_scale = 1 / sqrt((double)h->d_head);
+    h->act = strcmp(c->family, "gpt2") == 0 ? TN_ACT_GELU_TANH : TN_ACT_SILU;
+    h->qkv_bias = strcmp(c->family, "qwen2") == 0;
+    h->n_vocab = c->n_vocab > 0 ? c->n_vocab : tn_tokenizer_n_vocab(t);
+    h->bos = tn_tokenizer_bos(t);
+    h->eos = tn_tokenizer_eos(t);
+    return h->n_expert > 0 && h->n_expert_used == 0 ? tn_fail(err, TN_USAGE, "n_expert_used: how many of the %lld experts does a token use?",
+                                                              (long long)h->n_expert) : TN_OK;
+}
+
+static tn_status tokenizer_for_scratch(run *r, const char *path, tn_error *err)
+{
+    if (strcmp(path, "bytes") == 0) {
+        TN_TRY(tn_data_byte_tokenizer(&r->own_tokenizer, err));
+        r->tokenizer = r->own_tokenizer;
+        return TN_OK;
+    }
+    TN_TRY(tn_model_open(&r->tokenizer_model, path, &(tn_model_options){ .chat_format = r->c->chat_format }, err));
+    if ((r->tokenizer = tn_model_tokenizer(r->tokenizer_model)) == NULL)
+        return tn_fail(err, TN_NOTFOUND, "%s has no tokenizer", path);
+    return TN_OK;
+}
+
+static tn_status model_scratch(run *r, tn_error *err)
+{
+    const tn_train_config *c = r->c;
+    tn_hparams h;
+    tn_model *like = NULL;
+    tn_status status = TN_OK;
+
+    TN_GOTO(tokenizer_for_scratch(r, path_of(r->io->tokenizer, c->tokenizer != NULL ? c->tokenizer : c->like), err));
+    if (c->like != NULL) {
+        TN_GOTO(tn_model_open(&like, c->like, &(tn_model_options){0}, err));
+        h = *tn_model_hparams(like);
+        h.init_std = c->init_std;
+        if (c->n_vocab > 0) h.n_vocab = c->n_vocab;
+    } else {
+        TN_GOTO(shape_from_config(&h, c, r->tokenizer, err));
+    }
+    if (h.n_vocab < tn_tokenizer_n_vocab(r->tokenizer)) {
+        status = tn_fail(err, TN_MISMATCH, "n_vocab %lld is smaller than the tokenizer's %lld tokens", (long long)h.n_vocab,
+                         (long long)tn_tokenizer_n_vocab(r->tokenizer));
+        goto out;
+    }
+    TN_GOTO(tn_model_create(&r->model, &h, (tn_tokenizer *)(uintptr_t)r->tokenizer, (uint64_t)c->seed, err));
+out:
+    tn_model_close(like);
+    return status;
+}
+
+tn_status train_model_open(run *r, bool pack, tn_error *err)
+{
+    const tn_train_config *c = r->c;
+    const char *path = path_of(r->io->model, c->model);
+    bool lora = c->lora_rank > 0 || c->adapter != NULL || r->io->adapter != NULL;
+
+    if (path == NULL) {
+        TN_TRY(model_scratch(r, err));
+    } else {
+        /* Under LoRA the base is frozen: packed for the kernels, in whatever type it is. */
+        tn_model_options o = { .profile = r->profile, .chat_format = c->chat_format, .weights = true, .pack = lora && pack };
+        TN_TRY(tn_model_open(&r->model, path, &o, err));
+        r->tokenizer = tn_model_tokenizer(r->model);
+    }
+    if (r->tokenizer == NULL) return tn_fail(err, TN_NOTFOUND, "%s has no tokenizer; training on text needs one", path);
+    tn_tokenizer_digest(r->tokenizer, &r->tokenizer_root);
+    TN_TRY(tn_model_digest(r->model, &r->base_root, err));
+    if (!lora || !pack) TN_TRY(tn_model_to_f32(r->model, err));
+    const tn_hparams *h = tn_model_hparams(r->model);
+    if (c->n_ctx > h->n_ctx && h->n_ctx > 0)
+        return tn_fail(err, TN_USAGE, "n_ctx %lld is more than the model's context of %lld tokens", (long long)c->n_ctx, (long long)h->n_ctx);
+    if (tn_model_chat(r->model, &r->chat, NULL) == TN_OK && r->chat != NULL) return TN_OK;
+    r->chat = NULL;                                          /* plain text needs none; a conversation says that it does */
+    if (c->chat_format == NULL) return TN_OK;
+    if (!tn_chat_format_parse(c->chat_format, &r->own_chat.format))
+        return tn_fail(err, TN_USAGE, "chat_format: '%s' is not known", c->chat_format);
+    r->chat = &r->own_chat;
+    return TN_OK;
+}
+
+/* -------------------------------------------------------------------------------------------------------- data */
+
+static tn_status data_open(run *r, const char *dir, tn_error *err)
+{
+    const tn_train_config *c = r->c;
+    char *data = tn_path(dir, "data");
+    tn_status status = TN_OK;
+
+    if (data == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    if (r->rank == 0) status = tn_mkdirs(data, err);
+    TN_GOTO(tn_dist_agree(r->dist, status, err));
+    TN_GOTO(train_corpus_open(&r->data, c, c->data, data, "train", r->model, r->tokenizer, r->chat, r->micro_size, r->dist, err));
+    if (c->valid != NULL && c->valid[0] != '\0') {
+        TN_GOTO(train_corpus_open(&r->valid, c, c->valid, data, "valid", r->model, r->tokenizer, r->chat, r->micro_size, r->dist, err));
+        r->has_valid = true;
+    }
+    const tn_data_stats *s = &r->data.stats;
+    if (s->n_chat > 0 && s->n_stop == 0) {
+        status = tn_fail(err, TN_FORMAT, "no stop token is ever trained: every conversation is cut before its end, so the model would never learn to stop; "
+                         "raise n_ctx (%lld tokens now)", (long long)c->n_ctx);
+        goto out;
+    }
+    if (r->rank == 0 && !r->io->quiet && s->n_cut > 0)
+        tn_log(TN_LOG_WARN, "%lld of %lld conversations are longer than n_ctx and are cut", (long long)s->n_cut, (long long)s->n_chat);
+    if (r->rank == 0 && !r->io->quiet && s->n_dropped > 0)
+        tn_log(TN_LOG_WARN, "%lld documents or pairs are left out (too long, equal sides, or nothing to learn)", (long long)s->n_dropped);
+    r->steps = c->steps;
+    if (r->steps == 0) r->steps = (int64_t)floor(c->epochs * (double)r->data.n_sample / (double)c->batch + 0.5);
+    if (r->steps < 1) r->steps = 1;
+out:
+    free(data);
+    return status;
+}
+
+/* The reference's log-probabilities: of another model, or of this one as it is before the first step, without the new adapter. */
+static tn_status reference_set(run *r, tn_error *err)
+{
+    tn_status status = TN_OK;
+    engine e = {0};
+    const char *path = path_of(r->io->reference, r->c->reference);
+    tn_model *m = NULL;
+    bool adapters = path == NULL && (r->c->adapter != NULL || r->io->adapter != NULL);
+
+    if (path != NULL) {
+        TN_GOTO(tn_model_open(&m, path, &(tn_model_options){ .profile = r->profile, .weights = true, .pack = true }, err));
+        tn_digest other;
+        tn_tokenizer_digest(tn_model_tokenizer(m), &other);
+        if (!tn_digest_equal(&other, &r->tokenizer_root)) {
+            status = tn_fail(err, TN_MISMATCH, "reference %s has another tokenizer than the model", path);
+            goto out;
+        }
+    }
+    TN_GOTO(train_engine_create(&e, m != NULL ? m : r->model, &r->p, &r->data, r->c, r->profile, false, adapters, err));
+    TN_GOTO(train_reference_fill(r, &r->data, &e, err));
+    if (r->has_valid) {
+        train_engine_free(&e);
+        TN_GOTO(train_engine_create(&e, m != NULL ? m : r->model, &r->p, &r->valid, r->c, r->profile, false, adapters, err));
+        TN_GOTO(train_reference_fill(r, &r->valid, &e, err));
+    }
+out:
+    train_engine_free(&e);
+    tn_model_close(m);
+    return status;
+}
+
+/* --------------------------------------------------------------------------------------------------- all together */
+
+tn_status train_ranks_open(run *r, const tn_train_config *c, const tn_train_io *io, tn_error *err)
+{
+    *r = (run){ .c = c, .io = io, .dist = io->dist, .size = 1 };
+    TN_TRY(tn_train_config_check(c, err));
+    if (r->dist == NULL) {
+        TN_TRY(tn_dist_open(&r->dist, c->dist, err));
+        r->own_dist = true;
+    }
+    r->rank = tn_dist_rank(r->dist);
+    r->size = tn_dist_size(r->dist);
+    return TN_OK;
+}
+
+tn_status train_setup(run *r, const char *work_dir, tn_error *err)
+{
+    tn_status status = TN_OK;
+    tn_pref_kind kind;
+    const tn_train_config *c = r->c;
+    const tn_train_io *io = r->io;
+
+    r->profile = strcmp(c->dtype, "bf16") == 0 ? TN_PROFILE_STRICT_BF16 : io->profile;
+    if (io->profile == TN_PROFILE_Q8ACT) return tn_fail(err, TN_USAGE, "profile q8act is for inference; training uses strict or strict-bf16");
+    train_step_sizes(c, &r->micro_size, &r->n_micro, &r->group_size);
+    TN_GOTO(tn_dist_agree(r->dist, train_model_open(r, true, err), err));
+    TN_GOTO(data_open(r, work_dir, err));
+    TN_GOTO(train_params_create(&r->p, r->model, c, path_of(io->adapter, c->adapter), err));
+    TN_GOTO(train_params_root(&r->p, &r->start_root, err));
+    bool whole = strcmp(c->optimizer, "muon") == 0 || strcmp(c->optimizer, "adafactor") == 0;
+    r->zero = whole ? 0 : (int)c->zero;
+    TN_GOTO(train_step_prepare(r, err));
+    bool shared = r->size > 1 && r->zero > 0;
+    TN_GOTO(train_optimiser_create(&r->opt, &r->p, c, shared ? r->x.range[r->rank] : 0, shared ? r->x.range[r->rank + 1] : r->p.n_flat, err));
+    if (!r->plan_only && r->data.pairs && tn_pref_parse(c->loss, &kind) && tn_pref_needs_reference(kind)) TN_GOTO(reference_set(r, err));
+    TN_GOTO(train_engine_create(&r->train, r->model, &r->p, &r->data, c, r->profile, true, true, err));
+    if (r->has_valid) TN_GOTO(train_engine_create(&r->score, r->model, &r->p, &r->valid, c, r->profile, false, true, err));
+out:
+    return status;
+}
+
+void train_setup_release(run *r)
+{
+    train_engine_free(&r->train);
+    train_engine_free(&r->score);
+    train_step_release(r);
+    train_optimiser_free(&r->opt);
+    train_params_free(&r->p);
+    train_corpus_close(&r->data);
+    train_corpus_close(&r->valid);
+    tn_model_close(r->model);
+    tn_model_close(r->tokenizer_model);
+    tn_tokenizer_destroy(r->own_tokenizer);
+}
+
+/* ------------------------------------------------------------------------------------------- what the run is */
+
+/* Options that change no bit of the weights: where things lie, how often they are written, how many share the work. */
+static const char *const free_keys[] = { "model", "adapter", "checkpoint", "tokenizer", "reference", "like", "data", "valid", "valid_every", "valid_samples",
+                                         "stop_at", "zero", "recompute", "checkpoint_every", "keep_last", "keep_every", "check_every", "dist",
+                                         "save_model", "tensorboard", "steps", "epochs", NULL };
+
+static void put_digest(json_t *o, const char *key, const tn_digest *d)
+{
+    char hex[TN_SHA256_HEX];
+    tn_hex(hex, d);
+    json_object_set_new(o, key, json_string(hex));
+}
+
+tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err)
+{
+    const tn_train_config *c = r->c;
+    json_t *o = tn_options_json(c, tn_train_options);
+    char *text = NULL;
+
+    for (int i = 0; o != NULL && free_keys[i] != NULL; i++)
+        if (c->early_stop == 0 || strncmp(free_keys[i], "valid", 5) != 0) json_object_del(o, free_keys[i]);
+    json_object_set_new(o, "format", json_string("tenet-run/1"));
+    json_object_set_new(o, "profile", json_string(tn_profile_name(r->profile)));
+    json_object_set_new(o, "steps", json_integer(r->steps));
+    json_object_set_new(o, "micro_batch", json_integer(r->micro_size));
+    json_object_set_new(o, "group_size", json_integer(r->group_size));
+    put_digest(o, "base", &r->base_root);
+    put_digest(o, "start", &r->start_root);
+    put_digest(o, "tokenizer_digest", &r->tokenizer_root);
+    put_digest(o, "data_digest", &r->data.content);
+    if (r->has_valid && c->early_stop > 0) put_digest(o, "valid_digest", &r->valid.content);
+    if (r->data.pairs && tn_pref_needs_reference(r->data.pref.kind)) {
+        tn_digest d = tn_sha256_of(r->data.reference, (size_t)r->data.reference_at[3 * r->data.pair.n] * 4);
+        put_digest(o, "reference_digest", &d);
+    }
+    if (o == NULL || (text = tn_json_text(o)) == NULL) {
+        json_decref(o);
+        return tn_fail(err, TN_NOMEM, "no memory for the run's description");
+    }
+    *digest = tn_sha256_of(text, strlen(text));
+    free(text);
+    *out = o;
+    return TN_OK;
+}
+
+tn_status train_write_weights(run *r, const char *out, char *path, size_t path_bytes, tn_error *err)
+{
+    bool lora = r->p.lora != NULL;
+    snprintf(path, path_bytes, "%s/%s", out, lora ? "adapter" : "model");
+    if (lora) return tn_lora_write(r->model, r->p.lora, r->p.n_lora, path, err);
+    train_params_masters(&r->p, true);
+    tn_status status = tn_model_write(r->model, path, TN_F32, false, NULL, err);
+    train_params_masters(&r->p, false);
+    return status;
+}

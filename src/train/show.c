@@ -1,0 +1,70 @@
+/* show.c - what is really trained: the first samples as text, the targets between marks. */
+#include "train/run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/str.h"
+
+/* Tokens [first, last) of the rows as text. */
+static tn_status piece_add(tn_str *s, const tn_tokenizer *t, const int32_t *ids, int64_t n, tn_error *err)
+{
+    char *text = NULL;
+    size_t len;
+    if (n == 0) return TN_OK;
+    TN_TRY(tn_detokenize(t, ids, (size_t)n, true, &text, &len, err));
+    tn_str_add_n(s, text, len);
+    free(text);
+    return TN_OK;
+}
+
+/* A token is trained when the row before it has it as target. */
+static tn_status rows_show(tn_str *s, const tn_row_set *r, const tn_tokenizer *t, tn_error *err)
+{
+    int64_t from = 0;
+    bool on = false;
+    for (int64_t i = 0; i <= r->n; i++) {
+        bool start = i < r->n && r->pos[i] == 0, target = i < r->n && i > 0 && !start && r->target[i - 1] >= 0;
+        if (i < r->n && target == on && !(start && i > 0)) continue;
+        TN_TRY(piece_add(s, t, r->ids + from, i - from, err));
+        from = i;
+        if (on && !target) tn_str_add(s, "\xe2\x9f\xa7");
+        if (start && i > 0) tn_str_add(s, "\n  ----\n");
+        if (!on && target) tn_str_add(s, "\xe2\x9f\xa6");
+        on = target;
+    }
+    return TN_OK;
+}
+
+tn_status tn_train_show_batch(const tn_train_config *c, const tn_train_io *io, int64_t n, char **text, tn_error *err)
+{
+    run r = {0};
+    tn_status status = TN_OK;
+    char dir[] = "/tmp/tenet-show-XXXXXX";
+    tn_str s = {0};
+    micro b = {0};
+
+    *text = NULL;
+    if (mkdtemp(dir) == NULL) return tn_fail(err, TN_IO, "%s: cannot make a directory for the tokenised data", dir);
+    TN_GOTO(train_ranks_open(&r, c, io, err));
+    r.plan_only = true;
+    TN_GOTO(train_setup(&r, dir, err));
+    TN_GOTO(train_micro_init(&b, &r.data, r.micro_size, err));
+    tn_str_addf(&s, "Trained tokens stand between \xe2\x9f\xa6 and \xe2\x9f\xa7.\n");
+    for (int64_t i = 0; i < n && i < r.data.n_sample; i++) {
+        train_micro_fill(&b, &r.data, i, 1);
+        tn_str_addf(&s, "\nsample %lld: %lld tokens, %lld trained\n  ----\n", (long long)i, (long long)b.rows.n, (long long)b.rows.n_target);
+        TN_GOTO(rows_show(&s, &b.rows, r.tokenizer, err));
+        tn_str_add(&s, "\n");
+    }
+    TN_GOTO(tn_str_check(&s, err));
+    *text = tn_str_take(&s);
+out:
+    tn_str_free(&s);
+    train_micro_free(&b);
+    train_setup_release(&r);
+    if (r.own_dist) tn_dist_close(r.dist, false);
+    tn_remove_tree(dir, NULL);
+    return status;
+}

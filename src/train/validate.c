@@ -1,0 +1,97 @@
+/* validate.c - forward passes outside the step: held-out loss, and the reference's log-probabilities.
+ * Items are taken in the order of the set, each rank a share of the micro-batches; sums are joined by index. */
+#include "train/run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+tn_status train_validate(run *r, float *loss, tn_error *err)
+{
+    tn_status status = TN_OK;
+    int64_t items = r->valid.n_sample < r->c->valid_samples ? r->valid.n_sample : r->c->valid_samples;
+    int64_t n = (items + r->micro_size - 1) / r->micro_size, first, last;
+    micro b = {0};
+    micro_stats *all = calloc((size_t)(n * r->size), sizeof *all);
+
+    if (all == NULL) return tn_fail(err, TN_NOMEM, "no memory to validate on %lld micro-batches", (long long)n);
+    TN_GOTO(train_micro_init(&b, &r->valid, r->micro_size, err));
+    tn_dist_share(n, r->rank, r->size, &first, &last);
+    for (int64_t m = first; m < last; m++) {
+        int64_t left = items - m * r->micro_size;
+        train_micro_fill(&b, &r->valid, m * r->micro_size, left < r->micro_size ? left : r->micro_size);
+        TN_GOTO(train_engine_run(&r->score, &r->valid, &b, 0, &all[m], NULL, err));
+    }
+    TN_GOTO(tn_dist_gather(r->dist, all, (size_t)n * sizeof *all, all, err));
+    double sum = 0, norm = 0;
+    for (int o = 0; o < r->size; o++) {
+        tn_dist_share(n, o, r->size, &first, &last);
+        for (int64_t m = first; m < last; m++) {             /* ascending micro-batches whatever the ranks */
+            const micro_stats *s = &all[(int64_t)o * n + m];
+            sum += s->v[STAT_LOSS];
+            norm += r->valid.pairs ? (double)s->n_item : (double)s->weight_16 / 65536.0;
+        }
+    }
+    *loss = (float)(sum / norm);
+out:
+    train_micro_free(&b);
+    free(all);
+    return status;
+}
+
+/* One answer a micro-batch row list: side s of pair i, as the training step lays it out. */
+static void side_fill(micro *b, const corpus *k, int64_t i, int s)
+{
+    const tn_reply *a = s == 0 ? &k->pair.pair[i].chosen : s == 1 ? &k->pair.pair[i].rejected : &k->mismatched[i];
+    tn_row_set_clear(&b->rows);
+    tn_row_set_add_answer(&b->rows, a);
+    b->n_out = 0;
+    for (int64_t t = 0; t < b->rows.n; t++) {
+        if (b->rows.target[t] < 0) continue;
+        b->out_row[b->n_out] = (int32_t)t;
+        b->out_target[b->n_out++] = b->rows.target[t];
+    }
+}
+
+tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err)
+{
+    tn_status status = TN_OK;
+    micro b = {0};
+    int64_t n = k->pair.n, first, last;
+    tn_dist_message *send = NULL, *recv = NULL;
+
+    TN_GOTO(train_micro_init(&b, k, 1, err));
+    tn_dist_share(n, r->rank, r->size, &first, &last);
+    for (int64_t i = first; i < last; i++) {
+        for (int s = 0; s < 3; s++) {
+            int64_t at = k->reference_at[3 * i + s], m = k->reference_at[3 * i + s + 1] - at;
+            const float *logp;
+            if (m == 0) continue;
+            side_fill(&b, k, i, s);
+            TN_GOTO(train_engine_logp(e, &b, &logp, err));
+            memcpy(k->reference + at, logp, (size_t)m * sizeof *logp);
+        }
+        TN_GOTO(tn_interrupted(err));
+    }
+    if (r->size == 1) goto out;
+    send = calloc((size_t)r->size, sizeof *send);
+    recv = calloc((size_t)r->size, sizeof *recv);
+    if (send == NULL || recv == NULL) { status = tn_fail(err, TN_NOMEM, "no memory to exchange log-probabilities"); goto out; }
+    int n_message = 0;
+    for (int o = 0; o < r->size; o++) {
+        int64_t a, z;
+        if (o == r->rank) continue;
+        tn_dist_share(n, o, r->size, &a, &z);
+        send[n_message] = (tn_dist_message){ o, k->reference + k->reference_at[3 * first],
+                                             (size_t)(k->reference_at[3 * last] - k->reference_at[3 * first]) * 4 };
+        recv[n_message++] = (tn_dist_message){ o, k->reference + k->reference_at[3 * a],
+                                               (size_t)(k->reference_at[3 * z] - k->reference_at[3 * a]) * 4 };
+    }
+    TN_GOTO(tn_dist_exchange(r->dist, send, n_message, recv, n_message, err));
+out:
+    train_micro_free(&b);
+    free(send);
+    free(recv);
+    return status;
+}
