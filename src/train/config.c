@@ -45,6 +45,8 @@ const tn_option tn_train_options[] = {
     { "kto_good",          TN_OPT_REAL,   AT(kto_good),            "1",       0, 100,    "", "KTO: weight of good answers", NULL },
     { "kto_bad",           TN_OPT_REAL,   AT(kto_bad),             "1",       0, 100,    "", "KTO: weight of bad answers", NULL },
     { "z_loss",            TN_OPT_REAL,   AT(z_loss),              "0",       0, 1,      "", "weight of logsumexp^2", NULL },
+    { "aux_coef",          TN_OPT_REAL,   AT(aux_coef),            "0.01",    0, 10,     "", "experts: weight of the loss that balances them", NULL },
+    { "router_z",          TN_OPT_REAL,   AT(router_z),            "0",       0, 10,     "", "experts: weight of the router's logsumexp^2", NULL },
     { "batch",             TN_OPT_INT,    AT(batch),               "8",       1, 1 << 24, "sequences", "sequences (or pairs) a step, all ranks together", NULL },
     { "micro_batch",       TN_OPT_INT,    AT(micro_batch),         "0",       0, 1 << 20, "sequences", "computed at once: decides memory, part of the bits; 0: as many as 2048 tokens", NULL },
     { "group_size",        TN_OPT_INT,    AT(group_size),          "0",       0, 1 << 20, "micro-batches", "added in order before the tree; part of the bits; 0: batch / micro_batch / 4", NULL },

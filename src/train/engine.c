@@ -36,23 +36,21 @@ tn_status train_engine_create(engine *e, tn_model *m, const params *p, const cor
                         bool train, bool adapters, tn_error *err)
 {
     tn_status status = TN_OK;
-    tn_value values[2], seeds[2] = {0};
-    int n = 1;
+    tn_value value, seed = 0;
 
-    *e = (engine){ .preference = k->pairs, .train = train };
+    *e = (engine){ .preference = k->pairs, .train = train, .aux_coef = c->aux_coef, .router_z = c->router_z };
     TN_GOTO(tn_graph_create(&e->g, k->rows_max, err));
     e->net = (tn_net){ .g = e->g, .model = m, .profile = profile, .train = train, .n_out_max = k->rows_max, .recompute = c->recompute,
                        .lora = adapters ? p->lora : NULL, .n_lora = adapters ? p->n_lora : 0 };
     TN_GOTO(tn_model_build(&e->net, err));
     const tn_param *head = tn_model_find(m, "output.weight");
     if (head == NULL) head = tn_model_find(m, "token_embd.weight");
-    values[0] = head_build(e, c, head != NULL && head->grad.data != NULL ? &head->grad : NULL);
-    if (e->net.aux_loss != 0) values[n++] = e->net.aux_loss;
+    value = head_build(e, c, head != NULL && head->grad.data != NULL ? &head->grad : NULL);
     TN_GOTO(tn_graph_status(e->g, err));
     if (train) {
-        TN_GOTO(tn_graph_backward(e->g, values, seeds, n, c->recompute, err));
-        e->seed = seeds[0];
-        e->aux_seed = seeds[1];
+        TN_GOTO(tn_graph_backward(e->g, &value, &seed, 1, c->recompute, err));
+        e->seed = seed;
+        for (int64_t i = 0; i < tn_model_hparams(m)->n_layer; i++) e->experts |= e->net.layer_router[i] != 0;
     }
     TN_GOTO(tn_graph_plan(e->g, 0, &e->memory, err));
     if (train && !e->preference) *(float *)tn_graph_data(e->g, e->seed) = 1;
@@ -150,6 +148,17 @@ static void pairs_loss(engine *e, const corpus *k, const micro *b, micro_stats *
     }
 }
 
+/* The routers' losses are means over the rows of a micro-batch; the gradients here are of sums over tokens. */
+static void routers_scale(engine *e, double aux_scale)
+{
+    for (int64_t i = 0; i < tn_model_hparams(e->net.model)->n_layer; i++) {
+        if (e->net.layer_router[i] == 0) continue;
+        tn_router_params *o = tn_graph_params(e->g, e->net.layer_router[i]);
+        o->aux_coef = (float)(e->aux_coef * aux_scale);
+        o->z_coef = (float)(e->router_z * aux_scale);
+    }
+}
+
 tn_status train_engine_run(engine *e, const corpus *k, const micro *b, double aux_scale, micro_stats *out, double *pair, tn_error *err)
 {
     *out = (micro_stats){ .weight_16 = b->rows.sum_weight_16, .n_item = b->n_item, .n_row = b->rows.n };
@@ -157,6 +166,6 @@ tn_status train_engine_run(engine *e, const corpus *k, const micro *b, double au
     if (e->preference) pairs_loss(e, k, b, out, pair);
     else out->v[STAT_LOSS] = *(const float *)tn_graph_data(e->g, e->out);
     if (!e->train) return TN_OK;
-    if (e->aux_seed != 0) *(float *)tn_graph_data(e->g, e->aux_seed) = (float)aux_scale;
+    if (e->experts) routers_scale(e, aux_scale);
     return tn_graph_run_backward(e->g, err);
 }

@@ -127,8 +127,9 @@ typedef struct principle_stats { int64_t n; double margin, right; } principle_st
 typedef struct engine {
     tn_graph *g;
     tn_net    net;
-    tn_value  target, weight, out, seed, aux_seed;
-    bool      preference, train;
+    tn_value  target, weight, out, seed;
+    bool      preference, train, experts;
+    double    aux_coef, router_z;
     tn_graph_memory memory;
 } engine;
 /* train: with a backward pass. adapters: put them in. */

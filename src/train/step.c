@@ -144,8 +144,8 @@ tn_status train_step_gradients(run *r, int64_t step, tn_error *err)
             r->stats[m] = (micro_stats){ .weight_16 = b->rows.sum_weight_16, .n_item = b->n_item };
         }
     }
-    if (r->train.aux_seed != 0) {
-        /* An auxiliary loss is a mean over micro-batches: in plain sums each counts normaliser / L. */
+    if (r->train.experts) {
+        /* The routers' losses are means over micro-batches: in plain sums each counts normaliser / L. */
         TN_TRY(stats_share(r, err));
         stats_total(r);
         aux_scale = normaliser(r, &r->total) / (double)r->n_micro;

@@ -34,7 +34,7 @@ typedef struct tn_train_config {
     bool    shuffle, train_prompt;
     /* objective */
     char   *loss;
-    double  beta, label_smoothing, gamma, alpha, kto_good, kto_bad, z_loss;
+    double  beta, label_smoothing, gamma, alpha, kto_good, kto_bad, z_loss, aux_coef, router_z;
     /* batch and length */
     int64_t batch, micro_batch, group_size, steps, stop_at;
     double  epochs;
