@@ -24,15 +24,14 @@ typedef struct gemm_job {
     bool             q8;
 } gemm_job;
 
-/* Where panel p lies in C: its first column (negative when a packed weight starts inside a panel), its lanes inside C. */
-static int64_t panel_column(const tn_mm *mm, int64_t p)
+int64_t tn_mm_panel_column(const tn_mm *mm, int64_t p)
 {
     return p * TN_PANEL - (mm->b.kind == TN_MM_B_PACKED ? mm->b.first % TN_PANEL : 0);
 }
 
-static uint16_t panel_mask(const tn_mm *mm, int64_t p)
+uint16_t tn_mm_panel_mask(const tn_mm *mm, int64_t p)
 {
-    int64_t  column = panel_column(mm, p);
+    int64_t  column = tn_mm_panel_column(mm, p);
     uint32_t mask   = 0xffff;
 
     if (column < 0) mask &= 0xffffu << -column;
@@ -149,10 +148,10 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
                 const void *b[2];
                 uint16_t    mask[2];
                 panels_get(b, set, mm, p, np, k0, k, made, tile);
-                for (int j = 0; j < np; j++) mask[j] = panel_mask(mm, p + j);
+                for (int j = 0; j < np; j++) mask[j] = tn_mm_panel_mask(mm, p + j);
                 for (int64_t t = 0, row = 0; t < n_tile; t++) {
                     int64_t next = n_row * (t + 1) / n_tile;
-                    tiles[(next - row - 1) * set->np + np - 1](mm->c + (mc + row) * mm->ldc + panel_column(mm, p), mm->ldc,
+                    tiles[(next - row - 1) * set->np + np - 1](mm->c + (mc + row) * mm->ldc + tn_mm_panel_column(mm, p), mm->ldc,
                                                                strips + row * n_word, b, n_word, mask, load);
                     row = next;
                 }
@@ -182,9 +181,9 @@ static void rectangle_q8(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0
             for (int64_t p = p0; p < p1; p++)
                 for (int64_t t = 0, row = 0, next; t < n_tile; t++, row = next) {
                     next = n_row * (t + 1) / n_tile;
-                    tiles[next - row - 1](mm->c + (mc + row) * mm->ldc + panel_column(mm, p), mm->ldc,
+                    tiles[next - row - 1](mm->c + (mc + row) * mm->ldc + tn_mm_panel_column(mm, p), mm->ldc,
                                           strips + row * n_block * TN_Q8_WORDS, w, mm->b.first / TN_PANEL + p, k0 / 32,
-                                          n_block, panel_mask(mm, p), k0 > 0 || mm->add);
+                                          n_block, tn_mm_panel_mask(mm, p), k0 > 0 || mm->add);
                 }
         }
     }
@@ -201,7 +200,7 @@ static void rectangles(void *arg, int64_t begin, int64_t end, int i_thread)
         int64_t m0 = job->mm->m * im / job->tm, m1 = job->mm->m * (im + 1) / job->tm;
         int64_t p0 = n_unit * in / job->tn * unit, p1 = min64(n_unit * (in + 1) / job->tn * unit, job->n_panel);
         if (m0 >= m1 || p0 >= p1) continue;
-        if (job->set->few != NULL && m0 == 0 && m1 == job->mm->m && job->set->few(job->mm, p0, p1)) continue;
+        if (!job->q8 && job->set->few != NULL && m0 == 0 && m1 == job->mm->m && job->set->few(job->mm, p0, p1)) continue;
         uint8_t *scratch = job->scratch + (size_t)begin * job->slot;                /* pieces have different begins */
         if (job->q8) rectangle_q8(job, m0, m1, p0, p1, scratch);
         else rectangle(job, m0, m1, p0, p1, scratch);

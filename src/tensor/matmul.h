@@ -142,6 +142,9 @@ typedef struct tn_mm_set {
 extern const tn_mm_set tn_mm_avx512, tn_mm_avx512_vnni, tn_mm_avx512_bf16;
 extern const tn_op tn_op_matmul;
 
+/* Where panel p lies in C: its first column (negative when a packed weight starts inside a panel), its lanes inside C. */
+int64_t  tn_mm_panel_column(const tn_mm *mm, int64_t p);
+uint16_t tn_mm_panel_mask(const tn_mm *mm, int64_t p);
 /* Runs with the kernels chosen for matmul; threads by tn_parallel inside (one piece when already inside one). scratch:
  * tn_mm_scratch_bytes for as many threads as should run; 64-byte aligned. */
 void   tn_mm_run(const tn_mm *mm, void *scratch, size_t scratch_bytes);

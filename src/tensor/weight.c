@@ -289,7 +289,7 @@ tn_status tn_weight_pack(tn_weight **out, const void *src, tn_dtype t, int64_t n
     w->code_stride  = code_bytes(w->layout, n_in);
     w->scale_stride = scale_bytes(t, n_in);
     if (n_in > INT64_MAX / 128 || !tn_mul_size(w->code_stride, (size_t)w->n_panel, &codes) ||
-        !tn_mul_size(w->scale_stride, (size_t)w->n_panel, &scales) || !tn_add_size(codes, scales + 64 + HUGE_PAGE, &total) ||
+        !tn_mul_size(w->scale_stride, (size_t)w->n_panel, &scales) || !tn_add_size(codes, scales + 256 + HUGE_PAGE, &total) ||
         scales > SIZE_MAX / 2) {
         status = tn_fail(err, TN_LIMIT, "a %s matrix [%lld][%lld] is larger than the address space", tn_dtype_name(t),
                          (long long)n_out, (long long)n_in);
@@ -305,9 +305,9 @@ tn_status tn_weight_pack(tn_weight **out, const void *src, tn_dtype t, int64_t n
                             tn_dtype_name(t), (long long)n_out, (long long)n_in, total >> 20);
         goto out;
     }
-    w->codes = w->memory;
+    w->codes = (uint8_t *)w->memory + 64;                           /* kernels load from 3 bytes before to 3 bytes after */
     if (codes >= (size_t)4 * HUGE_PAGE) {
-        w->codes = (uint8_t *)(((uintptr_t)w->memory + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+        w->codes = (uint8_t *)(((uintptr_t)w->codes + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
         madvise(w->codes, codes + scales, MADV_HUGEPAGE);           /* only advice: failing changes nothing */
     }
     w->scales = w->codes + ((codes + 63) & ~(size_t)63);

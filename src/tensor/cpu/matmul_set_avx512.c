@@ -5,7 +5,8 @@
 #define COMMON                                                                                                        \
     .mr = 14, .np = 2, .f32 = tn_mm_f32_tiles_avx512, .strip = tn_mm_strip_avx512,                                    \
     .strip_bf16 = tn_mm_strip_bf16_avx512, .panel_nk = tn_mm_panel_nk_avx512, .panels_kn = tn_mm_panels_kn_avx512,    \
-    .panel_packed = tn_mm_panel_packed_avx512, .pairs = tn_mm_pairs_avx512, .transpose = tn_mm_transpose_avx512
+    .panel_packed = tn_mm_panel_packed_avx512, .pairs = tn_mm_pairs_avx512, .transpose = tn_mm_transpose_avx512,    \
+    .few = tn_mm_few_avx512
 
 #define VNNI                                                                                                          \
     .strip_q8 = tn_mm_strip_q8_vnni, .mr_q8 = 12, .q8 = {                                                             \
