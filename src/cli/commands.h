@@ -5,6 +5,8 @@
 #define TN_COMMAND_LIST(X)   \
     X(pull)                  \
     X(inspect)               \
+    X(tokenize)              \
+    X(detokenize)            \
     X(generate)              \
     X(chat)                  \
     X(score)                 \

@@ -46,6 +46,9 @@ tn_status tn_model_open(tn_model **out, const char *path, const tn_model_options
 /* From scratch: initialised by the family's rule from the counter RNG. The tokenizer is borrowed (may be NULL). */
 tn_status tn_model_create(tn_model **out, const tn_hparams *h, tn_tokenizer *tok, uint64_t seed, tn_error *err);
 void      tn_model_close(tn_model *m);
+/* Only the tokenizer of a model directory, a .gguf file (which need not hold a model) or a tokenizer.json. made:
+ * tn_tokenizer_destroy. */
+tn_status tn_model_open_tokenizer(tn_tokenizer **out, const char *path, tn_error *err);
 
 const tn_hparams   *tn_model_hparams(const tn_model *m);
 const tn_tokenizer *tn_model_tokenizer(const tn_model *m);      /* NULL if it has none */

@@ -74,7 +74,7 @@ static tn_status add_flag(const tn_gguf *g, const char *key, int *out, tn_error 
     return TN_OK;
 }
 
-static tn_status gguf_tokenizer(tn_tokenizer **out, const tn_gguf *g, char *template_text, tn_error *err)
+tn_status tn_open_gguf_tokenizer(tn_tokenizer **out, const tn_gguf *g, const char *template_text, tn_error *err)
 {
     tn_vocab_source   v = { .chat_template = template_text };
     char             *model = NULL, *pre = NULL;
@@ -82,6 +82,7 @@ static tn_status gguf_tokenizer(tn_tokenizer **out, const tn_gguf *g, char *temp
     size_t           *token_bytes = NULL, *merge_bytes = NULL;
     int32_t          *types = NULL;
     float            *scores = NULL;
+    const tn_gguf_kv *map;
     tn_status         status = TN_OK;
 
     TN_GOTO(tn_gguf_str(g, "tokenizer.ggml.model", &model, err));
@@ -99,6 +100,15 @@ static tn_status gguf_tokenizer(tn_tokenizer **out, const tn_gguf *g, char *temp
     TN_GOTO(add_flag(g, "tokenizer.ggml.add_bos_token", &v.add_bos, err));
     TN_GOTO(add_flag(g, "tokenizer.ggml.add_eos_token", &v.add_eos, err));
     TN_GOTO(add_flag(g, "tokenizer.ggml.add_space_prefix", &v.add_space_prefix, err));
+    TN_GOTO(tn_gguf_bool_or(g, "tokenizer.ggml.remove_extra_whitespaces", false, &v.remove_extra_spaces, err));
+    if ((map = tn_gguf_find(g, "tokenizer.ggml.precompiled_charsmap")) != NULL) {
+        if (map->type != TN_GGUF_ARRAY || (map->elem != TN_GGUF_U8 && map->elem != TN_GGUF_I8)) {
+            status = tn_fail(err, TN_FORMAT, "%s: 'tokenizer.ggml.precompiled_charsmap' is not an array of bytes", g->path);
+            goto out;
+        }
+        v.charsmap = map->value;
+        v.charsmap_bytes = map->n;
+    }
     v.model = model;
     v.pre = pre;
     v.tokens = tokens;
@@ -161,7 +171,7 @@ static tn_status open_gguf(tn_model *m, const tn_model_options *o, tn_error *err
     TN_TRY(tn_hparams_from_gguf(&m->h, m->gguf[0], err));
     for (size_t i = 0; i < m->n_gguf; i++) TN_TRY(gguf_weights(m, m->gguf[i], err));
     TN_GOTO(tn_gguf_str(m->gguf[0], "tokenizer.chat_template", &template_text, err));
-    TN_GOTO(gguf_tokenizer(&m->tok_own, m->gguf[0], template_text, err));
+    TN_GOTO(tn_open_gguf_tokenizer(&m->tok_own, m->gguf[0], template_text, err));
     m->tok = m->tok_own;
     TN_GOTO(tn_open_chat(m, template_text, o->chat_format, err));
 out:

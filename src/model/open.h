@@ -9,6 +9,8 @@
 tn_status tn_open_gguf_files(tn_model *m, tn_error *err);
 /* A directory: config.json, safetensors, tokenizer. Fills everything but what tn_model_seal does. */
 tn_status tn_open_hf(tn_model *m, const tn_model_options *o, tn_error *err);
+/* *out stays NULL when the file has no vocabulary. */
+tn_status tn_open_gguf_tokenizer(tn_tokenizer **out, const tn_gguf *g, const char *template_text, tn_error *err);
 tn_status tn_open_chat(tn_model *m, const char *template_text, const char *chosen, tn_error *err);
 
 #endif
