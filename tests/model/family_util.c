@@ -71,7 +71,7 @@ void family_build(family_run *r, family_model *f, int64_t rows, bool train, bool
 {
     memset(r, 0, sizeof *r);
     assert_ok(tn_graph_create(&r->g, rows, err));
-    r->net = (tn_net){ .g = r->g, .model = f->m, .train = train, .recompute = recompute, .n_ctx = f->n_ctx, .lora = lora, .n_lora = n_lora };
+    r->net = (tn_net){ .g = r->g, .model = f->m, .train = train, .recompute = recompute, .n_ctx = f->n_ctx, .profile = f->profile, .lora = lora, .n_lora = n_lora };
     r->rows_max = rows;
     assert_ok(tn_model_build(&r->net, err));
     r->logits = tn_net_logits(&r->net);
@@ -87,7 +87,7 @@ void family_build_decode(family_run *r, family_model *f, int64_t rows, int64_t n
     memset(r, 0, sizeof *r);
     assert_ok(tn_graph_create(&r->g, rows, err));
     assert_ok(tn_kv_create(&r->kv, h->n_layer, h->n_head_kv, h->d_head, h->d_value, n_seq, TN_F32, err));
-    r->net = (tn_net){ .g = r->g, .model = f->m, .kv = r->kv, .n_page_max = 1, .n_ctx = f->n_ctx };
+    r->net = (tn_net){ .g = r->g, .model = f->m, .kv = r->kv, .n_page_max = 1, .n_ctx = f->n_ctx, .profile = f->profile };
     r->rows_max = rows;
     assert_ok(tn_model_build(&r->net, err));
     r->logits = tn_net_logits(&r->net);

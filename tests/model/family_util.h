@@ -24,6 +24,7 @@ typedef struct family_model {
     const float   *logits;              /* transformers' [n_token][n_vocab] */
     int64_t        n_vocab, n_ctx;
     float         *grads;               /* one block, in the order of the weights */
+    tn_profile     profile;             /* of what is built from here on */
 } family_model;
 
 /* Opens case c; with `grads` every weight is made f32 and gets zeroed gradient memory. Fails the test on error. */

@@ -1,0 +1,265 @@
+/* test_family_forms.c - the same model in other forms: written as GGUF and read again, quantised and packed, with an
+ * adapter over a GGUF's order of rows, in other profiles; and that running allocates nothing. */
+#include "family_util.h"
+
+#include "base/file.h"
+#include "base/thread.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* allocations are counted by the linker's --wrap */
+static long n_alloc;
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t a, size_t b);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t a, size_t b);
+void *__wrap_realloc(void *p, size_t n);
+void *__wrap_malloc(size_t n) { n_alloc++; return __real_malloc(n); }
+void *__wrap_calloc(size_t a, size_t b) { n_alloc++; return __real_calloc(a, b); }
+void *__wrap_realloc(void *p, size_t n) { n_alloc++; return __real_realloc(p, n); }
+
+static char folder[] = "/tmp/tn-forms-XXXXXX";
+
+static int make_folder(void **state) { (void)state; return mkdtemp(folder) == NULL; }
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    return tn_remove_tree(folder, NULL) != TN_OK;
+}
+
+/* The golden model as a GGUF of `type`, opened again into g (which borrows f's tokens). */
+static tn_status through_gguf(family_model *g, const family_model *f, const char *name, tn_dtype type, bool pack, tn_error *err)
+{
+    char path[256];
+
+    snprintf(path, sizeof path, "%s/%s-%s.gguf", folder, name, tn_dtype_name(type));
+    *g = *f;
+    g->m = NULL;
+    TN_TRY(tn_model_write(f->m, path, type, false, NULL, err));
+    return tn_model_open(&g->m, path, &(tn_model_options){ .weights = true, .pack = pack }, err);
+}
+
+static float *logits_of(family_model *f, const tn_lora *lora, size_t n_lora)
+{
+    family_run r;
+    size_t     bytes = (size_t)(f->n_token * f->n_vocab) * sizeof(float);
+    float     *y = malloc(bytes);
+
+    family_build(&r, f, f->n_token, false, false, lora, n_lora);
+    family_forward(&r, f->tokens, &f->n_token, 1);
+    memcpy(y, family_logits(&r), bytes);
+    family_run_free(&r);
+    return y;
+}
+
+static void assert_close(const char *who, const float *x, const float *want, int64_t n, double bound)
+{
+    double most = 0, d = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        double e = fabs((double)x[i] - (double)want[i]);
+        most = fmax(most, fabs((double)want[i]));
+        if (!(e <= d)) d = e;
+    }
+    if (!(d <= bound * most)) fail_msg("%s: differs by %g, largest %g", who, d, most);
+}
+
+static void gguf_gives_the_same_answers(void **state)
+{
+    const family_case *c = *state;
+    family_model f, g;
+    tn_error     err;
+
+    family_open(&f, c, false);
+    tn_status status = through_gguf(&g, &f, c->name, TN_F32, false, &err);
+    if (strcmp(c->name, "llama-dynamic") == 0) {        /* GGUF cannot say it */
+        assert_int_equal(status, TN_UNSUPPORTED);
+    } else {
+        if (status != TN_OK) fail_msg("%s", err.msg);
+        float *y = logits_of(&g, NULL, 0);
+        assert_close(c->name, y, f.logits, f.n_token * f.n_vocab, 1e-5);
+        free(y);
+        tn_model_close(g.m);
+    }
+    family_close(&f);
+}
+
+/* strict: a quantised weight means its dequantised value, whatever kernel reads it. */
+static void packed_and_quantised_equals_dequantised(void **state)
+{
+    static const struct { const char *name; tn_dtype type; } ways[] = {
+        { "llama", TN_Q8_0 }, { "qwen2", TN_Q4_0 }, { "gemma2", TN_Q4_1 }, { "mixtral", TN_Q5_0 }, { "deepseek-v3", TN_Q8_0 },
+        { "gpt-oss", TN_Q5_1 }, { "olmo2", TN_BF16 }, { "gpt2", TN_F16 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        family_model f, packed, plain;
+        int64_t      at;
+        family_open(&f, &(family_case){ ways[i].name, 0 }, false);
+        assert_ok(through_gguf(&packed, &f, ways[i].name, ways[i].type, true, err));
+        assert_ok(through_gguf(&plain, &f, ways[i].name, ways[i].type, false, err));
+        assert_ok(tn_model_to_f32(plain.m, err));
+        float *x = logits_of(&packed, NULL, 0), *y = logits_of(&plain, NULL, 0);
+        if (!tn_same_bits(x, y, f.n_token * f.n_vocab, &at)) fail_msg("%s: logit %lld is %a, not %a", ways[i].name, (long long)at, (double)x[at], (double)y[at]);
+        free(x);
+        free(y);
+        tn_model_close(packed.m);
+        tn_model_close(plain.m);
+        family_close(&f);
+    }
+}
+
+static void adapters_follow_the_order_of_rows(void **state)
+{
+    family_model f, g;
+    tn_lora     *lora;
+    size_t       n;
+    tn_st_file  *golden;
+
+    (void)state;
+    family_open(&f, &(family_case){ "llama", 0 }, false);
+    assert_ok(through_gguf(&g, &f, "adapted", TN_F32, false, err));
+    assert_true(tn_model_hparams(g.m)->rope_interleaved != tn_model_hparams(f.m)->rope_interleaved);
+    assert_ok(tn_lora_read(&lora, &n, g.m, "tests/golden/adapters/llama-lora", err));
+    assert_ok(tn_st_open(&golden, "tests/golden/adapters/llama-lora/golden.safetensors", err));
+    float *y = logits_of(&g, lora, n);
+    assert_close("llama-lora over GGUF", y, tn_st_find(golden, "logits")->data, f.n_token * f.n_vocab, 1e-5);
+    free(y);
+
+    char     dir[300];
+    tn_lora *back;
+    size_t   n_back;
+    snprintf(dir, sizeof dir, "%s/written", folder);
+    assert_ok(tn_lora_write(g.m, lora, n, dir, err));
+    assert_ok(tn_lora_read(&back, &n_back, f.m, dir, err));       /* read by the model in Hugging Face's order */
+    y = logits_of(&f, back, n_back);
+    assert_close("written over GGUF", y, tn_st_find(golden, "logits")->data, f.n_token * f.n_vocab, 1e-5);
+    free(y);
+    tn_lora_free(back, n_back);
+    tn_lora_free(lora, n);
+    tn_st_close(golden);
+    tn_model_close(g.m);
+    family_close(&f);
+}
+
+/* Adapters over a packed, quantised base learn what they would learn over the same values in f32. */
+static void adapters_train_over_a_quantised_base(void **state)
+{
+    float *grads[2] = { NULL, NULL };
+    size_t n_grad = 0;
+
+    (void)state;
+    for (int pack = 0; pack < 2; pack++) {
+        family_model f, g;
+        family_run   r;
+        tn_lora     *lora;
+        size_t       n;
+        family_open(&f, &(family_case){ "llama", 0 }, false);
+        assert_ok(through_gguf(&g, &f, "base", TN_Q8_0, pack, err));
+        if (!pack) assert_ok(tn_model_to_f32(g.m, err));
+        assert_ok(tn_lora_read(&lora, &n, g.m, "tests/golden/adapters/llama-dora", err));
+        for (size_t i = n_grad = 0; i < n; i++) n_grad += (size_t)(tn_n_elem(&lora[i].a) + tn_n_elem(&lora[i].b) + tn_n_elem(&lora[i].magnitude));
+        float *at = grads[pack] = calloc(n_grad, sizeof *at);
+        for (size_t i = 0; i < n; i++) {
+            tn_tensor *w[] = { &lora[i].a, &lora[i].b, &lora[i].magnitude }, *d[] = { &lora[i].da, &lora[i].db, &lora[i].dmagnitude };
+            for (int k = 0; k < 3; k++) {
+                *d[k] = *w[k];
+                d[k]->data = at;
+                at += tn_n_elem(w[k]);
+            }
+        }
+        family_build(&r, &g, f.n_token, true, pack, lora, n);
+        family_forward(&r, f.tokens, &f.n_token, 1);
+        float *seed = tn_graph_data(r.g, r.seed);
+        for (int64_t i = 0; i < f.n_token * f.n_vocab; i++) seed[i] = (float)((i * 7919) % 101 - 50) / 500;
+        assert_ok(tn_graph_run_backward(r.g, err));
+        family_run_free(&r);
+        tn_lora_free(lora, n);
+        tn_model_close(g.m);
+        family_close(&f);
+    }
+    int64_t i;
+    assert_true(grads[0][0] != 0);
+    if (!tn_same_bits(grads[1], grads[0], (int64_t)n_grad, &i)) fail_msg("gradient %lld: %a, not %a", (long long)i, (double)grads[1][i], (double)grads[0][i]);
+    free(grads[0]);
+    free(grads[1]);
+}
+
+/* Other profiles are other numbers, near the strict ones, and keep the promise: a row decoded = the row in training. */
+static void other_profiles_decode_as_they_train(void **state)
+{
+    static const char *const names[] = { "llama", "mixtral", "deepseek-v3" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        family_model f;
+        family_run   r;
+        int64_t      at;
+        family_open(&f, &(family_case){ names[i], 0 }, false);
+        float *strict = logits_of(&f, NULL, 0);
+        f.profile = TN_PROFILE_STRICT_BF16;
+        float *want = logits_of(&f, NULL, 0);
+        assert_false(tn_same_bits(want, strict, f.n_token * f.n_vocab, &at));
+        family_build_decode(&r, &f, 1, 1);
+        for (int64_t t = 0; t < f.n_token; t++) {
+            *(int32_t *)tn_graph_data(r.g, r.net.tokens) = f.tokens[t];
+            *(int32_t *)tn_graph_data(r.g, r.net.pos) = (int32_t)t;
+            *(int32_t *)tn_graph_data(r.g, r.net.pages) = 0;
+            assert_ok(tn_graph_forward(r.g, 1, err));
+            if (!tn_same_bits(family_logits(&r), want + t * f.n_vocab, f.n_vocab, &at))
+                fail_msg("%s: row %lld, logit %lld", names[i], (long long)t, (long long)at);
+        }
+        free(strict);
+        free(want);
+        family_run_free(&r);
+        family_close(&f);
+    }
+}
+
+static void running_allocates_nothing(void **state)
+{
+    const family_case *c = *state;
+    family_model f;
+    family_run   r;
+
+    family_open(&f, c, true);
+    family_build(&r, &f, f.n_token, true, true, NULL, 0);
+    family_forward(&r, f.tokens, &f.n_token, 1);
+    assert_ok(tn_graph_run_backward(r.g, err));
+    long before = n_alloc;
+    assert_true(before > 0);
+    for (int64_t rows = f.n_token; rows > f.n_token - 3; rows--) {
+        family_forward(&r, f.tokens, &rows, 1);
+        assert_ok(tn_graph_run_backward(r.g, err));
+    }
+    assert_int_equal(n_alloc, before);
+    family_run_free(&r);
+    family_close(&f);
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[2 * 64 + 8];
+    char              names[2 * 64][96];
+    int               n = 0;
+    const struct { const char *name; CMUnitTestFunction fn; } kinds[] = {
+        { "GGUF gives the same answers", gguf_gives_the_same_answers }, { "running allocates nothing", running_allocates_nothing },
+    };
+
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < n_family_case; i++, n++) {
+            snprintf(names[n], sizeof names[n], "%s: %s", family_cases[i].name, kinds[k].name);
+            tests[n] = (struct CMUnitTest){ .name = names[n], .test_func = kinds[k].fn, .initial_state = (void *)&family_cases[i] };
+        }
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(packed_and_quantised_equals_dequantised);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(adapters_follow_the_order_of_rows);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(adapters_train_over_a_quantised_base);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(other_profiles_decode_as_they_train);
+    return _cmocka_run_group_tests("forms of a model", tests, (size_t)n, make_folder, remove_folder);
+}
