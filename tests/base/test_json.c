@@ -157,7 +157,7 @@ static void a_packed_file_that_was_cut_off_is_an_error(void **state)
     char  *text = malloc(300001);
     tn_error err;
 
-    for (size_t i = 0; i < 300000; i++) text[i] = i % 100 == 99 ? '\n' : (char)('1' + i * 7919 % 9);
+    for (size_t i = 0; i < 300000; i++) text[i] = i % 100 == 99 ? '\n' : i % 100 == 0 || i % 100 == 98 ? '"' : (char)('1' + i * 7919 % 9);
     text[300000] = '\0';
     for (int k = 0; k < 2; k++) {
         char     *path = tn_path(*state, names[k]), *bytes;
