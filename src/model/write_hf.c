@@ -143,6 +143,7 @@ static tn_status tokenizer_from_gguf(const tn_model *m, const char *dir, tn_erro
         }
         return TN_OK;
     }
+    if (tn_gguf_find(m->gguf[0], "tokenizer.ggml.tokens") == NULL) return TN_OK;       /* a file of weights alone */
     if (tn_vocabulary_json(&tokenizer, &config, m->gguf[0], &why) != TN_OK) {
         tn_log(TN_LOG_WARN, "%s", why.msg);
         return TN_OK;

@@ -1,0 +1,91 @@
+/* test_config.c - config.json: unknown keys, keys that change the mathematics, both spellings of RoPE. */
+#include "base/json.h"
+#include "model/model_impl.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+#include <string.h>
+
+#define COMMON "\"hidden_size\":64,\"intermediate_size\":96,\"num_hidden_layers\":4,\"num_attention_heads\":4,\"num_key_value_heads\":2," \
+               "\"vocab_size\":97,\"max_position_embeddings\":128,\"rms_norm_eps\":1e-5"
+#define LLAMA  "\"model_type\":\"llama\"," COMMON
+
+static tn_status read_config(const char *text, tn_hparams *h, tn_error *err)
+{
+    json_t *o;
+
+    assert_int_equal(tn_json_parse(&o, text, strlen(text), "config.json", err), TN_OK);
+    tn_status s = tn_hparams_from_hf(h, o, "config.json", err);
+    json_decref(o);
+    return s;
+}
+
+static void says(const char *text, tn_status status, const char *word)
+{
+    tn_hparams h;
+    tn_error   err = {0};
+
+    assert_int_equal(read_config(text, &h, &err), status);
+    if (strstr(err.msg, word) == NULL) fail_msg("'%s' does not name '%s'", err.msg, word);
+}
+
+static void unknown_and_changing_keys_are_named(void **state)
+{
+    (void)state;
+    says("{" LLAMA ",\"rope_theta\":1e4,\"secret_scale\":2}", TN_UNSUPPORTED, "secret_scale");
+    says("{" LLAMA "}", TN_FORMAT, "rope_theta");
+    says("{" LLAMA ",\"rope_theta\":1e4,\"hidden_act\":\"mish\"}", TN_UNSUPPORTED, "mish");
+    says("{" LLAMA ",\"rope_theta\":1e4,\"rope_scaling\":{\"rope_type\":\"su\",\"factor\":2}}", TN_UNSUPPORTED, "su");
+    says("{" LLAMA ",\"rope_theta\":1e4,\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":2,\"odd\":1}}", TN_UNSUPPORTED, "RoPE");
+    says("{" LLAMA ",\"rope_theta\":1e4,\"quantization_config\":{\"quant_method\":\"gptq\"}}", TN_UNSUPPORTED, "quantization_config");
+    says("{\"model_type\":\"bert\"," COMMON "}", TN_UNSUPPORTED, "bert");
+    says("{\"model_type\":\"qwen2\"," COMMON ",\"rope_theta\":1e6,\"use_sliding_window\":true}", TN_UNSUPPORTED, "use_sliding_window");
+    says("{\"model_type\":\"gpt2\",\"n_layer\":2,\"n_embd\":64,\"n_head\":4,\"n_positions\":8,\"vocab_size\":9,\"scale_attn_by_inverse_layer_idx\":true}",
+         TN_UNSUPPORTED, "scale_attn_by_inverse_layer_idx");
+    says("{\"model_type\":\"llama\",\"hidden_size\":64}", TN_FORMAT, "num_hidden_layers");
+    says("{\"model_type\":\"llama\",\"hidden_size\":-1,\"num_hidden_layers\":1}", TN_FORMAT, "hidden_size");
+    says("{\"model_type\":\"olmo3\"," COMMON ",\"rope_theta\":1e4,\"sliding_window\":8,\"layer_types\":[\"full_attention\",\"full_attention\","
+         "\"sliding_attention\",\"full_attention\"]}", TN_UNSUPPORTED, "layer_types");
+}
+
+static void both_spellings_of_rope_mean_the_same(void **state)
+{
+    tn_hparams a, b;
+    tn_error   err = {0};
+    (void)state;
+
+    assert_int_equal(read_config("{" LLAMA ",\"rope_theta\":5e5,\"torch_dtype\":\"bfloat16\",\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,"
+                                 "\"low_freq_factor\":1,\"high_freq_factor\":4,\"original_max_position_embeddings\":8192}}", &a, &err), TN_OK);
+    assert_int_equal(read_config("{" LLAMA ",\"dtype\":\"bfloat16\",\"rope_parameters\":{\"rope_theta\":5e5,\"rope_type\":\"llama3\",\"factor\":8,"
+                                 "\"low_freq_factor\":1,\"high_freq_factor\":4,\"original_max_position_embeddings\":8192}}", &b, &err), TN_OK);
+    assert_memory_equal(&a, &b, sizeof a);
+    assert_int_equal(a.rope.kind, TN_ROPE_LLAMA3);
+    assert_true(a.rope_theta == 5e5 && a.rope.factor == 8);
+}
+
+static void windows_follow_layer_types(void **state)
+{
+    tn_hparams h;
+    tn_error   err = {0};
+    (void)state;
+
+    assert_int_equal(read_config("{\"model_type\":\"gemma2\"," COMMON ",\"head_dim\":16,\"rope_theta\":1e4,\"sliding_window\":8,\"layer_types\":"
+                                 "[\"sliding_attention\",\"full_attention\",\"sliding_attention\",\"full_attention\"]}", &h, &err), TN_OK);
+    assert_int_equal(h.window, 8);
+    assert_int_equal(h.window_pattern, 2);
+    assert_int_equal(read_config("{\"model_type\":\"mistral\"," COMMON ",\"rope_theta\":1e4,\"sliding_window\":null}", &h, &err), TN_OK);
+    assert_int_equal(h.window, 0);
+    assert_int_equal(read_config("{\"model_type\":\"mistral\"," COMMON ",\"rope_theta\":1e4,\"sliding_window\":16}", &h, &err), TN_OK);
+    assert_int_equal(h.window, 16);
+    assert_int_equal(h.window_pattern, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(unknown_and_changing_keys_are_named), cmocka_unit_test(both_spellings_of_rope_mean_the_same),
+        cmocka_unit_test(windows_follow_layer_types),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

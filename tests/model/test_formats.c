@@ -1,0 +1,155 @@
+/* test_formats.c - every family from Hugging Face's form to GGUF and back: one digest, the same logits, the same bytes. */
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/str.h"
+#include "family_util.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/tenet-formats-XXXXXX";
+
+static tn_model *open_model(const char *path)
+{
+    tn_model        *m;
+    tn_model_options o = { .weights = true };
+    assert_ok(tn_model_open(&m, path, &o, err));
+    return m;
+}
+
+static void same_file(const char *a, const char *b)
+{
+    char  *x, *y;
+    size_t n, k;
+    assert_ok(tn_file_read_all(&x, &n, a, 1 << 26, err));
+    assert_ok(tn_file_read_all(&y, &k, b, 1 << 26, err));
+    if (n != k || memcmp(x, y, n) != 0) fail_msg("%s and %s differ", a, b);
+    free(x);
+    free(y);
+}
+
+static char *path_of(const char *a, const char *b)
+{
+    char *p = tn_path(a, b);
+    assert_non_null(p);
+    return p;
+}
+
+/* GGUF holds dynamic RoPE scaling nowhere; these models stay in Hugging Face's form. */
+static bool fits_gguf(const char *name) { return strcmp(name, "llama-dynamic") != 0; }
+
+/* Gemma's norms are stored as 1 + w there: what comes back was rounded. */
+static void nearly_same_tensors(const char *a, const char *b)
+{
+    tn_st_file *x, *y;
+    assert_ok(tn_st_open(&x, a, err));
+    assert_ok(tn_st_open(&y, b, err));
+    assert_int_equal(tn_st_count(x), tn_st_count(y));
+    for (size_t i = 0; i < tn_st_count(x); i++) {
+        const tn_st_entry *e = tn_st_at(x, i), *f = tn_st_at(y, i);
+        assert_string_equal(e->name, f->name);
+        assert_int_equal(e->end - e->begin, f->end - f->begin);
+        const float *p = e->data, *q = f->data;
+        for (uint64_t k = 0; k < (e->end - e->begin) / 4; k++)
+            if (fabsf(p[k] - q[k]) > 1e-7f) fail_msg("%s: value %llu is %g, not %g", e->name, (unsigned long long)k, (double)q[k], (double)p[k]);
+    }
+    tn_st_close(x);
+    tn_st_close(y);
+}
+
+static void round_trip_keeps_everything(void **state)
+{
+    const family_case *c = *state;
+    char      *from = tn_strf("tests/golden/families/%s", c->name), *gguf = tn_strf("%s/%s.gguf", dir, c->name);
+    char      *again = tn_strf("%s/%s-2.gguf", dir, c->name), *back = tn_strf("%s/%s-back", dir, c->name), *same = tn_strf("%s/%s-same", dir, c->name);
+    char      *from_st = path_of(from, "model.safetensors"), *back_st = path_of(back, "model.safetensors"), *same_st = path_of(same, "model.safetensors");
+    char      *from_config = path_of(from, "config.json"), *same_config = path_of(same, "config.json"), *back_config = path_of(back, "config.json");
+    tn_model  *m = open_model(from), *g;
+    tn_digest  d, e;
+    json_t    *x, *y;
+
+    assert_ok(tn_model_write(m, same, TN_F32, true, NULL, err));
+    same_file(from_st, same_st);
+    same_file(from_config, same_config);
+    if (fits_gguf(c->name)) {
+        assert_ok(tn_model_digest(m, &d, err));
+        assert_ok(tn_model_write(m, gguf, TN_F32, true, NULL, err));
+        g = open_model(gguf);
+        assert_ok(tn_model_digest(g, &e, err));
+        assert_true(tn_digest_equal(&d, &e));
+        assert_ok(tn_model_write(g, again, TN_F32, true, NULL, err));
+        same_file(gguf, again);
+        assert_ok(tn_model_write(g, back, TN_F32, true, NULL, err));
+        if (strncmp(c->name, "gemma", 5) == 0) nearly_same_tensors(from_st, back_st);
+        else same_file(from_st, back_st);
+        assert_ok(tn_json_load(&x, from_config, 1 << 20, err));
+        assert_ok(tn_json_load(&y, back_config, 1 << 20, err));
+        assert_true(json_equal(x, y));
+        json_decref(x);
+        json_decref(y);
+        tn_model_close(g);
+    } else {
+        assert_int_equal(tn_model_write(m, gguf, TN_F32, true, NULL, NULL), TN_UNSUPPORTED);
+        assert_false(tn_exists(gguf));
+    }
+    tn_model_close(m);
+    char *all[] = { from, gguf, again, back, same, from_st, back_st, same_st, from_config, same_config, back_config };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
+}
+
+static void trained_weights_are_written_as_they_are(void **state)
+{
+    char     *out = tn_strf("%s/trained", dir);
+    tn_model *m = open_model("tests/golden/families/llama");
+    (void)state;
+
+    assert_ok(tn_model_to_f32(m, err));
+    tn_param *p = tn_model_find(m, "blk.0.attn_q.weight");
+    ((float *)p->w.data)[3] = 42.5f;
+    assert_ok(tn_model_write(m, out, TN_BF16, false, NULL, err));
+    tn_model_close(m);
+    m = open_model(out);
+    p = tn_model_find(m, "blk.0.attn_q.weight");
+    assert_int_equal(p->w.dtype, TN_BF16);
+    assert_true(tn_bf16_to_f32(((uint16_t *)p->w.data)[3]) == 42.5f);
+    tn_model_close(m);
+    /* a directory that is there is not written over */
+    m = open_model("tests/golden/families/llama");
+    assert_int_equal(tn_model_write(m, out, TN_F32, true, NULL, NULL), TN_USAGE);
+    tn_model_close(m);
+    free(out);
+}
+
+static void quantising_names_what_does_not_fit(void **state)
+{
+    char     *out = tn_strf("%s/q.gguf", dir), *notes;
+    tn_model *m = open_model("tests/golden/families/llama");
+    (void)state;
+
+    assert_ok(tn_model_write(m, out, TN_Q4_K, false, &notes, err));
+    assert_non_null(strstr(notes, "blk.0.attn_q.weight"));
+    free(notes);
+    tn_model_close(m);
+    m = open_model(out);
+    assert_int_not_equal(tn_model_find(m, "blk.0.attn_q.weight")->w.dtype, TN_Q4_K);      /* rows of 24: no multiple of 256 */
+    tn_model_close(m);
+    free(out);
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[64];
+    int               n = 0;
+
+    if (mkdtemp(dir) == NULL) return 1;
+    for (int i = 0; i < n_family_case; i++)
+        tests[n++] = (struct CMUnitTest){ family_cases[i].name, round_trip_keeps_everything, NULL, NULL, (void *)&family_cases[i] };
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(trained_weights_are_written_as_they_are);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(quantising_names_what_does_not_fit);
+    int failed = _cmocka_run_group_tests("formats", tests, (size_t)n, NULL, NULL);
+    tn_remove_tree(dir, NULL);
+    return failed;
+}
