@@ -38,7 +38,8 @@ typedef struct toy_net {
     tn_graph_memory memory;
 } toy_net;
 
-/* x + tanh(norm(x) W1) * (x W2), N_LAYER times; then a gather of rows and a last product. */
+/* x + tanh(norm(x) W1) * (x W2), N_LAYER times, the first layer's branch once more in the last (a value that crosses
+ * checkpoints); then a gather of rows and a last product. */
 static void net_make(toy_net *n, int64_t rows_max, bool recompute)
 {
     unsigned seed = 7;
@@ -56,13 +57,15 @@ static void net_make(toy_net *n, int64_t rows_max, bool recompute)
     }
     n->x = tn_graph_input(n->g, "x", TN_F32, 2, (int64_t[]){ TN_ROWS, WIDE });
     tn_value rows = tn_graph_input(n->g, "rows", TN_I32, 1, (int64_t[]){ TN_OUT_ROWS });
-    tn_value h = tn_graph_op(n->g, "in", TN_OP_MATMUL, NULL, (tn_value[]){ n->x, w[0] }, 2);
+    tn_value first = 0, h = tn_graph_op(n->g, "in", TN_OP_MATMUL, NULL, (tn_value[]){ n->x, w[0] }, 2);
     for (int i = 0; i < N_LAYER; i++) {
         tn_value norm = tn_graph_op(n->g, "norm", TN_OP_RMSNORM, NULL, (tn_value[]){ h }, 1);
         tn_value a = tn_graph_op(n->g, "a", TN_OP_MATMUL, NULL, (tn_value[]){ norm, w[2 * i + 1] }, 2);
         tn_value t = tn_graph_op(n->g, "tanh", TN_OP_UNARY, NULL, (tn_value[]){ a }, 1);
         tn_value b = tn_graph_op(n->g, "b", TN_OP_MATMUL, NULL, (tn_value[]){ h, w[2 * i + 2] }, 2);
         tn_value m = tn_graph_op(n->g, "mul", TN_OP_MUL, NULL, (tn_value[]){ t, b }, 2);
+        if (i == 0) first = m;
+        if (i == N_LAYER - 1) m = tn_graph_op(n->g, "skip", TN_OP_MUL, NULL, (tn_value[]){ m, first }, 2);
         h = tn_graph_op(n->g, "add", TN_OP_ADD, NULL, (tn_value[]){ h, m }, 2);
         if (i == 1) n->mid = h;
         tn_graph_checkpoint(n->g, h);
