@@ -82,7 +82,7 @@ static tn_status read_vocabulary(tn_tokenizer *t, const json_t *vocab, const jso
                 goto out;
             }
             TN_GOTO(put_spelling(&s, (int64_t)i, json_string_value(text), json_string_length(text), where, err));
-            t->score[i] = (float)json_number_value(score);
+            t->score[i] = json_number_value(score);
             t->type[i] = TN_TOKEN_NORMAL;
         }
     }

@@ -158,7 +158,7 @@ tn_status tn_tokenizer_from_vocab(tn_tokenizer **out, const tn_vocab_source *src
             status = tn_fail(err, TN_NOMEM, "%s: no memory for scores", where);
             goto out;
         }
-        memcpy(t->score, src->scores, (size_t)src->n_token * sizeof *t->score);
+        for (int64_t i = 0; i < src->n_token; i++) t->score[i] = (double)src->scores[i];
     }
     TN_GOTO(tn_vocab_finish(t, err));
     if (t->model == TN_MODEL_BPE) TN_GOTO(read_merges(t, src, where, err));

@@ -64,7 +64,7 @@ struct tn_tokenizer {
     tn_pool raw;                         /* vocabulary as the file spells it */
     tn_pool bytes;                       /* what each token stands for in the text */
     uint8_t *type;                       /* [n_vocab] TN_TOKEN_ */
-    float   *score;                      /* [n_vocab] SPM, UNIGRAM; or NULL */
+    double  *score;                      /* [n_vocab] SPM, UNIGRAM; or NULL */
     tn_index by_raw, by_bytes;           /* by_bytes leaves out control and user tokens */
     int32_t byte_id[256];                /* token of one byte, or -1 */
 

@@ -53,7 +53,7 @@ tn_status tn_merges_add(tn_tokenizer *t, const char *left, size_t left_n, const 
     return TN_OK;
 }
 
-typedef struct scored { float score; int32_t id; } scored;
+typedef struct scored { double score; int32_t id; } scored;
 
 static int by_score_down(const void *a, const void *b)
 {

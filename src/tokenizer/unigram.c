@@ -23,7 +23,7 @@ tn_status tn_unigram_create(tn_tokenizer *t, tn_error *err)
             free(keys);
             return tn_fail(err, TN_FORMAT, "score of token %d is not a number", id);
         }
-        if (t->type[id] == TN_TOKEN_NORMAL && (double)t->score[id] < lowest) lowest = (double)t->score[id];
+        if (t->type[id] == TN_TOKEN_NORMAL && t->score[id] < lowest) lowest = t->score[id];
         if (t->type[id] == TN_TOKEN_NORMAL || t->type[id] == TN_TOKEN_USER || t->type[id] == TN_TOKEN_UNUSED)
             keys[n++] = (tn_trie_key){ text, len, id };
     }
@@ -49,7 +49,7 @@ static void viterbi(const tn_tokenizer *t, const uint8_t *s, size_t n, cell *bes
             int32_t id = t->pieces.node[at].value;
 
             if (id >= 0) {
-                double score = best[i].score + (t->type[id] == TN_TOKEN_USER ? 0.0 : (double)t->score[id]);
+                double score = best[i].score + (t->type[id] == TN_TOKEN_USER ? 0.0 : t->score[id]);
 
                 covered |= j - i == len;
                 if (score > best[j].score) best[j] = (cell){ score, (uint32_t)i, id };
