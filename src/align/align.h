@@ -128,4 +128,16 @@ extern const tn_option tn_align_pairs_options[];
 tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts, const char *answers, const char *contrast,
                              const char *revisions, const char *constitution, const char *out_dir, json_t *metrics, tn_error *err);
 
+/* ------------------------------------------------------------------------------------------------------ why.c */
+
+/* Stage: records of a pairs stage + the released model -> index.safetensors, for tn_align_nearest. */
+typedef struct tn_align_index_config { int64_t layer, batch; } tn_align_index_config;
+extern const tn_option tn_align_index_options[];
+tn_status tn_align_index_run(const tn_align_index_config *c, tn_profile profile, const char *model, const char *records, const char *out_dir,
+                             json_t *metrics, tn_error *err);
+/* The k training records nearest to a prompt by the model's own representation: records with "similarity" (cosine),
+ * nearest first. made: json_decref. */
+tn_status tn_align_nearest(json_t **out, const char *model, tn_profile profile, const char *records, const char *index, const char *prompt,
+                           int64_t k, tn_error *err);
+
 #endif

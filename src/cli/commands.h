@@ -25,6 +25,7 @@
     X(log)                   \
     X(key)                   \
     X(store)                 \
-    X(release)
+    X(release)               \
+    X(why)
 
 #endif

@@ -11,6 +11,9 @@
     X(revise)                \
     X(pairs)                 \
     X(measure)               \
-    X(report)
+    X(report)                \
+    X(index)                 \
+    X(train)                 \
+    X(export)
 
 #endif

@@ -116,3 +116,21 @@ const tn_stage_kind tn_stage_pairs = {
     .options = tn_align_pairs_options, .config_bytes = sizeof(tn_align_pairs_config), .inputs = pairs_inputs,
     .output = "a directory with sft.jsonl, pairs.jsonl and records.jsonl", .run = pairs_run,
 };
+
+/* ---- index */
+static const tn_stage_port index_inputs[] = {
+    { "model", false, false, "the released model" },
+    { "records", false, false, "output of a pairs stage" },
+    { NULL, false, false, NULL },
+};
+
+static tn_status index_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+{
+    return tn_align_index_run(config, r->profile, inputs[0], inputs[1], out, metrics, err);
+}
+
+const tn_stage_kind tn_stage_index = {
+    .name = "index", .version = 1, .line = "the training records by the model's own representation, for tenet why",
+    .options = tn_align_index_options, .config_bytes = sizeof(tn_align_index_config), .inputs = index_inputs,
+    .output = "a directory with index.safetensors", .run = index_run,
+};

@@ -1,0 +1,229 @@
+/* stage_train.c - the stage kind `train`: tn_train_run inside the private work folder, then the artifact taken from it.
+ *
+ *   work/run/ (checkpoints, log; an interrupted run goes on there) ──→ out/ adapter/ or model/, run.json, steps.jsonl,
+ *   metrics.jsonl without speeds, data/ and step-N/ (what a replay starts from)
+ *
+ * The options are those of `tenet train`, except the ones that name files: those are inputs here. */
+#include "recipe/stage.h"
+#include "base/file.h"
+#include "base/str.h"
+#include "train/train.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_DATA = 64 };
+
+extern const tn_stage_kind tn_stage_train;             /* its row stands below; ports are looked up in it by name */
+
+static const tn_stage_port train_inputs[] = {
+    { "model", true, false, "model to start from; none: from scratch" },
+    { "data", false, true, "files or directories of text, JSONL, conversations or pairs" },
+    { "adapter", true, false, "LoRA adapter to go on with" },
+    { "reference", true, false, "reference model of preference losses; none: the model as it was at the start" },
+    { "tokenizer", true, false, "from scratch: a model whose tokenizer is used" },
+    { "valid", true, true, "held-out files of the same kind" },
+    { NULL, false, false, NULL },
+};
+
+/* Options that name files: a recipe gives them as inputs, so that their content is part of the key. */
+static tn_status files_refused(const tn_train_config *c, tn_error *err)
+{
+    const struct { const char *key, *value; } files[] = {
+        { "model", c->model }, { "data", c->data }, { "adapter", c->adapter }, { "reference", c->reference }, { "valid", c->valid },
+        { "checkpoint", c->checkpoint }, { "like", c->like } };
+
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (files[i].value != NULL && files[i].value[0] != '\0')
+            return tn_fail(err, TN_USAGE, "%s: in a recipe this is an input of the stage, not an option: write it under inputs", files[i].key);
+    return TN_OK;
+}
+
+/* Paths of a `many` port as the comma list that the config takes. made: free; NULL in *out when there are none. */
+static tn_status paths_join(char **out, const tn_stage_run *r, const char *port, tn_error *err)
+{
+    const char *paths[MAX_DATA];
+    size_t      n = tn_stage_many(r, &tn_stage_train, port, NULL, NULL);
+    tn_str      s = {0};
+
+    *out = NULL;
+    if (n == 0) return TN_OK;
+    if (n > MAX_DATA) return tn_fail(err, TN_LIMIT, "%s: more than %d files", port, MAX_DATA);
+    tn_stage_many(r, &tn_stage_train, port, paths, NULL);
+    for (size_t i = 0; i < n; i++) {
+        if (strchr(paths[i], ',') != NULL) {
+            tn_str_free(&s);
+            return tn_fail(err, TN_UNSUPPORTED, "%s: a path with a comma cannot be trained on: rename it", paths[i]);
+        }
+        tn_str_addf(&s, "%s%s", i > 0 ? "," : "", paths[i]);
+    }
+    tn_status status = tn_str_check(&s, err);
+    *out = status == TN_OK ? tn_str_take(&s) : NULL;
+    if (status != TN_OK) tn_str_free(&s);
+    return status;
+}
+
+/* metrics.jsonl without what another machine would measure otherwise. */
+static tn_status metrics_copy(const char *from, const char *to, tn_error *err)
+{
+    static const char *const speeds[] = { "tokens_per_s", "seconds", "seconds_left", "peak_share", "time", "wall", NULL };
+    tn_status status = TN_OK;
+    tn_jsonl *r = NULL;
+    tn_out   *o = NULL;
+    json_t   *row = NULL;
+
+    TN_GOTO(tn_jsonl_open(&r, from, err));
+    TN_GOTO(tn_out_open(&o, to, err));
+    TN_GOTO(tn_jsonl_next(r, &row, err));
+    while (row != NULL) {
+        for (const char *const *k = speeds; *k != NULL; k++) json_object_del(row, *k);
+        char *text = tn_json_text(row);
+        status = text != NULL ? tn_out_printf(o, err, "%s\n", text) : tn_fail(err, TN_NOMEM, "no memory for a row of metrics");
+        free(text);
+        json_decref(row);
+        row = NULL;
+        if (status != TN_OK) goto out;
+        TN_GOTO(tn_jsonl_next(r, &row, err));
+    }
+    status = tn_out_commit(o, err);
+    o = NULL;
+out:
+    tn_out_abandon(o);
+    tn_jsonl_close(r);
+    return status;
+}
+
+static bool left_out(const char *name)
+{
+    return tn_starts_with(name, "tb/") || strcmp(name, "report.html") == 0 || tn_ends_with(name, ".lock") || strcmp(name, "lock") == 0 ||
+           strstr(name, ".tmp") != NULL || strcmp(name, "heartbeat") == 0;
+}
+
+static tn_status artifact_take(const char *run, const char *out, tn_error *err)
+{
+    tn_status status = TN_OK;
+    char    **list = NULL, *from = NULL, *to = NULL;
+    size_t    n = 0;
+
+    TN_GOTO(tn_list_files(&list, &n, run, err));
+    for (size_t i = 0; i < n; i++) {
+        if (left_out(list[i])) continue;
+        free(from);
+        free(to);
+        from = tn_path(run, list[i]);
+        to = tn_path(out, list[i]);
+        if (from == NULL || to == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+        char *slash = strrchr(to, '/');
+        *slash = '\0';
+        status = tn_mkdirs(to, err);
+        *slash = '/';
+        if (status != TN_OK) goto out;
+        if (strcmp(list[i], "metrics.jsonl") == 0) TN_GOTO(metrics_copy(from, to, err));
+        else TN_GOTO(tn_file_clone(from, to, false, err));
+    }
+out:
+    tn_list_free(list, n);
+    free(from);
+    free(to);
+    return status;
+}
+
+static tn_status train_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+{
+    tn_status       status = TN_OK;
+    tn_train_config c = *(const tn_train_config *)config;       /* shares its strings; the paths below are ours */
+    tn_train_result result = {0};
+    char           *data = NULL, *valid = NULL, *run = tn_path(r->work, "run");
+
+    if (run == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    TN_GOTO(files_refused(&c, err));
+    TN_GOTO(paths_join(&data, r, "data", err));
+    TN_GOTO(paths_join(&valid, r, "valid", err));
+    c.data = data;
+    c.valid = valid;
+    c.model = (char *)inputs[0];
+    c.adapter = (char *)inputs[2];
+    c.reference = (char *)inputs[3];
+    if (inputs[4] != NULL) c.tokenizer = (char *)inputs[4];
+    c.tensorboard = false;
+    tn_train_io io = { .out = run, .model = inputs[0], .adapter = inputs[2], .reference = inputs[3], .tokenizer = inputs[4],
+                       .profile = r->profile };
+    TN_GOTO(tn_train_run(&c, &io, &result, err));
+    if (!result.finished) {
+        status = tn_fail(err, TN_INTERRUPTED, "training stopped after step %lld; the same command goes on from there", (long long)result.steps);
+        goto out;
+    }
+    TN_GOTO(artifact_take(run, out, err));
+    json_object_set_new(metrics, "steps", json_integer(result.steps));
+    json_object_set_new(metrics, "loss", tn_json_f32(result.loss));
+    json_object_set_new(metrics, "tokens", json_integer(result.tokens));
+    if (result.last.preference) {
+        json_object_set_new(metrics, "margin", tn_json_f32(result.last.margin));
+        json_object_set_new(metrics, "accuracy", tn_json_f32(result.last.accuracy));
+    }
+out:
+    tn_train_result_free(&result);
+    free(data);
+    free(valid);
+    free(run);
+    return status;
+}
+
+const tn_stage_kind tn_stage_train = {
+    .name = "train", .version = 1, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
+    .config_bytes = sizeof(tn_train_config), .inputs = train_inputs,
+    .output = "a directory with adapter/ or model/, the step log and what a replay needs", .run = train_run,
+};
+
+/* ---- export: an adapter put into its base, or weights in another form */
+typedef struct export_config { char *type, *form; } export_config;
+
+static const tn_option export_options[] = {
+    { "type", TN_OPT_STR, offsetof(export_config, type), "f32", 0, 0, "", "f32, f16, bf16, or a quantised type (gguf)", NULL },
+    { "form", TN_OPT_CHOICE, offsetof(export_config, form), "directory", 0, 0, "directory|gguf", "Hugging Face directory, or one .gguf", NULL },
+    { .key = NULL }
+};
+
+static const tn_stage_port export_inputs[] = {
+    { "model", false, false, "the base model" },
+    { "adapter", true, false, "a LoRA adapter that is put into it" },
+    { NULL, false, false, NULL },
+};
+
+static tn_status export_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+{
+    const export_config *c = config;
+    tn_status            status = TN_OK;
+    tn_model            *m = NULL;
+    tn_lora             *lora = NULL;
+    size_t               n_lora = 0;
+    tn_dtype             type;
+    char                *fallbacks = NULL, *path = NULL;
+    tn_model_options     o = { .profile = r->profile, .weights = true };
+    bool                 gguf = strcmp(c->form, "gguf") == 0;
+
+    (void)metrics;
+    if (!tn_dtype_parse(c->type, &type)) return tn_fail(err, TN_USAGE, "type is '%s': expected f32, f16, bf16, q8_0, q4_0, q4_1 ...", c->type);
+    TN_GOTO(tn_model_open(&m, inputs[0], &o, err));
+    if (inputs[1] != NULL) {
+        TN_GOTO(tn_lora_read(&lora, &n_lora, m, inputs[1], err));
+        TN_GOTO(tn_model_to_f32(m, err));
+        TN_GOTO(tn_model_merge_lora(m, lora, n_lora, err));
+    }
+    if (gguf) TN_GOTO(tn_mkdirs(out, err));
+    path = gguf ? tn_path(out, "model.gguf") : tn_strdup(out);
+    if (path == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    TN_GOTO(tn_model_write(m, path, type, false, &fallbacks, err));
+out:
+    tn_lora_free(lora, n_lora);
+    tn_model_close(m);
+    free(fallbacks);
+    free(path);
+    return status;
+}
+
+const tn_stage_kind tn_stage_export = {
+    .name = "export", .version = 1, .line = "a model written anew: an adapter put into it, another type, another form", .options = export_options,
+    .config_bytes = sizeof(export_config), .inputs = export_inputs, .output = "a model", .run = export_run,
+};
