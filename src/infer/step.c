@@ -171,7 +171,8 @@ tn_status tn_step(tn_engine *e, int64_t *n_ended, tn_error *err)
             tn_stream *s = &e->streams[i];
             if (s->active && (rows_left(s) == 1) == (pass == 0)) place(e, lane, s, &rows, &outs);
         }
-    tn_graph_set_out_rows(lane->g, outs);
+    if (outs == 0) lane->out_rows[0] = 0;            /* nobody's logits are wanted yet: the head sees one row for nothing */
+    tn_graph_set_out_rows(lane->g, outs > 0 ? outs : 1);
     TN_TRY(tn_graph_forward(lane->g, rows, err));
     e->n_token_run += rows;
     const float *logits = tn_graph_data(lane->g, lane->logits);

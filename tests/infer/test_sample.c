@@ -1,0 +1,160 @@
+/* test_sample.c - which token is taken: filters, penalties, frequencies, and stop strings that nobody sees. */
+#include "infer/engine_impl.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { V = 1000 };
+
+static float   logits[V], work[2 * V];
+static int32_t ids[V];
+
+static void fill(void)
+{
+    tn_rng_key key = { .seed = 1, .purpose = TN_RNG_TEST };
+    for (int i = 0; i < V; i++) logits[i] = (float)(2 * tn_rng_normal(&key, (uint64_t)i));
+}
+
+static tn_sampling plain(double temperature)
+{
+    tn_sampling s = tn_sampling_default();
+    s.temperature = temperature;
+    s.seed = 9;
+    return s;
+}
+
+static int32_t sample(const tn_sampling *s, const tn_seen *seen, int64_t i)
+{
+    static const tn_seen none;
+    return tn_sample(logits, V, s, seen != NULL ? seen : &none, 4, i, work, ids);
+}
+
+static void greedy_takes_the_best_and_the_lower_id_of_equals(void **state)
+{
+    tn_sampling s = plain(0);
+    (void)state;
+    fill();
+    logits[700] = logits[300] = 50;
+    assert_int_equal(sample(&s, NULL, 0), 300);
+    logits[5] = NAN;
+    assert_int_equal(sample(&s, NULL, 0), 300);
+}
+
+static void frequencies_follow_the_probabilities(void **state)
+{
+    tn_sampling s = plain(1.5);
+    int         count[V] = {0}, n = 20000;
+    double      total = 0, chi = 0;
+    (void)state;
+    fill();
+    for (int i = 0; i < V; i++) logits[i] = i < 10 ? (float)(i % 5) : -1000;
+    for (int i = 0; i < n; i++) count[sample(&s, NULL, i)]++;
+    for (int i = 0; i < 10; i++) total += exp((double)logits[i] / 1.5);
+    for (int i = 0; i < 10; i++) {
+        double want = n * exp((double)logits[i] / 1.5) / total;
+        chi += (count[i] - want) * (count[i] - want) / want;
+    }
+    assert_true(chi < 27.9);                 /* 9 degrees of freedom, p = 0.001; the numbers are always the same */
+}
+
+static void filters_keep_only_what_they_say(void **state)
+{
+    (void)state;
+    fill();
+    int32_t order[V];
+    tn_top_k(logits, V, V, order);
+    for (int i = 1; i < V; i++) assert_true(logits[order[i - 1]] > logits[order[i]] || (logits[order[i - 1]] == logits[order[i]] && order[i - 1] < order[i]));
+    tn_sampling k = plain(3), p = plain(3), m = plain(3);
+    k.top_k = 7;
+    p.top_p = 0.3;
+    m.min_p = 0.4;
+    double all = 0, mass = 0;
+    int    n_p = 0;
+    for (int i = 0; i < V; i++) all += exp((double)(logits[i] - logits[order[0]]) / 3);
+    while (mass < 0.3 * all) mass += exp((double)(logits[order[n_p++]] - logits[order[0]]) / 3);
+    for (int i = 0; i < 2000; i++) {
+        int32_t a = sample(&k, NULL, i), b = sample(&p, NULL, i), c = sample(&m, NULL, i);
+        int     rank_a = 0, rank_b = 0;
+        while (order[rank_a] != a) rank_a++;
+        while (order[rank_b] != b) rank_b++;
+        assert_true(rank_a < 7);
+        assert_true(rank_b < n_p);
+        assert_true(exp((double)(logits[c] - logits[order[0]]) / 3) >= 0.4 - 1e-6);
+    }
+}
+
+static void penalties_change_the_choice(void **state)
+{
+    tn_sampling s = plain(0);
+    tn_seen     seen = { calloc(V, sizeof(int32_t)), calloc(V, 1) };
+    (void)state;
+    fill();
+    logits[10] = 20;
+    logits[20] = 19;
+    assert_int_equal(sample(&s, &seen, 0), 10);
+    s.repetition_penalty = 1.5;
+    seen.present[10] = 1;
+    assert_int_equal(sample(&s, &seen, 0), 20);
+    s.repetition_penalty = 1;
+    s.frequency_penalty = 0.4;
+    seen.n_generated[10] = 2;
+    assert_int_equal(sample(&s, &seen, 0), 10);
+    seen.n_generated[10] = 3;
+    assert_int_equal(sample(&s, &seen, 0), 20);
+    s.frequency_penalty = 0;
+    s.presence_penalty = 1.1;
+    assert_int_equal(sample(&s, &seen, 0), 20);
+    free(seen.n_generated);
+    free(seen.present);
+}
+
+static void the_number_depends_on_seed_sample_and_position_alone(void **state)
+{
+    tn_sampling s = plain(5);
+    (void)state;
+    fill();
+    int32_t a = tn_sample(logits, V, &s, &(tn_seen){0}, 4, 7, work, ids), n_other = 0;
+    for (int i = 0; i < 50; i++) assert_int_equal(tn_sample(logits, V, &s, &(tn_seen){0}, 4, 7, work, ids), a);
+    for (int i = 0; i < 50; i++) n_other += tn_sample(logits, V, &s, &(tn_seen){0}, 100 + (uint64_t)i, 7, work, ids) != a;
+    assert_true(n_other > 40);
+}
+
+static void text_that_may_begin_a_stop_string_is_held_back(void **state)
+{
+    const char *stops[] = { "END", "xyz" };
+    tn_sampling s = { .stop = stops, .n_stop = 2 };
+    tn_text     t = { .p = (char *)"hello EN", .n = 8 };
+    (void)state;
+    assert_int_equal(tn_text_ready(&t, &s, false), 6);
+    assert_int_equal(tn_text_ready(&t, &s, true), 8);
+    t.p = (char *)"hello xy";
+    assert_int_equal(tn_text_ready(&t, &s, false), 6);
+    t.p = (char *)"hello ab";
+    assert_int_equal(tn_text_ready(&t, &s, false), 8);
+    t = (tn_text){ .p = (char *)"E", .n = 1 };
+    assert_int_equal(tn_text_ready(&t, &s, false), 0);
+}
+
+static void the_logs_of_sums_are_right(void **state)
+{
+    double sum = 0;
+    (void)state;
+    fill();
+    for (int i = 0; i < V; i++) sum += exp((double)logits[i]);
+    assert_true(fabs((double)tn_row_lse(logits, V) - log(sum)) < 1e-5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(greedy_takes_the_best_and_the_lower_id_of_equals), cmocka_unit_test(frequencies_follow_the_probabilities),
+        cmocka_unit_test(filters_keep_only_what_they_say),                  cmocka_unit_test(penalties_change_the_choice),
+        cmocka_unit_test(the_number_depends_on_seed_sample_and_position_alone),
+        cmocka_unit_test(text_that_may_begin_a_stop_string_is_held_back),   cmocka_unit_test(the_logs_of_sums_are_right),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
