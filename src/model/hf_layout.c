@@ -107,18 +107,15 @@ static tn_status add_oss_bias(tn_model *m, const tn_name *name, const tn_st_entr
     return TN_OK;
 }
 
-static tn_status add_expert(tn_model *m, tn_hf_stacks *stacks, const tn_name *name, const tn_st_entry *e, const char *file, tn_error *err)
+tn_status tn_hf_stack_of(tn_model *m, tn_hf_stacks *stacks, const tn_name *name, tn_dtype dtype, const int64_t shape[3], int64_t want,
+                         tn_hf_stack **out, uint8_t **rows, tn_error *err)
 {
     tn_hf_stack *s = NULL;
-    uint8_t     *rows;
+    tn_st_entry  like = { .dtype = dtype };
 
-    if (e->n_dim != 2) return bad_shape(file, e, "[out][in]", err);
-    if (name->i_expert >= m->h.n_expert)
-        return tn_fail(err, TN_MISMATCH, "%s: tensor '%s' is of expert %" PRId64 ", but the model has %" PRId64, file, e->name, name->i_expert, m->h.n_expert);
     for (size_t i = stacks->n; i-- > 0 && s == NULL;)
         if (strcmp(m->params[stacks->list[i].i_param].name, name->name) == 0) s = &stacks->list[i];
     if (s == NULL) {
-        int64_t shape[3] = { m->h.n_expert, e->shape[0], e->shape[1] };
         if (stacks->n == stacks->cap) {
             size_t       cap = stacks->cap == 0 ? 64 : 2 * stacks->cap;
             tn_hf_stack *list = realloc(stacks->list, cap * sizeof *list);
@@ -126,21 +123,37 @@ static tn_status add_expert(tn_model *m, tn_hf_stacks *stacks, const tn_name *na
             stacks->list = list;
             stacks->cap = cap;
         }
-        TN_TRY(add_copy(m, name, e, 3, shape, &rows, err));
+        TN_TRY(add_copy(m, name, &like, 3, shape, rows, err));
         s = &stacks->list[stacks->n++];
-        *s = (tn_hf_stack){ m->n_param - 1, 0 };
+        *s = (tn_hf_stack){ m->n_param - 1, 0, want };
     }
+    *out = s;
+    *rows = m->params[s->i_param].w.data;
+    return TN_OK;
+}
+
+static tn_status add_expert(tn_model *m, tn_hf_stacks *stacks, const tn_name *name, const tn_st_entry *e, const char *file, tn_error *err)
+{
+    tn_hf_stack *s;
+    uint8_t     *rows;
+
+    if (e->n_dim != 2) return bad_shape(file, e, "[out][in]", err);
+    if (name->i_expert >= m->h.n_expert)
+        return tn_fail(err, TN_MISMATCH, "%s: tensor '%s' is of expert %" PRId64 ", but the model has %" PRId64, file, e->name, name->i_expert, m->h.n_expert);
+    int64_t shape[3] = { m->h.n_expert, e->shape[0], e->shape[1] };
+    TN_TRY(tn_hf_stack_of(m, stacks, name, e->dtype, shape, m->h.n_expert, &s, &rows, err));
     const tn_tensor *w = &m->params[s->i_param].w;
     if (w->dtype != e->dtype || w->shape[1] != e->shape[0] || w->shape[2] != e->shape[1])
         return tn_fail(err, TN_MISMATCH, "%s: tensor '%s' has another type or shape than the other experts of its layer", file, e->name);
     size_t each = (size_t)e->shape[0] * tn_row_bytes(e->dtype, e->shape[1]);
-    if (w->data != NULL) memcpy((uint8_t *)w->data + (size_t)name->i_expert * each, e->data, each);
+    if (rows != NULL) memcpy(rows + (size_t)name->i_expert * each, e->data, each);
     s->n++;
     return TN_OK;
 }
 
 tn_status tn_hf_add(tn_model *m, tn_hf_stacks *stacks, const tn_name *name, const tn_st_entry *e, const char *file, tn_error *err)
 {
+    if (name->layout >= TN_LAYOUT_MX_GATE && name->layout <= TN_LAYOUT_MX_DOWN_SCALES) return tn_hf_add_mxfp4(m, stacks, name, e, file, err);
     if (e->dtype != TN_F32 && e->dtype != TN_F16 && e->dtype != TN_BF16)
         return tn_fail(err, TN_UNSUPPORTED, "%s: tensor '%s' is of type %s; F32, F16 and BF16 are read: dequantise the checkpoint first",
                        file, e->name, e->type);
@@ -162,9 +175,9 @@ tn_status tn_hf_add(tn_model *m, tn_hf_stacks *stacks, const tn_name *name, cons
 tn_status tn_hf_stacks_check(const tn_model *m, const tn_hf_stacks *stacks, tn_error *err)
 {
     for (size_t i = 0; i < stacks->n; i++)
-        if (stacks->list[i].n != m->h.n_expert)
-            return tn_fail(err, TN_MISMATCH, "%s: '%s': %" PRId64 " of %" PRId64 " experts are in the files", m->path,
-                           m->params[stacks->list[i].i_param].name, stacks->list[i].n, m->h.n_expert);
+        if (stacks->list[i].n != stacks->list[i].want)
+            return tn_fail(err, TN_MISMATCH, "%s: '%s' is not whole: some of its parts (experts, or MXFP4 blocks and scales) are missing or there "
+                           "twice", m->path, m->params[stacks->list[i].i_param].name);
     return TN_OK;
 }
 

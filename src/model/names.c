@@ -120,6 +120,12 @@ static const row oss[] = {
     { "model.layers.{l}.mlp.experts.gate_up_proj_bias", "blk.{l}.ffn_up_exps.bias", TN_LAYOUT_OSS_UP_BIAS },
     { "model.layers.{l}.mlp.experts.down_proj", "blk.{l}.ffn_down_exps.weight", TN_LAYOUT_OSS_DOWN },
     { "model.layers.{l}.mlp.experts.down_proj_bias", "blk.{l}.ffn_down_exps.bias", TN_LAYOUT_SAME },
+    { "model.layers.{l}.mlp.experts.gate_up_proj_blocks", "blk.{l}.ffn_gate_exps.weight", TN_LAYOUT_MX_GATE },
+    { "model.layers.{l}.mlp.experts.gate_up_proj_blocks", "blk.{l}.ffn_up_exps.weight", TN_LAYOUT_MX_UP },
+    { "model.layers.{l}.mlp.experts.gate_up_proj_scales", "blk.{l}.ffn_gate_exps.weight", TN_LAYOUT_MX_GATE_SCALES },
+    { "model.layers.{l}.mlp.experts.gate_up_proj_scales", "blk.{l}.ffn_up_exps.weight", TN_LAYOUT_MX_UP_SCALES },
+    { "model.layers.{l}.mlp.experts.down_proj_blocks", "blk.{l}.ffn_down_exps.weight", TN_LAYOUT_MX_DOWN },
+    { "model.layers.{l}.mlp.experts.down_proj_scales", "blk.{l}.ffn_down_exps.weight", TN_LAYOUT_MX_DOWN_SCALES },
     { NULL, NULL, TN_LAYOUT_SKIP }
 };
 

@@ -18,6 +18,12 @@ typedef enum tn_layout {
     TN_LAYOUT_OSS_DOWN,        /* [expert][in][out]; ours [expert][out][in] */
     TN_LAYOUT_OSS_GATE_BIAS,   /* [expert][2 n_ff], even */
     TN_LAYOUT_OSS_UP_BIAS,     /* odd */
+    TN_LAYOUT_MX_GATE,         /* MXFP4 [expert][2 n_ff][in/32][16] bytes, gate in the even rows; ours: blocks of 17 bytes */
+    TN_LAYOUT_MX_UP,           /* the same, odd rows */
+    TN_LAYOUT_MX_DOWN,         /* all rows */
+    TN_LAYOUT_MX_GATE_SCALES,  /* the blocks' exponents, [expert][2 n_ff][in/32] bytes */
+    TN_LAYOUT_MX_UP_SCALES,
+    TN_LAYOUT_MX_DOWN_SCALES,
     TN_LAYOUT_SKIP             /* a buffer that is no weight (masks, inverse frequencies) */
 } tn_layout;
 

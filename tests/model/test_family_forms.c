@@ -191,6 +191,28 @@ static void adapters_train_over_a_quantised_base(void **state)
     free(grads[1]);
 }
 
+/* gpt-oss as it is published: MXFP4 experts in two tensors of bytes. */
+static void published_mxfp4_is_read(void **state)
+{
+    static const char path[] = "tests/golden/families/gpt-oss-mxfp4";
+    family_model f, packed;
+    int64_t      at;
+
+    (void)state;
+    family_open(&f, &(family_case){ "gpt-oss-mxfp4", 0 }, false);
+    assert_int_equal(tn_model_find(f.m, "blk.1.ffn_up_exps.weight")->w.dtype, TN_MXFP4);
+    packed = f;
+    assert_ok(tn_model_open(&packed.m, path, &(tn_model_options){ .weights = true, .pack = true }, err));
+    assert_ok(tn_model_to_f32(f.m, err));
+    float *x = logits_of(&packed, NULL, 0), *y = logits_of(&f, NULL, 0);
+    assert_close("gpt-oss-mxfp4", y, f.logits, f.n_token * f.n_vocab, 1e-5);
+    assert_true(tn_same_bits(x, y, f.n_token * f.n_vocab, &at));
+    free(x);
+    free(y);
+    tn_model_close(packed.m);
+    family_close(&f);
+}
+
 /* Other profiles are other numbers, near the strict ones, and keep the promise: a row decoded = the row in training. */
 static void other_profiles_decode_as_they_train(void **state)
 {
@@ -260,6 +282,7 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(packed_and_quantised_equals_dequantised);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(adapters_follow_the_order_of_rows);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(adapters_train_over_a_quantised_base);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(published_mxfp4_is_read);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(other_profiles_decode_as_they_train);
     return _cmocka_run_group_tests("forms of a model", tests, (size_t)n, make_folder, remove_folder);
 }

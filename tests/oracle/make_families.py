@@ -8,7 +8,7 @@ like a model maps names, transposes and stacks gradients exactly as weights.
 Routing margins are clear: a seed is taken only if at every row the last chosen expert beats the first rejected one by
 more than MARGIN in the scores that choose.
 """
-import copy, os, shutil, sys
+import copy, json, os, shutil, sys
 
 import torch
 import transformers as tf
@@ -180,6 +180,47 @@ def make(out, case):
     print(f"{case}: seed {seed}, {sum(p.numel() for p in model.parameters())} parameters, {size // 1024} KiB, largest logit {logits.abs().max():.3f}")
 
 
+def make_mxfp4(out):
+    """gpt-oss as it is published, experts in MXFP4: random codes and exponents, decoded by transformers for the logits."""
+    from safetensors.torch import load_file
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+    cls, kw = CASES["gpt-oss"]
+    config = cls(**{**kw, "intermediate_size": 32})
+    where = os.path.join(out, "gpt-oss-mxfp4")
+    for seed in range(1, 2000):
+        torch.manual_seed(seed)
+        model = tf.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+        fill(model, seed)
+        packed = {}
+        for i, layer in enumerate(model.model.layers):
+            for which, rows, cols in (("gate_up_proj", 64, 32), ("down_proj", 32, 32)):
+                blocks = torch.randint(0, 256, (4, rows, cols // 32, 16), dtype=torch.uint8)
+                scales = torch.randint(122, 126, (4, rows, cols // 32), dtype=torch.uint8)
+                with torch.no_grad():
+                    getattr(layer.mlp.experts, which).copy_(convert_moe_packed_tensors(blocks, scales, dtype=torch.float32))
+                packed[f"model.layers.{i}.mlp.experts.{which}_blocks"] = blocks
+                packed[f"model.layers.{i}.mlp.experts.{which}_scales"] = scales
+        tokens = torch.randint(3, N_VOCAB, (1, N_TOKEN), generator=torch.Generator().manual_seed(seed))
+        if margins(model, tokens) > MARGIN:
+            break
+    logits = model(tokens, use_cache=False).logits.float()
+    shutil.rmtree(where, ignore_errors=True)
+    model.save_pretrained(where)
+    path = os.path.join(where, "model.safetensors")
+    plain = {k: v for k, v in load_file(path).items() if not k.endswith(("experts.gate_up_proj", "experts.down_proj"))}
+    save_file({**plain, **packed}, path, metadata={"format": "pt"})
+    config_path = os.path.join(where, "config.json")
+    settings = json.load(open(config_path))
+    settings["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router",
+                                                                                         "model.embed_tokens", "lm_head"]}
+    json.dump(settings, open(config_path, "w"), indent=2)
+    save_file({"tokens": tokens[0].to(torch.int32), "logits": logits[0].detach().contiguous()}, os.path.join(where, "golden.safetensors"))
+    for f in os.listdir(where):
+        os.remove(os.path.join(where, f)) if f == "generation_config.json" else os.chmod(os.path.join(where, f), 0o644)
+    print(f"gpt-oss-mxfp4: seed {seed}, largest logit {logits.abs().max():.3f}")
+
+
 if __name__ == "__main__":
-    for c in sys.argv[2:] or CASES:
-        make(sys.argv[1], c)
+    for c in sys.argv[2:] or [*CASES, "gpt-oss-mxfp4"]:
+        make_mxfp4(sys.argv[1]) if c == "gpt-oss-mxfp4" else make(sys.argv[1], c)
