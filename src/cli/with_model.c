@@ -15,6 +15,8 @@ tn_status tn_cli_model_open(tn_model **out, const tn_common *common, const tn_mo
     tn_model_options o = { .profile = common->profile_id, .chat_format = a->chat_format, .weights = true, .pack = pack };
 
     *out = NULL;
+    tn_graph_set_timing(common->timing);
+    if (common->hash_ops != NULL) TN_TRY(tn_graph_set_hash_file(common->hash_ops, err));
     TN_TRY(tn_cli_model_path(common, a->model, &path, err));
     tn_status s = tn_model_open(out, path, &o, err);
     free(path);
