@@ -32,7 +32,9 @@ typedef struct tn_command {
 #include "cli/commands.h"
 
 #define X(name) extern const tn_command tn_cmd_##name;
-TN_COMMAND_LIST(X)
+#define G(title)
+TN_COMMAND_LIST(X, G)
+#undef G
 #undef X
 
 /* Turns MODEL (directory, .gguf, release, digest, name in the store) into a path. made: free. */

@@ -1,31 +1,36 @@
-/* commands.h - the one list of commands (cli.h includes it): a row here and a file cmd_<name>.c make a command. */
+/* commands.h - the one list of commands (cli.h includes it): a row here and a file cmd_<name>.c make a command.
+ * G starts a group of `tenet help`; a group of which no command exists is not shown. */
 #ifndef TN_CLI_COMMANDS_H
 #define TN_CLI_COMMANDS_H
 
-#define TN_COMMAND_LIST(X)   \
-    X(pull)                  \
-    X(inspect)               \
-    X(tokenize)              \
-    X(detokenize)            \
-    X(generate)              \
-    X(chat)                  \
-    X(score)                 \
-    X(logits)                \
-    X(perplexity)            \
-    X(convert)               \
-    X(quantize)              \
-    X(train)                 \
-    X(export)                \
-    X(selftest)              \
-    X(bench)                 \
-    X(constitution)          \
-    X(run)                   \
-    X(diff)                  \
-    X(graph)                 \
-    X(log)                   \
-    X(key)                   \
-    X(store)                 \
-    X(release)               \
-    X(why)
+#define TN_COMMAND_LIST(X, G)\
+    G("Models")             \
+    X(pull)                 \
+    X(inspect)              \
+    X(chat)                 \
+    X(generate)             \
+    X(score)                \
+    X(perplexity)           \
+    X(logits)               \
+    X(tokenize)             \
+    X(detokenize)           \
+    X(convert)              \
+    X(quantize)             \
+    G("Alignment")          \
+    X(constitution)         \
+    X(train)                \
+    X(export)               \
+    G("Runs and proofs")    \
+    X(run)                  \
+    X(graph)                \
+    X(log)                  \
+    X(diff)                 \
+    X(store)                \
+    X(release)              \
+    X(why)                  \
+    X(key)                  \
+    G("This machine")       \
+    X(selftest)             \
+    X(bench)
 
 #endif

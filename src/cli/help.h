@@ -4,8 +4,8 @@
 
 #include "cli/cli.h"
 
-/* What tenet can do, in one screen. `commands` is NULL-ended. */
-tn_status tn_help_overview(const tn_command *const *commands, tn_error *err);
+/* What tenet can do, in one screen. */
+tn_status tn_help_overview(void);
 /* One command: usage, paragraphs, its options, the common ones. */
 tn_status tn_help_command(const tn_command *c, const tn_option *common, tn_error *err);
 

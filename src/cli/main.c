@@ -16,7 +16,9 @@
 
 static const tn_command *const commands[] = {
 #define X(name) &tn_cmd_##name,
-    TN_COMMAND_LIST(X)
+#define G(title)
+    TN_COMMAND_LIST(X, G)
+#undef G
 #undef X
     NULL,
 };
@@ -131,7 +133,7 @@ static tn_status dispatch(int argc, char **argv, tn_common *common, tn_error *er
         return TN_OK;
     }
     if (strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-        if (argc <= 2) return tn_help_overview(commands, err);
+        if (argc <= 2) return tn_help_overview();
         if ((c = find_command(argv[2])) == NULL) return unknown_command(argv[2], err);
         return tn_help_command(c, common_options, err);
     }

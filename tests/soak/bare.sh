@@ -8,8 +8,9 @@ root=$dir/root
 [ "$(id -u)" -eq 0 ] || { echo "skipped: needs root for debootstrap and chroot"; exit 77; }
 command -v debootstrap >/dev/null || { echo "skipped: debootstrap is not installed"; exit 77; }
 
-mirror=${DEBIAN_MIRROR:-$(awk '$1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /^http/) { print $i; exit } } $1 == "URIs:" { print $2; exit }' \
-    /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null)}
+# The first package source of this machine, in either of apt's two forms.
+mirror=${DEBIAN_MIRROR:-$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+    awk '$1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /^http/) { print $i; exit } } $1 == "URIs:" { print $2; exit }' || true)}
 debootstrap --variant=minbase bookworm "$root" "${mirror:-http://deb.debian.org/debian}" >"$dir/debootstrap.log" 2>&1 ||
     { tail -n 5 "$dir/debootstrap.log"; echo "skipped: debootstrap could not make a root here"; exit 77; }
 trap 'umount "$root/proc" "$root/dev" 2>/dev/null || true' EXIT
