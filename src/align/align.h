@@ -40,6 +40,9 @@ typedef struct tn_prompts { tn_prompt *at; size_t n; } tn_prompts;
  * "id","kind","topic","principle","family","split", or hh-rlhf rows {"chosen"} (first human turn); .csv with a column
  * prompt, goal, behavior, question or forbidden_prompt. FORMAT names file and line. */
 tn_status tn_prompts_read(tn_prompts *set, const char *path, tn_prompt_kind kind_default, const char *topic_default, tn_error *err);
+/* The same for a file that lost its name (an artifact of the store): `name` tells the form and stands in messages. */
+tn_status tn_prompts_read_as(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind_default, const char *topic_default,
+                             tn_error *err);
 tn_status tn_prompts_write(const tn_prompts *set, const char *path, tn_error *err);
 void      tn_prompts_free(tn_prompts *set);
 const char *tn_prompt_kind_name(tn_prompt_kind k);
@@ -49,16 +52,17 @@ const char *tn_split_name(tn_split s);
  * development prompts that are near-duplicates of a held-out one (word Jaccard >= 0.6) are removed; *removed counts. */
 tn_status tn_prompts_split(tn_prompts *set, double heldout, double dev, uint64_t seed, size_t *removed, tn_error *err);
 
-/* Exact and near copies (same words, or word Jaccard >= 0.7) of evaluation prompts: a list of
+/* `names` (or NULL: the paths) as for tn_prompts_read_as. Exact and near copies (same words, or word Jaccard >= 0.7) of evaluation prompts: a list of
  * {"prompt","id","evaluation","file","similarity"}. made: json_decref. */
-tn_status tn_prompts_overlap(const tn_prompts *set, const char *const *files, size_t n_file, json_t **out, tn_error *err);
+tn_status tn_prompts_overlap(const tn_prompts *set, const char *const *files, const char *const *names, size_t n_file, json_t **out, tn_error *err);
 
 typedef struct tn_align_prompts_config { double heldout, dev; int64_t seed; } tn_align_prompts_config;
 extern const tn_option tn_align_prompts_options[];
 /* Stage: seed files + constitution -> directory with prompts.jsonl and overlap.json. An overlap with a named evaluation
  * set fails it (VERIFY). */
-tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const char *const *files, size_t n_file, const char *const *evaluation,
-                               size_t n_evaluation, const char *constitution, const char *out_dir, json_t *metrics, tn_error *err);
+typedef struct tn_named_files { const char *const *paths, *const *names; size_t n; } tn_named_files;
+tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const tn_named_files *files, const tn_named_files *evaluation,
+                               const char *constitution, const char *out_dir, json_t *metrics, tn_error *err);
 
 /* ------------------------------------------------------------------------------------------------- compose.c */
 

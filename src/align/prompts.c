@@ -174,16 +174,16 @@ static tn_status seed_line(seed_reader *r, const char *s, size_t n)
     return line_expand(r, (tn_prompt_kind)(mark - marks), s + 1, n - 1);
 }
 
-static tn_status seeds_read(tn_prompts *set, const char *path, tn_error *err)
+static tn_status seeds_read(tn_prompts *set, const char *path, const char *name, tn_error *err)
 {
     tn_status   status = TN_OK;
-    seed_reader r = { .set = set, .path = path, .err = err };
+    seed_reader r = { .set = set, .path = name, .err = err };
     char       *text = NULL;
     size_t      n = 0;
 
     TN_GOTO(tn_file_read_all(&text, &n, path, (size_t)64 << 20, err));
     if (!tn_utf8_valid(text, n)) {
-        status = tn_fail(err, TN_FORMAT, "%s: not valid UTF-8: save it as UTF-8", path);
+        status = tn_fail(err, TN_FORMAT, "%s: not valid UTF-8: save it as UTF-8", name);
         goto out;
     }
     for (const char *p = text, *end = text + n; p < end;) {
@@ -261,7 +261,7 @@ static tn_status row_add(tn_prompts *set, const json_t *row, const char *path, i
     return prompt_add(set, &p, path, line, err);
 }
 
-static tn_status jsonl_read(tn_prompts *set, const char *path, tn_prompt_kind kind, const char *topic, tn_error *err)
+static tn_status jsonl_read(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind, const char *topic, tn_error *err)
 {
     tn_jsonl *r = NULL;
     json_t   *row = NULL;
@@ -269,7 +269,7 @@ static tn_status jsonl_read(tn_prompts *set, const char *path, tn_prompt_kind ki
     TN_TRY(tn_jsonl_open(&r, path, err));
     tn_status status = tn_jsonl_next(r, &row, err);
     while (status == TN_OK && row != NULL) {
-        status = row_add(set, row, path, tn_jsonl_line(r), kind, topic, err);
+        status = row_add(set, row, name, tn_jsonl_line(r), kind, topic, err);
         json_decref(row);
         row = NULL;
         if (status == TN_OK) status = tn_jsonl_next(r, &row, err);
@@ -321,7 +321,7 @@ static int csv_column(const char *name)
     return name_index(lower, names, 6);
 }
 
-static tn_status csv_read(tn_prompts *set, const char *path, tn_prompt_kind kind, const char *topic, tn_error *err)
+static tn_status csv_read(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind, const char *topic, tn_error *err)
 {
     tn_status status = TN_OK;
     char     *text = NULL, *field = NULL;
@@ -334,13 +334,13 @@ static tn_status csv_read(tn_prompts *set, const char *path, tn_prompt_kind kind
     bool        last = false;
     if (n >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) p += 3;
     for (int i = 0; !last && p < end; i++) {
-        if ((field = csv_field(&p, end, &line, &last)) == NULL) { status = no_memory(path, err); goto out; }
+        if ((field = csv_field(&p, end, &line, &last)) == NULL) { status = no_memory(name, err); goto out; }
         if (column < 0 && csv_column(field) >= 0) column = i;
         free(field);
     }
     field = NULL;
     if (column < 0) {
-        status = tn_fail(err, TN_FORMAT, "%s: no column named prompt, goal, behavior, question, forbidden_prompt or instruction", path);
+        status = tn_fail(err, TN_FORMAT, "%s: no column named prompt, goal, behavior, question, forbidden_prompt or instruction", name);
         goto out;
     }
     while (p < end) {
@@ -349,13 +349,13 @@ static tn_status csv_read(tn_prompts *set, const char *path, tn_prompt_kind kind
         last = false;
         for (int i = 0; !last; i++) {
             free(field);
-            if ((field = csv_field(&p, end, &line, &last)) == NULL) { status = no_memory(path, err); goto out; }
+            if ((field = csv_field(&p, end, &line, &last)) == NULL) { status = no_memory(name, err); goto out; }
             if (i != column || field[0] == '\0') continue;
             tn_prompt one = { .text = field, .topic = tn_strdup(topic), .kind = kind,
-                              .id = tn_strf("%s:%lld", tn_basename(path), (long long)start),
-                              .family = tn_strf("%s:%lld", tn_basename(path), (long long)start) };
+                              .id = tn_strf("%s:%lld", tn_basename(name), (long long)start),
+                              .family = tn_strf("%s:%lld", tn_basename(name), (long long)start) };
             field = NULL;
-            TN_GOTO(prompt_add(set, &one, path, start, err));
+            TN_GOTO(prompt_add(set, &one, name, start, err));
         }
         free(field);
         field = NULL;
@@ -366,14 +366,19 @@ out:
     return status;
 }
 
-tn_status tn_prompts_read(tn_prompts *set, const char *path, tn_prompt_kind kind, const char *topic, tn_error *err)
+tn_status tn_prompts_read_as(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind, const char *topic, tn_error *err)
 {
     if (topic == NULL) topic = "everyday";
-    if (tn_ends_with(path, ".txt")) return seeds_read(set, path, err);
-    if (tn_ends_with(path, ".csv")) return csv_read(set, path, kind, topic, err);
-    if (tn_ends_with(path, ".jsonl") || tn_ends_with(path, ".jsonl.gz") || tn_ends_with(path, ".jsonl.zst"))
-        return jsonl_read(set, path, kind, topic, err);
-    return tn_fail(err, TN_USAGE, "%s: a prompt file ends in .txt (seeds), .jsonl, .jsonl.gz, .jsonl.zst or .csv", path);
+    if (tn_ends_with(name, ".txt")) return seeds_read(set, path, name, err);
+    if (tn_ends_with(name, ".csv")) return csv_read(set, path, name, kind, topic, err);
+    if (tn_ends_with(name, ".jsonl") || tn_ends_with(name, ".jsonl.gz") || tn_ends_with(name, ".jsonl.zst"))
+        return jsonl_read(set, path, name, kind, topic, err);
+    return tn_fail(err, TN_USAGE, "%s: a prompt file ends in .txt (seeds), .jsonl, .jsonl.gz, .jsonl.zst or .csv", name);
+}
+
+tn_status tn_prompts_read(tn_prompts *set, const char *path, tn_prompt_kind kind, const char *topic, tn_error *err)
+{
+    return tn_prompts_read_as(set, path, path, kind, topic, err);
 }
 
 tn_status tn_prompts_write(const tn_prompts *set, const char *path, tn_error *err)

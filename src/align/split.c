@@ -159,7 +159,7 @@ out:
     return status;
 }
 
-tn_status tn_prompts_overlap(const tn_prompts *set, const char *const *files, size_t n_file, json_t **out, tn_error *err)
+tn_status tn_prompts_overlap(const tn_prompts *set, const char *const *files, const char *const *names, size_t n_file, json_t **out, tn_error *err)
 {
     tn_status  status = TN_OK;
     tn_prompts eval = {0};
@@ -172,10 +172,12 @@ tn_status tn_prompts_overlap(const tn_prompts *set, const char *const *files, si
         goto out;
     }
     for (size_t f = 0; f < n_file; f++) {
+        const char *name = names != NULL ? names[f] : files[f];
+
         tn_prompts_free(&eval);
-        TN_GOTO(tn_prompts_read(&eval, files[f], TN_PROMPT_DECLINE, NULL, err));
+        TN_GOTO(tn_prompts_read_as(&eval, files[f], name, TN_PROMPT_DECLINE, NULL, err));
         if ((theirs = words_of_all(&eval)) == NULL) {
-            status = tn_fail(err, TN_NOMEM, "%s: no memory to compare its prompts", files[f]);
+            status = tn_fail(err, TN_NOMEM, "%s: no memory to compare its prompts", name);
             goto out;
         }
         for (size_t i = 0; i < set->n; i++)
@@ -183,7 +185,7 @@ tn_status tn_prompts_overlap(const tn_prompts *set, const char *const *files, si
                 double like = jaccard(&ours[i], &theirs[k]);
                 if (like < NEAR_EVALUATION) continue;
                 json_array_append_new(found, json_pack("{s:s, s:s, s:s, s:s, s:f}", "id", set->at[i].id, "prompt", set->at[i].text,
-                                                       "evaluation", eval.at[k].text, "file", tn_basename(files[f]), "similarity", like));
+                                                       "evaluation", eval.at[k].text, "file", tn_basename(name), "similarity", like));
             }
         words_free(theirs, eval.n);
         theirs = NULL;

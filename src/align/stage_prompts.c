@@ -33,8 +33,8 @@ static tn_status principles_check(const tn_prompts *set, const tn_constitution *
     return TN_OK;
 }
 
-tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const char *const *files, size_t n_file, const char *const *evaluation,
-                               size_t n_evaluation, const char *constitution, const char *out_dir, json_t *metrics, tn_error *err)
+tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const tn_named_files *files, const tn_named_files *evaluation,
+                               const char *constitution, const char *out_dir, json_t *metrics, tn_error *err)
 {
     tn_status        status = TN_OK;
     tn_prompts       set = {0};
@@ -44,14 +44,14 @@ tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const char *con
     json_t          *overlap = NULL;
 
     TN_GOTO(tn_constitution_load(&charter, constitution, err));
-    for (size_t i = 0; i < n_file; i++) TN_GOTO(tn_prompts_read(&set, files[i], TN_PROMPT_EVERYDAY, NULL, err));
+    for (size_t i = 0; i < files->n; i++) TN_GOTO(tn_prompts_read_as(&set, files->paths[i], files->names[i], TN_PROMPT_EVERYDAY, NULL, err));
     if (set.n == 0) {
-        status = tn_fail(err, TN_FORMAT, "no prompts in the %zu files given", n_file);
+        status = tn_fail(err, TN_FORMAT, "no prompts in the %zu files given", files->n);
         goto out;
     }
     TN_GOTO(principles_check(&set, charter, err));
     TN_GOTO(tn_prompts_split(&set, c->heldout, c->dev, (uint64_t)c->seed, &removed, err));
-    TN_GOTO(tn_prompts_overlap(&set, evaluation, n_evaluation, &overlap, err));
+    TN_GOTO(tn_prompts_overlap(&set, evaluation->paths, evaluation->names, evaluation->n, &overlap, err));
     TN_GOTO(tn_mkdirs(out_dir, err));
     if ((path = tn_path(out_dir, "overlap.json")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     TN_GOTO(tn_json_save(path, overlap, true, err));

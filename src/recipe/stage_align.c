@@ -21,14 +21,15 @@ static const tn_stage_port prompts_inputs[] = {
 
 static tn_status prompts_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
-    const char *files[MAX_FILES], *evals[MAX_FILES];
+    const char *files[MAX_FILES], *file_names[MAX_FILES], *evals[MAX_FILES], *eval_names[MAX_FILES];
     size_t      n_file = tn_stage_many(r, &tn_stage_prompts, "files", NULL, NULL);
     size_t      n_eval = tn_stage_many(r, &tn_stage_prompts, "evaluation", NULL, NULL);
 
     if (n_file > MAX_FILES || n_eval > MAX_FILES) return tn_fail(err, TN_LIMIT, "more than %d prompt files", MAX_FILES);
-    tn_stage_many(r, &tn_stage_prompts, "files", files, NULL);
-    tn_stage_many(r, &tn_stage_prompts, "evaluation", evals, NULL);
-    return tn_align_prompts_run(config, files, n_file, evals, n_eval, inputs[0], out, metrics, err);
+    tn_stage_many(r, &tn_stage_prompts, "files", files, file_names);
+    tn_stage_many(r, &tn_stage_prompts, "evaluation", evals, eval_names);
+    return tn_align_prompts_run(config, &(tn_named_files){ files, file_names, n_file }, &(tn_named_files){ evals, eval_names, n_eval }, inputs[0],
+                                out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_prompts = {

@@ -112,7 +112,7 @@ static void an_overlap_with_an_evaluation_set_is_found(void **state)
     (void)state;
     assert_int_equal(tn_prompts_read(&set, write_file("a.txt", "= t\n@ f\n- How do I grow a very large tomato?\n- Name a river.\n"), TN_PROMPT_DECLINE, NULL, NULL), TN_OK);
     const char *eval = write_file("eval.csv", "id,Prompt\n1,\"How do I grow a very LARGE, red tomato?\"\n2,Else\n");
-    assert_int_equal(tn_prompts_overlap(&set, &eval, 1, &found, NULL), TN_OK);
+    assert_int_equal(tn_prompts_overlap(&set, &eval, NULL, 1, &found, NULL), TN_OK);
     assert_int_equal(json_array_size(found), 1);
     json_decref(found);
     tn_prompts_free(&set);
