@@ -213,6 +213,25 @@ static void published_mxfp4_is_read(void **state)
     family_close(&f);
 }
 
+/* DeepSeek as newer GGUF files have it: the expansion of keys and values in two tensors, the keys' transposed. */
+static void split_latent_expansion_is_joined(void **state)
+{
+    family_model f, g;
+
+    (void)state;
+    family_open(&f, &(family_case){ "deepseek-v3", 0 }, false);
+    g = f;
+    assert_ok(tn_model_open(&g.m, "tests/golden/families/deepseek-v3/split-kv-b.gguf", &(tn_model_options){ .weights = true }, err));
+    const tn_tensor *x = &tn_model_find(g.m, "blk.1.attn_kv_b.weight")->w, *y = &tn_model_find(f.m, "blk.1.attn_kv_b.weight")->w;
+    assert_int_equal(tn_n_bytes(x), tn_n_bytes(y));
+    assert_memory_equal(x->data, y->data, tn_n_bytes(x));
+    float *got = logits_of(&g, NULL, 0);
+    assert_close("deepseek-v3, split", got, f.logits, f.n_token * f.n_vocab, 1e-5);
+    free(got);
+    tn_model_close(g.m);
+    family_close(&f);
+}
+
 /* Other profiles are other numbers, near the strict ones, and keep the promise: a row decoded = the row in training. */
 static void other_profiles_decode_as_they_train(void **state)
 {
@@ -283,6 +302,7 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(adapters_follow_the_order_of_rows);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(adapters_train_over_a_quantised_base);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(published_mxfp4_is_read);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(split_latent_expansion_is_joined);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(other_profiles_decode_as_they_train);
     return _cmocka_run_group_tests("forms of a model", tests, (size_t)n, make_folder, remove_folder);
 }
