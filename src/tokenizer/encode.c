@@ -1,16 +1,16 @@
 /* encode.c - text to ids: added tokens cut out, the rest normalised, split and given to the model. */
+#include "tokenizer/cache.h"
 #include "tokenizer/chat.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-bool tn_ids_reserve(tn_ids *ids, size_t more)
+bool tn_ids_grow(tn_ids *ids, size_t more)
 {
     size_t   cap = *ids->cap;
     int32_t *p;
 
     if (ids->failed || *ids->n + more < more) return false;
-    if (*ids->n + more <= cap) return true;
     while (cap < *ids->n + more) cap = cap != 0 ? 2 * cap : 256;
     if (cap > SIZE_MAX / sizeof *p || (p = realloc(*ids->p, cap * sizeof *p)) == NULL) {
         ids->failed = true;
@@ -26,13 +26,33 @@ typedef struct encoder {
     tn_ids             *out;
     const uint8_t      *skip;            /* [n_added] added tokens that are not looked for, or NULL */
     bool                special;         /* special tokens in the text count */
+    tn_cached          *cache;           /* for a long text, else NULL */
 } encoder;
 
 static tn_status encode_piece(void *arg, const uint8_t *s, size_t n, tn_error *err)
 {
-    encoder *e = arg;
+    encoder   *e = arg;
+    tn_cached *c;
+    uint64_t   key[2];
+    size_t     before = *e->out->n;
 
-    return e->t->model == TN_MODEL_UNIGRAM ? tn_unigram_encode(e->t, s, n, e->out, err) : tn_bpe_encode(e->t, s, n, e->out, err);
+    if (e->t->model == TN_MODEL_UNIGRAM) return tn_unigram_encode(e->t, s, n, e->out, err);
+    if (e->cache == NULL || n > TN_CACHE_BYTES) return tn_bpe_encode(e->t, s, n, e->out, err);
+    c = tn_cache_entry(e->cache, s, n, key);
+    if (c->a == key[0] && c->b == key[1] && c->n_bytes == n && tn_ids_reserve(e->out, TN_CACHE_IDS)) {
+        memcpy(*e->out->p + before, c->ids, sizeof c->ids);
+        *e->out->n = before + c->n_id;
+        return TN_OK;
+    }
+    TN_TRY(tn_bpe_encode(e->t, s, n, e->out, err));
+    if (!e->out->failed && *e->out->n - before <= TN_CACHE_IDS) {
+        c->a = key[0];
+        c->b = key[1];
+        c->n_bytes = (uint16_t)n;
+        c->n_id = (uint16_t)(*e->out->n - before);
+        memcpy(c->ids, *e->out->p + before, c->n_id * sizeof *c->ids);
+    }
+    return TN_OK;
 }
 
 typedef tn_status (*text_fn)(encoder *e, const uint8_t *s, size_t n, bool at_start, bool after_special, tn_error *err);
@@ -132,7 +152,7 @@ tn_status tn_encode_fragment(const tn_tokenizer *t, const char *text, size_t n, 
                              int32_t **ids, size_t *n_ids, size_t *cap, tn_error *err)
 {
     tn_ids  out = { ids, n_ids, cap, false };
-    encoder e = { t, &out, skip, false };
+    encoder e = { t, &out, skip, false, NULL };
 
     TN_TRY(cut_at_added(&e, false, (const uint8_t *)text, n, at_start, after_special, encode_raw, err));
     return finish(&out, n, err);
@@ -141,14 +161,19 @@ tn_status tn_encode_fragment(const tn_tokenizer *t, const char *text, size_t n, 
 tn_status tn_tokenize(const tn_tokenizer *t, const char *text, size_t n_bytes, int flags, int32_t **ids, size_t *n, size_t *cap,
                       tn_error *err)
 {
-    tn_ids  out = { ids, n, cap, false };
-    encoder e = { t, &out, NULL, (flags & TN_TOK_SPECIAL) != 0 };
+    tn_ids    out = { ids, n, cap, false };
+    encoder   e = { t, &out, NULL, (flags & TN_TOK_SPECIAL) != 0, NULL };
+    tn_status status;
 
+    /* Without memory for it, the work is only slower. */
+    if (n_bytes >= TN_CACHE_FROM) e.cache = calloc((size_t)1 << TN_CACHE_BITS, sizeof *e.cache);
     if ((flags & TN_TOK_BOS) != 0 && t->add_bos) {
         for (size_t i = 0; i < t->n_prefix; i++) tn_ids_put(&out, t->prefix[i]);
         if (t->n_prefix == 0) tn_ids_put(&out, t->bos);
     }
-    TN_TRY(cut_at_added(&e, false, (const uint8_t *)text, n_bytes, true, true, encode_raw, err));
+    status = cut_at_added(&e, false, (const uint8_t *)text, n_bytes, true, true, encode_raw, err);
+    free(e.cache);
+    if (status != TN_OK) return status;
     if ((flags & TN_TOK_EOS) != 0 && t->add_eos) {
         for (size_t i = 0; i < t->n_suffix; i++) tn_ids_put(&out, t->suffix[i]);
         if (t->n_suffix == 0) tn_ids_put(&out, t->eos);

@@ -101,7 +101,8 @@ struct tn_tokenizer {
 
 /* A growable array of ids, as the face passes it. */
 typedef struct tn_ids { int32_t **p; size_t *n, *cap; bool failed; } tn_ids;
-bool tn_ids_reserve(tn_ids *ids, size_t more);
+bool tn_ids_grow(tn_ids *ids, size_t more);
+static inline bool tn_ids_reserve(tn_ids *ids, size_t more) { return *ids->cap - *ids->n >= more || tn_ids_grow(ids, more); }
 static inline void tn_ids_put(tn_ids *ids, int32_t id)
 {
     if (*ids->n < *ids->cap || tn_ids_reserve(ids, 1)) (*ids->p)[(*ids->n)++] = id;

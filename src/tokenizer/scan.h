@@ -8,6 +8,8 @@
 #include "tokenizer/split.h"
 #include "tokenizer/unicode.h"
 
+#include <string.h>
+
 #define FIND(name, scan)                                                               \
     bool name(const uint8_t *s, size_t n, size_t *begin, size_t *end);                 \
     bool name(const uint8_t *s, size_t n, size_t *begin, size_t *end)                  \
@@ -38,6 +40,35 @@ INLINE uint32_t mask_at(const uint8_t *s, size_t *len)
         return 1u << (c & 31) | (c & 0x60) << 25;
     }
     return tn_uc_mask(tn_uc_decode(s, len));
+}
+
+/* Bytes of ASCII letters at the front of eight: the lowest byte that is none. Bit tricks on one word (Warren, Hacker's
+ * Delight, chapter 6): a byte is a letter when adding to its lower-case form carries for 'a' and not for 'z' + 1. */
+INLINE size_t ascii_letters_of_8(uint64_t v)
+{
+    const uint64_t ones = 0x0101010101010101u, high = 0x80 * ones;
+    uint64_t       low = (v | 0x20 * ones) & ~high, from_a = low + (0x80 - 'a') * ones, after_z = low + (0x80 - 'z' - 1) * ones;
+    uint64_t       other = ~(from_a & ~after_z & ~v) & high;
+
+    return other == 0 ? 8 : (size_t)__builtin_ctzll(other) / 8;
+}
+
+/* Bytes of the longest run of characters of `set`, which contains the ASCII letters and no other ASCII character. */
+INLINE size_t run_of_letters(const uint8_t *s, size_t n, uint32_t set)
+{
+    size_t i = 0, len;
+
+    for (;;) {
+        uint64_t eight;
+        size_t   k;
+
+        while (n - i >= 8 && (memcpy(&eight, s + i, 8), (k = ascii_letters_of_8(eight)) > 0)) {
+            i += k;
+            if (k < 8) break;
+        }
+        if (i >= n || (mask_at(s + i, &len) & set) == 0) return i;
+        i += len;
+    }
 }
 
 /* Bytes of the longest run of at most `max` characters with a class in `set` at the front. */

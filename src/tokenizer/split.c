@@ -303,6 +303,11 @@ static tn_status walk_pass(const walk *w, int pass, const uint8_t *s, size_t n, 
     if (pass == w->split->n_pass) return w->fn(w->arg, s, n, err);
     if (p->kind == TN_PASS_SPACE_IN_FRONT || p->kind == TN_PASS_METASPACE) return rewrite(w, pass, s, n, err);
     if (p->kind != TN_PASS_SCAN || p->behaviour != TN_ISOLATED || p->invert) return cut_generally(w, pass, s, n, err);
+    if (pass + 1 == w->split->n_pass)                /* the last one: no need to go deeper for each piece */
+        for (; at < n && p->find(s + at, n - at, &begin, &end); at += end) {
+            if (begin > 0) TN_TRY(w->fn(w->arg, s + at, begin, err));
+            TN_TRY(w->fn(w->arg, s + at + begin, end - begin, err));
+        }
     while (at < n && p->find(s + at, n - at, &begin, &end)) {
         if (begin > 0) TN_TRY(walk_pass(w, pass + 1, s + at, begin, err));
         TN_TRY(walk_pass(w, pass + 1, s + at + begin, end - begin, err));

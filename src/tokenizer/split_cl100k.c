@@ -21,11 +21,11 @@ INLINE size_t cl100k(const uint8_t *s, size_t n, bool with_contractions, uint32_
     }
     /* A letter run, with any one character in front that is no letter, digit or line end. */
     if ((mask & (TN_UC_LETTER | TN_UC_NUMBER)) == 0 && s[0] != '\r' && s[0] != '\n') {
-        size_t run = run_of(s + len, n - len, letter, SIZE_MAX);
+        size_t run = run_of_letters(s + len, n - len, letter);
 
         if (run != 0) return len + run;
     }
-    if ((mask & letter) != 0) return run_of(s, n, letter, SIZE_MAX);
+    if ((mask & letter) != 0) return run_of_letters(s, n, letter);
     first = s[0] == ' ';
     if (first < n) {
         size_t run = 0;

@@ -15,14 +15,13 @@ INLINE size_t gpt2(const uint8_t *s, size_t n)
     if (s[0] == '\'' && (len = contraction(s, n, false)) != 0) return len;
     if (first == n) return 1;
     mask = mask_at(s + first, &len);
-    if ((mask & TN_UC_LETTER) != 0) return first + run_of(s + first, n - first, TN_UC_LETTER, SIZE_MAX);
+    if ((mask & TN_UC_LETTER) != 0) return first + run_of_letters(s + first, n - first, TN_UC_LETTER);
     if ((mask & TN_UC_NUMBER) != 0) return first + run_of(s + first, n - first, TN_UC_NUMBER, SIZE_MAX);
     if ((mask & TN_UC_SPACE) == 0)
         return first + run_without(s + first, n - first, TN_UC_SPACE | TN_UC_LETTER | TN_UC_NUMBER);
     return white_space(s, n, false);
 }
 
-INLINE size_t one_number(const uint8_t *s, size_t n) { return run_of(s, n, TN_UC_NUMBER, 1); }
 INLINE size_t numbers(const uint8_t *s, size_t n) { return run_of(s, n, TN_UC_NUMBER, SIZE_MAX); }
 
 INLINE size_t three_ascii_digits(const uint8_t *s, size_t n)
@@ -103,7 +102,19 @@ FIND(tn_find_one_punctuation, one_punctuation(s + i))
 FIND(tn_find_words, words(s + i, n - i))
 FIND(tn_find_one_space, run_of(s + i, n - i, TN_UC_SPACE, 1))
 FIND(tn_find_gpt2, gpt2(s + i, n - i))
-FIND(tn_find_one_number, one_number(s + i, n - i))
+/* Digits are rare in text: ASCII that is none is passed over byte by byte. */
+bool tn_find_one_number(const uint8_t *s, size_t n, size_t *begin, size_t *end)
+{
+    for (size_t i = 0, len; i < n; i += len) {
+        len = 1;
+        if (s[i] < 0x80 ? (unsigned)s[i] - '0' < 10 : (mask_at(s + i, &len) & TN_UC_NUMBER) != 0) {
+            *begin = i;
+            *end = i + len;
+            return true;
+        }
+    }
+    return false;
+}
 FIND(tn_find_numbers, numbers(s + i, n - i))
 FIND(tn_find_three_digits, three_ascii_digits(s + i, n - i))
 FIND(tn_find_punctuation, punctuation(s + i, n - i, true))
