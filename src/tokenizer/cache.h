@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TN_CACHE_BITS = 12, TN_CACHE_BYTES = 16, TN_CACHE_IDS = 7, TN_CACHE_FROM = 1 << 15 /* bytes of text that pay for it */ };
+enum { TN_CACHE_BITS = 14, TN_CACHE_BYTES = 16, TN_CACHE_IDS = 7, TN_CACHE_FROM = 1 << 16 /* bytes of text that pay for it */ };
 
 typedef struct tn_cached { uint64_t a, b; int32_t ids[TN_CACHE_IDS]; uint16_t n_bytes, n_id; } tn_cached;
 
