@@ -288,13 +288,11 @@ void tn_reason(json_t *reasons, const char *what, const char *where, const char 
     json_array_append_new(reasons, json_pack("{s:s,s:s,s:s,s:s}", "what", what, "where", where, "expected", expected, "found", found));
 }
 
-tn_status tn_oms_compare(const tn_oms *o, const char *dir, bool git_allowed, json_t *reasons, tn_error *err)
+void tn_oms_compare(const tn_oms *o, const tn_tree_file *files, size_t n, bool git_allowed, json_t *reasons)
 {
-    tn_tree_file *files = NULL;
-    size_t        n = 0, i = 0, k = 0;
-    char          want[TN_SHA256_HEX], found[TN_SHA256_HEX];
+    size_t i = 0, k = 0;
+    char   want[TN_SHA256_HEX], found[TN_SHA256_HEX];
 
-    TN_TRY(tn_tree_list(dir, &files, &n, err));
     while (i < o->n || k < n) {                               /* both sorted by name */
         int c = i == o->n ? 1 : k == n ? -1 : strcmp(o->files[i].name, files[k].name);
         if (c < 0) {
@@ -317,6 +315,4 @@ tn_status tn_oms_compare(const tn_oms *o, const char *dir, bool git_allowed, jso
             k++;
         }
     }
-    tn_tree_free(files, n);
-    return TN_OK;
 }

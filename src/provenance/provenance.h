@@ -80,8 +80,8 @@ typedef struct tn_oms { tn_tree_file *files; size_t n; tn_digest root; char *sub
 /* Parses and checks a bundle against a trusted key. VERIFY: wrong; UNSUPPORTED: a kind that is not checked here. */
 tn_status tn_oms_open(tn_oms **out, const char *path, const tn_key *key, tn_error *err);
 void      tn_oms_free(tn_oms *o);
-/* Every file of dir against the signed list, both ways; differences are added to reasons. */
-tn_status tn_oms_compare(const tn_oms *o, const char *dir, bool git_allowed, json_t *reasons, tn_error *err);
+/* Every file of a directory (tn_tree_list) against the signed list, both ways; differences are added to reasons. */
+void      tn_oms_compare(const tn_oms *o, const tn_tree_file *files, size_t n, bool git_allowed, json_t *reasons);
 /* {"what","where","expected","found"} */
 void      tn_reason(json_t *reasons, const char *what, const char *where, const char *expected, const char *found);
 

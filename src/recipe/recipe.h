@@ -61,6 +61,7 @@ typedef enum tn_release_role { TN_RELEASE_REPORT, TN_RELEASE_RECORD, TN_RELEASE_
 typedef struct tn_release_part { tn_release_role role; const char *name, *path; } tn_release_part;
 typedef struct tn_release_parts {
     const char            *model;          /* a directory in Hugging Face form, or a .gguf */
+    const char            *model_from;     /* the stage it came from, as recipes write sources; or NULL */
     const char            *constitution;   /* or NULL */
     const tn_release_part *parts; size_t n_part;
     const json_t          *closure;        /* or NULL: not made by a recipe */
@@ -71,10 +72,23 @@ typedef struct tn_release_parts {
 /* Builds the directory `out`, which must not exist; the same parts and options give the same bytes. */
 tn_status tn_release_build(const tn_release_parts *p, const tn_release_options *o, const char *out, json_t *metrics, tn_error *err);
 
+/* A stretch of training to be computed again: steps from + 1 ... from + n of the run in run_dir. */
+typedef struct tn_replay_request {
+    const char   *run_dir;
+    const json_t *stage;                   /* its row in the closure, or NULL */
+    int64_t       from, n;
+    const char *(*find)(void *arg, const char *port);      /* path of an input of the stage, or NULL if it is not at hand */
+    void         *arg;
+    const char   *missing;                 /* out: the port that was needed and is not at hand (status UNCHECKED) */
+} tn_replay_request;
+typedef tn_status (*tn_replay_fn)(tn_replay_request *q, tn_error *err);   /* VERIFY: other bits */
+extern const tn_replay_fn tn_replay_training;      /* by the train room; NULL in a build without it */
+
 typedef struct tn_verify_options {
     const char *key;                       /* public key, PEM; NULL: verdict unchecked */
     int64_t     replay;                    /* stretches to compute again; -1: all; 0: none */
     uint64_t    coin;                      /* fresh randomness for the choice of stretches */
+    tn_replay_fn replay_fn;                /* NULL: this build trains nothing, a replay is unchecked */
     tn_store   *store;                     /* inputs that the release names but does not hold; or NULL */
     const char *html;                      /* where the verdict goes as a page; or NULL */
 } tn_verify_options;

@@ -154,6 +154,7 @@ static tn_status put_model(builder *b, tn_error *err)
     json_object_set_new(model, "files", files);
     TN_TRY(tn_tree_digest(b->p->model, &b->model_root, NULL, err));
     set_text(model, "root", &b->model_root);
+    if (b->p->model_from != NULL) json_object_set_new(model, "from", json_string(b->p->model_from));
     TN_TRY(tn_model_open(&m, b->p->model, &mo, err));
     if ((inspect = tn_model_inspect(m, err)) == NULL) {
         status = err != NULL ? err->code : TN_NOMEM;
@@ -197,9 +198,12 @@ static tn_status put_constitution(builder *b, tn_error *err)
         status = tn_fail(err, TN_USAGE, "%s: the constitution of a release is one file", b->p->constitution);
         goto out;
     }
-    TN_GOTO(tn_constitution_load(&c, b->p->constitution, err));
     TN_GOTO(tn_sha256_file(b->p->constitution, &root, NULL, err));
     TN_GOTO(copy_file(b->p->constitution, to, err));
+    if ((status = tn_constitution_load(&c, to, err)) != TN_OK) {       /* where it lies now: one that extends another fails here */
+        tn_fail_prefix(err, status, "the constitution must stand by itself in a release");
+        goto out;
+    }
     o = json_pack("{s:s,s:s,s:I}", "name", c->name, "version", c->version, "principles", (json_int_t)c->n_principle);
     set_text(o, "digest", &c->digest);
     set_text(o, "root", &root);

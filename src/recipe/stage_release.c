@@ -64,6 +64,7 @@ static tn_status release_run(tn_stage_run *r, const void *config, const char *co
     tn_status                 status = TN_OK;
 
     if (parts == NULL) return tn_fail(err, TN_NOMEM, "no memory for a release");
+    p.model_from = r->n_all > 0 ? r->all[0].label : NULL;      /* ports come in order: the model is the first */
     static const struct { const char *port; tn_release_role role; } ports[] = {
         { "runs", TN_RELEASE_RUN }, { "records", TN_RELEASE_RECORD }, { "reports", TN_RELEASE_REPORT }, { "inputs", TN_RELEASE_INPUT } };
     for (size_t i = 0; i < sizeof ports / sizeof ports[0]; i++)

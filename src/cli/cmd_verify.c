@@ -1,0 +1,100 @@
+/* cmd_verify.c - `tenet verify RELEASE --key PUB.pem [--replay N|all]`: one verdict with reasons. */
+#include "cli/cli.h"
+#include "recipe/recipe.h"
+
+#include "base/str.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+typedef struct verify_config { char *key, *replay, *html; } verify_config;
+
+#define AT(field) offsetof(verify_config, field)
+static const tn_option options[] = {
+    // clang-format off
+    { "key",    TN_OPT_STR, AT(key),    NULL, 0, 0, "", "the signer's public key, PEM",                                       "k"  },
+    { "replay", TN_OPT_STR, AT(replay), NULL, 0, 0, "", "compute N randomly drawn stretches of training again, or all",       NULL },
+    { "html",   TN_OPT_STR, AT(html),   NULL, 0, 0, "", "write the verdict to this file, as a page",                          NULL },
+    { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
+    // clang-format on
+};
+#undef AT
+
+static const char *state_word(const char *state)
+{
+    return strcmp(state, "ok") == 0 ? "ok" : strcmp(state, "wrong") == 0 ? "WRONG" : "unchecked";
+}
+
+static void say(const json_t *verdict)
+{
+    size_t  i;
+    json_t *row;
+
+    json_array_foreach(json_object_get(verdict, "checks"), i, row)
+        printf("%-14s %-60s %s\n", json_string_value(json_object_get(row, "name")), json_string_value(json_object_get(row, "text")),
+               state_word(json_string_value(json_object_get(row, "state"))));
+    json_array_foreach(json_object_get(verdict, "reasons"), i, row) {
+        printf("\n%s: %s\n               expected %s\n               found    %s\n", json_string_value(json_object_get(row, "where")),
+               json_string_value(json_object_get(row, "what")), json_string_value(json_object_get(row, "expected")),
+               json_string_value(json_object_get(row, "found")));
+    }
+    printf("verdict: %s\n", json_string_value(json_object_get(verdict, "verdict")));
+}
+
+static tn_status replay_count(const char *text, int64_t *out, tn_error *err)
+{
+    *out = 0;
+    if (text == NULL) return TN_OK;
+    if (strcmp(text, "all") == 0) {
+        *out = -1;
+        return TN_OK;
+    }
+    if (!tn_parse_i64(text, out) || *out < 1) return tn_fail(err, TN_USAGE, "--replay is '%s': expected a number of stretches, or all", text);
+    return TN_OK;
+}
+
+static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
+{
+    const verify_config *c = config;
+    tn_verify_options    o = { .key = c->key, .html = c->html, .coin = (uint64_t)common->seed, .replay_fn = tn_replay_training };
+    tn_store            *s = NULL;
+    json_t              *verdict = NULL;
+    const char          *word;
+    char                *text;
+    tn_status            status = TN_OK;
+
+    (void)n_arg;
+    TN_TRY(replay_count(c->replay, &o.replay, err));
+    if (!common->seed_given && getrandom(&o.coin, sizeof o.coin, 0) != sizeof o.coin) return tn_fail(err, TN_IO, "the system gives no random numbers");
+    if (o.replay != 0) TN_GOTO(tn_store_open(&s, common->store, err));
+    o.store = s;
+    TN_GOTO(tn_release_verify(args[0], &o, &verdict, err));
+    if (common->json) {
+        if ((text = tn_json_text(verdict)) != NULL) puts(text);
+        free(text);
+    } else {
+        say(verdict);
+    }
+    word = json_string_value(json_object_get(verdict, "verdict"));
+    if (strcmp(word, "wrong") == 0) status = TN_VERIFY;       /* the verdict has been said: only the exit code is left */
+    else if (strcmp(word, "unchecked") == 0) status = TN_UNCHECKED;
+out:
+    json_decref(verdict);
+    tn_store_close(s);
+    return status;
+}
+
+const tn_command tn_cmd_verify = {
+    .name = "verify",
+    .line = "check a release: signature, files, papers, step logs, replay",
+    .usage = "tenet verify RELEASE --key PUB.pem [--replay N|all] [--html FILE]",
+    .more = "Exit 0: sound. 3: wrong. 1: unchecked (no key, or a replay whose inputs are not at hand). Replayed stretches are drawn from the\n"
+            "release's root and fresh randomness (--seed repeats a draw). Needs no network and nothing but the release and the key.",
+    .options = options,
+    .config_bytes = sizeof(verify_config),
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
+};

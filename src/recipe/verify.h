@@ -1,0 +1,43 @@
+/* verify.h - what the files of verification share (see tn_release_verify in recipe.h).
+ *
+ *   verify.c          the order of the checks, the signature, the files
+ *   verify_content.c  release.json, model, parts, constitution, bill of materials, statements
+ *   verify_made.c     closure, recipe, step logs
+ *   verify_replay.c   stretches of training computed again
+ *   verdict_page.c    the verdict as a page */
+#ifndef TN_RECIPE_VERIFY_H
+#define TN_RECIPE_VERIFY_H
+
+#include "recipe/release.h"
+
+typedef struct verifier {
+    const char              *dir;
+    const tn_verify_options *o;
+    tn_key                  *key;
+    json_t                  *reasons, *checks;
+    bool                     unchecked;
+    tn_tree_file            *files;    /* of the whole directory, by name */
+    size_t                   n;
+    json_t                  *manifest; /* release.json, or NULL */
+    tn_digest                content;
+} verifier;
+
+/* The file of this name, or NULL. */
+const tn_tree_file *verify_file(const verifier *v, const char *name);
+/* Root of what lies at `path` of the release (a file or everything below). false: nothing there. */
+bool      verify_root_at(const verifier *v, const char *path, bool directory, tn_digest *out);
+void      verify_wrong(verifier *v, const char *what, const char *where, const char *expected, const char *found);
+/* One line of the verdict; ok if no reason came since `before`. text is taken (freed). */
+void      verify_line(verifier *v, const char *name, size_t before, char *text);
+size_t    verify_mark(const verifier *v);
+const char *verify_text(const json_t *o, const char *key);     /* "" if absent */
+const json_t *verify_stage(const verifier *v, const char *name, size_t n_name);
+/* What `from` names in the closure must have this root; false and a reason if not. */
+bool      verify_origin(verifier *v, const char *from, const char *root, const char *where);
+
+tn_status verify_content(verifier *v, tn_error *err);
+tn_status verify_made(verifier *v, tn_error *err);
+tn_status verify_replay(verifier *v, tn_error *err);
+tn_status verdict_page(const json_t *verdict, const char *dir, const char *path, tn_error *err);
+
+#endif

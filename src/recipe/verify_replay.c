@@ -1,0 +1,190 @@
+/* verify_replay.c - stretches of training, drawn at random, computed again and compared bit for bit.
+ *
+ *   stretches   between neighbouring checkpoints of a run (0: its beginning), to the end of its log
+ *   draw        SHA-256("tenet/replay/v1" || content root || coin || k) mod what is left: whoever made the release could not know
+ *   inputs      the base model and what else the stage read: held in the release, or found by digest in the store */
+#include "recipe/verify.h"
+
+#include "base/file.h"
+#include "base/str.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct stretch { const json_t *log; char *run; int64_t from, n; } stretch;
+
+typedef struct finder { verifier *v; const json_t *stage; char *found[16]; int n; } finder;
+
+static int by_number(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* Steps that have a checkpoint in this run's directory, 0 first. */
+static int64_t *checkpoints(const verifier *v, const char *run, size_t *n)
+{
+    int64_t *list = calloc(v->n + 1, sizeof *list);
+    size_t   n_run = strlen(run);
+
+    *n = 0;
+    if (list == NULL) return NULL;
+    list[(*n)++] = 0;
+    for (size_t i = 0; i < v->n; i++) {
+        const char *name = v->files[i].name;
+        char       *number;
+        int64_t     step;
+        if (strncmp(name, run, n_run) != 0 || !tn_starts_with(name + n_run, "/step-") || !tn_ends_with(name, "/manifest.json")) continue;
+        number = tn_strndup(name + n_run + 6, strcspn(name + n_run + 6, "/"));
+        if (number != NULL && tn_parse_i64(number, &step) && step > 0) list[(*n)++] = step;
+        free(number);
+    }
+    qsort(list, *n, sizeof *list, by_number);
+    return list;
+}
+
+static tn_status collect(verifier *v, stretch **out, size_t *n, tn_error *err)
+{
+    size_t  i;
+    json_t *log;
+
+    *out = NULL;
+    *n = 0;
+    json_array_foreach(json_object_get(v->manifest, "steplogs"), i, log) {
+        const char *path = verify_text(log, "path"), *slash = strrchr(path, '/');
+        char       *run = slash == NULL ? NULL : tn_strndup(path, (size_t)(slash - path));
+        size_t      n_point = 0;
+        int64_t    *points = run == NULL ? NULL : checkpoints(v, run, &n_point), steps = json_integer_value(json_object_get(log, "steps"));
+        stretch    *more = points == NULL ? NULL : realloc(*out, (*n + n_point) * sizeof *more);
+        if (more == NULL) {
+            free(points);
+            free(run);
+            return tn_fail(err, TN_NOMEM, "no memory for a replay");
+        }
+        *out = more;
+        for (size_t k = 0; k < n_point; k++) {
+            int64_t to = k + 1 < n_point ? points[k + 1] : steps;
+            if (to > points[k]) more[(*n)++] = (stretch){ log, tn_strdup(run), points[k], to - points[k] };
+        }
+        free(points);
+        free(run);
+    }
+    return TN_OK;
+}
+
+static const json_t *stage_of(const verifier *v, const char *run)
+{
+    size_t  i, k;
+    json_t *part, *row;
+
+    json_array_foreach(json_object_get(v->manifest, "parts"), i, part) {
+        if (strcmp(verify_text(part, "path"), run) != 0) continue;
+        json_array_foreach(json_object_get(v->manifest, "closure"), k, row)
+            if (strcmp(verify_text(row, "root"), verify_text(part, "root")) == 0) return row;
+    }
+    return NULL;
+}
+
+/* An input of the stage by its root: a part of the release, its model, or the store's. */
+static const char *find_input(void *arg, const char *port)
+{
+    finder       *f = arg;
+    const char   *root = verify_text(json_object_get(f->stage, "inputs"), port);
+    char         *path = NULL;
+    size_t        i;
+    json_t       *part;
+    tn_digest     d;
+
+    if (root[0] == '\0' || f->n == 16) return NULL;
+    json_array_foreach(json_object_get(f->v->manifest, "parts"), i, part)
+        if (path == NULL && strcmp(verify_text(part, "root"), root) == 0) path = tn_path(f->v->dir, verify_text(part, "path"));
+    if (path == NULL && f->v->o->store != NULL && strlen(root) == 71 && tn_unhex(&d, root + 7)
+        && tn_store_path(f->v->o->store, &d, &path, NULL) != TN_OK) path = NULL;
+    if (path != NULL) f->found[f->n++] = path;
+    return path;
+}
+
+static size_t draw(const verifier *v, uint64_t k, size_t n)
+{
+    uint8_t   buf[15 + 32 + 16], *p = buf;
+    tn_digest d;
+    uint64_t  x = 0;
+
+    memcpy(p, "tenet/replay/v1", 15);
+    memcpy(p + 15, v->content.b, 32);
+    for (int i = 0; i < 8; i++) p[47 + i] = (uint8_t)(v->o->coin >> (56 - 8 * i));
+    for (int i = 0; i < 8; i++) p[55 + i] = (uint8_t)(k >> (56 - 8 * i));
+    d = tn_sha256_of(buf, sizeof buf);
+    for (int i = 0; i < 8; i++) x = x << 8 | d.b[i];
+    return (size_t)(x % n);
+}
+
+static void not_checked(verifier *v, const char *where, const char *expected, const char *found)
+{
+    v->unchecked = true;
+    verify_wrong(v, "replay was not checked", where, expected, found);
+}
+
+static tn_status replay_one(verifier *v, const stretch *s, tn_error *err)
+{
+    finder            f = { .v = v, .stage = stage_of(v, s->run) };
+    char             *dir = tn_path(v->dir, s->run), *where = tn_strf("%s: steps %lld-%lld", s->run, (long long)s->from + 1, (long long)(s->from + s->n));
+    tn_replay_request q = { .run_dir = dir, .stage = f.stage, .from = s->from, .n = s->n, .find = find_input, .arg = &f };
+    tn_error          why = { .msg = "" };
+    tn_status         status = dir == NULL || where == NULL ? tn_fail(&why, TN_NOMEM, "no memory for a replay") : v->o->replay_fn(&q, &why);
+
+    if (status == TN_VERIFY || status == TN_FORMAT || status == TN_MISMATCH) {
+        verify_wrong(v, "training computed again gives other bits", where, "the logged bits", why.msg);
+        status = TN_OK;
+    } else if (status == TN_UNCHECKED || status == TN_NOTFOUND || status == TN_UNSUPPORTED) {
+        const char *root = q.missing != NULL ? verify_text(json_object_get(f.stage, "inputs"), q.missing) : "";
+        not_checked(v, where, root[0] != '\0' ? root : q.missing != NULL ? q.missing : "what the stretch needs", why.msg);
+        status = TN_OK;
+    } else if (status != TN_OK && err != NULL) {
+        *err = why;
+    }
+    for (int i = 0; i < f.n; i++) free(f.found[i]);
+    free(dir);
+    free(where);
+    return status;
+}
+
+static tn_status replay_drawn(verifier *v, stretch *all, size_t n, tn_str *said, tn_error *err)
+{
+    size_t want = v->o->replay < 0 || (uint64_t)v->o->replay > n ? n : (size_t)v->o->replay;
+
+    for (size_t k = 0; k < want; k++) {
+        size_t  i = v->o->replay < 0 ? k : k + draw(v, k, n - k);      /* without drawing one twice */
+        stretch s = all[i];
+        all[i] = all[k];
+        all[k] = s;
+        TN_TRY(tn_interrupted(err));
+        TN_TRY(replay_one(v, &s, err));
+        tn_str_addf(said, "%s%lld-%lld", k == 0 ? "steps " : ", ", (long long)s.from + 1, (long long)(s.from + s.n));
+    }
+    return TN_OK;
+}
+
+tn_status verify_replay(verifier *v, tn_error *err)
+{
+    stretch  *all = NULL;
+    size_t    n = 0, before = verify_mark(v);
+    bool      unchecked_before = v->unchecked;
+    tn_str    said = { .max = 4096 };
+    tn_status status = TN_OK;
+
+    v->unchecked = false;
+    if (v->o->replay_fn == NULL) not_checked(v, "replay/", "a program that can train", "this build cannot");
+    else if (json_array_size(json_object_get(v->manifest, "steplogs")) == 0)
+        not_checked(v, "replay/", "a training run with its step log", "the release holds none");
+    else if ((status = collect(v, &all, &n, err)) == TN_OK) status = replay_drawn(v, all, n, &said, err);
+    json_array_append_new(v->checks, json_pack("{s:s,s:s,s:s+}", "name", "replay", "state", v->unchecked ? "unchecked" : verify_mark(v) > before ? "wrong" : "ok",
+                                               "text", said.p != NULL ? said.p : "",
+                                               verify_mark(v) == before ? ": the same bits" : v->unchecked ? " not checked" : ": other bits"));
+    v->unchecked = v->unchecked || unchecked_before;
+    for (size_t i = 0; i < n; i++) free(all[i].run);
+    free(all);
+    tn_str_free(&said);
+    return status;
+}
