@@ -6,6 +6,7 @@
 #include "recipe/verify.h"
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/str.h"
 
 #include <stdlib.h>
