@@ -1,0 +1,206 @@
+/* test_release.c - releases and verdicts: the same bytes from the same parts, every flipped bit found, every kind of forgery by
+ * someone who holds the key found for the right reason. */
+#include "release_util.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "base/str.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void same_parts_and_key_give_the_same_bytes(void **state)
+{
+    tn_digest a, b;
+
+    (void)state;
+    release_make("one");
+    release_make("two");
+    assert_int_equal(tn_tree_digest(release_at("one"), &a, NULL, NULL), TN_OK);
+    assert_int_equal(tn_tree_digest(release_at("two"), &b, NULL, NULL), TN_OK);
+    assert_true(tn_digest_equal(&a, &b));
+}
+
+static void a_release_is_sound_and_without_a_key_unchecked(void **state)
+{
+    json_t *v = NULL;
+
+    (void)state;
+    release_make("r");
+    v = release_verdict("r", 0);
+    if (strcmp(json_string_value(json_object_get(v, "verdict")), "sound") != 0) fail_msg("%s", tn_json_text(v));
+    json_decref(v);
+    const tn_verify_options none = { .key = NULL };
+    assert_int_equal(tn_release_verify(release_at("r"), &none, &v, NULL), TN_OK);
+    assert_string_equal(json_string_value(json_object_get(v, "verdict")), "unchecked");
+    json_decref(v);
+}
+
+/* A sample of single bits over all files, drawn by a fixed seed. */
+static void every_flipped_bit_is_found(void **state)
+{
+    const char *many = getenv("TENET_FLIPS");
+    int64_t     n_flip = 60;
+
+    (void)state;
+    if (many != NULL && !tn_parse_i64(many, &n_flip)) fail_msg("TENET_FLIPS is no number");
+    release_make("r");
+    release_flips("r", (int)n_flip);
+}
+
+/* ---- forgeries by someone who holds the key: each is signed anew ---- */
+
+static void expect_wrong(const char *name, const char *what, const char *where)
+{
+    json_t *v = release_verdict(name, 0);
+
+    if (strcmp(json_string_value(json_object_get(v, "verdict")), "wrong") != 0 || !release_has_reason(v, what, where))
+        fail_msg("expected '%s' at '%s', the verdict is %s", what, where, tn_json_text(v));
+    json_decref(v);
+}
+
+static void an_altered_step_is_found_and_named(void **state)
+{
+    (void)state;
+    release_make("r");
+    release_edit("r/replay/steps-run/steps.jsonl", "\"loss\":", 5);
+    release_sign("r");
+    expect_wrong("r", "step log was altered", "replay/steps-run/steps.jsonl");
+    expect_wrong("r", "artifact differs from its root", "replay/steps-run");
+}
+
+static void altered_weights_are_found(void **state)
+{
+    (void)state;
+    release_make("r");
+    release_flip_byte("r/model.safetensors", 4000);
+    release_sign("r");
+    expect_wrong("r", "weights differ from those that were released", "model");
+}
+
+static void a_swapped_data_set_is_found(void **state)
+{
+    (void)state;
+    release_make("r");
+    release_flip_byte("r/replay/steps-run/data/part.tns", 3);
+    release_sign("r");
+    expect_wrong("r", "artifact differs from its root", "replay/steps-run");
+}
+
+static void an_edited_recipe_is_found(void **state)
+{
+    (void)state;
+    release_make("r");
+    release_edit("r/recipe.yaml", "lr: 4", 4);
+    release_sign("r");
+    expect_wrong("r", "recipe differs from what was run", "recipe.yaml: stage 'steps-run': lr");
+    expect_wrong("r", "recipe is not the one that was run", "recipe.yaml");
+}
+
+static void an_edited_parameter_in_the_papers_is_found(void **state)
+{
+    (void)state;
+    release_make("r");
+    release_edit("r/release.json", "\"lr\": 4", 6);
+    release_sign("r");
+    expect_wrong("r", "stage's key does not follow from its parameters and inputs", "steps-run");
+}
+
+static void another_constitution_is_found(void **state)
+{
+    (void)state;
+    release_make("r");
+    release_edit("r/constitution.yaml", "name: ", 8);
+    release_sign("r");
+    expect_wrong("r", "constitution differs from the one named", "constitution.yaml");
+}
+
+static void an_extra_file_a_missing_file_and_a_symlink_are_found(void **state)
+{
+    (void)state;
+    release_make("r");
+    assert_int_equal(tn_file_write_all(release_at("r/extra.txt"), "x", 1, NULL), TN_OK);
+    expect_wrong("r", "file is not signed", "extra.txt");
+    unlink(release_at("r/extra.txt"));
+    assert_int_equal(mkdir(release_at("r/.git"), 0755), 0);
+    assert_int_equal(tn_file_write_all(release_at("r/.git/config"), "x", 1, NULL), TN_OK);
+    expect_wrong("r", "file is not signed", ".git/config");
+    tn_remove_tree(release_at("r/.git"), NULL);
+    unlink(release_at("r/README.md"));
+    expect_wrong("r", "file is missing", "README.md");
+    assert_int_equal(symlink("release.json", release_at("r/README.md")), 0);
+    expect_wrong("r", "something that is no plain file", "");
+}
+
+static void a_statement_that_is_left_out_or_added_is_found(void **state)
+{
+    char  *text = NULL, *line;
+    size_t n;
+
+    (void)state;
+    release_make("r");
+    assert_int_equal(tn_file_read_all(&text, &n, release_at("r/provenance.intoto.jsonl"), 1 << 24, NULL), TN_OK);
+    line = strchr(text, '\n') + 1;
+    assert_int_equal(tn_file_write_all(release_at("r/provenance.intoto.jsonl"), line, strlen(line), NULL), TN_OK);
+    release_sign("r");
+    expect_wrong("r", "statement is missing", "provenance.intoto.jsonl");
+    free(text);
+}
+
+static void a_replay_says_same_bits_other_bits_or_what_is_missing(void **state)
+{
+    json_t *v;
+
+    (void)state;
+    release_make("r");
+    release_replay_gives(TN_OK);
+    v = release_verdict("r", -1);
+    assert_string_equal(json_string_value(json_object_get(v, "verdict")), "sound");
+    assert_int_equal(release_replayed(), 3);                  /* 0-4, 4-8, 8-10 */
+    json_decref(v);
+    v = release_verdict("r", 2);
+    assert_int_equal(release_replayed(), 2);
+    json_decref(v);
+    release_replay_gives(TN_VERIFY);
+    v = release_verdict("r", 1);
+    assert_string_equal(json_string_value(json_object_get(v, "verdict")), "wrong");
+    assert_true(release_has_reason(v, "training computed again gives other bits", "replay/steps-run"));
+    json_decref(v);
+    release_replay_gives(TN_UNCHECKED);
+    v = release_verdict("r", 1);
+    assert_string_equal(json_string_value(json_object_get(v, "verdict")), "unchecked");
+    assert_true(release_has_reason(v, "replay was not checked", "replay/steps-run"));
+    json_decref(v);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, release_setup, release_teardown)
+        T(same_parts_and_key_give_the_same_bytes),
+        T(a_release_is_sound_and_without_a_key_unchecked),
+        T(every_flipped_bit_is_found),
+        T(an_altered_step_is_found_and_named),
+        T(altered_weights_are_found),
+        T(a_swapped_data_set_is_found),
+        T(an_edited_recipe_is_found),
+        T(an_edited_parameter_in_the_papers_is_found),
+        T(another_constitution_is_found),
+        T(an_extra_file_a_missing_file_and_a_symlink_are_found),
+        T(a_statement_that_is_left_out_or_added_is_found),
+        T(a_replay_says_same_bits_other_bits_or_what_is_missing),
+#undef T
+    };
+    if (argc < 2) return 2;
+    release_golden = argv[1];
+    tn_log_set_level(TN_LOG_ERROR);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
