@@ -400,8 +400,9 @@ static tn_status ref_file(loader *l, const recipe_stage *st, recipe_ref *ref, co
         return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': %s is a symlink or special file: name the file it points to", st->file,
                        ref->line, st->name, ref->path);
     if (user) {                                               /* where it lies is of this machine: only its name is kept */
+        char *label = tn_strf("file:%s", tn_basename(path));  /* before the old text goes: `path` may lie in it */
         free(ref->text);
-        if ((ref->text = tn_strf("file:%s", tn_basename(path))) == NULL) return no_memory(l, err);
+        if ((ref->text = label) == NULL) return no_memory(l, err);
     }
     return TN_OK;
 }
