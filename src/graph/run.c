@@ -19,27 +19,33 @@ void graph_spread_shapes(tn_graph *g)
         if (g->slots[i].value != 0) memcpy(g->slots[i].t.shape, g->values[g->slots[i].value].t.shape, sizeof g->slots[i].t.shape);
 }
 
+/* What step s needs now, and what the plan gave it. */
+static size_t scratch_need(const tn_graph *g, const step *s, size_t *have)
+{
+    *have = s->scratch_slot >= 0 ? g->slots[s->scratch_slot].bytes : 0;
+    return s->kind == STEP_COPY || s->call.op->scratch == NULL ? 0 : s->call.op->scratch(&s->call, s->kind == STEP_BACKWARD);
+}
+
 tn_status graph_check_scratch(tn_graph *g, tn_error *err)
 {
-    size_t most = 0;
+    size_t most = 0, have;
 
-    for (int pass = 0; pass < 2; pass++) {
-        for (int32_t i = 0; i < g->n_step; i++) {
-            step *s = &g->steps[i];
-            if (s->kind == STEP_COPY || s->call.op->scratch == NULL) continue;
-            size_t need = s->call.op->scratch(&s->call, s->kind == STEP_BACKWARD);
-            size_t have = s->scratch_slot >= 0 ? g->slots[s->scratch_slot].bytes : 0;
-            if (need > have && need > most) most = need;
-            if (pass == 0) continue;
-            s->call.scratch = need > have ? g->extra.base : s->scratch_slot >= 0 ? g->slots[s->scratch_slot].t.data : NULL;
-            s->call.scratch_bytes = need > have ? g->extra.cap : have;
-        }
-        if (pass == 0 && most > g->extra.cap) {
-            tn_arena_free(&g->extra);
-            TN_TRY(tn_arena_init(&g->extra, most, err));
-        }
-    }
     g->threads = tn_threads();
+    for (int32_t i = 0; i < g->n_step; i++) {
+        size_t need = scratch_need(g, &g->steps[i], &have);
+        if (need > have && need > most) most = need;
+    }
+    if (most == 0 && g->extra.base == NULL) return TN_OK;       /* as planned, and it always was */
+    if (most > g->extra.cap) {
+        tn_arena_free(&g->extra);
+        TN_TRY(tn_arena_init(&g->extra, most, err));
+    }
+    for (int32_t i = 0; i < g->n_step; i++) {
+        step *s = &g->steps[i];
+        bool  extra = scratch_need(g, s, &have) > have;
+        s->call.scratch = extra ? g->extra.base : have > 0 ? g->slots[s->scratch_slot].t.data : NULL;
+        s->call.scratch_bytes = extra ? g->extra.cap : have;
+    }
     return TN_OK;
 }
 
