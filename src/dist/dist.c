@@ -48,10 +48,10 @@ tn_status tn_dist_open(tn_dist **out, const char *backend, tn_error *err)
     return TN_OK;
 }
 
-void tn_dist_close(tn_dist *d, bool failed)
+void tn_dist_close(tn_dist *d, tn_status status, const tn_error *err)
 {
     if (d == NULL) return;
-    d->backend->close(d, failed);
+    d->backend->close(d, status, err);
     free(d);
 }
 

@@ -22,8 +22,9 @@ typedef struct tn_dist_message { int peer; void *data; size_t bytes; } tn_dist_m
 /* auto: MPI when the process was started by mpirun or srun, else one process. "one" and "mpi" force it. UNSUPPORTED when MPI is asked for (or the
  * environment says that this is one rank of many) and the build has none. One handle a process. */
 tn_status tn_dist_open(tn_dist **out, const char *backend, tn_error *err);
-/* A failed rank must not leave the others waiting: with failed = true all ranks of the job are ended. */
-void      tn_dist_close(tn_dist *d, bool failed);
+/* status: how this rank ends. Ranks that fail alone must not leave the others waiting: when they do not come here too within
+ * a few seconds, the message of err is logged and the job is ended. */
+void      tn_dist_close(tn_dist *d, tn_status status, const tn_error *err);
 int       tn_dist_rank(const tn_dist *d);
 int       tn_dist_size(const tn_dist *d);
 const char *tn_dist_name(const tn_dist *d);                 /* "one process", "Open MPI 4.1.4", ... */

@@ -9,7 +9,7 @@ typedef struct tn_dist_backend {
     tn_status (*broadcast)(tn_dist *d, int root, void *data, size_t bytes, tn_error *err);
     tn_status (*gather)(tn_dist *d, const void *mine, size_t bytes, void *all, tn_error *err);
     tn_status (*barrier)(tn_dist *d, tn_error *err);
-    void      (*close)(tn_dist *d, bool failed);
+    void      (*close)(tn_dist *d, tn_status status, const tn_error *err);
 } tn_dist_backend;
 
 struct tn_dist {

@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#include "base/log.h"
 
 #ifdef TN_HAVE_MPI
 #include <mpi.h>
@@ -76,10 +79,21 @@ static tn_status barrier(tn_dist *d, tn_error *err)
     return check(MPI_Barrier(MPI_COMM_WORLD), "barrier", err);
 }
 
-static void close_mpi(tn_dist *d, bool failed)
+/* An error that all ranks agreed on ends like success; one that a rank has alone ends the job. */
+static void close_mpi(tn_dist *d, tn_status status, const tn_error *err)
 {
-    (void)d;
-    if (failed) MPI_Abort(MPI_COMM_WORLD, 1);
+    MPI_Request all;
+    int here = 0;
+    if (status != TN_OK && MPI_Ibarrier(MPI_COMM_WORLD, &all) == MPI_SUCCESS) {
+        for (int i = 0; i < 500 && !here; i++) {
+            if (MPI_Test(&all, &here, MPI_STATUS_IGNORE) != MPI_SUCCESS) break;
+            if (!here) nanosleep(&(struct timespec){ 0, 10000000 }, NULL);
+        }
+        if (!here) {
+            tn_log(TN_LOG_ERROR, "rank %d: %s", d->rank, err != NULL ? err->msg : tn_status_text(status));
+            MPI_Abort(MPI_COMM_WORLD, tn_status_exit_code(status));
+        }
+    }
     MPI_Finalize();
 }
 

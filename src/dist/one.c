@@ -30,7 +30,7 @@ static tn_status gather(tn_dist *d, const void *mine, size_t bytes, void *all, t
 }
 
 static tn_status barrier(tn_dist *d, tn_error *err) { (void)d; (void)err; return TN_OK; }
-static void      close_one(tn_dist *d, bool failed) { (void)d; (void)failed; }
+static void      close_one(tn_dist *d, tn_status status, const tn_error *err) { (void)d; (void)status; (void)err; }
 
 tn_status tn_dist_one_open(tn_dist *d, tn_error *err)
 {

@@ -29,7 +29,7 @@ const tn_option tn_train_options[] = {
     { "rope_theta",        TN_OPT_REAL,   AT(rope_theta),          "10000",   1, 1e12,   "", "from scratch", NULL },
     { "norm_eps",          TN_OPT_REAL,   AT(norm_eps),            "1e-5",    0, 1,      "", "from scratch", NULL },
     { "init_std",          TN_OPT_REAL,   AT(init_std),            "0.02",    0, 10,     "", "from scratch: standard deviation of the first weights", NULL },
-    { "data",              TN_OPT_LIST,   AT(data),                NULL,      0, 0,      "", "files or directories: text, JSONL, chat or pair JSONL, also .gz and .zst", NULL },
+    { "data",              TN_OPT_LIST,   AT(data),                NULL,      0, 0,      "", "files or directories: text, JSONL, chat or pair JSONL, also .gz and .zst; or token shards (.tns)", NULL },
     { "data_weights",      TN_OPT_LIST,   AT(data_weights),        NULL,      0, 0,      "", "share of each source; none: by size", NULL },
     { "valid",             TN_OPT_LIST,   AT(valid),               NULL,      0, 0,      "", "held-out files of the same kind", NULL },
     { "format",            TN_OPT_CHOICE, AT(format),              "auto",    0, 0,      "auto|text|jsonl|chat", "what the files hold", NULL },

@@ -76,7 +76,7 @@ static tn_status rows_max_find(corpus *k, int64_t *size, int64_t n, int64_t n_it
 static tn_status samples_open(corpus *k, const tn_train_config *c, char **files, int n_file, const char *dir, const char *prefix,
                               tn_model *m, const tn_tokenizer *t, const tn_chat *chat, int64_t n_item, tn_dist *dist, tn_error *err)
 {
-    tn_digest tokenizer;
+    tn_digest tokenizer = {{ 0 }};
     tn_pack_kind pack;
     int64_t n_sample[TN_MIX_MAX] = {0}, total = 0, at = 0, *size;
     double weights[TN_MIX_MAX];
@@ -86,17 +86,26 @@ static tn_status samples_open(corpus *k, const tn_train_config *c, char **files,
 
     if (n_file > TN_MIX_MAX) return tn_fail(err, TN_USAGE, "%d data sources; at most %d (a directory counts as one)", n_file, TN_MIX_MAX);
     if (!tn_pack_parse(c->pack, &pack)) return tn_fail(err, TN_USAGE, "pack is '%s'; greedy, best-fit and none are known", c->pack);
-    tn_tokenizer_digest(t, &tokenizer);
+    if (t != NULL) tn_tokenizer_digest(t, &tokenizer);
+    for (int i = 0; t == NULL && i < n_file; i++)
+        if (!tn_ends_with(files[i], ".tns"))
+            return tn_fail(err, TN_NOTFOUND, "%s: the model has no tokenizer to read text with; give token shards (.tns)", files[i]);
     tn_data_options o = { t, chat, format_of(c->format), c->n_ctx, c->train_prompt };
     for (int i = 0; i < n_file; i++) {
-        char *path = tn_strf("%s/%s-%d.tns", dir, prefix, i);
+        /* A file that is a shard already is mapped where it lies. */
+        bool made = tn_ends_with(files[i], ".tns");
+        char *path = made ? tn_strdup(files[i]) : tn_strf("%s/%s-%d.tns", dir, prefix, i);
         if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-        if (tn_dist_rank(dist) == 0)
+        if (tn_dist_rank(dist) == 0 && !made)
             status = shard_make(path, files[i], &o, &tokenizer, tn_model_hparams(m)->n_vocab, &k->stats, err);
         status = tn_dist_agree(dist, status, err);
         if (status == TN_OK) status = tn_shard_open(&k->shard[i], path, &tokenizer, err);
         free(path);
         if (status != TN_OK) return status;
+        if (made && tn_dist_rank(dist) == 0) {
+            k->stats.n_doc += tn_shard_n_doc(k->shard[i]);
+            k->stats.n_token += tn_shard_n_token(k->shard[i]);
+        }
         k->n_source = i + 1;
         TN_TRY(tn_pack_create(&k->pack[i], k->shard[i], c->n_ctx, pack, err));
         n_sample[i] = tn_pack_n(k->pack[i]);
@@ -177,6 +186,8 @@ static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, i
                             int64_t n_item, tn_error *err)
 {
     int64_t *size;
+
+    if (t == NULL) return tn_fail(err, TN_NOTFOUND, "the model has no tokenizer to read pairs with");
 
     tn_pref_parse(c->loss, &k->pref.kind);
     k->pairs = true;

@@ -58,7 +58,7 @@ tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io,
     out->total = out->weights + out->gradients + out->optimiser + out->activations + out->checkpoint_copy + ((size_t)24 << 20);
 out:
     train_setup_release(&r);
-    if (r.own_dist) tn_dist_close(r.dist, false);
+    if (r.own_dist) tn_dist_close(r.dist, status, err);
     tn_remove_tree(dir, NULL);
     return status;
 }

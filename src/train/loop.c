@@ -288,7 +288,6 @@ static void injected_faults(loop *l)
 {
     run *r = &l->r;
     if (train_fault("nan", l->step + 1, -1)) r->loss = NAN;
-    if (train_fault("flip", l->step + 1, r->rank)) ((uint32_t *)(void *)r->p.slot[0].master)[r->p.slot[0].n / 2] ^= 1u << 12;
     if (train_fault("kill", l->step + 1, r->rank)) raise(SIGKILL);
     while (train_fault("hang", l->step + 1, r->rank)) sleep(1);
 }
@@ -342,6 +341,7 @@ static tn_status one_step(loop *l, tn_error *err)
         train_step_drop(r);
     } else {
         TN_TRY(train_step_update(r, lr, err));
+        if (train_fault("flip", step, r->rank)) ((uint32_t *)(void *)r->p.slot[0].master)[r->p.slot[0].n / 2] ^= 1u << 12;
         train_policy_seen(&l->policy, r->grad_norm);
         l->smooth = l->step == 0 ? (double)r->loss : 0.95 * l->smooth + 0.05 * (double)r->loss;
     }
@@ -512,7 +512,7 @@ tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train
     json_decref(l.description);
     train_setup_release(&l.r);
     if (l.lock >= 0) close(l.lock);
-    if (l.r.own_dist) tn_dist_close(l.r.dist, status != TN_OK && status != TN_INTERRUPTED && status != TN_TERMINATED);
+    if (l.r.own_dist) tn_dist_close(l.r.dist, status, err);
     sigaction(SIGUSR1, &before, NULL);
     return status;
 }

@@ -89,7 +89,7 @@ tn_status tn_train_replay(const tn_train_config *c, const char *run_dir, int64_t
     }
 out:
     train_setup_release(&r);
-    if (r.own_dist) tn_dist_close(r.dist, status != TN_OK);
+    if (r.own_dist) tn_dist_close(r.dist, status, err);
     tn_remove_tree(work, NULL);
     json_decref(description);
     free(rec);

@@ -10,7 +10,7 @@ double tn_schedule_lr(const tn_train_config *c, int64_t step, int64_t steps)
     const double pi = 3.14159265358979323846;
     double warm = c->warmup < 1 ? floor(c->warmup * (double)steps) : c->warmup, t = (double)step, last = (double)steps;
     if (t <= warm) return c->lr * t / warm;
-    double x = last > warm ? (t - warm) / (last - warm) : 1;  /* 0..1 after the warm-up; the last step has 1 */
+    double x = last > warm ? (t - 1 - warm) / (last - warm) : 1;             /* 0 after the warm-up; the end is just past the last step */
     if (x > 1) x = 1;
     if (strcmp(c->schedule, "constant") == 0) return c->lr;
     if (strcmp(c->schedule, "linear") == 0) return c->lr + (c->lr_min - c->lr) * x;

@@ -88,8 +88,7 @@ tn_status train_model_open(run *r, bool pack, tn_error *err)
         TN_TRY(tn_model_open(&r->model, path, &o, err));
         r->tokenizer = tn_model_tokenizer(r->model);
     }
-    if (r->tokenizer == NULL) return tn_fail(err, TN_NOTFOUND, "%s has no tokenizer; training on text needs one", path);
-    tn_tokenizer_digest(r->tokenizer, &r->tokenizer_root);
+    if (r->tokenizer != NULL) tn_tokenizer_digest(r->tokenizer, &r->tokenizer_root);
     TN_TRY(tn_model_digest(r->model, &r->base_root, err));
     if (!lora || !pack) TN_TRY(tn_model_to_f32(r->model, err));
     const tn_hparams *h = tn_model_hparams(r->model);

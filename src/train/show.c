@@ -64,7 +64,7 @@ out:
     tn_str_free(&s);
     train_micro_free(&b);
     train_setup_release(&r);
-    if (r.own_dist) tn_dist_close(r.dist, false);
+    if (r.own_dist) tn_dist_close(r.dist, status, err);
     tn_remove_tree(dir, NULL);
     return status;
 }
