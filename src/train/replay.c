@@ -63,9 +63,10 @@ tn_status tn_train_replay(const tn_train_config *c, const char *run_dir, int64_t
     TN_GOTO(train_ranks_open(&r, c, io, err));
     TN_GOTO(train_setup(&r, work, err));
     TN_GOTO(train_genesis(&r, &description, &genesis, err));
-    status = tn_steplog_read(log, &genesis, &rec, &n_rec, NULL, err);
-    if (status != TN_OK) {
-        status = tn_fail_prefix(err, TN_VERIFY, "the log does not belong to this configuration, model and data, or it was altered");
+    tn_error why = {0};
+    if ((status = tn_steplog_read(log, &genesis, &rec, &n_rec, NULL, &why)) != TN_OK) {
+        if (status == TN_MISMATCH || status == TN_FORMAT) status = TN_VERIFY;        /* another configuration, model or data */
+        tn_fail(err, status, "the log is not the one of this configuration, model and data: %.800s", why.msg);
         goto out;
     }
     if (from > 0) {

@@ -49,14 +49,14 @@ def main(families, out):
     os.makedirs(out, exist_ok=True)
     for case in CASES:
         model = tf.AutoModelForCausalLM.from_pretrained(f"{families}/{case}", dtype=torch.float32, attn_implementation="eager")
-        model.train()
+        model.eval()                      # no drop-out
         json.dump(train(model), open(f"{out}/{case}.json", "w"))
     torch.manual_seed(5)
     base = tf.AutoModelForCausalLM.from_pretrained(f"{families}/llama", dtype=torch.float32, attn_implementation="eager")
     model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False, lora_dropout=0.0))
     model.save_pretrained(f"{out}/lora")
     os.remove(f"{out}/lora/README.md")
-    model.train()
+    model.eval()
     json.dump(train(model), open(f"{out}/lora.json", "w"))
 
 

@@ -1,0 +1,235 @@
+/* test_data.c - shards, packing, the mixture, the order. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/str.h"
+#include "data/data.h"
+
+static char dir[] = "/tmp/tenet-data-XXXXXX";
+static int set_up(void **state) { (void)state; return mkdtemp(dir) != NULL ? 0 : -1; }
+static int tear_down(void **state) { (void)state; return tn_remove_tree(dir, NULL) == TN_OK ? 0 : -1; }
+
+static const tn_digest tokenizer = {{ 7 }};
+static int32_t id_of(int64_t t, int64_t n_vocab) { return (int32_t)((t * 2654435761u) % (uint64_t)n_vocab); }
+static int     mask_of(int64_t t) { return t % 3 != 0; }
+
+/* Documents of the given lengths; token t of the shard is id_of(t). */
+static char *shard_make(const char *name, const int *len, int n, int64_t n_vocab)
+{
+    char *path = tn_path(dir, name);
+    tn_shard_writer *w;
+    tn_error err;
+    int64_t at = 0;
+    assert_int_equal(tn_shard_create(&w, path, &tokenizer, n_vocab, &err), TN_OK);
+    for (int d = 0; d < n; d++) {
+        int32_t *ids = malloc((size_t)(len[d] + 1) * 4);
+        uint8_t *mask = malloc((size_t)len[d] + 1);
+        for (int t = 0; t < len[d]; t++, at++) {
+            ids[t] = id_of(at, n_vocab);
+            mask[t] = (uint8_t)mask_of(at);
+        }
+        assert_int_equal(tn_shard_add(w, ids, mask, (size_t)len[d], 65536u + (uint32_t)d, &err), TN_OK);
+        free(ids);
+        free(mask);
+    }
+    assert_int_equal(tn_shard_commit(w, &err), TN_OK);
+    return path;
+}
+
+static void a_shard_reads_back(void **state)
+{
+    static const int len[] = { 5, 1, 40000, 17 };
+    static const int64_t vocabs[] = { 1000, 100000 };
+    (void)state;
+    for (int v = 0; v < 2; v++) {
+        char *path = shard_make("a.tns", len, 4, vocabs[v]);
+        tn_shard *s;
+        tn_error err;
+        int32_t ids[100];
+        uint8_t mask[100];
+        if (tn_shard_open(&s, path, &tokenizer, &err) != TN_OK) fail_msg("%s", err.msg);
+        assert_int_equal(tn_shard_n_doc(s), 4);
+        assert_int_equal(tn_shard_n_token(s), 40023);
+        assert_int_equal(tn_shard_doc_at(s, 3).first, 40006);
+        assert_int_equal(tn_shard_doc_at(s, 2).weight_16, 65538);
+        tn_shard_copy(s, 39990, 33, ids, mask);
+        for (int i = 0; i < 33; i++) assert_true(ids[i] == id_of(39990 + i, vocabs[v]) && mask[i] == mask_of(39990 + i));
+        tn_shard_close(s);
+        free(path);
+    }
+}
+
+static void a_damaged_or_foreign_shard_is_refused(void **state)
+{
+    static const int len[] = { 50, 60 };
+    char *path = shard_make("b.tns", len, 2, 1000), *bytes;
+    size_t n;
+    tn_shard *s;
+    tn_error err;
+    tn_digest other = {{ 8 }};
+    (void)state;
+    assert_int_equal(tn_shard_open(&s, path, &other, &err), TN_MISMATCH);
+    assert_int_equal(tn_file_read_all(&bytes, &n, path, 1 << 20, &err), TN_OK);
+    for (size_t cut = 0; cut < n; cut += 13) {               /* cut off anywhere */
+        assert_int_equal(tn_file_write_all(path, bytes, cut, &err), TN_OK);
+        assert_int_not_equal(tn_shard_open(&s, path, &tokenizer, &err), TN_OK);
+    }
+    for (size_t at = 0; at < n; at += 7) {                   /* one bit anywhere but in the reserved bytes */
+        if (at >= n - 16 && at < n - 8) continue;
+        bytes[at] ^= 4;
+        assert_int_equal(tn_file_write_all(path, bytes, n, &err), TN_OK);
+        if (tn_shard_open(&s, path, &tokenizer, &err) == TN_OK) fail_msg("a flipped bit at byte %zu is not seen", at);
+        bytes[at] ^= 4;
+    }
+    free(bytes);
+    free(path);
+}
+
+/* Every token of every document is a row exactly once; targets are the next token of the same document. */
+static void check_packing(tn_pack_kind kind, int64_t n_ctx)
+{
+    static const int len[] = { 7, 3, 100, 31, 32, 33, 2, 64, 5, 5, 5, 18 };
+    char *path = shard_make("p.tns", len, 12, 500);
+    tn_shard *s;
+    tn_pack *p;
+    tn_row_set r;
+    tn_error err;
+    int64_t total = 0, targets = 0, masked = 0, at = 0;
+    assert_int_equal(tn_shard_open(&s, path, &tokenizer, &err), TN_OK);
+    assert_int_equal(tn_pack_create(&p, s, n_ctx, kind, &err), TN_OK);
+    assert_int_equal(tn_row_set_init(&r, n_ctx, &err), TN_OK);
+    for (int d = 0; d < 12; d++) {
+        for (int t = 1; t < len[d]; t++) masked += mask_of(at + t);
+        at += len[d];
+    }
+    for (int64_t i = 0; i < tn_pack_n(p); i++) {
+        tn_row_set_clear(&r);
+        tn_row_set_add_sample(&r, s, p, i);
+        assert_true(r.n <= n_ctx && r.n > 0);
+        int64_t n_piece;
+        const tn_piece *piece = tn_pack_sample(p, i, &n_piece);
+        for (int64_t k = 0, row = 0; k < n_piece; k++) {
+            for (int64_t t = 0; t < piece[k].n; t++, row++) {
+                assert_int_equal(r.pos[row], t);
+                assert_int_equal(r.doc_start[row], row - t);
+                assert_int_equal(r.ids[row], id_of(piece[k].first + t, 500));
+                if (r.target[row] >= 0) assert_int_equal(r.target[row], id_of(piece[k].first + t + 1, 500));
+            }
+            total += piece[k].n;
+        }
+        targets += r.n_target;
+    }
+    assert_int_equal(targets, masked);
+    assert_true(total >= 300 && total <= 305);               /* a last token alone in its sample may be left out */
+    tn_row_set_free(&r);
+    tn_pack_destroy(p);
+    tn_shard_close(s);
+    free(path);
+}
+
+static void packing_loses_no_target_and_crosses_no_document(void **state)
+{
+    (void)state;
+    for (int kind = TN_PACK_GREEDY; kind <= TN_PACK_NONE; kind++)
+        for (int64_t n_ctx = 16; n_ctx <= 128; n_ctx += 8) check_packing((tn_pack_kind)kind, n_ctx);
+}
+
+static void best_fit_needs_few_samples(void **state)
+{
+    int len[400];
+    int64_t total = 0;
+    tn_shard *s;
+    tn_pack *p;
+    (void)state;
+    for (int i = 0; i < 400; i++) total += len[i] = 4 + i * 37 % 60;
+    char *path = shard_make("f.tns", len, 400, 500);
+    assert_int_equal(tn_shard_open(&s, path, &tokenizer, NULL), TN_OK);
+    assert_int_equal(tn_pack_create(&p, s, 64, TN_PACK_BEST_FIT, NULL), TN_OK);
+    assert_true((double)total / (double)(tn_pack_n(p) * 64) > 0.97);
+    tn_pack_destroy(p);
+    tn_shard_close(s);
+    free(path);
+}
+
+static void a_round_of_the_mixture_holds_exact_counts(void **state)
+{
+    static const int64_t n_sample[] = { 100, 7, 3000 };
+    static const double weights[] = { 5, 2, 1 };
+    tn_mix m;
+    (void)state;
+    assert_int_equal(tn_mix_init(&m, n_sample, weights, 3, 42, true, NULL), TN_OK);
+    for (int round = 0; round < 5; round++) {
+        int64_t seen[3] = { 0 };
+        for (int i = 0; i < TN_MIX_ROUND; i++) {
+            int source;
+            int64_t index;
+            tn_mix_at(&m, (uint64_t)(round * TN_MIX_ROUND + i), &source, &index);
+            assert_in_range(index, 0, n_sample[source] - 1);
+            seen[source]++;
+        }
+        assert_true(seen[0] == 640 && seen[1] == 256 && seen[2] == 128);
+    }
+    assert_int_equal(tn_mix_init(&m, n_sample, (double[]){ 0, 0, 0 }, 3, 1, true, NULL), TN_USAGE);
+    assert_int_equal(tn_mix_init(&m, n_sample, (double[]){ 1, -1, 1 }, 3, 1, true, NULL), TN_USAGE);
+}
+
+/* Each epoch is another permutation of all samples. */
+static void an_epoch_sees_every_sample_once(void **state)
+{
+    int64_t n = 321;
+    tn_mix m;
+    int64_t first[2] = { -1, -1 };
+    (void)state;
+    assert_int_equal(tn_mix_init(&m, &n, NULL, 1, 9, true, NULL), TN_OK);
+    for (int e = 0; e < 2; e++) {
+        uint8_t seen[321] = { 0 };
+        for (int64_t i = 0; i < n; i++) {
+            int source;
+            int64_t index;
+            tn_mix_at(&m, (uint64_t)(e * n + i), &source, &index);
+            assert_false(seen[index]);
+            seen[index] = 1;
+            if (i == 0) first[e] = index;
+        }
+    }
+    assert_int_not_equal(first[0], first[1]);
+}
+
+static void bytes_go_there_and_back(void **state)
+{
+    static const char text[] = "Gr\xc3\xbc\xc3\x9f""e, \xe4\xb8\x96\xe7\x95\x8c\t\n 42";
+    tn_tokenizer *t;
+    tn_error err;
+    int32_t *ids = NULL;
+    size_t n = 0, cap = 0, m;
+    char *back;
+    (void)state;
+    if (tn_data_byte_tokenizer(&t, &err) != TN_OK) fail_msg("%s", err.msg);
+    assert_int_equal(tn_tokenizer_n_vocab(t), 257);
+    assert_int_equal(tn_tokenizer_eos(t), 256);
+    assert_int_equal(tn_tokenize(t, text, strlen(text), 0, &ids, &n, &cap, &err), TN_OK);
+    assert_int_equal(n, strlen(text));
+    for (size_t i = 0; i < n; i++) assert_int_equal(ids[i], (unsigned char)text[i]);
+    assert_int_equal(tn_detokenize(t, ids, n, true, &back, &m, &err), TN_OK);
+    assert_string_equal(back, text);
+    free(ids);
+    free(back);
+    tn_tokenizer_destroy(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_shard_reads_back), cmocka_unit_test(a_damaged_or_foreign_shard_is_refused),
+        cmocka_unit_test(packing_loses_no_target_and_crosses_no_document), cmocka_unit_test(best_fit_needs_few_samples),
+        cmocka_unit_test(a_round_of_the_mixture_holds_exact_counts), cmocka_unit_test(an_epoch_sees_every_sample_once),
+        cmocka_unit_test(bytes_go_there_and_back),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,62 @@
+#!/bin/sh
+# matrix.sh TENET - a sample of the matrix: ranks, ZeRO stages, kills inside and outside of checkpoint writing, hangs, bad
+# batches, a flipped bit. One log of steps in every undamaged case. tests/soak/train-matrix.sh is the whole of it.
+set -u
+tenet=$1
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+i=0
+while [ $i -lt 300 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3 % 50))."; i=$((i + 1)); done >text.txt
+cat >tiny.yaml <<END
+tokenizer: bytes
+n_layer: 2
+n_embd: 64
+n_head: 4
+n_head_kv: 2
+n_ff: 160
+data: text.txt
+n_ctx: 32
+batch: 8
+micro_batch: 1
+group_size: 1
+steps: 10
+lr: 3e-3
+checkpoint_every: 3
+tensorboard: false
+check_every: 4
+END
+bad=0
+want=
+# expect NAME: the log of run NAME is the one of the first run.
+expect() {
+    got=$(sha256sum <"$1/steps.jsonl" 2>/dev/null)
+    [ -n "$want" ] || want=$got
+    if [ "$got" = "$want" ] && [ -d "$1/model" ]; then echo "ok   $1"; else echo "FAIL $1"; bad=1; fi
+}
+# outcome NAME CODE: the last command ended with CODE.
+outcome() { if [ "$2" = "$3" ]; then echo "ok   $1"; else echo "FAIL $1: ended with $2, expected $3"; bad=1; fi; }
+train() { out=$1; shift; "$tenet" train tiny.yaml --threads 1 --quiet --out "$out" "$@" >"$out.txt" 2>&1; }
+
+train plain; expect plain
+for fault in kill@2 kill@8 kill-writing@6 kill-naming@6; do
+    TENET_FAULT=$fault train "$fault" 2>/dev/null
+    train "$fault"; expect "$fault"
+done
+TENET_FAULT=kill@5 train supervised --supervise; expect supervised
+TENET_HANG_SECONDS=1 TENET_FAULT=hang@5 train hung --supervise; expect hung
+TENET_FAULT=nan@5 train nan-stop; outcome nan-stop $? 1
+TENET_FAULT=nan@5 train nan-skip --set on_nan=skip; outcome nan-skip $? 0
+grep -q '"note":"skip"' nan-skip/steps.jsonl || { echo "FAIL nan-skip: not in the log"; bad=1; }
+TENET_FAULT=nan@5 train nan-back --set on_nan=back; outcome nan-back $? 0
+[ "$(grep -c '"note":"back"' nan-back/steps.jsonl)" = 2 ] || { echo "FAIL nan-back: not in the log"; bad=1; }
+
+if command -v mpirun >/dev/null && ldd "$tenet" | grep -q libmpi; then
+    OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
+    ranks() { n=$1 out=$2; shift 2; mpirun --oversubscribe -n "$n" "$tenet" train tiny.yaml --threads 1 --quiet --out "$out" "$@" >"$out.txt" 2>&1; }
+    for z in 0 1 2; do ranks 3 "ranks3-zero$z" --set zero=$z; expect "ranks3-zero$z"; done
+    ranks 2 moved --set stop_at=4; train moved --set stop_at=6; ranks 4 moved; expect moved
+    TENET_FAULT=flip@4:1 ranks 2 flip; outcome flip $? 3
+    ranks 4 too-many --set micro_batch=4; outcome too-many $? 2
+fi
+exit $bad

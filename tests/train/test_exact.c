@@ -1,0 +1,227 @@
+/* test_exact.c - the same bits for any threads, kernels, recomputation and interruption; damage and alteration are found. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/cpu.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/thread.h"
+#include "train/train.h"
+
+static char dir[] = "/tmp/tenet-exact-XXXXXX", *config, *text_file;
+
+static int set_up(void **state)
+{
+    tn_str s = {0};
+    (void)state;
+    if (mkdtemp(dir) == NULL) return -1;
+    text_file = tn_path(dir, "text.txt");
+    config = tn_path(dir, "c.yaml");
+    for (int i = 0; i < 400; i++) tn_str_addf(&s, "Line %d says that %d is %s than %d.\n", i, i * 7 % 100, i % 3 ? "more" : "less", i * 3 % 100);
+    if (tn_file_write_all(text_file, s.p, s.len, NULL) != TN_OK) return -1;
+    tn_str_clear(&s);
+    tn_str_addf(&s, "tokenizer: bytes\nn_layer: 2\nn_embd: 48\nn_head: 4\nn_head_kv: 2\nn_ff: 96\ndata: %s\nn_ctx: 32\nbatch: 8\nmicro_batch: 1\n"
+                "group_size: 2\nsteps: 8\nlr: 3e-3\nweight_decay: 0.1\ncheckpoint_every: 3\nsave_model: false\ntensorboard: false\n", text_file);
+    int bad = tn_file_write_all(config, s.p, s.len, NULL) != TN_OK;
+    tn_str_free(&s);
+    return bad ? -1 : 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    free(text_file);
+    free(config);
+    return tn_remove_tree(dir, NULL) == TN_OK ? 0 : -1;
+}
+
+/* Runs into dir/name with key=value pairs set; returns the status. */
+static tn_status run(const char *name, const char *const *set, tn_train_result *r, tn_error *err)
+{
+    tn_train_config c;
+    char *out = tn_path(dir, name);
+    tn_train_io io = { .out = out, .quiet = true };
+    tn_status status = tn_train_config_load(&c, config, err);
+    for (int i = 0; status == TN_OK && set != NULL && set[i] != NULL; i += 2)
+        status = tn_option_set(&c, tn_train_options, set[i], set[i + 1], "test", err);
+    if (status == TN_OK) status = tn_train_run(&c, &io, r, err);
+    tn_train_result_free(r);
+    tn_train_config_free(&c);
+    free(out);
+    return status;
+}
+
+#define SET(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+static tn_train_result must_run(const char *name, const char *const *set)
+{
+    tn_train_result r = {0};
+    tn_error err = {0};
+    if (run(name, set, &r, &err) != TN_OK) fail_msg("%s: %s", name, err.msg);
+    return r;
+}
+
+static void assert_same(const tn_train_result *a, const tn_train_result *b)
+{
+    assert_memory_equal(&a->weights_root, &b->weights_root, sizeof a->weights_root);
+    assert_memory_equal(&a->log_root, &b->log_root, sizeof a->log_root);
+}
+
+static void threads_kernels_and_recomputation_change_nothing(void **state)
+{
+    (void)state;
+    assert_int_equal(tn_threads_set(1, NULL), TN_OK);
+    tn_train_result a = must_run("one", NULL), b;
+    assert_true(a.finished && a.steps == 8);
+    assert_int_equal(tn_threads_set(3, NULL), TN_OK);
+    b = must_run("three", NULL);
+    assert_same(&a, &b);
+    b = must_run("recompute", SET("recompute", "true"));
+    assert_same(&a, &b);
+    static const char *const kernels[] = { "ref", "avx2", "avx512" };
+    for (int i = 0; i < 3; i++) {
+        if (tn_isa_set(kernels[i], NULL) != TN_OK) continue;                 /* not on this machine */
+        tn_ops_choose(false);
+        b = must_run(kernels[i], NULL);
+        assert_same(&a, &b);
+    }
+    tn_isa_set("auto", NULL);
+    tn_ops_choose(false);
+    tn_threads_set(2, NULL);
+    b = must_run("micro", SET("micro_batch", "2", "group_size", "1"));       /* part of the bits: the comparison can fail */
+    assert_memory_not_equal(&a.weights_root, &b.weights_root, sizeof a.weights_root);
+}
+
+static void a_stopped_run_goes_on_as_if_nothing_had_been(void **state)
+{
+    (void)state;
+    tn_train_result a = must_run("whole", NULL), b;
+    static const char *const at[] = { "1", "3", "5", "7" };
+    for (int i = 0; i < 4; i++) {
+        b = must_run("parts", SET("stop_at", at[i]));
+        assert_true(!b.finished);
+    }
+    b = must_run("parts", NULL);
+    assert_same(&a, &b);
+    b = must_run("parts", NULL);                             /* finished: only reports */
+    assert_same(&a, &b);
+}
+
+static void every_optimiser_resumes_exactly(void **state)
+{
+    static const char *const names[] = { "sgd", "adafactor", "muon" };
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        char *whole = tn_strf("w-%s", names[i]), *parts = tn_strf("p-%s", names[i]);
+        tn_train_result a = must_run(whole, SET("optimizer", names[i])), b;
+        must_run(parts, SET("optimizer", names[i], "stop_at", "4"));
+        b = must_run(parts, SET("optimizer", names[i]));
+        assert_same(&a, &b);
+        free(whole);
+        free(parts);
+    }
+}
+
+static void flip_byte(const char *run_name, const char *file, size_t at)
+{
+    char *path = tn_strf("%s/%s/%s", dir, run_name, file), *bytes;
+    size_t n;
+    assert_int_equal(tn_file_read_all(&bytes, &n, path, 1 << 28, NULL), TN_OK);
+    bytes[at % n] ^= 1;
+    assert_int_equal(tn_file_write_all(path, bytes, n, NULL), TN_OK);
+    free(bytes);
+    free(path);
+}
+
+static void a_damaged_checkpoint_is_never_loaded(void **state)
+{
+    (void)state;
+    tn_train_result a = must_run("undamaged", NULL), b;
+    must_run("damaged", SET("stop_at", "6"));
+    flip_byte("damaged", "step-6/rank-0000.bin", 100000);
+    tn_log_set_level(TN_LOG_ERROR);
+    b = must_run("damaged", NULL);                           /* from step 3 */
+    assert_same(&a, &b);
+    tn_log_set_level(TN_LOG_WARN);
+}
+
+static tn_status replay(const char *name, int64_t from, int64_t n, tn_error *err)
+{
+    tn_train_config c;
+    char *out = tn_path(dir, name);
+    tn_train_io io = { .out = out, .quiet = true };
+    assert_int_equal(tn_train_config_load(&c, config, err), TN_OK);
+    tn_status status = tn_train_replay(&c, out, from, n, &io, err);
+    tn_train_config_free(&c);
+    free(out);
+    return status;
+}
+
+static void replay_finds_what_was_altered(void **state)
+{
+    tn_error err = {0};
+    (void)state;
+    must_run("audit", SET("keep_last", "5"));
+    if (replay("audit", 0, 8, &err) != TN_OK) fail_msg("%s", err.msg);
+    if (replay("audit", 3, 3, &err) != TN_OK) fail_msg("%s", err.msg);
+    flip_byte("audit", "step-3/rank-0000.bin", 4000);        /* the weights */
+    assert_int_equal(replay("audit", 3, 3, &err), TN_VERIFY);
+    char *log = tn_strf("%s/audit/steps.jsonl", dir), *bytes;
+    size_t n;
+    assert_int_equal(tn_file_read_all(&bytes, &n, log, 1 << 20, NULL), TN_OK);
+    char *digit = strstr(bytes, "\"loss\":") + 9;            /* a step in the log */
+    *digit = *digit == '5' ? '6' : '5';
+    assert_int_equal(tn_file_write_all(log, bytes, n, NULL), TN_OK);
+    assert_int_equal(replay("audit", 0, 2, &err), TN_VERIFY);
+    free(bytes);
+    free(log);
+    must_run("audit2", NULL);
+    char *data;
+    assert_int_equal(tn_file_read_all(&data, &n, text_file, 1 << 20, NULL), TN_OK);
+    data[50] ^= 1;                                           /* the data */
+    assert_int_equal(tn_file_write_all(text_file, data, n, NULL), TN_OK);
+    assert_int_equal(replay("audit2", 0, 2, &err), TN_VERIFY);
+    data[50] ^= 1;
+    assert_int_equal(tn_file_write_all(text_file, data, n, NULL), TN_OK);
+    free(data);
+}
+
+static void bad_input_is_refused_before_the_first_step(void **state)
+{
+    tn_train_result r;
+    tn_error err = {0};
+    (void)state;
+    must_run("mine", SET("stop_at", "2"));
+    assert_int_equal(run("mine", SET("seed", "9"), &r, &err), TN_MISMATCH);
+    assert_non_null(strstr(err.msg, "seed"));
+    assert_int_equal(run("mine", SET("n_ff", "64"), &r, &err), TN_MISMATCH);
+    assert_int_equal(run("mine", SET("steps", "20"), &r, &err), TN_MISMATCH);
+    assert_non_null(strstr(err.msg, "steps"));
+    assert_int_equal(run("new", SET("lr", "0"), &r, &err), TN_USAGE);
+    assert_int_equal(run("new", SET("lr", "inf"), &r, &err), TN_USAGE);
+    assert_int_equal(run("new", SET("batch", "6"), &r, &err), TN_USAGE);
+    assert_int_equal(run("new", SET("n_vocab", "100"), &r, &err), TN_MISMATCH);
+    char *empty = tn_path(dir, "empty.txt");
+    assert_int_equal(tn_file_write_all(empty, "", 0, NULL), TN_OK);
+    assert_int_equal(run("new", SET("data", empty), &r, &err), TN_FORMAT);
+    assert_int_equal(run("new", SET("data", "nowhere.txt"), &r, &err), TN_NOTFOUND);
+    assert_int_equal(run("new", SET("tokenizer", "nowhere"), &r, &err), TN_NOTFOUND);
+    free(empty);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_kernels_and_recomputation_change_nothing), cmocka_unit_test(a_stopped_run_goes_on_as_if_nothing_had_been),
+        cmocka_unit_test(every_optimiser_resumes_exactly), cmocka_unit_test(a_damaged_checkpoint_is_never_loaded),
+        cmocka_unit_test(replay_finds_what_was_altered), cmocka_unit_test(bad_input_is_refused_before_the_first_step),
+    };
+    tn_log_set_level(TN_LOG_WARN);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
