@@ -94,10 +94,27 @@ out:
     return status;
 }
 
+/* config.json with the names of the ports in place of this machine's paths. */
+static tn_status config_copy(const char *from, const char *to, tn_error *err)
+{
+    static const char *const places[] = { "model", "adapter", "checkpoint", "tokenizer", "reference", "like", "data", "valid", NULL };
+    json_t *config = NULL;
+
+    TN_TRY(tn_json_load(&config, from, (size_t)16 << 20, err));
+    for (const char *const *p = places; *p != NULL; p++) {
+        const json_t *v = json_object_get(config, *p);
+        if (json_is_string(v) && json_string_length(v) > 0) json_object_set_new(config, *p, json_string(*p));
+        if (json_is_array(v) && json_array_size(v) > 0) json_object_set_new(config, *p, json_pack("[s]", *p));
+    }
+    tn_status status = tn_json_save(to, config, true, err);
+    json_decref(config);
+    return status;
+}
+
 static bool left_out(const char *name)
 {
     return tn_starts_with(name, "tb/") || strcmp(name, "report.html") == 0 || tn_ends_with(name, ".lock") || strcmp(name, "lock") == 0 ||
-           strstr(name, ".tmp") != NULL || strcmp(name, "heartbeat") == 0;
+           strstr(name, ".tmp") != NULL || tn_starts_with(name, "heartbeat");
 }
 
 static tn_status artifact_take(const char *run, const char *out, tn_error *err)
@@ -120,6 +137,7 @@ static tn_status artifact_take(const char *run, const char *out, tn_error *err)
         *slash = '/';
         if (status != TN_OK) goto out;
         if (strcmp(list[i], "metrics.jsonl") == 0) TN_GOTO(metrics_copy(from, to, err));
+        else if (strcmp(list[i], "config.json") == 0) TN_GOTO(config_copy(from, to, err));
         else TN_GOTO(tn_file_clone(from, to, false, err));
     }
 out:
@@ -171,7 +189,7 @@ out:
 }
 
 const tn_stage_kind tn_stage_train = {
-    .name = "train", .version = 1, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
+    .name = "train", .version = 2, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
     .config_bytes = sizeof(tn_train_config), .inputs = train_inputs,
     .output = "a directory with adapter/ or model/, the step log and what a replay needs", .run = train_run,
 };
