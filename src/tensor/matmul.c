@@ -139,6 +139,7 @@ static double matmul_flops(const tn_call *c)
     static void fwd_##name(const tn_call *c) { forward(set, c); }             \
     static void bwd_##name(const tn_call *c) { backward(set, c); }
 KERNEL(ref, NULL)
+KERNEL(avx2, &tn_mm_avx2)
 KERNEL(avx512, &tn_mm_avx512)
 KERNEL(avx512_vnni, &tn_mm_avx512_vnni)
 KERNEL(avx512_bf16, &tn_mm_avx512_bf16)
@@ -148,6 +149,7 @@ static bool bf16_and_vnni(void) { return tn_cpu_avx512_bf16() && tn_cpu_avx512_v
 
 static const tn_kernel kernels[] = {                                /* slowest first; the last usable one wins */
     {"ref",         tn_cpu_any,         fwd_ref,         bwd_ref},
+    {"avx2",        tn_cpu_avx2,        fwd_avx2,        bwd_avx2},
     {"avx512",      tn_cpu_avx512,      fwd_avx512,      bwd_avx512},
     {"avx512_vnni", tn_cpu_avx512_vnni, fwd_avx512_vnni, bwd_avx512_vnni},
     {"avx512_bf16", bf16_and_vnni,      fwd_avx512_bf16, bwd_avx512_bf16},
@@ -155,7 +157,7 @@ static const tn_kernel kernels[] = {                                /* slowest f
 };
 
 /* Row by row the sets of kernels[], for the operations that contain matrix products. */
-static const tn_mm_set *const sets[] = {NULL, &tn_mm_avx512, &tn_mm_avx512_vnni, &tn_mm_avx512_bf16};
+static const tn_mm_set *const sets[] = {NULL, &tn_mm_avx2, &tn_mm_avx512, &tn_mm_avx512_vnni, &tn_mm_avx512_bf16};
 
 void tn_mm_run(const tn_mm *mm, void *scratch, size_t scratch_bytes)
 {

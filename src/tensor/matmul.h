@@ -139,7 +139,7 @@ typedef struct tn_mm_set {
     bool (*few)(const tn_mm *mm, int64_t p0, int64_t p1);
 } tn_mm_set;
 
-extern const tn_mm_set tn_mm_avx512, tn_mm_avx512_vnni, tn_mm_avx512_bf16;
+extern const tn_mm_set tn_mm_avx2, tn_mm_avx512, tn_mm_avx512_vnni, tn_mm_avx512_bf16;
 extern const tn_op tn_op_matmul;
 
 /* Where panel p lies in C: its first column (negative when a packed weight starts inside a panel), its lanes inside C. */

@@ -216,24 +216,27 @@ typedef struct pack_job {
     size_t         row_bytes;
 } pack_job;
 
-/* One output of a panel whose numbers are not codes. */
-static void plain_store(tn_weight *w, uint8_t *codes, int lane, const uint8_t *row)
+/* A panel whose numbers are not codes; a few k of all outputs at a time, so that what is written stays in the cache. */
+static void plain_store(const tn_weight *w, uint8_t *codes, const uint8_t *rows, size_t row_bytes, int n_lane)
 {
-    if (w->layout == TN_L_F32) {
-        float *dst = (float *)(void *)codes;
-        float  part[SUPER];
-        size_t bytes = tn_row_bytes(w->dtype, SUPER);
-        for (int64_t k = 0; k < w->n_in; k += SUPER, row += bytes) {
-            int64_t n = w->n_in - k < SUPER ? w->n_in - k : SUPER;
-            tn_row_to_f32(part, row, w->dtype, n);
-            for (int64_t i = 0; i < n; i++) dst[(k + i) * TN_PANEL + lane] = part[i];
+    size_t part_bytes = tn_row_bytes(w->dtype, SUPER);
+
+    for (int64_t k = 0; k < w->n_in; k += SUPER, rows += part_bytes) {
+        int64_t n = w->n_in - k < SUPER ? w->n_in - k : SUPER;
+        for (int lane = 0; lane < n_lane; lane++) {
+            const uint8_t *row = rows + (size_t)lane * row_bytes;
+            if (w->layout == TN_L_F32) {
+                float *dst = (float *)(void *)codes, part[SUPER];
+                tn_row_to_f32(part, row, w->dtype, n);
+                for (int64_t i = 0; i < n; i++) dst[(k + i) * TN_PANEL + lane] = part[i];
+                continue;
+            }
+            for (int64_t i = k; i < k + n; i++) {
+                size_t at = w->layout == TN_L_BF16 ? (size_t)(i / 2) * 32 + (size_t)lane * 2 + (size_t)(i % 2)
+                                                   : (size_t)i * TN_PANEL + (size_t)lane;
+                memcpy(codes + at * 2, row + (i - k) * 2, 2);
+            }
         }
-        return;
-    }
-    for (int64_t k = 0; k < w->n_in; k++) {
-        size_t at = w->layout == TN_L_BF16 ? (size_t)(k / 2) * 32 + (size_t)lane * 2 + (size_t)(k % 2)
-                                           : (size_t)k * TN_PANEL + (size_t)lane;
-        memcpy(codes + at * 2, row + k * 2, 2);
     }
 }
 
@@ -245,12 +248,14 @@ static void pack_panels(void *arg, int64_t begin, int64_t end, int i_thread)
     (void)i_thread;
     for (int64_t p = begin; p < end; p++) {
         uint8_t *codes = w->codes + (size_t)p * w->code_stride, *scales = w->scales + (size_t)p * w->scale_stride;
-        for (int lane = 0; lane < TN_PANEL && p * TN_PANEL + lane < w->n_out; lane++) {
-            const uint8_t *row = job->src + (size_t)(p * TN_PANEL + lane) * job->row_bytes;
-            if (w->layout < TN_L_C8) {
-                plain_store(w, codes, lane, row);
-                continue;
-            }
+        const uint8_t *rows = job->src + (size_t)(p * TN_PANEL) * job->row_bytes;
+        int n_lane = w->n_out - p * TN_PANEL < TN_PANEL ? (int)(w->n_out - p * TN_PANEL) : TN_PANEL;
+        if (w->layout < TN_L_C8) {
+            plain_store(w, codes, rows, job->row_bytes, n_lane);
+            continue;
+        }
+        for (int lane = 0; lane < n_lane; lane++) {
+            const uint8_t *row = rows + (size_t)lane * job->row_bytes;
             scales_store(scales, w->dtype, lane, row, w->n_in);
             size_t block_bytes = tn_layout_block_bytes(w->layout);
             for (int64_t i = 0; i < w->n_in / BLOCK; i++) {

@@ -1,4 +1,5 @@
 /* matmul_set_avx512.c - the pieces of the matrix product for AVX-512 (F, BW, DQ, VL), alone and with its extensions. */
+#include "tensor/cpu/matmul_avx2.h"
 #include "tensor/cpu/matmul_avx512.h"
 
 // clang-format off
@@ -14,7 +15,14 @@
         [TN_Q5_0] = tn_mm_q5_0_tiles_vnni, [TN_Q5_1] = tn_mm_q5_1_tiles_vnni, [TN_Q4_K] = tn_mm_q4_k_tiles_vnni,      \
         [TN_Q5_K] = tn_mm_q5_k_tiles_vnni, [TN_Q6_K] = tn_mm_q6_k_tiles_vnni }
 
-const tn_mm_set tn_mm_avx512 =      {.name = "avx512",      COMMON, .mr_bf16 = 12, .bf16 = tn_mm_bf16_tiles_avx512, .bf16_flushes = true};
+/* Without the dot product instruction the 256-bit tiles serve: VPMADDUBSW has no masks and signs at 512 bits. */
+#define MADDUBS                                                                                                       \
+    .strip_q8 = tn_mm_strip_q8_avx2, .mr_q8 = 3, .q8 = {                                                              \
+        [TN_Q8_0] = tn_mm_q8_0_tiles_avx2, [TN_Q4_0] = tn_mm_q4_0_tiles_avx2, [TN_Q4_1] = tn_mm_q4_1_tiles_avx2,      \
+        [TN_Q5_0] = tn_mm_q5_0_tiles_avx2, [TN_Q5_1] = tn_mm_q5_1_tiles_avx2, [TN_Q4_K] = tn_mm_q4_k_tiles_avx2,      \
+        [TN_Q5_K] = tn_mm_q5_k_tiles_avx2, [TN_Q6_K] = tn_mm_q6_k_tiles_avx2 }
+
+const tn_mm_set tn_mm_avx512 =      {.name = "avx512",      COMMON, MADDUBS, .mr_bf16 = 12, .bf16 = tn_mm_bf16_tiles_avx512, .bf16_flushes = true};
 const tn_mm_set tn_mm_avx512_vnni = {.name = "avx512_vnni", COMMON, VNNI, .mr_bf16 = 12, .bf16 = tn_mm_bf16_tiles_avx512, .bf16_flushes = true};
 const tn_mm_set tn_mm_avx512_bf16 = {.name = "avx512_bf16", COMMON, VNNI, .mr_bf16 = 14, .bf16 = tn_mm_dpbf16_tiles_avx512};
 // clang-format on

@@ -1,0 +1,100 @@
+/* matmul_avx2.h - what the AVX2 files of the matrix product share. A panel of 16 outputs is two vectors of 8 lanes.
+ * Private to tensor/cpu. */
+#ifndef TN_TENSOR_CPU_MATMUL_AVX2_H
+#define TN_TENSOR_CPU_MATMUL_AVX2_H
+
+#include "tensor/matmul.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+extern const tn_mm_tile    tn_mm_f32_tiles_avx2[6], tn_mm_bf16_tiles_avx2[4];
+extern const tn_mm_q8_tile tn_mm_q8_0_tiles_avx2[3], tn_mm_q4_0_tiles_avx2[3], tn_mm_q4_1_tiles_avx2[3], tn_mm_q5_0_tiles_avx2[3],
+    tn_mm_q5_1_tiles_avx2[3], tn_mm_q4_k_tiles_avx2[3], tn_mm_q5_k_tiles_avx2[3], tn_mm_q6_k_tiles_avx2[3];
+
+void tn_mm_strip_avx2(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
+void tn_mm_strip_bf16_avx2(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
+void tn_mm_strip_q8_avx2(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k, tn_dtype t);
+void tn_mm_panel_nk_avx2(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
+void tn_mm_panels_kn_avx2(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
+void tn_mm_panel_packed_avx2(float *dst, const tn_weight *w, int64_t i_panel, int64_t k0, int64_t k);
+void tn_mm_pairs_avx2(uint32_t *dst, const float *src, int64_t k);
+void tn_mm_transpose_avx2(float *dst, const float *src);
+
+static inline __m256 nan_canonical_avx2(__m256 x)
+{
+    return _mm256_blendv_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)), _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+
+/* Lanes 8h .. 8h + 7 of a 16-lane mask as a vector mask. */
+static inline __m256i half_mask(uint16_t mask, int h)
+{
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+
+    return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(mask >> (8 * h)), bit), bit);
+}
+
+static inline __m256 halves8(const uint8_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+static inline __m256 bytes8_u8(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+
+static inline __m256 bytes8_i8(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+
+/* Half h of the two numbers that make values out of the codes of a 32 (q6_k: of half a 32). */
+typedef struct block_scale8 { __m256 d, m; } block_scale8;
+
+static inline __attribute__((always_inline)) block_scale8 scale8_of(const uint8_t *scales, tn_dtype t, int64_t i_block, int second, int h)
+{
+    const uint8_t *s;
+    int64_t        j = i_block % 8;
+
+    switch (t) {
+    case TN_Q4_1: case TN_Q5_1:
+        s = scales + i_block * 64;
+        return (block_scale8){halves8(s + 16 * h), halves8(s + 32 + 16 * h)};
+    case TN_Q4_K: case TN_Q5_K:
+        s = scales + i_block / 8 * 320;
+        return (block_scale8){_mm256_mul_ps(halves8(s + 16 * h), bytes8_u8(s + 64 + j * 16 + 8 * h)),
+                              _mm256_xor_ps(_mm256_mul_ps(halves8(s + 32 + 16 * h), bytes8_u8(s + 192 + j * 16 + 8 * h)),
+                                            _mm256_set1_ps(-0.0f))};
+    case TN_Q6_K:
+        s = scales + i_block / 8 * 288;
+        return (block_scale8){_mm256_mul_ps(halves8(s + 16 * h), bytes8_i8(s + 32 + (2 * j + second) * 16 + 8 * h)), _mm256_setzero_ps()};
+    default:
+        s = scales + i_block * 32;
+        return (block_scale8){halves8(s + 16 * h), _mm256_setzero_ps()};
+    }
+}
+
+/* Word g of a block's codes as bytes, half h. */
+static inline __attribute__((always_inline)) __m256i group8(const uint8_t *codes, tn_layout l, int g, int h)
+{
+    const uint8_t *at = codes + 32 * h;
+    __m256i        q;
+
+    if (l == TN_L_C8) return _mm256_loadu_si256((const __m256i *)(const void *)(at + 64 * g));
+    q = _mm256_loadu_si256((const __m256i *)(const void *)(at + 64 * (g / 2)));
+    q = _mm256_and_si256(g % 2 != 0 ? _mm256_srli_epi32(q, 4) : q, _mm256_set1_epi32(0x0f0f0f0f));
+    if (l == TN_L_C5) {
+        __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)(at + 256));
+        high = g < 4 ? _mm256_slli_epi32(high, 4 - g) : _mm256_srli_epi32(high, g - 4);
+        q    = _mm256_or_si256(q, _mm256_and_si256(high, _mm256_set1_epi32(0x10101010)));
+    } else if (l == TN_L_C6) {
+        __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)(at + 256 + 64 * (g / 4)));
+        int     by   = 2 * (g % 4);
+        high = by <= 4 ? _mm256_slli_epi32(high, 4 - by) : _mm256_srli_epi32(high, by - 4);
+        q    = _mm256_or_si256(q, _mm256_and_si256(high, _mm256_set1_epi32(0x30303030)));
+    }
+    return q;
+}
+
+#endif
