@@ -17,7 +17,11 @@
 #define TN_BENCH_LIST(X) \
     X(machine)           \
     X(sha256)            \
-    X(threads)
+    X(threads)           \
+    X(matmul)            \
+    X(matvec)            \
+    X(attention)         \
+    X(head)
 
 typedef struct tn_bench tn_bench;
 
