@@ -55,8 +55,6 @@ typedef struct tn_seen {             /* for the penalties; NULL arrays when ther
 
 typedef struct tn_choice { int32_t id; float logprob; } tn_choice;
 
-/* Log of the sum of exp over a row: the head's definition (16 lanes), so that training and sampling agree. */
-float tn_row_lse(const float *logits, int64_t n);
 /* Chooses the next token from one row of logits. work: 2 n_vocab floats of scratch, ids: n_vocab. i_token: its number in the answer. */
 int32_t tn_sample(const float *logits, int64_t n_vocab, const tn_sampling *s, const tn_seen *seen, uint64_t sample_id, int64_t i_token,
                   float *work, int32_t *ids);

@@ -16,11 +16,17 @@ tn_sampling tn_sampling_default(void)
 
 int32_t tn_argmax(const float *x, int64_t n)
 {
-    int64_t best = 0;
+    float   lane[16];
+    int64_t i = 0;
 
-    for (int64_t i = 1; i < n; i++)
-        if (x[i] > x[best] || (isnan(x[best]) && !isnan(x[i]))) best = i;
-    return (int32_t)best;
+    for (int k = 0; k < 16; k++) lane[k] = -INFINITY;
+    for (; i + 16 <= n; i += 16)
+        for (int k = 0; k < 16; k++) lane[k] = x[i + k] > lane[k] ? x[i + k] : lane[k];       /* NaN never wins */
+    float best = tn_lane_max(lane);
+    for (; i < n; i++) best = x[i] > best ? x[i] : best;
+    for (i = 0; i < n; i++)
+        if (x[i] == best) return (int32_t)i;
+    return 0;
 }
 
 /* ---------------------------------------------------------------------------------- the best ones, in order, by a heap */
@@ -154,12 +160,4 @@ int32_t tn_sample(const float *logits, int64_t n_vocab, const tn_sampling *s, co
         total += (double)w[i];
     }
     return pick(w, NULL, n_vocab, total, u);
-}
-
-float tn_row_lse(const float *logits, int64_t n)
-{
-    float lane[16] = {0}, max = logits[tn_argmax(logits, n)];
-
-    for (int64_t i = 0; i < n; i++) lane[i % 16] += tn_expf(logits[i] - max);
-    return max + tn_logf(tn_lane_sum(lane));
 }

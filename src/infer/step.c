@@ -69,7 +69,7 @@ static void look_at(void *arg, int64_t begin, int64_t end, int i_thread)
             j->id = tn_sample(j->logits, n_vocab, &r->sampling, &j->s->seen, r->sample_id, i_token,
                               e->work + i_stream * 2 * n_vocab, e->work_ids + i_stream * n_vocab);
         }
-        float lse = tn_row_lse(j->logits, n_vocab);
+        float lse = tn_logits_lse(j->logits, n_vocab);
         j->logprob = j->logits[j->id] - lse;
         int k = r->sampling.n_top_logprobs;
         if (k > 0 && k <= n_vocab) {

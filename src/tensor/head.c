@@ -2,6 +2,8 @@
  * a row, as plain loops (head.h has the definition). */
 #include "tensor/head.h"
 
+#include "base/cpu.h"
+
 /* 64 MiB of logits: enough rows that reading w for each chunk costs little. */
 enum { CHUNK_ELEMS = 1 << 24 };
 
@@ -106,3 +108,12 @@ static void grad_ref(float *l, int64_t n, const tn_head_row *h, bool have_exp, f
 }
 
 const tn_head_kernels tn_head_ref = { lse_ref, grad_ref, true };
+
+float tn_logits_lse(const float *logits, int64_t n)
+{
+    const tn_head_kernels *k = tn_isa_limit() == TN_ISA_AVX512 ? &tn_head_avx512 : tn_isa_limit() == TN_ISA_AVX2 ? &tn_head_avx2 : &tn_head_ref;
+    float                  top, sum;
+
+    k->lse((float *)logits, n, &(tn_head_row){0}, false, &top, &sum);      /* writes only with a cap or with exponentials kept */
+    return top + tn_logf(sum);
+}

@@ -190,6 +190,8 @@ double tn_sin(double x);                            /* for RoPE tables: double, 
 double tn_cos(double x);
 double tn_exp(double x);
 double tn_ln(double x);                             /* natural logarithm; base/log.h owns tn_log */
+/* log of the sum of exp over a row of logits, with head_logprob's bits: the sampler and the trainer agree. */
+float tn_logits_lse(const float *logits, int64_t n);
 /* NaN equals NaN; -0 differs from +0. */
 bool  tn_same_bits(const float *a, const float *b, int64_t n, int64_t *first);
 /* SHA-256 of a tensor's bytes with every NaN canonical (--hash-ops). */
