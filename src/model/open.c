@@ -8,6 +8,8 @@
 
 #include "base/str.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,14 +182,45 @@ out:
     return status;
 }
 
+/* A release directory holds its weights in Hugging Face form, or as one .gguf beside the other files: then that file is the
+ * model. *file (made: free) is NULL when `path` is to be opened as it is. */
+static tn_status gguf_inside(char **file, const char *path, tn_error *err)
+{
+    tn_status      status = TN_OK;
+    DIR           *d;
+    struct dirent *e;
+    char          *config = tn_path(path, "config.json");
+    bool           hf = config != NULL && tn_exists(config);
+
+    *file = NULL;
+    free(config);
+    if (hf || !tn_is_dir(path)) return TN_OK;
+    if ((d = opendir(path)) == NULL) return tn_fail(err, TN_IO, "%s: cannot read this folder: %s", path, strerror(errno));
+    while (status == TN_OK && (e = readdir(d)) != NULL) {
+        if (!tn_ends_with(e->d_name, ".gguf")) continue;
+        if (*file != NULL)
+            status = tn_fail(err, TN_USAGE, "%s holds more than one .gguf: name the one that is meant, such as %s", path, *file);
+        else if ((*file = tn_path(path, e->d_name)) == NULL) status = tn_fail(err, TN_NOMEM, "%s: no memory for a path", path);
+    }
+    closedir(d);
+    if (status != TN_OK) {
+        free(*file);
+        *file = NULL;
+    }
+    return status;
+}
+
 tn_status tn_model_open(tn_model **out, const char *path, const tn_model_options *options, tn_error *err)
 {
     static const tn_model_options plain = { .weights = true };
     const tn_model_options       *o = options != NULL ? options : &plain;
     tn_model                     *m = NULL;
     tn_status                     status = TN_OK;
+    char                         *file = NULL;
 
     *out = NULL;
+    TN_GOTO(gguf_inside(&file, path, err));
+    if (file != NULL) path = file;
     TN_GOTO(tn_model_new(&m, path, err));
     m->profile = o->profile;
     m->headers_only = !o->weights;
@@ -203,6 +236,7 @@ tn_status tn_model_open(tn_model **out, const char *path, const tn_model_options
     *out = m;
     m = NULL;
 out:
+    free(file);
     tn_model_close(m);
     return status;
 }
