@@ -75,7 +75,7 @@ tn_status tn_graph_create(tn_graph **out, int64_t rows_max, tn_error *err)
 void tn_graph_destroy(tn_graph *g)
 {
     if (g == NULL) return;
-    for (int32_t i = 0; i < g->n_value; i++) free(g->values[i].name);
+    for (int32_t i = 0; i < g->n_value && g->values != NULL; i++) free(g->values[i].name);
     for (int32_t i = 0; i < g->n_node; i++) {
         free(g->nodes[i].name);
         free(g->nodes[i].params);

@@ -324,7 +324,7 @@ tn_status tn_graph_plan(tn_graph *g, size_t max_bytes, tn_graph_memory *out, tn_
     if (g->seconds == NULL || g->flops == NULL || g->calls == NULL) return tn_fail(err, TN_NOMEM, "no memory for timing");
     if (out == NULL) return TN_OK;
     out->planned = bytes;
-    out->live_peak = tn_graph_live_set(g);
+    if ((out->live_peak = tn_graph_live_set(g)) == 0) return tn_fail(err, TN_NOMEM, "no memory to measure the plan");
     out->n_node = g->n_node;
     out->scratch = 0;
     for (int32_t i = 0; i < g->n_step; i++)

@@ -12,17 +12,17 @@
 
 enum { WIDE = 6, ROWS = 5, N_LAYER = 4, N_W = 2 * N_LAYER + 1 };
 
-/* allocations are counted by the linker's --wrap */
-static long n_alloc;
+/* allocations are counted by the linker's --wrap; the one with number fail_at fails */
+static long n_alloc, fail_at;
 void *__real_malloc(size_t n);
 void *__real_calloc(size_t a, size_t b);
 void *__real_realloc(void *p, size_t n);
 void *__wrap_malloc(size_t n);
 void *__wrap_calloc(size_t a, size_t b);
 void *__wrap_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n) { n_alloc++; return __real_malloc(n); }
-void *__wrap_calloc(size_t a, size_t b) { n_alloc++; return __real_calloc(a, b); }
-void *__wrap_realloc(void *p, size_t n) { n_alloc++; return __real_realloc(p, n); }
+void *__wrap_malloc(size_t n) { return ++n_alloc == fail_at ? NULL : __real_malloc(n); }
+void *__wrap_calloc(size_t a, size_t b) { return ++n_alloc == fail_at ? NULL : __real_calloc(a, b); }
+void *__wrap_realloc(void *p, size_t n) { return ++n_alloc == fail_at ? NULL : __real_realloc(p, n); }
 
 static float noise(unsigned *s)
 {
@@ -40,13 +40,12 @@ typedef struct toy_net {
 
 /* x + tanh(norm(x) W1) * (x W2), N_LAYER times, the first layer's branch once more in the last (a value that crosses
  * checkpoints); then a gather of rows and a last product. */
-static void net_make(toy_net *n, int64_t rows_max, bool recompute)
+static tn_status net_try(toy_net *n, int64_t rows_max, bool recompute, tn_error *err)
 {
     unsigned seed = 7;
-    tn_error err;
 
     memset(n, 0, sizeof *n);
-    assert_int_equal(tn_graph_create(&n->g, rows_max, &err), TN_OK);
+    TN_TRY(tn_graph_create(&n->g, rows_max, err));
     tn_value w[N_W];
     for (int i = 0; i < N_W; i++) {
         for (int k = 0; k < WIDE * WIDE; k++) n->data[i][k] = noise(&seed);
@@ -73,14 +72,22 @@ static void net_make(toy_net *n, int64_t rows_max, bool recompute)
     tn_value some = tn_graph_op(n->g, "gather", TN_OP_GATHER_ROWS, NULL, (tn_value[]){ h, rows }, 2);
     n->y = tn_graph_op(n->g, "scale", TN_OP_SCALE, &(tn_scale_params){ 0.5f }, (tn_value[]){ some }, 1);
     tn_graph_keep(n->g, n->y);
-    assert_int_equal(tn_graph_status(n->g, &err), TN_OK);
-    assert_int_equal(tn_graph_backward(n->g, &n->y, &n->seed, 1, recompute, &err), TN_OK);
-    assert_int_equal(tn_graph_plan(n->g, 0, &n->memory, &err), TN_OK);
+    TN_TRY(tn_graph_status(n->g, err));
+    TN_TRY(tn_graph_backward(n->g, &n->y, &n->seed, 1, recompute, err));
+    TN_TRY(tn_graph_plan(n->g, 0, &n->memory, err));
     for (int64_t i = 0; i < rows_max; i++) ((int32_t *)tn_graph_data(n->g, rows))[i] = (int32_t)i;
     for (int64_t i = 0; i < rows_max * WIDE; i++) {
         ((float *)tn_graph_data(n->g, n->x))[i] = noise(&seed);
         ((float *)tn_graph_data(n->g, n->seed))[i] = noise(&seed);
     }
+    return TN_OK;
+}
+
+static void net_make(toy_net *n, int64_t rows_max, bool recompute)
+{
+    tn_error err;
+
+    if (net_try(n, rows_max, recompute, &err) != TN_OK) fail_msg("%s", err.msg);
 }
 
 static void net_run(toy_net *n, int64_t rows)
@@ -209,6 +216,27 @@ static void running_allocates_nothing(void **state)
     for (int i = 0; i < 3; i++) net_run(&n, ROWS - i);
     assert_int_equal(n_alloc, before);
     tn_graph_destroy(n.g);
+}
+
+/* Every allocation fails once: an error each time, until building needs no more of them. */
+static void out_of_memory_is_an_error(void **state)
+{
+    long n_failed = 0;
+
+    (void)state;
+    for (long at = 1;; at++) {
+        toy_net   n;
+        tn_error  err = {0};
+        fail_at = n_alloc + at;
+        tn_status status = net_try(&n, ROWS, true, &err);
+        bool      reached = n_alloc >= fail_at;
+        fail_at = 0;
+        if (reached && status != TN_NOMEM) fail_msg("allocation %ld: status %d, '%s'", at, (int)status, err.msg);
+        tn_graph_destroy(n.g);
+        if (!reached) break;
+        n_failed++;
+    }
+    assert_true(n_failed > 20);
 }
 
 static void scratch_may_grow_after_the_plan(void **state)
@@ -356,6 +384,7 @@ int main(void)
         cmocka_unit_test(fewer_rows_give_the_bits_of_those_rows),
         cmocka_unit_test(the_plan_wastes_less_than_a_tenth),
         cmocka_unit_test(running_allocates_nothing),
+        cmocka_unit_test(out_of_memory_is_an_error),
         cmocka_unit_test(scratch_may_grow_after_the_plan),
         cmocka_unit_test(a_seeded_value_may_be_used_further),
         cmocka_unit_test(the_first_error_sticks_and_names_the_node),
