@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "base/thread.h"
@@ -167,6 +168,28 @@ static tn_status paths_resolve(const tn_common *common, const tn_train_config *c
     return TN_OK;
 }
 
+/* A data file that is not below the current directory is looked for beside the config. */
+static tn_status data_resolve(char **list, const char *config, tn_error *err)
+{
+    const char *slash = strrchr(config, '/');
+    tn_str s = {0};
+    if (*list == NULL || slash == NULL) return TN_OK;
+    for (const char *p = *list; *p != '\0';) {
+        size_t n = strcspn(p, ",");
+        char *name = tn_strndup(p, n), *beside = name != NULL ? tn_strf("%.*s/%s", (int)(slash - config), config, name) : NULL;
+        bool use = name != NULL && beside != NULL && name[0] != '/' && !tn_exists(name) && tn_exists(beside);
+        tn_str_addf(&s, "%s%s", s.len > 0 ? "," : "", use ? beside : name != NULL ? name : "");
+        free(name);
+        free(beside);
+        p += n + (p[n] == ',');
+    }
+    char *text = tn_str_take(&s);
+    if (text == NULL) return tn_fail(err, TN_NOMEM, "no memory for the list of files");
+    free(*list);
+    *list = text;
+    return TN_OK;
+}
+
 static char *default_out(const char *config)
 {
     const char *base = strrchr(config, '/');
@@ -192,6 +215,8 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (common->seed_given) c.seed = common->seed;
     if ((out = f->out != NULL ? tn_strdup(f->out) : default_out(args[0])) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     io.out = out;
+    TN_GOTO(data_resolve(&c.data, args[0], err));
+    TN_GOTO(data_resolve(&c.valid, args[0], err));
     TN_GOTO(tn_train_config_check(&c, err));
     if (f->supervise) {
         TN_GOTO(tn_cli_supervise(out, f->launch, (int)f->ranks, (int)f->restarts, err));

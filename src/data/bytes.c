@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/str.h"
 
 /* The byte alphabet of byte-level BPE: printable bytes stand for themselves, the others for U+0100 and up in order. */
@@ -19,11 +20,11 @@ static uint32_t byte_symbol(int b)
     return 0;
 }
 
-tn_status tn_data_byte_tokenizer(tn_tokenizer **out, tn_error *err)
+static const char config_text[] = "{\"eos_token\":\"<|endoftext|>\"}";
+
+static tn_status tokenizer_json(char **text, tn_error *err)
 {
-    tn_status status = TN_OK;
     json_t *vocab = json_object(), *root = NULL;
-    char *text = NULL;
 
     for (int b = 0; b < 256; b++) {
         char symbol[5] = {0};
@@ -40,15 +41,32 @@ tn_status tn_data_byte_tokenizer(tn_tokenizer **out, tn_error *err)
                      "post_processor", "decoder", "type", "ByteLevel", "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1,
                      "model", "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
                      "fuse_unk", 0, "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab, "merges");
-    if (root == NULL || (text = tn_json_text(root)) == NULL) {
-        status = tn_fail(err, TN_NOMEM, "no memory for the byte tokenizer");
-        goto out;
-    }
-    static const char config[] = "{\"eos_token\":\"<|endoftext|>\"}";
-    TN_GOTO(tn_tokenizer_from_json(out, text, strlen(text), config, sizeof config - 1, "byte tokenizer", err));
-out:
+    *text = root != NULL ? tn_json_text(root) : NULL;
     json_decref(vocab);
     json_decref(root);
+    return *text != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for the byte tokenizer");
+}
+
+tn_status tn_data_byte_tokenizer(tn_tokenizer **out, tn_error *err)
+{
+    char *text;
+    TN_TRY(tokenizer_json(&text, err));
+    tn_status status = tn_tokenizer_from_json(out, text, strlen(text), config_text, sizeof config_text - 1, "byte tokenizer", err);
     free(text);
+    return status;
+}
+
+tn_status tn_data_byte_tokenizer_save(const char *dir, tn_error *err)
+{
+    char *text = NULL, *path = tn_path(dir, "tokenizer.json"), *config = tn_path(dir, "tokenizer_config.json");
+    tn_status status = TN_OK;
+    if (path == NULL || config == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    TN_GOTO(tokenizer_json(&text, err));
+    TN_GOTO(tn_file_write_all(path, text, strlen(text), err));
+    TN_GOTO(tn_file_write_all(config, config_text, sizeof config_text - 1, err));
+out:
+    free(text);
+    free(path);
+    free(config);
     return status;
 }

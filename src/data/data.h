@@ -56,6 +56,8 @@ tn_status tn_data_tokenise(tn_shard_writer *w, const char *path, const tn_data_o
 
 /* A tokenizer of the 256 bytes and <|endoftext|> (id 256): for models from scratch without a vocabulary of their own. */
 tn_status tn_data_byte_tokenizer(tn_tokenizer **out, tn_error *err);
+/* Its tokenizer.json and tokenizer_config.json into a model's directory. */
+tn_status tn_data_byte_tokenizer_save(const char *dir, tn_error *err);
 
 /* --------------------------------------------------------------------------------------- pack.c: documents to samples */
 

@@ -116,6 +116,7 @@ tn_status tn_train_export(const char *checkpoint, const char *out, const tn_expo
     }
     if (r.p.lora != NULL) TN_GOTO(tn_model_merge_lora(r.model, r.p.lora, r.p.n_lora, err));
     TN_GOTO(tn_model_write(r.model, out, o->type, false, NULL, err));
+    if (tn_is_dir(out)) TN_GOTO(train_write_tokenizer(&r, out, err));
 out:
     train_setup_release(&r);
     tn_train_config_free(&c);

@@ -254,6 +254,7 @@ tn_status train_model_open(run *r, bool pack, tn_error *err);
 tn_status train_config_save(const run *r, tn_error *err);
 /* What the run is: every option and digest that changes a bit of it, sorted. made: json_decref. */
 tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err);
+tn_status train_write_tokenizer(const run *r, const char *dir, tn_error *err);
 /* Writes the result (rank 0): OUT/model or OUT/adapter. */
 tn_status train_write_weights(run *r, const char *out, char *path, size_t path_bytes, tn_error *err);
 

@@ -269,6 +269,28 @@ tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err)
     return TN_OK;
 }
 
+/* A model from scratch gets the files of the tokenizer that it was trained with. */
+tn_status train_write_tokenizer(const run *r, const char *dir, tn_error *err)
+{
+    static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja" };
+    tn_status status = TN_OK;
+    if (r->own_tokenizer != NULL) return tn_data_byte_tokenizer_save(dir, err);
+    if (r->tokenizer_model == NULL || !tn_is_dir(dir)) return TN_OK;
+    const char *from = tn_model_path(r->tokenizer_model);
+    if (!tn_is_dir(from)) {
+        tn_log(TN_LOG_WARN, "%s: its tokenizer is not written beside the new weights, because it lies inside a file; name it with -m when using them", from);
+        return TN_OK;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names && status == TN_OK; i++) {
+        char *a = tn_path(from, names[i]), *b = tn_path(dir, names[i]);
+        if (a == NULL || b == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        else if (tn_exists(a) && !tn_exists(b)) status = tn_file_clone(a, b, false, err);
+        free(a);
+        free(b);
+    }
+    return status;
+}
+
 tn_status train_write_weights(run *r, const char *out, char *path, size_t path_bytes, tn_error *err)
 {
     bool lora = r->p.lora != NULL;
@@ -277,5 +299,5 @@ tn_status train_write_weights(run *r, const char *out, char *path, size_t path_b
     train_params_masters(&r->p, true);
     tn_status status = tn_model_write(r->model, path, TN_F32, false, NULL, err);
     train_params_masters(&r->p, false);
-    return status;
+    return status == TN_OK ? train_write_tokenizer(r, path, err) : status;
 }
