@@ -107,6 +107,26 @@ enum { TN_BOM_SERIAL = 46 };
 void      tn_bom_serial(char out[TN_BOM_SERIAL], const tn_digest *content_root);
 tn_status tn_bom_build(json_t **out, const tn_bom_input *in, tn_error *err);
 
+/* ---- note.c: signed checkpoints (C2SP) --------------------------------------------------------------------------- */
+typedef struct tn_checkpoint { char origin[256]; uint64_t size; tn_digest root; } tn_checkpoint;
+tn_status tn_checkpoint_sign(char **out, const char *origin, uint64_t size, const tn_digest *root, const tn_key *key, tn_error *err);
+tn_status tn_checkpoint_open(tn_checkpoint *out, const char *note, const tn_key *key, const char *where, tn_error *err);
+
+/* ---- tlog.c: a transparency log in files (C2SP tlog-tiles) -------------------------------------------------------- */
+/* What is logged of a file, a directory, or a release (its model.sig): a short text. made: free. */
+tn_status tn_tlog_entry(const char *path, char **out, tn_error *err);
+/* Appends; origin (needed for a new log) may be NULL after that. */
+tn_status tn_tlog_add(const char *dir, const char *origin, const void *entry, size_t n, const tn_key *key, uint64_t *index, tn_error *err);
+/* "c2sp.org/tlog-proof@v1": an entry is in the log. made: free. NOTFOUND. */
+tn_status tn_tlog_prove(const char *dir, const tn_key *key, const tn_digest *leaf, char **out, tn_error *err);
+/* The log of today continues the one of `old` entries. made: free. */
+tn_status tn_tlog_prove_growth(const char *dir, const tn_key *key, uint64_t old, char **out, tn_error *err);
+/* Offline checks of the two; VERIFY says why not. */
+tn_status tn_tlog_check(const char *proof, const tn_key *key, const tn_digest *leaf, tn_checkpoint *c, uint64_t *index, const char *where, tn_error *err);
+tn_status tn_tlog_check_growth(const char *proof, const char *old_note, const tn_key *key, tn_checkpoint *c, const char *where, tn_error *err);
+/* Every tile and entry of a log against its signed checkpoint. */
+tn_status tn_tlog_verify(const char *dir, const tn_key *key, tn_checkpoint *c, tn_error *err);
+
 /* ---- steplog.c: the hash chain of training -------------------------------------------------------------------- */
 /* h_k = SHA-256("tenet/step/v1" || h_{k-1} || k || batch || lr || loss || grad-norm bits || state or 0 || note) */
 typedef struct tn_step_record {

@@ -1,4 +1,4 @@
 #!/bin/sh
 # 1 000 random single-bit flips over all files of a release: every one found by verify
 set -eu
-TENET_FLIPS=1000 CMOCKA_TEST_FILTER=every_flipped_bit_is_found "$1/tests/recipe/test_release" tests/golden/families/llama
+TENET_FLIPS=1000 "$1/tests/recipe/test_release" tests/golden/families/llama
