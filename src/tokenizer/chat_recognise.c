@@ -38,7 +38,12 @@ static tn_status unknown_template(tn_error *err, const char *why)
 }
 
 /* The template writes BOS by itself, before the messages. */
-static bool writes_bos(const char *text) { return has(text, "{{ bos_token }}") || has(text, "{{- bos_token }}") || has(text, "{{bos_token}}") || has(text, "{{- bos_token -}}"); }
+static bool writes_bos(const char *text)
+{
+    static const char *const ways[] = { "{{ bos_token }}", "{{- bos_token }}", "{{bos_token}}", "{{- bos_token -}}", NULL };
+
+    return has_any(text, ways);
+}
 
 /* Reads a Jinja string literal that begins after its opening quote at p, up to `end` inside it (or the closing quote when
  * end is NULL). false if it closes before. */

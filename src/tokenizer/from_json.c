@@ -216,7 +216,7 @@ static bool class_obeys_flags(const char *name)
                             strncmp(name, "GemmaTokenizer", 14) == 0 || strncmp(name, "CohereTokenizer", 15) == 0);
 }
 
-static tn_status read_config(tn_tokenizer *t, const json_t *config, bool has_template, const char *where, tn_error *err)
+static void read_config(tn_tokenizer *t, const json_t *config, bool has_template)
 {
     static const char *const guesses[] = { "</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<|im_end|>" };
     const char              *bos = token_text(json_object_get(config, "bos_token")), *eos = token_text(json_object_get(config, "eos_token"));
@@ -241,9 +241,19 @@ static tn_status read_config(tn_tokenizer *t, const json_t *config, bool has_tem
     }
     if (t->bos < 0 && t->n_prefix > 0) t->bos = t->prefix[0];
     if (t->eos < 0 && t->n_suffix > 0) t->eos = t->suffix[t->n_suffix - 1];
-    (void)where;
-    (void)err;
-    return TN_OK;
+}
+
+/* The parts that the digest would not see otherwise: patterns, mostly. */
+static tn_status keep_recipe(tn_tokenizer *t, const json_t *root, const char *where, tn_error *err)
+{
+    static const char *const parts[] = { "normalizer", "pre_tokenizer", "post_processor", "decoder" };
+    json_t                  *o = json_object();
+
+    for (size_t i = 0; o != NULL && i < sizeof parts / sizeof parts[0]; i++)
+        if (given(json_object_get(root, parts[i]))) json_object_set(o, parts[i], json_object_get(root, parts[i]));
+    t->recipe = o != NULL ? tn_json_text(o) : NULL;
+    json_decref(o);
+    return t->recipe != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "%s: no memory for its parts", where);
 }
 
 static tn_status build(tn_tokenizer **out, const json_t *root, const json_t *config, const char *where, tn_error *err)
@@ -275,8 +285,9 @@ static tn_status build(tn_tokenizer **out, const json_t *root, const json_t *con
     TN_GOTO(tn_json_decoder(t, json_object_get(root, "decoder"), where, err));
     TN_GOTO(tn_json_post_processor(t, json_object_get(root, "post_processor"), where, err));
     TN_GOTO(read_added(t, added, where, err));
-    TN_GOTO(read_config(t, config, t->n_prefix + t->n_suffix > 0, where, err));
+    read_config(t, config, t->n_prefix + t->n_suffix > 0);
     snprintf(t->kind, sizeof t->kind, "%s (tokenizer.json)", t->model == TN_MODEL_UNIGRAM ? "unigram" : "bpe");
+    TN_GOTO(keep_recipe(t, root, where, err));
     tn_tokenizer_stops(t, -1);
     TN_GOTO(tn_tokenizer_finish(t, where, err));
     *out = t;

@@ -96,6 +96,7 @@ struct tn_tokenizer {
     size_t    n_prefix, n_suffix;
     int32_t   stop[16];
     int       n_stop;
+    char     *recipe;                    /* tokenizer.json's parts but the vocabulary, as canonical text, for the digest */
     tn_digest digest;
 };
 

@@ -45,6 +45,7 @@ void tn_tokenizer_destroy(tn_tokenizer *t)
     free(t->whole);
     free(t->prefix);
     free(t->suffix);
+    free(t->recipe);
     free(t);
 }
 
@@ -73,7 +74,8 @@ static void hash_text(tn_sha256 *h, const char *text, size_t n)
     tn_sha256_update(h, text, n);
 }
 
-/* What decides ids and text: vocabulary, types, scores, merges, added tokens, splitter, flags. */
+/* What decides ids and text: vocabulary, types, scores, merges, added tokens, normaliser, splitter (its name, or
+ * the JSON that spells it out), flags. */
 static tn_status make_digest(tn_tokenizer *t, tn_error *err)
 {
     tn_sha256 *h = NULL;
@@ -98,7 +100,16 @@ static tn_status make_digest(tn_tokenizer *t, tn_error *err)
         hash_number(h, a->id);
         hash_number(h, a->special | a->lstrip << 1 | a->rstrip << 2 | a->single_word << 3 | a->normalised << 4);
     }
-    hash_number(h, t->byte_level | t->byte_fallback << 1 | t->ignore_merges << 2 | t->fuse_unk << 3 | t->add_space << 5 | t->strip_space << 6 | t->add_bos << 7 | t->add_eos << 8);
+    for (size_t i = 0; i < t->n_normaliser; i++) {
+        const tn_step *s = &t->normaliser[i];
+
+        hash_number(h, s->kind | s->form << 8 | s->left << 16 | s->right << 17);
+        hash_text(h, s->from != NULL ? s->from : "", s->from_n);
+        hash_text(h, s->to != NULL ? s->to : "", s->to_n);
+    }
+    hash_text(h, t->recipe != NULL ? t->recipe : "", t->recipe != NULL ? strlen(t->recipe) : 0);
+    hash_number(h, t->byte_level | t->byte_fallback << 1 | t->ignore_merges << 2 | t->fuse_unk << 3 | t->add_space << 5 |
+                       t->strip_space << 6 | t->add_bos << 7 | t->add_eos << 8);
     hash_number(h, t->bos);
     hash_number(h, t->eos);
     hash_number(h, t->unk);

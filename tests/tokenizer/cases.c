@@ -1,3 +1,4 @@
+/* cases.c - golden cases and the small tokenizers of tests/golden/tokenizer (see cases.h). */
 #include "base/file.h"
 #include "base/str.h"
 

@@ -1,3 +1,4 @@
+/* gguf_vocab.c - see gguf_vocab.h. */
 #include "gguf_vocab.h"
 
 #include "base/file.h"

@@ -90,7 +90,7 @@ static void marks_that_people_write_are_ordinary_text(void **state)
 static void templates_are_recognised_or_refused_with_the_way_out(void **state)
 {
     static const struct { const char *text; tn_chat_format format; const char *system; } rows[] = {
-        { "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\nBe \\'kind\\'.<|im_end|>\\n' }}{% endif %}", TN_CHAT_CHATML, "Be 'kind'." },
+        { "{% if x != 'system' %}{{ '<|im_start|>system\\nBe \\'kind\\'.<|im_end|>\\n' }}{% endif %}", TN_CHAT_CHATML, "Be 'kind'." },
         { "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>'}}", TN_CHAT_CHATML, NULL },
         { "{{ bos_token }}'<|start_header_id|>' + role + '<|end_header_id|>' ... '<|eot_id|>'", TN_CHAT_LLAMA3, NULL },
         { "bos_token + '[INST] ' + content.strip() + ' [/INST]' '<<SYS>>\\n' ' '  + content.strip() + ' ' + eos_token", TN_CHAT_LLAMA2, NULL },
@@ -103,7 +103,7 @@ static void templates_are_recognised_or_refused_with_the_way_out(void **state)
         { "'User: ' + message['content'] + '\\n\\n' 'Assistant: ' + message['content'] + eos_token", TN_CHAT_DEEPSEEK2, NULL },
         { "'<｜User｜>' + message['content'] '<｜Assistant｜>'", TN_CHAT_DEEPSEEK3, NULL },
     };
-    static const char *const strange[] = { NULL, "", "{{ messages }}", "<|im_start|>user<|im_sep|>", "<|im_start|> x </think>", "<｜User｜><｜Assistant｜> thinking" };
+    static const char *const strange[] = { NULL, "", "{{ messages }}", "<|im_start|><|im_sep|>", "<|im_start|> x </think>", "<｜User｜><｜Assistant｜> thinking" };
     tn_chat                  chat;
     tn_error                 err = {0};
 
