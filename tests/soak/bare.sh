@@ -6,6 +6,10 @@ set -eu
 dir=$2
 root=$dir/root
 [ "$(id -u)" -eq 0 ] || { echo "skipped: needs root for debootstrap and chroot"; exit 77; }
+# The mounts below live in a mount namespace of their own: they end with this script, and nobody can remove through them.
+if [ -z "${TENET_BARE_INSIDE:-}" ]; then
+    TENET_BARE_INSIDE=1 exec unshare --mount --propagation private sh "$0" "$@"
+fi
 command -v debootstrap >/dev/null || { echo "skipped: debootstrap is not installed"; exit 77; }
 
 # The first package source of this machine, in either of apt's two forms.
@@ -13,7 +17,6 @@ mirror=${DEBIAN_MIRROR:-$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>
     awk '$1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /^http/) { print $i; exit } } $1 == "URIs:" { print $2; exit }' || true)}
 debootstrap --variant=minbase bookworm "$root" "${mirror:-http://deb.debian.org/debian}" >"$dir/debootstrap.log" 2>&1 ||
     { tail -n 5 "$dir/debootstrap.log"; echo "skipped: debootstrap could not make a root here"; exit 77; }
-trap 'umount "$root/proc" "$root/dev" 2>/dev/null || true' EXIT
 mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
 # How this machine reaches the network: its resolver, apt's own settings, proxies, certificates.
