@@ -34,7 +34,10 @@ tn_status tn_kv_create(tn_kv **out, int64_t n_layer, int64_t n_head_kv, int64_t 
         status = tn_fail(err, TN_LIMIT, "a KV cache of %lld pages is too large to address", (long long)n_page);
         goto out;
     }
-    if ((status = tn_arena_init(&kv->arena, bytes, err)) != TN_OK) {
+    tn_arena count = { .cap = SIZE_MAX };
+    (void)tn_arena_get(&count, bytes, 1);
+    if (count.full || (status = tn_arena_init(&kv->arena, count.used, err)) != TN_OK) {
+        if (count.full) status = tn_fail(err, TN_LIMIT, "too large to address");
         tn_fail_prefix(err, status, "KV cache of %lld positions (%zu MiB)", (long long)(n_page * TN_KV_PAGE), bytes >> 20);
         goto out;
     }

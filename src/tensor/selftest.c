@@ -20,7 +20,8 @@ typedef struct rig {
     tn_case      k;
     tn_arena     arena;
     tn_tensor    in[TN_MAX_IN], out[TN_MAX_OUT], din[TN_MAX_IN], dout;
-    void        *want_out[TN_MAX_OUT], *want_din[TN_MAX_IN];
+    /* the truth: by flavour; gradients written, and added to what was there */
+    void        *want_out[N_FLAVOUR][TN_MAX_OUT], *want_din[N_FLAVOUR][2][TN_MAX_IN];
     tn_call      call;
 } rig;
 
@@ -83,12 +84,12 @@ static void rig_lay_out(rig *r)
         r->in[i].data = place(a, &r->in[i]);
         r->din[i] = r->in[i];
         r->din[i].data = r->k.differentiable[i] ? place(a, &r->in[i]) : NULL;
-        r->want_din[i] = r->k.differentiable[i] ? place(a, &r->in[i]) : NULL;
+        for (int f = 0; f < 2 * N_FLAVOUR; f++) r->want_din[f / 2][f % 2][i] = r->k.differentiable[i] ? place(a, &r->in[i]) : NULL;
     }
     for (int i = 0; i < r->call.n_out; i++) {
         if (r->out[i].n_dim == 0) continue;
         r->out[i].data = place(a, &r->out[i]);
-        r->want_out[i] = place(a, &r->out[i]);
+        for (int f = 0; f < N_FLAVOUR; f++) r->want_out[f][i] = place(a, &r->out[i]);
     }
     r->dout = r->out[0];
     r->dout.data = place(a, &r->out[0]);
@@ -183,46 +184,61 @@ static bool same(char *detail, size_t n_detail, const char *what, int i, const t
     return true;
 }
 
-static void keep_outputs(rig *r)
+static void keep_outputs(rig *r, flavour f)
 {
     for (int i = 0; i < r->call.n_out; i++)
-        if (r->call.out[i] != NULL) memcpy(r->want_out[i], r->out[i].data, tn_n_bytes(&r->out[i]));
+        if (r->call.out[i] != NULL) memcpy(r->want_out[f][i], r->out[i].data, tn_n_bytes(&r->out[i]));
 }
 
-static void keep_gradients(rig *r)
+static void keep_gradients(rig *r, flavour f, bool add)
 {
     for (int i = 0; i < r->k.n_in; i++)
-        if (r->k.differentiable[i]) memcpy(r->want_din[i], r->din[i].data, tn_n_bytes(&r->din[i]));
+        if (r->k.differentiable[i]) memcpy(r->want_din[f][add][i], r->din[i].data, tn_n_bytes(&r->din[i]));
 }
 
-static bool same_outputs(rig *r, char *detail, size_t n)
+static bool same_outputs(rig *r, flavour f, char *detail, size_t n)
 {
     for (int i = 0; i < r->call.n_out; i++)
-        if (r->call.out[i] != NULL && !same(detail, n, "output", i, &r->out[i], r->want_out[i])) return false;
+        if (r->call.out[i] != NULL && !same(detail, n, "output", i, &r->out[i], r->want_out[f][i])) return false;
     return true;
 }
 
-static bool same_gradients(rig *r, char *detail, size_t n)
+static bool same_gradients(rig *r, flavour f, bool add, char *detail, size_t n)
 {
     for (int i = 0; i < r->k.n_in; i++)
-        if (r->k.differentiable[i] && !same(detail, n, "gradient of input", i, &r->din[i], r->want_din[i])) return false;
+        if (r->k.differentiable[i] && !same(detail, n, "gradient of input", i, &r->din[i], r->want_din[f][add][i])) return false;
     return true;
 }
 
-/* Kernel k against ref on what the rig holds, forward and backward. The truth is computed with one piece of work at a
- * time only if the pool has one thread; callers set it. */
-static bool kernel_agrees(rig *r, const tn_kernel *k, bool add, char *detail, size_t n)
+/* Backward passes: gradients written, gradients added to what was there. */
+enum { WRITING = 1, ADDING = 2 };
+
+/* What ref makes of the rig's inputs. */
+static void keep_truth(rig *r, flavour f, int passes)
 {
     const tn_kernel *ref = &r->op->kernels[0];
     run_forward(r, ref);
-    keep_outputs(r);
+    keep_outputs(r, f);
+    for (int add = 0; add < 2 && ref->bwd != NULL; add++) {
+        if ((passes >> add & 1) == 0) continue;
+        run_backward(r, ref, add == 1);
+        keep_gradients(r, f, add == 1);
+    }
+}
+
+/* Kernel k against the truth; `what` names the pass that differed. */
+static bool agrees(rig *r, const tn_kernel *k, flavour f, int passes, const char **what, char *detail, size_t n)
+{
     run_forward(r, k);
-    if (!same_outputs(r, detail, n)) return false;
-    if (ref->bwd == NULL) return true;
-    run_backward(r, ref, add);
-    keep_gradients(r);
-    run_backward(r, k, add);
-    return same_gradients(r, detail, n);
+    *what = "forward";
+    if (!same_outputs(r, f, detail, n)) return false;
+    for (int add = 0; add < 2 && r->op->kernels[0].bwd != NULL; add++) {
+        if ((passes >> add & 1) == 0) continue;
+        run_backward(r, k, add == 1);
+        *what = add == 1 ? "backward (adding)" : "backward";
+        if (!same_gradients(r, f, add == 1, detail, n)) return false;
+    }
+    return true;
 }
 
 bool tn_selftest_kernel_quick(const tn_op *op, const tn_kernel *k, char *detail, size_t n_detail)
@@ -233,11 +249,14 @@ bool tn_selftest_kernel_quick(const tn_op *op, const tn_kernel *k, char *detail,
         rig      r;
         tn_error err;
         bool     good = false;
+        const char *what;
         if (rig_open(&r, op, &c, &err) != TN_OK) snprintf(detail, n_detail, "%s", err.msg);
         else good = true;
         for (int f = NORMAL; f <= UGLY && good; f += UGLY - NORMAL) {
             rig_fill(&r, (flavour)f, 77 + (uint64_t)i);
-            good = kernel_agrees(&r, k, f == UGLY, detail, n_detail);   /* ugly values into gradients that go on */
+            int pass = f == UGLY ? ADDING : WRITING;
+            keep_truth(&r, (flavour)f, pass);
+            good = agrees(&r, k, (flavour)f, pass, &what, detail, n_detail);
         }
         rig_close(&r);
         if (!good) return false;
@@ -265,34 +284,29 @@ static void fail_once(verdict *v, const tn_case *k, int i_case, const char *wher
 
 static const int thread_counts[] = { 1, 2, 3, 8 };
 
-static tn_status walk_case(rig *r, int i_case, const tn_kernel *k, verdict *v, tn_error *err)
+enum { MAX_KERNEL = 8 };
+
+/* Every usable kernel, every flavour of values, every number of threads; the truth comes from ref on one thread. */
+static tn_status walk_case(rig *r, int i_case, verdict *v, tn_error *err)
 {
-    const tn_kernel *ref = &r->op->kernels[0];
-    char             detail[256], where[96];
-    for (int f = 0; f < N_FLAVOUR; f++)
-        for (int phase = 0; phase < 3; phase++) {   /* forward, backward writing, backward adding */
-            if (phase > 0 && ref->bwd == NULL) break;
-            TN_TRY(tn_threads_set(1, err));
+    char        detail[256], where[96];
+    const char *what;
+    TN_TRY(tn_threads_set(1, err));
+    for (int f = 0; f < N_FLAVOUR; f++) {
+        rig_fill(r, (flavour)f, 1000 + 10 * (uint64_t)i_case);
+        keep_truth(r, (flavour)f, WRITING | ADDING);
+    }
+    for (size_t t = 0; t < sizeof thread_counts / sizeof thread_counts[0]; t++) {
+        TN_TRY(tn_threads_set(thread_counts[t], err));
+        for (int f = 0; f < N_FLAVOUR; f++) {
             rig_fill(r, (flavour)f, 1000 + 10 * (uint64_t)i_case);
-            run_forward(r, ref);
-            keep_outputs(r);
-            if (phase > 0) {
-                run_backward(r, ref, phase == 2);
-                keep_gradients(r);
-            }
-            for (size_t t = 0; t < sizeof thread_counts / sizeof thread_counts[0]; t++) {
-                TN_TRY(tn_threads_set(thread_counts[t], err));
-                snprintf(where, sizeof where, "%s, %s, %d thread%s", flavour_name[f], phase == 0 ? "forward" : phase == 1 ? "backward" : "backward (adding)",
-                         thread_counts[t], thread_counts[t] == 1 ? "" : "s");
-                if (phase == 0) {
-                    run_forward(r, k);
-                    if (!same_outputs(r, detail, sizeof detail)) fail_once(v, &r->k, i_case, where, detail);
-                } else {
-                    run_backward(r, k, phase == 2);
-                    if (!same_gradients(r, detail, sizeof detail)) fail_once(v, &r->k, i_case, where, detail);
-                }
+            for (int k = 0; r->op->kernels[k].name != NULL && k < MAX_KERNEL; k++) {
+                if (!r->op->kernels[k].usable() || agrees(r, &r->op->kernels[k], (flavour)f, WRITING | ADDING, &what, detail, sizeof detail)) continue;
+                snprintf(where, sizeof where, "%s, %s, %d thread%s", flavour_name[f], what, thread_counts[t], thread_counts[t] == 1 ? "" : "s");
+                fail_once(&v[k], &r->k, i_case, where, detail);
             }
         }
+    }
     return TN_OK;
 }
 
@@ -304,7 +318,7 @@ static void walk_rows(rig *r, int i_case, const tn_kernel *k, verdict *v)
     int64_t   n_row = r->out[0].shape[0];
     rig_fill(r, NORMAL, 55 + (uint64_t)i_case);
     run_forward(r, k);
-    keep_outputs(r);
+    keep_outputs(r, NORMAL);
     for (int64_t row = 0; row < n_row; row++) {
         for (int i = 0; i < r->k.n_in; i++) {
             if (r->call.in[i] == NULL || (r->k.by_row >> i & 1) == 0) continue;
@@ -327,7 +341,7 @@ static void walk_rows(rig *r, int i_case, const tn_kernel *k, verdict *v)
     char detail[256], where[64];
     snprintf(where, sizeof where, "kernel %s", k->name);
     for (int i = 0; i < one.n_out; i++)
-        if (one.out[i] != NULL && !same(detail, sizeof detail, "output", i, &r->out[i], r->want_out[i])) fail_once(v, &r->k, i_case, where, detail);
+        if (one.out[i] != NULL && !same(detail, sizeof detail, "output", i, &r->out[i], r->want_out[NORMAL][i])) fail_once(v, &r->k, i_case, where, detail);
 }
 
 static double loss_of(rig *r)
@@ -348,12 +362,12 @@ static void walk_gradient(rig *r, int i_case, verdict *v)
     rig_fill(r, NORMAL, 31 + (uint64_t)i_case);
     run_forward(r, &r->op->kernels[0]);
     run_backward(r, &r->op->kernels[0], false);
-    keep_gradients(r);
+    keep_gradients(r, NORMAL, false);
     for (int i = 0; i < r->k.n_in; i++) {
         if (!r->k.differentiable[i]) continue;
         int64_t n = tn_n_elem(&r->in[i]);
         float  *x = r->in[i].data;
-        const float *g = r->want_din[i];
+        const float *g = r->want_din[NORMAL][0][i];
         double  rms = 0;
         for (int64_t j = 0; j < n; j++) rms += (double)g[j] * (double)g[j];
         rms = sqrt(rms / (double)(n > 0 ? n : 1));
@@ -377,29 +391,30 @@ static void walk_gradient(rig *r, int i_case, verdict *v)
 static tn_status walk_op(const walk *w, const tn_op *op, tn_error *err)
 {
     tn_case c;
-    verdict rows = { .passed = true }, grad = { .passed = true };
+    verdict v[MAX_KERNEL], rows = { .passed = true }, grad = { .passed = true };
     bool    any_rows = false, any_grad = false;
     char    what[64];
-    for (const tn_kernel *k = op->kernels; k->name != NULL; k++) {
-        verdict v = { .passed = true };
-        if (!k->usable()) continue;
-        for (int i = 0; op->cases != NULL && op->cases(&c, i) != 0; i++) {
-            rig       r;
-            tn_status status = rig_open(&r, op, &c, err);
-            if (status == TN_OK) status = walk_case(&r, i, k, &v, err);
-            if (status == TN_OK && c.by_row != 0) {
-                any_rows = true;
-                walk_rows(&r, i, k, &rows);
-            }
-            if (status == TN_OK && k == op->kernels && k->bwd != NULL && c.fd_tolerance >= 0) {
-                any_grad = true;
-                walk_gradient(&r, i, &grad);
-            }
-            rig_close(&r);
-            TN_TRY(status);
+    for (int k = 0; k < MAX_KERNEL; k++) v[k] = (verdict){ .passed = true };
+    for (int i = 0; op->cases != NULL && op->cases(&c, i) != 0; i++) {
+        rig       r;
+        tn_status status = rig_open(&r, op, &c, err);
+        if (status == TN_OK) status = walk_case(&r, i, v, err);
+        if (status == TN_OK) status = tn_threads_set(w->threads_before, err);
+        for (const tn_kernel *k = op->kernels; status == TN_OK && c.by_row != 0 && k->name != NULL; k++) {
+            any_rows = true;
+            if (k->usable()) walk_rows(&r, i, k, &rows);
         }
-        snprintf(what, sizeof what, k == op->kernels ? "%s the same on 1, 2, 3, 8 threads" : "%s = ref, 1, 2, 3, 8 threads", k->name);
-        w->report(w->arg, op->name, what, v.passed, v.detail);
+        if (status == TN_OK && op->kernels[0].bwd != NULL && c.fd_tolerance >= 0) {
+            any_grad = true;
+            walk_gradient(&r, i, &grad);
+        }
+        rig_close(&r);
+        TN_TRY(status);
+    }
+    for (int k = 0; op->kernels[k].name != NULL && k < MAX_KERNEL; k++) {
+        if (!op->kernels[k].usable()) continue;
+        snprintf(what, sizeof what, k == 0 ? "%s the same on 1, 2, 3, 8 threads" : "%s = ref, 1, 2, 3, 8 threads", op->kernels[k].name);
+        w->report(w->arg, op->name, what, v[k].passed, v[k].detail);
     }
     if (any_rows) w->report(w->arg, op->name, "a row alone = in the batch", rows.passed, rows.detail);
     if (any_grad) w->report(w->arg, op->name, "gradients = finite differences", grad.passed, grad.detail);
@@ -408,8 +423,8 @@ static tn_status walk_op(const walk *w, const tn_op *op, tn_error *err)
 
 tn_status tn_selftest_op(const tn_op *op, tn_selftest_report report, void *arg, tn_error *err)
 {
-    walk      w = { .report = report, .arg = arg };
     int       before = tn_threads();
+    walk      w = { .report = report, .arg = arg, .threads_before = before };
     tn_status status = walk_op(&w, op, err);
     if (status == TN_OK) status = tn_threads_set(before, err);
     else (void)tn_threads_set(before, NULL);

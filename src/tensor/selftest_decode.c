@@ -106,11 +106,13 @@ static tn_status run_case(decode *d, char *detail, size_t n_detail, bool *passed
     const tn_rng_key key = { .seed = 3, .purpose = TN_RNG_TEST };
     d->arena = (tn_arena){ .cap = SIZE_MAX };
     lay_out(d);
-    size_t a = 0, b = 0, without = d->arena.used;
+    size_t a = 0, b = 0;
     whole(d, NULL, &a);
     piece(d, NULL, NULL, N_ROW, &b);
     d->scratch_bytes = a > b ? a : b;
-    TN_TRY(tn_arena_init(&d->arena, without + d->scratch_bytes + 4096, err));
+    d->arena = (tn_arena){ .cap = SIZE_MAX };
+    lay_out(d);
+    TN_TRY(tn_arena_init(&d->arena, d->arena.used, err));
     lay_out(d);
     float   *fill[] = { d->q, d->k, d->v, d->sink };
     int64_t  n[] = { N_ROW * d->p.n_head * d->p.d_k, N_ROW * d->p.n_head_kv * d->p.d_k, N_ROW * d->p.n_head_kv * d->p.d_v, d->p.n_head };
