@@ -139,11 +139,12 @@ static size_t first_symbols(const tn_tokenizer *t, const uint8_t *s, size_t n, i
     size_t k = 0;
 
     if (t->byte_level) {
-        for (; k < n; k++) {
-            sym[k] = t->byte_id[s[k]];
-            from[k] = (uint32_t)k;
+        for (size_t i = 0; i < n; i++) {
+            if (t->byte_id[s[i]] < 0 && t->skip_missing) continue;
+            from[k] = (uint32_t)i;
+            sym[k++] = t->byte_id[s[i]];
         }
-        return n;
+        return k;
     }
     for (size_t i = 0, len; i < n; i += len) {
         int32_t id;
@@ -187,6 +188,7 @@ static tn_status encode_by_merging(const tn_tokenizer *t, const uint8_t *s, size
         if (sym == NULL || from == NULL) { status = tn_fail(err, TN_NOMEM, "no memory to tokenise a piece of %zu bytes", n); goto out; }
     }
     k = first_symbols(t, s, n, sym, from);
+    if (k == 0) goto out;
     if (k <= SHORT_SYMBOLS) k = merge_short(t, sym, from, k);
     else TN_GOTO(merge_long(t, sym, from, &k, err));
     for (size_t i = 0; i < k; i++) {

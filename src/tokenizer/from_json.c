@@ -182,6 +182,7 @@ static tn_status read_bpe(tn_tokenizer *t, const json_t *model, const char *wher
     t->fuse_unk = json_is_true(json_object_get(model, "fuse_unk"));
     t->ignore_merges = json_is_true(json_object_get(model, "ignore_merges"));
     if (json_is_string(unk)) t->unk = tn_tokenizer_find(t, json_string_value(unk));
+    t->skip_missing = t->unk < 0;
     TN_TRY(tn_vocab_finish(t, err));
     return read_merges(t, json_object_get(model, "merges"), where, err);
 }

@@ -75,6 +75,7 @@ struct tn_tokenizer {
     tn_index  by_lone;
     int64_t   n_lone;
     bool      byte_level, byte_fallback, ignore_merges, fuse_unk;
+    bool      skip_missing;              /* a byte without a token is not there, and its neighbours may merge (as in HF) */
     uint8_t  *whole;                     /* [n_vocab] 0 not known yet, 1 the piece is this one token, 2 it is not */
 
     /* UNIGRAM */

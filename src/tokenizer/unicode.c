@@ -158,7 +158,7 @@ static void compose(norm_buffer *b)
         int      ccc = norm_flags(cp) & 255;
 
         if (starter != SIZE_MAX && (norm_flags(cp) & TN_UC_NORM_SECOND) != 0 &&
-            (out == starter + 1 || (last_class != 0 && last_class < ccc)))
+            (out == starter + 1 || last_class < ccc))
             joined = compose_pair(b->cp[starter], cp);
         if (joined != 0) { b->cp[starter] = joined; continue; }
         if (ccc == 0) starter = out;

@@ -77,6 +77,9 @@ def texts(n, seed):
     rng = random.Random(seed)
     fixed = ["", " ", "  ", "\n", " \n", "a", "Hello", " Hello  world", "it's WE'LL 'S 'ſ", "12345 678", "   x", "x   ", "\t\n \r\n y", "!!!\n\n",
              "a" * 300, " " * 100, "e\u0301 \u1e9b\u0323 ﬁ", "<s> not special </s>", "\u0000x"]
+    fixed += ["".join(rng.choice("theandigor") for _ in range(n_letter)) for n_letter in (60, 70, 200, 900)]      # short and long merging
+    letters = "".join(c for c in TEXT if c.isalpha())
+    fixed += [letters[:100], letters[:500], letters, letters[::-1].lower(), "".join(rng.sample(TEXT[:400].split(), 60)).replace(".", "")]
     return fixed + TEXT.split("\n") + [random_text(rng) for _ in range(n)]
 
 
