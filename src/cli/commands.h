@@ -30,35 +30,9 @@
     X(verify)               \
     X(why)                  \
     X(key)                  \
+    X(tlog)                 \
     G("This machine")       \
     X(selftest)             \
     X(bench)
-#define TN_COMMAND_LIST(X)   \
-    X(pull)                  \
-    X(inspect)               \
-    X(tokenize)              \
-    X(detokenize)            \
-    X(generate)              \
-    X(chat)                  \
-    X(score)                 \
-    X(logits)                \
-    X(perplexity)            \
-    X(convert)               \
-    X(quantize)              \
-    X(train)                 \
-    X(export)                \
-    X(selftest)              \
-    X(bench)                 \
-    X(constitution)          \
-    X(run)                   \
-    X(diff)                  \
-    X(graph)                 \
-    X(log)                   \
-    X(key)                   \
-    X(store)                 \
-    X(release)               \
-    X(why)                   \
-    X(verify)                \
-    X(tlog)
 
 #endif
