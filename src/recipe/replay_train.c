@@ -74,6 +74,10 @@ static tn_status config_from(tn_train_config *c, const json_t *options, const ch
         tn_status status;
         if (is_empty(v)) continue;
         text = is_place(key) ? place_of(q, key) : value_text(v);
+        if (text == NULL && is_place(key)) {                  /* a word that is no place ("tokenizer: bytes") is a parameter */
+            const json_t *word = json_object_get(json_object_get(q->stage, "params"), key);
+            if (word != NULL && !is_empty(word)) text = value_text(word);
+        }
         if (text == NULL && is_place(key)) {
             for (size_t i = 0; places[i] != NULL; i++)
                 if (strcmp(places[i], key) == 0) q->missing = places[i];

@@ -91,7 +91,8 @@ static const json_t *stage_of(const verifier *v, const char *run)
 static const char *find_input(void *arg, const char *port)
 {
     finder       *f = arg;
-    const char   *root = verify_text(json_object_get(f->stage, "inputs"), port);
+    const char   *root = verify_text(json_object_get(f->stage, "inputs"), port), *from = verify_text(json_object_get(f->stage, "from"), port);
+    const json_t *origin = verify_stage(f->v, from, strcspn(from, "/"));
     char         *path = NULL;
     size_t        i;
     json_t       *part;
@@ -100,6 +101,10 @@ static const char *find_input(void *arg, const char *port)
     if (root[0] == '\0' || f->n == 16) return NULL;
     json_array_foreach(json_object_get(f->v->manifest, "parts"), i, part)
         if (path == NULL && strcmp(verify_text(part, "root"), root) == 0) path = tn_path(f->v->dir, verify_text(part, "path"));
+    if (path == NULL && origin != NULL && strchr(from, '/') != NULL)         /* "sft/model": inside a part that is held */
+        json_array_foreach(json_object_get(f->v->manifest, "parts"), i, part)
+            if (path == NULL && strcmp(verify_text(part, "root"), verify_text(origin, "root")) == 0)
+                path = tn_strf("%s/%s%s", f->v->dir, verify_text(part, "path"), strchr(from, '/'));
     if (path == NULL && f->v->o->store != NULL && strlen(root) == 71 && tn_unhex(&d, root + 7)
         && tn_store_path(f->v->o->store, &d, &path, NULL) != TN_OK) path = NULL;
     if (path != NULL) f->found[f->n++] = path;
