@@ -31,7 +31,7 @@ static void mark_turn_ends(tn_tokenizer *t)
 {
     static const char *const ends[] = { "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>",
         "<end_of_turn>", "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>",
-        "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>", "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+        "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>", "<｜end▁of▁sentence｜>",
         "[e~[" };
     bool harmony = tn_tokenizer_find(t, "<|return|>") >= 0 && tn_tokenizer_find(t, "<|call|>") >= 0;
     bool normal_s = tn_tokenizer_find(t, "<|tool_response>") >= 0;

@@ -53,7 +53,7 @@ void tn_tokenizer_destroy(tn_tokenizer *t)
 void tn_tokenizer_stops(tn_tokenizer *t, int32_t eot)
 {
     static const char *const names[] = { "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|return|>",
-        "<|call|>", "<|endoftext|>", "<|end_of_text|>", "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>" };
+        "<|call|>", "<|endoftext|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>" };
     bool harmony = tn_tokenizer_find(t, "<|return|>") >= 0;
 
     if (t->eos >= 0) t->stop[t->n_stop++] = t->eos;

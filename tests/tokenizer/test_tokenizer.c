@@ -224,6 +224,31 @@ static void a_long_run_of_one_letter_is_merged(void **state)
     free(run);
 }
 
+/* "b c" comes first and leaves "a b" in the heap, stale, before "bc d": taking it for "a bc" would be a wrong merge. */
+static void pairs_that_changed_lose_their_old_rank(void **state)
+{
+    static const char json[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"d\":3,\"x\":4,\"bc\":5,\"ab\":6,\"bcd\":7,\"abc\":8},"
+                               "\"merges\":[\"b c\",\"a b\",\"bc d\",\"a bc\"]}}";
+    static const int32_t want[] = { 0, 7, 4 };
+    tn_tokenizer        *t = NULL;
+    tn_str               text = {0};
+    int32_t             *ids = NULL;
+    size_t               n = 0, cap = 0;
+
+    (void)state;
+    assert_int_equal(tn_tokenizer_from_json(&t, json, strlen(json), NULL, 0, "t.json", NULL), TN_OK);
+    for (int copies = 1; copies < 100; copies++) {           /* from the walked array to the heap */
+        tn_str_add(&text, "abcdx");
+        n = 0;
+        assert_int_equal(tn_tokenize(t, text.p, text.len, 0, &ids, &n, &cap, NULL), TN_OK);
+        assert_int_equal(n, 3 * copies);
+        for (size_t i = 0; i < n; i++) assert_int_equal(ids[i], want[i % 3]);
+    }
+    tn_str_free(&text);
+    free(ids);
+    tn_tokenizer_destroy(t);
+}
+
 static void what_is_not_supported_is_named(void **state)
 {
     static const struct { const char *json; tn_status code; const char *word; } rows[] = {
@@ -338,6 +363,7 @@ int main(void)
         cmocka_unit_test(streams_never_split_a_character),
         cmocka_unit_test(broken_utf8_gives_replacement_characters_or_bytes),
         cmocka_unit_test(a_long_run_of_one_letter_is_merged),
+        cmocka_unit_test(pairs_that_changed_lose_their_old_rank),
         cmocka_unit_test(what_is_not_supported_is_named),
         cmocka_unit_test(a_hostile_pattern_is_an_error_and_not_a_wait),
         cmocka_unit_test(digests_tell_tokenizers_apart),
