@@ -223,7 +223,7 @@ out:
 tn_status tn_bench_head(tn_bench *b, tn_error *err)
 {
     enum { N_ROW = 512, N_EMBD = 576, N_VOCAB = 49152 };
-    tn_head_params params = { .profile = TN_PROFILE_STRICT, .train = true };
+    tn_head_params params = { .profile = TN_PROFILE_STRICT, .train = true, .add_dw = true };   /* all three products */
     double         products = 0;
     tn_status      status;
     job            j;
@@ -239,7 +239,10 @@ tn_status tn_bench_head(tn_bench *b, tn_error *err)
     j.c.in[2] = tensor(&j, TN_I32, 0, N_ROW);
     j.c.in[3] = tensor(&j, TN_F32, 0, N_ROW);
     TN_GOTO(job_ready(&j, 4, 4, 0, err));
-    for (int i = 0; i < N_ROW; i++) ((int32_t *)j.c.in[2]->data)[i] = i * 90;
+    for (int i = 0; i < N_ROW; i++) {
+        ((int32_t *)j.c.in[2]->data)[i] = i * 90;
+        ((float *)j.c.in[3]->data)[i] = 1.0f;
+    }
     status = tn_bench_row(b, "head_loss", "512x49152x576", "f32", tn_bench_time(b, job_run, &j) * 1e3, "ms", 1.15 * products * 1e3, err);
 out:
     tn_arena_free(&j.a);
