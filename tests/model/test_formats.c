@@ -123,6 +123,20 @@ static void trained_weights_are_written_as_they_are(void **state)
     free(out);
 }
 
+/* The same model as newer converters write it: keys' part transposed, values' part apart. */
+static void split_latent_attention_is_joined(void **state)
+{
+    tn_model *a = open_model("tests/golden/families/deepseek-v3"), *b = open_model("tests/golden/gguf/mla.gguf");
+    tn_digest d, e;
+    (void)state;
+
+    assert_ok(tn_model_digest(a, &d, err));
+    assert_ok(tn_model_digest(b, &e, err));
+    assert_true(tn_digest_equal(&d, &e));
+    tn_model_close(a);
+    tn_model_close(b);
+}
+
 static void quantising_names_what_does_not_fit(void **state)
 {
     char     *out = tn_strf("%s/q.gguf", dir), *notes;
@@ -148,6 +162,7 @@ int main(void)
     for (int i = 0; i < n_family_case; i++)
         tests[n++] = (struct CMUnitTest){ family_cases[i].name, round_trip_keeps_everything, NULL, NULL, (void *)&family_cases[i] };
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(trained_weights_are_written_as_they_are);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(split_latent_attention_is_joined);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(quantising_names_what_does_not_fit);
     int failed = _cmocka_run_group_tests("formats", tests, (size_t)n, NULL, NULL);
     tn_remove_tree(dir, NULL);

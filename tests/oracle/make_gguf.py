@@ -42,3 +42,43 @@ save_file({"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.arange(3, 
            "y.i64": np.arange(2, dtype=np.int64), "x.f16": np.zeros((2, 2), np.float16), "scalar": np.array(1.5, np.float64),
            "empty": np.zeros((0, 4), np.int32), "name with \"quotes\" and ü": np.ones(1, np.int8)},
           os.path.join(out, "order.safetensors"), metadata={"format": "pt"})
+
+# mla.gguf: tests/golden/families/deepseek-v3 with kv_b split into k_b (transposed) and v_b, as newer converters write it.
+# It is made from the .gguf that tenet converts the folder to: make_gguf.py PATH-OF-THAT.gguf
+import sys
+if len(sys.argv) > 1:
+    r = gguf.GGUFReader(sys.argv[1])
+    w = gguf.GGUFWriter(os.path.join(out, "mla.gguf"), "deepseek2")
+    get = lambda k: r.fields["deepseek2." + k].contents()
+    H, lora, nope, dv, rope = get("attention.head_count"), get("attention.kv_lora_rank"), 0, 0, get("rope.dimension_count")
+    nope, dv = get("attention.key_length") - rope, get("attention.value_length")
+    for k, f in r.fields.items():
+        if not k.startswith("deepseek2.") or "length" in k.split("attention.")[-1][:12] and "attention." in k:
+            continue
+        t = f.types[0]
+        if k == "deepseek2.attention.head_count_kv":
+            w.add_uint32(k, 1)
+        elif t == gguf.GGUFValueType.BOOL:
+            w.add_bool(k, f.contents())
+        elif t == gguf.GGUFValueType.FLOAT32:
+            w.add_float32(k, f.contents())
+        elif t == gguf.GGUFValueType.UINT32:
+            w.add_uint32(k, f.contents())
+        else:
+            w.add_string(k, f.contents())
+    w.add_uint32("deepseek2.attention.key_length", lora + rope)
+    w.add_uint32("deepseek2.attention.value_length", lora)
+    w.add_uint32("deepseek2.attention.key_length_mla", nope + rope)
+    w.add_uint32("deepseek2.attention.value_length_mla", dv)
+    for t in r.tensors:
+        x = np.array(t.data)
+        if t.name.endswith("attn_kv_b.weight"):
+            x = x.reshape(H, nope + dv, lora)
+            w.add_tensor(t.name.replace("kv_b", "k_b"), np.ascontiguousarray(x[:, :nope].transpose(0, 2, 1)))
+            w.add_tensor(t.name.replace("kv_b", "v_b"), np.ascontiguousarray(x[:, nope:]))
+        else:
+            w.add_tensor(t.name, x)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
