@@ -21,7 +21,8 @@
     X(matmul)            \
     X(matvec)            \
     X(attention)         \
-    X(head)
+    X(head)              \
+    X(train)
 
 typedef struct tn_bench tn_bench;
 

@@ -76,7 +76,7 @@ const tn_option tn_train_options[] = {
     { "recompute",         TN_OPT_BOOL,   AT(recompute),           "false",   0, 0,      "", "compute activations again in the backward pass: less memory, same bits", NULL },
     { "zero",              TN_OPT_INT,    AT(zero),                "1",       0, 2,      "", "ranks: 0 all hold everything, 1 share the optimiser state, 2 share the gradient sums too", NULL },
     { "seed",              TN_OPT_INT,    AT(seed),                "0",       0, 9e15,   "", "of initialisation, order and rounding", NULL },
-    { "checkpoint_every",  TN_OPT_INT,    AT(checkpoint_every),    "200",     0, 1e12,   "steps", "0: only at the end", NULL },
+    { "checkpoint_every",  TN_OPT_INT,    AT(checkpoint_every),    "200",     -1, 1e12,  "steps", "0: only at the end; -1: never (measuring)", NULL },
     { "keep_last",         TN_OPT_INT,    AT(keep_last),           "2",       1, 1e6,    "checkpoints", "newest ones kept", NULL },
     { "keep_every",        TN_OPT_INT,    AT(keep_every),          "0",       0, 1e12,   "steps", "checkpoints at multiples of this are kept for ever; 0: none", NULL },
     { "valid_every",       TN_OPT_INT,    AT(valid_every),         "100",     1, 1e12,   "steps", "validation; the best one's weights are kept", NULL },
@@ -118,7 +118,7 @@ tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
     if (c->lr_min > c->lr) return tn_fail(err, TN_USAGE, "lr_min %g is above lr %g", c->lr_min, c->lr);
     if (c->model == NULL && c->like == NULL && (c->n_layer == 0 || c->n_embd == 0 || c->n_head == 0 || c->n_ff == 0))
         return tn_fail(err, TN_USAGE, "no model: name one with 'model', or give n_layer, n_embd, n_head and n_ff to start from scratch");
-    if (c->model == NULL && c->like == NULL && c->tokenizer == NULL)
+    if (c->model == NULL && c->like == NULL && c->tokenizer == NULL && c->n_vocab == 0)
         return tn_fail(err, TN_USAGE, "from scratch a tokenizer is needed: name a model with 'tokenizer', or 'tokenizer: bytes'");
     if (c->model == NULL && c->lora_rank > 0) return tn_fail(err, TN_USAGE, "lora_rank needs a model to adapt: name one with 'model'");
     if (c->model == NULL && c->like == NULL && c->n_embd % c->n_head != 0 && c->d_head == 0)

@@ -11,10 +11,10 @@
 
 /* Matrices: 2 FLOPs a weight forward, twice that backward (the input's gradient and the weight's; under LoRA no weight's). The
  * embedding is a look-up; a tied head counts once. Attention: half of 4 d n_ctx a layer (causal), forward. */
-double train_flops_per_token(const tn_model *m, bool lora)
+double train_flops_per_token(const tn_model *m, bool lora, int64_t n_ctx)
 {
     const tn_hparams *h = tn_model_hparams(m);
-    double matrices = (double)tn_model_n_param(m, true), attention = 2.0 * (double)h->n_layer * (double)(h->n_head * h->d_head) * 256;
+    double matrices = (double)tn_model_n_param(m, true), attention = 2.0 * (double)h->n_layer * (double)(h->n_head * h->d_head) * (double)n_ctx;
     if (!h->tied) matrices -= (double)h->n_vocab * (double)h->n_embd;
     return (lora ? 4 : 6) * matrices + 3 * attention;
 }
@@ -39,7 +39,7 @@ tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io,
     out->n_trained = r.p.n_trained;
     out->steps = r.steps;
     out->tokens_per_step = (int64_t)((double)r.data.stats.n_token / (double)r.data.n_sample * (double)c->batch);
-    out->flops_per_token = train_flops_per_token(r.model, r.p.lora != NULL);
+    out->flops_per_token = train_flops_per_token(r.model, r.p.lora != NULL, c->n_ctx);
     out->peak_flops = (r.profile == TN_PROFILE_STRICT_BF16 ? tn_peak_bf16(0.3) : tn_peak_f32(0.3)) * 1e9;
     out->seconds = (double)out->steps * (double)out->tokens_per_step * out->flops_per_token / (0.65 * out->peak_flops);
     for (size_t i = 0; i < tn_model_n_tensor(r.model); i++) {

@@ -269,7 +269,7 @@ static void report(loop *l, float lr, const char *note, const float *valid)
                         .smooth = l->smooth, .note = note, .preference = r->data.pairs, .has_valid = valid != NULL };
     s.tokens_per_s = seconds > 0 ? (double)(r->tokens - l->started_tokens) / seconds : 0;
     s.seconds_left = done > 0 ? seconds / (double)done * (double)(r->steps - l->step) : 0;
-    s.peak_share = l->peak > 0 ? s.tokens_per_s * train_flops_per_token(r->model, r->p.lora != NULL) / (l->peak * 1e9) : 0;
+    s.peak_share = l->peak > 0 ? s.tokens_per_s * train_flops_per_token(r->model, r->p.lora != NULL, r->c->n_ctx) / (l->peak * 1e9) : 0;
     if (valid != NULL) s.valid = *valid;
     if (s.preference) {
         s.margin = (float)(r->total.v[STAT_MARGIN] / n);
@@ -348,7 +348,8 @@ static tn_status one_step(loop *l, tn_error *err)
     l->step = step;
     tn_step_record rec = { .step = (uint64_t)step, .batch = r->batch, .loss = r->loss, .grad_norm = r->grad_norm, .lr = lr };
     snprintf(rec.note, sizeof rec.note, "%s", note);
-    bool due = (r->c->checkpoint_every > 0 && step % r->c->checkpoint_every == 0) || step == r->steps;
+    int64_t every = r->c->checkpoint_every;
+    bool due = (every > 0 && step % every == 0) || (every >= 0 && step == r->steps);
     if (r->has_valid && (step % r->c->valid_every == 0 || step == r->steps)) {
         TN_TRY(train_validate(r, &valid, err));
         validated = true;
@@ -403,7 +404,7 @@ static tn_status steps_run(loop *l, tn_error *err)
         TN_TRY(train_check_replicas(r, l->step, err));
         worse = r->c->early_stop > 0 && l->at.worse >= r->c->early_stop;
     }
-    if (l->step > saved) TN_TRY(checkpoint_start(l, err));
+    if (l->step > saved && r->c->checkpoint_every >= 0) TN_TRY(checkpoint_start(l, err));
     return checkpoint_end(l, err);
 }
 
@@ -451,6 +452,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     out->rank = r->rank;
     out->steps = l->step;
+    out->flops_per_token = train_flops_per_token(r->model, r->p.lora != NULL, r->c->n_ctx);
     out->loss = l->last.loss;
     out->tokens = r->tokens;
     out->best_valid = l->at.best_valid;

@@ -270,7 +270,7 @@ policy_action train_policy_decide(const policy *p, const tn_train_config *c, flo
 tn_status train_check_replicas(run *r, int64_t step, tn_error *err);
 
 /* estimate.c: of one trained token, forward and backward. */
-double    train_flops_per_token(const tn_model *m, bool lora);
+double    train_flops_per_token(const tn_model *m, bool lora, int64_t n_ctx);
 
 /* report.c: OUT/report.html from metrics.jsonl. */
 tn_status train_report(const run *r, tn_error *err);

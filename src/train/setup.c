@@ -28,14 +28,15 @@ static tn_status shape_from_config(tn_hparams *h, const tn_train_config *c, cons
     h->act = strcmp(c->family, "gpt2") == 0 ? TN_ACT_GELU_TANH : TN_ACT_SILU;
     h->qkv_bias = strcmp(c->family, "qwen2") == 0;
     h->n_vocab = c->n_vocab > 0 ? c->n_vocab : tn_tokenizer_n_vocab(t);
-    h->bos = tn_tokenizer_bos(t);
-    h->eos = tn_tokenizer_eos(t);
+    h->bos = t != NULL ? tn_tokenizer_bos(t) : -1;
+    h->eos = t != NULL ? tn_tokenizer_eos(t) : -1;
     return h->n_expert > 0 && h->n_expert_used == 0 ? tn_fail(err, TN_USAGE, "n_expert_used: how many of the %lld experts does a token use?",
                                                               (long long)h->n_expert) : TN_OK;
 }
 
 static tn_status tokenizer_for_scratch(run *r, const char *path, tn_error *err)
 {
+    if (path == NULL) return TN_OK;                          /* n_vocab is given: the data must be token shards */
     if (strcmp(path, "bytes") == 0) {
         TN_TRY(tn_data_byte_tokenizer(&r->own_tokenizer, err));
         r->tokenizer = r->own_tokenizer;
@@ -63,7 +64,7 @@ static tn_status model_scratch(run *r, tn_error *err)
     } else {
         TN_GOTO(shape_from_config(&h, c, r->tokenizer, err));
     }
-    if (h.n_vocab < tn_tokenizer_n_vocab(r->tokenizer)) {
+    if (r->tokenizer != NULL && h.n_vocab < tn_tokenizer_n_vocab(r->tokenizer)) {
         status = tn_fail(err, TN_MISMATCH, "n_vocab %lld is smaller than the tokenizer's %lld tokens", (long long)h.n_vocab,
                          (long long)tn_tokenizer_n_vocab(r->tokenizer));
         goto out;

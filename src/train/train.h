@@ -85,6 +85,7 @@ typedef struct tn_train_result {
     bool      finished;
     float     loss, valid, best_valid;
     int64_t   tokens;
+    double    flops_per_token;
     tn_digest weights_root;             /* of the trained tensors: (name, dtype, shape, bytes) */
     tn_digest log_root;                 /* of the step log */
     char      weights[1024];            /* OUT/model or OUT/adapter; empty when not finished or not saved */

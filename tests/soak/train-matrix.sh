@@ -1,0 +1,57 @@
+#!/bin/sh
+# train-matrix.sh BUILD DIR - the whole matrix of training: ranks x threads x kernels x recomputation x ZeRO, one hash; then
+# 200 kills at random times and inside checkpoint writing.
+set -u
+tenet=$1/tenet
+cd "$2" || exit 1
+i=0
+while [ $i -lt 400 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3 % 50))."; i=$((i + 1)); done >text.txt
+cat >tiny.yaml <<END
+tokenizer: bytes
+n_layer: 2
+n_embd: 96
+n_head: 4
+n_head_kv: 2
+n_ff: 256
+data: text.txt
+n_ctx: 64
+batch: 16
+micro_batch: 2
+group_size: 2
+steps: 12
+lr: 3e-3
+checkpoint_every: 3
+tensorboard: false
+check_every: 5
+END
+OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
+bad=0 n=0
+"$tenet" train tiny.yaml --quiet --out plain >/dev/null || exit 1
+want=$(sha256sum <plain/steps.jsonl)
+same() {
+    n=$((n + 1))
+    [ "$(sha256sum <"$1/steps.jsonl")" = "$want" ] || { echo "FAIL $1"; bad=1; }
+    rm -rf "$1"
+}
+for ranks in 1 2 3 4; do for threads in 1 2; do for kernels in ref avx2 avx512; do for recompute in false true; do for zero in 0 1 2; do
+    name=r$ranks-t$threads-$kernels-$recompute-z$zero
+    "$tenet" selftest add --kernels $kernels >/dev/null 2>&1 || continue       # not on this machine
+    mpirun --oversubscribe -n $ranks "$tenet" train tiny.yaml --quiet --threads $threads --kernels $kernels --set recompute=$recompute \
+        --set zero=$zero --set dist=mpi --out $name >/dev/null 2>&1
+    same $name
+done; done; done; done; done
+k=0
+while [ $k -lt 200 ]; do
+    name=kill$k
+    case $((k % 4)) in
+    0) TENET_FAULT=kill-writing@$((k % 12 / 3 * 3 + 3)) "$tenet" train tiny.yaml --quiet --out $name >/dev/null 2>&1 ;;
+    1) TENET_FAULT=kill-naming@$((k % 12 / 3 * 3 + 3)) "$tenet" train tiny.yaml --quiet --out $name >/dev/null 2>&1 ;;
+    *) timeout -s KILL 0.$(printf %02d $((k * 37 % 97 + 2))) "$tenet" train tiny.yaml --quiet --out $name >/dev/null 2>&1 ;;
+    esac
+    "$tenet" train tiny.yaml --quiet --out $name >/dev/null
+    same $name
+    k=$((k + 1))
+done 2>/dev/null
+echo "$n runs, $([ $bad -eq 0 ] && echo 'one log of steps' || echo 'NOT one log of steps')"
+exit $bad
