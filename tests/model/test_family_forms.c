@@ -10,17 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* allocations are counted by the linker's --wrap */
-static long n_alloc;
+/* allocations are counted by the linker's --wrap; the one with number fail_at fails */
+static long n_alloc, fail_at;
 void *__real_malloc(size_t n);
 void *__real_calloc(size_t a, size_t b);
 void *__real_realloc(void *p, size_t n);
 void *__wrap_malloc(size_t n);
 void *__wrap_calloc(size_t a, size_t b);
 void *__wrap_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n) { n_alloc++; return __real_malloc(n); }
-void *__wrap_calloc(size_t a, size_t b) { n_alloc++; return __real_calloc(a, b); }
-void *__wrap_realloc(void *p, size_t n) { n_alloc++; return __real_realloc(p, n); }
+void *__real_aligned_alloc(size_t a, size_t n);
+void *__wrap_aligned_alloc(size_t a, size_t n);
+void *__wrap_malloc(size_t n) { return ++n_alloc == fail_at ? NULL : __real_malloc(n); }
+void *__wrap_calloc(size_t a, size_t b) { return ++n_alloc == fail_at ? NULL : __real_calloc(a, b); }
+void *__wrap_aligned_alloc(size_t a, size_t n) { return ++n_alloc == fail_at ? NULL : __real_aligned_alloc(a, n); }
+void *__wrap_realloc(void *p, size_t n) { return ++n_alloc == fail_at ? NULL : __real_realloc(p, n); }
 
 static char folder[] = "/tmp/tn-forms-XXXXXX";
 
@@ -284,6 +287,65 @@ static void running_allocates_nothing(void **state)
     family_close(&f);
 }
 
+static tn_status build_all(family_model *f, tn_error *err)
+{
+    tn_graph *g = NULL;
+    tn_value  seed;
+
+    TN_TRY(tn_graph_create(&g, 4, err));
+    tn_net    net = { .g = g, .model = f->m, .train = true };
+    tn_status status = tn_model_build(&net, err);
+    if (status == TN_OK) status = tn_graph_backward(g, &net.hidden, &seed, 1, false, err);
+    if (status == TN_OK) status = tn_graph_plan(g, 0, NULL, err);
+    tn_graph_destroy(g);
+    return status;
+}
+
+static tn_status create(family_model *f, tn_error *err)
+{
+    tn_model *m;
+    tn_status status = tn_model_create(&m, tn_model_hparams(f->m), NULL, 1, err);
+
+    tn_model_close(m);
+    return status;
+}
+
+static tn_status read_adapter(family_model *f, tn_error *err)
+{
+    tn_lora  *lora;
+    size_t    n;
+    tn_status status = tn_lora_read(&lora, &n, f->m, "tests/golden/adapters/llama-dora", err);
+
+    if (status == TN_OK) status = tn_model_merge_lora(f->m, lora, n, err);
+    tn_lora_free(lora, n);
+    return status;
+}
+
+/* Every allocation fails once. */
+static void out_of_memory_is_an_error(void **state)
+{
+    static const struct { const char *family; tn_status (*what)(family_model *f, tn_error *err); } works[] = {
+        { "deepseek-v3", build_all }, { "mixtral", create }, { "llama", read_adapter },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof works / sizeof works[0]; i++) {
+        family_model f;
+        bool         reached = true;
+        family_open(&f, &(family_case){ works[i].family, 0 }, i == 0);
+        for (long at = 1; reached; at++) {
+            tn_error  err = {0};
+            fail_at = n_alloc + at;
+            tn_status status = works[i].what(&f, &err);
+            reached = n_alloc >= fail_at;
+            fail_at = 0;
+            if (reached && status == TN_OK) fail_msg("%s: allocation %ld failed without an error", works[i].family, at);
+            if (!reached && (status != TN_OK || at < 20)) fail_msg("%s: after %ld allocations: %s", works[i].family, at, err.msg);
+        }
+        family_close(&f);
+    }
+}
+
 int main(void)
 {
     struct CMUnitTest tests[2 * 64 + 8];
@@ -303,6 +365,7 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(adapters_train_over_a_quantised_base);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(published_mxfp4_is_read);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(split_latent_expansion_is_joined);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(out_of_memory_is_an_error);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(other_profiles_decode_as_they_train);
     return _cmocka_run_group_tests("forms of a model", tests, (size_t)n, make_folder, remove_folder);
 }
