@@ -1,7 +1,7 @@
 /* data.h - from files of text, conversations and preference pairs to the rows of a training step.
  *
- *   text, JSONL, chat JSONL (.gz .zst) ── tokenise ──→ shard (mapped) ── pack ──→ samples ─┐
- *   pair JSONL ── tn_pairs_load ──→ pairs ─────────────────────────────────────────────────┴─→ rows of a micro-batch
+ *   text, JSONL, chat JSONL (.gz .zst)  --tokenise-->  shard (mapped)  --pack-->  samples  -+
+ *   pair JSONL  --tn_pairs_load-->  pairs  ------------------------------------------------+->  rows of a micro-batch
  *
  * Sample i of a run is a pure function of (seed, i): nothing here remembers where a run stopped. */
 #ifndef TN_DATA_DATA_H
