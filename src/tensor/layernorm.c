@@ -4,6 +4,7 @@
  *   backward   g = dy w;  dx_i = s (g_i - sum(g)/n - h_i sum(g h)/n),  dw_i = sum of dy_i h_i,  db_i = sum of dy_i
  *
  * Sums along a row use 16 lanes; dw and db are one chain a column over the rows, ascending. */
+#include "tensor/cpu/kernels.h"
 #include "tensor/op_util.h"
 
 static tn_status shape(const tn_call *c, tn_error *err)
@@ -98,7 +99,11 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref,                 bwd_ref                 },
+    { "avx2",   tn_cpu_avx2,   tn_layernorm_fwd_avx2,   tn_layernorm_bwd_avx2   },
+    { "avx512", tn_cpu_avx512, tn_layernorm_fwd_avx512, tn_layernorm_bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_layernorm = {
     .name = "layernorm", .params_bytes = sizeof(tn_layernorm_params), .n_in = 3, .n_out = 3, .shape = shape,

@@ -242,12 +242,27 @@ static void keep_truth(rig *r, flavour f, int passes)
     }
 }
 
+/* The result written over the first input, where the operation says that it may be. */
+static bool agrees_in_place(rig *r, const tn_kernel *k, flavour f, char *detail, size_t n)
+{
+    tn_call   c = r->call;
+    tn_tensor in = r->in[0];
+    if (r->op->in_place == 0 || tn_n_bytes(&r->in[0]) != tn_n_bytes(&r->out[0])) return true;
+    memcpy(r->out[0].data, in.data, tn_n_bytes(&in));
+    in.data = r->out[0].data;
+    c.in[0] = &in;
+    k->fwd(&c);
+    return same(detail, n, "output", 0, &r->out[0], r->want_out[f][0]);
+}
+
 /* Kernel k against the truth; `what` names the pass that differed. */
 static bool agrees(rig *r, const tn_kernel *k, flavour f, int passes, const char **what, char *detail, size_t n)
 {
     run_forward(r, k);
     *what = "forward";
     if (!same_outputs(r, f, detail, n)) return false;
+    *what = "forward in place";
+    if (!agrees_in_place(r, k, f, detail, n)) return false;
     for (int add = 0; add < 2 && r->op->kernels[0].bwd != NULL; add++) {
         if ((passes >> add & 1) == 0) continue;
         run_backward(r, k, add == 1);

@@ -19,6 +19,8 @@ void tn_head_logprob_backward(const tn_call *c, const tn_head_kernels *k);
     void tn_attention_cache_fwd_##isa(const tn_call *c);                                                            \
     void tn_rmsnorm_fwd_##isa(const tn_call *c);                                                                    \
     void tn_rmsnorm_bwd_##isa(const tn_call *c);                                                                    \
+    void tn_layernorm_fwd_##isa(const tn_call *c);                                                                  \
+    void tn_layernorm_bwd_##isa(const tn_call *c);                                                                  \
     void tn_rope_fwd_##isa(const tn_call *c);                                                                       \
     void tn_rope_bwd_##isa(const tn_call *c);                                                                       \
     void tn_gated_fwd_##isa(const tn_call *c);                                                                      \

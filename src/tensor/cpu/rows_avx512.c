@@ -1,6 +1,8 @@
 /* rows_avx512.c - rows_body.h for AVX-512. */
 #define RMSNORM_FWD      tn_rmsnorm_fwd_avx512
 #define RMSNORM_BWD      tn_rmsnorm_bwd_avx512
+#define LAYERNORM_FWD    tn_layernorm_fwd_avx512
+#define LAYERNORM_BWD    tn_layernorm_bwd_avx512
 #define ROPE_FWD         tn_rope_fwd_avx512
 #define ROPE_BWD         tn_rope_bwd_avx512
 #define GATED_FWD        tn_gated_fwd_avx512

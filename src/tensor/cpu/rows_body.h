@@ -106,6 +106,87 @@ void RMSNORM_BWD(const tn_call *c)
     if (c->n_in > 1 && c->din[1] != NULL) tn_parallel(m, 64, rmsnorm_dw_piece, (void *)c);
 }
 
+/* ----------------------------------------------------------------------------------------------------- layernorm */
+
+static void layernorm_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const tn_call *c = arg;
+    const float *w = tn_f32(c->in[1]), *b = c->n_in > 2 ? tn_f32(c->in[2]) : NULL;
+    float       *mean = c->n_out > 1 ? tn_f32(c->out[1]) : NULL, *rstd = c->n_out > 2 ? tn_f32(c->out[2]) : NULL;
+    int64_t      n = tn_cols(c->in[0]);
+    (void)i_thread;
+    for (int64_t r = begin; r < end; r++) {
+        const float *x = tn_f32(c->in[0]) + r * n;
+        float       *y = tn_f32(c->out[0]) + r * n;
+        vf           sum = vf_zero(), sq = vf_zero();
+        for (int64_t i = 0; i < n; i += 16) sum = keep(sum, vf_add(sum, get(x, i, n)), i, n);
+        float m = vf_sum(sum) / (float)n;
+        for (int64_t i = 0; i < n; i += 16) {
+            vf d = vf_sub(get(x, i, n), vf_set(m));
+            sq = keep(sq, vf_fma(d, d, sq), i, n);
+        }
+        float s = 1.0f / sqrtf(vf_sum(sq) / (float)n + TN_PARAMS(c, tn_layernorm_params)->eps);
+        if (mean != NULL) mean[r] = m;
+        if (rstd != NULL) rstd[r] = s;
+        for (int64_t i = 0; i < n; i += 16) {
+            vf h = vf_mul(vf_sub(get(x, i, n), vf_set(m)), vf_set(s));
+            put(y, b == NULL ? vf_mul(h, get(w, i, n)) : vf_fma(h, get(w, i, n), get(b, i, n)), i, n, false);
+        }
+    }
+}
+
+void LAYERNORM_FWD(const tn_call *c) { tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), layernorm_piece, (void *)c); }
+
+static void layernorm_dx_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const tn_call *c = arg;
+    const float *w = tn_f32(c->in[1]), *mean = tn_f32(c->out[1]), *rstd = tn_f32(c->out[2]);
+    int64_t      n = tn_cols(c->in[0]);
+    (void)i_thread;
+    for (int64_t r = begin; r < end; r++) {
+        const float *x = tn_f32(c->in[0]) + r * n, *dy = tn_f32(c->dout[0]) + r * n;
+        float       *dx = tn_f32(c->din[0]) + r * n;
+        vf           l1 = vf_zero(), l2 = vf_zero(), m = vf_set(mean[r]), s = vf_set(rstd[r]);
+        for (int64_t i = 0; i < n; i += 16) {
+            vf g = vf_mul(get(dy, i, n), get(w, i, n)), h = vf_mul(vf_sub(get(x, i, n), m), s);
+            l1 = keep(l1, vf_add(l1, g), i, n);
+            l2 = keep(l2, vf_fma(g, h, l2), i, n);
+        }
+        vf m1 = vf_set(vf_sum(l1) / (float)n), m2 = vf_set(vf_sum(l2) / (float)n);
+        for (int64_t i = 0; i < n; i += 16) {
+            vf g = vf_mul(get(dy, i, n), get(w, i, n)), h = vf_mul(vf_sub(get(x, i, n), m), s);
+            put(dx, vf_mul(s, vf_fnma(h, m2, vf_sub(g, m1))), i, n, c->add[0]);
+        }
+    }
+}
+
+/* A thread owns columns [begin, end). */
+static void layernorm_dw_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const tn_call *c = arg;
+    const float *mean = tn_f32(c->out[1]), *rstd = tn_f32(c->out[2]);
+    float       *dw = tn_f32(c->din[1]), *db = c->n_in > 2 ? tn_f32(c->din[2]) : NULL;
+    int64_t      n = tn_cols(c->in[0]), n_row = tn_rows(c->in[0]);
+    (void)i_thread;
+    for (int64_t i = begin; i < end; i += 16) {
+        vf sw = dw != NULL && c->add[1] ? get(dw, i, end) : vf_zero(), sb = db != NULL && c->add[2] ? get(db, i, end) : vf_zero();
+        for (int64_t r = 0; r < n_row; r++) {
+            vf g = get(tn_f32(c->dout[0]) + r * n, i, end);
+            sw = vf_fma(g, vf_mul(vf_sub(get(tn_f32(c->in[0]) + r * n, i, end), vf_set(mean[r])), vf_set(rstd[r])), sw);
+            sb = vf_add(sb, g);
+        }
+        if (dw != NULL) put(dw, sw, i, end, false);
+        if (db != NULL) put(db, sb, i, end, false);
+    }
+}
+
+void LAYERNORM_BWD(const tn_call *c)
+{
+    int64_t n = tn_cols(c->in[0]);
+    if (c->din[0] != NULL) tn_parallel(tn_rows(c->in[0]), tn_row_grain(n), layernorm_dx_piece, (void *)c);
+    if (c->din[1] != NULL || (c->n_in > 2 && c->din[2] != NULL)) tn_parallel(n, 16, layernorm_dw_piece, (void *)c);
+}
+
 /* ---------------------------------------------------------------------------------------------------------- rope */
 
 typedef struct rope_job { const tn_call *c; float *y; const float *x; float sign; bool add; } rope_job;
