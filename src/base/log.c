@@ -127,7 +127,7 @@ static void draw(tn_progress *p, double now, bool last)
         tn_str_addf(&s, "%s: ", p->what);
         add_count(&s, p);
         if (p->total > 0) tn_str_addf(&s, ", %d %%", (int)(part * 100));
-        tn_str_add(&s, ", ");
+        if (last || p->done > 0) tn_str_add(&s, ", ");
     }
     if (last) add_duration(&s, seconds);
     else add_rate(&s, p, seconds);

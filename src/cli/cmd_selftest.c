@@ -47,20 +47,37 @@ static json_t *kernels_used(const char *const *names)
     return used;
 }
 
-static void print_summary(const walk *w, const json_t *used)
+/* "kernels: avx512 for 20 operations, ref for 2 (router, gather_rows)": the small groups by name. */
+static void print_kernels(const json_t *used)
 {
-    const char *op, *first = NULL;
-    json_t     *name;
-    bool        same = true;
+    const char *op, *of, *done[16];
+    json_t     *name, *same;
+    size_t      n_done = 0;
 
     json_object_foreach((json_t *)used, op, name) {
-        if (first == NULL) first = json_string_value(name);
-        same = same && strcmp(first, json_string_value(name)) == 0;
+        const char *kernel = json_string_value(name);
+        size_t      n = 0, k = 0;
+        while (k < n_done && strcmp(done[k], kernel) != 0) k++;
+        if (k < n_done || n_done == sizeof done / sizeof done[0]) continue;
+        json_object_foreach((json_t *)used, of, same) n += strcmp(json_string_value(same), kernel) == 0;
+        printf("%s%s for %zu operation%s", n_done == 0 ? "kernels: " : ", ", kernel, n, n == 1 ? "" : "s");
+        done[n_done++] = kernel;
+        if (n > 4 || n == json_object_size(used)) continue;
+        const char *before = " (";
+        json_object_foreach((json_t *)used, of, same) {
+            if (strcmp(json_string_value(same), kernel) != 0) continue;
+            printf("%s%s", before, of);
+            before = ", ";
+        }
+        putchar(')');
     }
-    printf("\n%s, %d threads\n", tn_cpu_name(), tn_threads());
-    if (same && first != NULL) printf("kernels: %s for all %zu operations\n", first, json_object_size(used));
-    else
-        json_object_foreach((json_t *)used, op, name) printf("kernel of %-16s %s\n", op, json_string_value(name));
+    putchar('\n');
+}
+
+static void print_summary(const walk *w, const json_t *used)
+{
+    printf("%s%s, %d thread%s\n", w->quiet ? "" : "\n", tn_cpu_name(), tn_threads(), tn_threads() == 1 ? "" : "s");
+    print_kernels(used);
     printf("%d checks: %d ok, %d wrong\n", w->n_passed + w->n_failed, w->n_passed, w->n_failed);
 }
 
