@@ -192,23 +192,44 @@ static void drop_pages(const tn_model *m, const void *rows, size_t bytes)
     }
 }
 
-tn_status tn_model_pack(tn_model *m, tn_error *err)
+static int size_order(const void *a, const void *b)
 {
-    for (size_t i = 0; i < m->n_param; i++) {
-        tn_tensor *w = &m->params[i].w;
-        tn_slot   *s = &m->slots[i];
-        if (is_vector(&m->params[i]) || w->data == NULL || s->packed != NULL) continue;
-        TN_TRY(tn_weight_pack(&s->packed, w->data, w->dtype, tn_rows(w), tn_cols(w), m->profile, err));
-        w->packed = s->packed;
-        drop_pages(m, w->data, tn_n_bytes(w));
-        w->data = NULL;
-        if (s->own != NULL) {                        /* rearranged rows: only the packed form is kept */
-            free(s->own);
-            s->own = NULL;
-            s->file_rows = NULL;
-        }
+    const tn_param *x = *(const tn_param *const *)a, *y = *(const tn_param *const *)b;
+    size_t          n = tn_n_bytes(&x->w), k = tn_n_bytes(&y->w);
+
+    return n != k ? (n < k ? 1 : -1) : strcmp(x->name, y->name);
+}
+
+static tn_status pack_one(tn_model *m, size_t i, tn_error *err)
+{
+    tn_tensor *w = &m->params[i].w;
+    tn_slot   *s = &m->slots[i];
+
+    if (is_vector(&m->params[i]) || w->data == NULL || s->packed != NULL) return TN_OK;
+    TN_TRY(tn_weight_pack(&s->packed, w->data, w->dtype, tn_rows(w), tn_cols(w), m->profile, err));
+    w->packed = s->packed;
+    drop_pages(m, w->data, tn_n_bytes(w));
+    w->data = NULL;
+    if (s->own != NULL) {                            /* rearranged rows: only the packed form is kept */
+        free(s->own);
+        s->own = NULL;
+        s->file_rows = NULL;
     }
     return TN_OK;
+}
+
+/* The largest first: while one is packed both its forms are in memory, and that peak should not come on top of the rest. */
+tn_status tn_model_pack(tn_model *m, tn_error *err)
+{
+    const tn_param **order = malloc((m->n_param + 1) * sizeof *order);
+    tn_status        status = TN_OK;
+
+    if (order == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory to pack its weights", m->path);
+    for (size_t i = 0; i < m->n_param; i++) order[i] = &m->params[i];
+    qsort(order, m->n_param, sizeof *order, size_order);
+    for (size_t i = 0; i < m->n_param && status == TN_OK; i++) status = pack_one(m, (size_t)(order[i] - m->params), err);
+    free(order);
+    return status;
 }
 
 typedef struct widen { float *dst; const uint8_t *src; tn_dtype dtype; int64_t n; size_t row_bytes; const tn_weight *packed; } widen;
