@@ -6,7 +6,7 @@
  *
  *   s_j   = chain of fma(q_d, k_jd, s) over d from +0;  s_j *= scale;  with a soft cap: s_j = cap tanh(s_j / cap)
  *   m'    = max(m, max_j s_j)                           m starts at -inf (or the head's sink)
- *   p_j   = exp(s_j - m'),  corr = exp(m - m')
+ *   p_j   = exp(s_j - m'),  corr = exp(m - m')      both zero below e^-62 (mathfn.h says why)
  *   l     = fma(l, corr, lane_sum of p_j in lane j mod 16)       l starts at 0 (1 with a sink)
  *   o_d   = o_d corr, then the chain fma(p_j, v_jd, o_d) over j ascending
  *
@@ -16,7 +16,7 @@
  *
  * Backward, with delta_i = lane_sum(dout_id out_id):
  *
- *   p_ij  = exp(s_ij - lse_i);   t_ij = chain of fma(dout_id, v_jd, t) over d from +0
+ *   p_ij  = exp(s_ij - lse_i), zero below e^-62;   t_ij = chain of fma(dout_id, v_jd, t) over d from +0
  *   w_ij  = p_ij (t_ij - delta_i), with a soft cap times fma(-c, c, 1), c = tanh(s / cap) of the uncapped s; then * scale
  *   dq_i  = chain fma(w_ij, k_j, dq_i) over j ascending
  *   dk_j  = chain fma(w_ij, q_i, dk_j) over the heads of the group, in them over i ascending;   dv_j so with p_ij, dout_i
@@ -26,6 +26,7 @@
 #include "tensor/attention.h"
 
 #include "tensor/cpu/kernels.h"
+#include "tensor/mathfn.h"
 
 tn_status tn_attention_check(const tn_call *c, const tn_attention_params *p, tn_error *err)
 {
@@ -150,10 +151,10 @@ static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
                 s[j % TN_KV_PAGE] = x;
                 top = x > top ? x : top;
             }
-            float corr = tn_expf(m - top);
+            float corr = tn_prob(m - top);
             for (int64_t d = 0; d < p->d_v; d++) o[d] *= corr;
             for (int64_t j = j0; j < j1; j++) {
-                float        e = tn_expf(s[j % TN_KV_PAGE] - top);
+                float        e = tn_prob(s[j % TN_KV_PAGE] - top);
                 const float *v = a->v + ((start + j) * p->n_head_kv + h / a->group) * p->d_v;
                 lane[j % 16] += e;
                 for (int64_t d = 0; d < p->d_v; d++) o[d] = fmaf(e, v[d], o[d]);
@@ -184,7 +185,7 @@ static void pair(const tn_attn *a, int64_t i, int64_t h, int64_t j, float *prob,
         s = p->softcap * c;
         slope = fmaf(-c, c, 1.0f);
     }
-    float e = tn_expf(s - a->lse[t]);
+    float e = tn_prob(s - a->lse[t]);
     float d = chain(a->dout + t * p->d_v, a->v + (j * p->n_head_kv + h / a->group) * p->d_v, p->d_v);
     float w = e * (d - a->delta[t]);
     if (p->softcap > 0.0f) w *= slope;

@@ -5,6 +5,7 @@
 #include "tensor/attention_cache.h"
 
 #include "tensor/cpu/kernels.h"
+#include "tensor/mathfn.h"
 
 static tn_status shape(const tn_call *c, tn_error *err)
 {
@@ -87,10 +88,10 @@ static void attend_piece(void *arg, int64_t begin, int64_t end, int i_thread)
                 s[j % TN_KV_PAGE] = x;
                 top = x > top ? x : top;
             }
-            float corr = tn_expf(m - top);
+            float corr = tn_prob(m - top);
             for (int64_t d = 0; d < p->d_v; d++) o[d] *= corr;
             for (int64_t j = j0; j < j1; j++) {
-                float e = tn_expf(s[j % TN_KV_PAGE] - top);
+                float e = tn_prob(s[j % TN_KV_PAGE] - top);
                 tn_kv_load(cp->kv, page[b], cp->i_layer, g, j % TN_KV_PAGE, k, v);
                 lane[j % 16] += e;
                 for (int64_t d = 0; d < p->d_v; d++) o[d] = fmaf(e, v[d], o[d]);

@@ -2,6 +2,8 @@
  * a row, as plain loops (head.h has the definition). */
 #include "tensor/head.h"
 
+#include "tensor/mathfn.h"
+
 #include "base/cpu.h"
 
 /* 64 MiB of logits: enough rows that reading w for each chunk costs little. */
@@ -85,7 +87,7 @@ static void lse_ref(float *l, int64_t n, const tn_head_row *h, bool keep_exp, fl
         m = x > m ? x : m;
     }
     for (int64_t j = 0; j < n; j++) {
-        float e = tn_expf((h->temperature != 0.0f ? l[j] / h->temperature : l[j]) - m);
+        float e = tn_prob((h->temperature != 0.0f ? l[j] / h->temperature : l[j]) - m);
         lane[j % 16] += e;
         if (keep_exp) l[j] = e;
     }
@@ -96,7 +98,7 @@ static void lse_ref(float *l, int64_t n, const tn_head_row *h, bool keep_exp, fl
 static void grad_ref(float *l, int64_t n, const tn_head_row *h, bool have_exp, float top, float scale, int64_t target, float at_target)
 {
     for (int64_t j = 0; j < n; j++) {
-        float e = have_exp ? l[j] : tn_expf((h->temperature != 0.0f ? l[j] / h->temperature : l[j]) - top);
+        float e = have_exp ? l[j] : tn_prob((h->temperature != 0.0f ? l[j] / h->temperature : l[j]) - top);
         float g = j == target ? fmaf(scale, e, at_target) : scale * e;
         if (h->temperature != 0.0f) g /= h->temperature;
         if (h->softcap > 0.0f) {

@@ -13,7 +13,8 @@
 typedef struct tn_head_row { float softcap, temperature; } tn_head_row;
 
 /* One row of logits, n wide, in place.
- *   lse    caps the logits in place; top = max x_j, sum = lane sum of exp(x_j - top) in lane j mod 16. With keep_exp
+ *   lse    caps the logits in place; top = max x_j, sum = lane sum of exp(x_j - top) in lane j mod 16 (exp is zero below
+ *          e^-62: mathfn.h, tn_prob). With keep_exp
  *          (only without cap and temperature) the logits are replaced by those exponentials.
  *   grad   logits (or exponentials, keep_exp) become g_j = scale * exp(x_j - top), fma(scale, e_t, at_target) at the
  *          target, then / temperature, then * fma(-c, c, 1), c = l_j / softcap */

@@ -39,6 +39,8 @@ float tn_expf(float x)
     return p * of_bits((h + 127u) << 23) * of_bits((n - h + 127u) << 23);
 }
 
+float tn_prob(float x) { return x < TN_PROB_FLOOR ? 0.0f : tn_expf(x); }
+
 /* x = 2^e m, m in [sqrt(1/2), sqrt(2)), f = m - 1: log x = e ln 2 + f - f^2/2 + f^3 P(f). */
 float tn_logf(float x)
 {

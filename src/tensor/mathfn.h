@@ -3,9 +3,15 @@
 #ifndef TN_TENSOR_MATHFN_H
 #define TN_TENSOR_MATHFN_H
 
+/* exp(x), zero below TN_PROB_FLOOR. */
+float tn_prob(float x);
+
 /* Beyond these exp is infinity and zero in any case. */
 #define TN_EXP_HI        89.0f
 #define TN_EXP_LO        (-104.0f)
+/* A probability below e^-62 of the largest counts as zero (tn_prob): no sum in fp32 could see it, and it would put
+ * denormals, which cost hundreds of cycles each, into the products that follow. */
+#define TN_PROB_FLOOR    (-62.0f)
 #define TN_LOG2E         0x1.715476p+0f
 #define TN_ROUND_MAGIC   0x1.8p+23f                 /* adding it rounds to an integer in the low bits */
 #define TN_LN2_HI        0x1.62ep-1f

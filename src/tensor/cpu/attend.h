@@ -29,7 +29,7 @@ TN_INLINE void soften(float *s, int64_t mr, const int32_t *lo, const int32_t *hi
         top[i] = vf_top(best);
     }
     vf was = vf_load_n(m, (int)mr), now = vf_max(vf_load_n(top, (int)mr), was), d = vf_sub(was, now);
-    vf c = vf_sel(vf_eq(d, vf_zero()), vf_set(1.0f), vf_exp(d));
+    vf c = vf_sel(vf_eq(d, vf_zero()), vf_set(1.0f), vf_prob(d));
     if (!whole) c = vf_sel(vf_lt(vf_zero(), vf_load(allowed)), c, vf_set(1.0f));   /* a row that sees nothing here stays as it was */
     vf_store(top, now);
     vf_store_n(m, now, (int)mr);
@@ -39,7 +39,7 @@ TN_INLINE void soften(float *s, int64_t mr, const int32_t *lo, const int32_t *hi
         vf     total = vf_zero();
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) {
-            vf e = vf_exp(vf_sub(vf_load(row + 16 * v), vf_set(top[i])));
+            vf e = vf_prob(vf_sub(vf_load(row + 16 * v), vf_set(top[i])));
             if (!whole) e = vf_sel(vm_between(lo[i] - 16 * v, hi[i] - 16 * v), e, vf_zero());
             total = vf_add(total, e);
             vf_store(row + 16 * v, e);

@@ -144,7 +144,7 @@ static void weigh_block(const tn_attn *a, const float *kt, const float *vt, int6
                     x = vf_mul(vf_set(p->softcap), c);
                     slope = vf_fnma(c, c, slope);
                 }
-                vf e = vf_exp(vf_sub(x, lse)), w = vf_mul(e, vf_sub(vf_load(ws), delta));
+                vf e = vf_prob(vf_sub(x, lse)), w = vf_mul(e, vf_sub(vf_load(ws), delta));
                 if (p->softcap > 0.0f) w = vf_mul(w, slope);
                 vf_store(ps, e);
                 vf_store(ws, vf_mul(w, scale));

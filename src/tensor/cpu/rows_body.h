@@ -399,7 +399,7 @@ static void head_lse_plain(float *l, int64_t n, bool keep_exp, float *top, float
     for (j = 0; j + 64 <= n; j += 64) {
         vf e[4];
 #pragma GCC unroll 4
-        for (int v = 0; v < 4; v++) e[v] = vf_exp(vf_sub(vf_load(l + j + 16 * v), m));
+        for (int v = 0; v < 4; v++) e[v] = vf_prob(vf_sub(vf_load(l + j + 16 * v), m));
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) {
             total = vf_add(total, e[v]);
@@ -407,7 +407,7 @@ static void head_lse_plain(float *l, int64_t n, bool keep_exp, float *top, float
         }
     }
     for (; j < n; j += 16) {
-        vf e = vf_exp(vf_sub(get(l, j, n), m));
+        vf e = vf_prob(vf_sub(get(l, j, n), m));
         total = keep(total, vf_add(total, e), j, n);
         if (keep_exp) put(l, e, j, n, false);
     }
@@ -433,7 +433,7 @@ static void head_lse(float *l, int64_t n, const tn_head_row *h, bool keep_exp, f
     }
     *top = vf_top(best);
     for (int64_t j = 0; j < n; j += 16) {
-        vf x = get(l, j, n), e = vf_exp(vf_sub(hot ? vf_div(x, temp) : x, vf_set(*top)));
+        vf x = get(l, j, n), e = vf_prob(vf_sub(hot ? vf_div(x, temp) : x, vf_set(*top)));
         total = keep(total, vf_add(total, e), j, n);
         if (keep_exp) put(l, e, j, n, false);
     }
@@ -450,7 +450,7 @@ static void head_grad(float *l, int64_t n, const tn_head_row *h, bool have_exp, 
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) vf_store(l + j + 16 * v, vf_mul(vf_set(scale), vf_load(l + j + 16 * v)));
     for (; j < n; j += 16) {
-        vf x = get(l, j, n), g = have_exp ? x : vf_exp(vf_sub(hot ? vf_div(x, vf_set(h->temperature)) : x, vf_set(top)));
+        vf x = get(l, j, n), g = have_exp ? x : vf_prob(vf_sub(hot ? vf_div(x, vf_set(h->temperature)) : x, vf_set(top)));
         g = vf_mul(vf_set(scale), g);
         if (hot) g = vf_div(g, vf_set(h->temperature));
         if (capped) {
@@ -460,7 +460,7 @@ static void head_grad(float *l, int64_t n, const tn_head_row *h, bool have_exp, 
         put(l, g, j, n, false);
     }
     if (target < 0) return;
-    float e = have_exp ? l_t : vf_get(vf_exp(vf_sub(hot ? vf_div(vf_set(l_t), vf_set(h->temperature)) : vf_set(l_t), vf_set(top))));
+    float e = have_exp ? l_t : vf_get(vf_prob(vf_sub(hot ? vf_div(vf_set(l_t), vf_set(h->temperature)) : vf_set(l_t), vf_set(top))));
     float g = fmaf(scale, e, at_target), c = l_t / h->softcap;
     if (hot) g /= h->temperature;
     if (capped) g *= fmaf(-c, c, 1.0f);

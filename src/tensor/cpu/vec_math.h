@@ -27,6 +27,9 @@ TN_INLINE vf vf_exp(vf x)
     return vf_scale2(p, k);
 }
 
+/* tn_prob */
+TN_INLINE vf vf_prob(vf x) { return vf_sel(vf_lt(x, vf_set(TN_PROB_FLOOR)), vf_zero(), vf_exp(x)); }
+
 TN_INLINE vf vf_log(vf x)
 {
     vm tiny = vf_lt(x, vf_set(0x1p-126f));
