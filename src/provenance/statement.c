@@ -38,15 +38,29 @@ static char *finish(json_t *s)
     return text;
 }
 
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* By port name: a closure that was written and read again has its members in another order than the one in memory. */
 static json_t *dependencies(const json_t *row)
 {
     const json_t *inputs = json_object_get(row, "inputs"), *from = json_object_get(row, "from");
     json_t       *list = json_array(), *root;
-    const char   *port;
+    const char   *port, **ports = calloc(json_object_size(inputs) + 1, sizeof *ports);
+    size_t        n = 0;
 
-    json_object_foreach((json_t *)inputs, port, root)
-        json_array_append_new(list, json_pack("{s:s,s:s,s:{s:s}}", "name", port, "uri", text_of(from, port), "digest", "sha256",
-                                              hex_of(json_string_value(root))));
+    if (ports == NULL) {
+        json_decref(list);
+        return NULL;
+    }
+    json_object_foreach((json_t *)inputs, port, root) ports[n++] = port;
+    qsort(ports, n, sizeof *ports, by_text);
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_pack("{s:s,s:s,s:{s:s}}", "name", ports[i], "uri", text_of(from, ports[i]), "digest", "sha256",
+                                              hex_of(json_string_value(json_object_get(inputs, ports[i])))));
+    free(ports);
     return list;
 }
 

@@ -83,7 +83,7 @@ out:
 }
 
 const tn_stage_kind tn_stage_release = {
-    .name = "release", .version = 1, .line = "a signed release: model, constitution, recipe, reports, proofs",
+    .name = "release", .version = 2, .line = "a signed release: model, constitution, recipe, reports, proofs",
     .options = tn_release_option_rows, .config_bytes = sizeof(tn_release_options), .inputs = release_inputs, .output = "a release directory",
     .sees_closure = true, .salt = release_salt, .run = release_run,
 };
