@@ -81,7 +81,7 @@ static void add_parts(tn_str *s, const json_t *m, const char *role, const char *
     if (n > 0) tn_str_add(s, "\n");
 }
 
-char *release_card(const json_t *m, const tn_release_options *o)
+char *recipe_release_card(const json_t *m, const tn_release_options *o)
 {
     const json_t *charter = json_object_get(m, "constitution"), *closure = json_object_get(m, "closure"), *logs = json_object_get(m, "steplogs");
     tn_str        s = { .max = 1 << 20 };

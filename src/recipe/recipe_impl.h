@@ -58,7 +58,7 @@ json_t   *recipe_closure(const tn_recipe *r, const recipe_stage *st);
 json_t   *recipe_stage_json(const tn_recipe *r, const recipe_stage *st);
 tn_status recipe_path_of(tn_recipe *r, tn_store *s, const recipe_ref *ref, char **path, tn_error *err);
 /* {"type","started","machine",...}: what every record begins with. */
-json_t   *record_begin(const char *type);
+json_t   *recipe_record_begin(const char *type);
 const char *recipe_build_id(void);
 
 #endif

@@ -50,7 +50,7 @@ const char *recipe_build_id(void)
     return id;
 }
 
-json_t *record_begin(const char *type)
+json_t *recipe_record_begin(const char *type)
 {
     struct timespec t;
     struct tm       tm;

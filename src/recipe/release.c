@@ -539,7 +539,7 @@ static tn_status put_manifest(builder *b, tn_error *err)
     char     *to = tn_path(b->out, RELEASE_MANIFEST), *readme = tn_path(b->out, RELEASE_CARD), *card = NULL;
     tn_status status = to == NULL || readme == NULL ? no_memory(err) : tn_json_save(to, b->manifest, true, err);
 
-    if (status == TN_OK && (card = release_card(b->manifest, b->o)) == NULL) status = no_memory(err);
+    if (status == TN_OK && (card = recipe_release_card(b->manifest, b->o)) == NULL) status = no_memory(err);
     if (status == TN_OK) status = tn_file_write_all(readme, card, strlen(card), err);
     free(card);
     free(readme);
@@ -555,7 +555,7 @@ static tn_status put_derived(builder *b, json_t *metrics, tn_error *err)
     tn_status     status;
 
     TN_TRY(tn_tree_list(b->out, &files, &n, err));
-    TN_GOTO(release_content_root(files, n, &content, err));
+    TN_GOTO(recipe_release_content_root(files, n, &content, err));
     TN_GOTO(put_bom(b, files, n, &content, err));
     if (b->p->key != NULL) {
         TN_GOTO(put_statements(b, &content, err));

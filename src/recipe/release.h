@@ -24,10 +24,10 @@
 #define RELEASE_CHARTER     "constitution.yaml"
 
 /* Root over the content among `files` (sorted by name). */
-tn_status release_content_root(const tn_tree_file *files, size_t n, tn_digest *out, tn_error *err);
+tn_status recipe_release_content_root(const tn_tree_file *files, size_t n, tn_digest *out, tn_error *err);
 /* Is this name one of the three that are made from the content? */
-bool      release_is_derived(const char *name);
+bool      recipe_release_is_derived(const char *name);
 /* README.md from the manifest; made: free. */
-char     *release_card(const json_t *manifest, const tn_release_options *o);
+char     *recipe_release_card(const json_t *manifest, const tn_release_options *o);
 
 #endif

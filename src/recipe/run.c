@@ -129,7 +129,7 @@ static tn_status run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rer
 {
     tn_store_work work = { NULL, -1 };
     prepared      in = { NULL, 0, NULL };
-    json_t       *metrics = json_object(), *record = record_begin("stage"), *closure = NULL;
+    json_t       *metrics = json_object(), *record = recipe_record_begin("stage"), *closure = NULL;
     tn_stage_run  run = { .stage = st->name, .profile = r->profile };
     tn_digest     before = st->root, key = work_key(&st->key, rerun);
     bool          was_cached = st->cached;
@@ -322,7 +322,7 @@ static tn_status record_run(tn_recipe *r, tn_store *s, const tn_run_options *o, 
 
 tn_status tn_recipe_run(tn_recipe *r, tn_store *s, const tn_run_options *o, json_t **out, tn_error *err)
 {
-    json_t   *plan = NULL, *record = record_begin("run");
+    json_t   *plan = NULL, *record = recipe_record_begin("run");
     double    start = tn_now();
     tn_error  mine = { .msg = "" }, why;
     tn_status status;
@@ -377,7 +377,7 @@ tn_status tn_stage_alone(tn_store *s, const tn_stage_kind *kind, const void *con
                          const char *to, tn_digest *root, tn_error *err)
 {
     prepared     in = { NULL, 0, NULL };
-    json_t      *record = record_begin("stage"), *metrics = json_object(), *roots = json_object();
+    json_t      *record = recipe_record_begin("stage"), *metrics = json_object(), *roots = json_object();
     tn_stage_run run = { .stage = kind->name, .profile = profile };
     char        *work = NULL, *text = NULL;
     tn_digest    made;

@@ -28,11 +28,11 @@ static void add_table(tn_page *p, const json_t *rows, const char *caption, const
     free(cells);
 }
 
-tn_status verdict_page(const json_t *verdict, const char *dir, const char *path, tn_error *err)
+tn_status recipe_verdict_page(const json_t *verdict, const char *dir, const char *path, tn_error *err)
 {
     static const char *const check_keys[] = { "name", "state", "text" }, *const check_head[] = { "Check", "State", "What was seen" };
     static const char *const reason_keys[] = { "what", "where", "expected", "found" }, *const reason_head[] = { "What", "Where", "Expected", "Found" };
-    const char *word = verify_text(verdict, "verdict");
+    const char *word = recipe_verify_text(verdict, "verdict");
     tn_page    *p = NULL;
 
     TN_TRY(tn_page_create(&p, "Verdict", tn_basename(dir), err));

@@ -23,21 +23,21 @@ typedef struct verifier {
 } verifier;
 
 /* The file of this name, or NULL. */
-const tn_tree_file *verify_file(const verifier *v, const char *name);
+const tn_tree_file *recipe_verify_file(const verifier *v, const char *name);
 /* Root of what lies at `path` of the release (a file or everything below). false: nothing there. */
-bool      verify_root_at(const verifier *v, const char *path, bool directory, tn_digest *out);
-void      verify_wrong(verifier *v, const char *what, const char *where, const char *expected, const char *found);
+bool      recipe_verify_root_at(const verifier *v, const char *path, bool directory, tn_digest *out);
+void      recipe_verify_wrong(verifier *v, const char *what, const char *where, const char *expected, const char *found);
 /* One line of the verdict; ok if no reason came since `before`. text is taken (freed). */
-void      verify_line(verifier *v, const char *name, size_t before, char *text);
-size_t    verify_mark(const verifier *v);
-const char *verify_text(const json_t *o, const char *key);     /* "" if absent */
-const json_t *verify_stage(const verifier *v, const char *name, size_t n_name);
+void      recipe_verify_line(verifier *v, const char *name, size_t before, char *text);
+size_t    recipe_verify_mark(const verifier *v);
+const char *recipe_verify_text(const json_t *o, const char *key);     /* "" if absent */
+const json_t *recipe_verify_stage(const verifier *v, const char *name, size_t n_name);
 /* What `from` names in the closure must have this root; false and a reason if not. */
-bool      verify_origin(verifier *v, const char *from, const char *root, const char *where);
+bool      recipe_verify_origin(verifier *v, const char *from, const char *root, const char *where);
 
-tn_status verify_content(verifier *v, tn_error *err);
-tn_status verify_made(verifier *v, tn_error *err);
-tn_status verify_replay(verifier *v, tn_error *err);
-tn_status verdict_page(const json_t *verdict, const char *dir, const char *path, tn_error *err);
+tn_status recipe_verify_content(verifier *v, tn_error *err);
+tn_status recipe_verify_made(verifier *v, tn_error *err);
+tn_status recipe_verify_replay(verifier *v, tn_error *err);
+tn_status recipe_verdict_page(const json_t *verdict, const char *dir, const char *path, tn_error *err);
 
 #endif

@@ -25,13 +25,13 @@ static bool model_root(const verifier *v, tn_digest *out)
     bool          ok = list != NULL;
 
     json_array_foreach(files, i, f) {
-        const tn_tree_file *file = verify_file(v, verify_text(f, "as"));
+        const tn_tree_file *file = recipe_verify_file(v, recipe_verify_text(f, "as"));
         ok = ok && file != NULL;
         if (!ok) break;
         list[n] = *file;
-        list[n++].name = (char *)verify_text(f, "name");
+        list[n++].name = (char *)recipe_verify_text(f, "name");
     }
-    if (ok && strcmp(verify_text(model, "form"), "file") == 0) {
+    if (ok && strcmp(recipe_verify_text(model, "form"), "file") == 0) {
         ok = n == 1;
         if (ok) *out = list[0].digest;
     } else if (ok) {
@@ -45,45 +45,45 @@ static bool model_root(const verifier *v, tn_digest *out)
 static void check_model(verifier *v)
 {
     const json_t *model = json_object_get(v->manifest, "model");
-    size_t        before = verify_mark(v);
+    size_t        before = recipe_verify_mark(v);
     tn_digest     d;
     bool          there = model_root(v, &d);
     char         *found = there ? tn_digest_text(&d) : NULL;
 
-    if (found == NULL || strcmp(found, verify_text(model, "root")) != 0)
-        verify_wrong(v, "weights differ from those that were released", "model", verify_text(model, "root"), found != NULL ? found : "files are missing");
-    else if (verify_text(model, "from")[0] != '\0')
-        verify_origin(v, verify_text(model, "from"), found, "model");
-    verify_line(v, "model", before, tn_strf("%s, %.19s", verify_text(json_object_get(model, "inspect"), "family"), verify_text(model, "root")));
+    if (found == NULL || strcmp(found, recipe_verify_text(model, "root")) != 0)
+        recipe_verify_wrong(v, "weights differ from those that were released", "model", recipe_verify_text(model, "root"), found != NULL ? found : "files are missing");
+    else if (recipe_verify_text(model, "from")[0] != '\0')
+        recipe_verify_origin(v, recipe_verify_text(model, "from"), found, "model");
+    recipe_verify_line(v, "model", before, tn_strf("%s, %.19s", recipe_verify_text(json_object_get(model, "inspect"), "family"), recipe_verify_text(model, "root")));
     free(found);
 }
 
 static void check_parts(verifier *v)
 {
     const json_t *parts = json_object_get(v->manifest, "parts");
-    size_t        before = verify_mark(v), i;
+    size_t        before = recipe_verify_mark(v), i;
     json_t       *p;
 
     json_array_foreach(parts, i, p) {
-        const char *path = verify_text(p, "path"), *root = verify_text(p, "root"), *from = verify_text(p, "from");
+        const char *path = recipe_verify_text(p, "path"), *root = recipe_verify_text(p, "root"), *from = recipe_verify_text(p, "from");
         tn_digest   d;
-        bool        there = tn_path_is_plain(path) && verify_root_at(v, path, json_is_true(json_object_get(p, "directory")), &d);
+        bool        there = tn_path_is_plain(path) && recipe_verify_root_at(v, path, json_is_true(json_object_get(p, "directory")), &d);
         char       *found = there ? tn_digest_text(&d) : NULL;
         if (found == NULL || strcmp(found, root) != 0)
-            verify_wrong(v, "artifact differs from its root", path, root, found != NULL ? found : "nothing there");
-        else if (strcmp(verify_text(p, "role"), "input") != 0)
-            verify_origin(v, from, root, path);
+            recipe_verify_wrong(v, "artifact differs from its root", path, root, found != NULL ? found : "nothing there");
+        else if (strcmp(recipe_verify_text(p, "role"), "input") != 0)
+            recipe_verify_origin(v, from, root, path);
         free(found);
     }
     if (json_array_size(parts) > 0)
-        verify_line(v, "parts", before, tn_strf("%zu artifacts as their roots say", json_array_size(parts)));
+        recipe_verify_line(v, "parts", before, tn_strf("%zu artifacts as their roots say", json_array_size(parts)));
 }
 
 static tn_status check_constitution(verifier *v, tn_error *err)
 {
     const json_t    *c = json_object_get(v->manifest, "constitution");
-    size_t           before = verify_mark(v);
-    const tn_tree_file *file = verify_file(v, RELEASE_CHARTER);
+    size_t           before = recipe_verify_mark(v);
+    const tn_tree_file *file = recipe_verify_file(v, RELEASE_CHARTER);
     tn_constitution *charter = NULL;
     tn_error         why = { .msg = "" };
     char            *path = tn_path(v->dir, RELEASE_CHARTER), *digest = NULL, *root = NULL;
@@ -91,22 +91,22 @@ static tn_status check_constitution(verifier *v, tn_error *err)
 
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     if (c == NULL) {
-        if (file != NULL) verify_wrong(v, "constitution that the release does not name", RELEASE_CHARTER, "none", "a file");
+        if (file != NULL) recipe_verify_wrong(v, "constitution that the release does not name", RELEASE_CHARTER, "none", "a file");
         goto out;
     }
-    if (file == NULL || (root = tn_digest_text(&file->digest)) == NULL || strcmp(root, verify_text(c, "root")) != 0) {
-        verify_wrong(v, "constitution differs from the one named", RELEASE_CHARTER, verify_text(c, "root"), root != NULL ? root : "no such file");
+    if (file == NULL || (root = tn_digest_text(&file->digest)) == NULL || strcmp(root, recipe_verify_text(c, "root")) != 0) {
+        recipe_verify_wrong(v, "constitution differs from the one named", RELEASE_CHARTER, recipe_verify_text(c, "root"), root != NULL ? root : "no such file");
     } else if ((status = tn_constitution_load(&charter, path, &why)) != TN_OK) {
         if (status == TN_NOMEM || status == TN_IO) {
             if (err != NULL) *err = why;
             goto out;
         }
-        verify_wrong(v, "constitution does not parse", RELEASE_CHARTER, "a constitution", why.msg);
+        recipe_verify_wrong(v, "constitution does not parse", RELEASE_CHARTER, "a constitution", why.msg);
         status = TN_OK;
-    } else if ((digest = tn_digest_text(&charter->digest)) == NULL || strcmp(digest, verify_text(c, "digest")) != 0) {
-        verify_wrong(v, "constitution has another digest", RELEASE_CHARTER, verify_text(c, "digest"), digest != NULL ? digest : "");
+    } else if ((digest = tn_digest_text(&charter->digest)) == NULL || strcmp(digest, recipe_verify_text(c, "digest")) != 0) {
+        recipe_verify_wrong(v, "constitution has another digest", RELEASE_CHARTER, recipe_verify_text(c, "digest"), digest != NULL ? digest : "");
     }
-    verify_line(v, "constitution", before, tn_strf("%.15s..., %lld principles, as signed", verify_text(c, "digest"),
+    recipe_verify_line(v, "constitution", before, tn_strf("%.15s..., %lld principles, as signed", recipe_verify_text(c, "digest"),
                                                    (long long)json_integer_value(json_object_get(c, "principles"))));
 out:
     tn_constitution_free(charter);
@@ -125,23 +125,23 @@ static void check_bom_files(verifier *v, const json_t *components)
     char    hex[TN_SHA256_HEX];
 
     json_array_foreach(components, i, c) {
-        const char         *name = verify_text(c, "name"), *listed = verify_text(json_array_get(json_object_get(c, "hashes"), 0), "content");
+        const char         *name = recipe_verify_text(c, "name"), *listed = recipe_verify_text(json_array_get(json_object_get(c, "hashes"), 0), "content");
         const tn_tree_file *f;
-        if (strcmp(verify_text(c, "type"), "file") != 0) continue;
+        if (strcmp(recipe_verify_text(c, "type"), "file") != 0) continue;
         n++;
-        if ((f = verify_file(v, name)) == NULL || release_is_derived(name)) {
-            verify_wrong(v, "bill of materials lists a file that is not there", name, listed, "no such file");
+        if ((f = recipe_verify_file(v, name)) == NULL || recipe_release_is_derived(name)) {
+            recipe_verify_wrong(v, "bill of materials lists a file that is not there", name, listed, "no such file");
             continue;
         }
         tn_hex(hex, &f->digest);
-        if (strcmp(hex, listed) != 0) verify_wrong(v, "bill of materials disagrees with the content", name, listed, hex);
+        if (strcmp(hex, listed) != 0) recipe_verify_wrong(v, "bill of materials disagrees with the content", name, listed, hex);
     }
-    for (i = 0; i < v->n; i++) n_content += !release_is_derived(v->files[i].name);
+    for (i = 0; i < v->n; i++) n_content += !recipe_release_is_derived(v->files[i].name);
     if (n != n_content) {
         char want[32], found[32];
         snprintf(want, sizeof want, "%zu files", n_content);
         snprintf(found, sizeof found, "%zu files", n);
-        verify_wrong(v, "bill of materials is not complete", RELEASE_BOM, want, found);
+        recipe_verify_wrong(v, "bill of materials is not complete", RELEASE_BOM, want, found);
     }
 }
 
@@ -151,7 +151,7 @@ static const char *property(const json_t *component, const char *name)
     json_t *p;
 
     json_array_foreach(json_object_get(component, "properties"), i, p)
-        if (strcmp(verify_text(p, "name"), name) == 0) return verify_text(p, "value");
+        if (strcmp(recipe_verify_text(p, "name"), name) == 0) return recipe_verify_text(p, "value");
     return "";
 }
 
@@ -159,7 +159,7 @@ static tn_status check_bom(verifier *v, tn_error *err)
 {
     char     *path = tn_path(v->dir, RELEASE_BOM), serial[TN_BOM_SERIAL];
     json_t   *bom = NULL;
-    size_t    before = verify_mark(v);
+    size_t    before = recipe_verify_mark(v);
     tn_error  why = { .msg = "" };
     tn_status status = path == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : tn_json_load(&bom, path, BOM_MAX, &why);
 
@@ -169,20 +169,20 @@ static tn_status check_bom(verifier *v, tn_error *err)
             if (err != NULL) *err = why;
             goto out;
         }
-        verify_wrong(v, status == TN_NOTFOUND ? "bill of materials is missing" : "does not parse", RELEASE_BOM, "a CycloneDX 1.6 document", why.msg);
+        recipe_verify_wrong(v, status == TN_NOTFOUND ? "bill of materials is missing" : "does not parse", RELEASE_BOM, "a CycloneDX 1.6 document", why.msg);
         status = TN_OK;
     } else {
         const json_t *model = json_object_get(json_object_get(bom, "metadata"), "component"), *m = json_object_get(v->manifest, "model");
         tn_bom_serial(serial, &v->content);
-        if (strcmp(verify_text(bom, "bomFormat"), "CycloneDX") != 0 || strcmp(verify_text(bom, "specVersion"), "1.6") != 0)
-            verify_wrong(v, "unknown format", RELEASE_BOM, "CycloneDX 1.6", verify_text(bom, "specVersion"));
-        if (strcmp(verify_text(bom, "serialNumber"), serial) != 0)
-            verify_wrong(v, "serial number is not that of the content", RELEASE_BOM, serial, verify_text(bom, "serialNumber"));
-        if (strcmp(property(model, "tenet:model:root"), verify_text(m, "root")) != 0)
-            verify_wrong(v, "bill of materials names other weights", RELEASE_BOM, verify_text(m, "root"), property(model, "tenet:model:root"));
+        if (strcmp(recipe_verify_text(bom, "bomFormat"), "CycloneDX") != 0 || strcmp(recipe_verify_text(bom, "specVersion"), "1.6") != 0)
+            recipe_verify_wrong(v, "unknown format", RELEASE_BOM, "CycloneDX 1.6", recipe_verify_text(bom, "specVersion"));
+        if (strcmp(recipe_verify_text(bom, "serialNumber"), serial) != 0)
+            recipe_verify_wrong(v, "serial number is not that of the content", RELEASE_BOM, serial, recipe_verify_text(bom, "serialNumber"));
+        if (strcmp(property(model, "tenet:model:root"), recipe_verify_text(m, "root")) != 0)
+            recipe_verify_wrong(v, "bill of materials names other weights", RELEASE_BOM, recipe_verify_text(m, "root"), property(model, "tenet:model:root"));
         check_bom_files(v, json_object_get(bom, "components"));
     }
-    verify_line(v, "materials", before, tn_strdup("bill of materials agrees with the content"));
+    recipe_verify_line(v, "materials", before, tn_strdup("bill of materials agrees with the content"));
 out:
     json_decref(bom);
     free(path);
@@ -205,10 +205,10 @@ static const char *log_root(const verifier *v, const json_t *row)
     json_t *part, *log;
 
     json_array_foreach(json_object_get(v->manifest, "parts"), i, part) {
-        if (strcmp(verify_text(part, "root"), verify_text(row, "root")) != 0) continue;
+        if (strcmp(recipe_verify_text(part, "root"), recipe_verify_text(row, "root")) != 0) continue;
         json_array_foreach(json_object_get(v->manifest, "steplogs"), k, log) {
-            size_t n = strlen(verify_text(part, "path"));
-            if (strncmp(verify_text(log, "path"), verify_text(part, "path"), n) == 0 && verify_text(log, "path")[n] == '/') return verify_text(log, "root");
+            size_t n = strlen(recipe_verify_text(part, "path"));
+            if (strncmp(recipe_verify_text(log, "path"), recipe_verify_text(part, "path"), n) == 0 && recipe_verify_text(log, "path")[n] == '/') return recipe_verify_text(log, "root");
         }
     }
     return NULL;
@@ -218,22 +218,22 @@ static const char *log_root(const verifier *v, const json_t *row)
 static json_t *expected_statements(const verifier *v)
 {
     const json_t *m = v->manifest;
-    const char   *recipe = json_string_value(json_object_get(json_object_get(m, "recipe"), "sha256")), *model = verify_text(json_object_get(m, "model"), "root");
+    const char   *recipe = json_string_value(json_object_get(json_object_get(m, "recipe"), "sha256")), *model = recipe_verify_text(json_object_get(m, "model"), "root");
     json_t       *list = json_array(), *row;
     size_t        i;
     char         *content = tn_digest_text(&v->content);
 
     json_array_foreach(json_object_get(m, "closure"), i, row) expect(list, tn_statement_stage(row, recipe, log_root(v, row)));
     json_array_foreach(json_object_get(m, "parts"), i, row)
-        if (strcmp(verify_text(row, "role"), "report") == 0) expect(list, tn_statement_report(verify_text(row, "path"), verify_text(row, "root"), model));
-    expect(list, tn_statement_release(verify_text(m, "name"), content != NULL ? content : "", model));
+        if (strcmp(recipe_verify_text(row, "role"), "report") == 0) expect(list, tn_statement_report(recipe_verify_text(row, "path"), recipe_verify_text(row, "root"), model));
+    expect(list, tn_statement_release(recipe_verify_text(m, "name"), content != NULL ? content : "", model));
     free(content);
     return list;
 }
 
 static const char *subject_of(const json_t *statement)
 {
-    return verify_text(json_array_get(json_object_get(statement, "subject"), 0), "name");
+    return recipe_verify_text(json_array_get(json_object_get(statement, "subject"), 0), "name");
 }
 
 /* One line: signed by the key, and one of the expected ones, which is then struck out. */
@@ -248,15 +248,15 @@ static void check_statement(verifier *v, json_t *expected, const json_t *envelop
     snprintf(where, sizeof where, "%s:%lld", RELEASE_STATEMENTS, (long long)line);
     if (v->key != NULL) {
         if (tn_dsse_open(envelope, TN_INTOTO_TYPE, v->key, &payload, &n, where, &why) != TN_OK) {
-            verify_wrong(v, "statement is not signed by the key", where, "a signed statement", why.msg);
+            recipe_verify_wrong(v, "statement is not signed by the key", where, "a signed statement", why.msg);
             return;
         }
-    } else if (!tn_unbase64(&payload, &n, verify_text(envelope, "payload"))) {
-        verify_wrong(v, "statement does not parse", where, "a signed statement", "no base64");
+    } else if (!tn_unbase64(&payload, &n, recipe_verify_text(envelope, "payload"))) {
+        recipe_verify_wrong(v, "statement does not parse", where, "a signed statement", "no base64");
         return;
     }
     if (tn_json_parse(&s, (const char *)payload, n, where, &why) != TN_OK) {
-        verify_wrong(v, "statement does not parse", where, "an in-toto statement", why.msg);
+        recipe_verify_wrong(v, "statement does not parse", where, "an in-toto statement", why.msg);
     } else {
         bool found = false;
         json_array_foreach(expected, i, e)
@@ -265,7 +265,7 @@ static void check_statement(verifier *v, json_t *expected, const json_t *envelop
                 found = true;
                 break;
             }
-        if (!found) verify_wrong(v, "statement disagrees with the content", where, "what release.json says of its subject", subject_of(s));
+        if (!found) recipe_verify_wrong(v, "statement disagrees with the content", where, "what release.json says of its subject", subject_of(s));
     }
     json_decref(s);
     free(payload);
@@ -276,7 +276,7 @@ static tn_status check_statements(verifier *v, tn_error *err)
     char     *path = tn_path(v->dir, RELEASE_STATEMENTS);
     tn_jsonl *r = NULL;
     json_t   *row = NULL, *expected = expected_statements(v);
-    size_t    before = verify_mark(v), n = json_array_size(expected), i;
+    size_t    before = recipe_verify_mark(v), n = json_array_size(expected), i;
     tn_error  why = { .msg = "" };
     tn_status status = path == NULL ? TN_NOMEM : tn_jsonl_open(&r, path, &why);
 
@@ -288,12 +288,12 @@ static tn_status check_statements(verifier *v, tn_error *err)
         if (err != NULL) *err = why;
         goto out;
     }
-    if (status == TN_NOTFOUND) verify_wrong(v, "statements are missing", RELEASE_STATEMENTS, "one line a stage", "no such file");
-    else if (status != TN_OK) verify_wrong(v, "does not parse", RELEASE_STATEMENTS, "one envelope a line", why.msg);
+    if (status == TN_NOTFOUND) recipe_verify_wrong(v, "statements are missing", RELEASE_STATEMENTS, "one line a stage", "no such file");
+    else if (status != TN_OK) recipe_verify_wrong(v, "does not parse", RELEASE_STATEMENTS, "one envelope a line", why.msg);
     if (status != TN_NOTFOUND)
-        json_array_foreach(expected, i, row) verify_wrong(v, "statement is missing", RELEASE_STATEMENTS, subject_of(row), "no such statement");
+        json_array_foreach(expected, i, row) recipe_verify_wrong(v, "statement is missing", RELEASE_STATEMENTS, subject_of(row), "no such statement");
     status = TN_OK;
-    verify_line(v, "statements", before, tn_strf("%zu, signed, agree with the content", n));
+    recipe_verify_line(v, "statements", before, tn_strf("%zu, signed, agree with the content", n));
 out:
     tn_jsonl_close(r);
     json_decref(expected);
@@ -301,9 +301,9 @@ out:
     return status;
 }
 
-tn_status verify_content(verifier *v, tn_error *err)
+tn_status recipe_verify_content(verifier *v, tn_error *err)
 {
-    TN_TRY(release_content_root(v->files, v->n, &v->content, err));
+    TN_TRY(recipe_release_content_root(v->files, v->n, &v->content, err));
     check_model(v);
     check_parts(v);
     TN_TRY(check_constitution(v, err));

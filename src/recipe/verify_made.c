@@ -59,8 +59,8 @@ static void check_key(verifier *v, const json_t *row)
     if (text != NULL) {
         d = tn_sha256_of(text, strlen(text));
         found = tn_digest_text(&d);
-        if (found != NULL && strcmp(found, verify_text(row, "key")) != 0)
-            verify_wrong(v, "stage's key does not follow from its parameters and inputs", verify_text(row, "name"), verify_text(row, "key"), found);
+        if (found != NULL && strcmp(found, recipe_verify_text(row, "key")) != 0)
+            recipe_verify_wrong(v, "stage's key does not follow from its parameters and inputs", recipe_verify_text(row, "name"), recipe_verify_text(row, "key"), found);
         free(found);
     }
     free(text);
@@ -70,7 +70,7 @@ static void check_key(verifier *v, const json_t *row)
 static void check_closure(verifier *v)
 {
     const json_t *closure = json_object_get(v->manifest, "closure");
-    size_t        before = verify_mark(v), i, n_input = 0, n_recorded = 0;
+    size_t        before = recipe_verify_mark(v), i, n_input = 0, n_recorded = 0;
     json_t       *row, *root;
     const char   *port;
 
@@ -78,16 +78,16 @@ static void check_closure(verifier *v)
         check_key(v, row);
         n_recorded += json_is_true(json_object_get(row, "recorded"));
         json_object_foreach(json_object_get(row, "inputs"), port, root) {
-            const char *from = verify_text(json_object_get(row, "from"), port);
-            char       *where = tn_strf("%s: %s", verify_text(row, "name"), port);
+            const char *from = recipe_verify_text(json_object_get(row, "from"), port);
+            char       *where = tn_strf("%s: %s", recipe_verify_text(row, "name"), port);
             n_input++;
-            if (from[0] == '\0') verify_wrong(v, "input of unknown origin", where != NULL ? where : port, "a stage or a source", "nothing");
-            else if (json_is_string(root)) verify_origin(v, from, json_string_value(root), where != NULL ? where : port);
+            if (from[0] == '\0') recipe_verify_wrong(v, "input of unknown origin", where != NULL ? where : port, "a stage or a source", "nothing");
+            else if (json_is_string(root)) recipe_verify_origin(v, from, json_string_value(root), where != NULL ? where : port);
             free(where);
         }
     }
     if (json_array_size(closure) > 0)
-        verify_line(v, "recipe", before, tn_strf("closure complete: %zu stages, %zu inputs%s", json_array_size(closure), n_input,
+        recipe_verify_line(v, "recipe", before, tn_strf("closure complete: %zu stages, %zu inputs%s", json_array_size(closure), n_input,
                                                  n_recorded > 0 ? "; recorded stages are starting points" : ""));
 }
 
@@ -118,7 +118,7 @@ static void recipe_differs(verifier *v, const char *stage, const char *key, cons
     char *where = tn_strf("%s: stage '%s': %s", RELEASE_RECIPE, stage, key), *expected = want == NULL ? NULL : json_is_string(want) ?
                   tn_strdup(json_string_value(want)) : tn_json_text(want);
 
-    verify_wrong(v, "recipe differs from what was run", where != NULL ? where : stage, expected != NULL ? expected : "nothing",
+    recipe_verify_wrong(v, "recipe differs from what was run", where != NULL ? where : stage, expected != NULL ? expected : "nothing",
                  found == NULL ? "nothing" : found->kind == TN_YAML_SCALAR ? found->text : "another value");
     free(where);
     free(expected);
@@ -127,7 +127,7 @@ static void recipe_differs(verifier *v, const char *stage, const char *key, cons
 static void compare_stage(verifier *v, const json_t *row, const tn_yaml *stage)
 {
     const json_t *params = json_object_get(row, "params");
-    const char   *name = verify_text(row, "name"), *key;
+    const char   *name = recipe_verify_text(row, "name"), *key;
     json_t       *p;
 
     if (stage == NULL || stage->kind != TN_YAML_MAP) {
@@ -158,8 +158,8 @@ static void compare_stage(verifier *v, const json_t *row, const tn_yaml *stage)
 static tn_status check_recipe(verifier *v, tn_error *err)
 {
     const json_t       *closure = json_object_get(v->manifest, "closure");
-    const tn_tree_file *file = verify_file(v, RELEASE_RECIPE);
-    const char         *want = verify_text(json_object_get(v->manifest, "recipe"), "sha256");
+    const tn_tree_file *file = recipe_verify_file(v, RELEASE_RECIPE);
+    const char         *want = recipe_verify_text(json_object_get(v->manifest, "recipe"), "sha256");
     char               *path = NULL, hex[TN_SHA256_HEX] = "no such file";
     tn_yaml            *y = NULL;
     tn_error            why = { .msg = "" };
@@ -169,16 +169,16 @@ static tn_status check_recipe(verifier *v, tn_error *err)
 
     if (want[0] == '\0' && file == NULL) return TN_OK;
     if (file != NULL) tn_hex(hex, &file->digest);
-    if (strcmp(hex, want) != 0) verify_wrong(v, "recipe is not the one that was run", RELEASE_RECIPE, want, hex);
+    if (strcmp(hex, want) != 0) recipe_verify_wrong(v, "recipe is not the one that was run", RELEASE_RECIPE, want, hex);
     if (file == NULL) return TN_OK;
     if ((path = tn_path(v->dir, RELEASE_RECIPE)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     status = tn_yaml_load(&y, path, &why);
     if (status == TN_OK) {
-        json_array_foreach(closure, i, row) compare_stage(v, row, tn_yaml_get(tn_yaml_get(y, "stages"), verify_text(row, "name")));
+        json_array_foreach(closure, i, row) compare_stage(v, row, tn_yaml_get(tn_yaml_get(y, "stages"), recipe_verify_text(row, "name")));
     } else if (status == TN_NOMEM || status == TN_IO) {
         if (err != NULL) *err = why;
     } else {
-        verify_wrong(v, "does not parse", RELEASE_RECIPE, "a recipe", why.msg);
+        recipe_verify_wrong(v, "does not parse", RELEASE_RECIPE, "a recipe", why.msg);
         status = TN_OK;
     }
     tn_yaml_free(y);
@@ -205,9 +205,9 @@ static void check_checkpoints(verifier *v, const char *log_path, const tn_step_r
         if (number != NULL && path != NULL && tn_parse_i64(number, &step) && step >= 1 && (size_t)step <= n) {
             char hex[TN_SHA256_HEX] = "no state for this step";
             if (records[step - 1].has_state) tn_hex(hex, &records[step - 1].state);
-            const char *found = tn_json_load(&m, path, 1 << 30, NULL) == TN_OK ? verify_text(m, "state") : "does not parse";
+            const char *found = tn_json_load(&m, path, 1 << 30, NULL) == TN_OK ? recipe_verify_text(m, "state") : "does not parse";
             if (tn_starts_with(found, "sha256:")) found += 7;
-            if (strcmp(found, hex) != 0) verify_wrong(v, "checkpoint is not of the logged state", name, hex, found);
+            if (strcmp(found, hex) != 0) recipe_verify_wrong(v, "checkpoint is not of the logged state", name, hex, found);
         }
         json_decref(m);
         free(path);
@@ -217,7 +217,7 @@ static void check_checkpoints(verifier *v, const char *log_path, const tn_step_r
 
 static tn_status check_log(verifier *v, const json_t *log, int64_t *n_step, tn_error *err)
 {
-    const char     *rel = verify_text(log, "path");
+    const char     *rel = recipe_verify_text(log, "path");
     char           *path = tn_path_is_plain(rel) ? tn_path(v->dir, rel) : NULL, *found = NULL;
     tn_digest       genesis, root;
     tn_step_record *records = NULL;
@@ -225,8 +225,8 @@ static tn_status check_log(verifier *v, const json_t *log, int64_t *n_step, tn_e
     tn_error        why = { .msg = "" };
     tn_status       status;
 
-    if (path == NULL || !tn_starts_with(verify_text(log, "genesis"), "sha256:") || !tn_unhex(&genesis, verify_text(log, "genesis") + 7)) {
-        verify_wrong(v, "does not parse", RELEASE_MANIFEST, "a step log's path and genesis", rel);
+    if (path == NULL || !tn_starts_with(recipe_verify_text(log, "genesis"), "sha256:") || !tn_unhex(&genesis, recipe_verify_text(log, "genesis") + 7)) {
+        recipe_verify_wrong(v, "does not parse", RELEASE_MANIFEST, "a step log's path and genesis", rel);
         free(path);
         return TN_OK;
     }
@@ -237,11 +237,11 @@ static tn_status check_log(verifier *v, const json_t *log, int64_t *n_step, tn_e
         return status;
     }
     if (status != TN_OK) {
-        verify_wrong(v, "step log was altered", rel, verify_text(log, "root"), why.msg);
+        recipe_verify_wrong(v, "step log was altered", rel, recipe_verify_text(log, "root"), why.msg);
     } else {
         found = tn_digest_text(&root);
-        if (found == NULL || strcmp(found, verify_text(log, "root")) != 0)
-            verify_wrong(v, "step log has another root", rel, verify_text(log, "root"), found != NULL ? found : "");
+        if (found == NULL || strcmp(found, recipe_verify_text(log, "root")) != 0)
+            recipe_verify_wrong(v, "step log has another root", rel, recipe_verify_text(log, "root"), found != NULL ? found : "");
         check_checkpoints(v, rel, records, n);
         *n_step += (int64_t)n;
     }
@@ -254,16 +254,16 @@ static tn_status check_log(verifier *v, const json_t *log, int64_t *n_step, tn_e
 static tn_status check_logs(verifier *v, tn_error *err)
 {
     const json_t *logs = json_object_get(v->manifest, "steplogs");
-    size_t        before = verify_mark(v), i;
+    size_t        before = recipe_verify_mark(v), i;
     int64_t       n_step = 0;
     json_t       *log;
 
     json_array_foreach(logs, i, log) TN_TRY(check_log(v, log, &n_step, err));
-    if (json_array_size(logs) > 0) verify_line(v, "steps", before, tn_strf("%lld logged, tree root matches the release", (long long)n_step));
+    if (json_array_size(logs) > 0) recipe_verify_line(v, "steps", before, tn_strf("%lld logged, tree root matches the release", (long long)n_step));
     return TN_OK;
 }
 
-tn_status verify_made(verifier *v, tn_error *err)
+tn_status recipe_verify_made(verifier *v, tn_error *err)
 {
     check_closure(v);
     TN_TRY(check_recipe(v, err));

@@ -53,7 +53,7 @@ static tn_status collect(verifier *v, stretch **out, size_t *n, tn_error *err)
     *out = NULL;
     *n = 0;
     json_array_foreach(json_object_get(v->manifest, "steplogs"), i, log) {
-        const char *path = verify_text(log, "path"), *slash = strrchr(path, '/');
+        const char *path = recipe_verify_text(log, "path"), *slash = strrchr(path, '/');
         char       *run = slash == NULL ? NULL : tn_strndup(path, (size_t)(slash - path));
         size_t      n_point = 0;
         int64_t    *points = run == NULL ? NULL : checkpoints(v, run, &n_point), steps = json_integer_value(json_object_get(log, "steps"));
@@ -80,9 +80,9 @@ static const json_t *stage_of(const verifier *v, const char *run)
     json_t *part, *row;
 
     json_array_foreach(json_object_get(v->manifest, "parts"), i, part) {
-        if (strcmp(verify_text(part, "path"), run) != 0) continue;
+        if (strcmp(recipe_verify_text(part, "path"), run) != 0) continue;
         json_array_foreach(json_object_get(v->manifest, "closure"), k, row)
-            if (strcmp(verify_text(row, "root"), verify_text(part, "root")) == 0) return row;
+            if (strcmp(recipe_verify_text(row, "root"), recipe_verify_text(part, "root")) == 0) return row;
     }
     return NULL;
 }
@@ -91,8 +91,8 @@ static const json_t *stage_of(const verifier *v, const char *run)
 static const char *find_input(void *arg, const char *port)
 {
     finder       *f = arg;
-    const char   *root = verify_text(json_object_get(f->stage, "inputs"), port), *from = verify_text(json_object_get(f->stage, "from"), port);
-    const json_t *origin = verify_stage(f->v, from, strcspn(from, "/"));
+    const char   *root = recipe_verify_text(json_object_get(f->stage, "inputs"), port), *from = recipe_verify_text(json_object_get(f->stage, "from"), port);
+    const json_t *origin = recipe_verify_stage(f->v, from, strcspn(from, "/"));
     char         *path = NULL;
     size_t        i;
     json_t       *part;
@@ -100,11 +100,11 @@ static const char *find_input(void *arg, const char *port)
 
     if (root[0] == '\0' || f->n == 16) return NULL;
     json_array_foreach(json_object_get(f->v->manifest, "parts"), i, part)
-        if (path == NULL && strcmp(verify_text(part, "root"), root) == 0) path = tn_path(f->v->dir, verify_text(part, "path"));
+        if (path == NULL && strcmp(recipe_verify_text(part, "root"), root) == 0) path = tn_path(f->v->dir, recipe_verify_text(part, "path"));
     if (path == NULL && origin != NULL && strchr(from, '/') != NULL)         /* "sft/model": inside a part that is held */
         json_array_foreach(json_object_get(f->v->manifest, "parts"), i, part)
-            if (path == NULL && strcmp(verify_text(part, "root"), verify_text(origin, "root")) == 0)
-                path = tn_strf("%s/%s%s", f->v->dir, verify_text(part, "path"), strchr(from, '/'));
+            if (path == NULL && strcmp(recipe_verify_text(part, "root"), recipe_verify_text(origin, "root")) == 0)
+                path = tn_strf("%s/%s%s", f->v->dir, recipe_verify_text(part, "path"), strchr(from, '/'));
     if (path == NULL && f->v->o->store != NULL && strlen(root) == 71 && tn_unhex(&d, root + 7)
         && tn_store_path(f->v->o->store, &d, &path, NULL) != TN_OK) path = NULL;
     if (path != NULL) f->found[f->n++] = path;
@@ -129,7 +129,7 @@ static size_t draw(const verifier *v, uint64_t k, size_t n)
 static void not_checked(verifier *v, const char *where, const char *expected, const char *found)
 {
     v->unchecked = true;
-    verify_wrong(v, "replay was not checked", where, expected, found);
+    recipe_verify_wrong(v, "replay was not checked", where, expected, found);
 }
 
 static tn_status replay_one(verifier *v, const stretch *s, tn_error *err)
@@ -141,10 +141,10 @@ static tn_status replay_one(verifier *v, const stretch *s, tn_error *err)
     tn_status         status = dir == NULL || where == NULL ? tn_fail(&why, TN_NOMEM, "no memory for a replay") : v->o->replay_fn(&q, &why);
 
     if (status == TN_VERIFY || status == TN_FORMAT || status == TN_MISMATCH) {
-        verify_wrong(v, "training computed again gives other bits", where, "the logged bits", why.msg);
+        recipe_verify_wrong(v, "training computed again gives other bits", where, "the logged bits", why.msg);
         status = TN_OK;
     } else if (status == TN_UNCHECKED || status == TN_NOTFOUND || status == TN_UNSUPPORTED) {
-        const char *root = q.missing != NULL ? verify_text(json_object_get(f.stage, "inputs"), q.missing) : "";
+        const char *root = q.missing != NULL ? recipe_verify_text(json_object_get(f.stage, "inputs"), q.missing) : "";
         not_checked(v, where, root[0] != '\0' ? root : q.missing != NULL ? q.missing : "what the stretch needs", why.msg);
         status = TN_OK;
     } else if (status != TN_OK && err != NULL) {
@@ -172,10 +172,10 @@ static tn_status replay_drawn(verifier *v, stretch *all, size_t n, tn_str *said,
     return TN_OK;
 }
 
-tn_status verify_replay(verifier *v, tn_error *err)
+tn_status recipe_verify_replay(verifier *v, tn_error *err)
 {
     stretch  *all = NULL;
-    size_t    n = 0, before = verify_mark(v);
+    size_t    n = 0, before = recipe_verify_mark(v);
     bool      unchecked_before = v->unchecked;
     tn_str    said = { .max = 4096 };
     tn_status status = TN_OK;
@@ -185,9 +185,9 @@ tn_status verify_replay(verifier *v, tn_error *err)
     else if (json_array_size(json_object_get(v->manifest, "steplogs")) == 0)
         not_checked(v, "replay/", "a training run with its step log", "the release holds none");
     else if ((status = collect(v, &all, &n, err)) == TN_OK) status = replay_drawn(v, all, n, &said, err);
-    json_array_append_new(v->checks, json_pack("{s:s,s:s,s:s+}", "name", "replay", "state", v->unchecked ? "unchecked" : verify_mark(v) > before ? "wrong" : "ok",
+    json_array_append_new(v->checks, json_pack("{s:s,s:s,s:s+}", "name", "replay", "state", v->unchecked ? "unchecked" : recipe_verify_mark(v) > before ? "wrong" : "ok",
                                                "text", said.p != NULL ? said.p : "",
-                                               verify_mark(v) == before ? ": the same bits" : v->unchecked ? " not checked" : ": other bits"));
+                                               recipe_verify_mark(v) == before ? ": the same bits" : v->unchecked ? " not checked" : ": other bits"));
     v->unchecked = v->unchecked || unchecked_before;
     for (size_t i = 0; i < n; i++) free(all[i].run);
     free(all);

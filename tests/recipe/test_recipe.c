@@ -98,7 +98,8 @@ static void wrong_recipes_are_refused_with_line_and_nearest_name(void **state)
         { "stages:\n  a: {kind: txet}\n", "r.yaml:2: stage 'a': unknown kind 'txet'; did you mean 'text'?" },
         { "stages:\n  a: {kind: text}\nstags: {}\n", "r.yaml:3: unknown key 'stags' in the recipe; did you mean 'stages'?" },
         { "stages:\n  a: {kind: join}\n", "r.yaml:2: stage 'a' lacks its input 'from' (files to join)" },
-        { "stages:\n  first: {kind: text}\n  b: {kind: join, inputs: {from: [frst]}}\n", "r.yaml:3: stage 'b' takes its input from 'frst', which is no stage; did you mean 'first'?" },
+        { "stages:\n  first: {kind: text}\n  b: {kind: join, inputs: {from: [frst]}}\n",
+          "r.yaml:3: stage 'b' takes its input from 'frst', which is no stage; did you mean 'first'?" },
         { "stages:\n  b: {kind: join, inputs: {form: []}}\n", "kind join has no input 'form'; did you mean 'from'?" },
         { "stages:\n  b: {kind: count, inputs: {from: [x]}}\n", "takes one source, not a list" },
         { "stages:\n  a: {kind: count, inputs: {from: b}}\n  b: {kind: count, inputs: {from: a}}\n", "r.yaml:2: stage 'a' needs itself: a <- b <- a" },
@@ -384,14 +385,16 @@ static void a_stage_alone_computes_always_and_is_recorded(void **state)
 }
 
 /* The output of a kind may change only together with its version. The roots were computed by another program. */
-static void every_toy_gives_its_golden_root(void **state)
+static void every_kind_gives_its_golden_root(void **state)
 {
     json_t *record = NULL;
 
     (void)state;
-    assert_int_equal(run("stages:\n  a: {kind: text, text: golden}\n  f: {kind: tree, inputs: {from: a}}\n", NULL, NULL, &record, NULL), TN_OK);
+    assert_int_equal(run("stages:\n  a: {kind: text, text: golden}\n  f: {kind: tree, inputs: {from: a}}\n"
+                         "  g: {kind: file, inputs: {from: f}, name: text}\n", NULL, NULL, &record, NULL), TN_OK);
     assert_string_equal(json_string_value(json_object_get(row(record, "a"), "root")), "sha256:b564847f8629be4bbe6112c6a021c4548e767ea247024f950644d9fc35eedc7b");
     assert_string_equal(json_string_value(json_object_get(row(record, "f"), "root")), "sha256:e6b24fa7436c3e284257cc888b030894a0e326164531d8ed50797b8a6cd5af11");
+    assert_string_equal(json_string_value(json_object_get(row(record, "g"), "root")), json_string_value(json_object_get(row(record, "a"), "root")));
     json_decref(record);
 }
 
@@ -410,7 +413,7 @@ int main(void)
         T(includes_bring_stages_and_variables_and_the_recipe_wins),
         T(a_picture_holds_every_stage_and_source),
         T(a_stage_alone_computes_always_and_is_recorded),
-        T(every_toy_gives_its_golden_root),
+        T(every_kind_gives_its_golden_root),
 #undef T
     };
     tn_log_set_level(TN_LOG_WARN);

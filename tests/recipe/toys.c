@@ -162,4 +162,5 @@ static KIND(toy_tree, "tree", from_maybe, tree_run, false);
 static KIND(toy_whim, "whim", no_inputs, whim_run, false);
 static KIND(toy_heard, "heard", no_inputs, whim_run, true);
 
-const tn_stage_kind *const toy_kinds[] = { &toy_text, &toy_join, &toy_count, &toy_tree, &toy_whim, &toy_heard, NULL };
+extern const tn_stage_kind tn_stage_file;
+const tn_stage_kind *const toy_kinds[] = { &toy_text, &toy_join, &toy_count, &toy_tree, &toy_whim, &toy_heard, &tn_stage_file, NULL };
