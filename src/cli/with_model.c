@@ -23,6 +23,15 @@ tn_status tn_cli_model_open(tn_model **out, const tn_common *common, const tn_mo
     return s;
 }
 
+/* Streams whose caches fit 2 GiB together: fewer only take longer. */
+static int64_t streams_that_fit(const tn_hparams *h, int64_t n_batch, int64_t n_ctx)
+{
+    double  bytes = 4.0 * (double)(h->n_layer * h->n_head_kv * (h->d_head + (h->d_value > 0 ? h->d_value : h->d_head))) * (double)n_ctx;
+    int64_t most = (int64_t)(2147483648.0 / bytes);
+
+    return n_batch < most ? n_batch : most > 1 ? most : 1;
+}
+
 tn_status tn_cli_engine(tn_engine **out, tn_model *m, const tn_model_args *a, int64_t n_longest, int64_t n_request, tn_error *err)
 {
     const tn_hparams *h = tn_model_hparams(m);
@@ -32,6 +41,7 @@ tn_status tn_cli_engine(tn_engine **out, tn_model *m, const tn_model_args *a, in
     if (a->n_ctx > h->n_ctx)
         return tn_fail(err, TN_USAGE, "--ctx %" PRId64 ": the model knows %" PRId64 " positions", a->n_ctx, h->n_ctx);
     o.n_ctx = n < 1 ? 1 : n > h->n_ctx ? h->n_ctx : n;
+    o.n_batch = streams_that_fit(h, o.n_batch, o.n_ctx);
     if (!tn_dtype_parse(a->kv_type, &o.kv_type)) return tn_fail(err, TN_USAGE, "--kv-type %s: f32, bf16 or q8_0", a->kv_type);
     return tn_engine_create(out, m, &o, err);
 }
