@@ -105,6 +105,13 @@ static const char recipe[] =
     "    date: 2026-01-02\n"
     "export: {release: \"${out}\"}\n";
 
+static const char test_key[] =                         /* of this test alone; unencrypted, because opening an encrypted one takes its time */
+    "-----BEGIN PRIVATE KEY-----\n"
+    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg/e1Ivhw8UvdAL7kJ\n"
+    "e3IIk7E6EH/9qtiPE/3k9a/RTA6hRANCAARpIcS6vvgta+3TQCQAIEryMQ4MxQAm\n"
+    "tUNXZnPCysrbkGbfST6dVSM5yS2WiCp2TDW6E6pGe/0n6KYp+AS/lwCa\n"
+    "-----END PRIVATE KEY-----\n";
+
 /* ------------------------------------------------------------------------------------------------------------------------ */
 
 char *release_at(const char *name)
@@ -142,9 +149,10 @@ int release_setup(void **state)
 
     (void)state;
     snprintf(dir, sizeof dir, "/tmp/tenet-release-XXXXXX");
-    setenv("TENET_KEY_PASSPHRASE", "pass", 1);
-    if (mkdtemp(dir) == NULL || charter == NULL || tn_store_open(&store, release_at("store"), NULL) != TN_OK || tn_key_new(&key, NULL) != TN_OK) return -1;
-    bool ok = tn_mkdirs(release_at("store/identity"), NULL) == TN_OK && tn_key_save(key, release_at("store/identity/lab.pem"), "pass", NULL) == TN_OK
+    if (mkdtemp(dir) == NULL || charter == NULL || tn_store_open(&store, release_at("store"), NULL) != TN_OK) return -1;
+    bool ok = tn_mkdirs(release_at("store/identity"), NULL) == TN_OK
+           && tn_file_write_all(release_at("store/identity/lab.pem"), test_key, sizeof test_key - 1, NULL) == TN_OK
+           && tn_key_load_private(&key, release_at("store/identity/lab.pem"), NULL, NULL) == TN_OK
            && tn_file_write_all(release_at("store/identity/lab.pub.pem"), tn_key_pem(key), strlen(tn_key_pem(key)), NULL) == TN_OK
            && tn_file_write_all(release_at("r.yaml"), recipe, sizeof recipe - 1, NULL) == TN_OK
            && tn_file_write_all(release_at("report.json"), report, sizeof report - 1, NULL) == TN_OK
