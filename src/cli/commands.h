@@ -18,6 +18,7 @@
     X(quantize)             \
     G("Alignment")          \
     X(constitution)         \
+    X(align)                \
     X(train)                \
     X(export)               \
     G("Runs and proofs")    \

@@ -53,7 +53,7 @@ typedef struct tn_constitution {
     tn_digest     digest;                /* of the canonical form (inheritance resolved) */
 } tn_constitution;
 
-/* FORMAT and USAGE name file and line: unknown key, duplicate id, missing wording, weight out of range, undeclared
+/* A YAML file, or the canonical JSON. FORMAT and USAGE name file and line: unknown key, duplicate id, missing wording, weight out of range, undeclared
  * topic or group, cycle in extends. */
 tn_status tn_constitution_load(tn_constitution **out, const char *path, tn_error *err);
 void      tn_constitution_free(tn_constitution *c);

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_EXTENDS = 8, MAX_PRINCIPLES = 2000, MAX_TEXT = 8000 };
+enum { MAX_EXTENDS = 8, MAX_PRINCIPLES = 2000, MAX_TEXT = 8000, MAX_FILE_BYTES = 16 << 20 };
 
 static const char *const top_keys[] = { "name", "version", "preamble", "extends", "groups", "topics", "principles", NULL };
 static const char *const principle_keys[] = { "id", "group", "stance", "weight", "text", "topics", "critique", "revision",
@@ -395,11 +395,34 @@ static tn_status finish(tn_constitution *c, const char *path, tn_error *err)
     return digests_set(c, err);
 }
 
+/* The canonical form is JSON, so it starts with a brace; a YAML constitution starts with a key or a comment. */
+static tn_status json_load(tn_constitution **out, const char *path, bool *is_json, tn_error *err)
+{
+    char    *text = NULL;
+    size_t   n = 0;
+    json_t  *v = NULL;
+
+    *is_json = false;
+    TN_TRY(tn_file_read_all(&text, &n, path, MAX_FILE_BYTES, err));
+    tn_status status = TN_OK;
+    if (text[strspn(text, " \n\t\r")] == '{') {
+        *is_json = true;
+        status = tn_json_parse(&v, text, n, path, err);
+        if (status == TN_OK) status = tn_constitution_from_json(out, v, path, err);
+        json_decref(v);
+    }
+    free(text);
+    return status;
+}
+
 tn_status tn_constitution_load(tn_constitution **out, const char *path, tn_error *err)
 {
-    tn_constitution *c = calloc(1, sizeof *c);
+    bool is_json;
 
     *out = NULL;
+    TN_TRY(json_load(out, path, &is_json, err));
+    if (is_json) return TN_OK;
+    tn_constitution *c = calloc(1, sizeof *c);
     if (c == NULL) return no_memory(err);
     tn_status status = file_load(c, path, 0, err);
     if (status == TN_OK) status = finish(c, path, err);

@@ -1,0 +1,219 @@
+/* cmd_align.c - `tenet align`: the standard recipe with the user's model and constitution put in.
+ *
+ *   --model, --constitution, --out, --key ──→ --set model=... constitution=... out=DIR/release key=... ──→ the recipe runs
+ *
+ * The recipe is a file like any other (recipes/align.yaml beside the program's sources); --recipe names another one. */
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "cli/cli.h"
+#include "cli/key_file.h"
+#include "constitution/constitution.h"
+#include "recipe/recipe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct align_config { char *model, *constitution, *out, *recipe, *key, *set; bool dry_run; } align_config;
+
+#define AT(f) offsetof(align_config, f)
+// clang-format off
+static const tn_option options[] = {
+    { "model",        TN_OPT_STR,  AT(model),        NULL,                      0, 0, "", "model to align: folder, .gguf file, digest or name in the store", "m" },
+    { "constitution", TN_OPT_STR,  AT(constitution), NULL,                      0, 0, "", "the written constitution (docs/constitution.md)", NULL },
+    { "out",          TN_OPT_STR,  AT(out),          NULL,                      0, 0, "", "folder to make: release/ and report.html", "o" },
+    { "recipe",       TN_OPT_STR,  AT(recipe),       NULL,                      0, 0, "", "another recipe than the standard one", NULL },
+    { "key",          TN_OPT_STR,  AT(key),          "tenet",                   0, 0, "", "signing key: a name of `tenet key new`", NULL },
+    { "set",          TN_OPT_LIST, AT(set),          NULL,                      0, 0, "", "further settings of the recipe, key=value", NULL },
+    { "dry_run",      TN_OPT_BOOL, AT(dry_run),      "false",                   0, 0, "", "say what is cached and what will run, and stop", NULL },
+    { .key = NULL }
+};
+// clang-format on
+
+/* The recipe shipped with the program: beside the folder that holds the executable. made: free. */
+static tn_status standard_recipe(char **out, tn_error *err)
+{
+    char    exe[4096];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+
+    for (int up = 0; n > 0 && up < 3; up++) {
+        exe[n] = '\0';
+        char *slash = strrchr(exe, '/');
+        if (slash == NULL) break;
+        n = slash - exe;
+        exe[n] = '\0';
+        char *path = tn_path(exe, "recipes/align.yaml");
+        if (path != NULL && tn_exists(path)) {
+            *out = path;
+            return TN_OK;
+        }
+        free(path);
+    }
+    return tn_fail(err, TN_NOTFOUND, "recipes/align.yaml is not found beside the program: name it with --recipe");
+}
+
+/* "store:NAME", "sha256:..." or "file:/absolute/path", as a recipe's source wants it. made: free. */
+static tn_status source_of(char **out, const tn_common *common, const char *text, const char *what, tn_error *err)
+{
+    tn_store *s = NULL;
+    tn_digest root;
+
+    *out = NULL;
+    if (tn_exists(text)) {
+        char *real = realpath(text, NULL);
+        *out = real != NULL ? tn_strf("file:%s", real) : NULL;
+        free(real);
+        return *out != NULL ? TN_OK : tn_fail(err, TN_IO, "%s: cannot be resolved to a path", text);
+    }
+    TN_TRY(tn_store_open(&s, common->store, err));
+    tn_status status = tn_store_resolve(s, text, &root, err);
+    tn_store_close(s);
+    if (status != TN_OK) return tn_fail_prefix(err, status, "%s '%s' is neither a file nor a name in the store", what, text);
+    *out = tn_starts_with(text, "sha256:") ? tn_strdup(text) : tn_strf("store:%s", text);
+    return *out != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for a source");
+}
+
+/* A constitution that extends others is put in whole, as its canonical form: an artifact stands alone. path made: free. */
+static tn_status charter_whole(char **path, const tn_constitution *charter, const align_config *c, tn_error *err)
+{
+    tn_yaml *y = NULL;
+    json_t  *v = NULL;
+
+    TN_TRY(tn_yaml_load(&y, c->constitution, err));
+    bool alone = tn_yaml_get(y, "extends") == NULL;
+    tn_yaml_free(y);
+    *path = alone ? tn_strdup(c->constitution) : tn_path(c->out, "constitution.json");
+    if (*path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    if (alone) return TN_OK;
+    if ((v = tn_constitution_json(charter)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a constitution");
+    tn_status status = tn_json_save(*path, v, true, err);
+    json_decref(v);
+    return status;
+}
+
+static tn_status sets_make(const char ***out, char **text, const align_config *c, const char *model, const char *charter, tn_error *err)
+{
+    char   *here = realpath(".", NULL);
+    size_t  n = 0;
+    tn_str  s = {0};
+
+    *out = NULL;
+    if (here == NULL) return tn_fail(err, TN_IO, "the current folder cannot be named");
+    tn_str_addf(&s, "model=%s,constitution=%s,key=%s,out=%s%s%s/release", model, charter, c->key, c->out[0] == '/' ? "" : here,
+                c->out[0] == '/' ? "" : "/", c->out);
+    if (c->set != NULL && c->set[0] != '\0') tn_str_addf(&s, ",%s", c->set);
+    free(here);
+    TN_TRY(tn_str_check(&s, err));
+    *text = tn_str_take(&s);
+    if (*text == NULL || (*out = calloc(strlen(*text) + 2, sizeof **out)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for settings");
+    for (char *p = *text; *p != '\0';) {
+        char *comma = strchr(p, ',');
+        (*out)[n++] = p;
+        if (comma == NULL) break;
+        *comma = '\0';
+        p = comma + 1;
+    }
+    return TN_OK;
+}
+
+static void plan_say(const json_t *plan)
+{
+    size_t  i;
+    json_t *row;
+
+    json_array_foreach(json_object_get(plan, "stages"), i, row)
+        printf("  %-10s %s\n", json_string_value(json_object_get(row, "name")), json_string_value(json_object_get(row, "state")));
+}
+
+static tn_status align(const tn_common *common, const align_config *c, const char *recipe, const char **sets, tn_error *err)
+{
+    tn_recipe_options ro = { .sets = sets, .profile = strcmp(common->profile, "strict") == 0 ? NULL : common->profile, .seed = common->seed,
+                             .seed_given = common->seed_given };
+    tn_run_options    o = { .quiet = common->quiet };
+    tn_recipe        *r = NULL;
+    tn_store         *s = NULL;
+    json_t           *record = NULL;
+    char             *report = NULL, *page = NULL;
+    tn_status         status = TN_OK;
+
+    TN_GOTO(tn_recipe_load(&r, recipe, &ro, err));
+    TN_GOTO(tn_store_open(&s, common->store, err));
+    if (c->dry_run) {
+        TN_GOTO(tn_recipe_plan(r, s, NULL, &record, err));
+        if (common->json) {
+            char *text = tn_json_text(record);
+            if (text != NULL) puts(text);
+            free(text);
+        } else plan_say(record);
+        goto out;
+    }
+    status = tn_recipe_run(r, s, &o, &record, err);
+    if (status == TN_INTERRUPTED || status == TN_TERMINATED) tn_log(TN_LOG_INFO, "stopped: the same command goes on from here");
+    if (status != TN_OK) goto out;
+    report = tn_strf("%s/release/reports/report/report.html", c->out);
+    page = tn_path(c->out, "report.html");
+    if (report != NULL && page != NULL && tn_exists(report)) TN_GOTO(tn_file_clone(report, page, false, err));
+    if (common->json) {
+        char *text = tn_json_text(record);
+        if (text != NULL) puts(text);
+        free(text);
+    } else
+        printf("\n  report    %s\n  release   %s/release\n\nNext:  tenet verify %s/release --key PUB.pem --replay 3     (tenet key show %s > PUB.pem)\n"
+               "       tenet chat -m %s/release\n", page, c->out, c->out, c->key, c->out);
+out:
+    free(report);
+    free(page);
+    json_decref(record);
+    tn_store_close(s);
+    tn_recipe_free(r);
+    return status;
+}
+
+static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
+{
+    align_config    *c = config;
+    tn_status        status = TN_OK;
+    tn_constitution *charter = NULL;
+    char            *model = NULL, *source = NULL, *recipe = NULL, *text = NULL, *whole = NULL;
+    const char     **sets = NULL;
+
+    (void)n_arg;
+    (void)args;
+    if (c->model == NULL || c->constitution == NULL || c->out == NULL)
+        return tn_fail(err, TN_USAGE, "tenet align needs --model, --constitution and --out");
+    tn_signing_ask(tn_cli_ask);
+    TN_GOTO(tn_constitution_load(&charter, c->constitution, err));          /* before anything runs */
+    TN_GOTO(source_of(&model, common, c->model, "model", err));
+    TN_GOTO(tn_mkdirs(c->out, err));
+    TN_GOTO(charter_whole(&whole, charter, c, err));
+    TN_GOTO(source_of(&source, common, whole, "constitution", err));
+    if (c->recipe != NULL) recipe = tn_strdup(c->recipe);
+    else TN_GOTO(standard_recipe(&recipe, err));
+    if (recipe == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    TN_GOTO(sets_make(&sets, &text, c, model, source, err));
+    status = align(common, c, recipe, sets, err);
+out:
+    tn_constitution_free(charter);
+    free(model);
+    free(source);
+    free(recipe);
+    free(text);
+    free(whole);
+    free(sets);
+    return status;
+}
+
+const tn_command tn_cmd_align = {
+    .name = "align",
+    .line = "align a model to a written constitution: pairs, training, report, signed release",
+    .usage = "tenet align --model MODEL --constitution FILE --out DIR [--key NAME] [--set key=value,...] [--dry-run]",
+    .more = "Runs the standard recipe with these put in. What the store has is not computed again; after Ctrl-C the same command\n"
+            "goes on. --dry-run says what a change of the constitution would run again.",
+    .options = options,
+    .config_bytes = sizeof(align_config),
+    .min_args = 0,
+    .max_args = 0,
+    .run = run,
+};
