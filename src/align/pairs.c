@@ -92,15 +92,15 @@ static const tn_principle *mistaken_for(const maker *m, const tn_prompt *p)
 }
 
 static tn_status row_emit(maker *m, const tn_prompt *p, const tn_principle *principle, const char *chosen, bool chosen_open,
-                          const char *rejected, const char *how, int64_t reason, int64_t offer)
+                          const char *rejected, bool rejected_open, const char *how, int64_t reason, int64_t offer)
 {
     char hex[TN_SHA256_HEX];
 
     tn_hex(hex, &principle->digest);
     if (rejected != NULL && rejected[0] != '\0' && strcmp(chosen, rejected) != 0) {
-        TN_TRY(tn_row_file_add(&m->pairs, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:b}", "id", p->id, "kind", tn_prompt_kind_name(p->kind),
+        TN_TRY(tn_row_file_add(&m->pairs, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:b, s:b}", "id", p->id, "kind", tn_prompt_kind_name(p->kind),
                                                     "prompt", p->text, "chosen", chosen, "rejected", rejected, "principle", principle->id, "p",
-                                                    m->c->label, "open", chosen_open), m->err));
+                                                    m->c->label, "open", chosen_open, "rejected_open", rejected_open), m->err));
         m->n_pair++;
     }
     TN_TRY(tn_row_file_add(&m->sft, json_pack("{s:s, s:s, s:[{s:s,s:s},{s:s,s:s}], s:s, s:b}", "id", p->id, "kind", tn_prompt_kind_name(p->kind),
@@ -114,10 +114,17 @@ static tn_status row_emit(maker *m, const tn_prompt *p, const tn_principle *prin
                                                   (json_int_t)reason, "offer", (json_int_t)offer), m->err);
 }
 
+static bool is_cut(const json_t *row, const char *key)
+{
+    const char *stop = tn_row_text(row, key);
+
+    return stop != NULL && strcmp(stop, "length") == 0;
+}
+
 static tn_status prompt_use(maker *m, const tn_prompt *p)
 {
     const json_t       *own_row = tn_row_map_get(&m->answers, p->id), *contrast = tn_row_map_get(&m->contrast, p->id);
-    const char         *own = tn_row_text(own_row, "answer"), *stop = tn_row_text(own_row, "stop_reason"), *how = "own";
+    const char         *own = tn_row_text(own_row, "answer"), *how = "own";
     const tn_principle *principle = tn_align_principle_of(m->charter, p, (uint64_t)m->c->seed);
     int64_t             reason, offer;
     tn_status           status = TN_OK;
@@ -128,9 +135,14 @@ static tn_status prompt_use(maker *m, const tn_prompt *p)
         char       *text = declining_text(m, p, principle, &how, &reason, &offer);
         const char *worse = tn_row_text(contrast, "negative");
 
-        if (!sound(m, worse) || tn_looks_declining(worse)) worse = own;
+        bool cut = is_cut(contrast, "stop_negative");
+
+        if (!sound(m, worse) || tn_looks_declining(worse)) {
+            worse = own;
+            cut = is_cut(own_row, "stop_reason");
+        }
         if (text == NULL || tn_looks_declining(worse)) m->n_dropped++;
-        else status = row_emit(m, p, principle, text, false, worse, how, reason, offer);
+        else status = row_emit(m, p, principle, text, false, worse, cut, how, reason, offer);
         m->n_composed += text != NULL && strcmp(how, "composed") == 0;
         free(text);
         return status;
@@ -141,7 +153,7 @@ static tn_status prompt_use(maker *m, const tn_prompt *p)
     }
     const char *how_rejected;
     char       *refusal = declining_text(m, p, mistaken_for(m, p), &how_rejected, &reason, &offer);
-    status = row_emit(m, p, principle, own, stop != NULL && strcmp(stop, "length") == 0, refusal, "own", reason, offer);
+    status = row_emit(m, p, principle, own, is_cut(own_row, "stop_reason"), refusal, false, "own", reason, offer);
     free(refusal);
     return status;
 }

@@ -51,7 +51,8 @@ typedef struct tn_data_options {
     bool    train_prompt;            /* every token is a target, not only the assistant's */
 } tn_data_options;
 /* Appends the documents of a file (or of every file below a directory, in name order). Text: one document a file.
- * Rows: {"text"}, {"messages":[{"role","content"}]}, {"prompt","answer"}; each with an optional "weight" (0 to 16). */
+ * Rows: {"text"}, {"messages":[{"role","content"}]}, {"prompt","answer"}; each with an optional "weight" (0 to 16)
+ * and "open" (true: the last answer was cut off where it was sampled, so its stop token is left out). */
 tn_status tn_data_tokenise(tn_shard_writer *w, const char *path, const tn_data_options *o, tn_data_stats *stats, tn_error *err);
 
 /* A tokenizer of the 256 bytes and <|endoftext|> (id 256): for models from scratch without a vocabulary of their own. */

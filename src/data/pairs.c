@@ -41,8 +41,9 @@ static tn_status keep_ids(tn_pairs *p, int32_t *ids, tn_error *err)
     return TN_OK;
 }
 
-/* The prompt's messages are followed by the answer; m has room for one more. */
-static tn_status answer_render(loader *l, tn_message *m, size_t n, const char *answer, const char *where, tn_reply *out, tn_error *err)
+/* The prompt's messages are followed by the answer; m has room for one more. open: the answer was cut off where it was
+ * sampled, so it has no stop token. */
+static tn_status answer_render(loader *l, tn_message *m, size_t n, const char *answer, bool open_end, const char *where, tn_reply *out, tn_error *err)
 {
     tn_status status;
     int32_t *open = NULL, *ids = NULL;
@@ -59,13 +60,13 @@ static tn_status answer_render(loader *l, tn_message *m, size_t n, const char *a
             while (first < n_ids && !mask[first]) first++;   /* a mark that the open turn leaves out */
             while (last > first && !mask[last - 1]) last--;  /* what follows the stop token */
             n_open = first;
-            n_ids = last;
+            n_ids = open_end && last > first ? last - 1 : last;
         }
         free(mask);
     } else {
         status = tn_tokenize(l->t, m[n - 1].content, strlen(m[n - 1].content), TN_TOK_BOS, &ids, &n_ids, &cap, err);
         n_open = n_ids;
-        if (status == TN_OK) status = tn_tokenize(l->t, answer, strlen(answer), TN_TOK_EOS, &ids, &n_ids, &cap, err);
+        if (status == TN_OK) status = tn_tokenize(l->t, answer, strlen(answer), open_end ? 0 : TN_TOK_EOS, &ids, &n_ids, &cap, err);
     }
     free(open);
     if (status == TN_OK && (n_open < 1 || n_ids <= n_open))
@@ -123,6 +124,7 @@ static tn_status row_load(loader *l, const json_t *row, const char *where, tn_er
     tn_message m[MAX_MESSAGES + 1];
     size_t n;
     double p;
+    bool open, rejected_open;
     tn_pair pair = { .principle = -1 };
     tn_pairs *all = l->p;
 
@@ -131,14 +133,16 @@ static tn_status row_load(loader *l, const json_t *row, const char *where, tn_er
     TN_TRY(tn_json_real_or(row, "p", 1.0, &p, where, err));
     if (!(p >= 0 && p <= 1)) return tn_fail(err, TN_FORMAT, "%s: \"p\" is %g; a probability is from 0 to 1", where, p);
     pair.p = (float)p;
+    TN_TRY(tn_json_bool_or(row, "open", false, &open, where, err));
+    TN_TRY(tn_json_bool_or(row, "rejected_open", false, &rejected_open, where, err));
     TN_TRY(principle_find(all, json_string_value(json_object_get(row, "principle")), &pair.principle, err));
     if (json_object_get(row, "chosen") != NULL) {
         const char *chosen, *rejected;
         TN_TRY(tn_json_str(row, "chosen", &chosen, where, err));
         TN_TRY(tn_json_str(row, "rejected", &rejected, where, err));
         if (strcmp(chosen, rejected) == 0) { all->n_equal++; return TN_OK; }
-        TN_TRY(answer_render(l, m, n, chosen, where, &pair.chosen, err));
-        TN_TRY(answer_render(l, m, n, rejected, where, &pair.rejected, err));
+        TN_TRY(answer_render(l, m, n, chosen, open, where, &pair.chosen, err));
+        TN_TRY(answer_render(l, m, n, rejected, rejected_open, where, &pair.rejected, err));
     } else {
         const char *completion;
         bool label;
@@ -146,7 +150,7 @@ static tn_status row_load(loader *l, const json_t *row, const char *where, tn_er
         if (!json_is_boolean(json_object_get(row, "label")))
             return tn_fail(err, TN_FORMAT, "%s: a row needs \"chosen\" and \"rejected\", or \"completion\" and \"label\" (true or false)", where);
         label = json_is_true(json_object_get(row, "label"));
-        TN_TRY(answer_render(l, m, n, completion, where, label ? &pair.chosen : &pair.rejected, err));
+        TN_TRY(answer_render(l, m, n, completion, open, where, label ? &pair.chosen : &pair.rejected, err));
     }
     if (pair.chosen.n < 0 || pair.rejected.n < 0) { all->n_overlong++; return TN_OK; }
     if (all->n == l->cap) {

@@ -46,13 +46,18 @@ static tn_status text_put(sink *s, const char *text, size_t n, uint32_t weight_1
     return document_put(s, s->text_ids, NULL, weight_16, err);
 }
 
-static tn_status chat_put(sink *s, const tn_message *m, size_t n, uint32_t weight_16, const char *where, tn_error *err)
+/* open: the last answer was cut off where it was sampled, so its stop token is no target and is left out. */
+static tn_status chat_put(sink *s, const tn_message *m, size_t n, bool open, uint32_t weight_16, const char *where, tn_error *err)
 {
     if (s->o->chat == NULL)
         return tn_fail(err, TN_UNSUPPORTED, "%s: a conversation, but the model has no chat format; choose one with chat_format", where);
     s->n = 0;
     tn_status status = tn_chat_render(s->o->tokenizer, s->o->chat, m, n, false, &s->ids, &s->mask, &s->n, &s->cap, err);
     if (status != TN_OK) return tn_fail_prefix(err, status, "%s", where);
+    if (open) {
+        while (s->n > 0 && !s->mask[s->n - 1]) s->n--;
+        if (s->n > 0) s->n--;
+    }
     if (s->o->max_tokens > 0 && s->n > (size_t)s->o->max_tokens) {
         s->n = (size_t)s->o->max_tokens;
         s->stats->n_cut++;
@@ -97,16 +102,18 @@ static tn_status messages_read(const json_t *list, tn_message *m, size_t *n, con
 static tn_status row_put(sink *s, const json_t *row, const char *where, tn_error *err)
 {
     uint32_t weight = 65536;
+    bool open;
     const char *prompt, *answer;
     const json_t *messages = json_object_get(row, "messages");
 
     if (!json_is_object(row)) return tn_fail(err, TN_FORMAT, "%s: a row must be an object", where);
     TN_TRY(row_weight(row, where, &weight, err));
+    TN_TRY(tn_json_bool_or(row, "open", false, &open, where, err));
     if (messages != NULL && s->o->format != TN_DATA_JSONL) {
         tn_message m[MAX_MESSAGES];
         size_t n = 0;
         TN_TRY(messages_read(messages, m, &n, where, err));
-        return chat_put(s, m, n, weight, where, err);
+        return chat_put(s, m, n, open, weight, where, err);
     }
     if (json_object_get(row, "prompt") != NULL && s->o->format != TN_DATA_JSONL) {
         const char *key = json_object_get(row, "answer") != NULL ? "answer" :
@@ -115,7 +122,7 @@ static tn_status row_put(sink *s, const json_t *row, const char *where, tn_error
         TN_TRY(tn_json_str(row, "prompt", &prompt, where, err));
         TN_TRY(tn_json_str(row, key, &answer, where, err));
         tn_message m[3] = { { "system", system }, { "user", prompt }, { "assistant", answer } };
-        return chat_put(s, system != NULL ? m : m + 1, system != NULL ? 3 : 2, weight, where, err);
+        return chat_put(s, system != NULL ? m : m + 1, system != NULL ? 3 : 2, open, weight, where, err);
     }
     if (json_object_get(row, "text") != NULL && s->o->format != TN_DATA_CHAT) {
         const char *text;
