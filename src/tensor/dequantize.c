@@ -195,6 +195,15 @@ void tn_row_to_f32(float *dst, const void *src, tn_dtype t, int64_t n)
         for (int64_t i = 0; i + block <= n; i += block, b += bytes) readers[t](dst + i, b);
         return;
     }
+    if (t == TN_F32) {
+        memcpy(dst, src, (size_t)n * sizeof *dst);
+        return;
+    }
+    if (t == TN_BF16) {
+        uint16_t h;
+        for (int64_t i = 0; i < n; i++, b += 2) memcpy(&h, b, 2), dst[i] = tn_bf16_to_f32(h);
+        return;
+    }
     for (int64_t i = 0; i < n; i++, b += bytes) {
         uint16_t h;
         int16_t  i16;
@@ -202,9 +211,7 @@ void tn_row_to_f32(float *dst, const void *src, tn_dtype t, int64_t n)
         int64_t  i64;
         double   f64;
         switch (t) {
-        case TN_F32:  memcpy(&dst[i], b, 4); break;
         case TN_F16:  memcpy(&h, b, 2); dst[i] = tn_f16_to_f32(h); break;
-        case TN_BF16: memcpy(&h, b, 2); dst[i] = tn_bf16_to_f32(h); break;
         case TN_I8:   dst[i] = (float)(int8_t)*b; break;
         case TN_U8:   dst[i] = (float)*b; break;
         case TN_I16:  memcpy(&i16, b, 2); dst[i] = (float)i16; break;

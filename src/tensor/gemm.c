@@ -172,8 +172,9 @@ static void rectangle_q8(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0
 
     for (int64_t mc = m0; mc < m1; mc += TN_MM_MC) {
         int64_t n_row = min64(TN_MM_MC, m1 - mc), n_tile = ceil_div(n_row, set->mr_q8);
-        for (int64_t k0 = 0; k0 < mm->k; k0 += TN_Q8_KC) {
-            int64_t n_block = min64(TN_Q8_KC, mm->k - k0) / 32;
+        int64_t k_most = TN_MM_MC * (TN_Q8_KC / 32) / n_row * 32;    /* few rows: all of k, the weights are read in order */
+        for (int64_t k0 = 0; k0 < mm->k; k0 += k_most) {
+            int64_t n_block = min64(k_most, mm->k - k0) / 32;
             for (int64_t t = 0, row = 0, next; t < n_tile; t++, row = next) {
                 next = n_row * (t + 1) / n_tile;
                 set->strip_q8(strips + row * n_block * TN_Q8_WORDS, &mm->a, mc + row, (int)(next - row), k0, n_block * 32, w->dtype);

@@ -4,7 +4,7 @@
  * The sums start at -bias * (sum of the activations), so that unsigned codes do for weights that are signed. */
 #include "tensor/cpu/matmul_avx512.h"
 
-enum { MR = 12 };
+enum { MR = 12, FROM_MEMORY = 8 };                  /* so few rows wait for the weights to arrive: fetch ahead */
 
 /* Codes of words g of a panel's block, one byte each. */
 static inline __attribute__((always_inline)) __m512i group(const __m512i *codes, tn_layout l, int g)
@@ -40,6 +40,8 @@ static inline __attribute__((always_inline)) void tile(tn_dtype t, tn_layout l, 
     for (int64_t block = b0; block < b0 + n_block; block++, x += TN_Q8_WORDS * mr) {
         const __m512i *q = (const __m512i *)(const void *)(codes + (size_t)block * bytes);
         __m512i        sum[MR];
+        if (mr <= FROM_MEMORY)
+            for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const uint8_t *)q + 6 * bytes + i);
 #pragma GCC unroll 12
         for (int i = 0; i < mr; i++) sum[i] = _mm512_set1_epi32((int)x[9 * mr + i]);
 #pragma GCC unroll 8
