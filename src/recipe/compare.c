@@ -100,7 +100,7 @@ static tn_status last_row(tn_recipe *r, tn_store *s, const char *stage, json_t *
 
 tn_status tn_recipe_explain(tn_recipe *r, tn_store *s, const char *stage, json_t **out, tn_error *err)
 {
-    json_t       *why = json_array(), *before = NULL, *from = NULL, *now;
+    json_t       *why, *before = NULL, *from = NULL, *now;
     recipe_stage *st;
 
     *out = NULL;
@@ -108,6 +108,7 @@ tn_status tn_recipe_explain(tn_recipe *r, tn_store *s, const char *stage, json_t
     TN_TRY(recipe_sources(r, s, err));
     st = &r->stages[recipe_find(r, stage)];
     TN_TRY(last_row(r, s, stage, &before, &from, err));
+    why = json_array();
     now = recipe_stage_json(r, st);
     if (before != NULL) compare_rows(why, before, now);
     for (size_t k = 0; k < st->n_ref; k++) {                  /* what is not known yet cannot be compared: say so */

@@ -300,11 +300,12 @@ static double last_seconds(tn_store *s, const recipe_stage *st)
 
 tn_status tn_recipe_plan(tn_recipe *r, tn_store *s, const char *until, json_t **out, tn_error *err)
 {
-    json_t *rows = json_array();
+    json_t *rows;
 
     *out = NULL;
     TN_TRY(recipe_want(r, until, err));
     TN_TRY(recipe_sources(r, s, err));
+    rows = json_array();
     for (size_t i = 0; i < r->n; i++) {
         recipe_stage *st = &r->stages[i];
         json_t       *row;
