@@ -162,7 +162,8 @@ static void rotary_tables_agree_with_transformers(void **state)
                 int64_t p = (int64_t)pos->v[k / half];
                 double  x = (double)table[p * t[i].n_rot + 2 * (k % half) + part];
                 /* transformers keeps the frequencies in fp32 */
-                if (fabs(x - e->v[k]) > 1e-6 + 2e-7 * (double)p) fail_msg("%s: %s of frequency %lld at %lld is %.9g, expected %.9g", t[i].name, part == 0 ? "cos" : "sin", (long long)(k % half), (long long)p, x, e->v[k]);
+                if (fabs(x - e->v[k]) > 1e-6 + 2e-7 * (double)p)
+                    fail_msg("%s: %s of frequency %lld at %lld is %.9g, expected %.9g", t[i].name, part == 0 ? "cos" : "sin", (long long)(k % half), (long long)p, x, e->v[k]);
             }
         }
         free(table);

@@ -192,7 +192,8 @@ static void second_outputs_have_gradients(void **state)
     for (int i = 0; i < 3; i++) {
         tn_tensor l = matrix(4, 6, 7), out[4] = { matrix(4, 2, 0), ints(8, 0), matrix(1, 12, 0), matrix(4, 6, 0) }, g[4] = { matrix(4, 2, 8), ints(8, 0), matrix(1, 12, 9), matrix(4, 6, 10) };
         tn_tensor dl = matrix(4, 6, 0);
-        tn_call   c = { .op = &tn_op_router, .params = &r[i], .n_in = 1, .n_out = 4, .in = { &l }, .out = { &out[0], &out[1], &out[2], &out[3] }, .dout = { &g[0], NULL, &g[2], &g[3] }, .din = { &dl } };
+        tn_call   c = { .op = &tn_op_router, .params = &r[i], .n_in = 1, .n_out = 4, .in = { &l }, .out = { &out[0], &out[1], &out[2], &out[3] },
+                        .dout = { &g[0], NULL, &g[2], &g[3] }, .din = { &dl } };
         for (int e = 0; e < 6; e++) ((float *)g[2].data)[e] = 0.0f;      /* fractions are counts: no gradient */
         tn_op_forward(&c);
         tn_op_backward(&c);
@@ -365,7 +366,8 @@ static void a_dropped_row_keeps_its_mask_when_it_moves(void **state)
 
 static void shapes_that_do_not_fit_are_named(void **state)
 {
-    tn_tensor x = { .dtype = TN_F32, .n_dim = 2, .shape = { 3, 10 } }, w = { .dtype = TN_F32, .n_dim = 1, .shape = { 9 } }, huge = { .dtype = TN_F32, .n_dim = 2, .shape = { INT64_MAX / 2, 16 } }, out[4];
+    tn_tensor x = { .dtype = TN_F32, .n_dim = 2, .shape = { 3, 10 } }, w = { .dtype = TN_F32, .n_dim = 1, .shape = { 9 } },
+              huge = { .dtype = TN_F32, .n_dim = 2, .shape = { INT64_MAX / 2, 16 } }, out[4];
     tn_error  err;
     (void)state;
     tn_rmsnorm_params n = { .eps = 1e-5f };
