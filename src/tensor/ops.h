@@ -83,7 +83,8 @@ typedef struct tn_concat_params { int64_t n_group, n_a, n_b; bool b_shared; } tn
 
 /* router: in 0 logits f32 [n_row][n_expert], 1 selection bias [n_expert] (optional, no gradient); out 0 weights
  * [n_row][k], 1 ids i32 [n_row][k], 2 aux [2*n_expert] f32 (fraction, mean probability; for the balancing loss), 3 probs
- * [n_row][n_expert]. Ties: the lower expert. */
+ * [n_row][n_expert]. Ties: the lower expert. Backward adds the gradients of aux_coef n_expert sum(fraction mean) and of
+ * z_coef mean(logsumexp^2) by itself: the coefficients carry the scale of the loss. */
 typedef struct tn_router_params {
     int64_t n_expert, k, n_group, n_group_used;
     enum { TN_ROUTE_SOFTMAX_TOPK, TN_ROUTE_TOPK_SOFTMAX, TN_ROUTE_SIGMOID } kind;
@@ -95,14 +96,14 @@ typedef struct tn_router_params {
 /* moe: in 0 x [n_row][n_embd], 1 weights [n_row][k], 2 ids i32 [n_row][k], 3 w_gate [n_expert*n_ff][n_embd] (absent:
  * plain act), 4 w_up, 5 w_down [n_expert*n_embd][n_ff], 6,7,8 biases (optional, gpt-oss); out 0 y [n_row][n_embd].
  * Rows are sorted by (expert, row); each expert's products are ordinary matmul chains; a row's k outputs are added in
- * slot order. Extra outputs keep what backward needs. */
+ * slot order. Outputs 1 and 2 keep gate and up of the sorted pairs [n_row*k][n_ff] for the backward pass. */
 typedef struct tn_moe_params { int64_t n_expert, k, n_ff; tn_act act; float limit; tn_profile profile; } tn_moe_params;
 
 /* head_loss: logits = x w^T (optionally softcapped), cross-entropy against target with a weight a row, in chunks of
  * rows; never the whole logits matrix. in 0 x [n_row][n_embd], 1 w [n_vocab][n_embd], 2 target i32 [n_row] (-1: none),
  * 3 row weight f32 [n_row]; out 0 loss [1] = sum weight*nll (+ z), 1 nll [n_row], 2 dx [n_row][n_embd] (formed in the
- * forward chunk). dw is formed in the forward chunk too, into out 3 (accumulating), when wanted. Backward hands them on;
- * dout[0] must be a known scale. */
+ * forward chunk, with train), 3 dw (only with add_dw: the forward chunk adds to it). Backward hands dx on, times
+ * dout[0], which must be 1 with add_dw; without it a wanted dw is made in the backward pass from logits computed again. */
 typedef struct tn_head_params { float softcap, z_coef; tn_profile profile; bool train; bool add_dw; } tn_head_params;
 /* head_logprob: in as above without weight; out 0 logp [n_row] of the target, 1 lse [n_row]. Backward recomputes the
  * chunk's logits from dlogp (preference losses know it only after the whole answer). temperature divides the logits. */
