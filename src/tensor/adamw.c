@@ -54,6 +54,13 @@ static void round_bf16(const job *j, int64_t begin, int64_t end)
     }
 }
 
+void tn_round_bf16(uint16_t *out, const float *p, int64_t n, const tn_rng_key *round, int64_t first)
+{
+    job j = { .p = (float *)(uintptr_t)p, .p16 = out, .round = round, .first = first };
+    if (round != NULL) round_bf16(&j, 0, n);
+    else for (int64_t i = 0; i < n; i++) out[i] = tn_f32_to_bf16(p[i]);
+}
+
 static void piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const job *j = arg;

@@ -127,4 +127,7 @@ typedef struct tn_adamw_params { float lr, beta1, beta2, eps, weight_decay; int6
 void tn_adamw_step(float *p, float *m, float *v, const float *g, uint16_t *p16, int64_t n, const tn_adamw_params *a,
                    const tn_rng_key *round, int64_t first);
 
+/* The rounding alone, as the step does it: for copies that are made again (loading, other ranks' weights). */
+void tn_round_bf16(uint16_t *out, const float *p, int64_t n, const tn_rng_key *round, int64_t first);
+
 #endif

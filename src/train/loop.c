@@ -443,6 +443,16 @@ static tn_status result_save(const loop *l, const tn_train_result *out, tn_error
     return status;
 }
 
+/* Was everything there when this process began? Then a finished run only reports. path: where the weights belong. */
+static bool result_stands(const loop *l, char *path, size_t path_bytes)
+{
+    char *result = tn_path(l->r.io->out, "result.json");
+    snprintf(path, path_bytes, "%s/%s", l->r.io->out, l->r.p.lora != NULL ? "adapter" : "model");
+    bool there = l->started_step == l->step && result != NULL && tn_exists(result) && tn_is_dir(path);
+    free(result);
+    return there;
+}
+
 static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
 {
     run *r = &l->r;
@@ -464,10 +474,11 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     l->log = NULL;
     if (l->step > 0) TN_GOTO(tn_steplog_read(path, &l->genesis, NULL, NULL, &out->log_root, err));
     if (!out->finished) goto out;
-    if (r->c->save_model) {
+    if (r->c->save_model && !result_stands(l, weights, sizeof weights)) {
+        TN_GOTO(tn_remove_tree(weights, err));               /* of a run that was killed while it wrote */
         TN_GOTO(train_write_weights(r, r->io->out, weights, sizeof weights, err));
-        snprintf(out->weights, sizeof out->weights, "%s", weights);
     }
+    if (r->c->save_model) snprintf(out->weights, sizeof out->weights, "%s", weights);
     TN_GOTO(result_save(l, out, err));
     TN_GOTO(train_report(r, err));
 out:

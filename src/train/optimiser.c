@@ -94,8 +94,8 @@ static void sgd_span(void *arg, const slot *s, int64_t offset, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         m[i] = fmaf(mu, m[i], g[i] * j->scale);
         w[i] = fmaf(-lr, fmaf(wd, w[i], m[i]), w[i]);
-        if (s->w->dtype == TN_BF16) ((uint16_t *)s->w->data)[offset + i] = tn_f32_to_bf16(w[i]);
     }
+    train_slot_round(j->p, s, offset, n);
 }
 
 static void elementwise_range(void *arg, int64_t begin, int64_t end, int i_thread)
@@ -106,12 +106,6 @@ static void elementwise_range(void *arg, int64_t begin, int64_t end, int i_threa
 }
 
 /* ----------------------------------------------------------------------------------------------- whole tensors */
-
-static void renew_bf16(const slot *s)
-{
-    if (s->w->dtype != TN_BF16) return;
-    for (int64_t i = 0; i < s->n; i++) ((uint16_t *)s->w->data)[i] = tn_f32_to_bf16(s->master[i]);
-}
 
 /* v's place holds row means, then column means (or plain v for vectors). All sums ascending, in double. */
 static void adafactor_slot(job *j, const slot *s, float *u)
@@ -146,7 +140,7 @@ static void adafactor_slot(job *j, const slot *s, float *u)
     double rms = sqrt(square / (double)s->n), by = rms > 1 ? 1 / rms : 1;
     for (int64_t i = 0; i < s->n; i++)
         s->master[i] = fmaf(-lr, fmaf(wd, s->master[i], (float)(u[i] * by)), s->master[i]);
-    renew_bf16(s);
+    train_slot_round(j->p, s, 0, s->n);
 }
 
 /* y[n_row][n_out] = x[n_row][n_in] w[n_out][n_in]^T by the operation itself, so that its fixed order holds here too. */
@@ -206,7 +200,7 @@ static void muon_slot(job *j, const slot *s)
     if (turn) { transpose(y, x, cols, rows); x = y; }
     float by = 0.2f * sqrtf((float)large);
     for (int64_t i = 0; i < s->n; i++) s->master[i] = fmaf(-lr, fmaf(wd, s->master[i], by * x[i]), s->master[i]);
-    renew_bf16(s);
+    train_slot_round(j->p, s, 0, s->n);
 }
 
 typedef struct adafactor_all { job *j; float *u; } adafactor_all;

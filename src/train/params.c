@@ -165,7 +165,7 @@ tn_status train_params_create(params *p, tn_model *m, const tn_train_config *c, 
     tn_status status = TN_OK;
     bool muon = strcmp(c->optimizer, "muon") == 0, bf16 = strcmp(c->dtype, "bf16") == 0;
 
-    *p = (params){ .model = m };
+    *p = (params){ .model = m, .seed = (uint64_t)c->seed, .stochastic = c->stochastic_rounding };
     if (c->lora_rank > 0 || adapter != NULL) TN_GOTO(lora_create(p, c, adapter, err));
     size_t n = tn_model_n_tensor(m), most = p->lora != NULL ? 3 * p->n_lora : n;
     if ((p->slot = calloc(most + 1, sizeof *p->slot)) == NULL) {
@@ -231,7 +231,15 @@ void train_params_spans(const params *p, int64_t first, int64_t last, span_fn fn
     }
 }
 
-typedef struct copying { int64_t first; float *out; const float *in; } copying;
+void train_slot_round(const params *p, const slot *s, int64_t offset, int64_t n)
+{
+    /* Stochastic rounding is a function of (seed, update, element): the copy of a loaded state is the one that was trained. */
+    tn_rng_key key = { p->seed, TN_RNG_ROUND, (uint64_t)p->update, 0 };
+    if (s->copy != NULL)
+        tn_round_bf16((uint16_t *)s->copy + offset, s->master + offset, n, p->stochastic && p->update > 0 ? &key : NULL, s->first + offset);
+}
+
+typedef struct copying { const params *p; int64_t first; float *out; const float *in; } copying;
 
 static void get_span(void *arg, const slot *s, int64_t offset, int64_t n)
 {
@@ -244,19 +252,18 @@ static void set_span(void *arg, const slot *s, int64_t offset, int64_t n)
     copying *c = arg;
     const float *in = c->in + (s->first + offset - c->first);
     memcpy(s->master + offset, in, (size_t)n * 4);
-    if (s->w->dtype == TN_BF16)
-        for (int64_t i = 0; i < n; i++) ((uint16_t *)s->w->data)[offset + i] = tn_f32_to_bf16(in[i]);
+    train_slot_round(c->p, s, offset, n);
 }
 
 void train_params_get(const params *p, int64_t first, int64_t last, float *out)
 {
     memset(out, 0, (size_t)(last - first) * 4);
-    train_params_spans(p, first, last, get_span, &(copying){ first, out, NULL });
+    train_params_spans(p, first, last, get_span, &(copying){ p, first, out, NULL });
 }
 
 void train_params_set(params *p, int64_t first, int64_t last, const float *in)
 {
-    train_params_spans(p, first, last, set_span, &(copying){ first, NULL, in });
+    train_params_spans(p, first, last, set_span, &(copying){ p, first, NULL, in });
 }
 
 tn_status train_params_root(const params *p, tn_digest *out, tn_error *err)

@@ -203,6 +203,7 @@ tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesi
     TN_GOTO(tn_json_int(m, "worse", 0, INT64_MAX, &at->worse, path, err));
     TN_GOTO(tn_json_real_or(m, "best_valid", 0, &best, path, err));
     at->best_valid = (float)best;
+    r->p.update = at->update;                                /* before the weights: their rounding depends on it */
     TN_GOTO(tensors_match(&l, err));
     TN_GOTO(files_open(&l, err));
     slices = json_object_get(m, "slices");

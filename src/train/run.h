@@ -37,6 +37,9 @@ typedef struct params {
     tn_model *model;
     tn_lora *lora; size_t n_lora;
     bool     lora_read;                 /* by tn_lora_read, which owns its memory */
+    uint64_t seed;                      /* of stochastic rounding */
+    bool     stochastic;
+    int64_t  update;                    /* the update that made the masters; 0: none yet */
     void   **own; int n_own;            /* memory made here: adapters, bf16 copies */
 } params;
 
@@ -45,6 +48,8 @@ void      train_params_free(params *p);
 /* fn for every part of [first, last) that lies in one slot; the rest is padding. */
 typedef void (*span_fn)(void *arg, const slot *s, int64_t offset, int64_t n);
 void      train_params_spans(const params *p, int64_t first, int64_t last, span_fn fn, void *arg);
+/* Renews the bf16 copy of a part of a slot, if it has one. */
+void      train_slot_round(const params *p, const slot *s, int64_t offset, int64_t n);
 /* Flat elements [first, last) of the masters, to and from memory; padding is zero. Setting renews the bf16 copies. */
 void      train_params_get(const params *p, int64_t first, int64_t last, float *out);
 void      train_params_set(params *p, int64_t first, int64_t last, const float *in);

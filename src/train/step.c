@@ -191,7 +191,7 @@ void train_step_drop(run *r)
 
 tn_status train_step_update(run *r, float lr, tn_error *err)
 {
-    r->update++;
+    r->p.update = ++r->update;
     train_optimiser_step(&r->opt, &r->p, r->c, r->sum, r->scale, lr, r->update);
     return train_exchange_weights(r, err);
 }
