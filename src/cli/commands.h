@@ -21,6 +21,8 @@
     X(align)                \
     X(train)                \
     X(export)               \
+    G("Evaluation")         \
+    X(eval)                 \
     G("Runs and proofs")    \
     X(run)                  \
     X(graph)                \

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/option.h"
 #include "base/stats.h"
+#include "infer/infer.h"
 
 /* -------------------------------------------------------------------------------------------------- refusal.c */
 
@@ -37,5 +38,22 @@ typedef struct tn_align_page_config { char *title; int64_t transcripts, seed; } 
 extern const tn_option tn_align_page_options[];
 tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, const char *constitution, const char *const *runs, const char *const *run_names,
                             size_t n_run, const json_t *facts, const char *out_dir, tn_error *err);
+
+/* ------------------------------------------------------------------------------------------------- run.c: tasks */
+
+typedef struct tn_eval_options {
+    const char *task_dir;       /* where NAME.yaml lies; NULL: this folder */
+    const char *data;           /* folder or file of rows; NULL: beside the task file */
+    const char *out_dir;        /* items.jsonl and report.json; a run that was stopped goes on from there. NULL: nothing is written */
+    int64_t     limit;          /* first rows only; 0: all */
+    int64_t     n_shot;         /* -1: as the task says */
+    int64_t     n_batch;        /* texts that run together; never changes an answer */
+    tn_dtype    kv_type;
+    bool        progress;
+} tn_eval_options;
+
+/* Scores tasks (names, or paths that end in .yaml). *report, made: json_decref:
+ *   {"tasks":{NAME:{"acc","acc_stderr","acc_interval","stderr","n","near_ties",...}},"items_root":"sha256:...","run":{...}} */
+tn_status tn_eval_run(json_t **report, tn_model *m, const char *const *tasks, size_t n_task, const tn_eval_options *o, tn_error *err);
 
 #endif

@@ -1,0 +1,206 @@
+/* task_rows.c - from a task's data_files to the rows it is asked over.
+ *
+ *   data_files: {test: [a/one.jsonl, b*.jsonl]}     the first pattern that finds files gives them all, by name
+ *   --data DIR    patterns below DIR, else their last parts directly in DIR
+ *   --data FILE   FILE is the tested split; other splits are sought beside it */
+#include "eval/task.h"
+#include "base/file.h"
+#include "base/str.h"
+
+#include <glob.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const tn_yaml *patterns_of(const tn_task *t, const char *split)
+{
+    for (int i = 0; i < t->n_file; i++) {
+        const tn_yaml *files = tn_yaml_get(t->yaml[i], "data_files");
+        if (files == NULL) files = tn_yaml_get(tn_yaml_get(t->yaml[i], "dataset_kwargs"), "data_files");
+        const tn_yaml *v = tn_yaml_get(files, split);
+        if (v != NULL) return v;
+    }
+    return NULL;
+}
+
+/* Files of DIR/pattern; letters of DIR that mean something in a pattern are escaped. */
+static tn_status matches(glob_t *found, const char *dir, const char *pattern, tn_error *err)
+{
+    tn_str    s = {0};
+    tn_status status = TN_OK;
+
+    for (const char *p = dir; *p != '\0'; p++) {
+        if (strchr("*?[]\\", *p) != NULL) tn_str_add_char(&s, '\\');
+        tn_str_add_char(&s, *p);
+    }
+    tn_str_addf(&s, "/%s", pattern);
+    TN_GOTO(tn_str_check(&s, err));
+    int r = glob(s.p, 0, NULL, found);
+    if (r == GLOB_NOSPACE) status = tn_fail(err, TN_NOMEM, "no memory to list %s", s.p);
+    if (r != 0) found->gl_pathc = 0;
+out:
+    tn_str_free(&s);
+    return status;
+}
+
+static tn_status doc_add(tn_docs *d, const tn_task *t, const json_t *row, const char *where, tn_error *err)
+{
+    tn_doc    doc = { .where = tn_strdup(where) };
+    char     *text = tn_json_text(row);
+    tn_status status = TN_OK;
+
+    if (d->n == d->cap) {
+        size_t  cap = d->cap == 0 ? 256 : 2 * d->cap;
+        tn_doc *list = realloc(d->list, cap * sizeof *list);
+        if (list != NULL) {
+            d->list = list;
+            d->cap = cap;
+        }
+    }
+    if (doc.where == NULL || text == NULL || d->n == d->cap) {
+        status = tn_fail(err, TN_NOMEM, "%s: no memory for a row", where);
+        goto out;
+    }
+    if (!json_is_object(row)) {
+        status = tn_fail(err, TN_FORMAT, "%s: a row must be an object", where);
+        goto out;
+    }
+    doc.id = tn_sha256_of(text, strlen(text));
+    if (t->process != NULL) TN_GOTO(t->process(&doc.row, row, where, err));
+    else doc.row = json_incref((json_t *)row);
+    d->list[d->n++] = doc;
+    doc = (tn_doc){0};
+out:
+    free(text);
+    free(doc.where);
+    return status;
+}
+
+static tn_status file_read(tn_docs *d, const tn_task *t, const char *path, int64_t limit, tn_error *err)
+{
+    tn_jsonl *r = NULL;
+    json_t   *row = NULL;
+    tn_status status = TN_OK;
+
+    TN_GOTO(tn_jsonl_open(&r, path, err));
+    while (limit == 0 || (int64_t)d->n < limit) {
+        char where[512];
+        TN_GOTO(tn_jsonl_next(r, &row, err));
+        if (row == NULL) break;
+        snprintf(where, sizeof where, "%s:%" PRId64, path, tn_jsonl_line(r));
+        TN_GOTO(doc_add(d, t, row, where, err));
+        json_decref(row);
+        row = NULL;
+    }
+out:
+    json_decref(row);
+    tn_jsonl_close(r);
+    return status;
+}
+
+static tn_status pattern_read(tn_docs *d, const tn_task *t, const char *dir, const char *pattern, int64_t limit, tn_error *err)
+{
+    const char *last = strrchr(pattern, '/');
+    glob_t      found = {0};
+    tn_status   status = TN_OK;
+
+    TN_GOTO(matches(&found, dir, pattern, err));
+    if (found.gl_pathc == 0 && last != NULL) {
+        globfree(&found);
+        found = (glob_t){0};
+        TN_GOTO(matches(&found, dir, last + 1, err));
+    }
+    for (size_t i = 0; i < found.gl_pathc; i++) TN_GOTO(file_read(d, t, found.gl_pathv[i], limit, err));
+out:
+    globfree(&found);
+    return status;
+}
+
+static void docs_hash(tn_docs *d)
+{
+    tn_sha256 *h;
+
+    if (tn_sha256_create(&h, NULL) != TN_OK) return;
+    for (size_t i = 0; i < d->n; i++) tn_sha256_update(h, d->list[i].id.b, TN_SHA256_BYTES);
+    tn_sha256_final(h, &d->digest);
+    tn_sha256_destroy(h);
+}
+
+static char *folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash == NULL ? tn_strdup(".") : tn_strndup(path, (size_t)(slash - path));
+}
+
+tn_status tn_task_docs(const tn_task *t, const char *split, const char *data, int64_t limit, tn_docs *out, tn_error *err)
+{
+    const tn_yaml *p = patterns_of(t, split);
+    char          *dir = NULL;
+    tn_status      status = TN_OK;
+
+    *out = (tn_docs){0};
+    if (data != NULL && !tn_exists(data)) return tn_fail(err, TN_NOTFOUND, "--data %s: there is no such file or folder", data);
+    if (data != NULL && !tn_is_dir(data) && strcmp(split, t->split) == 0) {
+        TN_GOTO(file_read(out, t, data, limit, err));
+    } else {
+        dir = data == NULL ? folder_of(t->path[0]) : tn_is_dir(data) ? tn_strdup(data) : folder_of(data);
+        if (dir == NULL) {
+            status = tn_fail(err, TN_NOMEM, "no memory for a path");
+            goto out;
+        }
+        if (p != NULL && p->kind == TN_YAML_SCALAR) TN_GOTO(pattern_read(out, t, dir, p->text, limit, err));
+        for (size_t i = 0; p != NULL && p->kind == TN_YAML_SEQ && i < p->n && out->n == 0; i++)
+            if (p->items[i]->kind == TN_YAML_SCALAR) TN_GOTO(pattern_read(out, t, dir, p->items[i]->text, limit, err));
+    }
+    if (out->n == 0)
+        status = tn_fail(err, TN_NOTFOUND, "task %s: no rows of split \"%s\" %s %s (data_files of %s name the files); give --data DIR or FILE", t->name, split,
+                         dir != NULL ? "below" : "in", dir != NULL ? dir : data, t->path[0]);
+    docs_hash(out);
+out:
+    free(dir);
+    if (status != TN_OK) tn_docs_free(out);
+    return status;
+}
+
+/* A row written in YAML: texts, lists of texts; whole numbers become numbers unless quoted. */
+static json_t *row_of_yaml(const tn_yaml *y)
+{
+    int64_t n;
+    json_t *v;
+
+    if (y->kind == TN_YAML_SCALAR) return !y->quoted && tn_parse_i64(y->text, &n) ? json_integer(n) : json_string(y->text);
+    v = y->kind == TN_YAML_SEQ ? json_array() : json_object();
+    for (size_t i = 0; i < y->n; i++) {
+        if (y->kind == TN_YAML_SEQ) json_array_append_new(v, row_of_yaml(y->items[i]));
+        else json_object_set_new(v, y->keys[i], row_of_yaml(y->items[i]));
+    }
+    return v;
+}
+
+tn_status tn_task_samples(const tn_task *t, tn_docs *out, tn_error *err)
+{
+    tn_status status = TN_OK;
+
+    *out = (tn_docs){0};
+    for (size_t i = 0; t->samples != NULL && i < t->samples->n && status == TN_OK; i++) {
+        char    where[512];
+        json_t *row = row_of_yaml(t->samples->items[i]);
+        snprintf(where, sizeof where, "%s:%d", t->path[0], t->samples->items[i]->line);
+        status = doc_add(out, t, row, where, err);
+        json_decref(row);
+    }
+    docs_hash(out);
+    if (status != TN_OK) tn_docs_free(out);
+    return status;
+}
+
+void tn_docs_free(tn_docs *d)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        json_decref(d->list[i].row);
+        free(d->list[i].where);
+    }
+    free(d->list);
+    *d = (tn_docs){0};
+}

@@ -1,0 +1,371 @@
+/* test_tasks.c - tasks as data: files, rows, prompts, scores of a tiny random model, the log and what damages it. */
+#include "base/file.h"
+#include "base/str.h"
+#include "base/thread.h"
+#include "eval/eval.h"
+#include "eval/prompt.h"
+#include "eval/template.h"
+
+#include <glob.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define assert_ok(expr) do { tn_error failed_ = {0}; tn_error *err = &failed_; if ((expr) != TN_OK) fail_msg("%s", failed_.msg); } while (0)
+
+static char      dir[] = "/tmp/tenet-tasks-XXXXXX";
+static tn_model *model;
+
+static char *put(const char *name, const char *text)
+{
+    char *path = tn_path(dir, name);
+
+    assert_ok(tn_file_write_all(path, text, strlen(text), err));
+    return path;
+}
+
+static int make_model(void **state)
+{
+    char         *text = NULL;
+    size_t        n;
+    tn_tokenizer *tok = NULL;
+    tn_hparams    h = { .family = "llama", .n_layer = 2, .n_embd = 48, .n_head = 4, .n_head_kv = 2, .d_head = 32, .d_value = 32, .n_ff = 80,
+                        .n_ctx = 128, .norm_eps = 1e-5, .rope_theta = 1e4, .d_rope = 32, .tied = true, .embd_scale = 1, .rotary_pct = 1,
+                        .bos = -1, .eos = -1, .init_std = 0.3, .attn_scale = 0.176777 };
+
+    (void)state;
+    assert_ok(tn_file_read_all(&text, &n, "tests/golden/tokenizer/bpe.json", 1 << 24, err));
+    assert_ok(tn_tokenizer_from_json(&tok, text, n, NULL, 0, "bpe.json", err));
+    free(text);
+    h.n_vocab = tn_tokenizer_n_vocab(tok);
+    assert_ok(tn_model_create(&model, &h, tok, 3, err));
+    free(put("quiz.yaml", "task: quiz\ndataset_path: json\ndata_files: {test: quiz.jsonl, train: shots.jsonl}\ntest_split: test\nfewshot_split: train\n"
+             "output_type: multiple_choice\ndoc_to_text: \"Q: {{question.strip()}}\\nA:\"\ndoc_to_target: \"{{answer}}\"\ndoc_to_choice: options\n"
+             "metric_list: [{metric: acc}, {metric: acc_norm}, {metric: brier_score}]\nmetadata: {version: 3}\n"));
+    tn_str s = {0};
+    for (int i = 0; i < 41; i++)
+        tn_str_addf(&s, "{\"question\":\" What is %d and %d?\",\"options\":[\"it is %d\",\"no\",\"caf\xc3\xa9 %d\"],\"answer\":%d}\n", i, 3 * i, 4 * i, i, i % 3);
+    free(put("quiz.jsonl", s.p));
+    tn_str_free(&s);
+    free(put("shots.jsonl", "{\"question\":\"One?\",\"options\":[\"yes\",\"no\"],\"answer\":1}\n{\"question\":\"Two?\",\"options\":[\"yes\",\"no\"],\"answer\":0}\n"));
+    return 0;
+}
+
+static int close_model(void **state)
+{
+    (void)state;
+    tn_model_close(model);
+    return 0;
+}
+
+static tn_status quiz(int64_t n_batch, int64_t n_shot, int64_t limit, const char *out, json_t **report, tn_error *err)
+{
+    const char     *names[] = { "quiz" };
+    char           *out_dir = out != NULL ? tn_path(dir, out) : NULL;
+    tn_eval_options o = { .task_dir = dir, .data = dir, .out_dir = out_dir, .limit = limit, .n_shot = n_shot, .n_batch = n_batch, .kv_type = TN_F32 };
+    tn_status       s = tn_eval_run(report, model, names, 1, &o, err);
+
+    free(out_dir);
+    return s;
+}
+
+static char *log_of(const char *out)
+{
+    char  *path = tn_strf("%s/%s/items.jsonl", dir, out), *text = NULL;
+    size_t n;
+
+    assert_ok(tn_file_read_all(&text, &n, path, 1 << 26, err));
+    free(path);
+    return text;
+}
+
+static void batch_and_threads_change_no_byte(void **state)
+{
+    static const struct { int64_t batch; int threads; const char *out; } runs[] = { { 1, 1, "b1" }, { 7, 2, "b7" }, { 64, 3, "b64" } };
+    char *first = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        json_t *report = NULL;
+        assert_ok(tn_threads_set(runs[i].threads, err));
+        assert_ok(quiz(runs[i].batch, 2, 0, runs[i].out, &report, err));
+        char *text = log_of(runs[i].out);
+        if (first == NULL) first = text;
+        else {
+            assert_string_equal(text, first);
+            free(text);
+        }
+        json_decref(report);
+    }
+    free(first);
+}
+
+static void a_stopped_run_goes_on_and_ends_with_the_same_bytes(void **state)
+{
+    json_t  *a = NULL, *b = NULL;
+    tn_error err_ = {0};
+
+    (void)state;
+    assert_ok(quiz(16, 0, 0, "whole", &a, err));
+    char *text = log_of("whole"), *path = tn_strf("%s/whole/items.jsonl", dir);
+    size_t n = strlen(text);
+    for (size_t cut = n / 7; cut < n; cut += n / 3) {                     /* anywhere, also inside a line */
+        assert_int_equal(truncate(path, (off_t)cut), 0);
+        assert_ok(quiz(5, 0, 0, "whole", &b, err));
+        char *again = log_of("whole");
+        assert_string_equal(again, text);
+        assert_true(json_equal(a, b));
+        free(again);
+        json_decref(b);
+        b = NULL;
+    }
+    assert_int_equal(quiz(16, 1, 0, "whole", &b, &err_), TN_MISMATCH);    /* other settings */
+    char *ll = strstr(text, "\"ll\":[-");
+    ll[7] = ll[7] == '1' ? '2' : '1';
+    assert_ok(tn_file_write_all(path, text, n, err));
+    assert_int_equal(quiz(16, 0, 0, "whole", &b, &err_), TN_VERIFY);      /* a changed figure */
+    assert_non_null(strstr(err_.msg, "items.jsonl:2"));
+    json_decref(a);
+    free(path);
+    free(text);
+}
+
+/* Sum of log-softmax at the continuation's places, from plain logits. */
+static double plain(const int32_t *tokens, int64_t n_context, int64_t n)
+{
+    int64_t n_vocab = tn_model_hparams(model)->n_vocab;
+    float  *logits = NULL;
+    double  sum = 0;
+
+    assert_ok(tn_logits(&logits, model, tokens, n - 1, err));
+    for (int64_t i = n_context; i < n; i++) {
+        const float *row = logits + (i - 1) * n_vocab;
+        double       z = 0;
+        for (int64_t v = 0; v < n_vocab; v++) z += exp((double)row[v]);
+        sum += (double)row[tokens[i]] - log(z);
+    }
+    free(logits);
+    return sum;
+}
+
+static void scores_are_those_of_plain_logits(void **state)
+{
+    json_t *report = NULL, *o = NULL;
+    double  ll[3];
+    tn_span s;
+
+    (void)state;
+    assert_ok(quiz(4, 0, 1, "one", &report, err));
+    const char *ends[] = { " it is 0", " no", " caf\xc3\xa9 0" };
+    for (int i = 0; i < 3; i++) {
+        assert_ok(tn_span_make(&s, tn_model_tokenizer(model), "Q: What is 0 and 0?\nA:", ends[i], 128, "test", err));
+        ll[i] = plain(s.tokens, s.n_context, s.n);
+        free(s.tokens);
+    }
+    char *text = log_of("one"), *line = strchr(text, '\n') + 1;
+    assert_ok(tn_json_parse(&o, line, strcspn(line, "\n"), "item", err));
+    const json_t *item = json_object_get(o, "item"), *got = json_object_get(item, "ll");
+    for (size_t i = 0; i < 3; i++) assert_true(fabs(json_number_value(json_array_get(got, i)) - ll[i]) < 1e-4);
+    size_t best = ll[0] >= ll[1] && ll[0] >= ll[2] ? 0 : ll[1] >= ll[2] ? 1 : 2;
+    double norm[] = { ll[0] / 7, ll[1] / 2, ll[2] / 6 };                  /* characters, not bytes: the e with its accent is one */
+    size_t best_norm = norm[0] >= norm[1] && norm[0] >= norm[2] ? 0 : norm[1] >= norm[2] ? 1 : 2;
+    assert_int_equal(json_integer_value(json_object_get(item, "acc")), best == 0);
+    assert_int_equal(json_integer_value(json_object_get(item, "acc_norm")), best_norm == 0);
+    json_decref(o);
+    json_decref(report);
+    free(text);
+}
+
+static void prompt_is(const char *task, const char *row, const char *context, const char *continuation)
+{
+    char   *path = tn_strf("tasks/%s.yaml", task), *data = put("row.jsonl", row);
+    tn_task *t = NULL;
+    tn_docs  docs;
+    tn_ask   ask;
+    tn_shots none = { NULL, 0, false };
+
+    assert_ok(tn_task_load(&t, path, err));
+    assert_ok(tn_task_docs(t, t->split, data, 0, &docs, err));
+    assert_ok(tn_ask_make(&ask, t, &docs.list[0], &none, err));
+    assert_string_equal(ask.context[0], context);
+    assert_string_equal(ask.continuation[0], continuation);
+    assert_true(ask.gold[ask.n - 1]);
+    tn_ask_free(&ask);
+    tn_docs_free(&docs);
+    tn_task_free(t);
+    free(path);
+    free(data);
+}
+
+static void rows_of_both_packagings_give_the_cards_texts(void **state)
+{
+    (void)state;
+    prompt_is("arc_easy", "{\"id\":\"x\",\"question\":\"Why?\",\"choices\":{\"text\":[\"a b\",\"c\"],\"label\":[\"1\",\"2\"]},\"answerKey\":\"2\"}\n", "Question: Why?\nAnswer:", " a b");
+    prompt_is("arc_easy", "{\"query\":\"Question: Why?\",\"choices\":[\"a b\",\"c\"],\"gold\":1}\n", "Question: Why?\nAnswer:", " a b");
+    prompt_is("arc_easy", "{\"question\":{\"stem\":\"Why?\",\"choices\":[{\"text\":\"a b\",\"label\":\"A\"},{\"text\":\"c\",\"label\":\"B\"}]},\"answerKey\":\"B\"}\n", "Question: Why?\nAnswer:", " a b");
+    prompt_is("winogrande", "{\"sentence\":\"The cup of Ann, not Bo, so _ drank.\",\"option1\":\"Ann\",\"option2\":\"Bo\",\"answer\":\"2\"}\n", "The cup of Ann, not Bo, so Ann", " drank.");
+    prompt_is("winogrande", "{\"context_options\":[\"so Ann\",\"so Bo\"],\"continuation\":\"drank.\",\"gold\":1}\n", "so Ann", " drank.");
+    prompt_is("boolq", "{\"passage\":\"P.\",\"question\":\"is it\",\"answer\":true}\n", "P.\nQuestion: is it?\nAnswer:", " no");
+    prompt_is("boolq", "{\"query\":\"Passage: P.\\nQuestion: is it?\",\"choices\":[\"no\",\"yes\"],\"gold\":1}\n", "P.\nQuestion: is it?\nAnswer:", " no");
+    prompt_is("lambada_openai", "{\"text\":\"one two three\"}\n", "one two", " three");
+    prompt_is("hellaswag", "{\"activity_label\":\"Roof\",\"ctx_a\":\"A man [header] sits. [title] Then\",\"ctx_b\":\"he WAITS\",\"endings\":[\"go [x] on.\",\"stop.\"],\"label\":\"1\"}\n",
+              "Roof: A man sits.. Then He waits", " go on.");
+    prompt_is("mmlu", "{\"subject\":\"high_school_law\",\"question\":\" Who? \",\"choices\":[\"w\",\"x\",\"y\",\"z\"],\"answer\":\"D\"}\n",
+              "The following are multiple choice questions (with answers) about high school law.\n\nWho?\nA. w\nB. x\nC. y\nD. z\nAnswer:", " A");
+    prompt_is("piqa", "{\"goal\":\"Cut\",\"sol1\":\"saw\",\"sol2\":\"knife\",\"label\":1}\n", "Question: Cut\nAnswer:", " saw");
+}
+
+static void every_task_that_comes_with_the_program_loads(void **state)
+{
+    glob_t found = {0};
+
+    (void)state;
+    assert_int_equal(glob("tasks/*.yaml", 0, NULL, &found), 0);
+    assert_true(found.gl_pathc >= 12);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        tn_task *t = NULL;
+        assert_ok(tn_task_load(&t, found.gl_pathv[i], err));
+        assert_non_null(strstr(found.gl_pathv[i], t->name));
+        tn_task_free(t);
+    }
+    globfree(&found);
+}
+
+static void a_shot_is_text_delimiter_answer(void **state)
+{
+    tn_task *t = NULL;
+    tn_docs  docs, pool;
+    tn_ask   ask;
+    char    *path = tn_path(dir, "quiz.yaml");
+
+    (void)state;
+    assert_ok(tn_task_load(&t, path, err));
+    assert_ok(tn_task_docs(t, "test", dir, 1, &docs, err));
+    assert_ok(tn_task_docs(t, "train", dir, 0, &pool, err));
+    tn_shots two = { &pool, 2, false }, three = { &pool, 3, false };
+    assert_ok(tn_ask_make(&ask, t, &docs.list[0], &two, err));
+    assert_string_equal(ask.context[2], "Q: One?\nA: no\n\nQ: Two?\nA: yes\n\nQ: What is 0 and 0?\nA:");
+    tn_ask_free(&ask);
+    assert_int_equal(tn_ask_make(&ask, t, &docs.list[0], &three, NULL), TN_FORMAT);
+    tn_docs_free(&docs);
+    tn_docs_free(&pool);
+    tn_task_free(t);
+    free(path);
+}
+
+static void template_is(const char *text, const char *want)
+{
+    json_t  *row = NULL, *v = NULL;
+    tn_error err_ = {0};
+    const char *json = "{\"s\":\" A b \",\"l\":[\"x\",\"y\"],\"o\":{\"k\":[7]},\"n\":3}";
+
+    assert_ok(tn_json_parse(&row, json, strlen(json), "row", err));
+    tn_status s = tn_template_value(&v, text, row, "t.yaml:4", &err_);
+    char *got = s == TN_OK ? tn_json_text(v) : tn_strdup(err_.msg);
+    if (want[0] == '!' ? strstr(got, want + 1) == NULL : strcmp(got, want) != 0) fail_msg("%s gives %s, not %s", text, got, want);
+    free(got);
+    json_decref(v);
+    json_decref(row);
+}
+
+static void templates_read_rows_and_say_where_they_are_wrong(void **state)
+{
+    (void)state;
+    template_is("a{{s.strip()}}b", "\"aA bb\"");
+    template_is("{{l}}", "[\"x\",\"y\"]");
+    template_is("{{l[1]}}{{o.k[0]}}{{o['k'][-1]}}", "\"y77\"");
+    template_is("{{l.index('y')}}", "1");
+    template_is("{{s|trim|lower}}", "\"a b\"");
+    template_is("{{ ['p' + l[0], \"}}\"] }}", "[\"px\",\"}}\"]");
+    template_is("{{s.split(' ')|join('_')}}", "\"_A_b_\"");
+    template_is("{{missing}}", "!t.yaml:4: the row has no column \"missing\" (it has s, l, o, n)");
+    template_is("{{l[2]}}", "!no such element");
+    template_is("{{s", "!not closed");
+    template_is("{% if s %}", "!blocks are not part");
+    template_is("{{l + n}}", "!joins two texts");
+    template_is("{{((((((((((((((((((((((((((((((((((((s))))))))))))))))))))))))))))))))))))}}", "!too deeply nested");
+}
+
+static void task_fails(const char *text, const char *want)
+{
+    char    *path = put("bad.yaml", text);
+    tn_task *t = NULL;
+    tn_error err = {0};
+
+    assert_int_not_equal(tn_task_load(&t, path, &err), TN_OK);
+    if (strstr(err.msg, want) == NULL) fail_msg("\"%s\" does not say \"%s\"", err.msg, want);
+    free(path);
+}
+
+static void row_fails(const char *row, const char *want)
+{
+    char       *data = put("bad.jsonl", row), *task = tn_path(dir, "quiz.yaml");
+    const char *names[] = { task };
+    json_t     *report = NULL;
+    tn_error    err = {0};
+    tn_eval_options o = { .data = data, .n_shot = 0, .n_batch = 4, .kv_type = TN_F32 };
+
+    assert_int_not_equal(tn_eval_run(&report, model, names, 1, &o, &err), TN_OK);
+    if (strstr(err.msg, want) == NULL) fail_msg("\"%s\" does not say \"%s\"", err.msg, want);
+    free(task);
+    free(data);
+}
+
+static void bad_tasks_and_rows_are_named_with_file_and_line(void **state)
+{
+    (void)state;
+    task_fails("task: a\ndoc_to_txt: x\n", "bad.yaml:2: no field of a task is called \"doc_to_txt\" (did you mean \"doc_to_text\"?)");
+    task_fails("task: a\noutput_type: generate_until\n", "bad.yaml:2: no output_type is called");
+    task_fails("task: a\noutput_type: multiple_choice\ndoc_to_text: x\ndoc_to_target: y\ntest_split: t\n", "doc_to_choice");
+    task_fails("task: a\noutput_type: multiple_choice\ndoc_to_text: x\ndoc_to_target: y\ndoc_to_choice: c\ntest_split: t\nmetric_list: [{metric: f1}]\n", "bad.yaml:7: no metric");
+    task_fails("task: a\ninclude: bad.yaml\n", "include one another");
+    row_fails("{\"question\":\"x\",\"options\":[\"a\",\"b\"],\"answer\":2}\n", "bad.jsonl:1: the answer (a position) is none of the 2 choices");
+    row_fails("{\"question\":\"x\",\"options\":[\"a\",\"b\"],\"answer\":1}\n{\"question\":\"x\",\"options\":[\"a\",\"\"],\"answer\":0}\n", "bad.jsonl:2: choice 1");
+    row_fails("{\"options\":[\"a\",\"b\"],\"answer\":1}\n", "bad.jsonl:1: the row has no column \"question\"");
+    row_fails("{\"question\":\"x\xff\",\"options\":[\"a\",\"b\"],\"answer\":1}\n", "bad.jsonl:1");
+    row_fails("", "no rows");
+}
+
+static void a_long_context_loses_its_beginning(void **state)
+{
+    tn_span s, all;
+    char   *text = malloc(4001);
+
+    (void)state;
+    for (int i = 0; i < 4000; i++) text[i] = (char)(i % 5 == 4 ? ' ' : 'a' + i % 23);
+    text[4000] = '\0';
+    assert_ok(tn_span_make(&all, tn_model_tokenizer(model), text, "end", 100000, "t", err));
+    assert_ok(tn_span_make(&s, tn_model_tokenizer(model), text, "end", 64, "t", err));
+    assert_true(s.truncated && !all.truncated);
+    assert_int_equal(s.n, 65);
+    assert_int_equal(s.n - s.n_context, all.n - all.n_context);
+    assert_memory_equal(s.tokens, all.tokens + all.n - 65, 65 * sizeof *s.tokens);
+    assert_int_equal(tn_span_make(&s, tn_model_tokenizer(model), "a", text, 64, "t", NULL), TN_LIMIT);
+    free(all.tokens);
+    free(s.tokens);
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(templates_read_rows_and_say_where_they_are_wrong),
+        cmocka_unit_test(every_task_that_comes_with_the_program_loads),
+        cmocka_unit_test(rows_of_both_packagings_give_the_cards_texts),
+        cmocka_unit_test(a_shot_is_text_delimiter_answer),
+        cmocka_unit_test(scores_are_those_of_plain_logits),
+        cmocka_unit_test(batch_and_threads_change_no_byte),
+        cmocka_unit_test(a_stopped_run_goes_on_and_ends_with_the_same_bytes),
+        cmocka_unit_test(bad_tasks_and_rows_are_named_with_file_and_line),
+        cmocka_unit_test(a_long_context_loses_its_beginning),
+    };
+
+    if (mkdtemp(dir) == NULL) return 1;
+    int failed = cmocka_run_group_tests(tests, make_model, close_model);
+    return tn_remove_tree(dir, NULL) == TN_OK ? failed : 1;
+}
