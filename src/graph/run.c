@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+enum { REDZONE_SLACK = 128 };             /* behind a block: a sanitizer build puts a redzone there */
+
 void graph_spread_shapes(tn_graph *g)
 {
     for (tn_value v = 1; v < g->n_value; v++) {
@@ -36,15 +38,16 @@ tn_status graph_check_scratch(tn_graph *g, tn_error *err)
         if (need > have && need > most) most = need;
     }
     if (most == 0 && g->extra.base == NULL) return TN_OK;       /* as planned, and it always was */
-    if (most > g->extra.cap) {
+    if (most > 0 && most + REDZONE_SLACK > g->extra.cap) {
         tn_arena_free(&g->extra);
-        TN_TRY(tn_arena_init(&g->extra, most, err));
+        TN_TRY(tn_arena_init(&g->extra, most + REDZONE_SLACK, err));
+        if (tn_arena_get(&g->extra, most, 1) == NULL) return tn_fail(err, TN_NOMEM, "no memory for scratch");
     }
     for (int32_t i = 0; i < g->n_step; i++) {
         step *s = &g->steps[i];
         bool  extra = scratch_need(g, s, &have) > have;
         s->call.scratch = extra ? g->extra.base : have > 0 ? g->slots[s->scratch_slot].t.data : NULL;
-        s->call.scratch_bytes = extra ? g->extra.cap : have;
+        s->call.scratch_bytes = extra ? g->extra.cap - REDZONE_SLACK : have;
     }
     return TN_OK;
 }

@@ -63,12 +63,15 @@ static int shorter(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* The most rows that n_item items of the run can have: the sum of the longest ones. */
-static tn_status rows_max_find(corpus *k, int64_t *size, int64_t n, int64_t n_item)
+/* The most rows that n_item items in a row can have. They may lie across the border of two epochs, so the longest one can
+ * be among them twice, and more often where they are more than the smallest source's epoch (n_min). */
+static tn_status rows_max_find(corpus *k, int64_t *size, int64_t n, int64_t n_item, int64_t n_min)
 {
+    int64_t often = 2 + (n_item - 1) / n_min;
+
     qsort(size, (size_t)n, sizeof *size, shorter);
     k->rows_max = 0;
-    for (int64_t i = 0; i < n_item; i++) k->rows_max += size[i < n ? i : n - 1];
+    for (int64_t i = 0; i < n_item; i++) k->rows_max += size[i / often < n ? i / often : n - 1];
     free(size);
     return TN_OK;
 }
@@ -133,7 +136,9 @@ static tn_status samples_open(corpus *k, const tn_train_config *c, char **files,
             size[at] = 0;
             for (int64_t q = 0; q < n_piece; q++) size[at] += piece[q].n;
         }
-    return rows_max_find(k, size, total, n_item);
+    int64_t n_min = n_sample[0];
+    for (int i = 1; i < n_file; i++) n_min = n_sample[i] < n_min ? n_sample[i] : n_min;
+    return rows_max_find(k, size, total, n_item, n_min);
 }
 
 /* ------------------------------------------------------------------------------------------------------- pairs */
@@ -211,7 +216,7 @@ static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, i
         k->stats.n_stop += p->chosen.n > 0 && tn_tokenizer_is_stop(t, p->chosen.ids[p->chosen.n - 1]);
     }
     k->stats.n_dropped = k->pair.n_overlong + k->pair.n_equal;
-    return rows_max_find(k, size, n, n_item);
+    return rows_max_find(k, size, n, n_item, n);
 }
 
 tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *list, const char *dir, const char *prefix, tn_model *m,
