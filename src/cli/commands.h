@@ -23,6 +23,8 @@
     X(export)               \
     G("Evaluation")         \
     X(eval)                 \
+    X(compare)              \
+    X(gate)                 \
     G("Runs and proofs")    \
     X(run)                  \
     X(graph)                \

@@ -56,4 +56,13 @@ typedef struct tn_eval_options {
  *   {"tasks":{NAME:{"acc","acc_stderr","acc_interval","stderr","n","near_ties",...}},"items_root":"sha256:...","run":{...}} */
 tn_status tn_eval_run(json_t **report, tn_model *m, const char *const *tasks, size_t n_task, const tn_eval_options *o, tn_error *err);
 
+/* ----------------------------------------------------------------------------------------- compare.c and gate.c */
+
+/* Two reports (folders of tn_eval_run, or their report.json) over the same rows. *out, made:
+ *   {"comparisons":[{"task","metric","n","a","b","change","interval","test","p","p_holm","verdict"}],"family"} */
+tn_status tn_eval_compare(json_t **out, const char *path_a, const char *path_b, int64_t seed, tn_error *err);
+
+/* A gates file held against a report. *passed only if every gate is shown to hold. *out, made: {"passed","gates":[...]} */
+tn_status tn_eval_gate(json_t **out, bool *passed, const char *gates_path, const json_t *report, tn_error *err);
+
 #endif

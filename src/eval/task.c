@@ -11,7 +11,8 @@ enum { MAX_TASK_BYTES = 4 << 20 };
 static const char *const fields[] = {
     "task", "task_alias", "tag", "include", "dataset_path", "dataset_name", "dataset_kwargs", "data_files", "training_split", "validation_split",
     "test_split", "fewshot_split", "process_docs", "process_results", "description", "doc_to_text", "doc_to_target", "doc_to_choice",
-    "target_delimiter", "fewshot_delimiter", "num_fewshot", "fewshot_config", "output_type", "metric_list", "metadata", "words_of", NULL };
+    "target_delimiter", "fewshot_delimiter", "num_fewshot", "fewshot_config", "output_type", "metric_list", "metadata", "words_of",
+    "should_decontaminate", "doc_to_decontamination_query" /* of other programs' checks; they change no score */, NULL };
 static const char *const shot_fields[] = { "sampler", "samples", "group_by", NULL };
 static const char *const metric_fields[] = { "metric", "aggregation", "higher_is_better", NULL };
 static const char *const choice_metrics[] = { "acc", "acc_norm", "acc_bytes", "brier_score", NULL };
@@ -52,6 +53,7 @@ static const tn_yaml *field(const tn_task *t, const char *key, int *i_file)
     for (int i = 0; i < t->n_file; i++) {
         const tn_yaml *v = tn_yaml_get(t->yaml[i], key);
         if (v == NULL) continue;
+        if (v->kind == TN_YAML_SCALAR && !v->quoted && strcmp(v->text, "null") == 0) return NULL;       /* taken back */
         if (i_file != NULL) *i_file = i;
         return v;
     }

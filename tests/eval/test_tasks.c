@@ -351,6 +351,72 @@ static void a_long_context_loses_its_beginning(void **state)
     free(text);
 }
 
+static void a_gate_holds_only_when_it_is_shown(void **state)
+{
+    static const struct { const char *gates; bool passed; const char *why; } rows[] = {
+        { "gates: [{task: quiz, metric: acc, max: 1, min: 0}]", true, "held" },
+        { "gates: [{task: quiz, metric: acc, min: 0.999}]", false, "under the bound" },
+        { "gates: [{task: quiz, metric: acc, max: 0.01}]", false, "over the bound" },
+        { "gates: [{task: quiz, metric: acc, max: 1}, {task: absent, metric: acc, max: 1}]", false, "no task absent" },
+        { "gates: [{task: quiz, metric: f1, max: 1}]", false, "no f1" },
+        { "gates: [{task: quiz, metric: acc, max: 1, max_width: 0.01}]", false, "measure more rows" },
+        { "gates: [{task: quiz, metric: acc, max: 1, min_n: 42}]", false, "41 rows" } };
+    json_t *report = NULL;
+
+    (void)state;
+    assert_ok(quiz(16, 0, 0, NULL, &report, err));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        json_t *verdict = NULL;
+        bool    passed = !rows[i].passed;
+        char   *path = put("gates.yaml", rows[i].gates);
+        assert_ok(tn_eval_gate(&verdict, &passed, path, report, err));
+        const json_t *list = json_object_get(verdict, "gates");
+        const char   *why = json_string_value(json_object_get(json_array_get(list, json_array_size(list) - 1), "reason"));
+        assert_int_equal(passed, rows[i].passed);
+        if (strstr(why, rows[i].why) == NULL) fail_msg("\"%s\" does not say \"%s\"", why, rows[i].why);
+        json_decref(verdict);
+        free(path);
+    }
+    static const char *const bad[] = { "gates: []", "gates: [{task: quiz, metric: acc}]", "gates: [{task: quiz, metric: acc, mim: 0}]", "gates: [{task: quiz, metric: acc, max: nan}]" };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        json_t *verdict = NULL;
+        bool    passed = true;
+        char   *path = put("gates.yaml", bad[i]);
+        assert_int_equal(tn_eval_gate(&verdict, &passed, path, report, NULL), TN_FORMAT);
+        assert_false(passed);
+        free(path);
+    }
+    json_decref(report);
+}
+
+static void comparisons_are_paired_and_need_the_same_rows(void **state)
+{
+    json_t *a = NULL, *b = NULL, *c = NULL;
+    char   *one = tn_path(dir, "first"), *two = tn_path(dir, "second"), *less = tn_path(dir, "less");
+
+    (void)state;
+    assert_ok(quiz(16, 0, 0, "first", &a, err));
+    assert_ok(quiz(16, 2, 0, "second", &b, err));
+    assert_ok(tn_eval_compare(&c, one, two, 1, err));
+    const json_t *x = json_array_get(json_object_get(c, "comparisons"), 0);
+    double change = json_number_value(json_object_get(json_object_get(json_object_get(b, "tasks"), "quiz"), "acc"))
+                  - json_number_value(json_object_get(json_object_get(json_object_get(a, "tasks"), "quiz"), "acc"));
+    assert_true(fabs(json_number_value(json_object_get(x, "change")) - change) < 1e-12);
+    int64_t only_a = json_integer_value(json_object_get(x, "only_a")), only_b = json_integer_value(json_object_get(x, "only_b"));
+    assert_true(json_number_value(json_object_get(x, "p")) == tn_mcnemar_exact(only_a, only_b));
+    assert_true(fabs((double)(only_b - only_a) / 41 - change) < 1e-12);
+    assert_true(json_number_value(json_object_get(x, "p_holm")) >= json_number_value(json_object_get(x, "p")));
+    json_decref(a);
+    json_decref(b);
+    json_decref(c);
+    assert_ok(quiz(16, 0, 7, "less", &a, err));
+    assert_int_equal(tn_eval_compare(&c, one, less, 1, NULL), TN_MISMATCH);
+    json_decref(a);
+    free(one);
+    free(two);
+    free(less);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +429,8 @@ int main(void)
         cmocka_unit_test(a_stopped_run_goes_on_and_ends_with_the_same_bytes),
         cmocka_unit_test(bad_tasks_and_rows_are_named_with_file_and_line),
         cmocka_unit_test(a_long_context_loses_its_beginning),
+        cmocka_unit_test(a_gate_holds_only_when_it_is_shown),
+        cmocka_unit_test(comparisons_are_paired_and_need_the_same_rows),
     };
 
     if (mkdtemp(dir) == NULL) return 1;
