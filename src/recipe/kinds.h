@@ -11,6 +11,7 @@
     X(revise)                \
     X(pairs)                 \
     X(measure)               \
+    X(eval)                  \
     X(report)                \
     X(index)                 \
     X(train)                 \

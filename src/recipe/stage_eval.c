@@ -1,0 +1,91 @@
+/* stage_eval.c - the stage kind eval: a model's scores on tasks, as an artifact. The task files and the rows are inputs, so that
+ * a changed question or row is another stage. */
+#include "base/file.h"
+#include "base/str.h"
+#include "eval/eval.h"
+#include "recipe/stage.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_TASKS = 64 };
+
+typedef struct eval_config { char *tasks; int64_t limit, n_shot; } eval_config;
+
+static const tn_option options[] = {
+    // clang-format off
+    { "tasks",       TN_OPT_LIST, offsetof(eval_config, tasks),  NULL, 0,  0,    "",      "names of task files in task_dir, without .yaml", NULL },
+    { "limit",       TN_OPT_INT,  offsetof(eval_config, limit),  "0",  0,  1e9,  "rows",  "first rows of each task; 0: all", NULL },
+    { "num_fewshot", TN_OPT_INT,  offsetof(eval_config, n_shot), "-1", -1, 1000, "shots", "instead of what the task says", NULL },
+    { .key = NULL }
+    // clang-format on
+};
+
+static const tn_stage_port inputs_table[] = {
+    { "model", false, false, "the model that is asked" },
+    { "task_dir", false, false, "folder with the task files" },
+    { "data", false, false, "folder or file of rows" },
+    { NULL, false, false, NULL },
+};
+
+/* The scores as the run's metrics: "arc_easy.acc": 0.61 */
+static void metrics_fill(json_t *metrics, const json_t *report)
+{
+    const char *task, *key;
+    json_t     *scores, *v;
+
+    json_object_foreach(json_object_get(report, "tasks"), task, scores)
+        json_object_foreach(scores, key, v) {
+            char *name = json_is_real(v) ? tn_strf("%s.%s", task, key) : NULL;
+            if (name != NULL) json_object_set(metrics, name, v);
+            free(name);
+        }
+}
+
+static tn_status keep(const char *from, const char *to, const char *name, tn_error *err)
+{
+    char     *a = tn_path(from, name), *b = tn_path(to, name);
+    tn_status s = a == NULL || b == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : tn_file_clone(a, b, false, err);
+
+    free(a);
+    free(b);
+    return s;
+}
+
+/* Logged in the work folder, so that a stopped stage goes on; copied when it is whole. */
+static tn_status eval_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+{
+    const eval_config *c = config;
+    tn_model_options   mo = { .profile = r->profile, .weights = true, .pack = true };
+    const char        *names[MAX_TASKS];
+    char              *list = c->tasks != NULL ? tn_strdup(c->tasks) : NULL, *log = tn_path(r->work, "eval");
+    size_t             n = 0;
+    tn_model          *m = NULL;
+    json_t            *report = NULL;
+    tn_status          status = TN_OK;
+
+    for (char *save = NULL, *p = list != NULL ? strtok_r(list, ",", &save) : NULL; p != NULL && n < MAX_TASKS; p = strtok_r(NULL, ",", &save)) names[n++] = p;
+    if (n == 0 || log == NULL) {
+        status = n == 0 ? tn_fail(err, TN_USAGE, "stage %s: \"tasks\" must name 1 to %d tasks", r->stage, MAX_TASKS) : tn_fail(err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
+    TN_GOTO(tn_model_open(&m, inputs[0], &mo, err));
+    TN_GOTO(tn_eval_run(&report, m, names, n, &(tn_eval_options){ .task_dir = inputs[1], .data = inputs[2], .out_dir = log, .limit = c->limit, .n_shot = c->n_shot,
+                                                                  .n_batch = 16, .kv_type = TN_F32, .progress = true }, err));
+    TN_GOTO(tn_mkdirs(out, err));
+    TN_GOTO(keep(log, out, "items.jsonl", err));
+    TN_GOTO(keep(log, out, "report.json", err));
+    metrics_fill(metrics, report);
+out:
+    json_decref(report);
+    tn_model_close(m);
+    free(list);
+    free(log);
+    return status;
+}
+
+const tn_stage_kind tn_stage_eval = {
+    .name = "eval", .version = 1, .line = "a model's scores on tasks, every row logged", .options = options, .config_bytes = sizeof(eval_config),
+    .inputs = inputs_table, .output = "a directory with report.json and items.jsonl", .run = eval_run,
+};
