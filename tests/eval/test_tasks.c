@@ -3,6 +3,7 @@
 #include "base/str.h"
 #include "base/thread.h"
 #include "eval/eval.h"
+#include "eval/metric.h"
 #include "eval/prompt.h"
 #include "eval/template.h"
 
@@ -351,6 +352,34 @@ static void a_long_context_loses_its_beginning(void **state)
     free(text);
 }
 
+static void each_metric_chooses_by_its_own_length(void **state)
+{
+    char     *choice[] = { "aaaaaaaaaa", "b", "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9" }, *path = tn_path(dir, "quiz.yaml");   /* 10, 1, 4 characters; 8 bytes */
+    int32_t   tokens[] = { 1, 2 };
+    tn_span   spans[] = { { tokens, 1, 2, false, false }, { tokens, 1, 2, false, false }, { tokens, 1, 2, false, false } };
+    tn_scored scored[] = { { -10, false }, { -2, true }, { -5, false } };
+    tn_doc    doc = { .where = "row" };
+    tn_task  *t = NULL;
+
+    (void)state;
+    assert_ok(tn_task_load(&t, path, err));
+    for (int gold = 0; gold < 3; gold++) {
+        bool    right[3] = { gold == 0, gold == 1, gold == 2 };
+        tn_ask  ask = { .choice = choice, .gold = right, .n = 3 };
+        json_t *item = NULL;
+        t->mc2 = gold == 1;
+        assert_ok(tn_metric_item(&item, t, &doc, 0, &ask, spans, scored, 3, err));
+        if (t->mc2) assert_true(fabs(json_number_value(json_object_get(item, "acc")) - 1 / (1 + exp(-8) + exp(-3))) < 1e-12);
+        else assert_int_equal(json_integer_value(json_object_get(item, "acc")), 0);
+        assert_int_equal(json_integer_value(json_object_get(item, "acc_norm")), gold == 0);
+        assert_int_equal(json_integer_value(json_object_get(item, "acc_bytes")), gold == 2);
+        assert_true(json_number_value(json_object_get(item, "margin")) == 3);
+        json_decref(item);
+    }
+    tn_task_free(t);
+    free(path);
+}
+
 static void a_gate_holds_only_when_it_is_shown(void **state)
 {
     static const struct { const char *gates; bool passed; const char *why; } rows[] = {
@@ -429,6 +458,7 @@ int main(void)
         cmocka_unit_test(a_stopped_run_goes_on_and_ends_with_the_same_bytes),
         cmocka_unit_test(bad_tasks_and_rows_are_named_with_file_and_line),
         cmocka_unit_test(a_long_context_loses_its_beginning),
+        cmocka_unit_test(each_metric_chooses_by_its_own_length),
         cmocka_unit_test(a_gate_holds_only_when_it_is_shown),
         cmocka_unit_test(comparisons_are_paired_and_need_the_same_rows),
     };
