@@ -2,7 +2,7 @@
 # train-matrix.sh BUILD DIR - the whole matrix of training: ranks x threads x kernels x recomputation x ZeRO, one hash; then
 # 200 kills at random times and inside checkpoint writing.
 set -u
-tenet=$1/tenet
+tenet=$(realpath "$1")/tenet
 cd "$2" || exit 1
 i=0
 while [ $i -lt 400 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3 % 50))."; i=$((i + 1)); done >text.txt

@@ -2,7 +2,7 @@
 # matrix.sh TENET - a sample of the matrix: ranks, ZeRO stages, kills inside and outside of checkpoint writing, hangs, bad
 # batches, a flipped bit. One log of steps in every undamaged case. tests/soak/train-matrix.sh is the whole of it.
 set -u
-tenet=$1
+tenet=$(realpath "$1")                             # the folder changes below
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
