@@ -89,7 +89,7 @@ def main():
     model, data, n, out = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
     names = sys.argv[5:] or list(TASKS)
     lm = HFLM(pretrained=os.path.dirname(model) or ".", gguf_file=os.path.basename(model), dtype="float32", device="cpu", batch_size=1)
-    result = {"rows": n, "tasks": {}}
+    result = {"rows": n, "shots": {name: TASKS[name][4] for name in names if TASKS[name][4]}, "tasks": {}}
     with tempfile.TemporaryDirectory() as tmp:
         for name in names:
             file, pattern, back, split, shots = TASKS[name]

@@ -8,9 +8,12 @@ python3 - "$golden" "$tenet" "$1" "$2" "$here/tasks" <<'PY'
 import json, subprocess, sys
 golden, tenet, model, data, tasks = sys.argv[1:]
 want = json.load(open(golden))
-out = subprocess.run([tenet, "eval", "--quiet", "-m", model, "--task-dir", tasks, "--data", data, "--limit", str(want["rows"]),
-                      "--tasks", ",".join(sorted(want["tasks"])), "--json"], check=True, capture_output=True, text=True).stdout
-got = json.loads(out)["tasks"]
+got = {}
+for shots in sorted({want["shots"].get(t, 0) for t in want["tasks"]}):
+    names = [t for t in sorted(want["tasks"]) if want["shots"].get(t, 0) == shots]
+    out = subprocess.run([tenet, "eval", "--quiet", "-m", model, "--task-dir", tasks, "--data", data, "--limit", str(want["rows"]),
+                          "--num-fewshot", str(shots), "--tasks", ",".join(names), "--json"], check=True, capture_output=True, text=True).stdout
+    got.update(json.loads(out)["tasks"])
 bad = 0
 for task, scores in sorted(want["tasks"].items()):
     for metric, value in sorted(scores.items()):
