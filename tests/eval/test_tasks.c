@@ -346,9 +346,9 @@ static void a_long_context_loses_its_beginning(void **state)
     assert_int_equal(s.n, 65);
     assert_int_equal(s.n - s.n_context, all.n - all.n_context);
     assert_memory_equal(s.tokens, all.tokens + all.n - 65, 65 * sizeof *s.tokens);
-    assert_int_equal(tn_span_make(&s, tn_model_tokenizer(model), "a", text, 64, "t", NULL), TN_LIMIT);
     free(all.tokens);
     free(s.tokens);
+    assert_int_equal(tn_span_make(&s, tn_model_tokenizer(model), "a", text, 64, "t", NULL), TN_LIMIT);
     free(text);
 }
 
