@@ -320,8 +320,8 @@ static tn_status made_how(maker *m, const json_t *facts)
     tn_page_facts(m->page, f, n);
     tn_page_section(m->page, "What was not measured");
     tn_page_text(m->page, "The held-out prompts were written for this project and are in English. Attacks that disguise a request, other languages, long "
-                 "conversations and the truth of the answers are not covered by this page. The grader is right for about 95 of 100 replies (people's "
-                 "labels on XSTest); rates near zero or one carry that error too.");
+                 "conversations and the truth of the answers are not covered by this page. The grader is right for about 93 of 100 replies (people's "
+                 "labels on XSTest, replies it was not fitted on); rates near zero or one carry that error too.");
     return TN_OK;
 }
 

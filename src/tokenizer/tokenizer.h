@@ -34,8 +34,8 @@ void      tn_tokenizer_destroy(tn_tokenizer *t);
 
 enum { TN_TOK_SPECIAL = 1 /* special tokens in the text count */, TN_TOK_BOS = 2 /* add what the model adds at the front */,
        TN_TOK_EOS = 4 };
-/* Appends ids to a growable array (*ids made/grown with realloc; *n in use, *cap allocated). Invalid UTF-8 is encoded
- * by its bytes where the vocabulary can, else an error. */
+/* Appends ids to a growable array (*ids made/grown with realloc; *n in use, *cap allocated). Each ill-formed
+ * byte counts as U+FFFD; SentencePiece BPE keeps the bytes themselves where its vocabulary has them (decision 050). */
 tn_status tn_tokenize(const tn_tokenizer *t, const char *text, size_t n_bytes, int flags, int32_t **ids, size_t *n, size_t *cap, tn_error *err);
 /* Text of ids; made: free. special = false leaves control tokens out. */
 tn_status tn_detokenize(const tn_tokenizer *t, const int32_t *ids, size_t n, bool special, char **out, size_t *out_n, tn_error *err);

@@ -333,7 +333,10 @@ static void a_kernel_with_two_chains_is_seen(void **unused)
     tn_mm      mm = {.c = &want, .ldc = 1, .a = {x, K, 1}, .b = {.kind = TN_MM_B_NK, .dtype = TN_F32, .rows = w, .ld = K}, .m = 1, .n = 1, .k = K};
 
     (void)unused;
-    if (!tn_cpu_avx2()) skip();
+    if (!tn_cpu_avx2()) {
+        print_message("skipped: this CPU has no AVX2, so there is no fast kernel to plant a bug in\n");
+        skip();
+    }
     set.f32 = tiles;
     tn_mm_run_ref(&mm);
     mm.c = &got;
