@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "base/thread.h"
 #include "cli/supervise.h"
+#include "graph/graph.h"
 #include "train/train.h"
 
 typedef struct train_flags {
@@ -229,7 +230,9 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         TN_GOTO(tn_train_show_batch(&c, &io, c.batch, &text, err));
         fputs(text, stdout);
     } else {
+        tn_graph_set_timing(common->timing);
         status = tn_train_run(&c, &io, &result, err);
+        if (result.timing != NULL) fputs(result.timing, stderr);
         if (result.rank == 0 && (status == TN_OK || result.steps > 0)) result_print(common, &result);
     }
 out:

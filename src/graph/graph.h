@@ -69,6 +69,7 @@ tn_status tn_graph_run_backward(tn_graph *g, tn_error *err);    /* after forward
 
 /* --timing: adds a table of time, GFLOP/s and share by operation to `out` (made: free). */
 char *tn_graph_timing_text(const tn_graph *g);
+double tn_graph_timed_seconds(const tn_graph *g);    /* of all operations so far; 0 without timing */
 void  tn_graph_set_timing(bool on);
 /* --hash-ops: every node's outputs are hashed to this file, "run node name sha256". NULL: off. */
 tn_status tn_graph_set_hash_file(const char *path, tn_error *err);

@@ -37,13 +37,20 @@ void graph_time_step(tn_graph *g, const step *s, double seconds)
     g->calls[i]++;
 }
 
+double tn_graph_timed_seconds(const tn_graph *g)
+{
+    double total = 0;
+
+    for (int i = 0; g->seconds != NULL && i < 2 * TN_OP_COUNT; i++) total += g->seconds[i];
+    return total;
+}
+
 char *tn_graph_timing_text(const tn_graph *g)
 {
     tn_str text = {0};
-    double total = 0;
+    double total = tn_graph_timed_seconds(g);
 
     if (g->seconds == NULL) return tn_str_take(&text);
-    for (int i = 0; i < 2 * TN_OP_COUNT; i++) total += g->seconds[i];
     tn_str_addf(&text, "%-18s %-9s %9s %11s %10s %7s\n", "operation", "pass", "calls", "ms", "GFLOP/s", "share");
     for (int i = 0; i < 2 * TN_OP_COUNT; i++) {
         if (g->calls[i] == 0) continue;

@@ -50,7 +50,11 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
+    { "avx2",   tn_cpu_avx2,   tn_add_fwd_avx2, tn_add_bwd_avx2 },
+    { "avx512", tn_cpu_avx512, tn_add_fwd_avx512, tn_add_bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_add = {
     .name = "add", .params_bytes = sizeof(tn_add_params), .n_in = 2, .n_out = 1, .shape = shape,

@@ -1,4 +1,5 @@
 /* bias.c - y = x + b, one b for all rows;  backward dx = dy, db = one chain a column over the rows, ascending. */
+#include "tensor/cpu/kernels.h"
 #include "tensor/op_util.h"
 
 static tn_status shape(const tn_call *c, tn_error *err)
@@ -61,7 +62,11 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
+    { "avx2",   tn_cpu_avx2,   tn_bias_fwd_avx2, tn_bias_bwd_avx2 },
+    { "avx512", tn_cpu_avx512, tn_bias_fwd_avx512, tn_bias_bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_bias = {
     .name = "bias", .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .in_place = 1, .cases = cases };

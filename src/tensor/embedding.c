@@ -5,6 +5,7 @@
  *
  * Threads share columns in the backward pass, so that each chain stays on one of them. An id outside the vocabulary
  * gives a row of NaN and no gradient. */
+#include "tensor/cpu/kernels.h"
 #include "tensor/op_util.h"
 
 static tn_status shape(const tn_call *c, tn_error *err)
@@ -82,7 +83,11 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
+    { "avx2",   tn_cpu_avx2,   fwd_ref, tn_embedding_bwd_avx2 },
+    { "avx512", tn_cpu_avx512, fwd_ref, tn_embedding_bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_embedding = {
     .name = "embedding", .params_bytes = sizeof(tn_embedding_params), .n_in = 2, .n_out = 1, .shape = shape,

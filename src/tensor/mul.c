@@ -2,6 +2,7 @@
  *
  *   backward   da = dy b;  db = dy a, and for a row: one fma chain a column over the rows, ascending; for a column: a
  *              sum along the row in 16 lanes of fma(dy, a, lane) */
+#include "tensor/cpu/kernels.h"
 #include "tensor/op_util.h"
 
 typedef enum { SAME, ONE_ROW, ONE_COL } form;
@@ -92,7 +93,11 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
+    { "avx2",   tn_cpu_avx2,   tn_mul_fwd_avx2, tn_mul_bwd_avx2 },
+    { "avx512", tn_cpu_avx512, tn_mul_fwd_avx512, tn_mul_bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_mul = {
     .name = "mul", .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .bwd_in = 3u, .in_place = 1, .cases = cases };

@@ -1,4 +1,5 @@
 /* scale.c - y = s * x;  backward dx = s * dy. */
+#include "tensor/cpu/kernels.h"
 #include "tensor/op_util.h"
 
 static tn_status shape(const tn_call *c, tn_error *err)
@@ -42,7 +43,11 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
+    { "avx2",   tn_cpu_avx2,   tn_scale_fwd_avx2, tn_scale_bwd_avx2 },
+    { "avx512", tn_cpu_avx512, tn_scale_fwd_avx512, tn_scale_bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_scale = {
     .name = "scale", .params_bytes = sizeof(tn_scale_params), .n_in = 1, .n_out = 1, .shape = shape,

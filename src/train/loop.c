@@ -33,7 +33,7 @@ typedef struct loop {
     progress_state at;
     int64_t step, skip_to;              /* last step done; batches up to skip_to are passed over */
     tn_step_record last;
-    double smooth, started, peak;
+    double smooth, started, ended, peak;
     int64_t started_step, started_tokens;
     tn_digest log_root;
 } loop;
@@ -239,7 +239,6 @@ static tn_status begin(loop *l, tn_error *err)
         TN_GOTO(tn_steplog_open(&l->log, path, &l->genesis, (uint64_t)l->step, err));
         TN_GOTO(train_metrics_open(&l->m, r->io->out, l->step, r->c->tensorboard, err));
     }
-    l->started = tn_now();
     l->started_step = l->step;
     l->started_tokens = r->tokens;
 out:
@@ -443,6 +442,18 @@ static tn_status result_save(const loop *l, const tn_train_result *out, tn_error
     return status;
 }
 
+/* --timing: the operations of this process's training steps, and what was not in one (data, sums, update, records). */
+static tn_status timing_give(const loop *l, tn_train_result *out, tn_error *err)
+{
+    double steps = l->ended - l->started, in_graph = tn_graph_timed_seconds(l->r.train.g);
+    if (in_graph == 0) return TN_OK;
+    char *table = tn_graph_timing_text(l->r.train.g);
+    out->timing = table != NULL ? tn_strf("%s%-18s %-9s %9lld %11.2f %10s %6.1f%%  of the steps' %.2f ms\n", table, "outside", "", (long long)(l->step - l->started_step),
+                                          1e3 * (steps - in_graph), "-", 100 * (steps - in_graph) / steps, 1e3 * steps) : NULL;
+    free(table);
+    return out->timing != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for the table of --timing");
+}
+
 /* Was everything there when this process began? Then a finished run only reports. path: where the weights belong. */
 static bool result_stands(const loop *l, char *path, size_t path_bytes)
 {
@@ -466,6 +477,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     out->loss = l->last.loss;
     out->tokens = r->tokens;
     out->best_valid = l->at.best_valid;
+    TN_GOTO(timing_give(l, out, err));
     out->finished = l->step >= r->steps || (r->c->early_stop > 0 && l->at.worse >= r->c->early_stop);
     TN_GOTO(train_params_root(&r->p, &out->weights_root, err));
     TN_GOTO(principles_give(r, out, err));
@@ -489,6 +501,8 @@ out:
 void tn_train_result_free(tn_train_result *r)
 {
     free(r->principle);
+    free(r->timing);
+    r->timing = NULL;
     r->principle = NULL;
     r->n_principle = 0;
 }
@@ -502,7 +516,9 @@ static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *i
     TN_TRY(train_setup(&l->r, io->out, err));
     TN_TRY(begin(l, err));
     l->peak = l->r.rank == 0 && !io->quiet ? tn_peak_f32(0.05) : 0;
+    l->started = tn_now();
     TN_TRY(steps_run(l, err));
+    l->ended = tn_now();
     TN_TRY(give_result(l, out, err));
     TN_TRY(tn_dist_barrier(l->r.dist, err));
     /* Everything is safe now; the caller still learns that it was a signal which ended the run. */

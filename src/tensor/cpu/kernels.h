@@ -25,6 +25,15 @@ void tn_head_logprob_backward(const tn_call *c, const tn_head_kernels *k);
     void tn_rope_bwd_##isa(const tn_call *c);                                                                       \
     void tn_gated_fwd_##isa(const tn_call *c);                                                                      \
     void tn_gated_bwd_##isa(const tn_call *c);                                                                      \
+    void tn_add_fwd_##isa(const tn_call *c);                                                                        \
+    void tn_add_bwd_##isa(const tn_call *c);                                                                        \
+    void tn_scale_fwd_##isa(const tn_call *c);                                                                      \
+    void tn_scale_bwd_##isa(const tn_call *c);                                                                      \
+    void tn_mul_fwd_##isa(const tn_call *c);                                                                        \
+    void tn_mul_bwd_##isa(const tn_call *c);                                                                        \
+    void tn_bias_fwd_##isa(const tn_call *c);                                                                       \
+    void tn_bias_bwd_##isa(const tn_call *c);                                                                       \
+    void tn_embedding_bwd_##isa(const tn_call *c);                                                                  \
     void tn_unary_fwd_##isa(const tn_call *c);                                                                      \
     void tn_unary_bwd_##isa(const tn_call *c);                                                                      \
     void tn_head_loss_fwd_##isa(const tn_call *c);                                                                  \

@@ -2,15 +2,9 @@
  * rows_<isa>.c. The steps are those of the operations' files. Private to tensor/cpu. */
 #include "tensor/adamw.h"
 #include "tensor/cpu/kernels.h"
+#include "tensor/cpu/row_parts.h"
 #include "tensor/cpu/vec_math.h"
 
-/* Loads and stores of a row's last part. */
-TN_INLINE vf get(const float *p, int64_t i, int64_t n) { return i + 16 <= n ? vf_load(p + i) : vf_load_n(p + i, (int)(n - i)); }
-TN_INLINE void put(float *p, vf v, int64_t i, int64_t n, bool add)
-{
-    if (i + 16 <= n) vf_store(p + i, add ? vf_add(vf_load(p + i), v) : v);
-    else vf_store_n(p + i, add ? vf_add(vf_load_n(p + i, (int)(n - i)), v) : v, (int)(n - i));
-}
 /* s continues its lanes with v only where elements i ... are inside the row: lanes behind must not change a sign. */
 TN_INLINE vf keep(vf s, vf v, int64_t i, int64_t n) { return i + 16 <= n ? v : vf_sel(vm_range(0, (int)(n - i)), v, s); }
 
