@@ -91,6 +91,7 @@ typedef struct tn_align_sampling {
     int64_t max_tokens, batch, seed, limit;
     double  temperature, top_p;
     char   *kinds, *split, *system;
+    tn_memo *memo;                      /* no option: answers of before, put in by the stage; or NULL */
 } tn_align_sampling;
 
 /* A set read back from a prompt stage's directory or a file, filtered by kinds ("decline,lookalike") and split; limit > 0

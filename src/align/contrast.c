@@ -49,7 +49,7 @@ tn_status tn_align_contrast_run(const tn_align_contrast_config *c, tn_profile pr
 
     TN_GOTO(tn_constitution_load(&charter, constitution, err));
     TN_GOTO(tn_prompts_select(&set, prompts, &c->s, err));
-    TN_GOTO(tn_align_engine_open(&a, model, NULL, profile, c->s.batch, NULL, err));
+    TN_GOTO(tn_align_engine_open(&a, model, NULL, profile, c->s.batch, NULL, c->s.memo, err));
     principle = calloc(set.n, sizeof *principle);
     system = calloc(2 * set.n, sizeof *system);
     msg = calloc(4 * set.n, sizeof *msg);

@@ -176,7 +176,7 @@ tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profil
     TN_GOTO(tn_row_map_load(&first, answers, "answers.jsonl", err));
     TN_GOTO(demos_load(&demos, &v.n_demo, &demo_rows, demos_path, err));
     v.demos = demos;
-    TN_GOTO(tn_align_engine_open(&v.a, model, NULL, profile, c->s.batch, NULL, err));
+    TN_GOTO(tn_align_engine_open(&v.a, model, NULL, profile, c->s.batch, NULL, c->s.memo, err));
     v.chains = calloc(set.n, sizeof *v.chains);
     r = calloc(set.n, sizeof *r);
     if (v.chains == NULL || r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu chains", set.n); goto out; }

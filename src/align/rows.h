@@ -7,8 +7,9 @@
 
 /* A model with its engine, and an adapter that stays unmerged (the sampler then agrees with the trainer to the bit). */
 typedef struct tn_align_engine { tn_model *model; tn_engine *engine; tn_lora *lora; size_t n_lora; } tn_align_engine;
+/* memo: answers of before by this model, adapter and profile (tn_align_sampling.memo), or NULL. */
 tn_status   tn_align_engine_open(tn_align_engine *a, const char *model, const char *adapter, tn_profile profile, int64_t batch,
-                                 const char *kv_type, tn_error *err);
+                                 const char *kv_type, tn_memo *memo, tn_error *err);
 void        tn_align_engine_close(tn_align_engine *a);
 /* The principle that a prompt's training rows are made for: its own or a drawn one that declines, for requests to decline;
  * one that asks for an answer otherwise; NULL if none applies. */

@@ -102,11 +102,11 @@ out:
 }
 
 tn_status tn_align_engine_open(tn_align_engine *a, const char *model, const char *adapter, tn_profile profile, int64_t batch, const char *kv_type,
-                               tn_error *err)
+                               tn_memo *memo, tn_error *err)
 {
     tn_status         status = TN_OK;
     tn_model_options  mo = { .profile = profile, .weights = true, .pack = true };
-    tn_engine_options eo = { .n_batch = batch, .prefix_reuse = true, .hidden_layer = -1 };
+    tn_engine_options eo = { .n_batch = batch, .prefix_reuse = true, .hidden_layer = -1, .memo = memo };
 
     memset(a, 0, sizeof *a);
     if (kv_type != NULL && !tn_dtype_parse(kv_type, &eo.kv_type)) return tn_fail(err, TN_USAGE, "kv type '%s': expected f32, bf16 or q8_0", kv_type);
@@ -173,7 +173,7 @@ tn_status tn_align_answers_run(const tn_align_answers_config *c, tn_profile prof
     int64_t         n_token = 0, n_open = 0;
 
     TN_GOTO(tn_prompts_select(&set, prompts, &c->s, err));
-    TN_GOTO(tn_align_engine_open(&a, model, adapter, profile, c->s.batch, c->kv_type, err));
+    TN_GOTO(tn_align_engine_open(&a, model, adapter, profile, c->s.batch, c->kv_type, c->s.memo, err));
     msg = calloc(2 * set.n, sizeof *msg);
     d = calloc(set.n, sizeof *d);
     r = calloc(set.n, sizeof *r);

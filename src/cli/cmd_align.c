@@ -118,15 +118,6 @@ static tn_status sets_make(const char ***out, char **text, const align_config *c
     return TN_OK;
 }
 
-static void plan_say(const json_t *plan)
-{
-    size_t  i;
-    json_t *row;
-
-    json_array_foreach(json_object_get(plan, "stages"), i, row)
-        printf("  %-10s %s\n", json_string_value(json_object_get(row, "name")), json_string_value(json_object_get(row, "state")));
-}
-
 static tn_status align(const tn_common *common, const align_config *c, const char *recipe, const char **sets, tn_error *err)
 {
     tn_recipe_options ro = { .sets = sets, .profile = strcmp(common->profile, "strict") == 0 ? NULL : common->profile, .seed = common->seed,
@@ -146,7 +137,10 @@ static tn_status align(const tn_common *common, const align_config *c, const cha
             char *text = tn_json_text(record);
             if (text != NULL) puts(text);
             free(text);
-        } else plan_say(record);
+        } else {
+            TN_GOTO(tn_plan_text(record, &report, err));
+            fputs(report, stdout);
+        }
         goto out;
     }
     status = tn_recipe_run(r, s, &o, &record, err);

@@ -94,26 +94,16 @@ static tn_status explain(const tn_common *common, tn_recipe *r, tn_store *s, con
 
 static tn_status dry_run(const tn_common *common, tn_recipe *r, tn_store *s, const char *until, tn_error *err)
 {
-    json_t *plan = NULL, *row;
-    size_t  i;
-    double  total = 0;
+    json_t   *plan = NULL;
+    char     *text = NULL;
+    tn_status status = TN_OK;
 
     TN_TRY(tn_recipe_plan(r, s, until, &plan, err));
-    if (common->json) {
-        print_json(plan);
-    } else {
-        json_array_foreach(json_object_get(plan, "stages"), i, row) {
-            const json_t *estimate = json_object_get(row, "estimate_s");
-            printf("%-24s %-10s %s", json_string_value(json_object_get(row, "name")), json_string_value(json_object_get(row, "kind")),
-                   json_string_value(json_object_get(row, "state")));
-            if (estimate != NULL) printf("   about %.1f s, by the last time", json_number_value(estimate));
-            putchar('\n');
-            total += json_number_value(estimate);
-        }
-        if (total > 0) printf("about %.0f s in all, as far as known\n", total);
-    }
+    if (common->json) print_json(plan);
+    else if ((status = tn_plan_text(plan, &text, err)) == TN_OK) fputs(text, stdout);
+    free(text);
     json_decref(plan);
-    return TN_OK;
+    return status;
 }
 
 static void say_result(const tn_common *common, const json_t *record)

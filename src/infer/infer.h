@@ -6,7 +6,11 @@
 #ifndef TN_INFER_INFER_H
 #define TN_INFER_INFER_H
 
+#include "base/memo.h"
 #include "model/model.h"
+
+/* Raise it whenever the same request on the same model gives another answer: rows kept from before are then not taken. */
+enum { TN_ENGINE_VERSION = 1 };
 
 typedef struct tn_sampling {
     int64_t max_tokens, top_k;          /* top_k 0: off */
@@ -30,6 +34,7 @@ typedef struct tn_engine_options {
     const tn_lora *lora; size_t n_lora; /* unmerged adapters (training stages sample like this) */
     bool    prefix_reuse;
     int     hidden_layer;               /* >= 0: tn_result.hidden gets the last prompt row of this layer */
+    tn_memo *memo;                      /* answers of before, of this model, adapter and profile; NULL: none. See memo.c */
 } tn_engine_options;
 tn_status tn_engine_create(tn_engine **out, tn_model *m, const tn_engine_options *o, tn_error *err);
 void      tn_engine_destroy(tn_engine *e);
@@ -38,6 +43,7 @@ char     *tn_engine_timing(const tn_engine *e);
 /* Rows computed and rows taken over from shared beginnings in the last run. */
 void      tn_engine_rows(const tn_engine *e, int64_t *n_computed, int64_t *n_reused);
 
+typedef struct tn_result tn_result;
 typedef struct tn_request {
     const int32_t *prompt; int64_t n_prompt;
     tn_sampling    sampling;
@@ -46,9 +52,12 @@ typedef struct tn_request {
     /* streaming: called per new token with the text that became whole; return false to stop. NULL: none */
     bool         (*on_token)(void *arg, int32_t id, float logprob, const char *text, size_t n_text);
     void          *arg;
+    /* called once when the result is whole; not for a request that failed or was known from before. NULL: none */
+    void         (*on_done)(void *done_arg, const tn_result *r);
+    void          *done_arg;
 } tn_request;
 
-typedef struct tn_result {
+struct tn_result {
     int32_t *tokens; float *logprobs; int64_t n;          /* sampled (or forced) tokens with full-vocabulary log-probs */
     bool    *greedy;                                      /* forced: was each the argmax */
     int32_t *top_ids; float *top_logprobs;                /* [n][n_top_logprobs] or NULL */
@@ -56,7 +65,7 @@ typedef struct tn_result {
     char     stop_reason[16];                             /* "eos" | "stop" | "length" | "context" | "scored" */
     float   *hidden;                                      /* [n_embd] or NULL */
     tn_status status; char message[256];
-} tn_result;
+};
 void tn_result_free(tn_result *r);
 
 /* Runs all requests; results in the same order. progress: "name" shown while running, or NULL. A request that cannot

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-tn_status tn_engine_run(tn_engine *e, const tn_request *requests, tn_result *results, int64_t n, const char *progress, tn_error *err)
+tn_status tn_requests_run(tn_engine *e, const tn_request *requests, tn_result *results, int64_t n, const char *progress, tn_error *err)
 {
     int64_t     *pending = malloc((size_t)(n + 1) * sizeof *pending), first = 0, done = 0, ended, failed;
     tn_progress *bar = NULL;

@@ -188,6 +188,7 @@ tn_status tn_step(tn_engine *e, int64_t *n_ended, tn_error *err)
         s->result->text = s->text.p;
         s->text.p = NULL;
         if (s->result->text == NULL && (s->result->text = calloc(1, 1)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for an answer");
+        if (s->request->on_done != NULL) s->request->on_done(s->request->done_arg, s->result);
         tn_stream_end(e, s);
         ++*n_ended;
     }

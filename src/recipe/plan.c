@@ -111,6 +111,7 @@ tn_status recipe_want(tn_recipe *r, const char *until, tn_error *err)
         st->wanted = until == NULL || (int)i == last;
         st->have_key = st->cached = st->have_root = false;
         st->seconds = -1;
+        st->n_row = st->n_known = 0;
     }
     for (size_t i = r->n; i-- > 0;)                           /* stages are in order: one pass backwards reaches all */
         for (size_t k = 0; r->stages[i].wanted && k < r->stages[i].n_ref; k++)
@@ -207,6 +208,8 @@ tn_status recipe_sources(tn_recipe *r, tn_store *s, tn_error *err)
         if (!ready) continue;
         TN_TRY(tn_store_key_get(s, &st->key, &st->root, &st->cached, err));
         st->have_root = st->cached;
+        /* Often the same artifact comes out again, and everything after it is cached: known now, not when its turn comes. */
+        if (!st->cached && st->kind->quick) TN_TRY(recipe_run_stage(r, s, st, false, err));
     }
     return TN_OK;
 }
@@ -278,10 +281,10 @@ json_t *recipe_closure(const tn_recipe *r, const recipe_stage *st)
 
 /* ---------------------------------------------------------------------------------------------------------- the plan */
 
-/* Seconds that the stage took last time, or -1. */
-static double last_seconds(tn_store *s, const recipe_stage *st)
+/* Seconds that the stage will take, by the last time; -1: not known. Rows that were known then or are known now cost nothing. */
+static double estimate(tn_store *s, const recipe_stage *st)
 {
-    json_t *rows = NULL;
+    json_t *rows = NULL, *record = NULL;
     double  seconds = -1;
 
     if (tn_store_log(s, "stage", NULL, st->name, 20, &rows, NULL) == TN_OK) {
@@ -290,12 +293,41 @@ static double last_seconds(tn_store *s, const recipe_stage *st)
         json_array_foreach(rows, i, row) {
             const char *kind = json_string_value(json_object_get(row, "kind")), *status = json_string_value(json_object_get(row, "status"));
             if (kind == NULL || status == NULL || strcmp(kind, st->kind->name) != 0 || strcmp(status, "done") != 0) continue;
-            seconds = json_number_value(json_object_get(row, "seconds"));
+            if (tn_store_record_get(s, json_string_value(json_object_get(row, "id")), &record, NULL) != TN_OK) continue;
+            const json_t *m = json_object_get(record, "metrics");
+            int64_t       all = json_integer_value(json_object_get(m, "rows")), known = json_integer_value(json_object_get(m, "rows_from_before"));
+            double        took = json_number_value(json_object_get(row, "seconds"));
+            json_decref(record);
+            if (all > 0 && all == known) continue;            /* nothing was computed then: it tells no time */
+            seconds = all > 0 ? took / (double)(all - known) * (double)(st->n_row > 0 ? st->n_row - st->n_known : all) : took;
             break;
         }
     }
     json_decref(rows);
     return seconds;
+}
+
+static json_t *plan_row(tn_recipe *r, tn_store *s, recipe_stage *st)
+{
+    const char *state = st->cached ? "cached" : st->have_root ? "done" : "will run";
+    json_t     *row = json_pack("{s:s,s:s,s:s}", "name", st->name, "kind", st->kind->name, "state", state);
+    int64_t     n, changed;
+    double      seconds;
+
+    if (st->have_key) json_object_set_new(row, "key", root_json(&st->key));
+    if (st->have_root) json_object_set_new(row, "root", root_json(&st->root));
+    if (st->have_root && !st->cached && recipe_changed_rows(r, s, st, &n, &changed)) {
+        json_object_set_new(row, "rows", json_integer(n));
+        json_object_set_new(row, "rows_changed", json_integer(changed));
+    }
+    if (st->have_root) return row;
+    if (st->kind->rows && st->have_key) recipe_count_rows(r, s, st);
+    if (st->n_row > 0) {
+        json_object_set_new(row, "rows", json_integer(st->n_row));
+        json_object_set_new(row, "rows_known", json_integer(st->n_known));
+    }
+    if ((seconds = estimate(s, st)) >= 0) json_object_set_new(row, "estimate_s", json_real(seconds));
+    return row;
 }
 
 tn_status tn_recipe_plan(tn_recipe *r, tn_store *s, const char *until, json_t **out, tn_error *err)
@@ -306,17 +338,8 @@ tn_status tn_recipe_plan(tn_recipe *r, tn_store *s, const char *until, json_t **
     TN_TRY(recipe_want(r, until, err));
     TN_TRY(recipe_sources(r, s, err));
     rows = json_array();
-    for (size_t i = 0; i < r->n; i++) {
-        recipe_stage *st = &r->stages[i];
-        json_t       *row;
-        double        seconds;
-        if (!st->wanted) continue;
-        row = json_pack("{s:s,s:s,s:s}", "name", st->name, "kind", st->kind->name, "state", st->cached ? "cached" : "will run");
-        if (st->have_key) json_object_set_new(row, "key", root_json(&st->key));
-        if (st->have_root) json_object_set_new(row, "root", root_json(&st->root));
-        if (!st->cached && (seconds = last_seconds(s, st)) >= 0) json_object_set_new(row, "estimate_s", json_real(seconds));
-        json_array_append_new(rows, row);
-    }
-    *out = json_pack("{s:s,s:o}", "recipe", r->name, "stages", rows);
+    for (size_t i = 0; i < r->n; i++)
+        if (r->stages[i].wanted) json_array_append_new(rows, plan_row(r, s, &r->stages[i]));
+    *out = json_pack("{s:s,s:o,s:o*}", "recipe", r->name, "stages", rows, "constitution", recipe_charter_changes(r, s));
     return *out == NULL ? tn_fail(err, TN_NOMEM, "%s: no memory for the plan", r->path) : TN_OK;
 }

@@ -32,8 +32,12 @@ typedef struct tn_run_options {
     bool        quiet;
 } tn_run_options;
 
-/* {"recipe","stages":[{"name","kind","state":"cached|will run|recorded","key"?,"root"?,"estimate_s"?}]}. made. */
+/* {"recipe","stages":[{"name","kind","state":"cached|done|will run","key"?,"root"?,"estimate_s"?,"rows"?,"rows_known"?,
+ * "rows_changed"?}],"constitution"?:[{"id","change","fields"}]}. made. Kinds that take no time are computed on the way ("done"),
+ * so that what comes after them is known; rows_known: rows of a stage that need no computing. */
 tn_status tn_recipe_plan(tn_recipe *r, tn_store *s, const char *until, json_t **out, tn_error *err);
+/* The plan in words; made: free. */
+tn_status tn_plan_text(const json_t *plan, char **out, tn_error *err);
 /* Runs what is not in the store. *out (made, also on failure, may be NULL): the run's record with its "id". */
 tn_status tn_recipe_run(tn_recipe *r, tn_store *s, const tn_run_options *o, json_t **out, tn_error *err);
 /* Why a stage would run again: {"stage","state","why":[{"what","before","now"}],"compared_with"}. made. */

@@ -2,6 +2,7 @@
 #ifndef TN_RECIPE_RECIPE_IMPL_H
 #define TN_RECIPE_RECIPE_IMPL_H
 
+#include "base/str.h"
 #include "recipe/recipe.h"
 
 /* Where one input comes from: a stage (or a path inside what it makes), a file, or the store. */
@@ -28,6 +29,8 @@ typedef struct recipe_stage {
     bool      wanted, have_key, cached, have_root;
     tn_digest key, root;
     double    seconds;                 /* of its execution in this run; -1: not executed */
+    void     *held;                    /* what its kind's `begin` made */
+    int64_t   n_row, n_known;          /* rows asked for and rows known from before; 0: no rows */
 } recipe_stage;
 
 typedef struct recipe_export { int stage; char *to; } recipe_export;
@@ -48,7 +51,7 @@ struct tn_recipe {
 int       recipe_find(const tn_recipe *r, const char *name);
 /* Marks `until` and what it needs; NULL: every stage. USAGE names the nearest stage. */
 tn_status recipe_want(tn_recipe *r, const char *until, tn_error *err);
-/* Roots of sources, then as far as roots are known: keys, and roots from the store. */
+/* Roots of sources, then as far as roots are known: keys, and roots from the store; quick stages are computed. */
 tn_status recipe_sources(tn_recipe *r, tn_store *s, tn_error *err);
 /* Roots of the stage's inputs; *ready false if a stage before it has none yet. Then its key. */
 tn_status recipe_key(tn_recipe *r, tn_store *s, recipe_stage *st, bool *ready, tn_error *err);
@@ -60,5 +63,19 @@ tn_status recipe_path_of(tn_recipe *r, tn_store *s, const recipe_ref *ref, char 
 /* {"type","started","machine",...}: what every record begins with. */
 json_t   *recipe_record_begin(const char *type);
 const char *recipe_build_id(void);
+
+/* run.c: computes one stage, from its inputs to its record. */
+tn_status recipe_run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rerun, tn_error *err);
+/* Fills n_row and n_known of a stage that will run; both stay 0 when nothing is known. */
+void      recipe_count_rows(tn_recipe *r, tn_store *s, recipe_stage *st);
+/* changes.c: [{"id","change","fields"}] of the constitution since the newest run; NULL: none, or not known. made. */
+json_t   *recipe_charter_changes(tn_recipe *r, tn_store *s);
+/* Rows of the stage's artifact, and those that differ from its artifact before; false: there is none to compare with. */
+bool      recipe_changed_rows(tn_recipe *r, tn_store *s, const recipe_stage *st, int64_t *n, int64_t *changed);
+/* say.c */
+void      recipe_say_duration(char out[32], double seconds);
+void      recipe_say_plan(const tn_recipe *r, const json_t *plan);
+void      recipe_say_cached(tn_str *names);
+void      recipe_say_done(const recipe_stage *st);
 
 #endif

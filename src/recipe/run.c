@@ -7,6 +7,8 @@
  * the stage finds its own checkpoints in work/<key> when the same recipe runs again. */
 #include "recipe/recipe_impl.h"
 
+#include "infer/infer.h"
+
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -98,6 +100,31 @@ static tn_status record_stage(tn_recipe *r, tn_store *s, const recipe_stage *st,
     return tn_store_record(s, record, err);
 }
 
+/* The rows that earlier executions of any stage computed with this model, adapter and profile. */
+typedef struct rows_open { tn_store_rows *rows; tn_memo memo; } rows_open;
+
+static tn_status open_rows(tn_recipe *r, tn_store *s, const recipe_stage *st, bool write, rows_open *out, tn_error *err)
+{
+    static const char *const ports[] = { "model", "adapter" };
+    tn_str    text = {0};
+    char      hex[TN_SHA256_HEX];
+    tn_digest space;
+
+    tn_str_addf(&text, "tenet/rows/v1\n%s\nengine %d", r->profile_name, (int)TN_ENGINE_VERSION);
+    for (size_t p = 0; p < sizeof ports / sizeof ports[0]; p++)
+        for (size_t k = 0; k < st->n_ref; k++)
+            if (strcmp(st->kind->inputs[st->refs[k].port].name, ports[p]) == 0) {
+                tn_hex(hex, &st->refs[k].root);
+                tn_str_addf(&text, "\n%s %s", ports[p], hex);
+            }
+    TN_TRY(tn_str_check(&text, err));
+    space = tn_sha256_of(text.p, text.len);
+    tn_str_free(&text);
+    TN_TRY(tn_store_rows_open(s, &space, write, &out->rows, err));
+    out->memo = (tn_memo){ .get = tn_store_rows_get, .put = tn_store_rows_put, .arg = out->rows };
+    return TN_OK;
+}
+
 static const char *outcome_of(tn_status status)
 {
     return status == TN_OK ? "done" : status == TN_INTERRUPTED || status == TN_TERMINATED ? "interrupted" : "failed";
@@ -125,7 +152,7 @@ static tn_status compare_rerun(const recipe_stage *st, const tn_digest *before, 
                    "(the first one stays in the store; `tenet store export` shows both)", st->name, was, is);
 }
 
-static tn_status run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rerun, tn_error *err)
+tn_status recipe_run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rerun, tn_error *err)
 {
     tn_store_work work = { NULL, -1 };
     prepared      in = { NULL, 0, NULL };
@@ -133,6 +160,7 @@ static tn_status run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rer
     tn_stage_run  run = { .stage = st->name, .profile = r->profile };
     tn_digest     before = st->root, key = work_key(&st->key, rerun);
     bool          was_cached = st->cached;
+    rows_open     rows = { NULL, {0} };
     double        start = tn_now();
     tn_status     status = TN_OK;
 
@@ -147,12 +175,23 @@ static tn_status run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rer
     run.store = s;
     run.all = in.all;
     run.n_all = in.n;
+    run.held = st->held;
+    if (st->kind->rows && !rerun) {                           /* a rerun believes nothing of before */
+        TN_GOTO(open_rows(r, s, st, true, &rows, err));
+        run.memo = &rows.memo;
+    }
     if (st->kind->sees_closure) {
         run.closure = closure = recipe_closure(r, st);
         run.recipe_text = r->text;
     }
     status = execute(s, st->kind, st->config, &run, &in, metrics, &st->root, err);
     st->seconds = tn_now() - start;
+    st->n_row = rows.memo.n_row;
+    st->n_known = rows.memo.n_known;
+    if (st->n_row > 0) {
+        json_object_set_new(metrics, "rows", json_integer(st->n_row));
+        json_object_set_new(metrics, "rows_from_before", json_integer(st->n_known));
+    }
     if (status == TN_OK) {
         st->have_root = true;
         if (rerun && was_cached) status = compare_rerun(st, &before, err);
@@ -165,6 +204,7 @@ static tn_status run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rer
     }
 out:
     tn_store_work_end(s, &work, status == TN_OK || rerun);
+    tn_store_rows_close(rows.rows);
     prepared_free(&in);
     json_decref(metrics);
     json_decref(record);
@@ -173,52 +213,55 @@ out:
     return TN_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ what a person sees */
+/* ---------------------------------------------------------------------------------------- before the first stage */
 
-static void say_duration(char out[32], double seconds)
+/* What stages need from a person is asked for now: a run of hours must not end at a passphrase that nobody is there to give. */
+static tn_status begin_stages(tn_recipe *r, tn_store *s, bool rerun, tn_error *err)
 {
-    if (seconds < 100) snprintf(out, 32, "%.1f s", seconds);
-    else if (seconds < 6000) snprintf(out, 32, "%.0f min", seconds / 60);
-    else snprintf(out, 32, "%.1f h", seconds / 3600);
-}
-
-/* "  pull, before            cached": consecutive cached stages share a line. */
-static void say_cached(tn_str *names)
-{
-    if (names->len > 0) tn_log(TN_LOG_INFO, "  %-24s cached", names->p);
-    tn_str_clear(names);
-}
-
-static void say_done(const recipe_stage *st)
-{
-    char took[32], hex[TN_SHA256_HEX];
-
-    say_duration(took, st->seconds);
-    tn_hex(hex, &st->root);
-    tn_log(TN_LOG_INFO, "  %-24s done   %8s   sha256:%.12s", st->name, took, hex);
-}
-
-static void say_plan(const tn_recipe *r, const json_t *plan)
-{
-    size_t  n = 0, n_run = 0, n_known = 0, i;
-    double  seconds = 0;
-    json_t *row, *estimate;
-
-    json_array_foreach(json_object_get(plan, "stages"), i, row) {
-        n++;
-        if (strcmp(json_string_value(json_object_get(row, "state")), "cached") == 0) continue;
-        n_run++;
-        if ((estimate = json_object_get(row, "estimate_s")) != NULL) {
-            n_known++;
-            seconds += json_number_value(estimate);
-        }
+    for (size_t i = 0; i < r->n; i++) {
+        recipe_stage *st = &r->stages[i];
+        if (!st->wanted || st->kind->begin == NULL || st->held != NULL || (st->cached && !(rerun && !st->kind->recorded))) continue;
+        tn_status status = st->kind->begin(s, st->config, &st->held, err);
+        if (status != TN_OK) return tn_fail_prefix(err, status, "stage '%s'", st->name);
     }
-    char about[32] = "";
-    if (n_known > 0) say_duration(about, seconds);
-    if (n_run == 0) tn_log(TN_LOG_INFO, "%s: %zu stages, all cached", r->name, n);
-    else if (n_known == 0) tn_log(TN_LOG_INFO, "%s: %zu of %zu stages will run", r->name, n_run, n);
-    else tn_log(TN_LOG_INFO, "%s: %zu of %zu stages will run, %sabout %s by the last time", r->name, n_run, n,
-                n_known < n_run ? "those known " : "", about);
+    return TN_OK;
+}
+
+static void end_stages(tn_recipe *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        if (r->stages[i].held != NULL) r->stages[i].kind->end(r->stages[i].held);
+        r->stages[i].held = NULL;
+    }
+}
+
+/* How many rows of a stage that will run are known already: its function is asked to count and compute nothing. */
+void recipe_count_rows(tn_recipe *r, tn_store *s, recipe_stage *st)
+{
+    rows_open    rows = { NULL, {0} };
+    prepared     in = { NULL, 0, NULL };
+    tn_stage_run run = { .stage = st->name, .profile = r->profile, .store = s };
+    json_t      *metrics = json_object();
+    char        *temp = NULL, *out = NULL;
+    tn_error     why;
+
+    if (open_rows(r, s, st, false, &rows, &why) == TN_OK && tn_store_rows_count(rows.rows) > 0 && prepare(r, s, st, &in, &why) == TN_OK
+        && tn_store_temp(s, &temp, &why) == TN_OK && (out = tn_path(temp, "out")) != NULL) {
+        rows.memo.count_only = true;
+        run.work = temp;
+        run.all = in.all;
+        run.n_all = in.n;
+        run.memo = &rows.memo;
+        st->kind->run(&run, st->config, in.paths, out, metrics, &why);
+        st->n_row = rows.memo.n_row;
+        st->n_known = rows.memo.n_known;
+    }
+    if (temp != NULL) tn_remove_tree(temp, NULL);
+    free(temp);
+    free(out);
+    json_decref(metrics);
+    prepared_free(&in);
+    tn_store_rows_close(rows.rows);
 }
 
 /* ------------------------------------------------------------------------------------------------------ exports, run */
@@ -275,19 +318,20 @@ static tn_status run_stages(tn_recipe *r, tn_store *s, const tn_run_options *o, 
             TN_GOTO(tn_store_key_get(s, &st->key, &st->root, &st->cached, err));
             st->have_root = st->cached;
         }
-        if (!st->cached || (o->rerun && !st->kind->recorded)) {
-            say_cached(&cached);
-            TN_GOTO(run_stage(r, s, st, o->rerun && !st->kind->recorded, err));
+        bool again = o->rerun && !st->kind->recorded;
+        if ((!st->cached && st->seconds < 0) || again) {      /* a quick stage was done while the plan was made */
+            recipe_say_cached(&cached);
+            TN_GOTO(recipe_run_stage(r, s, st, again, err));
         }
         if (st->seconds >= 0) {
-            say_done(st);
+            recipe_say_done(st);
         } else {
             if (cached.len > 0) tn_str_add(&cached, ", ");
             tn_str_add(&cached, st->name);
         }
     }
 out:
-    say_cached(&cached);
+    recipe_say_cached(&cached);
     tn_str_free(&cached);
     return status;
 }
@@ -329,7 +373,8 @@ tn_status tn_recipe_run(tn_recipe *r, tn_store *s, const tn_run_options *o, json
 
     if (out != NULL) *out = NULL;
     TN_GOTO(tn_recipe_plan(r, s, o->until, &plan, &mine));
-    say_plan(r, plan);
+    recipe_say_plan(r, plan);
+    TN_GOTO(begin_stages(r, s, o->rerun, &mine));
     status = run_stages(r, s, o, &mine);
     if (status == TN_OK) status = export_all(r, s, record, &mine);
     if (record_run(r, s, o, record, tn_now() - start, status, mine.msg, &why) != TN_OK && status == TN_OK) {
@@ -338,6 +383,7 @@ tn_status tn_recipe_run(tn_recipe *r, tn_store *s, const tn_run_options *o, json
     }
     if (out != NULL) *out = json_incref(record);
 out:
+    end_stages(r);
     if (status != TN_OK && err != NULL) *err = mine;
     json_decref(plan);
     json_decref(record);
@@ -394,6 +440,7 @@ tn_status tn_stage_alone(tn_store *s, const tn_stage_kind *kind, const void *con
     run.store = s;
     run.all = in.all;
     run.n_all = in.n;
+    if (kind->begin != NULL) TN_GOTO(kind->begin(s, config, &run.held, err));
     TN_GOTO(execute(s, kind, config, &run, &in, metrics, &made, err));
     TN_GOTO(tn_store_export(s, &made, to, err));
     text = tn_digest_text(&made);
@@ -410,6 +457,7 @@ tn_status tn_stage_alone(tn_store *s, const tn_stage_kind *kind, const void *con
     status = tn_store_record(s, record, err);
     if (root != NULL) *root = made;
 out:
+    if (run.held != NULL) kind->end(run.held);
     if (work != NULL) tn_remove_tree(work, NULL);
     free(work);
     free(text);

@@ -10,6 +10,7 @@
 #ifndef TN_RECIPE_STAGE_H
 #define TN_RECIPE_STAGE_H
 
+#include "base/memo.h"
 #include "base/option.h"
 #include "store/store.h"
 #include "tensor/tensor.h"
@@ -40,6 +41,8 @@ typedef struct tn_stage_run {
     const json_t         *closure;     /* kinds with sees_closure: the stages this one is made of (see recipe.h) */
     const char           *recipe_text; /* kinds with sees_closure: the recipe, with includes and variables put in */
     tn_store             *store;
+    tn_memo              *memo;        /* kinds with `rows`: rows of before by this model, adapter and profile; NULL: compute all */
+    void                 *held;        /* what the kind's `begin` made; NULL if it has none, or runs alone without it */
 } tn_stage_run;
 
 /* Makes `out` (a file or a directory; it does not exist yet, its parent does) from `config` and `inputs`: one path a port,
@@ -63,6 +66,13 @@ typedef struct tn_stage_kind {
     /* What the result depends on beyond inputs and parameters (the signing key behind a name); its text is part of the key.
      * NULL: nothing. */
     tn_status          (*salt)(tn_store *s, const void *config, char out[128], tn_error *err);
+    /* Called before the first stage of a run, for each stage that will run: what a person has to give (a passphrase) is asked
+     * for and checked here, not an hour later. What it makes reaches `run` as r->held; `end` frees it. NULL: nothing. */
+    tn_status          (*begin)(tn_store *s, const void *config, void **held, tn_error *err);
+    void               (*end)(void *held);
+    bool                 quick;        /* takes no model and no time: a plan computes it, so that what comes after it is known */
+    bool                 rows;         /* answers row by row through an engine: rows whose prompt and model did not change are
+                                        * taken from before (docs/decisions/064) */
     tn_stage_fn          run;
 } tn_stage_kind;
 

@@ -35,7 +35,7 @@ static tn_status prompts_run(tn_stage_run *r, const void *config, const char *co
 const tn_stage_kind tn_stage_prompts = {
     .name = "prompts", .version = 1, .line = "a prompt set: expanded, split by family, checked for overlap with evaluation sets",
     .options = tn_align_prompts_options, .config_bytes = sizeof(tn_align_prompts_config), .inputs = prompts_inputs,
-    .output = "a directory with prompts.jsonl and overlap.json", .run = prompts_run,
+    .output = "a directory with prompts.jsonl and overlap.json", .quick = true, .run = prompts_run,
 };
 
 /* ---- answers */
@@ -48,12 +48,15 @@ static const tn_stage_port answers_inputs[] = {
 
 static tn_status answers_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
-    return tn_align_answers_run(config, r->profile, inputs[0], inputs[2], inputs[1], out, metrics, err);
+    tn_align_answers_config c = *(const tn_align_answers_config *)config;   /* shares its strings; the memo is of this execution */
+
+    c.s.memo = r->memo;
+    return tn_align_answers_run(&c, r->profile, inputs[0], inputs[2], inputs[1], out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_answers = {
     .name = "answers", .version = 1, .line = "a model's answers to a prompt set", .options = tn_align_answers_options,
-    .config_bytes = sizeof(tn_align_answers_config), .inputs = answers_inputs, .output = "a directory with answers.jsonl", .run = answers_run,
+    .config_bytes = sizeof(tn_align_answers_config), .inputs = answers_inputs, .output = "a directory with answers.jsonl", .rows = true, .run = answers_run,
 };
 
 /* ---- contrast */
@@ -66,13 +69,16 @@ static const tn_stage_port contrast_inputs[] = {
 
 static tn_status contrast_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
-    return tn_align_contrast_run(config, r->profile, inputs[0], inputs[1], inputs[2], out, metrics, err);
+    tn_align_contrast_config c = *(const tn_align_contrast_config *)config;
+
+    c.s.memo = r->memo;
+    return tn_align_contrast_run(&c, r->profile, inputs[0], inputs[1], inputs[2], out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_contrast = {
     .name = "contrast", .version = 1, .line = "answers to each prompt under a principle's positive and negative affix (RLCD)",
     .options = tn_align_contrast_options, .config_bytes = sizeof(tn_align_contrast_config), .inputs = contrast_inputs,
-    .output = "a directory with contrast.jsonl", .run = contrast_run,
+    .output = "a directory with contrast.jsonl", .rows = true, .run = contrast_run,
 };
 
 /* ---- revise */
@@ -87,13 +93,16 @@ static const tn_stage_port revise_inputs[] = {
 
 static tn_status revise_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
-    return tn_align_revise_run(config, r->profile, inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], out, metrics, err);
+    tn_align_revise_config c = *(const tn_align_revise_config *)config;
+
+    c.s.memo = r->memo;
+    return tn_align_revise_run(&c, r->profile, inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_revise = {
     .name = "revise", .version = 1, .line = "rounds of critique and revision under drawn principles (Constitutional AI)",
     .options = tn_align_revise_options, .config_bytes = sizeof(tn_align_revise_config), .inputs = revise_inputs,
-    .output = "a directory with revisions.jsonl", .run = revise_run,
+    .output = "a directory with revisions.jsonl", .rows = true, .run = revise_run,
 };
 
 /* ---- pairs */
@@ -115,7 +124,7 @@ static tn_status pairs_run(tn_stage_run *r, const void *config, const char *cons
 const tn_stage_kind tn_stage_pairs = {
     .name = "pairs", .version = 2, .line = "training rows with the principle on each: sft.jsonl, pairs.jsonl, records.jsonl",
     .options = tn_align_pairs_options, .config_bytes = sizeof(tn_align_pairs_config), .inputs = pairs_inputs,
-    .output = "a directory with sft.jsonl, pairs.jsonl and records.jsonl", .run = pairs_run,
+    .output = "a directory with sft.jsonl, pairs.jsonl and records.jsonl", .quick = true, .run = pairs_run,
 };
 
 /* ---- index */

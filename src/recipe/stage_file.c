@@ -36,5 +36,5 @@ static tn_status file_run(tn_stage_run *r, const void *config, const char *const
 
 const tn_stage_kind tn_stage_file = {
     .name = "file", .version = 1, .line = "one file out of an artifact", .options = file_options,
-    .config_bytes = sizeof(file_config), .inputs = file_inputs, .output = "a file", .run = file_run,
+    .config_bytes = sizeof(file_config), .inputs = file_inputs, .output = "a file", .quick = true, .run = file_run,
 };

@@ -54,13 +54,29 @@ out:
     return status;
 }
 
+/* The key is opened, and its passphrase asked for, before anything runs. */
+static tn_status release_begin(tn_store *s, const void *config, void **held, tn_error *err)
+{
+    const tn_release_options *o = config;
+    tn_key                   *key = NULL;
+
+    if (o->key == NULL) {
+        tn_log(TN_LOG_WARN, "the release will not be signed: give the stage a 'key'");
+        return TN_OK;
+    }
+    TN_TRY(tn_signing_key(tn_store_dir(s), o->key, o->passphrase_file, &key, err));
+    *held = key;
+    return TN_OK;
+}
+
+static void release_end(void *held) { tn_key_free(held); }
+
 static tn_status release_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
     const tn_release_options *o = config;
     tn_release_part          *parts = calloc(PARTS_MAX, sizeof *parts);
     tn_release_parts          p = { .model = inputs[0], .constitution = inputs[1], .parts = parts, .closure = r->closure,
                                     .recipe_text = r->recipe_text, .store = r->store };
-    tn_key                   *key = NULL;
     tn_status                 status = TN_OK;
 
     if (parts == NULL) return tn_fail(err, TN_NOMEM, "no memory for a release");
@@ -72,12 +88,9 @@ static tn_status release_run(tn_stage_run *r, const void *config, const char *co
             status = tn_fail(err, TN_LIMIT, "a release takes at most %d runs, records, reports and inputs", PARTS_MAX);
             goto out;
         }
-    if (o->key != NULL) TN_GOTO(tn_signing_key(tn_store_dir(r->store), o->key, o->passphrase_file, &key, err));
-    else tn_log(TN_LOG_WARN, "the release will not be signed: give the stage a 'key'");
-    p.key = key;
+    p.key = r->held;
     status = tn_release_build(&p, o, out, metrics, err);
 out:
-    tn_key_free(key);
     free(parts);
     return status;
 }
@@ -85,5 +98,5 @@ out:
 const tn_stage_kind tn_stage_release = {
     .name = "release", .version = 2, .line = "a signed release: model, constitution, recipe, reports, proofs",
     .options = tn_release_option_rows, .config_bytes = sizeof(tn_release_options), .inputs = release_inputs, .output = "a release directory",
-    .sees_closure = true, .salt = release_salt, .run = release_run,
+    .sees_closure = true, .salt = release_salt, .begin = release_begin, .end = release_end, .run = release_run,
 };

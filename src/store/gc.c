@@ -194,9 +194,10 @@ static tn_status remove_artifact(tn_store *s, const char *path, tn_error *err)
     return status;
 }
 
-static void sweep_work(tn_store *s)
+/* Places of `work` and files of `rows` that nobody touched for long. */
+static void sweep_old(tn_store *s, const char *room)
 {
-    char          *work = tn_path(s->dir, "work");
+    char          *work = tn_path(s->dir, room);
     DIR           *d = work == NULL ? NULL : opendir(work), *ds;
     struct dirent *e, *f;
     time_t         now = time(NULL);
@@ -251,7 +252,8 @@ tn_status tn_store_gc(tn_store *s, int64_t keep_runs, bool dry_run, tn_gc_result
     }
     if (!dry_run && status == TN_OK) {
         char *seen = tn_path(s->dir, "seen");                 /* stamps are cheap to make again */
-        sweep_work(s);
+        sweep_old(s, "work");
+        sweep_old(s, "rows");
         if (seen != NULL && tn_remove_tree(seen, NULL) == TN_OK) status = tn_mkdirs(seen, err);
         free(seen);
     }

@@ -21,7 +21,7 @@
 
 enum { LINK_BYTES = 1 << 30 };
 
-static const char *const rooms[] = { "objects", "keys", "seen", "names", "pins", "runs", "tmp", "work" };
+static const char *const rooms[] = { "objects", "keys", "seen", "names", "pins", "runs", "tmp", "work", "rows" };
 
 char *tn_store_hash_path(const tn_store *s, const char *room, const tn_digest *d)
 {

@@ -8,6 +8,7 @@
  *   <store>/ledger.sqlite        rebuilt from runs/ whenever it is missing or damaged
  *   <store>/seen/ab/cdef...      stamp of a source file -> root (a small file)
  *   <store>/work/ab/cdef...      unfinished work of a stage, by its key: a resumed run goes on in it
+ *   <store>/rows/ab/cdef...      rows that stages computed, by the model that computed them (lines; a cache)
  *   <store>/tmp/                 work in progress; swept when its owner is gone
  *   <store>/lock                 shared by every process that has the store open; whole only during gc
  *
@@ -62,6 +63,16 @@ tn_status tn_store_seen_set(tn_store *s, const tn_digest *stamp, const tn_digest
 typedef struct tn_store_work { char *path; int lock; } tn_store_work;
 tn_status tn_store_work_begin(tn_store *s, const tn_digest *key, tn_store_work *out, tn_error *err);
 void      tn_store_work_end(tn_store *s, tn_store_work *w, bool remove);
+
+/* ---- rows: what a stage computed row by row, kept by the hash of all that a row depends on (a cache; rows.c) ------ */
+typedef struct tn_store_rows tn_store_rows;
+/* `space` names what all its rows share (model, adapter, profile). Without `write` nothing is kept. */
+tn_status     tn_store_rows_open(tn_store *s, const tn_digest *space, bool write, tn_store_rows **out, tn_error *err);
+size_t        tn_store_rows_count(const tn_store_rows *r);
+/* As tn_memo wants them; `rows` is the tn_store_rows. */
+const json_t *tn_store_rows_get(void *rows, const tn_digest *key);
+void          tn_store_rows_put(void *rows, const tn_digest *key, json_t *row);
+void          tn_store_rows_close(tn_store_rows *r);
 
 /* ---- records and the ledger ----------------------------------------------------------------------------------- */
 /* One execution's record (JSON object); id is derived from its content. The ledger learns it too. id may be NULL. */
