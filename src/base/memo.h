@@ -15,7 +15,7 @@ typedef struct tn_memo {
      * computed again the next time. */
     void        (*put)(void *arg, const tn_digest *key, json_t *row);
     void         *arg;
-    bool          count_only;          /* compute nothing: count, and end with TN_UNCHECKED */
+    bool          count_only;          /* compute nothing: a row that is not known ends the work with TN_UNCHECKED, after counting */
     int64_t       n_row, n_known;      /* rows asked for, rows that were known */
 } tn_memo;
 

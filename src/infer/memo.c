@@ -138,7 +138,7 @@ tn_status tn_engine_run(tn_engine *e, const tn_request *requests, tn_result *res
         }
         place[n_rest++] = i;
     }
-    if (memo->count_only) {
+    if (memo->count_only && n_rest > 0) {
         status = tn_fail(err, TN_UNCHECKED, "counted: %" PRId64 " of %" PRId64 " rows are known", memo->n_known, memo->n_row);
         goto out;
     }

@@ -209,7 +209,7 @@ tn_status recipe_sources(tn_recipe *r, tn_store *s, tn_error *err)
         TN_TRY(tn_store_key_get(s, &st->key, &st->root, &st->cached, err));
         st->have_root = st->cached;
         /* Often the same artifact comes out again, and everything after it is cached: known now, not when its turn comes. */
-        if (!st->cached && st->kind->quick) TN_TRY(recipe_run_stage(r, s, st, false, err));
+        if (!st->cached && (st->kind->quick || (st->kind->rows && recipe_count_rows(r, s, st)))) TN_TRY(recipe_run_stage(r, s, st, false, err));
     }
     return TN_OK;
 }
@@ -282,12 +282,12 @@ json_t *recipe_closure(const tn_recipe *r, const recipe_stage *st)
 /* ---------------------------------------------------------------------------------------------------------- the plan */
 
 /* Seconds that the stage will take, by the last time; -1: not known. Rows that were known then or are known now cost nothing. */
-static double estimate(tn_store *s, const recipe_stage *st)
+static double last_seconds(tn_store *s, const recipe_stage *st, const char *recipe)
 {
     json_t *rows = NULL, *record = NULL;
     double  seconds = -1;
 
-    if (tn_store_log(s, "stage", NULL, st->name, 20, &rows, NULL) == TN_OK) {
+    if (tn_store_log(s, "stage", recipe, st->name, 20, &rows, NULL) == TN_OK) {
         size_t  i;
         json_t *row;
         json_array_foreach(rows, i, row) {
@@ -307,6 +307,14 @@ static double estimate(tn_store *s, const recipe_stage *st)
     return seconds;
 }
 
+/* By this recipe's own stage, else by one of the same name and kind in another. */
+static double estimate(tn_recipe *r, tn_store *s, const recipe_stage *st)
+{
+    double seconds = last_seconds(s, st, r->name);
+
+    return seconds >= 0 ? seconds : last_seconds(s, st, NULL);
+}
+
 static json_t *plan_row(tn_recipe *r, tn_store *s, recipe_stage *st)
 {
     const char *state = st->cached ? "cached" : st->have_root ? "done" : "will run";
@@ -321,12 +329,11 @@ static json_t *plan_row(tn_recipe *r, tn_store *s, recipe_stage *st)
         json_object_set_new(row, "rows_changed", json_integer(changed));
     }
     if (st->have_root) return row;
-    if (st->kind->rows && st->have_key) recipe_count_rows(r, s, st);
     if (st->n_row > 0) {
         json_object_set_new(row, "rows", json_integer(st->n_row));
         json_object_set_new(row, "rows_known", json_integer(st->n_known));
     }
-    if ((seconds = estimate(s, st)) >= 0) json_object_set_new(row, "estimate_s", json_real(seconds));
+    if ((seconds = estimate(r, s, st)) >= 0) json_object_set_new(row, "estimate_s", json_real(seconds));
     return row;
 }
 

@@ -66,8 +66,8 @@ const char *recipe_build_id(void);
 
 /* run.c: computes one stage, from its inputs to its record. */
 tn_status recipe_run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rerun, tn_error *err);
-/* Fills n_row and n_known of a stage that will run; both stay 0 when nothing is known. */
-void      recipe_count_rows(tn_recipe *r, tn_store *s, recipe_stage *st);
+/* Fills n_row and n_known of a stage that will run (both stay 0 when nothing is known); true: every row is known. */
+bool      recipe_count_rows(tn_recipe *r, tn_store *s, recipe_stage *st);
 /* changes.c: [{"id","change","fields"}] of the constitution since the newest run; NULL: none, or not known. made. */
 json_t   *recipe_charter_changes(tn_recipe *r, tn_store *s);
 /* Rows of the stage's artifact, and those that differ from its artifact before; false: there is none to compare with. */

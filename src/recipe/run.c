@@ -235,9 +235,11 @@ static void end_stages(tn_recipe *r)
     }
 }
 
-/* How many rows of a stage that will run are known already: its function is asked to count and compute nothing. */
-void recipe_count_rows(tn_recipe *r, tn_store *s, recipe_stage *st)
+/* How many rows of a stage that will run are known already: its function is asked to count and compute nothing. true: all of
+ * them, so that running it takes no time. */
+bool recipe_count_rows(tn_recipe *r, tn_store *s, recipe_stage *st)
 {
+    tn_status    status = TN_UNCHECKED;
     rows_open    rows = { NULL, {0} };
     prepared     in = { NULL, 0, NULL };
     tn_stage_run run = { .stage = st->name, .profile = r->profile, .store = s };
@@ -252,7 +254,7 @@ void recipe_count_rows(tn_recipe *r, tn_store *s, recipe_stage *st)
         run.all = in.all;
         run.n_all = in.n;
         run.memo = &rows.memo;
-        st->kind->run(&run, st->config, in.paths, out, metrics, &why);
+        status = st->kind->run(&run, st->config, in.paths, out, metrics, &why);
         st->n_row = rows.memo.n_row;
         st->n_known = rows.memo.n_known;
     }
@@ -262,6 +264,7 @@ void recipe_count_rows(tn_recipe *r, tn_store *s, recipe_stage *st)
     json_decref(metrics);
     prepared_free(&in);
     tn_store_rows_close(rows.rows);
+    return status == TN_OK && st->n_row > 0;
 }
 
 /* ------------------------------------------------------------------------------------------------------ exports, run */

@@ -87,7 +87,6 @@ static char *own_word(const json_t *row)
 
     if (json_object_get(row, "rows_changed") != NULL) return tn_strf("%lld of %lld rows differ from the last time", (long long)changed, (long long)n);
     if (known > 0 && known < n) return tn_strf("%lld of %lld rows are known, the rest will run", (long long)known, (long long)n);
-    if (known > 0) return tn_strf("all %lld rows are known, to be put together anew", (long long)n);
     return NULL;
 }
 
