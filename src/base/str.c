@@ -242,6 +242,19 @@ const char *tn_f64_text(double v, char buf[32])
 
 /* -------------------------------------------------------------------------------------------------------- UTF-8 */
 
+const char *tn_i64_grouped(int64_t v, char buf[32])
+{
+    char digits[24];
+    int  n = snprintf(digits, sizeof digits, "%lld", (long long)v), k = 0;
+
+    for (int i = 0; i < n; i++) {
+        buf[k++] = digits[i];
+        if (digits[i] != '-' && i < n - 1 && (n - 1 - i) % 3 == 0) buf[k++] = ',';
+    }
+    buf[k] = '\0';
+    return buf;
+}
+
 int tn_utf8_decode(const char *s, size_t n, uint32_t *cp)
 {
     const unsigned char *u = (const unsigned char *)s;

@@ -35,6 +35,8 @@ bool  tn_parse_f64(const char *s, double *out);
 /* Shortest text that reads back as the same float/double; buf at least 32 bytes. */
 const char *tn_f32_text(float v, char buf[32]);
 const char *tn_f64_text(double v, char buf[32]);
+/* "91,263,104"; buf at least 32 bytes. */
+const char *tn_i64_grouped(int64_t v, char buf[32]);
 /* UTF-8: decodes one code point at s (n bytes left); returns its length, or 0 if malformed. */
 int   tn_utf8_decode(const char *s, size_t n, uint32_t *cp);
 int   tn_utf8_encode(uint32_t cp, char out[4]);

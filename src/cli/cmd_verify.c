@@ -27,20 +27,46 @@ static const char *state_word(const char *state)
     return strcmp(state, "ok") == 0 ? "ok" : strcmp(state, "wrong") == 0 ? "WRONG" : "unchecked";
 }
 
+enum { TEXT_COLUMNS = 60, REASONS_SHOWN = 3 };
+
+static void say_reason(const json_t *r, bool named)
+{
+    if (!named) printf("%-14s %s: %s\n", "", json_string_value(json_object_get(r, "where")), json_string_value(json_object_get(r, "what")));
+    printf("%-14s expected %s\n%-14s found    %s\n", "", json_string_value(json_object_get(r, "expected")), "",
+           json_string_value(json_object_get(r, "found")));
+}
+
+/* "files   model.gguf: file differs      WRONG", and what does not fit into the column on the next line. */
+static void say_check(const char *name, const char *text, const char *state)
+{
+    size_t n = strlen(text), cut = n;
+
+    if (n > TEXT_COLUMNS)
+        for (size_t i = 0; i < TEXT_COLUMNS && text[i] != '\0'; i++)
+            if (text[i] == ',' && text[i + 1] == ' ') cut = i;
+    printf("%-14s %-*.*s %s\n", name, TEXT_COLUMNS, (int)cut, text, state_word(state));
+    if (cut < n) printf("%-14s %s\n", "", text + cut + 2);
+}
+
 static void say(const json_t *verdict)
 {
-    size_t  i;
-    json_t *row;
+    const json_t *reasons = json_object_get(verdict, "reasons");
+    const char   *word = json_string_value(json_object_get(verdict, "verdict"));
+    bool          follows = false;     /* other bytes than those signed: what comes after disagrees with them, of course */
+    size_t        i;
+    json_t       *row;
 
-    json_array_foreach(json_object_get(verdict, "checks"), i, row)
-        printf("%-14s %-60s %s\n", json_string_value(json_object_get(row, "name")), json_string_value(json_object_get(row, "text")),
-               state_word(json_string_value(json_object_get(row, "state"))));
-    json_array_foreach(json_object_get(verdict, "reasons"), i, row) {
-        printf("\n%s: %s\n               expected %s\n               found    %s\n", json_string_value(json_object_get(row, "where")),
-               json_string_value(json_object_get(row, "what")), json_string_value(json_object_get(row, "expected")),
-               json_string_value(json_object_get(row, "found")));
+    json_array_foreach(json_object_get(verdict, "checks"), i, row) {
+        size_t      from = (size_t)json_integer_value(json_object_get(row, "first_reason")), n = (size_t)json_integer_value(json_object_get(row, "n_reason"));
+        const char *state = json_string_value(json_object_get(row, "state")), *name = json_string_value(json_object_get(row, "name"));
+        bool        wrong = strcmp(state, "wrong") == 0;
+        say_check(name, json_string_value(json_object_get(row, "text")), state);
+        size_t shown = follows && wrong ? 0 : n < REASONS_SHOWN ? n : REASONS_SHOWN;
+        for (size_t k = from; k < from + shown; k++) say_reason(json_array_get(reasons, k), k == from && wrong);
+        if (shown > 0 && shown < n) printf("%-14s and %zu more (--json and --html have them all)\n", "", n - shown);
+        follows = follows || (wrong && (strcmp(name, "files") == 0 || strcmp(name, "signature") == 0));
     }
-    printf("verdict: %s\n", json_string_value(json_object_get(verdict, "verdict")));
+    printf("verdict: %s%s\n", word, strcmp(word, "wrong") == 0 ? "  (exit 3)" : strcmp(word, "unchecked") == 0 ? "  (exit 1)" : "");
 }
 
 static tn_status replay_count(const char *text, int64_t *out, tn_error *err)

@@ -113,6 +113,13 @@ void tn_key_free(tn_key *k)
 const char *tn_key_pem(const tn_key *k) { return k->pem; }
 const char *tn_key_hint(const tn_key *k) { return k->hint; }
 
+const char *tn_key_curve(const tn_key *k)
+{
+    int bits = EVP_PKEY_get_bits(k->pkey);
+
+    return bits == 256 ? "P-256" : bits == 384 ? "P-384" : "P-521";
+}
+
 tn_status tn_key_new(tn_key **out, tn_error *err)
 {
     *out = NULL;

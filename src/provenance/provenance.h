@@ -55,6 +55,8 @@ tn_status   tn_key_save(const tn_key *k, const char *path, const char *passphras
 void        tn_key_free(tn_key *k);
 const char *tn_key_pem(const tn_key *k);                            /* SubjectPublicKeyInfo */
 const char *tn_key_hint(const tn_key *k);                           /* SHA-256 of that text, hex */
+/* "P-256", "P-384" or "P-521". */
+const char *tn_key_curve(const tn_key *k);
 /* ECDSA over SHA-256, RFC 6979, low s, DER: the same input gives the same bytes. */
 tn_status   tn_key_sign(const tn_key *k, const void *bytes, size_t n, uint8_t out[TN_SIGNATURE_MAX], size_t *n_out, tn_error *err);
 bool        tn_key_verify(const tn_key *k, const void *bytes, size_t n, const uint8_t *sig, size_t n_sig);

@@ -4,6 +4,7 @@
  *
  * Every byte is a function of the parts and the options: no clock, host, path or random number takes part. */
 #include "recipe/release.h"
+#include "recipe/verify.h"
 
 #include "base/file.h"
 #include "base/log.h"
@@ -119,6 +120,12 @@ static tn_status put_model_file(builder *b, const char *from, const char *name, 
     tn_status status = to == NULL ? no_memory(err) : copy_file(from, to, err);
 
     if (status == TN_OK) json_array_append_new(files, json_pack("{s:s,s:s}", "name", name, "as", as));
+    if (status == TN_OK && recipe_verify_is_weights(as)) {
+        json_t *model = json_object_get(b->manifest, "model"), *entry = recipe_blocks_of(to, err);
+        if (json_object_get(model, "blocks") == NULL) json_object_set_new(model, "blocks", json_object());
+        if (entry == NULL) status = err != NULL ? err->code : TN_IO;
+        else json_object_set_new(json_object_get(model, "blocks"), as, entry);
+    }
     free(as);
     free(to);
     return status;

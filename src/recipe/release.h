@@ -27,6 +27,11 @@
 tn_status recipe_release_content_root(const tn_tree_file *files, size_t n, tn_digest *out, tn_error *err);
 /* Is this name one of the three that are made from the content? */
 bool      recipe_release_is_derived(const char *name);
+/* Digests and sums of a file's blocks; made. NULL: unreadable, or out of memory. */
+json_t   *recipe_blocks_of(const char *path, tn_error *err);
+/* First difference of the file from what the entry was made of: *first == *last when the byte is known, else the block.
+ * false: none, or the entry does not parse. */
+bool      recipe_blocks_locate(const json_t *entry, const char *path, int64_t *first, int64_t *last);
 /* README.md from the manifest; made: free. */
 char     *recipe_release_card(const json_t *manifest, const tn_release_options *o);
 

@@ -8,7 +8,6 @@
 
 #include "base/file.h"
 #include "base/str.h"
-#include "model/model.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -66,9 +65,19 @@ size_t recipe_verify_mark(const verifier *v) { return json_array_size(v->reasons
 
 void recipe_verify_line(verifier *v, const char *name, size_t before, char *text)
 {
-    json_array_append_new(v->checks, json_pack("{s:s,s:s,s:s}", "name", name, "state", recipe_verify_mark(v) == before ? "ok" : "wrong", "text",
-                                               text != NULL ? text : ""));
+    size_t        n = recipe_verify_mark(v) - before;
+    const json_t *first = n > 0 ? json_array_get(v->reasons, before) : NULL;
+    char         *wrong = first == NULL ? NULL : tn_strf("%s: %s", recipe_verify_text(first, "where"), recipe_verify_text(first, "what"));
+
+    recipe_verify_check(v, name, first == NULL ? "ok" : "wrong", before, wrong != NULL ? wrong : text != NULL ? text : "");
+    free(wrong);
     free(text);
+}
+
+void recipe_verify_check(verifier *v, const char *name, const char *state, size_t before, const char *text)
+{
+    json_array_append_new(v->checks, json_pack("{s:s,s:s,s:s,s:I,s:I}", "name", name, "state", state, "text", text, "first_reason",
+                                               (json_int_t)before, "n_reason", (json_int_t)(recipe_verify_mark(v) - before)));
 }
 
 const json_t *recipe_verify_stage(const verifier *v, const char *name, size_t n_name)
@@ -115,64 +124,19 @@ bool recipe_verify_origin(verifier *v, const char *from, const char *root, const
 
 /* ------------------------------------------------------------------------------------------------------------ signature */
 
-/* Which tensor differs, when the model's file still reads as a model. */
-static char *tensor_that_differs(const verifier *v)
-{
-    const tn_model_options mo = { .profile = TN_PROFILE_STRICT, .weights = true };
-    const json_t *tensors = json_object_get(json_object_get(v->manifest, "model"), "tensors");
-    tn_model     *m = NULL;
-    char         *name = NULL, *path = NULL;
-
-    if (!json_is_object(tensors)) return NULL;
-    if (strcmp(recipe_verify_text(json_object_get(v->manifest, "model"), "form"), "file") == 0) path = tn_path(v->dir, "model.gguf");
-    else path = tn_strdup(v->dir);
-    if (path != NULL && tn_model_open(&m, path, &mo, NULL) == TN_OK)
-        for (size_t i = 0; i < tn_model_n_tensor(m) && name == NULL; i++) {
-            const tn_param *p = tn_model_tensor(m, i);
-            const char     *want = json_string_value(json_object_get(tensors, p->name));
-            char            hex[TN_SHA256_HEX];
-            if (p->w.data == NULL) continue;
-            tn_digest d = tn_sha256_of(p->w.data, tn_n_bytes(&p->w));
-            tn_hex(hex, &d);
-            if (want == NULL || strcmp(want, hex) != 0) name = tn_strdup(p->name);
-        }
-    tn_model_close(m);
-    free(path);
-    return name;
-}
-
-static bool is_weights(const char *name)
-{
-    return tn_ends_with(name, ".safetensors") || tn_ends_with(name, ".gguf");
-}
-
-static void name_tensor(json_t *reason, const char *tensor)
-{
-    char *what = tn_strf("%s, tensor %s", recipe_verify_text(reason, "what"), tensor);
-
-    if (what != NULL) json_object_set_new(reason, "what", json_string(what));
-    free(what);
-}
-
 static void say_files(verifier *v, const tn_oms *oms, size_t before)
 {
-    size_t  n_bad = recipe_verify_mark(v) - before, i;
+    size_t  i;
     json_t *r;
-    bool    weights = false;
 
-    if (n_bad == 0) {
+    if (recipe_verify_mark(v) == before) {
         recipe_verify_line(v, "files", before, tn_strf("%zu of %zu match, none extra", oms->n, oms->n));
         return;
     }
     json_array_foreach(v->reasons, i, r)
-        if (i >= before && is_weights(recipe_verify_text(r, "where")) && strcmp(recipe_verify_text(r, "what"), "file differs") == 0) weights = true;
-    char *tensor = weights ? tensor_that_differs(v) : NULL;
-    if (tensor != NULL)
-        json_array_foreach(v->reasons, i, r)
-            if (i >= before && is_weights(recipe_verify_text(r, "where"))) name_tensor(r, tensor);
-    const json_t *first = json_array_get(v->reasons, before);
-    recipe_verify_line(v, "files", before, tn_strf("%s: %s%s", recipe_verify_text(first, "where"), recipe_verify_text(first, "what"), n_bad > 1 ? " (and more)" : ""));
-    free(tensor);
+        if (i >= before && recipe_verify_is_weights(recipe_verify_text(r, "where")) && strcmp(recipe_verify_text(r, "what"), "file differs") == 0)
+            recipe_verify_locate(v, r);
+    recipe_verify_line(v, "files", before, NULL);
 }
 
 static tn_status check_signature(verifier *v, tn_error *err)
@@ -186,14 +150,14 @@ static tn_status check_signature(verifier *v, tn_error *err)
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     status = tn_oms_open(&oms, path, v->key, &why);
     if (status == TN_OK) {
-        recipe_verify_line(v, "signature", before, tn_strf("key %.8s..., signed content is of that key", tn_key_hint(v->key)));
+        recipe_verify_line(v, "signature", before, tn_strf("ECDSA %s, key %.8s..., signed content matches", tn_key_curve(v->key), tn_key_hint(v->key)));
         before = recipe_verify_mark(v);
         tn_oms_compare(oms, v->files, v->n, v->manifest == NULL, v->reasons);
         say_files(v, oms, before);
     } else if (status == TN_UNSUPPORTED) {
         v->unchecked = true;
         recipe_verify_wrong(v, "signature cannot be checked here", TN_OMS_FILE, "a signature by a key, over files", why.msg);
-        recipe_verify_line(v, "signature", before, tn_strdup(why.msg));
+        recipe_verify_check(v, "signature", "unchecked", before, "signed in a way that a public key cannot check");
     } else if (status == TN_NOTFOUND) {
         recipe_verify_wrong(v, "signature is missing", TN_OMS_FILE, "a signature", "no such file");
         recipe_verify_line(v, "signature", before, tn_strdup("missing"));
@@ -224,7 +188,7 @@ static tn_status open_key(verifier *v, tn_error *err)
     v->unchecked = true;
     recipe_verify_wrong(v, "signature was not checked", v->o->key != NULL ? v->o->key : "--key", "the signer's public key, as PEM",
                  v->o->key != NULL ? why.msg : "none given");
-    json_array_append_new(v->checks, json_pack("{s:s,s:s,s:s}", "name", "signature", "state", "unchecked", "text", "no public key: give --key PUB.pem"));
+    recipe_verify_check(v, "signature", "unchecked", recipe_verify_mark(v) - 1, "no public key: give --key PUB.pem");
     return TN_OK;
 }
 
@@ -279,8 +243,7 @@ static tn_status check_all(verifier *v, tn_error *err)
     if (v->key != NULL) TN_TRY(check_signature(v, err));
     if (broken) recipe_verify_line(v, "contents", before, tn_strdup(RELEASE_MANIFEST " does not parse"));
     if (v->manifest == NULL) {
-        if (!broken) json_array_append_new(v->checks, json_pack("{s:s,s:s,s:s}", "name", "contents", "state", "ok", "text",
-                                           "signed files only: this is no tenet release, nothing tells how it was made"));
+        if (!broken) recipe_verify_check(v, "contents", "ok", before, "signed files only: no tenet release, nothing tells how it was made");
         return TN_OK;
     }
     TN_TRY(recipe_verify_content(v, err));

@@ -185,9 +185,9 @@ tn_status recipe_verify_replay(verifier *v, tn_error *err)
     else if (json_array_size(json_object_get(v->manifest, "steplogs")) == 0)
         not_checked(v, "replay/", "a training run with its step log", "the release holds none");
     else if ((status = collect(v, &all, &n, err)) == TN_OK) status = replay_drawn(v, all, n, &said, err);
-    json_array_append_new(v->checks, json_pack("{s:s,s:s,s:s+}", "name", "replay", "state", v->unchecked ? "unchecked" : recipe_verify_mark(v) > before ? "wrong" : "ok",
-                                               "text", said.p != NULL ? said.p : "",
-                                               recipe_verify_mark(v) == before ? ": the same bits" : v->unchecked ? " not checked" : ": other bits"));
+    tn_str_add(&said, recipe_verify_mark(v) == before ? ": equal bit for bit" : v->unchecked ? " not checked" : ": other bits");
+    recipe_verify_check(v, "replay", v->unchecked ? "unchecked" : recipe_verify_mark(v) > before ? "wrong" : "ok", before,
+                        said.p != NULL ? said.p : "");
     v->unchecked = v->unchecked || unchecked_before;
     for (size_t i = 0; i < n; i++) free(all[i].run);
     free(all);

@@ -25,6 +25,16 @@ static void a_string_grows_up_to_its_maximum_and_no_further(void **state)
     tn_str_free(&s);
 }
 
+static void whole_numbers_are_grouped_by_thousands(void **state)
+{
+    static const struct { int64_t v; const char *text; } cases[] = { { 0, "0" }, { 999, "999" }, { 1000, "1,000" }, { 91263104, "91,263,104" },
+                                                                     { -1234567, "-1,234,567" }, { INT64_MIN, "-9,223,372,036,854,775,808" } };
+    char buf[32];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) assert_string_equal(tn_i64_grouped(cases[i].v, buf), cases[i].text);
+}
+
 static void an_empty_string_is_taken_as_empty_text(void **state)
 {
     tn_str s = {0};
@@ -173,6 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_string_grows_up_to_its_maximum_and_no_further),
         cmocka_unit_test(an_empty_string_is_taken_as_empty_text),
+        cmocka_unit_test(whole_numbers_are_grouped_by_thousands),
         cmocka_unit_test(whole_numbers_are_read_strictly),
         cmocka_unit_test(reals_are_read_strictly),
         cmocka_unit_test(float_texts_are_short_and_read_back_the_same),

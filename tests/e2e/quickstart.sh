@@ -21,7 +21,7 @@ small="--set out=$work/release --set teach=4 --set held_out=3 --set answer_token
 
 "$tenet" verify "$work/release" --key "$work/demo.pem" --replay 1 >"$work/verdict" || { cat "$work/verdict"; fail "a sound release is not found sound"; }
 grep -q '^verdict: sound' "$work/verdict" || fail "no verdict"
-grep -q 'replay.*the same bits' "$work/verdict" || { cat "$work/verdict"; fail "nothing was replayed"; }
+grep -q 'replay.*equal bit for bit' "$work/verdict" || { cat "$work/verdict"; fail "nothing was replayed"; }
 
 # Again: nothing runs, the same root.
 # shellcheck disable=SC2086

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 const char      *release_golden;
+static bool no_store;                  /* verify as one who has nothing but the release */
 static char      dir[64];
 static tn_store *store;
 static tn_key   *key;
@@ -166,6 +167,7 @@ int release_teardown(void **state)
     (void)state;
     tn_key_free(key);
     tn_store_close(store);
+    no_store = false;
     return tn_remove_tree(dir, NULL) == TN_OK ? 0 : -1;
 }
 
@@ -186,9 +188,11 @@ void release_make(const char *name)
 
 void release_sign(const char *name) { assert_int_equal(tn_oms_sign(release_at(name), "model", key, NULL), TN_OK); }
 
+void release_without_store(bool without) { no_store = without; }
+
 json_t *release_verdict(const char *name, int64_t n_replay)
 {
-    const tn_verify_options o = { .key = release_at("store/identity/lab.pub.pem"), .replay = n_replay, .coin = 7, .replay_fn = replay, .store = store };
+    const tn_verify_options o = { .key = release_at("store/identity/lab.pub.pem"), .replay = n_replay, .coin = 7, .replay_fn = replay, .store = no_store ? NULL : store };
     json_t                 *v = NULL;
     tn_error                err = { .msg = "" };
 
@@ -202,7 +206,7 @@ bool release_has_reason(const json_t *verdict, const char *what, const char *whe
     json_t *r;
 
     json_array_foreach(json_object_get(verdict, "reasons"), i, r)
-        if (strcmp(json_string_value(json_object_get(r, "what")), what) == 0 && strstr(json_string_value(json_object_get(r, "where")), where) != NULL)
+        if (strstr(json_string_value(json_object_get(r, "what")), what) != NULL && strstr(json_string_value(json_object_get(r, "where")), where) != NULL)
             return true;
     return false;
 }

@@ -86,6 +86,30 @@ static void altered_weights_are_found(void **state)
     expect_wrong("r", "weights differ from those that were released", "model");
 }
 
+/* The byte itself when one word differs, the block when more do, the end when something was cut off or added. */
+static void altered_weights_are_named_by_tensor_and_byte(void **state)
+{
+    (void)state;
+    release_make("r");
+    release_without_store(true);
+    release_flip_byte("r/model.safetensors", 20000);
+    expect_wrong("r", "file differs, tensor blk.0.", "model.safetensors");
+    expect_wrong("r", "first difference at byte 20,000", "model.safetensors");
+    release_flip_byte("r/model.safetensors", 20009);
+    expect_wrong("r", "first difference in bytes 16,384 to 20,479", "model.safetensors");
+    release_without_store(false);                             /* the store has the original */
+    expect_wrong("r", "first difference at byte 20,000", "model.safetensors");
+    release_without_store(true);
+    release_flip_byte("r/model.safetensors", 20000);
+    release_flip_byte("r/model.safetensors", 20009);
+    release_flip_byte("r/model.safetensors", 65119);          /* the last byte of all: a word that is not whole */
+    expect_wrong("r", "first difference at byte 65,119", "model.safetensors");
+    release_flip_byte("r/model.safetensors", 65119);
+    assert_int_equal(truncate(release_at("r/model.safetensors"), 65000), 0);
+    expect_wrong("r", "first difference in bytes 61,440 to 65,119", "model.safetensors");
+    release_without_store(false);
+}
+
 static void a_swapped_data_set_is_found(void **state)
 {
     (void)state;
@@ -190,6 +214,7 @@ int main(int argc, char **argv)
         T(every_flipped_bit_is_found),
         T(an_altered_step_is_found_and_named),
         T(altered_weights_are_found),
+        T(altered_weights_are_named_by_tensor_and_byte),
         T(a_swapped_data_set_is_found),
         T(an_edited_recipe_is_found),
         T(an_edited_parameter_in_the_papers_is_found),
