@@ -8,8 +8,7 @@
 
 enum { ESTIMATE_CTX = 2048, LORA_RANK = 16, LORA_ROWS = 1024 };
 
-/* Bytes of the weights in their files' types. */
-static uint64_t weight_bytes(const tn_model *m)
+uint64_t tn_model_weight_bytes(const tn_model *m)
 {
     uint64_t n = 0;
 
@@ -26,7 +25,7 @@ static uint64_t memory_to_run(const tn_model *m)
     const tn_hparams *h = &m->h;
     int64_t           d_v = h->d_value > 0 ? h->d_value : h->d_head, n = h->n_ctx < ESTIMATE_CTX ? h->n_ctx : ESTIMATE_CTX;
 
-    return weight_bytes(m) + (uint64_t)(h->n_layer * h->n_head_kv * (h->d_head + d_v) * n * 4);
+    return tn_model_weight_bytes(m) + (uint64_t)(h->n_layer * h->n_head_kv * (h->d_head + d_v) * n * 4);
 }
 
 /* Frozen weights as they are, adapters of rank 16 on every matrix with gradient and two moments, and the activations of
@@ -40,7 +39,7 @@ static uint64_t memory_to_tune(const tn_model *m)
     for (size_t i = 0; i < m->n_param; i++)
         if (m->params[i].matrix && m->params[i].w.n_dim == 2)
             lora += (uint64_t)(LORA_RANK * (m->params[i].w.shape[0] + m->params[i].w.shape[1])) * 16;
-    return weight_bytes(m) + lora + (uint64_t)(h->n_layer * LORA_ROWS * (8 * h->n_embd + 4 * n_ff)) * 4;
+    return tn_model_weight_bytes(m) + lora + (uint64_t)(h->n_layer * LORA_ROWS * (8 * h->n_embd + 4 * n_ff)) * 4;
 }
 
 json_t *tn_model_inspect(const tn_model *m, tn_error *err)
@@ -65,7 +64,7 @@ json_t *tn_model_inspect(const tn_model *m, tn_error *err)
                   "chat_format", m->chat_status == TN_OK ? tn_chat_format_name(m->chat.format) : NULL,
                   "tokenizer", m->tok != NULL ? tn_tokenizer_kind(m->tok) : NULL,
                   "digest", digest_text,
-                  "bytes", (json_int_t)weight_bytes(m), "tied", (int)h->tied,
+                  "bytes", (json_int_t)tn_model_weight_bytes(m), "tied", (int)h->tied,
                   "n_expert", (json_int_t)h->n_expert, "n_expert_used", (json_int_t)h->n_expert_used,
                   "memory_run", (json_int_t)memory_to_run(m), "memory_tune", (json_int_t)memory_to_tune(m));
     free(digest_text);

@@ -60,6 +60,8 @@ const char         *tn_model_dtype_name(const tn_model *m);     /* "Q4_1", "BF16
 /* True for ids that end an answer: the tokenizer's end tokens and those of config.json and generation_config.json. */
 bool                tn_model_is_stop(const tn_model *m, int32_t id);
 int64_t             tn_model_n_param(const tn_model *m, bool active_only);
+/* Bytes of the weights in their files' types: what must be in memory to run it. */
+uint64_t            tn_model_weight_bytes(const tn_model *m);
 /* Merkle root over (tensor name, dtype, shape, bytes) in name order: what "the weights" are, whatever the file form. */
 tn_status           tn_model_digest(const tn_model *m, tn_digest *out, tn_error *err);
 

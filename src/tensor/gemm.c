@@ -13,7 +13,10 @@
 #include <xmmintrin.h>
 #endif
 
-enum { STRIP_PART = 16 };                           /* even */
+enum {
+    STRIP_PART = 16,                                /* even */
+    WIDENED_KC = 128, WIDENED_ROWS = 96,            /* a multiple of 32 */
+};
 
 typedef struct gemm_job {
     const tn_mm_set *set;
@@ -126,6 +129,12 @@ static void strips_make(const tn_mm_set *set, const tn_mm *mm, float *strips, in
     }
 }
 
+/* k of a block. Panels widened from codes are used by few rows only once or twice: then they must stay in the first cache. */
+static int64_t k_of_block(const tn_mm *mm, int64_t n_row)
+{
+    return mm->b.kind == TN_MM_B_PACKED && mm->b.w->layout >= TN_L_C8 && n_row <= WIDENED_ROWS ? WIDENED_KC : TN_MM_KC;
+}
+
 /* Rows [m0, m1) x panels [p0, p1) of C. */
 static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch)
 {
@@ -138,9 +147,9 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
 
     uint32_t before = bf16 && set->bf16_flushes ? denormals_flush() : 0;
     for (int64_t mc = m0; mc < m1; mc += TN_MM_MC) {
-        int64_t n_row = min64(TN_MM_MC, m1 - mc), n_tile = ceil_div(n_row, bf16 ? set->mr_bf16 : set->mr);
-        for (int64_t k0 = 0; k0 < mm->k; k0 += TN_MM_KC) {
-            int64_t k = min64(TN_MM_KC, mm->k - k0), n_word = bf16 ? (k + 1) / 2 : k;
+        int64_t n_row = min64(TN_MM_MC, m1 - mc), n_tile = ceil_div(n_row, bf16 ? set->mr_bf16 : set->mr), kc = k_of_block(mm, n_row);
+        for (int64_t k0 = 0; k0 < mm->k; k0 += kc) {
+            int64_t k = min64(kc, mm->k - k0), n_word = bf16 ? (k + 1) / 2 : k;
             bool    load = mm->add || k0 > 0;
             strips_make(set, mm, strips, mc, n_row, k0, k, n_word);
             for (int64_t p = p0; p < p1; p += set->np) {

@@ -4,7 +4,7 @@
  * The sums start at -bias * (sum of the activations), so that unsigned codes do for weights that are signed. */
 #include "tensor/cpu/matmul_avx512.h"
 
-enum { MR = 12, FROM_MEMORY = 8 };                  /* so few rows wait for the weights to arrive: fetch ahead */
+enum { MR = 12, AHEAD = 6 };                        /* blocks */
 
 /* Codes of words g of a panel's block, one byte each. */
 static inline __attribute__((always_inline)) __m512i group(const __m512i *codes, tn_layout l, int g)
@@ -33,6 +33,7 @@ static inline __attribute__((always_inline)) void tile(tn_dtype t, tn_layout l, 
 {
     const uint8_t *codes = w->codes + (size_t)i_panel * w->code_stride, *scales = w->scales + (size_t)i_panel * w->scale_stride;
     size_t         bytes = l == TN_L_C8 ? 512 : l == TN_L_C4 ? 256 : l == TN_L_C5 ? 320 : 384;
+    size_t         scale_bytes = t == TN_Q4_1 || t == TN_Q5_1 ? 64 : t == TN_Q4_K || t == TN_Q5_K ? 40 : t == TN_Q6_K ? 36 : 32;
     __m512         acc[MR];
 
 #pragma GCC unroll 12
@@ -40,8 +41,9 @@ static inline __attribute__((always_inline)) void tile(tn_dtype t, tn_layout l, 
     for (int64_t block = b0; block < b0 + n_block; block++, x += TN_Q8_WORDS * mr) {
         const __m512i *q = (const __m512i *)(const void *)(codes + (size_t)block * bytes);
         __m512i        sum[MR];
-        if (mr <= FROM_MEMORY)
-            for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const uint8_t *)q + 6 * bytes + i);
+        /* The weights come from memory once a tile column; without this each panel would begin with a wait. */
+        for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const uint8_t *)q + AHEAD * bytes + i);
+        if (scale_bytes == 64 || block % 2 == 0) __builtin_prefetch(scales + (size_t)(block + AHEAD) * scale_bytes);
 #pragma GCC unroll 12
         for (int i = 0; i < mr; i++) sum[i] = _mm512_set1_epi32((int)x[9 * mr + i]);
 #pragma GCC unroll 8

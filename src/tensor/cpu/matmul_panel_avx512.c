@@ -34,6 +34,21 @@ static inline __attribute__((always_inline)) void block_widen(float *dst, const 
     int  bias    = t == TN_Q8_0 ? 128 : t == TN_Q4_0 ? 8 : t == TN_Q5_0 ? 16 : 32;
 
     block_scale s = scale_of(scales, t, i_block, 0);
+    if (l == TN_L_C4) {                                             /* a permute of a table looks only at the low 4 bits */
+        const __m512 table = _mm512_sub_ps(_mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+                                           _mm512_set1_ps(minimum ? 0.0f : (float)bias));
+#pragma GCC unroll 4
+        for (int word = 0; word < 4; word++) {
+            __m512i v = _mm512_load_si512(codes + 64 * word);
+#pragma GCC unroll 8
+            for (int n = 0; n < 8; n++) {                           /* nibble n: byte n / 2 */
+                __m512 q = _mm512_permutexvar_ps(_mm512_srli_epi32(v, 4 * n), table);
+                int    k = 8 * word + n / 2 + n % 2 * 4;
+                _mm512_store_ps(dst + k * TN_PANEL, minimum ? _mm512_fmadd_ps(q, s.d, s.m) : _mm512_mul_ps(q, s.d));
+            }
+        }
+        return;
+    }
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
         __m512i q[4];
@@ -71,6 +86,7 @@ void tn_mm_panel_packed_avx512(float *dst, const tn_weight *w, int64_t i_panel, 
     size_t block_bytes = tn_layout_block_bytes(w->layout);
     for (int64_t i = k0 / 32; i < (k0 + k) / 32; i++, dst += 32 * TN_PANEL) {
         const uint8_t *c = codes + (size_t)i * block_bytes;
+        for (size_t b = 0; b < block_bytes; b += 64) __builtin_prefetch(c + 2 * w->code_stride + b);   /* for the next pair of panels */
         switch (w->dtype) {
         case TN_Q8_0: block_widen(dst, c, scales, TN_Q8_0, TN_L_C8, i); break;
         case TN_Q4_0: block_widen(dst, c, scales, TN_Q4_0, TN_L_C4, i); break;
