@@ -4,6 +4,8 @@
  *   prompts + base model ── answers.c ──→ answers.jsonl
  *   prompts + answers + constitution ── pairs.c ──→ pairs.jsonl, sft.jsonl, records.jsonl
  *   (train turns these into adapters; eval measures on the held-out split)
+ *   prompts + model ── samples.c ──→ samples.jsonl ──┬─ compare.c, direct.c (a judge, measured first) ──→ pairs.jsonl
+ *   labelled comparisons + judge ── stage_judge.c ──→ judge.json (how far the judge can be trusted)
  *
  * Every row carries the ids of the principles that caused it. Nothing here judges the result: that is eval's room, and the
  * two never include each other. */
@@ -132,6 +134,51 @@ typedef struct tn_align_pairs_config {
 extern const tn_option tn_align_pairs_options[];
 tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts, const char *answers, const char *contrast,
                              const char *revisions, const char *constitution, const char *out_dir, json_t *metrics, tn_error *err);
+
+/* ------------------------------------------------------------------------------------------------- AI feedback */
+
+/* Who judges: a local model, or (model NULL) the endpoint named in tn_judge_asking. work: a folder that outlives an
+ * interrupted run, where an endpoint's answers are kept, or NULL. */
+typedef struct tn_judge_source { const char *model, *work; tn_profile profile; } tn_judge_source;
+
+/* How it is asked. Options after `seed` are for endpoints alone (OpenAI-compatible: URL of /v1). */
+typedef struct tn_judge_asking {
+    int64_t batch, reasoning, reasonings, seed;       /* reasoning: tokens of step-by-step reasoning, 0 none */
+    char   *forms;                                    /* "positive" | "both": both wordings of a comparison */
+    char   *url, *name, *key_env;
+    int64_t votes;                                    /* > 0: the endpoint's sampled letters are counted */
+    double  timeout;
+} tn_judge_asking;
+
+/* What a judge must reach on labelled comparisons. */
+typedef struct tn_judge_bar { double floor, soft, consistency, mass, confidence; int64_t bootstrap, seed; } tn_judge_bar;
+
+/* Stage: labelled comparisons (ranked answers as in prompts/judge.txt, or JSONL) -> judge.json and verdicts.jsonl. */
+typedef struct tn_align_judge_config { tn_judge_asking j; tn_judge_bar bar; int64_t limit; } tn_align_judge_config;
+extern const tn_option tn_align_judge_options[], tn_align_judge_remote_options[];
+tn_status tn_align_judge_run(const tn_align_judge_config *c, const tn_judge_source *who, const char *labelled, const char *constitution,
+                             const char *out_dir, json_t *metrics, tn_error *err);
+
+/* Stage: several answers to each prompt -> samples.jsonl {"id","prompt","text","kind",...,"answers":[{"answer","tokens",
+ * "logprobs","stop_reason"}]}. The log-probabilities are the floats that the trainer computes again. */
+typedef struct tn_align_samples_config { tn_align_sampling s; int64_t samples; } tn_align_samples_config;
+extern const tn_option tn_align_samples_options[];
+tn_status tn_align_samples_run(const tn_align_samples_config *c, tn_profile profile, const char *model, const char *adapter, const char *prompts,
+                               const char *out_dir, json_t *metrics, tn_error *err);
+
+/* Stage: what is to be compared, one of: samples; two answer sets (first, second); revisions with what they revised.
+ * -> comparisons.jsonl (every raw logit), pairs.jsonl, records.jsonl, compare.json (win rate of `first`). A judge below
+ * its bar stops it (VERIFY), or with on_weak "skip" leaves empty files and says so. */
+typedef struct tn_align_compare_config {
+    tn_judge_asking j;
+    double  clamp, clamp_reasoning, sure, confidence;
+    int64_t principles, pairs, seed, min_words, bootstrap;
+    char   *on_weak;
+} tn_align_compare_config;
+typedef struct tn_compare_inputs { const char *prompts, *constitution, *judge, *samples, *first, *second, *revisions; } tn_compare_inputs;
+extern const tn_option tn_align_compare_options[], tn_align_compare_remote_options[];
+tn_status tn_align_compare_run(const tn_align_compare_config *c, const tn_judge_source *who, const tn_compare_inputs *in, const char *out_dir,
+                               json_t *metrics, tn_error *err);
 
 /* ------------------------------------------------------------------------------------------------------ why.c */
 

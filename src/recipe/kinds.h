@@ -10,6 +10,11 @@
     X(contrast)              \
     X(revise)                \
     X(pairs)                 \
+    X(samples)               \
+    X(judge)                 \
+    X(judge_remote)          \
+    X(compare)               \
+    X(compare_remote)        \
     X(measure)               \
     X(eval)                  \
     X(report)                \
