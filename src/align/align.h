@@ -154,7 +154,7 @@ typedef struct tn_judge_asking {
 typedef struct tn_judge_bar { double floor, soft, consistency, mass, confidence; int64_t bootstrap, seed; } tn_judge_bar;
 
 /* Stage: labelled comparisons (ranked answers as in prompts/judge.txt, or JSONL) -> judge.json and verdicts.jsonl. */
-typedef struct tn_align_judge_config { tn_judge_asking j; tn_judge_bar bar; int64_t limit; } tn_align_judge_config;
+typedef struct tn_align_judge_config { tn_judge_asking j; tn_judge_bar bar; int64_t limit; char *mode; } tn_align_judge_config;
 extern const tn_option tn_align_judge_options[], tn_align_judge_remote_options[];
 tn_status tn_align_judge_run(const tn_align_judge_config *c, const tn_judge_source *who, const char *labelled, const char *constitution,
                              const char *out_dir, json_t *metrics, tn_error *err);
@@ -165,6 +165,14 @@ typedef struct tn_align_samples_config { tn_align_sampling s; int64_t samples; }
 extern const tn_option tn_align_samples_options[];
 tn_status tn_align_samples_run(const tn_align_samples_config *c, tn_profile profile, const char *model, const char *adapter, const char *prompts,
                                const char *out_dir, json_t *metrics, tn_error *err);
+
+/* Stage (d-RLAIF): samples rated one by one -> scores.jsonl, and pairs.jsonl, records.jsonl of best against worst. The judge
+ * must have been measured in mode direct. */
+typedef struct tn_align_direct_config { tn_judge_asking j; double clamp, margin; int64_t seed, min_words; char *on_weak; } tn_align_direct_config;
+typedef struct tn_direct_inputs { const char *prompts, *constitution, *judge, *samples; } tn_direct_inputs;
+extern const tn_option tn_align_direct_options[], tn_align_direct_remote_options[];
+tn_status tn_align_direct_run(const tn_align_direct_config *c, const tn_judge_source *who, const tn_direct_inputs *in, const char *out_dir,
+                              json_t *metrics, tn_error *err);
 
 /* Stage: what is to be compared, one of: samples; two answer sets (first, second); revisions with what they revised.
  * -> comparisons.jsonl (every raw logit), pairs.jsonl, records.jsonl, compare.json (win rate of `first`). A judge below
@@ -179,6 +187,27 @@ typedef struct tn_compare_inputs { const char *prompts, *constitution, *judge, *
 extern const tn_option tn_align_compare_options[], tn_align_compare_remote_options[];
 tn_status tn_align_compare_run(const tn_align_compare_config *c, const tn_judge_source *who, const tn_compare_inputs *in, const char *out_dir,
                                json_t *metrics, tn_error *err);
+
+/* Stage: which revisions are fit to be learnt -> revisions.jsonl (kept) and dropped.jsonl (with the reason): empty, short,
+ * repeating, unchanged, a lead-in or talk about the revision left in, and, with comparisons, no better by the judge. */
+typedef struct tn_align_screen_config { double max_repetition, least; int64_t min_words; } tn_align_screen_config;
+extern const tn_option tn_align_screen_options[];
+tn_status tn_align_screen_run(const tn_align_screen_config *c, const char *revisions, const char *comparisons /* or NULL */, const char *out_dir,
+                              json_t *metrics, tn_error *err);
+
+/* Stage (context distillation, arXiv:2112.00861): the model's answers with the constitution in its system text become
+ * targets without it -> sft.jsonl, records.jsonl; with answers (the model without it) also pairs.jsonl. */
+typedef struct tn_align_distill_config { tn_align_sampling s; double max_repetition, helpful_share; int64_t min_words; bool whole; } tn_align_distill_config;
+extern const tn_option tn_align_distill_options[];
+tn_status tn_align_distill_run(const tn_align_distill_config *c, tn_profile profile, const char *model, const char *prompts, const char *answers,
+                               const char *constitution, const char *out_dir, json_t *metrics, tn_error *err);
+
+/* Stage: new prompts by a model, few-shot from a prompt set's training side, over constitution x topic x style ->
+ * prompts.jsonl and overlap.json, deduplicated and labelled. An overlap with an evaluation set fails it (VERIFY). */
+typedef struct tn_align_generate_config { tn_align_sampling s; int64_t count, shots; double near; char *styles; } tn_align_generate_config;
+extern const tn_option tn_align_generate_options[];
+tn_status tn_align_generate_run(const tn_align_generate_config *c, tn_profile profile, const char *model, const char *prompts, const char *constitution,
+                                const tn_named_files *evaluation, const char *out_dir, json_t *metrics, tn_error *err);
 
 /* ------------------------------------------------------------------------------------------------------ why.c */
 

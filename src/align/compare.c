@@ -86,14 +86,6 @@ static tn_status candidate_add(comparing *m, const tn_prompt *p, int number, con
     return one.id != NULL ? TN_OK : tn_fail(m->err, TN_NOMEM, "no memory for pairs");
 }
 
-static int64_t words(const char *s)
-{
-    int64_t n = 0;
-
-    for (s += strspn(s, " \n\t\r"); *s != '\0'; s += strspn(s, " \n\t\r"), n++) s += strcspn(s, " \n\t\r");
-    return n;
-}
-
 static bool is_open(const json_t *row)
 {
     const char *stop = tn_row_text(row, "stop_reason");
@@ -111,7 +103,7 @@ static tn_status from_samples(comparing *m, const tn_prompts *set, const tn_row_
             const json_t *a = json_array_get(answers, k);
             const char   *text = tn_row_text(a, "answer");
 
-            if (text == NULL || words(text) < m->c->min_words || tn_repetition(text) > 0.3) continue;
+            if (text == NULL || tn_words(text) < m->c->min_words || tn_repetition(text) > 0.3) continue;
             if (waiting == NULL) { waiting = a; continue; }
             const char *other = tn_row_text(waiting, "answer");
             if (strcmp(other, text) == 0) continue;
@@ -331,10 +323,10 @@ static tn_status summary_make(json_t **out, const comparing *m, tn_error *err)
 
         failed += x->failed;
         if (x->failed) continue;
-        double dx = (double)(words(x->first) - words(x->second)), won = x->tie ? 0.5 : x->p > 0.5 ? 1 : 0;
+        double dx = (double)(tn_words(x->first) - tn_words(x->second)), won = x->tie ? 0.5 : x->p > 0.5 ? 1 : 0;
         ties += x->tie;
-        len[0] += (double)words(x->first);
-        len[1] += (double)words(x->second);
+        len[0] += (double)tn_words(x->first);
+        len[1] += (double)tn_words(x->second);
         sx += dx; sy += won; sxx += dx * dx; sxy += dx * won;
         family[n] = (int64_t)(tn_hash64(x->prompt->family, strlen(x->prompt->family)) >> 1);
         y[n++] = won;
@@ -419,7 +411,7 @@ tn_status tn_align_compare_run(const tn_align_compare_config *c, const tn_judge_
     m.charter = charter;
     TN_GOTO(tn_prompts_select(&set, in->prompts, &all, err));
     TN_GOTO(tn_judge_open(&judge, who, &asking, err));
-    TN_GOTO(tn_judge_trust_load(&m.trust, in->judge, &judge, &asking, err));
+    TN_GOTO(tn_judge_trust_load(&m.trust, in->judge, &judge, &asking, false, err));
     if (m.trust.use == TN_JUDGE_NONE && strcmp(c->on_weak, "skip") != 0) {
         status = tn_fail(err, TN_VERIFY, "this judge must not label: it is %s. Use contrast pairs (kind contrast) or context distillation (kind "
                          "distill), which need no judge, or a larger judge", m.trust.why);

@@ -65,6 +65,16 @@ typedef struct tn_comparison {
 } tn_comparison;
 tn_status tn_judge_compare(tn_judge *j, const tn_judge_asking *o, tn_comparison *c, size_t n, const char *progress, tn_error *err);
 
+/* ---- direct.c: one answer rated from 1 to 10, by the expected value over the numbers (d-RLAIF). */
+typedef struct tn_rating {
+    const char *id, *request, *answer, *criterion;   /* borrowed */
+    double      p[TN_JUDGE_OPTIONS];                 /* out: share of each number, summing to 1 */
+    double      score, reward, mass;                 /* out: expected number; the same brought to [-1, 1] */
+    bool        failed;
+    char        why[160];
+} tn_rating;
+tn_status tn_judge_rate(tn_judge *j, tn_rating *r, size_t n, const char *progress, tn_error *err);
+
 /* ---- judge_set.c: labelled comparisons. */
 typedef struct tn_labelled { char *id, *request, *chosen, *rejected, *principle /* or NULL */; uint64_t context; } tn_labelled;
 typedef struct tn_labelled_set { tn_labelled *at; size_t n; } tn_labelled_set;
@@ -91,6 +101,7 @@ double    tn_log_sigmoid(double x);
 typedef enum tn_judge_use { TN_JUDGE_NONE, TN_JUDGE_SOFT, TN_JUDGE_LABELS } tn_judge_use;
 typedef struct tn_judge_trust { tn_judge_use use; double temperature, accuracy, lo, hi, consistency; char identity[200], template[80], why[400]; } tn_judge_trust;
 /* From a judge stage's directory; MISMATCH if it measured another judge or another wording. */
-tn_status tn_judge_trust_load(tn_judge_trust *t, const char *dir, const tn_judge *j, const tn_judge_asking *o, tn_error *err);
+tn_status tn_judge_trust_load(tn_judge_trust *t, const char *dir, const tn_judge *j, const tn_judge_asking *o, bool direct, tn_error *err);
+extern const char *const tn_judge_general_text;      /* what is rated where no principle is named */
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/str.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 tn_status tn_row_file_open(tn_row_file *r, const char *dir, const char *name, tn_error *err)
 {
@@ -74,6 +75,14 @@ const json_t *tn_row_map_get(const tn_row_map *m, const char *id)
 const char *tn_row_text(const json_t *row, const char *key)
 {
     return json_string_value(json_object_get(row, key));
+}
+
+int64_t tn_words(const char *s)
+{
+    int64_t n = 0;
+
+    for (s += strspn(s, " \n\t\r"); *s != '\0'; s += strspn(s, " \n\t\r"), n++) s += strcspn(s, " \n\t\r");
+    return n;
 }
 
 void tn_row_map_free(tn_row_map *m)

@@ -18,6 +18,10 @@ const char *tn_align_skip_lead_in(const char *text);
 double      tn_align_logprob_sum(const tn_result *r);
 tn_sampling tn_align_sampling_of(const tn_align_sampling *c);
 
+int64_t     tn_words(const char *s);
+/* Share of words that two texts have in common (Jaccard), lower-cased; split.c. */
+double      tn_words_alike(const char *a, const char *b);
+
 /* The rows that every sampling stage's option table has. */
 // clang-format off
 #define TN_ALIGN_SAMPLING_OPTIONS(type, max_tokens_, temperature_, split_)                                                                       \

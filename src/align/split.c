@@ -2,7 +2,7 @@
  *
  * Likeness is by words: lower-cased runs of letters and digits, as a set; Jaccard = shared / all. Word sets are sorted
  * arrays of 64-bit hashes, so that a comparison is one merge. */
-#include "align/align.h"
+#include "align/rows.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
@@ -62,6 +62,16 @@ static double jaccard(const words *a, const words *b)
     }
     size_t all = a->n + b->n - both;
     return all > 0 ? (double)both / (double)all : 1;
+}
+
+double tn_words_alike(const char *a, const char *b)
+{
+    words  x = {0}, y = {0};
+    double like = words_of(&x, a) && words_of(&y, b) ? jaccard(&x, &y) : 1;      /* out of memory: a copy rather than a leak */
+
+    free(x.h);
+    free(y.h);
+    return like;
 }
 
 static void words_free(words *w, size_t n)

@@ -2,6 +2,7 @@
  *
  *   labelled comparisons ── both orders, both wordings of the principle's comparison ──→ verdicts.jsonl (every raw logit)
  *                                                                                  └──→ judge.json (judge_measure.c)
+ *   mode direct: each answer rated alone; the difference of the two ratings is the verdict
  *
  * It never stops for a bad judge: its artifact is the finding. The stages that would use the judge read judge.json and stop. */
 #include "align/judge.h"
@@ -21,6 +22,7 @@
     { "confidence",  TN_OPT_REAL, AT(bar.confidence),  "0.95",  0.5, 0.999, "", "of the interval", NULL },                                       \
     { "bootstrap",   TN_OPT_INT,  AT(bar.bootstrap),   "10000", 100, 1e6,  "rounds", "of the interval", NULL },                                  \
     { "seed",        TN_OPT_INT,  AT(j.seed),          "1",     0, 1e15,   "", "of reasoning, halves and bootstrap", NULL },                     \
+    { "mode",        TN_OPT_CHOICE, AT(mode),          "compare", 0, 0,    "compare|direct", "what is measured: comparisons, or ratings of single answers", NULL }, \
     { "limit",       TN_OPT_INT,  AT(limit),           "0",     0, 1e9,    "comparisons", "at most, evenly spaced; 0: all", NULL }
 
 // clang-format off
@@ -72,6 +74,48 @@ static tn_status verdict_add(tn_row_file *rows, const tn_labelled *x, const tn_c
                                                c[i].l[0][1], c[i].l[1][0], c[i].l[1][1], "mass", c[i].mass));
     return tn_row_file_add(rows, json_pack("{s:s, s:s, s:s, s:s, s:s*, s:f, s:o}", "id", x->id, "prompt", x->request, "chosen", x->chosen, "rejected",
                                            x->rejected, "principle", x->principle, "z", v->z, "asked", asked), err);
+}
+
+/* The same by ratings: the better answer's reward minus the other's. There are no slots to prefer. */
+static tn_status rated(json_t **out, tn_row_file *rows, const tn_labelled_set *set, const tn_constitution *charter, tn_judge *judge, const tn_judge_bar *bar,
+                       size_t *skipped, tn_error *err)
+{
+    tn_status   status = TN_OK;
+    size_t      n = 0;
+    tn_verdict *v = calloc(set->n + 1, sizeof *v);
+    tn_rating  *r = calloc(2 * set->n + 1, sizeof *r);
+
+    *skipped = 0;
+    if (v == NULL || r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for verdicts"); goto out; }
+    for (size_t i = 0; i < set->n; i++) {
+        const tn_labelled  *x = &set->at[i];
+        const tn_principle *p = x->principle != NULL ? tn_constitution_find(charter, x->principle) : NULL;
+        const char         *criterion = p != NULL ? p->text : tn_judge_general_text;
+
+        r[2 * i] = (tn_rating){ .id = x->id, .request = x->request, .answer = x->chosen, .criterion = criterion };
+        r[2 * i + 1] = (tn_rating){ .id = x->id, .request = x->request, .answer = x->rejected, .criterion = criterion };
+    }
+    TN_GOTO(tn_judge_rate(judge, r, 2 * set->n, "judge", err));
+    for (size_t i = 0; i < set->n; i++) {
+        const tn_labelled *x = &set->at[i];
+        const tn_rating   *a = &r[2 * i], *b = a + 1;
+
+        if (a->failed || b->failed) { ++*skipped; continue; }
+        v[n++] = (tn_verdict){ .z = a->reward - b->reward, .first = 0.5, .consistent = 1, .mass = (a->mass + b->mass) / 2,
+                               .longer = (int64_t)strlen(x->chosen) - (int64_t)strlen(x->rejected), .context = (int64_t)(x->context >> 1) };
+        TN_GOTO(tn_row_file_add(rows, json_pack("{s:s, s:s, s:s, s:s, s:s*, s:f, s:f, s:f, s:f}", "id", x->id, "prompt", x->request, "chosen", x->chosen, "rejected",
+                                                x->rejected, "principle", x->principle, "z", a->reward - b->reward, "score_chosen", a->score,
+                                                "score_rejected", b->score, "mass", (a->mass + b->mass) / 2), err));
+    }
+    if (10 * *skipped > set->n) {
+        status = tn_fail(err, TN_LIMIT, "%zu of %zu labelled comparisons do not fit the judge: %s", *skipped, set->n, r[0].why);
+        goto out;
+    }
+    status = tn_judge_measure(out, v, n, bar, err);
+out:
+    free(v);
+    free(r);
+    return status;
 }
 
 static tn_status measured(json_t **out, tn_row_file *rows, const tn_labelled_set *set, const tn_comparison *c, const int *first, const tn_judge_bar *bar,
@@ -137,7 +181,8 @@ tn_status tn_align_judge_run(const tn_align_judge_config *c, const tn_judge_sour
     q = calloc(2 * set.n, sizeof *q);
     first = calloc(set.n + 1, sizeof *first);
     if (q == NULL || first == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu comparisons", set.n); goto out; }
-    for (size_t i = 0; i < set.n; i++) {
+    bool direct = strcmp(c->mode, "direct") == 0;
+    for (size_t i = 0; i < set.n && !direct; i++) {
         const tn_labelled *x = &set.at[i];
         const char        *words[2];
         int                m = criteria_of(x, charter, strcmp(c->j.forms, "both") == 0, words);
@@ -147,9 +192,10 @@ tn_status tn_align_judge_run(const tn_align_judge_config *c, const tn_judge_sour
             q[n++] = (tn_comparison){ .id = x->id, .request = x->request, .first = x->chosen, .second = x->rejected, .criterion = words[k], .worse = k == 1 };
     }
     first[set.n] = n;
-    TN_GOTO(tn_judge_compare(&judge, &c->j, q, (size_t)n, "judge", err));
+    if (!direct) TN_GOTO(tn_judge_compare(&judge, &c->j, q, (size_t)n, "judge", err));
     TN_GOTO(tn_row_file_open(&rows, out_dir, "verdicts.jsonl", err));
-    TN_GOTO(measured(&found, &rows, &set, q, first, &bar, &skipped, err));
+    TN_GOTO(direct ? rated(&found, &rows, &set, charter, &judge, &bar, &skipped, err) : measured(&found, &rows, &set, q, first, &bar, &skipped, err));
+    json_object_set_new(found, "direct", json_boolean(direct));
     tn_digest d = tn_judge_template();
     tn_hex(hex, &d);
     json_object_set_new(found, "judge", json_string(judge.identity));
@@ -187,7 +233,7 @@ static void join(char *out, size_t n, const json_t *list)
     }
 }
 
-tn_status tn_judge_trust_load(tn_judge_trust *t, const char *dir, const tn_judge *j, const tn_judge_asking *o, tn_error *err)
+tn_status tn_judge_trust_load(tn_judge_trust *t, const char *dir, const tn_judge *j, const tn_judge_asking *o, bool direct, tn_error *err)
 {
     tn_status status = TN_OK;
     json_t   *v = NULL;
@@ -201,10 +247,12 @@ tn_status tn_judge_trust_load(tn_judge_trust *t, const char *dir, const tn_judge
     const json_t *acc = json_object_get(v, "accuracy");
     const char   *who = NULL, *verdict = NULL, *template = NULL;
     int64_t       reasoning = 0;
+    bool          was_direct = false;
     TN_GOTO(tn_json_str(v, "judge", &who, path, err));
     TN_GOTO(tn_json_str(v, "verdict", &verdict, path, err));
     TN_GOTO(tn_json_str(v, "template_sha256", &template, path, err));
     TN_GOTO(tn_json_int_or(v, "reasoning", 0, 1 << 20, 0, &reasoning, path, err));
+    TN_GOTO(tn_json_bool_or(v, "direct", false, &was_direct, path, err));
     TN_GOTO(tn_json_real_or(v, "temperature", 1, &t->temperature, path, err));
     TN_GOTO(tn_json_real_or(v, "consistency", 0, &t->consistency, path, err));
     if (!json_is_object(acc)) { status = tn_fail(err, TN_FORMAT, "%s: no \"accuracy\": expected the output of a judge stage", path); goto out; }
@@ -220,6 +268,11 @@ tn_status tn_judge_trust_load(tn_judge_trust *t, const char *dir, const tn_judge
     if (strcmp(template, hex) != 0 || (reasoning > 0) != (o->reasoning > 0)) {
         status = tn_fail(err, TN_MISMATCH, "%s was measured with %s: run the judge stage again", path,
                          strcmp(template, hex) != 0 ? "another wording of the questions" : reasoning > 0 ? "reasoning, and none is asked for now" : "no reasoning");
+        goto out;
+    }
+    if (was_direct != direct) {
+        status = tn_fail(err, TN_MISMATCH, "%s measured this judge %s, and here it %s: measure it with mode: %s", path, was_direct ? "rating" : "comparing",
+                         direct ? "rates" : "compares", direct ? "direct" : "compare");
         goto out;
     }
     t->use = strcmp(verdict, "labels") == 0 ? TN_JUDGE_LABELS : strcmp(verdict, "soft") == 0 ? TN_JUDGE_SOFT : TN_JUDGE_NONE;

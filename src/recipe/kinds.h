@@ -15,6 +15,11 @@
     X(judge_remote)          \
     X(compare)               \
     X(compare_remote)        \
+    X(direct)                \
+    X(direct_remote)         \
+    X(screen)                \
+    X(distill)               \
+    X(generate)              \
     X(measure)               \
     X(eval)                  \
     X(report)                \

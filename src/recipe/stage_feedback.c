@@ -1,5 +1,5 @@
-/* stage_feedback.c - the stage kinds of AI feedback: samples, judge, compare. A judge that is a local model makes a pure stage;
- * an endpoint makes a recorded one (..._remote), whose artifact replay starts from. */
+/* stage_feedback.c - the stage kinds of AI feedback: samples, judge, compare, direct, screen, distill, generate. A judge that is a
+ * local model makes a pure stage; an endpoint makes a recorded one (..._remote), whose artifact replay starts from. */
 #include "align/align.h"
 #include "recipe/stage.h"
 
@@ -95,4 +95,107 @@ const tn_stage_kind tn_stage_compare_remote = {
     .name = "compare_remote", .version = 1, .line = "the same by a model behind an OpenAI-compatible endpoint (recorded)",
     .options = tn_align_compare_remote_options, .config_bytes = sizeof(tn_align_compare_config), .inputs = compare_inputs + 1,
     .output = "a directory with comparisons.jsonl, pairs.jsonl, records.jsonl and compare.json", .recorded = true, .run = compare_remote_run,
+};
+
+/* ---- direct */
+static const tn_stage_port direct_inputs[] = {
+    { "judge", false, false, "the model that rates" },
+    { "measured", false, false, "output of a judge stage for this judge, mode direct" },
+    { "prompts", false, false, "output of a prompts stage" },
+    { "constitution", false, false, "the constitution file" },
+    { "samples", false, false, "output of a samples stage" },
+    { NULL, false, false, NULL },
+};
+
+static tn_status direct_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+{
+    tn_direct_inputs in = { .judge = inputs[1], .prompts = inputs[2], .constitution = inputs[3], .samples = inputs[4] };
+
+    return tn_align_direct_run(config, &(tn_judge_source){ inputs[0], NULL, r->profile }, &in, out, metrics, err);
+}
+
+static tn_status direct_remote_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+{
+    tn_direct_inputs in = { .judge = inputs[0], .prompts = inputs[1], .constitution = inputs[2], .samples = inputs[3] };
+
+    return tn_align_direct_run(config, &(tn_judge_source){ NULL, r->work, r->profile }, &in, out, metrics, err);
+}
+
+const tn_stage_kind tn_stage_direct = {
+    .name = "direct", .version = 1, .line = "answers rated one by one by a measured judge; the best against the worst (d-RLAIF)",
+    .options = tn_align_direct_options, .config_bytes = sizeof(tn_align_direct_config), .inputs = direct_inputs,
+    .output = "a directory with scores.jsonl, pairs.jsonl and records.jsonl", .run = direct_run,
+};
+
+const tn_stage_kind tn_stage_direct_remote = {
+    .name = "direct_remote", .version = 1, .line = "the same by a model behind an OpenAI-compatible endpoint (recorded)",
+    .options = tn_align_direct_remote_options, .config_bytes = sizeof(tn_align_direct_config), .inputs = direct_inputs + 1,
+    .output = "a directory with scores.jsonl, pairs.jsonl and records.jsonl", .recorded = true, .run = direct_remote_run,
+};
+
+/* ---- screen */
+static const tn_stage_port screen_inputs[] = {
+    { "revisions", false, false, "output of a revise stage" },
+    { "comparisons", true, false, "output of a compare stage over these revisions" },
+    { NULL, false, false, NULL },
+};
+
+static tn_status screen_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+{
+    (void)r;
+    return tn_align_screen_run(config, inputs[0], inputs[1], out, metrics, err);
+}
+
+const tn_stage_kind tn_stage_screen = {
+    .name = "screen", .version = 1, .line = "which revisions are fit to be learnt, with a reason for each that is not", .options = tn_align_screen_options,
+    .config_bytes = sizeof(tn_align_screen_config), .inputs = screen_inputs, .output = "a directory with revisions.jsonl and dropped.jsonl", .run = screen_run,
+};
+
+/* ---- distill */
+static const tn_stage_port distill_inputs[] = {
+    { "model", false, false, "the model that answers with the constitution before its eyes" },
+    { "prompts", false, false, "output of a prompts stage" },
+    { "constitution", false, false, "the constitution file" },
+    { "answers", true, false, "output of an answers stage without it: makes pairs too" },
+    { NULL, false, false, NULL },
+};
+
+static tn_status distill_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+{
+    return tn_align_distill_run(config, r->profile, inputs[0], inputs[1], inputs[3], inputs[2], out, metrics, err);
+}
+
+const tn_stage_kind tn_stage_distill = {
+    .name = "distill", .version = 1, .line = "context distillation: answers given under the constitution become targets without it",
+    .options = tn_align_distill_options, .config_bytes = sizeof(tn_align_distill_config), .inputs = distill_inputs,
+    .output = "a directory with sft.jsonl, pairs.jsonl and records.jsonl", .run = distill_run,
+};
+
+/* ---- generate */
+enum { MAX_EVALUATIONS = 64 };
+
+extern const tn_stage_kind tn_stage_generate;          /* its row stands below; ports are looked up in it by name */
+
+static const tn_stage_port generate_inputs[] = {
+    { "model", false, false, "the model that writes prompts" },
+    { "prompts", false, false, "output of a prompts stage: its training side gives the examples" },
+    { "constitution", false, false, "the constitution file" },
+    { "evaluation", true, true, "evaluation files that training must not have seen" },
+    { NULL, false, false, NULL },
+};
+
+static tn_status generate_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+{
+    const char *evals[MAX_EVALUATIONS], *names[MAX_EVALUATIONS];
+    size_t      n = tn_stage_many(r, &tn_stage_generate, "evaluation", NULL, NULL);
+
+    if (n > MAX_EVALUATIONS) return tn_fail(err, TN_LIMIT, "more than %d evaluation files", MAX_EVALUATIONS);
+    tn_stage_many(r, &tn_stage_generate, "evaluation", evals, names);
+    return tn_align_generate_run(config, r->profile, inputs[0], inputs[1], inputs[2], &(tn_named_files){ evals, names, n }, out, metrics, err);
+}
+
+const tn_stage_kind tn_stage_generate = {
+    .name = "generate", .version = 1, .line = "new prompts by a model: few-shot, over constitution x topic x style, deduplicated and labelled",
+    .options = tn_align_generate_options, .config_bytes = sizeof(tn_align_generate_config), .inputs = generate_inputs,
+    .output = "a directory with prompts.jsonl and overlap.json", .run = generate_run,
 };
