@@ -138,8 +138,8 @@ tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts
 /* ------------------------------------------------------------------------------------------------- AI feedback */
 
 /* Who judges: a local model, or (model NULL) the endpoint named in tn_judge_asking. work: a folder that outlives an
- * interrupted run, where an endpoint's answers are kept, or NULL. */
-typedef struct tn_judge_source { const char *model, *work; tn_profile profile; } tn_judge_source;
+ * interrupted run, where an endpoint's answers are kept, or NULL. memo: as in tn_align_sampling. */
+typedef struct tn_judge_source { const char *model, *work; tn_profile profile; tn_memo *memo; } tn_judge_source;
 
 /* How it is asked. Options after `seed` are for endpoints alone (OpenAI-compatible: URL of /v1). */
 typedef struct tn_judge_asking {

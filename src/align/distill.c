@@ -108,7 +108,7 @@ tn_status tn_align_distill_run(const tn_align_distill_config *c, tn_profile prof
     TN_GOTO(tn_constitution_load(&charter, constitution, err));
     TN_GOTO(tn_prompts_select(&set, prompts, &c->s, err));
     if (answers != NULL) TN_GOTO(tn_row_map_load(&bare, answers, "answers.jsonl", err));
-    TN_GOTO(tn_align_engine_open(&a, model, NULL, profile, c->s.batch, NULL, err));
+    TN_GOTO(tn_align_engine_open(&a, model, NULL, profile, c->s.batch, NULL, c->s.memo, err));
     text = calloc(set.n, sizeof *text);
     msg = calloc(2 * set.n, sizeof *msg);
     d = calloc(set.n, sizeof *d);

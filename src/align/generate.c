@@ -219,7 +219,7 @@ tn_status tn_align_generate_run(const tn_align_generate_config *c, tn_profile pr
     for (int k = 0; k < 3; k++)
         if (wants(c->s.kinds, tn_prompt_kind_name((tn_prompt_kind)k))) order[n_kind++] = k;
     if (n_kind == 0) { status = tn_fail(err, TN_USAGE, "kinds is '%s': expected decline, lookalike or everyday", c->s.kinds); goto out; }
-    TN_GOTO(tn_align_engine_open(&a, model, NULL, profile, c->s.batch, NULL, err));
+    TN_GOTO(tn_align_engine_open(&a, model, NULL, profile, c->s.batch, NULL, c->s.memo, err));
     s = calloc(n, sizeof *s);
     r = calloc(n, sizeof *r);
     if (s == NULL || r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu prompts", n); goto out; }

@@ -187,7 +187,7 @@ tn_status tn_judge_open(tn_judge *out, const tn_judge_source *source, const tn_j
     if (source->model == NULL) return tn_judge_open_remote(out, source, o, err);
     if ((l = calloc(1, sizeof *l)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a judge");
     *out = (tn_judge){ .self = l, .ask = local_ask, .reason = local_reason, .close = local_close };
-    TN_GOTO(tn_align_engine_open(&l->a, source->model, NULL, source->profile, o->batch, NULL, err));
+    TN_GOTO(tn_align_engine_open(&l->a, source->model, NULL, source->profile, o->batch, NULL, source->memo, err));
     if (tn_model_chat(l->a.model, &l->chat, NULL) != TN_OK) l->chat = NULL;
     TN_GOTO(tn_model_digest(l->a.model, &d, err));
     char *text = tn_digest_text(&d);

@@ -192,7 +192,7 @@ tn_status tn_judge_measure(json_t **out, const tn_verdict *v, size_t n, const tn
     double temperature = temperature_fit(v, n, bar->seed), mean = tn_mean(x, (int64_t)n);
     bool   orders_agree = b.consistency > bar->consistency, heard = b.mass >= bar->mass;
     bool   by_length = b.n_right >= LEAST_LENGTH_ITEMS && b.n_wrong >= LEAST_LENGTH_ITEMS && fabs(b.when_right - b.when_wrong) > 0.4;
-    const char *verdict = acc.lo > bar->floor && orders_agree && heard && !by_length ? "labels" : acc.lo > bar->soft && heard ? "soft" : "none";
+    const char *verdict = acc.lo >= bar->floor && orders_agree && heard && !by_length ? "labels" : acc.lo >= bar->soft && heard ? "soft" : "none";
 
     json_object_set_new(*out, "items", json_integer((json_int_t)n));
     json_object_set_new(*out, "contexts", json_integer((json_int_t)n_context));

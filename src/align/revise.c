@@ -29,6 +29,24 @@ typedef struct chain {
     json_t             *rounds;
 } chain;
 
+/* What shaped a chain besides its own texts: the chat format, the sampler's settings, the demonstrations. The requests are in
+ * each round, and the row's own random numbers follow from seed and id. */
+static tn_status settings_make(json_t **out, const tn_align_revise_config *c, const tn_model *m, const char *demos, tn_error *err)
+{
+    const tn_chat *chat = NULL;
+    tn_digest      d;
+    char           hex[TN_SHA256_HEX] = "";
+
+    TN_TRY(tn_model_chat(m, &chat, err));
+    if (demos != NULL && demos[0] != '\0') {
+        TN_TRY(tn_sha256_file(demos, &d, NULL, err));
+        tn_hex(hex, &d);
+    }
+    *out = json_pack("{s:s, s:s, s:I, s:f, s:f, s:I}", "chat_format", tn_chat_format_name(chat->format), "demos_sha256", hex, "seed", (json_int_t)c->s.seed,
+                     "temperature", c->s.temperature, "top_p", c->s.top_p, "max_tokens", (json_int_t)c->s.max_tokens);
+    return *out != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for settings");
+}
+
 /* Demonstrations as turns, in the order of the file. Strings are borrowed from *rows. */
 static tn_status demos_load(tn_message **out, size_t *n, json_t **rows, const char *path, tn_error *err)
 {
@@ -142,7 +160,10 @@ static tn_status round_run(reviser *v, const tn_constitution *charter, uint64_t 
 
         c->logprob_revision = tn_align_logprob_sum(&r[i]);
         tn_result_free(&r[i]);
-        json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:f, s:f}", "principle", c->principle->id, "before", c->answer, "critique", c->critique,
+        char    hex[TN_SHA256_HEX];
+        tn_hex(hex, &c->principle->digest);
+        json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:f}", "principle", c->principle->id, "principle_sha256", hex, "critique_request",
+                                c->principle->critique, "revision_request", c->principle->revision, "before", c->answer, "critique", c->critique,
                                 "revision", revised != NULL ? revised : "", "logprob_critique", c->logprob_critique, "logprob_revision",
                                 c->logprob_revision);
         if (revised == NULL || row == NULL || json_array_append_new(c->rounds, row) != 0) {
@@ -170,6 +191,7 @@ tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profil
     tn_result       *r = NULL;
     reviser          v = { .s = tn_align_sampling_of(&c->s), .err = err };
     int64_t          changed = 0;
+    json_t          *settings = NULL;
 
     TN_GOTO(tn_constitution_load(&charter, constitution, err));
     TN_GOTO(tn_prompts_select(&set, prompts, &c->s, err));
@@ -192,14 +214,18 @@ tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profil
         if (v.chains[i].answer == NULL || v.chains[i].rounds == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a chain"); goto out; }
     }
     for (int64_t round = 1; round <= c->rounds; round++) TN_GOTO(round_run(&v, charter, (uint64_t)c->s.seed, round, r));
+    TN_GOTO(settings_make(&settings, c, v.a.model, demos_path, err));
     TN_GOTO(tn_row_file_open(&rows, out_dir, "revisions.jsonl", err));
     for (size_t i = 0; i < v.n; i++) {
         chain      *k = &v.chains[i];
-        const char *start = tn_row_text(tn_row_map_get(&first, k->prompt->id), "answer");
+        const json_t *own = tn_row_map_get(&first, k->prompt->id);
+        const char *start = tn_row_text(own, "answer");
 
         changed += strcmp(start, k->answer) != 0;
-        TN_GOTO(tn_row_file_add(&rows, json_pack("{s:s, s:s, s:s, s:s, s:O, s:s}", "id", k->prompt->id, "kind", tn_prompt_kind_name(k->prompt->kind),
-                                                 "answer", start, "principle", k->principle->id, "rounds", k->rounds, "revision", k->answer), err));
+        TN_GOTO(tn_row_file_add(&rows, json_pack("{s:s, s:s, s:s, s:s, s:s, s:O*, s:s, s:O, s:s, s:O}", "id", k->prompt->id, "kind",
+                                                 tn_prompt_kind_name(k->prompt->kind), "prompt", k->prompt->text, "topic", k->prompt->topic, "answer", start,
+                                                 "logprob_answer", json_object_get(own, "logprob"), "principle", k->principle->id, "rounds", k->rounds,
+                                                 "revision", k->answer, "settings", settings), err));
     }
     TN_GOTO(tn_row_file_commit(&rows, err));
     if (metrics != NULL) {
@@ -218,6 +244,7 @@ out:
     free(r);
     free(demos);
     json_decref(demo_rows);
+    json_decref(settings);
     tn_align_engine_close(&v.a);
     tn_row_map_free(&first);
     tn_prompts_free(&set);

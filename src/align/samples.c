@@ -45,7 +45,7 @@ tn_status tn_align_samples_run(const tn_align_samples_config *c, tn_profile prof
     bool            with_system = c->s.system != NULL && c->s.system[0] != '\0';
 
     TN_GOTO(tn_prompts_select(&set, prompts, &c->s, err));
-    TN_GOTO(tn_align_engine_open(&a, model, adapter, profile, c->s.batch, NULL, err));
+    TN_GOTO(tn_align_engine_open(&a, model, adapter, profile, c->s.batch, NULL, c->s.memo, err));
     n = set.n * k;
     msg = calloc(2 * set.n, sizeof *msg);
     d = calloc(n, sizeof *d);

@@ -15,8 +15,8 @@
 
 #define AT(f) offsetof(tn_align_judge_config, f)
 #define BAR_OPTIONS                                                                                                                             \
-    { "floor",       TN_OPT_REAL, AT(bar.floor),       "0.65",  0.5, 1,    "", "lower bound of accuracy that a labeller needs", NULL },          \
-    { "soft",        TN_OPT_REAL, AT(bar.soft),        "0.56",  0.5, 1,    "", "lower bound that soft, clamped labels need", NULL },             \
+    { "floor",       TN_OPT_REAL, AT(bar.floor),       "0.65",  0, 1,      "", "lower bound of accuracy that a labeller needs", NULL },          \
+    { "soft",        TN_OPT_REAL, AT(bar.soft),        "0.56",  0, 1,      "", "lower bound that soft, clamped labels need", NULL },             \
     { "consistency", TN_OPT_REAL, AT(bar.consistency), "0.7",   0, 1,      "", "share of comparisons that must not depend on the order", NULL }, \
     { "mass",        TN_OPT_REAL, AT(bar.mass),        "0.5",   0, 1,      "", "probability that must lie on the options", NULL },               \
     { "confidence",  TN_OPT_REAL, AT(bar.confidence),  "0.95",  0.5, 0.999, "", "of the interval", NULL },                                       \

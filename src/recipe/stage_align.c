@@ -100,7 +100,7 @@ static tn_status revise_run(tn_stage_run *r, const void *config, const char *con
 }
 
 const tn_stage_kind tn_stage_revise = {
-    .name = "revise", .version = 1, .line = "rounds of critique and revision under drawn principles (Constitutional AI)",
+    .name = "revise", .version = 2, .line = "rounds of critique and revision under drawn principles (Constitutional AI)",
     .options = tn_align_revise_options, .config_bytes = sizeof(tn_align_revise_config), .inputs = revise_inputs,
     .output = "a directory with revisions.jsonl", .rows = true, .run = revise_run,
 };

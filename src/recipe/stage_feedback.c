@@ -15,12 +15,15 @@ static const tn_stage_port samples_inputs[] = {
 
 static tn_status samples_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
-    return tn_align_samples_run(config, r->profile, inputs[0], inputs[2], inputs[1], out, metrics, err);
+    tn_align_samples_config c = *(const tn_align_samples_config *)config;     /* shares its strings; the memo is of this execution */
+
+    c.s.memo = r->memo;
+    return tn_align_samples_run(&c, r->profile, inputs[0], inputs[2], inputs[1], out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_samples = {
     .name = "samples", .version = 1, .line = "several answers to each prompt, with every token's log-probability", .options = tn_align_samples_options,
-    .config_bytes = sizeof(tn_align_samples_config), .inputs = samples_inputs, .output = "a directory with samples.jsonl", .run = samples_run,
+    .config_bytes = sizeof(tn_align_samples_config), .inputs = samples_inputs, .output = "a directory with samples.jsonl", .rows = true, .run = samples_run,
 };
 
 /* ---- judge: the first port is the judge in the local kinds, and absent in the remote ones */
@@ -33,18 +36,18 @@ static const tn_stage_port judge_inputs[] = {
 
 static tn_status judge_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
-    return tn_align_judge_run(config, &(tn_judge_source){ inputs[0], NULL, r->profile }, inputs[1], inputs[2], out, metrics, err);
+    return tn_align_judge_run(config, &(tn_judge_source){ inputs[0], NULL, r->profile, r->memo }, inputs[1], inputs[2], out, metrics, err);
 }
 
 static tn_status judge_remote_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
-    return tn_align_judge_run(config, &(tn_judge_source){ NULL, r->work, r->profile }, inputs[0], inputs[1], out, metrics, err);
+    return tn_align_judge_run(config, &(tn_judge_source){ NULL, r->work, r->profile, NULL }, inputs[0], inputs[1], out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_judge = {
     .name = "judge", .version = 1, .line = "a judge measured on labelled comparisons: accuracy, position and length bias, calibration",
     .options = tn_align_judge_options, .config_bytes = sizeof(tn_align_judge_config), .inputs = judge_inputs,
-    .output = "a directory with judge.json and verdicts.jsonl", .run = judge_run,
+    .output = "a directory with judge.json and verdicts.jsonl", .rows = true, .run = judge_run,
 };
 
 const tn_stage_kind tn_stage_judge_remote = {
@@ -75,20 +78,20 @@ static tn_status compare_run(tn_stage_run *r, const void *config, const char *co
 {
     tn_compare_inputs in = inputs_of(inputs + 1);
 
-    return tn_align_compare_run(config, &(tn_judge_source){ inputs[0], NULL, r->profile }, &in, out, metrics, err);
+    return tn_align_compare_run(config, &(tn_judge_source){ inputs[0], NULL, r->profile, r->memo }, &in, out, metrics, err);
 }
 
 static tn_status compare_remote_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
     tn_compare_inputs in = inputs_of(inputs);
 
-    return tn_align_compare_run(config, &(tn_judge_source){ NULL, r->work, r->profile }, &in, out, metrics, err);
+    return tn_align_compare_run(config, &(tn_judge_source){ NULL, r->work, r->profile, NULL }, &in, out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_compare = {
     .name = "compare", .version = 1, .line = "pairs of answers compared by a measured judge under drawn principles (RLAIF); win rates",
     .options = tn_align_compare_options, .config_bytes = sizeof(tn_align_compare_config), .inputs = compare_inputs,
-    .output = "a directory with comparisons.jsonl, pairs.jsonl, records.jsonl and compare.json", .run = compare_run,
+    .output = "a directory with comparisons.jsonl, pairs.jsonl, records.jsonl and compare.json", .rows = true, .run = compare_run,
 };
 
 const tn_stage_kind tn_stage_compare_remote = {
@@ -111,20 +114,20 @@ static tn_status direct_run(tn_stage_run *r, const void *config, const char *con
 {
     tn_direct_inputs in = { .judge = inputs[1], .prompts = inputs[2], .constitution = inputs[3], .samples = inputs[4] };
 
-    return tn_align_direct_run(config, &(tn_judge_source){ inputs[0], NULL, r->profile }, &in, out, metrics, err);
+    return tn_align_direct_run(config, &(tn_judge_source){ inputs[0], NULL, r->profile, r->memo }, &in, out, metrics, err);
 }
 
 static tn_status direct_remote_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
     tn_direct_inputs in = { .judge = inputs[0], .prompts = inputs[1], .constitution = inputs[2], .samples = inputs[3] };
 
-    return tn_align_direct_run(config, &(tn_judge_source){ NULL, r->work, r->profile }, &in, out, metrics, err);
+    return tn_align_direct_run(config, &(tn_judge_source){ NULL, r->work, r->profile, NULL }, &in, out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_direct = {
     .name = "direct", .version = 1, .line = "answers rated one by one by a measured judge; the best against the worst (d-RLAIF)",
     .options = tn_align_direct_options, .config_bytes = sizeof(tn_align_direct_config), .inputs = direct_inputs,
-    .output = "a directory with scores.jsonl, pairs.jsonl and records.jsonl", .run = direct_run,
+    .output = "a directory with scores.jsonl, pairs.jsonl and records.jsonl", .rows = true, .run = direct_run,
 };
 
 const tn_stage_kind tn_stage_direct_remote = {
@@ -148,7 +151,7 @@ static tn_status screen_run(tn_stage_run *r, const void *config, const char *con
 
 const tn_stage_kind tn_stage_screen = {
     .name = "screen", .version = 1, .line = "which revisions are fit to be learnt, with a reason for each that is not", .options = tn_align_screen_options,
-    .config_bytes = sizeof(tn_align_screen_config), .inputs = screen_inputs, .output = "a directory with revisions.jsonl and dropped.jsonl", .run = screen_run,
+    .config_bytes = sizeof(tn_align_screen_config), .inputs = screen_inputs, .output = "a directory with revisions.jsonl and dropped.jsonl", .quick = true, .run = screen_run,
 };
 
 /* ---- distill */
@@ -162,13 +165,16 @@ static const tn_stage_port distill_inputs[] = {
 
 static tn_status distill_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
-    return tn_align_distill_run(config, r->profile, inputs[0], inputs[1], inputs[3], inputs[2], out, metrics, err);
+    tn_align_distill_config c = *(const tn_align_distill_config *)config;     /* shares its strings; the memo is of this execution */
+
+    c.s.memo = r->memo;
+    return tn_align_distill_run(&c, r->profile, inputs[0], inputs[1], inputs[3], inputs[2], out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_distill = {
     .name = "distill", .version = 1, .line = "context distillation: answers given under the constitution become targets without it",
     .options = tn_align_distill_options, .config_bytes = sizeof(tn_align_distill_config), .inputs = distill_inputs,
-    .output = "a directory with sft.jsonl, pairs.jsonl and records.jsonl", .run = distill_run,
+    .output = "a directory with sft.jsonl, pairs.jsonl and records.jsonl", .rows = true, .run = distill_run,
 };
 
 /* ---- generate */
@@ -191,11 +197,14 @@ static tn_status generate_run(tn_stage_run *r, const void *config, const char *c
 
     if (n > MAX_EVALUATIONS) return tn_fail(err, TN_LIMIT, "more than %d evaluation files", MAX_EVALUATIONS);
     tn_stage_many(r, &tn_stage_generate, "evaluation", evals, names);
-    return tn_align_generate_run(config, r->profile, inputs[0], inputs[1], inputs[2], &(tn_named_files){ evals, names, n }, out, metrics, err);
+    tn_align_generate_config c = *(const tn_align_generate_config *)config;     /* shares its strings; the memo is of this execution */
+
+    c.s.memo = r->memo;
+    return tn_align_generate_run(&c, r->profile, inputs[0], inputs[1], inputs[2], &(tn_named_files){ evals, names, n }, out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_generate = {
     .name = "generate", .version = 1, .line = "new prompts by a model: few-shot, over constitution x topic x style, deduplicated and labelled",
     .options = tn_align_generate_options, .config_bytes = sizeof(tn_align_generate_config), .inputs = generate_inputs,
-    .output = "a directory with prompts.jsonl and overlap.json", .run = generate_run,
+    .output = "a directory with prompts.jsonl and overlap.json", .rows = true, .run = generate_run,
 };

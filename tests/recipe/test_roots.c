@@ -124,6 +124,7 @@ static void every_kind_of_the_table_is_in_the_recipe(void **state)
     (void)state;
     for (const tn_stage_kind *const *k = tn_stage_kinds; *k != NULL; k++) {
         bool found = false;
+        if ((*k)->recorded) continue;               /* no pure function: what a server answers has no golden */
         for (size_t i = 0; i < n; i++) found = found || strcmp(list[i].kind, (*k)->name) == 0;
         if (!found) fail_msg("kind %s has no stage in tests/golden/recipe/every-kind.yaml: add one, then: %s", (*k)->name, how);
     }
