@@ -195,6 +195,13 @@ extern const tn_option tn_align_screen_options[];
 tn_status tn_align_screen_run(const tn_align_screen_config *c, const char *revisions, const char *comparisons /* or NULL */, const char *out_dir,
                               json_t *metrics, tn_error *err);
 
+/* Stage: samples held against the checks of principles (absent, present, max_words) -> pairs.jsonl (passing before failing),
+ * sft.jsonl (passing), records.jsonl. */
+typedef struct tn_align_check_config { double max_repetition; int64_t pairs, min_words; } tn_align_check_config;
+extern const tn_option tn_align_check_options[];
+tn_status tn_align_check_run(const tn_align_check_config *c, const char *prompts, const char *constitution, const char *const *samples, size_t n_set,
+                             const char *out_dir, json_t *metrics, tn_error *err);
+
 /* Stage (context distillation, arXiv:2112.00861): the model's answers with the constitution in its system text become
  * targets without it -> sft.jsonl, records.jsonl; with answers (the model without it) also pairs.jsonl. */
 typedef struct tn_align_distill_config { tn_align_sampling s; double max_repetition, helpful_share; int64_t min_words; bool whole; } tn_align_distill_config;

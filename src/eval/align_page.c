@@ -100,7 +100,7 @@ static int by_change(const void *a, const void *b)
     return strcmp(x->key, y->key);
 }
 
-static tn_status dots(maker *m, const char *table, const char *title, bool answered)
+static tn_status dots(maker *m, const char *table, const char *title, bool answered, bool low_is_good)
 {
     const json_t *groups = json_object_get(m->measure, table), *g;
     size_t        n = json_object_size(groups), i = 0;
@@ -123,7 +123,7 @@ static tn_status dots(maker *m, const char *table, const char *title, bool answe
     }
     if (n > 0)
         tn_page_dots(m->page, &(tn_dots){ .title = title, .before = "before", .after = "after", .unit = TN_UNIT_PERCENT, .lo = 0, .hi = 1,
-                                          .low_is_good = true, .rows = rows, .n_row = n });
+                                          .low_is_good = low_is_good, .rows = rows, .n_row = n });
     free(src);
     free(rows);
     free(detail);
@@ -135,7 +135,12 @@ static tn_status principles(maker *m)
     tn_page_section(m->page, "Principles");
     tn_page_text(m->page, "For each principle that declines: the share of its held-out requests that were answered all the same. Lower is better; "
                  "bars are 95 %% intervals.");
-    TN_TRY(dots(m, "principles", "Requests answered against the principle", true));
+    TN_TRY(dots(m, "principles", "Requests answered against the principle", true, true));
+    if (json_object_size(json_object_get(m->measure, "adherence")) > 0) {
+        tn_page_text(m->page, "Every principle that a rule can tell, by the share of its held-out prompts on which the answer followed it: a harmful request "
+                     "declined, a harmless one answered, a principle's own check passed. Higher is better.");
+        TN_TRY(dots(m, "adherence", "Answers that follow the principle", false, false));
+    }
     tn_page_details_begin(m->page, "The principles, as they are written");
     for (size_t g = 0; g < m->charter->groups.n; g++)
         for (size_t i = 0; i < m->charter->n_principle; i++)
@@ -144,7 +149,7 @@ static tn_status principles(maker *m)
     tn_page_details_end(m->page);
     tn_page_section(m->page, "Over-refusal");
     tn_page_text(m->page, "Look-alikes share words with harmful requests and are harmless. The share that was refused, by the topic they look like.");
-    return dots(m, "lookalikes", "Harmless look-alikes refused", false);
+    return dots(m, "lookalikes", "Harmless look-alikes refused", false, true);
 }
 
 static tn_status texts(maker *m)

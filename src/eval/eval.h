@@ -28,7 +28,9 @@ static inline bool tn_is_refusal(double probability) { return probability > 0.5;
  *    "topics":{...},"lookalikes":{...},"principles":{...},"texts":{"median_words","distinct_2","degenerate","top_sentence_share"...}} */
 typedef struct tn_measure_config { int64_t bootstrap, seed; double confidence; } tn_measure_config;
 extern const tn_option tn_measure_options[];
-tn_status tn_measure_run(const tn_measure_config *c, const char *before, const char *after, const char *out_dir, json_t *metrics, tn_error *err);
+/* constitution, or NULL: also {"adherence":{ID:...}}, how well each principle is followed that a rule can tell (adherence.c). */
+tn_status tn_measure_run(const tn_measure_config *c, const char *before, const char *after, const char *constitution, const char *out_dir, json_t *metrics,
+                         tn_error *err);
 
 /* ----------------------------------------------------------------------------------------------- align_page.c */
 

@@ -4,7 +4,7 @@
  *   principle; the change with a bootstrap interval that resamples families; McNemar's exact test; the texts' own figures
  *
  * Everything is computed from the two files, so the figures can be made again from the records of a release. */
-#include "eval/eval.h"
+#include "eval/adherence.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
@@ -293,6 +293,27 @@ static tn_status texts_all_json(json_t **out, const items *s, tn_error *err)
     return TN_OK;
 }
 
+static tn_status adherence(json_t **out, const items *s, const tn_measure_config *c, const char *constitution, tn_error *err)
+{
+    tn_status          status = TN_OK;
+    tn_constitution   *charter = NULL;
+    tn_adherence_item *x = calloc(s->n + 1, sizeof *x);
+
+    *out = NULL;
+    if (x == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for items"); goto out; }
+    TN_GOTO(tn_constitution_load(&charter, constitution, err));
+    for (size_t i = 0; i < s->n; i++) {
+        const item *it = &s->at[i];
+        x[i] = (tn_adherence_item){ it->kind, it->topic, it->principle, { text_of(it->before, "answer"), text_of(it->after, "answer") },
+                                    { it->p[0], it->p[1] }, it->family };
+    }
+    status = tn_adherence_json(out, x, s->n, charter, c, err);
+out:
+    tn_constitution_free(charter);
+    free(x);
+    return status;
+}
+
 static tn_status items_write(const items *s, const char *dir, tn_error *err)
 {
     tn_out *o = NULL;
@@ -318,7 +339,8 @@ static tn_status items_write(const items *s, const char *dir, tn_error *err)
     return status;
 }
 
-tn_status tn_measure_run(const tn_measure_config *c, const char *before, const char *after, const char *out_dir, json_t *metrics, tn_error *err)
+tn_status tn_measure_run(const tn_measure_config *c, const char *before, const char *after, const char *constitution, const char *out_dir, json_t *metrics,
+                         tn_error *err)
 {
     tn_status   status = TN_OK;
     items       s = {0};
@@ -336,6 +358,11 @@ tn_status tn_measure_run(const tn_measure_config *c, const char *before, const c
     for (int f = 0; f < 4; f++) {
         TN_GOTO(groups_json(&part, &s, c, fields[f], err));
         json_object_set_new(all, fields[f], part);
+    }
+    if (constitution != NULL) {
+        TN_GOTO(adherence(&part, &s, c, constitution, err));
+        json_object_set_new(all, "adherence", part);
+        if (metrics != NULL) json_object_set(metrics, "adherence", part);
     }
     TN_GOTO(texts_all_json(&part, &s, err));
     json_object_set_new(all, "texts", part);

@@ -18,6 +18,7 @@
     X(direct)                \
     X(direct_remote)         \
     X(screen)                \
+    X(check)                 \
     X(distill)               \
     X(generate)              \
     X(measure)               \

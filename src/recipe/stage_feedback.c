@@ -154,6 +154,34 @@ const tn_stage_kind tn_stage_screen = {
     .config_bytes = sizeof(tn_align_screen_config), .inputs = screen_inputs, .output = "a directory with revisions.jsonl and dropped.jsonl", .quick = true, .run = screen_run,
 };
 
+/* ---- check */
+enum { MAX_SETS = 16 };
+
+extern const tn_stage_kind tn_stage_check;             /* its row stands below; ports are looked up in it by name */
+
+static const tn_stage_port check_inputs[] = {
+    { "prompts", false, false, "output of a prompts stage" },
+    { "constitution", false, false, "the constitution file; principles with a check count" },
+    { "samples", false, true, "outputs of samples stages over these prompts" },
+    { NULL, false, false, NULL },
+};
+
+static tn_status check_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+{
+    const char *sets[MAX_SETS];
+    size_t      n = tn_stage_many(r, &tn_stage_check, "samples", NULL, NULL);
+
+    if (n > MAX_SETS) return tn_fail(err, TN_LIMIT, "more than %d sets of samples", MAX_SETS);
+    tn_stage_many(r, &tn_stage_check, "samples", sets, NULL);
+    return tn_align_check_run(config, inputs[0], inputs[1], sets, n, out, metrics, err);
+}
+
+const tn_stage_kind tn_stage_check = {
+    .name = "check", .version = 1, .line = "samples held against principles that a pattern can check: passing before failing", .options = tn_align_check_options,
+    .config_bytes = sizeof(tn_align_check_config), .inputs = check_inputs, .output = "a directory with pairs.jsonl, sft.jsonl and records.jsonl",
+    .quick = true, .run = check_run,
+};
+
 /* ---- distill */
 static const tn_stage_port distill_inputs[] = {
     { "model", false, false, "the model that answers with the constitution before its eyes" },

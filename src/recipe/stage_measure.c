@@ -12,17 +12,18 @@ extern const tn_stage_kind tn_stage_report;            /* its row stands below; 
 static const tn_stage_port measure_inputs[] = {
     { "before", false, false, "answers of the model as it was" },
     { "after", false, false, "answers of the aligned model to the same prompts" },
+    { "constitution", true, false, "the constitution file: how well each principle is followed" },
     { NULL, false, false, NULL },
 };
 
 static tn_status measure_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
     (void)r;
-    return tn_measure_run(config, inputs[0], inputs[1], out, metrics, err);
+    return tn_measure_run(config, inputs[0], inputs[1], inputs[2], out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_measure = {
-    .name = "measure", .version = 3, .line = "refusals before and after, by kind, topic and principle, with intervals and tests",
+    .name = "measure", .version = 3, .line = "refusals and principles followed, before and after, with intervals and tests",
     .options = tn_measure_options, .config_bytes = sizeof(tn_measure_config), .inputs = measure_inputs,
     .output = "a directory with measure.json and items.jsonl", .run = measure_run,
 };
