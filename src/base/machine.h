@@ -10,8 +10,13 @@
 double tn_peak_f32(double seconds);
 /* VDPBF16PS, GFLOP/s, where the CPU has it and the limit allows it; else the same as tn_peak_f32. */
 double tn_peak_bf16(double seconds);
-/* Reading memory that does not fit in any cache, GB/s (1e9 bytes). NOMEM if the buffer cannot be had. */
-tn_status tn_read_bandwidth(double seconds, double *out, tn_error *err);
+/* Reading memory that does not fit in any cache: a reader owns such a buffer, so that the rate can be taken again and again between
+ * other measurements. tn_reader_rate: GB/s (1e9 bytes) of the best whole pass in about `seconds`, at least one pass of each way of
+ * reading. NOMEM if the buffer cannot be had. */
+typedef struct tn_reader tn_reader;
+tn_status tn_reader_create(tn_reader **out, tn_error *err);
+double    tn_reader_rate(tn_reader *r, double seconds);
+void      tn_reader_destroy(tn_reader *r);
 /* Bytes of the largest cache that one core sees, as the system tells it; 0 if unknown. */
 size_t tn_cache_bytes(void);
 

@@ -17,11 +17,11 @@ tn_status tn_bench_machine(tn_bench *b, tn_error *err)
         double all;
         TN_TRY(tn_threads_set(threads, err));
         all = tn_peak_f32(0.25);
-        TN_TRY(tn_bench_row(b, "peak", "fma", "f32", all, "GFLOP/s", 0, err));
-        TN_TRY(tn_bench_row(b, "peak", "fma", "bf16", tn_peak_bf16(0.25), "GFLOP/s", 0, err));
+        TN_TRY(tn_bench_row(b, "peak", "fma", "f32", all, "GFLOP/s", 0, 0, err));
+        TN_TRY(tn_bench_row(b, "peak", "fma", "bf16", tn_peak_bf16(0.25), "GFLOP/s", 0, 0, err));
         if (threads == n) break;
     }
-    return tn_bench_row(b, "read", "memory", "u8", tn_bench_bandwidth(b), "GB/s", 0, err);
+    return tn_bench_row(b, "read", "memory", "u8", tn_bench_limit_now(b, TN_LIMIT_READ, 0.5), "GB/s", 0, 0, err);
 }
 
 enum { HASH_BYTES = 16 << 20 };
@@ -35,15 +35,13 @@ static void hash_once(void *arg)
 tn_status tn_bench_sha256(tn_bench *b, tn_error *err)
 {
     uint8_t  *p = malloc(sizeof(tn_digest) + HASH_BYTES);
-    double    s;
     tn_status status;
     int       n = tn_threads();
 
     if (p == NULL) return tn_fail(err, TN_NOMEM, "no %d bytes to hash", HASH_BYTES);
     memset(p, 7, sizeof(tn_digest) + HASH_BYTES);
     TN_GOTO(tn_threads_set(1, err));                 /* hashing is one chain: one thread by nature */
-    s = tn_bench_time(b, hash_once, p);
-    status = tn_bench_row(b, "sha256", "16MiB", "u8", HASH_BYTES / s * 1e-9, "GB/s", 0, err);
+    status = tn_bench_rate(b, "sha256", "16MiB", "u8", HASH_BYTES * 1e-9, "GB/s", TN_LIMIT_NONE, (tn_bench_job){ hash_once, p }, err);
     TN_GOTO(tn_threads_set(n, err));
 out:
     free(p);
@@ -66,5 +64,6 @@ static void region_once(void *arg)
 
 tn_status tn_bench_threads(tn_bench *b, tn_error *err)
 {
-    return tn_bench_row(b, "parallel", "empty", "-", tn_bench_time(b, region_once, NULL) * 1e6, "us", 2.0, err);
+    double us = 1e6 * tn_bench_seconds((tn_bench_job){ region_once, NULL }, 0.5);
+    return tn_bench_row(b, "parallel", "empty", "-", us, "us", 2.0, us / 2.0, err);
 }

@@ -94,29 +94,36 @@ static void job_run(void *arg)
 typedef enum way { PACKED, ROWS, DX, DW } way;
 static const char *const way_names[] = { "matmul", "matmul_rows", "matmul_dx", "matmul_dw" };
 
-/* One product of m rows: y [m][n] = x [m][k] w[n][k]^T, or one of its two gradients; seconds a call. */
-static tn_status time_product(tn_bench *b, int64_t m, int64_t n, int64_t k, way how, tn_profile profile, double *seconds, tn_error *err)
+/* One product of m rows: y [m][n] = x [m][k] w[n][k]^T, or one of its two gradients. */
+static tn_status product_begin(job *j, const tn_matmul_params *params, tn_weight **packed, int64_t m, int64_t n, int64_t k, way how, tn_error *err)
 {
-    tn_matmul_params params = { profile };
-    tn_weight       *packed = NULL;
-    tn_status        status;
-    job              j;
-
-    TN_TRY(job_begin(&j, &tn_op_matmul, &params, err));
-    j.c.in[0] = tensor(&j, TN_F32, m, k);
-    j.c.in[1] = tensor(&j, TN_F32, n, k);
-    if (j.a.full) {
-        status = tn_fail(err, TN_NOMEM, "no memory for a product of %lld x %lld x %lld", (long long)m, (long long)n, (long long)k);
-        goto out;
-    }
+    *packed = NULL;
+    TN_TRY(job_begin(j, &tn_op_matmul, params, err));
+    j->c.in[0] = tensor(j, TN_F32, m, k);
+    j->c.in[1] = tensor(j, TN_F32, n, k);
+    if (j->a.full) return tn_fail(err, TN_NOMEM, "no memory for a product of %lld x %lld x %lld", (long long)m, (long long)n, (long long)k);
     if (how == PACKED) {
-        TN_GOTO(tn_weight_pack(&packed, j.c.in[1]->data, TN_F32, n, k, profile, err));
-        j.c.in[1]->packed = packed;
+        TN_TRY(tn_weight_pack(packed, j->c.in[1]->data, TN_F32, n, k, params->profile, err));
+        j->c.in[1]->packed = *packed;
     }
-    TN_GOTO(job_ready(&j, 2, 1, how == DX ? 1u : how == DW ? 2u : 0, err));
-    j.backward = how == DX || how == DW;
-    *seconds = tn_bench_time(b, job_run, &j);
-out:
+    TN_TRY(job_ready(j, 2, 1, how == DX ? 1u : how == DW ? 2u : 0, err));
+    j->backward = how == DX || how == DW;
+    return TN_OK;
+}
+
+static tn_status product_row(tn_bench *b, const int64_t mnk[3], way how, tn_profile profile, tn_error *err)
+{
+    bool             bf16 = profile == TN_PROFILE_STRICT_BF16;
+    tn_matmul_params params = { profile };
+    tn_weight       *packed;
+    char             shape[64];
+    job              j;
+    tn_status        status = product_begin(&j, &params, &packed, mnk[0], mnk[1], mnk[2], how, err);
+
+    snprintf(shape, sizeof shape, "%lldx%lldx%lld", (long long)mnk[0], (long long)mnk[1], (long long)mnk[2]);
+    if (status == TN_OK)
+        status = tn_bench_rate(b, way_names[how], shape, bf16 ? "bf16" : "f32", 2e-9 * (double)mnk[0] * (double)mnk[1] * (double)mnk[2], "GFLOP/s",
+                               bf16 ? TN_LIMIT_BF16 : TN_LIMIT_F32, (tn_bench_job){ job_run, &j }, err);
     tn_weight_free(packed);
     tn_arena_free(&j.a);
     return status;
@@ -127,17 +134,8 @@ tn_status tn_bench_matmul(tn_bench *b, tn_error *err)
     static const int64_t shapes[][3] = { { 1024, 768, 768 }, { 1024, 3072, 768 }, { 1024, 768, 3072 }, { 512, 1536, 576 }, { 2048, 2048, 2048 } };
 
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        int64_t m = shapes[i][0], n = shapes[i][1], k = shapes[i][2];
-        double  flops = 2.0 * (double)m * (double)n * (double)k, s;
-        char    shape[64];
-
-        snprintf(shape, sizeof shape, "%lldx%lldx%lld", (long long)m, (long long)n, (long long)k);
-        for (way how = PACKED; how <= DW; how++) {
-            TN_TRY(time_product(b, m, n, k, how, TN_PROFILE_STRICT, &s, err));
-            TN_TRY(tn_bench_row(b, way_names[how], shape, "f32", flops / s * 1e-9, "GFLOP/s", tn_bench_peak_f32(b), err));
-        }
-        TN_TRY(time_product(b, m, n, k, PACKED, TN_PROFILE_STRICT_BF16, &s, err));
-        TN_TRY(tn_bench_row(b, "matmul", shape, "bf16", flops / s * 1e-9, "GFLOP/s", tn_bench_peak_bf16(b), err));
+        for (way how = PACKED; how <= DW; how++) TN_TRY(product_row(b, shapes[i], how, TN_PROFILE_STRICT, err));
+        TN_TRY(product_row(b, shapes[i], PACKED, TN_PROFILE_STRICT_BF16, err));
     }
     return TN_OK;
 }
@@ -176,8 +174,8 @@ static tn_status time_row(tn_bench *b, tn_dtype type, tn_profile profile, tn_err
     *j.c.in[1] = (tn_tensor){ .dtype = type, .n_dim = 2, .shape = { n_out, N_IN }, .packed = packed };
     TN_GOTO(job_ready(&j, 2, 1, 0, err));
     snprintf(shape, sizeof shape, "1x%lldx%d", (long long)n_out, (int)N_IN);
-    status = tn_bench_row(b, profile == TN_PROFILE_Q8ACT ? "matvec_q8act" : "matvec", shape, tn_dtype_name(type),
-                          (double)n_out * (double)row / tn_bench_time(b, job_run, &j) * 1e-9, "GB/s", tn_bench_bandwidth(b), err);
+    status = tn_bench_rate(b, profile == TN_PROFILE_Q8ACT ? "matvec_q8act" : "matvec", shape, tn_dtype_name(type), (double)n_out * (double)row * 1e-9,
+                           "GB/s", TN_LIMIT_READ, (tn_bench_job){ job_run, &j }, err);
 out:
     tn_weight_free(packed);
     free(rows);
@@ -210,30 +208,32 @@ tn_status tn_bench_attention(tn_bench *b, tn_error *err)
     for (int i = 0; i < 3; i++) j.c.in[i] = tensor(&j, TN_F32, N_ROW, N_HEAD * D);
     j.c.in[3] = tensor(&j, TN_I32, 0, N_ROW);         /* one document: every row's first row is 0 */
     TN_GOTO(job_ready(&j, 5, 2, 7, err));
-    TN_GOTO(tn_bench_row(b, "attention", "1024x12x64", "f32", flops / tn_bench_time(b, job_run, &j) * 1e-9, "GFLOP/s", tn_bench_peak_f32(b), err));
+    TN_GOTO(tn_bench_rate(b, "attention", "1024x12x64", "f32", flops * 1e-9, "GFLOP/s", TN_LIMIT_F32, (tn_bench_job){ job_run, &j }, err));
     j.backward = true;
-    status = tn_bench_row(b, "attention_bwd", "1024x12x64", "f32", 2.5 * flops / tn_bench_time(b, job_run, &j) * 1e-9, "GFLOP/s",
-                          tn_bench_peak_f32(b), err);
+    status = tn_bench_rate(b, "attention_bwd", "1024x12x64", "f32", 2.5e-9 * flops, "GFLOP/s", TN_LIMIT_F32, (tn_bench_job){ job_run, &j }, err);
 out:
     tn_arena_free(&j.a);
     return status;
+}
+
+static void jobs_run(void *arg)
+{
+    for (int i = 0; i < 3; i++) job_run((job *)arg + i);
 }
 
 /* The head with its loss and both gradients, in time, against 1.15 times its three products. */
 tn_status tn_bench_head(tn_bench *b, tn_error *err)
 {
     enum { N_ROW = 512, N_EMBD = 576, N_VOCAB = 49152 };
+    static const tn_matmul_params strict = { TN_PROFILE_STRICT };
     tn_head_params params = { .profile = TN_PROFILE_STRICT, .train = true, .add_dw = true };   /* all three products */
-    double         products = 0;
-    tn_status      status;
-    job            j;
+    tn_status      status = TN_OK;
+    job            j = { 0 }, product[3] = { 0 };
+    tn_weight     *none;
 
-    for (way how = ROWS; how <= DW; how++) {
-        double s;
-        TN_TRY(time_product(b, N_ROW, N_VOCAB, N_EMBD, how, TN_PROFILE_STRICT, &s, err));
-        products += s;
-    }
-    TN_TRY(job_begin(&j, &tn_op_head_loss, &params, err));
+    for (int i = 0; i < 3; i++) TN_GOTO(product_begin(&product[i], &strict, &none, N_ROW, N_VOCAB, N_EMBD, i + ROWS, err));
+    product[2].c.add[1] = true;
+    TN_GOTO(job_begin(&j, &tn_op_head_loss, &params, err));
     j.c.in[0] = tensor(&j, TN_F32, N_ROW, N_EMBD);
     j.c.in[1] = tensor(&j, TN_F32, N_VOCAB, N_EMBD);
     j.c.in[2] = tensor(&j, TN_I32, 0, N_ROW);
@@ -243,8 +243,10 @@ tn_status tn_bench_head(tn_bench *b, tn_error *err)
         ((int32_t *)j.c.in[2]->data)[i] = i * 90;
         ((float *)j.c.in[3]->data)[i] = 1.0f;
     }
-    status = tn_bench_row(b, "head_loss", "512x49152x576", "f32", tn_bench_time(b, job_run, &j) * 1e3, "ms", 1.15 * products * 1e3, err);
+    status = tn_bench_time_under(b, "head_loss", "512x49152x576", "f32", "ms", 1e3, (tn_bench_job){ job_run, &j }, (tn_bench_job){ jobs_run, product },
+                                 1.15, err);
 out:
+    for (int i = 0; i < 3; i++) tn_arena_free(&product[i].a);
     tn_arena_free(&j.a);
     return status;
 }

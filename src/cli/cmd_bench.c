@@ -17,8 +17,8 @@ typedef struct bench_config { double seconds; } bench_config;
 struct tn_bench {
     bool   json;
     double seconds;                                  /* for one timing */
-    double peak_f32, peak_bf16, bandwidth;           /* 0: not measured yet for this benchmark */
     int    n_row;
+    tn_reader *reader;                               /* made when the first row needs it */
 };
 
 static const struct { const char *name; tn_status (*run)(tn_bench *b, tn_error *err); } benches[] = {
@@ -35,54 +35,88 @@ static const tn_option options[] = {
 };
 #undef AT
 
-double tn_bench_time(tn_bench *b, void (*fn)(void *arg), void *arg)
-{
-    double start = tn_now(), best, end;
-    int    n = 1;
+enum { ROUNDS = 7, MOST = 4096 };
 
-    fn(arg);                                         /* the first call touches memory and chooses kernels */
-    best = tn_now() - start;
-    while (best * n < 20e-6 && n < 1 << 20) n *= 2;  /* short calls are timed in groups: the clock has its own cost */
-    end = tn_now() + b->seconds;
-    for (int i = 0; i < 3 || tn_now() < end; i++) {
-        double t;
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double tn_bench_median(double *v, int n)
+{
+    qsort(v, (size_t)n, sizeof *v, ascending);
+    return n % 2 == 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+double tn_bench_seconds(tn_bench_job job, double seconds)
+{
+    double t[MOST], start = tn_now();
+    int    group = 1, n = 0;
+
+    job.run(job.arg);
+    for (double once = tn_now() - start; once * group < 20e-6 && group < 1 << 20;) group *= 2;   /* the clock has its own cost */
+    for (double end = tn_now() + seconds; n == 0 || (n < MOST && tn_now() < end); n++) {
         start = tn_now();
-        for (int k = 0; k < n; k++) fn(arg);
-        t = (tn_now() - start) / n;
-        if (t < best) best = t;
+        for (int k = 0; k < group; k++) job.run(job.arg);
+        t[n] = (tn_now() - start) / group;
     }
-    return best;
+    return tn_bench_median(t, n);
 }
 
-double tn_bench_peak_f32(tn_bench *b)
-{
-    if (b->peak_f32 == 0) b->peak_f32 = tn_peak_f32(b->seconds / 2);
-    return b->peak_f32;
-}
-
-double tn_bench_peak_bf16(tn_bench *b)
-{
-    if (b->peak_bf16 == 0) b->peak_bf16 = tn_peak_bf16(b->seconds / 2);
-    return b->peak_bf16;
-}
-
-double tn_bench_bandwidth(tn_bench *b)
+double tn_bench_limit_now(tn_bench *b, tn_bench_limit limit, double seconds)
 {
     tn_error err;
 
-    if (b->bandwidth == 0 && tn_read_bandwidth(b->seconds, &b->bandwidth, &err) != TN_OK) {
-        tn_log(TN_LOG_WARN, "%s", err.msg);
-        b->bandwidth = 0;
+    switch (limit) {
+    case TN_LIMIT_F32:  return tn_peak_f32(seconds);
+    case TN_LIMIT_BF16: return tn_peak_bf16(seconds);
+    case TN_LIMIT_READ:
+        if (b->reader == NULL && tn_reader_create(&b->reader, &err) != TN_OK) tn_log(TN_LOG_WARN, "%s", err.msg);
+        return b->reader != NULL ? tn_reader_rate(b->reader, seconds) : 0;
+    case TN_LIMIT_NONE: break;
     }
-    return b->bandwidth;
+    return 0;
+}
+
+tn_status tn_bench_rate(tn_bench *b, const char *name, const char *shape, const char *dtype, double work, const char *unit,
+                        tn_bench_limit limit, tn_bench_job figure, tn_error *err)
+{
+    double value[ROUNDS], most[ROUNDS], ratio[ROUNDS], part = b->seconds / ROUNDS;
+
+    figure.run(figure.arg);                          /* touches memory and chooses kernels */
+    for (int i = 0; i < ROUNDS; i++) {
+        TN_TRY(tn_interrupted(err));
+        most[i] = tn_bench_limit_now(b, limit, part / 2);
+        value[i] = work / tn_bench_seconds(figure, part);
+        ratio[i] = most[i] > 0 ? value[i] / most[i] : 0;
+    }
+    return tn_bench_row(b, name, shape, dtype, tn_bench_median(value, ROUNDS), unit, tn_bench_median(most, ROUNDS),
+                        tn_bench_median(ratio, ROUNDS), err);
+}
+
+tn_status tn_bench_time_under(tn_bench *b, const char *name, const char *shape, const char *dtype, const char *unit, double scale,
+                              tn_bench_job figure, tn_bench_job bound, double factor, tn_error *err)
+{
+    double value[ROUNDS], most[ROUNDS], ratio[ROUNDS], part = b->seconds / ROUNDS;
+
+    figure.run(figure.arg);
+    bound.run(bound.arg);
+    for (int i = 0; i < ROUNDS; i++) {
+        TN_TRY(tn_interrupted(err));
+        most[i] = factor * tn_bench_seconds(bound, part) * scale;
+        value[i] = tn_bench_seconds(figure, part) * scale;
+        ratio[i] = value[i] / most[i];
+    }
+    return tn_bench_row(b, name, shape, dtype, tn_bench_median(value, ROUNDS), unit, tn_bench_median(most, ROUNDS),
+                        tn_bench_median(ratio, ROUNDS), err);
 }
 
 static json_t *number_or_null(double v) { return isfinite(v) && v != 0 ? json_real(v) : json_null(); }
 
 tn_status tn_bench_row(tn_bench *b, const char *name, const char *shape, const char *dtype, double value, const char *unit,
-                       double limit, tn_error *err)
+                       double limit, double ratio, tn_error *err)
 {
-    double ratio = limit > 0 ? value / limit : 0;
     json_t *row;
     char   *text;
 
@@ -139,7 +173,9 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         for (int i = 0; i < n_arg; i++) wanted = wanted || strcmp(benches[k].name, args[i]) == 0;
         if (!wanted) continue;
         TN_TRY(tn_interrupted(err));
-        TN_TRY(benches[k].run(&b, err));
+        tn_status status = benches[k].run(&b, err);
+        tn_reader_destroy(b.reader);
+        TN_TRY(status);
         n_row = b.n_row;
     }
     return TN_OK;
@@ -149,7 +185,8 @@ const tn_command tn_cmd_bench = {
     .name = "bench",
     .line = "measure this machine's limits, and every operation as a ratio to them",
     .usage = "tenet bench [NAME...] [--seconds S]",
-    .more = "Each row is a ratio to a limit measured in the same run: FMA peak or read bandwidth. With --json, one object a line:\n"
+    .more = "Each row is a ratio to a limit, FMA peak or read bandwidth, that is measured in turn with it: medians of 7 rounds of limit and\n"
+            "figure; the ratio is the median of the rounds' ratios. With --json, one object a line:\n"
             "name, shape, dtype, threads, value, unit, limit, ratio (limit and ratio are null where there is no limit).",
     .options = options,
     .config_bytes = sizeof(bench_config),
