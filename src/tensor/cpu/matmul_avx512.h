@@ -106,4 +106,68 @@ static inline __attribute__((always_inline)) block_scale scale_of(const uint8_t 
     }
 }
 
+/* What turning codes into numbers needs all the time, and keeps in registers: the words of a 4-bit code as fp32, less the bias where the
+ * format has no minimum (`above`: the next 16, for 5 bits), and byte b of a word brought to its top (8 bits). */
+typedef struct code_tables { __m512 table, above; __m512i top[4]; } code_tables;
+
+static inline __attribute__((always_inline)) code_tables code_tables_of(tn_dtype t)
+{
+    const float bias = t == TN_Q4_0 ? 8.0f : t == TN_Q5_0 ? 16.0f : 0.0f;
+    code_tables k;
+
+    k.table = _mm512_sub_ps(_mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_ps(bias));
+    k.above = _mm512_add_ps(k.table, _mm512_set1_ps(16.0f));
+    for (int b = 0; b < 4; b++)
+        k.top[b] = _mm512_broadcast_i32x4(_mm_setr_epi8(-128, -128, -128, (char)b, -128, -128, -128, (char)(4 + b), -128, -128, -128, (char)(8 + b),
+                                                        -128, -128, -128, (char)(12 + b)));
+    return k;
+}
+
+/* The scales of a block as group_values wants them: a code of 8 bits is taken times 2^24. */
+static inline __attribute__((always_inline)) block_scale group_scale(const uint8_t *scales, tn_dtype t, int64_t i_block, int half)
+{
+    block_scale s = scale_of(scales, t, i_block, half);
+
+    if (t == TN_Q8_0) s.d = _mm512_mul_ps(s.d, _mm512_set1_ps(0x1p-24f));
+    return s;
+}
+
+/* The fp32 values of elements 4g .. 4g + 3 of a block. Codes become numbers without masks: a permute of a 16-entry table looks only at the
+ * low 4 bits of its index (5 with two tables), and a byte shuffle zeroes what it does not move. Shifts rather than loads from b bytes later:
+ * three of four such loads cross a cache line. code * d is exact in fp32 (11 bits of a half times at most 12), so code * d + m with one
+ * rounding is the reference's product and sum. */
+static inline __attribute__((always_inline)) void group_values(__m512 v[4], const uint8_t *codes, tn_dtype t, tn_layout l, int g, block_scale s,
+                                                               const code_tables *k)
+{
+    const __m512i *word = (const __m512i *)(const void *)codes;
+    __m512i        w    = _mm512_load_si512(word + (l == TN_L_C8 ? g : g / 2));
+
+    if (l == TN_L_C8) {
+        w = _mm512_xor_si512(w, _mm512_set1_epi8(-128));            /* code - 128 in each byte */
+#pragma GCC unroll 4
+        for (int b = 0; b < 4; b++) v[b] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_shuffle_epi8(w, k->top[b])), s.d);
+        return;
+    }
+    __m512i high = l == TN_L_C4 ? w : _mm512_load_si512(word + 4 + (l == TN_L_C6 ? g / 4 : 0));
+#pragma GCC unroll 4
+    for (int b = 0; b < 4; b++) {
+        const int at = 8 * b + g % 2 * 4;
+        __m512i   c  = at > 0 ? _mm512_srli_epi32(w, (unsigned)at) : w;
+        __m512    q;
+        if (l == TN_L_C4) {
+            q = _mm512_permutexvar_ps(c, k->table);
+        } else if (l == TN_L_C5) {
+            const int up = 8 * b + g - 4;
+            __m512i   h  = up >= 0 ? _mm512_srli_epi32(high, (unsigned)up) : _mm512_slli_epi32(high, (unsigned)-up);
+            q            = _mm512_permutex2var_ps(k->table, _mm512_ternarylogic_epi32(c, h, _mm512_set1_epi32(16), 0xd8), k->above);
+        } else {
+            const int up = 8 * b + 2 * (g % 4) - 4;
+            __m512i   h  = up >= 0 ? _mm512_srli_epi32(high, (unsigned)up) : _mm512_slli_epi32(high, (unsigned)-up);
+            c            = _mm512_ternarylogic_epi32(_mm512_and_si512(c, _mm512_set1_epi32(15)), h, _mm512_set1_epi32(48), 0xf8);
+            q            = _mm512_sub_ps(_mm512_cvtepi32_ps(c), _mm512_set1_ps(32.0f));
+        }
+        v[b] = t == TN_Q4_0 || t == TN_Q5_0 || t == TN_Q6_K ? _mm512_mul_ps(q, s.d) : _mm512_fmadd_ps(q, s.d, s.m);
+    }
+}
+
 #endif
