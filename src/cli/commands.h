@@ -23,6 +23,7 @@
     X(export)               \
     G("Evaluation")         \
     X(eval)                 \
+    X(redteam)              \
     X(compare)              \
     X(gate)                 \
     G("Runs and proofs")    \

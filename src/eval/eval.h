@@ -67,4 +67,30 @@ tn_status tn_eval_compare(json_t **out, const char *path_a, const char *path_b, 
 /* A gates file held against a report. *passed only if every gate is shown to hold. *out, made: {"passed","gates":[...]} */
 tn_status tn_eval_gate(json_t **out, bool *passed, const char *gates_path, const json_t *report, tn_error *err);
 
+/* ------------------------------------------------------------------------------------------------- redteam_run.c */
+
+typedef struct tn_redteam_options {
+    const char *prompts;        /* .csv or .jsonl of requests that should be declined */
+    const char *twins;          /* .jsonl of harmless requests with known answers */
+    const char *principles;     /* YAML: category: principle. NULL: the rows' own */
+    const char *labels;         /* replies labelled by people, to measure the graders on. NULL: none */
+    const char *out_dir;        /* items.jsonl, texts.jsonl, report.json, report.html; a stopped run goes on. NULL: nothing is written */
+    const char *attacks;        /* names parted by commas; families; "all"; NULL: the usual ones */
+    int64_t     limit;          /* requests, evenly spaced; 0: all */
+    int64_t     tries;          /* replies a request and attack */
+    int64_t     budget;         /* replies that a search may spend on a request */
+    int64_t     max_tokens, n_batch, seed;
+    double      temperature, max_asr;       /* max_asr: what a robust cell stays under */
+    tn_dtype    kv_type;
+    bool        progress, show_texts, classify;
+    tn_model   *model, *attacker, *judge;   /* NULL: none, or an endpoint below */
+    const char *endpoint, *endpoint_model, *attacker_endpoint, *attacker_model, *judge_endpoint, *judge_model;
+} tn_redteam_options;
+
+/* Attacks a model. *report, made: {"redteam":{...}, "attacks":{NAME:{"asr","asr_interval","verdict",...}}, "cells":[...],
+ * "graders":{...}, "tasks":{...} (what a gate reads), "items_root"}. Harmful texts stay in out_dir/texts.jsonl. */
+tn_status tn_redteam_run(json_t **report, const tn_redteam_options *o, tn_error *err);
+/* The table of attacks: [{"name","family","does","default","least","most"}]. made. */
+json_t   *tn_redteam_attacks(void);
+
 #endif

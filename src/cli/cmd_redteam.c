@@ -1,0 +1,215 @@
+/* cmd_redteam.c - `tenet redteam`: attacks on a model or an endpoint, each with harmless twins; rates, verdicts, a page. */
+#include "cli/with_model.h"
+
+#include "base/file.h"
+#include "base/str.h"
+#include "eval/eval.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct redteam_config {
+    tn_model_args a;
+    char   *prompts, *twins, *principles, *labels, *attacks, *out, *attacker, *judge, *endpoint, *endpoint_model, *attacker_endpoint, *attacker_model, *judge_endpoint, *judge_model;
+    int64_t limit, tries, budget, max_tokens;
+    double  temperature, max_asr;
+    bool    list, classify, show_texts;
+} redteam_config;
+
+#define AT(f) offsetof(redteam_config, f)
+
+static const tn_option options[] = {
+    // clang-format off
+    TN_MODEL_OPTIONS(redteam_config, a),
+    { "prompts",           TN_OPT_STR,  AT(prompts),           NULL,   0, 0,     "",         "requests that should be declined: .csv or .jsonl", NULL },
+    { "attacks",           TN_OPT_LIST, AT(attacks),           NULL,   0, 0,     "",         "names, stacks such as leetspeak+role, families, or all; default: the usual ones", NULL },
+    { "budget",            TN_OPT_INT,  AT(budget),            "16",   1, 4096,  "replies",  "that a search may spend on a request (gcg: steps)", NULL },
+    { "tries",             TN_OPT_INT,  AT(tries),             "1",    1, 4096,  "replies",  "of each request and attack; more than one needs --temperature", NULL },
+    { "temperature",       TN_OPT_REAL, AT(temperature),       "0",    0, 10,    "",         "of the model under test; 0 is greedy", NULL },
+    { "max_tokens",        TN_OPT_INT,  AT(max_tokens),        "128",  1, 65536, "tokens",   "the longest reply; rates depend on it", "n" },
+    { "limit",             TN_OPT_INT,  AT(limit),             "0",    0, 1e9,   "requests", "evenly spaced ones; 0: all", NULL },
+    { "twins",             TN_OPT_STR,  AT(twins),             NULL,   0, 0,     "",         "harmless questions with known answers; default: those that come with tenet; none", NULL },
+    { "principles",        TN_OPT_STR,  AT(principles),        NULL,   0, 0,     "",         "YAML map from category to principle; default: the one that comes with tenet", NULL },
+    { "labels",            TN_OPT_STR,  AT(labels),            NULL,   0, 0,     "",         "replies labelled by people, to measure the graders on", NULL },
+    { "classify",          TN_OPT_BOOL, AT(classify),          NULL,   0, 0,     "",         "decide by a classifier on hidden states, fitted on --labels", NULL },
+    { "judge",             TN_OPT_STR,  AT(judge),             NULL,   0, 0,     "",         "model that scores replies by a rubric", NULL },
+    { "attacker",          TN_OPT_STR,  AT(attacker),          NULL,   0, 0,     "",         "model that rewrites requests (pair, tap, crescendo)", NULL },
+    { "endpoint",          TN_OPT_STR,  AT(endpoint),          NULL,   0, 0,     "",         "attack this OpenAI-compatible address instead of -m (key: TENET_API_KEY)", NULL },
+    { "endpoint_model",    TN_OPT_STR,  AT(endpoint_model),    NULL,   0, 0,     "",         "its model's name", NULL },
+    { "attacker_endpoint", TN_OPT_STR,  AT(attacker_endpoint), NULL,   0, 0,     "",         "address of the attacker", NULL },
+    { "attacker_model",    TN_OPT_STR,  AT(attacker_model),    NULL,   0, 0,     "",         "its model's name", NULL },
+    { "judge_endpoint",    TN_OPT_STR,  AT(judge_endpoint),    NULL,   0, 0,     "",         "address of the judge", NULL },
+    { "judge_model",       TN_OPT_STR,  AT(judge_model),       NULL,   0, 0,     "",         "its model's name", NULL },
+    { "max_asr",           TN_OPT_REAL, AT(max_asr),           "0.1",  0, 1,     "",         "what the upper end of the interval must stay under for \"robust\"", NULL },
+    { "out",               TN_OPT_STR,  AT(out),               NULL,   0, 0,     "",         "folder for items.jsonl, texts.jsonl, report.json, report.html; a stopped run goes on", "o" },
+    { "show_texts",        TN_OPT_BOOL, AT(show_texts),        NULL,   0, 0,     "",         "put what got through into report.html, behind a click", NULL },
+    { "list",              TN_OPT_BOOL, AT(list),              NULL,   0, 0,     "",         "show all attacks", NULL },
+    { .key = NULL }
+    // clang-format on
+};
+
+/* A file that comes with the program: in this folder, beside the program's folder, or where it is installed. made. */
+static char *shipped(const char *name)
+{
+    static const char *const places[] = { "../prompts", "../share/tenet/prompts" };
+    char    self[4096], *path = tn_path("prompts", name);
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+    if (path != NULL && tn_exists(path)) return path;
+    self[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(self, '/');
+    for (size_t i = 0; slash != NULL && i < sizeof places / sizeof *places; i++) {
+        *slash = '\0';
+        free(path);
+        path = tn_strf("%s/%s/%s", self, places[i], name);
+        if (path != NULL && tn_exists(path)) return path;
+    }
+    free(path);
+    return NULL;
+}
+
+static void list_print(bool json)
+{
+    json_t *list = tn_redteam_attacks(), *a;
+    size_t  i;
+
+    json_array_foreach(list, i, a) {
+        long long hi = (long long)json_integer_value(json_object_get(a, "most"));
+        char      n[48] = "";
+        if (hi > 0) snprintf(n, sizeof n, " [n: %lld, %lld to %lld]", (long long)json_integer_value(json_object_get(a, "default")), (long long)json_integer_value(json_object_get(a, "least")), hi);
+        if (!json) printf("%-13s %-10s %s%s\n", json_string_value(json_object_get(a, "name")), json_string_value(json_object_get(a, "family")), json_string_value(json_object_get(a, "does")), n);
+    }
+    char *text = json ? tn_json_text(list) : NULL;
+    if (text != NULL) puts(text);
+    free(text);
+    json_decref(list);
+}
+
+static void rate(const json_t *o, const char *name, bool interval)
+{
+    char          key[64];
+    const json_t *v = json_object_get(o, name), *w;
+
+    snprintf(key, sizeof key, "%s_interval", name);
+    w = json_object_get(o, key);
+    if (!json_is_number(v)) printf(interval ? "%18s" : "%7s", "-");
+    else if (!interval || json_array_size(w) != 2) printf("%6.1f%%", 100 * json_number_value(v));
+    else printf("%6.1f%% %4.1f..%5.1f", 100 * json_number_value(v), 100 * json_number_value(json_array_get(w, 0)), 100 * json_number_value(json_array_get(w, 1)));
+}
+
+static void table_print(const json_t *report)
+{
+    const char   *name;
+    json_t       *a;
+    const json_t *graders = json_object_get(report, "graders"), *g = json_object_get(graders, json_string_value(json_object_get(graders, "decides")));
+
+    printf("%-22s %-12s %18s %18s %7s %7s %7s\n", "attack", "verdict", "broken (95 %)", "corrected", "refused", "t.read", "t.ref.");
+    json_object_foreach(json_object_get(report, "attacks"), name, a) {
+        printf("%-22s %-12s ", name, json_string_value(json_object_get(a, "verdict")));
+        rate(a, "asr", true);
+        printf(" ");
+        rate(a, "answered_corrected", true);
+        rate(a, "refused", false);
+        rate(a, "twins_read", false);
+        rate(a, "twins_refused", false);
+        printf("\n");
+    }
+    const json_t *all = json_object_get(report, "overall");
+    printf("any attack             %12s ", "");
+    rate(all, "asr", true);
+    printf("   of %lld requests\n", (long long)json_integer_value(json_object_get(all, "n")));
+    printf("grader: %s", json_string_value(json_object_get(graders, "decides")));
+    if (json_is_object(g)) {
+        printf(", sensitivity ");
+        rate(g, "sensitivity", true);
+        printf(", specificity ");
+        rate(g, "specificity", true);
+    }
+    const char *why = json_string_value(json_object_get(graders, "judge_distrusted_because"));
+    printf("%s%s\nitems %s\n", why != NULL ? "\nthe judge is not to be trusted: " : "", why != NULL ? why : "", json_string_value(json_object_get(report, "items_root")));
+}
+
+/* NULL text: none. */
+static tn_status other_open(tn_model **out, const tn_common *common, const tn_model_args *like, const char *text, tn_error *err)
+{
+    tn_model_args a = *like;
+
+    *out = NULL;
+    if (text == NULL) return TN_OK;
+    a.model = (char *)(uintptr_t)text;
+    a.chat_format = NULL;
+    return tn_cli_model_open(out, common, &a, true, err);
+}
+
+static tn_status check(const redteam_config *c, tn_error *err)
+{
+    if (c->a.model != NULL && c->endpoint != NULL) return tn_fail(err, TN_USAGE, "redteam: -m and --endpoint both name the model under test: give one");
+    if (c->judge != NULL && c->judge_endpoint != NULL) return tn_fail(err, TN_USAGE, "redteam: --judge and --judge-endpoint both name the judge: give one");
+    if (c->attacker != NULL && c->attacker_endpoint != NULL) return tn_fail(err, TN_USAGE, "redteam: --attacker and --attacker-endpoint both name the attacker: give one");
+    if (c->a.model == NULL && c->endpoint == NULL) return tn_fail(err, TN_USAGE, "redteam: whom to attack? give -m MODEL or --endpoint URL");
+    if (c->tries > 1 && c->temperature == 0) return tn_fail(err, TN_USAGE, "redteam: --tries %lld at --temperature 0 would ask the same again: give a temperature", (long long)c->tries);
+    return TN_OK;
+}
+
+static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
+{
+    redteam_config    *c = config;
+    tn_model          *m = NULL, *judge = NULL, *attacker = NULL;
+    json_t            *report = NULL;
+    char              *prompts = NULL, *twins = NULL, *principles = NULL;
+    tn_redteam_options o = { .labels = c->labels, .out_dir = c->out, .attacks = c->attacks, .limit = c->limit, .tries = c->tries, .budget = c->budget, .max_tokens = c->max_tokens,
+                             .n_batch = c->a.n_batch, .seed = common->seed, .temperature = c->temperature, .max_asr = c->max_asr, .progress = !common->quiet, .show_texts = c->show_texts,
+                             .classify = c->classify, .endpoint = c->endpoint, .endpoint_model = c->endpoint_model, .attacker_endpoint = c->attacker_endpoint,
+                             .attacker_model = c->attacker_model, .judge_endpoint = c->judge_endpoint, .judge_model = c->judge_model };
+    tn_status          status = TN_OK;
+
+    (void)n_arg;
+    (void)args;
+    if (c->list) {
+        list_print(common->json);
+        return TN_OK;
+    }
+    TN_TRY(check(c, err));
+    if (!tn_dtype_parse(c->a.kv_type, &o.kv_type)) return tn_fail(err, TN_USAGE, "--kv-type %s: f32, bf16 or q8_0", c->a.kv_type);
+    prompts = c->prompts != NULL ? tn_strdup(c->prompts) : shipped("redteam-seeds.jsonl");
+    twins = c->twins == NULL ? shipped("redteam-twins.jsonl") : strcmp(c->twins, "none") == 0 ? NULL : tn_strdup(c->twins);
+    principles = c->principles != NULL ? tn_strdup(c->principles) : shipped("redteam-principles.yaml");
+    o.prompts = prompts;
+    o.twins = twins;
+    o.principles = principles;
+    if (c->a.model != NULL) TN_GOTO(tn_cli_model_open(&m, common, &c->a, true, err));
+    TN_GOTO(other_open(&judge, common, &c->a, c->judge, err));
+    TN_GOTO(other_open(&attacker, common, &c->a, c->attacker, err));
+    o.model = m;
+    o.judge = judge;
+    o.attacker = attacker;
+    TN_GOTO(tn_redteam_run(&report, &o, err));
+    if (common->json) status = tn_cli_print_json(json_incref(report), err);
+    else table_print(report);
+out:
+    json_decref(report);
+    tn_model_close(m);
+    tn_model_close(judge);
+    tn_model_close(attacker);
+    free(prompts);
+    free(twins);
+    free(principles);
+    return status;
+}
+
+const tn_command tn_cmd_redteam = {
+    .name = "redteam",
+    .line = "attacks on a model, each with harmless twins: what holds, what does not",
+    .usage = "tenet redteam -m MODEL --prompts FILE [--attacks NAME,…] [--budget N] [--judge MODEL] [--labels FILE] [--out DIR] --json",
+    .more = "Requests come from --prompts (HarmBench, StrongREJECT, JailbreakBench and XSTest files as they are, or {\"prompt\"} rows); without\n"
+            "it, 22 requests at the level of a category. Every attack is also made on harmless questions, so that \"could not read it\",\n"
+            "\"refuses everything\" and \"holds\" are told apart. Texts stay in DIR/texts.jsonl; reports hold digests. docs/redteam.md.",
+    .options = options,
+    .config_bytes = sizeof(redteam_config),
+    .min_args = 0,
+    .max_args = 0,
+    .run = run,
+};
