@@ -139,8 +139,9 @@ char *tn_undo_spacing(const char *text)
     for (const char *c = text; *c != '\0'; c++) {
         bool lone = c > text && c[0] == ' ' && isalpha((unsigned char)c[-1]) && isalpha((unsigned char)c[1]) && (c - text < 2 || c[-2] == ' ') &&
                     (c[2] == ' ' || c[2] == '\0' || ispunct((unsigned char)c[2]));
+        bool again = *c == ' ' && c > text && c[-1] == ' ';           /* words stand three spaces apart */
         if (lone) joined++;
-        else tn_str_add_char(&s, *c);
+        else if (!again) tn_str_add_char(&s, *c);
     }
     char *made = joined >= 8 && !s.failed ? tn_str_take(&s) : NULL;
     tn_str_free(&s);

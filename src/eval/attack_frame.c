@@ -52,7 +52,9 @@ tn_status tn_attack_persuade(tn_probe *p, int64_t n, const tn_rng_key *key, tn_e
     return frame(p, reasons[tn_rng_below(key, 0, 4)], err);
 }
 
-/* Cut at words where it has them. */
+enum { NEAR = 12 };
+
+/* Cut at words where one ends nearby. */
 tn_status tn_attack_split(tn_probe *p, int64_t n, const tn_rng_key *key, tn_error *err)
 {
     size_t len = strlen(p->request), at = 0;
@@ -61,8 +63,10 @@ tn_status tn_attack_split(tn_probe *p, int64_t n, const tn_rng_key *key, tn_erro
     (void)key;
     for (int64_t i = 0; i < n; i++) {
         size_t end = len * (size_t)(i + 1) / (size_t)n;
-        while (end < len && end > at && p->request[end] != ' ' && ((unsigned char)p->request[end] & 0xc0) != 0x80 && p->request[end - 1] != ' ') end++;
         if (end < at) end = at;
+        size_t space = strcspn(p->request + end, " ");
+        if (space <= NEAR && end + space < len) end += space;
+        while (end < len && ((unsigned char)p->request[end] & 0xc0) == 0x80) end++;
         tn_str_addf(&s, "p%d = \"%.*s\"\n", (int)i + 1, (int)(end - at), p->request + at);
         at = end;
     }

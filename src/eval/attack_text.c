@@ -31,6 +31,7 @@ double tn_common_words(const char *text)
             p++;
         }
         if (len == 0) break;
+        if (len == 1) continue;                                     /* a lone letter says nothing: ciphers are full of them */
         word[0] = ' ';
         word[1 + k] = ' ';
         word[2 + k] = '\0';
@@ -353,9 +354,13 @@ tn_status tn_attack_nato(tn_probe *p, int64_t n, const tn_rng_key *key, tn_error
     tn_str s = {0};
     (void)n, (void)key;
     for (const char *c = p->request; *c != '\0'; c++) {
-        int low = tolower((unsigned char)*c);
+        int  low = tolower((unsigned char)*c);
+        bool whole = ((unsigned char)c[1] & 0xc0) != 0x80;          /* the next byte begins another character */
         if (low >= 'a' && low <= 'z') tn_str_addf(&s, "%s ", words[low - 'a']);
-        else tn_str_addf(&s, "%c ", *c == ' ' ? '/' : *c);
+        else {
+            tn_str_add_char(&s, *c == ' ' ? '/' : *c);
+            if (whole) tn_str_add_char(&s, ' ');
+        }
     }
     return ask_encoded(p, &s, "the NATO spelling alphabet", err);
 }

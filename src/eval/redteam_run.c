@@ -380,13 +380,13 @@ static tn_status group_run(tn_redteam *r, const job *list, size_t n, size_t firs
     for (size_t i = 0, m = 0; i < n; i++)
         if (!list[i].twin) g[i] = judged[m++];
     for (size_t i = 0; i < n; i++) {
-        tn_counted c = tn_redteam_count(r, &g[i]);
         const char *id = list[i].twin ? r->twins.list[list[i].index].id : r->seeds.list[list[i].index].id;
         TN_GOTO(text_add(out, first + i, r->attacks[list[i].attack].name, id, a[i].text, said[i].text != NULL ? said[i].text : "", a[i].read != NULL ? a[i].read : "", err));
-        json_t *item = item_make(r, &list[i], a[i].text, &said[i], a[i].read, &g[i], &c);
-        if (item == NULL) status = tn_fail(err, TN_NOMEM, "no memory for an item");
-        if (item == NULL || (status = texts_sync(out, err)) != TN_OK) goto out;
-        TN_GOTO(tn_items_add(items, item, err));
+    }
+    TN_GOTO(texts_sync(out, err));                           /* no item without its texts */
+    for (size_t i = 0; i < n; i++) {
+        tn_counted c = tn_redteam_count(r, &g[i]);
+        TN_GOTO(tn_items_add(items, item_make(r, &list[i], a[i].text, &said[i], a[i].read, &g[i], &c), err));
     }
 out:
     for (size_t i = 0; a != NULL && i < n; i++) asked_free(&a[i]);
