@@ -49,6 +49,8 @@ void      tn_model_close(tn_model *m);
 /* Only the tokenizer of a model directory, a .gguf file (which need not hold a model) or a tokenizer.json. made:
  * tn_tokenizer_destroy. */
 tn_status tn_model_open_tokenizer(tn_tokenizer **out, const char *path, tn_error *err);
+/* Only the shape: of a folder with config.json (weights are not needed), a config.json itself, or a .gguf file. */
+tn_status tn_model_open_shape(tn_hparams *out, const char *path, tn_error *err);
 
 const tn_hparams   *tn_model_hparams(const tn_model *m);
 const tn_tokenizer *tn_model_tokenizer(const tn_model *m);      /* NULL if it has none */

@@ -238,3 +238,25 @@ out:
     free(where);
     return status;
 }
+
+tn_status tn_model_open_shape(tn_hparams *out, const char *path, tn_error *err)
+{
+    tn_status status = TN_OK;
+    json_t   *config = NULL;
+    tn_model *m = NULL;
+    char     *where = tn_is_dir(path) ? tn_path(path, "config.json") : tn_strdup(path);
+
+    if (where == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory", path);
+    if (tn_ends_with(where, ".json") && tn_exists(where)) {
+        TN_GOTO(tn_json_load(&config, where, MAX_JSON, err));
+        TN_GOTO(tn_hparams_from_hf(out, config, where, err));
+    } else {
+        TN_GOTO(tn_model_open(&m, path, &(tn_model_options){0}, err));
+        *out = m->h;
+    }
+out:
+    tn_model_close(m);
+    json_decref(config);
+    free(where);
+    return status;
+}

@@ -165,8 +165,8 @@ typedef struct run {
     tn_profile profile;
     params    p;
     optimiser opt;
-    tn_tokenizer *own_tokenizer;        /* from scratch: bytes, or that of another model */
-    tn_model *tokenizer_model;
+    tn_tokenizer *own_tokenizer;        /* from scratch: bytes, or that of another model, at tokenizer_path */
+    const char *tokenizer_path;         /* NULL: bytes */
     const tn_tokenizer *tokenizer;
     tn_chat   own_chat;                 /* chosen by name for a model that has none */
     const tn_chat *chat;                /* NULL: none */

@@ -42,9 +42,9 @@ static tn_status tokenizer_for_scratch(run *r, const char *path, tn_error *err)
         r->tokenizer = r->own_tokenizer;
         return TN_OK;
     }
-    TN_TRY(tn_model_open(&r->tokenizer_model, path, &(tn_model_options){ .chat_format = r->c->chat_format }, err));
-    if ((r->tokenizer = tn_model_tokenizer(r->tokenizer_model)) == NULL)
-        return tn_fail(err, TN_NOTFOUND, "%s has no tokenizer", path);
+    TN_TRY(tn_model_open_tokenizer(&r->own_tokenizer, path, err));
+    r->tokenizer = r->own_tokenizer;
+    r->tokenizer_path = path;
     return TN_OK;
 }
 
@@ -52,27 +52,19 @@ static tn_status model_scratch(run *r, tn_error *err)
 {
     const tn_train_config *c = r->c;
     tn_hparams h;
-    tn_model *like = NULL;
-    tn_status status = TN_OK;
 
-    TN_GOTO(tokenizer_for_scratch(r, path_of(r->io->tokenizer, c->tokenizer != NULL ? c->tokenizer : c->like), err));
+    TN_TRY(tokenizer_for_scratch(r, path_of(r->io->tokenizer, c->tokenizer != NULL ? c->tokenizer : c->like), err));
     if (c->like != NULL) {
-        TN_GOTO(tn_model_open(&like, c->like, &(tn_model_options){0}, err));
-        h = *tn_model_hparams(like);
+        TN_TRY(tn_model_open_shape(&h, c->like, err));
         h.init_std = c->init_std;
         if (c->n_vocab > 0) h.n_vocab = c->n_vocab;
     } else {
-        TN_GOTO(shape_from_config(&h, c, r->tokenizer, err));
+        TN_TRY(shape_from_config(&h, c, r->tokenizer, err));
     }
-    if (r->tokenizer != NULL && h.n_vocab < tn_tokenizer_n_vocab(r->tokenizer)) {
-        status = tn_fail(err, TN_MISMATCH, "n_vocab %lld is smaller than the tokenizer's %lld tokens", (long long)h.n_vocab,
-                         (long long)tn_tokenizer_n_vocab(r->tokenizer));
-        goto out;
-    }
-    TN_GOTO(tn_model_create(&r->model, &h, (tn_tokenizer *)(uintptr_t)r->tokenizer, (uint64_t)c->seed, err));
-out:
-    tn_model_close(like);
-    return status;
+    if (r->tokenizer != NULL && h.n_vocab < tn_tokenizer_n_vocab(r->tokenizer))
+        return tn_fail(err, TN_MISMATCH, "n_vocab %lld is smaller than the tokenizer's %lld tokens", (long long)h.n_vocab,
+                       (long long)tn_tokenizer_n_vocab(r->tokenizer));
+    return tn_model_create(&r->model, &h, (tn_tokenizer *)(uintptr_t)r->tokenizer, (uint64_t)c->seed, err);
 }
 
 tn_status train_model_open(run *r, bool pack, tn_error *err)
@@ -220,7 +212,6 @@ void train_setup_release(run *r)
     train_corpus_close(&r->data);
     train_corpus_close(&r->valid);
     tn_model_close(r->model);
-    tn_model_close(r->tokenizer_model);
     tn_tokenizer_destroy(r->own_tokenizer);
 }
 
@@ -275,9 +266,15 @@ tn_status train_write_tokenizer(const run *r, const char *dir, tn_error *err)
 {
     static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja" };
     tn_status status = TN_OK;
-    if (r->own_tokenizer != NULL) return tn_data_byte_tokenizer_save(dir, err);
-    if (r->tokenizer_model == NULL || !tn_is_dir(dir)) return TN_OK;
-    const char *from = tn_model_path(r->tokenizer_model);
+    const char *from = r->tokenizer_path;
+    if (r->own_tokenizer == NULL || !tn_is_dir(dir)) return TN_OK;
+    if (from == NULL) return tn_data_byte_tokenizer_save(dir, err);
+    if (tn_ends_with(from, "tokenizer.json")) {              /* named as a file: it alone */
+        char *to = tn_path(dir, "tokenizer.json");
+        status = to != NULL ? tn_file_clone(from, to, false, err) : tn_fail(err, TN_NOMEM, "no memory for a path");
+        free(to);
+        return status;
+    }
     if (!tn_is_dir(from)) {
         tn_log(TN_LOG_WARN, "%s: its tokenizer is not written beside the new weights, because it lies inside a file; name it with -m when using them", from);
         return TN_OK;
