@@ -298,10 +298,12 @@ tn_status tn_graph_plan(tn_graph *g, size_t max_bytes, tn_graph_memory *out, tn_
     }
     if (!make_slots(g)) return tn_graph_status(g, err);
     graph_spread_shapes(g);
-    for (int32_t i = 0; i < g->n_step; i++) make_call(g, i);
-    /* scratch slots may move the array of slots, so calls are made anew afterwards */
-    for (int32_t i = 0; i < g->n_step; i++)
+    /* A scratch slot may move the array of slots, and calls point into it: each is made just before it is asked, and all of
+     * them anew afterwards. */
+    for (int32_t i = 0; i < g->n_step; i++) {
+        make_call(g, i);
         if (!make_scratch(g, i)) return tn_graph_status(g, err);
+    }
     for (int32_t i = 0; i < g->n_step; i++) make_call(g, i);
     extend_lives(g);
     share_in_place(g);
