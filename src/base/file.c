@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -120,6 +121,19 @@ bool tn_exists(const char *path)
 {
     struct stat st;
     return stat(path, &st) == 0;
+}
+
+tn_packing tn_file_packing(const char *path)
+{
+    static const unsigned char gz[2] = { 0x1f, 0x8b }, zst[4] = { 0x28, 0xb5, 0x2f, 0xfd };
+    unsigned char head[4] = {0};
+    if (tn_ends_with(path, ".gz")) return TN_PACKING_GZ;
+    if (tn_ends_with(path, ".zst")) return TN_PACKING_ZST;
+    FILE *f = fopen(path, "rb");
+    if (f == NULL) return TN_PACKING_NONE;
+    size_t n = fread(head, 1, sizeof head, f);
+    fclose(f);
+    return n >= 2 && memcmp(head, gz, 2) == 0 ? TN_PACKING_GZ : n == 4 && memcmp(head, zst, 4) == 0 ? TN_PACKING_ZST : TN_PACKING_NONE;
 }
 
 bool tn_is_dir(const char *path)

@@ -28,6 +28,9 @@ void      tn_out_abandon(tn_out *o);                         /* NULL is fine */
 
 bool      tn_exists(const char *path);
 bool      tn_is_dir(const char *path);
+/* How a file is compressed, by its name or (names in a store say nothing) by its first bytes. */
+typedef enum tn_packing { TN_PACKING_NONE, TN_PACKING_GZ, TN_PACKING_ZST } tn_packing;
+tn_packing tn_file_packing(const char *path);
 tn_status tn_mkdirs(const char *path, tn_error *err);        /* with parents; fine if it is there */
 tn_status tn_fsync_dir(const char *path, tn_error *err);
 tn_status tn_remove_tree(const char *path, tn_error *err);   /* never follows symlinks; fine if absent */

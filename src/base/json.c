@@ -228,7 +228,8 @@ tn_status tn_jsonl_open(tn_jsonl **out, const char *path, tn_error *err)
         status = tn_fail(err, TN_IO, "%s is a directory: expected a .jsonl file", path);
         goto out;
     }
-    if (tn_ends_with(path, ".gz")) {
+    tn_packing packing = tn_file_packing(path);
+    if (packing == TN_PACKING_GZ) {
         if ((r->gz = gzopen(path, "rb")) == NULL) status = tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: cannot open: %s", path, strerror(errno));
         goto out;
     }
@@ -236,7 +237,7 @@ tn_status tn_jsonl_open(tn_jsonl **out, const char *path, tn_error *err)
         status = tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: cannot open: %s", path, strerror(errno));
         goto out;
     }
-    if (tn_ends_with(path, ".zst") && ((r->zstd = ZSTD_createDStream()) == NULL || (r->in = malloc(CHUNK)) == NULL))
+    if (packing == TN_PACKING_ZST && ((r->zstd = ZSTD_createDStream()) == NULL || (r->in = malloc(CHUNK)) == NULL))
         status = tn_fail(err, TN_NOMEM, "%s: no memory for a decoder", path);
 out:
     if (status == TN_OK) {

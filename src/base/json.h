@@ -23,7 +23,7 @@ tn_status tn_json_int_or(const json_t *o, const char *key, int64_t lo, int64_t h
 tn_status tn_json_real_or(const json_t *o, const char *key, double dflt, double *out, const char *where, tn_error *err);
 tn_status tn_json_bool_or(const json_t *o, const char *key, bool dflt, bool *out, const char *where, tn_error *err);
 
-/* JSON Lines: one value a line, blank lines skipped; also .gz and .zst by suffix. */
+/* JSON Lines: one value a line, blank lines skipped; also gzip and zstd. */
 typedef struct tn_jsonl tn_jsonl;
 tn_status tn_jsonl_open(tn_jsonl **out, const char *path, tn_error *err);
 /* *row = NULL at the end; made: json_decref. Messages say path:line. */

@@ -14,7 +14,7 @@
 
 /* ---------------------------------------------------------------------------------------------- reader.c: bytes in */
 
-/* A whole file, unpacked by its suffix (.gz, .zst), NUL after the end. made: free(*out). LIMIT over max_bytes. */
+/* A whole file, unpacked if it is gzip or zstd, NUL after the end. made: free(*out). LIMIT over max_bytes. */
 tn_status tn_data_read(char **out, size_t *n, const char *path, size_t max_bytes, tn_error *err);
 
 /* ------------------------------------------------------------------------------------------ shard.c: token shards */
@@ -32,6 +32,7 @@ typedef struct tn_shard_doc { int64_t first, n; uint32_t weight_16; } tn_shard_d
 /* Checks structure and content digest. tokenizer (or NULL): MISMATCH when the shard was made with another one. */
 tn_status tn_shard_open(tn_shard **out, const char *path, const tn_digest *tokenizer, tn_error *err);
 void      tn_shard_close(tn_shard *s);
+bool      tn_shard_is(const char *path);                               /* by its first bytes: a store's names have no suffix */
 int64_t   tn_shard_n_token(const tn_shard *s);
 int64_t   tn_shard_n_doc(const tn_shard *s);
 tn_shard_doc tn_shard_doc_at(const tn_shard *s, int64_t i);
@@ -46,7 +47,7 @@ typedef struct tn_data_stats { int64_t n_doc, n_token, n_target, n_stop, n_chat,
 typedef struct tn_data_options {
     const tn_tokenizer *tokenizer;
     const tn_chat *chat;             /* NULL: rows with messages are an error */
-    tn_data_format format;           /* AUTO: by suffix, then by the keys of each row */
+    tn_data_format format;           /* AUTO: by suffix, or content where there is none; then by the keys of each row */
     int64_t max_tokens;              /* conversations longer than this are cut at the end (n_cut); 0: no limit */
     bool    train_prompt;            /* every token is a target, not only the assistant's */
 } tn_data_options;
@@ -115,6 +116,7 @@ typedef struct tn_reply { const int32_t *ids; int32_t n, n_prompt; } tn_reply;
 typedef struct tn_pair {
     tn_reply chosen, rejected;      /* n = 0: absent (unpaired rows for KTO) */
     float     p;                     /* probability that chosen is better; 1 when not given */
+    uint32_t  weight_16;             /* loss weight in 1/65536 */
     int32_t   principle;             /* index into the set's names, or -1 */
 } tn_pair;
 typedef struct tn_pairs {
@@ -123,7 +125,7 @@ typedef struct tn_pairs {
     int32_t **chunk;     size_t n_chunk;                     /* memory of the ids */
     tn_digest content;                                       /* of the tokenised pairs, in order */
 } tn_pairs;
-/* Rows: {"prompt": text | "messages": [...], "chosen", "rejected", "p"?, "principle"?} or {"prompt", "completion",
+/* Rows: {"prompt": text | "messages": [...], "chosen", "rejected", "p"?, "weight"?, "principle"?} or {"prompt", "completion",
  * "label"}. Pairs with a side over n_ctx tokens, or with equal sides, are left out and counted. chat NULL: raw text. */
 tn_status tn_pairs_load(tn_pairs *out, const char *const *paths, int n_path, const tn_tokenizer *t, const tn_chat *chat,
                         int64_t n_ctx, tn_error *err);

@@ -5,6 +5,7 @@
  * compared with something nobody wrote. */
 #include "data/data.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,7 +124,7 @@ static tn_status row_load(loader *l, const json_t *row, const char *where, tn_er
 {
     tn_message m[MAX_MESSAGES + 1];
     size_t n;
-    double p;
+    double p, weight;
     bool open, rejected_open;
     tn_pair pair = { .principle = -1 };
     tn_pairs *all = l->p;
@@ -133,6 +134,9 @@ static tn_status row_load(loader *l, const json_t *row, const char *where, tn_er
     TN_TRY(tn_json_real_or(row, "p", 1.0, &p, where, err));
     if (!(p >= 0 && p <= 1)) return tn_fail(err, TN_FORMAT, "%s: \"p\" is %g; a probability is from 0 to 1", where, p);
     pair.p = (float)p;
+    TN_TRY(tn_json_real_or(row, "weight", 1.0, &weight, where, err));
+    if (!(weight >= 0 && weight <= 16)) return tn_fail(err, TN_FORMAT, "%s: \"weight\" is %g; it must be from 0 to 16", where, weight);
+    pair.weight_16 = (uint32_t)llround(weight * 65536.0);
     TN_TRY(tn_json_bool_or(row, "open", false, &open, where, err));
     TN_TRY(tn_json_bool_or(row, "rejected_open", false, &rejected_open, where, err));
     TN_TRY(principle_find(all, json_string_value(json_object_get(row, "principle")), &pair.principle, err));
@@ -179,6 +183,7 @@ static tn_status content_hash(tn_pairs *p, tn_error *err)
         answer_hash(h, &p->pair[i].chosen);
         answer_hash(h, &p->pair[i].rejected);
         tn_sha256_update(h, &p->pair[i].p, 4);
+        if (p->pair[i].weight_16 != 65536) tn_sha256_update(h, &p->pair[i].weight_16, 4);
         tn_sha256_update(h, &p->pair[i].principle, 4);
     }
     for (int i = 0; i < p->n_principle; i++) tn_sha256_update(h, p->principle[i], strlen(p->principle[i]) + 1);

@@ -1,4 +1,4 @@
-/* reader.c - a whole file into memory, unpacked by its suffix: plain, .gz (zlib), .zst (zstd).
+/* reader.c - a whole file into memory, unpacked: plain, gzip (zlib), zstd.
  * The limit is on the unpacked size, so a small hostile archive cannot fill the memory. */
 #include "data/data.h"
 
@@ -90,8 +90,9 @@ tn_status tn_data_read(char **out, size_t *n, const char *path, size_t max_bytes
     *n = 0;
     if (tn_is_dir(path)) return tn_fail(err, TN_FORMAT, "%s is a directory; a file is needed here", path);
     if (!tn_exists(path)) return tn_fail(err, TN_NOTFOUND, "%s: no such file", path);
-    if (tn_ends_with(path, ".gz")) status = read_gz(&text, path, err);
-    else if (tn_ends_with(path, ".zst")) status = read_zst(&text, path, err);
+    tn_packing packing = tn_file_packing(path);
+    if (packing == TN_PACKING_GZ) status = read_gz(&text, path, err);
+    else if (packing == TN_PACKING_ZST) status = read_zst(&text, path, err);
     else return tn_file_read_all(out, n, path, max_bytes, err);
     if (status == TN_OK && text.failed)
         status = tn_fail(err, TN_LIMIT, "%s: unpacks to more than %zu bytes; split it", path, max_bytes);

@@ -42,6 +42,16 @@ struct tn_shard {
     tn_digest         content;
 };
 
+bool tn_shard_is(const char *path)
+{
+    char head[sizeof head_magic];
+    FILE *f = tn_is_dir(path) ? NULL : fopen(path, "rb");
+    if (f == NULL) return false;
+    bool is = fread(head, 1, sizeof head, f) == sizeof head && memcmp(head, head_magic, sizeof head) == 0;
+    fclose(f);
+    return is;
+}
+
 static size_t pad8(size_t n) { return (n + 7) & ~(size_t)7; }
 
 /* Everything that reaches the file goes through the hash. */

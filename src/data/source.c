@@ -135,10 +135,22 @@ static tn_status row_put(sink *s, const json_t *row, const char *where, tn_error
                                                    "\"text\", \"messages\", or \"prompt\" and \"answer\"");
 }
 
+/* A name without a suffix tells nothing (files of a store have such): then the first line does, if it is a JSON object. */
 static bool is_jsonl(const char *path)
 {
-    return tn_ends_with(path, ".jsonl") || tn_ends_with(path, ".jsonl.gz") || tn_ends_with(path, ".jsonl.zst") ||
-           tn_ends_with(path, ".ndjson");
+    static const char *const ends[] = { ".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst" };
+    const char *slash = strrchr(path, '/');
+    tn_jsonl *rows = NULL;
+    json_t *row = NULL;
+    bool object = false;
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (tn_ends_with(path, ends[i])) return true;
+    if (strchr(slash != NULL ? slash : path, '.') != NULL || tn_jsonl_open(&rows, path, NULL) != TN_OK) return false;
+    if (tn_jsonl_next(rows, &row, NULL) == TN_OK) object = json_is_object(row);
+    json_decref(row);
+    tn_jsonl_close(rows);
+    return object;
 }
 
 static tn_status file_put(sink *s, const char *path, tn_error *err)

@@ -43,6 +43,7 @@ typedef struct writer {
     void          **own;
     size_t          n, n_own;
     json_t         *modules;        /* set of short names ("q_proj") as an object */
+    const tn_lora  *lora; size_t n_lora;
 } writer;
 
 /* A copy with its rows in the file's order. */
@@ -81,21 +82,37 @@ static tn_status add_adapter(writer *w, const tn_lora *l, tn_error *err)
     return TN_OK;
 }
 
+static bool layer_has(const writer *w, int64_t layer)
+{
+    char   start[32];
+    size_t n = (size_t)snprintf(start, sizeof start, "blk.%lld.", (long long)layer);
+    for (size_t i = 0; i < w->n_lora; i++)
+        if (strncmp(w->lora[i].name, start, n) == 0) return true;
+    return false;
+}
+
 static tn_status write_config(const writer *w, const tn_lora *l, const char *path, tn_error *err)
 {
-    json_t     *targets = json_array();
+    json_t     *targets = json_array(), *layers = json_array();
     const char *key;
     json_t     *value;
     tn_status   status;
 
     json_object_foreach(w->modules, key, value) json_array_append_new(targets, json_string(key));
+    for (int64_t i = 0; i < w->m->h.n_layer; i++)
+        if (layer_has(w, i)) json_array_append_new(layers, json_integer(i));
     /* alpha = scale * rank is exact in double, so that alpha / rank reads back as the same scale */
     json_t *c = json_pack("{s:s, s:s, s:n, s:I, s:f, s:f, s:s, s:o, s:b, s:b, s:b, s:b, s:n}", "peft_type", "LORA", "task_type", "CAUSAL_LM",
                           "base_model_name_or_path", "r", (json_int_t)tn_cols(&l->b), "lora_alpha", (double)l->scale * (double)tn_cols(&l->b),
                           "lora_dropout", 0.0, "bias", "none", "target_modules", targets,
                           "fan_in_fan_out", strcmp(w->m->h.family, "gpt2") == 0, "use_dora", l->magnitude.data != NULL,
                           "use_rslora", 0, "inference_mode", 1, "modules_to_save");
-    if (c == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory", path);
+    if (c == NULL) {
+        json_decref(layers);
+        return tn_fail(err, TN_NOMEM, "%s: no memory", path);
+    }
+    if ((int64_t)json_array_size(layers) < w->m->h.n_layer) json_object_set(c, "layers_to_transform", layers);
+    json_decref(layers);
     status = tn_json_save(path, c, true, err);
     json_decref(c);
     return status;
@@ -104,7 +121,7 @@ static tn_status write_config(const writer *w, const tn_lora *l, const char *pat
 tn_status tn_lora_write(const tn_model *m, const tn_lora *lora, size_t n, const char *dir, tn_error *err)
 {
     tn_status status = TN_OK;
-    writer    w = { .m = m };
+    writer    w = { .m = m, .lora = lora, .n_lora = n };
     char     *weights = tn_path(dir, "adapter_model.safetensors"), *config = tn_path(dir, "adapter_config.json");
     json_t   *metadata = json_pack("{s:s}", "format", "pt");
 

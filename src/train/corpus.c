@@ -91,12 +91,12 @@ static tn_status samples_open(corpus *k, const tn_train_config *c, char **files,
     if (!tn_pack_parse(c->pack, &pack)) return tn_fail(err, TN_USAGE, "pack is '%s'; greedy, best-fit and none are known", c->pack);
     if (t != NULL) tn_tokenizer_digest(t, &tokenizer);
     for (int i = 0; t == NULL && i < n_file; i++)
-        if (!tn_ends_with(files[i], ".tns"))
+        if (!tn_shard_is(files[i]))
             return tn_fail(err, TN_NOTFOUND, "%s: the model has no tokenizer to read text with; give token shards (.tns)", files[i]);
     tn_data_options o = { t, chat, format_of(c->format), c->n_ctx, c->train_prompt };
     for (int i = 0; i < n_file; i++) {
         /* A file that is a shard already is mapped where it lies. */
-        bool made = tn_ends_with(files[i], ".tns");
+        bool made = tn_ends_with(files[i], ".tns") || tn_shard_is(files[i]);
         char *path = made ? tn_strdup(files[i]) : tn_strf("%s/%s-%d.tns", dir, prefix, i);
         if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
         if (tn_dist_rank(dist) == 0 && !made)
@@ -196,7 +196,8 @@ static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, i
 
     tn_pref_parse(c->loss, &k->pref.kind);
     k->pairs = true;
-    k->pref = (tn_pref){ k->pref.kind, c->beta, c->label_smoothing, c->gamma, c->alpha, c->kto_good, c->kto_bad };
+    k->pref = (tn_pref){ k->pref.kind, c->beta, c->label_smoothing, c->gamma, c->alpha, c->kto_good, c->kto_bad,
+                         c->rpo_alpha > 0 ? c->rpo_alpha : k->pref.kind == TN_PREF_RPO ? c->alpha : 0 };
     TN_TRY(tn_pairs_load(&k->pair, (const char *const *)files, n_file, t, chat, c->n_ctx, err));
     int64_t n = k->pair.n;
     for (int64_t i = 0; k->pref.kind != TN_PREF_KTO && i < n; i++)
@@ -303,6 +304,7 @@ void train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n)
     tn_row_set *r = &b->rows;
     tn_row_set_clear(r);
     b->n_item = n;
+    b->weight_16 = 0;
     for (int64_t i = 0; i < n; i++) {
         int source;
         int64_t index;
@@ -314,10 +316,12 @@ void train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n)
             continue;
         }
         const tn_pair *p = &k->pair.pair[index];
+        b->weight_16 += p->weight_16;
         b->start[3 * i] = side_add(r, &p->chosen);
         b->start[3 * i + 1] = side_add(r, &p->rejected);
         b->start[3 * i + 2] = k->mismatched != NULL ? side_add(r, &k->mismatched[index]) : -1;
     }
+    if (!k->pairs) b->weight_16 = r->sum_weight_16;
     b->n_out = 0;
     for (int64_t i = 0; i < r->n; i++) {
         if (r->target[i] < 0 && !(i + 1 == r->n && b->n_out == 0)) continue;

@@ -132,11 +132,12 @@ static void pairs_loss(engine *e, const corpus *k, const micro *b, micro_stats *
         side w = side_sum(k, b, i, 0, logp), l = side_sum(k, b, i, 1, logp);
         tn_pref_pair x = { w.sum, l.sum, w.ref, l.ref, (double)k->pair.pair[b->index[i]].p, z, w.n, l.n };
         tn_pref_out r = tn_pref_loss(&k->pref, &x);
+        double weight = (double)k->pair.pair[b->index[i]].weight_16 / 65536.0;
         if (seed != NULL) {
-            seed_set(seed, &w, r.dchosen);
-            seed_set(seed, &l, r.drejected);
+            seed_set(seed, &w, weight * r.dchosen);
+            seed_set(seed, &l, weight * r.drejected);
         }
-        out->v[STAT_LOSS] += r.loss;
+        out->v[STAT_LOSS] += weight * r.loss;
         out->v[STAT_MARGIN] += r.margin;
         out->v[STAT_RIGHT] += r.margin > 0;
         out->v[STAT_LOGP_CHOSEN] += w.sum;
@@ -161,7 +162,7 @@ static void routers_scale(engine *e, double aux_scale)
 
 tn_status train_engine_run(engine *e, const corpus *k, const micro *b, double aux_scale, micro_stats *out, double *pair, tn_error *err)
 {
-    *out = (micro_stats){ .weight_16 = b->rows.sum_weight_16, .n_item = b->n_item, .n_row = b->rows.n };
+    *out = (micro_stats){ .weight_16 = b->weight_16, .n_item = b->n_item, .n_row = b->rows.n };
     TN_TRY(forward(e, b, err));
     if (e->preference) pairs_loss(e, k, b, out, pair);
     else out->v[STAT_LOSS] = *(const float *)tn_graph_data(e->g, e->out);

@@ -93,19 +93,43 @@ static tn_status lora_init(params *p, tn_lora *l, const tn_param *w, const tn_tr
     return TN_OK;
 }
 
+/* "all", or FROM-TO, both included. */
+static tn_status layers_read(const char *text, int64_t n_layer, int64_t *first, int64_t *last, tn_error *err)
+{
+    const char *dash = strchr(text, '-');
+    char from[24] = "";
+    *first = 0;
+    *last = n_layer - 1;
+    if (strcmp(text, "all") == 0) return TN_OK;
+    if (dash != NULL && (size_t)(dash - text) < sizeof from) memcpy(from, text, (size_t)(dash - text));
+    if (dash == NULL || !tn_parse_i64(from, first) || !tn_parse_i64(dash + 1, last) || *first < 0 || *first > *last || *last >= n_layer)
+        return tn_fail(err, TN_USAGE, "lora_layers is '%s': all, or FROM-TO between 0 and %lld (as 20-%lld)", text, (long long)n_layer - 1, (long long)n_layer - 1);
+    return TN_OK;
+}
+
+static int64_t layer_of(const char *name)                    /* of blk.N.part */
+{
+    int64_t n = 0;
+    for (const char *d = name + strlen("blk."); *d >= '0' && *d <= '9'; d++) n = 10 * n + (*d - '0');
+    return n;
+}
+
 static tn_status lora_create(params *p, const tn_train_config *c, const char *adapter, tn_error *err)
 {
     bool on[N_TARGET];
+    int64_t first, last;
     if (adapter != NULL) {
         p->lora_read = true;
         return tn_lora_read(&p->lora, &p->n_lora, p->model, adapter, err);
     }
     TN_TRY(targets_read(c->lora_targets, on, err));
+    TN_TRY(layers_read(c->lora_layers, tn_model_hparams(p->model)->n_layer, &first, &last, err));
     size_t n = tn_model_n_tensor(p->model);
     if ((p->lora = calloc(n + 1, sizeof *p->lora)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the adapters");
     for (size_t i = 0; i < n; i++) {
         const tn_param *w = tn_model_tensor(p->model, i);
         if (w->w.n_dim != 2 || !w->matrix) continue;
+        if (tn_starts_with(w->name, "blk.") && (layer_of(w->name) < first || layer_of(w->name) > last)) continue;
         for (int k = 0; k < N_TARGET; k++)
             if (on[k] && tn_ends_with(w->name, targets[k].part)) TN_TRY(lora_init(p, &p->lora[p->n_lora++], w, c, err));
     }

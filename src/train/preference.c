@@ -74,10 +74,6 @@ tn_pref_out tn_pref_loss(const tn_pref *o, const tn_pref_pair *x)
         r.loss = soft_label(beta * h, q, &d);
         r.dchosen = beta * d;
         r.drejected = -beta * d;
-        if (o->kind == TN_PREF_RPO) {
-            r.loss += o->alpha * -x->chosen / nw;
-            r.dchosen -= o->alpha / nw;
-        }
         break;
     case TN_PREF_ROBUST:
         r.loss = (-(1 - o->eps) * log_sigmoid(beta * h) + o->eps * log_sigmoid(-beta * h)) / (1 - 2 * o->eps);
@@ -143,6 +139,10 @@ tn_pref_out tn_pref_loss(const tn_pref *o, const tn_pref_pair *x)
         r.drejected = beta * t * (1 - t);
         break;
     }
+    }
+    if (o->nll > 0 && x->n_chosen > 0) {
+        r.loss += o->nll * -x->chosen / nw;
+        r.dchosen -= o->nll / nw;
     }
     return r;
 }

@@ -107,6 +107,7 @@ typedef struct micro {
     int32_t *out_row, *out_target;      /* [n_out] row, and its target (-1: none) */
     float   *out_weight;                /* [n_out] weight_16 / 65536 */
     int64_t  n_item;                    /* samples or pairs */
+    uint64_t weight_16;                 /* of its targets, or of its pairs, in 1/65536 */
     int64_t *source, *index;            /* [n_item] */
     int64_t *start;                     /* pairs: [n_item][3] first out row, -1: absent */
 } micro;
@@ -121,8 +122,8 @@ void      train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n);
 enum { STAT_LOSS, STAT_MARGIN, STAT_RIGHT, STAT_LOGP_CHOSEN, STAT_LOGP_REJECTED, STAT_KL, STAT_N_CHOSEN, STAT_N_REJECTED, N_STAT };
 typedef struct micro_stats {
     double   v[N_STAT];
-    uint64_t weight_16;                 /* exact normaliser of texts */
-    int64_t  n_item, n_row;             /* exact normaliser of pairs; tokens computed */
+    uint64_t weight_16;                 /* exact normaliser: of targets, or of pairs */
+    int64_t  n_item, n_row;             /* samples or pairs; tokens computed */
 } micro_stats;
 
 /* One answer pair's margin, for the counts by principle. */

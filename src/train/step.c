@@ -122,10 +122,7 @@ static void principles_count(run *r, int64_t step)
     }
 }
 
-static double normaliser(const run *r, const micro_stats *t)
-{
-    return r->data.pairs ? (double)t->n_item : (double)t->weight_16 / 65536.0;
-}
+static double normaliser(const micro_stats *t) { return (double)t->weight_16 / 65536.0; }
 
 tn_status train_step_gradients(run *r, int64_t step, tn_error *err)
 {
@@ -141,14 +138,14 @@ tn_status train_step_gradients(run *r, int64_t step, tn_error *err)
             micro *b = &r->micros[t * r->group_size + s];
             int64_t m = g * r->group_size + s;
             train_micro_fill(b, &r->data, first + m * r->micro_size, r->micro_size);
-            r->stats[m] = (micro_stats){ .weight_16 = b->rows.sum_weight_16, .n_item = b->n_item };
+            r->stats[m] = (micro_stats){ .weight_16 = b->weight_16, .n_item = b->n_item };
         }
     }
     if (r->train.experts) {
         /* The routers' losses are means over micro-batches: in plain sums each counts normaliser / L. */
         TN_TRY(stats_share(r, err));
         stats_total(r);
-        aux_scale = normaliser(r, &r->total) / (double)r->n_micro;
+        aux_scale = normaliser(&r->total) / (double)r->n_micro;
     }
     for (int64_t t = 0; t < rounds; t++) {
         int64_t g = train_exchange_group(r, t);
@@ -166,7 +163,7 @@ tn_status train_step_gradients(run *r, int64_t step, tn_error *err)
     stats_total(r);
     principles_count(r, step);
     TN_TRY(train_exchange_norm(r, &square, err));
-    double norm = normaliser(r, &r->total);
+    double norm = normaliser(&r->total);
     if (!(norm > 0)) return tn_fail(err, TN_FORMAT, "step %lld: nothing in the batch carries a loss", (long long)step);
     r->loss = (float)(r->total.v[STAT_LOSS] / norm);
     r->grad_norm = (float)(sqrt(square) / norm);

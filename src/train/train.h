@@ -34,7 +34,7 @@ typedef struct tn_train_config {
     bool    shuffle, train_prompt;
     /* objective */
     char   *loss;
-    double  beta, label_smoothing, gamma, alpha, kto_good, kto_bad, z_loss, aux_coef, router_z;
+    double  beta, label_smoothing, gamma, alpha, kto_good, kto_bad, rpo_alpha, z_loss, aux_coef, router_z;
     /* batch and length */
     int64_t batch, micro_batch, group_size, steps, stop_at;
     double  epochs;
@@ -45,7 +45,7 @@ typedef struct tn_train_config {
     int64_t lora_rank;
     double  lora_alpha, lora_plus;
     bool    lora_rs, dora;
-    char   *lora_targets;
+    char   *lora_targets, *lora_layers;
     /* precision and memory */
     char   *dtype;
     bool    stochastic_rounding, recompute;
@@ -134,7 +134,8 @@ typedef enum tn_pref_kind {
     TN_PREF_DPO, TN_PREF_ROBUST, TN_PREF_IPO, TN_PREF_HINGE, TN_PREF_KTO, TN_PREF_ORPO, TN_PREF_SIMPO, TN_PREF_DPO_NORM,
     TN_PREF_R_DPO, TN_PREF_APO_ZERO, TN_PREF_RPO
 } tn_pref_kind;
-typedef struct tn_pref { tn_pref_kind kind; double beta, eps, gamma, alpha, good, bad; } tn_pref;
+/* nll: weight of the chosen answer's mean negative log-likelihood, added to any loss (RPO). */
+typedef struct tn_pref { tn_pref_kind kind; double beta, eps, gamma, alpha, good, bad, nll; } tn_pref;
 /* One pair: sums of log-probabilities over n answer tokens, by the policy and by the reference; p: soft label. */
 typedef struct tn_pref_pair { double chosen, rejected, ref_chosen, ref_rejected, p, z; int64_t n_chosen, n_rejected; } tn_pref_pair;
 /* dchosen, drejected: derivatives by the policy's two sums. margin: the implicit reward difference. */

@@ -30,7 +30,7 @@ tn_status train_validate(run *r, float *loss, tn_error *err)
         for (int64_t m = first; m < last; m++) {             /* ascending micro-batches whatever the ranks */
             const micro_stats *s = &all[(int64_t)o * n + m];
             sum += s->v[STAT_LOSS];
-            norm += r->valid.pairs ? (double)s->n_item : (double)s->weight_16 / 65536.0;
+            norm += (double)s->weight_16 / 65536.0;
         }
     }
     *loss = (float)(sum / norm);

@@ -7,7 +7,7 @@
 
 #include "train/train.h"
 
-static const tn_pref base = { .beta = 0.3, .eps = 0.1, .gamma = 0.7, .alpha = 0.2, .good = 1.2, .bad = 0.9 };
+static const tn_pref base = { .beta = 0.3, .eps = 0.1, .gamma = 0.7, .alpha = 0.2, .good = 1.2, .bad = 0.9, .nll = 0.3 };
 static const tn_pref_pair pair = { .chosen = -11.5, .rejected = -9.25, .ref_chosen = -12.75, .ref_rejected = -9.5, .p = 0.8, .z = 0.15,
                                    .n_chosen = 7, .n_rejected = 5 };
 
