@@ -56,6 +56,10 @@ typedef struct tn_data_options {
  * and "open" (true: the last answer was cut off where it was sampled, so its stop token is left out). */
 tn_status tn_data_tokenise(tn_shard_writer *w, const char *path, const tn_data_options *o, tn_data_stats *stats, tn_error *err);
 
+/* Ends a text of n ids with the tokenizer's end token, whether its own files say so or not: without one a model never learns where
+ * a document ends. No effect where it is there, or where the tokenizer has none. */
+tn_status tn_data_end(const tn_tokenizer *t, int32_t **ids, size_t *n, size_t *cap, tn_error *err);
+
 /* A tokenizer of the 256 bytes and <|endoftext|> (id 256): for models from scratch without a vocabulary of their own. */
 tn_status tn_data_byte_tokenizer(tn_tokenizer **out, tn_error *err);
 /* Its tokenizer.json and tokenizer_config.json into a model's directory. */

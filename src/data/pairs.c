@@ -68,6 +68,7 @@ static tn_status answer_render(loader *l, tn_message *m, size_t n, const char *a
         status = tn_tokenize(l->t, m[n - 1].content, strlen(m[n - 1].content), TN_TOK_BOS, &ids, &n_ids, &cap, err);
         n_open = n_ids;
         if (status == TN_OK) status = tn_tokenize(l->t, answer, strlen(answer), open_end ? 0 : TN_TOK_EOS, &ids, &n_ids, &cap, err);
+        if (status == TN_OK && !open_end) status = tn_data_end(l->t, &ids, &n_ids, &cap, err);
     }
     free(open);
     if (status == TN_OK && (n_open < 1 || n_ids <= n_open))

@@ -37,11 +37,26 @@ static tn_status document_put(sink *s, const int32_t *ids, const uint8_t *mask, 
     return TN_OK;
 }
 
+tn_status tn_data_end(const tn_tokenizer *t, int32_t **ids, size_t *n, size_t *cap, tn_error *err)
+{
+    int32_t eos = tn_tokenizer_eos(t);
+    if (eos < 0 || (*n > 0 && (*ids)[*n - 1] == eos)) return TN_OK;
+    if (*n == *cap) {
+        int32_t *more = realloc(*ids, (*n + 16) * sizeof *more);
+        if (more == NULL) return tn_fail(err, TN_NOMEM, "no memory for %zu tokens", *n);
+        *ids = more;
+        *cap = *n + 16;
+    }
+    (*ids)[(*n)++] = eos;
+    return TN_OK;
+}
+
 static tn_status text_put(sink *s, const char *text, size_t n, uint32_t weight_16, const char *where, tn_error *err)
 {
     s->n = 0;
     tn_status status = tn_tokenize(s->o->tokenizer, text, n, TN_TOK_BOS | TN_TOK_EOS, &s->text_ids, &s->n,
                                    &s->text_cap, err);
+    if (status == TN_OK) status = tn_data_end(s->o->tokenizer, &s->text_ids, &s->n, &s->text_cap, err);
     if (status != TN_OK) return tn_fail_prefix(err, status, "%s", where);
     return document_put(s, s->text_ids, NULL, weight_16, err);
 }

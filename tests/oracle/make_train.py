@@ -1,4 +1,5 @@
-"""make_train.py FAMILIES OUT - 20 steps of AdamW by PyTorch on the tiny models of make_families.py, and of LoRA by PEFT.
+"""make_train.py FAMILIES OUT - 20 steps of AdamW by PyTorch on the tiny models of make_families.py, of LoRA by PEFT, and of DoRA with
+rsLoRA on one layer.
 
 Sequence i (of 80) holds the 24 tokens (7 i + 3 t + t * t // 5 + i * t) % 53 + 3; step s takes sequences 4 s .. 4 s + 3. Loss: mean over the
 92 predicted tokens. AdamW: lr 1e-2 (linear warm-up of 4 steps, then cosine as in schedule.c), betas 0.9, 0.95, eps 1e-8, decay 0.1 on matrices but
@@ -11,6 +12,7 @@ import transformers as tf
 from peft import LoraConfig, get_peft_model
 
 N_STEP, N_SEQ, N_TOKEN, LR, WARM = 20, 4, 24, 1e-2, 4
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 CASES = ["llama", "gpt2", "mixtral", "deepseek-v2", "qwen3"]
 
 
@@ -51,13 +53,18 @@ def main(families, out):
         model = tf.AutoModelForCausalLM.from_pretrained(f"{families}/{case}", dtype=torch.float32, attn_implementation="eager")
         model.eval()                      # no drop-out
         json.dump(train(model), open(f"{out}/{case}.json", "w"))
-    torch.manual_seed(5)
+    adapter(families, out, "lora", 5, {})
+    adapter(families, out, "dora", 6, {"use_dora": True, "use_rslora": True, "layers_to_transform": [1]})
+
+
+def adapter(families, out, case, seed, more):
+    torch.manual_seed(seed)
     base = tf.AutoModelForCausalLM.from_pretrained(f"{families}/llama", dtype=torch.float32, attn_implementation="eager")
-    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False, lora_dropout=0.0))
-    model.save_pretrained(f"{out}/lora")
-    os.remove(f"{out}/lora/README.md")
+    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=LINEAR, init_lora_weights=False, lora_dropout=0.0, **more))
+    model.save_pretrained(f"{out}/{case}")
+    os.remove(f"{out}/{case}/README.md")
     model.eval()
-    json.dump(train(model), open(f"{out}/lora.json", "w"))
+    json.dump(train(model), open(f"{out}/{case}.json", "w"))
 
 
 main(*sys.argv[1:])

@@ -92,11 +92,19 @@ static void lora_trains_like_peft(void **state)
     run_case("tests/golden/train/lora.json", "tests/golden/families/llama", "tests/golden/train/lora", "");
 }
 
+/* DoRA with rsLoRA's scale on the second layer only. */
+static void dora_trains_like_peft(void **state)
+{
+    (void)state;
+    run_case("tests/golden/train/dora.json", "tests/golden/families/llama", "tests/golden/train/dora", "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(llama_trains_like_pytorch), cmocka_unit_test(gpt2_trains_like_pytorch), cmocka_unit_test(mixtral_trains_like_pytorch),
         cmocka_unit_test(deepseek_trains_like_pytorch), cmocka_unit_test(qwen3_trains_like_pytorch), cmocka_unit_test(lora_trains_like_peft),
+        cmocka_unit_test(dora_trains_like_peft),
     };
     tn_log_set_level(TN_LOG_WARN);
     return cmocka_run_group_tests(tests, NULL, NULL);
