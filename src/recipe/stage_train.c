@@ -189,7 +189,7 @@ out:
 }
 
 const tn_stage_kind tn_stage_train = {
-    .name = "train", .version = 3, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
+    .name = "train", .version = 4, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
     .config_bytes = sizeof(tn_train_config), .inputs = train_inputs,
     .output = "a directory with adapter/ or model/, the step log and what a replay needs", .run = train_run,
 };

@@ -201,6 +201,52 @@ static void an_epoch_sees_every_sample_once(void **state)
     assert_int_not_equal(first[0], first[1]);
 }
 
+static tn_digest content_of(const char *name, const char *bytes, size_t n, tn_data_stats *stats)
+{
+    char *path = tn_path(dir, name), *shard = tn_path(dir, "content.tns");
+    tn_tokenizer *t;
+    tn_shard_writer *w;
+    tn_shard *s;
+    tn_error err = {0};
+    *stats = (tn_data_stats){0};
+    assert_int_equal(tn_file_write_all(path, bytes, n, &err), TN_OK);
+    assert_int_equal(tn_data_byte_tokenizer(&t, &err), TN_OK);
+    tn_data_options o = { .tokenizer = t };
+    assert_int_equal(tn_shard_create(&w, shard, &tokenizer, 257, &err), TN_OK);
+    if (tn_data_tokenise(w, path, &o, stats, &err) != TN_OK) fail_msg("%s: %s", name, err.msg);
+    assert_int_equal(tn_shard_commit(w, &err), TN_OK);
+    assert_int_equal(tn_shard_open(&s, shard, &tokenizer, &err), TN_OK);
+    assert_true(tn_shard_is(shard) && !tn_shard_is(path));
+    tn_shard_doc last = tn_shard_doc_at(s, tn_shard_n_doc(s) - 1);
+    int32_t end;
+    tn_shard_copy(s, last.first + last.n - 1, 1, &end, NULL);
+    assert_int_equal(end, 256);                              /* every document ends with the end token */
+    tn_digest d = *tn_shard_content(s);
+    tn_shard_close(s);
+    tn_tokenizer_destroy(t);
+    free(path);
+    free(shard);
+    return d;
+}
+
+/* A store's names have no suffix: the same bytes are the same documents. */
+static void content_tells_what_a_name_does_not(void **state)
+{
+    static const char rows[] = "{\"text\":\"one\"}\n{\"text\":\"two\"}\n", text[] = "{ this is no row }\n";
+    static const unsigned char gz[] = {                      /* gzip -9 of rows */
+        0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xab, 0x56, 0x2a, 0x49, 0xad, 0x28, 0x51, 0xb2, 0x52, 0xca, 0xcf, 0x4b, 0x55,
+        0xaa, 0xe5, 0xaa, 0x86, 0x71, 0x4b, 0xca, 0xf3, 0x81, 0x5c, 0x00, 0xfb, 0x0e, 0x50, 0xcb, 0x1e, 0x00, 0x00, 0x00 };
+    tn_data_stats a, b, c, d;
+    (void)state;
+    tn_digest named = content_of("rows.jsonl", rows, sizeof rows - 1, &a), bare = content_of("rows", rows, sizeof rows - 1, &b);
+    tn_digest packed = content_of("packed", (const char *)gz, sizeof gz, &c);
+    assert_int_equal(a.n_doc, 2);
+    assert_memory_equal(&named, &bare, sizeof named);
+    assert_memory_equal(&named, &packed, sizeof named);
+    content_of("text", text, sizeof text - 1, &d);
+    assert_int_equal(d.n_doc, 1);
+}
+
 static void bytes_go_there_and_back(void **state)
 {
     static const char text[] = "Gr\xc3\xbc\xc3\x9f""e, \xe4\xb8\x96\xe7\x95\x8c\t\n 42";
@@ -229,7 +275,7 @@ int main(void)
         cmocka_unit_test(a_shard_reads_back), cmocka_unit_test(a_damaged_or_foreign_shard_is_refused),
         cmocka_unit_test(packing_loses_no_target_and_crosses_no_document), cmocka_unit_test(best_fit_needs_few_samples),
         cmocka_unit_test(a_round_of_the_mixture_holds_exact_counts), cmocka_unit_test(an_epoch_sees_every_sample_once),
-        cmocka_unit_test(bytes_go_there_and_back),
+        cmocka_unit_test(content_tells_what_a_name_does_not), cmocka_unit_test(bytes_go_there_and_back),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

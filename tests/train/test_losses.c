@@ -187,11 +187,54 @@ static void bf16_is_exact_too(void **state)
     assert_memory_equal(&a.weights_root, &b.weights_root, sizeof a.weights_root);
 }
 
+/* Only the second layer has adapters, the file says so in PEFT's words, and the first layer is left as it was. */
+static void adapters_can_be_on_some_layers_only(void **state)
+{
+    json_t *config;
+    tn_error err = {0};
+    (void)state;
+    tn_train_result r = run(tuning, "layers", SET("lora_layers", "1-1"), NULL);
+    char *path = tn_path(dir, "layers/adapter/adapter_config.json");
+    assert_int_equal(tn_json_load(&config, path, 1 << 20, NULL), TN_OK);
+    const json_t *layers = json_object_get(config, "layers_to_transform");
+    assert_int_equal(json_array_size(layers), 1);
+    assert_int_equal(json_integer_value(json_array_get(layers, 0)), 1);
+    json_decref(config);
+    free(path);
+    path = tn_path(dir, "layers/adapter");
+    char *base = tn_path(dir, "base/model");
+    tn_model *m;
+    tn_lora *lora;
+    size_t n;
+    assert_int_equal(tn_model_open(&m, base, &(tn_model_options){ .weights = true }, &err), TN_OK);
+    if (tn_lora_read(&lora, &n, m, path, &err) != TN_OK) fail_msg("%s", err.msg);
+    assert_int_equal(n, 7);
+    for (size_t i = 0; i < n; i++) assert_true(tn_starts_with(lora[i].name, "blk.1."));
+    tn_lora_free(lora, n);
+    tn_model_close(m);
+    tn_train_config c;
+    assert_int_equal(tn_train_config_load(&c, tuning, &err), TN_OK);
+    static const char *const wrong[] = { "1-2", "1", "-1-1", "1-0", "x-1", "" };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(tn_option_set(&c, tn_train_options, "lora_layers", wrong[i], "test", &err), TN_OK);
+        char *out = tn_path(dir, "wrong-layers");
+        tn_train_io io = { .out = out, .quiet = true };
+        tn_train_result none;
+        assert_int_equal(tn_train_run(&c, &io, &none, &err), TN_USAGE);
+        assert_non_null(strstr(err.msg, "lora_layers"));
+        free(out);
+    }
+    tn_train_config_free(&c);
+    tn_train_result_free(&r);
+    free(path);
+    free(base);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dpo_starts_at_the_reference_to_the_bit), cmocka_unit_test(every_objective_trains_and_goes_on_exactly),
-        cmocka_unit_test(exports_hold_what_was_trained), cmocka_unit_test(bf16_is_exact_too),
+        cmocka_unit_test(exports_hold_what_was_trained), cmocka_unit_test(adapters_can_be_on_some_layers_only), cmocka_unit_test(bf16_is_exact_too),
     };
     tn_log_set_level(TN_LOG_WARN);
     return cmocka_run_group_tests(tests, set_up, tear_down);
