@@ -84,7 +84,6 @@ tn_status tn_open_gguf_tokenizer(tn_tokenizer **out, const tn_gguf *g, const cha
     size_t           *token_bytes = NULL, *merge_bytes = NULL;
     int32_t          *types = NULL;
     float            *scores = NULL;
-    const tn_gguf_kv *charsmap;
     const tn_gguf_kv *map;
     tn_status         status = TN_OK;
 
@@ -103,12 +102,6 @@ tn_status tn_open_gguf_tokenizer(tn_tokenizer **out, const tn_gguf *g, const cha
     TN_GOTO(add_flag(g, "tokenizer.ggml.add_bos_token", &v.add_bos, err));
     TN_GOTO(add_flag(g, "tokenizer.ggml.add_eos_token", &v.add_eos, err));
     TN_GOTO(add_flag(g, "tokenizer.ggml.add_space_prefix", &v.add_space_prefix, err));
-    TN_GOTO(tn_gguf_bool_or(g, "tokenizer.ggml.remove_extra_whitespaces", false, &v.remove_extra_spaces, err));
-    TN_GOTO(tn_gguf_array(g, "tokenizer.ggml.precompiled_charsmap", &charsmap, err));
-    if (charsmap != NULL && (charsmap->elem == TN_GGUF_U8 || charsmap->elem == TN_GGUF_I8)) {
-        v.charsmap = charsmap->value;
-        v.charsmap_bytes = charsmap->n;
-    }
     TN_GOTO(tn_gguf_bool_or(g, "tokenizer.ggml.remove_extra_whitespaces", false, &v.remove_extra_spaces, err));
     if ((map = tn_gguf_find(g, "tokenizer.ggml.precompiled_charsmap")) != NULL) {
         if (map->type != TN_GGUF_ARRAY || (map->elem != TN_GGUF_U8 && map->elem != TN_GGUF_I8)) {

@@ -47,6 +47,9 @@ typedef struct tn_pre {
 const tn_pre *tn_pre_find(const char *name);
 /* The scanner that does the same as a pattern's text, or NULL. */
 tn_find_fn    tn_scanner_for(const char *pattern, size_t n);
+struct tn_str;
+/* split_deepseek.c: "\\s?[A-Za-z...]+", the pattern of tn_find_deepseek_letters. */
+void          tn_deepseek_letters_text(struct tn_str *out);
 
 typedef tn_status (*tn_piece_fn)(void *arg, const uint8_t *s, size_t n, tn_error *err);
 /* at_start: s is the very beginning of what is tokenised (TN_PREPEND_FIRST asks). */

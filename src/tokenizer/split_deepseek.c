@@ -6,6 +6,8 @@
  *           |\s*[\r\n]+|\s+(?!\S)|\s+ */
 #include "tokenizer/scan.h"
 
+#include "base/str.h"
+
 /* The letters that the LLM pattern lists: those with case, as of the Unicode version its authors used. First, last. */
 // clang-format off
 static const uint32_t cased[][2] = {
@@ -49,6 +51,25 @@ static bool is_llm_punctuation(uint32_t cp)
 /* U+4E00 to U+9FA5, U+0800 to U+4E00, U+AC00 to U+D7FF. */
 static bool is_llm_cjk(uint32_t cp) { return (cp >= 0x800 && cp <= 0x9fa5) || (cp >= 0xac00 && cp <= 0xd7ff); }
 static bool is_v3_cjk(uint32_t cp) { return (cp >= 0x4e00 && cp <= 0x9fa5) || (cp >= 0x3040 && cp <= 0x30ff); }
+
+static void add_character(tn_str *s, uint32_t cp)
+{
+    char buf[4];
+    int  n = tn_utf8_encode(cp, buf);
+
+    tn_str_add_n(s, buf, (size_t)n);
+}
+
+void tn_deepseek_letters_text(tn_str *out)
+{
+    tn_str_add(out, "\\s?[A-Za-z");
+    for (size_t i = 0; i < sizeof cased / sizeof cased[0]; i++) {
+        add_character(out, cased[i][0]);
+        if (cased[i][1] > cased[i][0] + 1) tn_str_add_char(out, '-');
+        if (cased[i][1] > cased[i][0]) add_character(out, cased[i][1]);
+    }
+    tn_str_add(out, "]+");
+}
 
 /* A run of characters that `is` accepts, with one white space in front if `space`. */
 INLINE size_t run_if(const uint8_t *s, size_t n, bool (*is)(uint32_t), bool space)

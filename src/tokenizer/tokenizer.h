@@ -54,6 +54,12 @@ bool        tn_tokenizer_is_special(const tn_tokenizer *t, int32_t id);
 int32_t     tn_tokenizer_find(const tn_tokenizer *t, const char *token); /* id of a token by its exact text, -1 */
 const char *tn_tokenizer_piece(const tn_tokenizer *t, int32_t id, size_t *n);   /* raw vocabulary text */
 const char *tn_tokenizer_kind(const tn_tokenizer *t);        /* "bpe (smollm)", "spm", "unigram" */
+/* What a GGUF calls (tokenizer.ggml.pre) the way in which this byte-level BPE splits text; NULL: it has no name for it. */
+const char *tn_tokenizer_pre(const tn_tokenizer *t);
+enum { TN_PRE_PASSES = 12 };
+/* The patterns of a pre-tokenizer that a GGUF names, one a pass, as tokenizer.json spells them (made; NULL behind the last),
+ * and whether a piece that is a token is taken without merging. false: the name is not known, or has no such form. */
+bool        tn_pre_spell(const char *name, char *pattern[TN_PRE_PASSES], bool *ignore_merges);
 /* Content digest (vocabulary, merges, flags): what shards and manifests hold. */
 struct tn_digest;
 void        tn_tokenizer_digest(const tn_tokenizer *t, struct tn_digest *out);

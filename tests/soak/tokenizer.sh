@@ -14,6 +14,18 @@ python3 tests/tokenizer/compare_llama_cpp.py "$build/tests/tokenizer/tokenizer_d
 python3 -m venv "$dir/venv"
 "$dir/venv/bin/pip" install -q tokenizers==0.23.3 gguf==0.19.0 || { echo "tokenizers and gguf cannot be installed: their part is skipped"; exit 0; }
 "$dir/venv/bin/python" tests/tokenizer/compare_hf.py "$build/tests/tokenizer/tokenizer_driver" "$models" "${N:-100000}" ${UDHR:+"$UDHR"}
+# llama.cpp itself, and tokenizer.json made of each GGUF, where cmake is there to build it (some minutes)
+if command -v cmake >/dev/null; then
+    llama=$dir/llama_cpp_python-0.3.36/vendor/llama.cpp
+    cmake -S "$llama" -B "$dir/llama" -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
+        -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF >"$dir/cmake.log" 2>&1
+    cmake --build "$dir/llama" --target llama -j "$(nproc)" >>"$dir/cmake.log" 2>&1 || { tail "$dir/cmake.log"; exit 1; }
+    ${CC:-cc} -O1 -I"$llama/include" -I"$llama/ggml/include" tests/oracle/llama_cpp_driver.c -o "$dir/llama_cpp_driver" -L"$dir/llama/bin" \
+        -lllama -lggml -lggml-base -Wl,-rpath,"$dir/llama/bin"
+    ninja -C "$build" tenet >/dev/null
+    "$dir/venv/bin/python" tests/model/compare_vocabularies.py "$build/tenet" "$build/tests/tokenizer/tokenizer_driver" "$dir/llama_cpp_driver" \
+        "$models" "${N_LLAMA:-5000}" ${UDHR:+"$UDHR"}
+fi
 if [ -n "${TEXT:-}" ]; then
     "$build/bench/bench_tokenizer" "$TEXT" "$models"/ggml-vocab-llama-bpe.gguf
     "$dir/venv/bin/python" tests/tokenizer/compare_hf.py "$build/tests/tokenizer/tokenizer_driver" "$models" 0 --speed "$TEXT"

@@ -62,10 +62,15 @@ def build(path, table):
                                               [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     t.decoder = decoders.ByteLevel()
     t.add_tokens([AddedToken(tokens[i], normalized=False) for i in range(len(tokens)) if types[i] == 4])
-    # Where a vocabulary lacks a byte, llama.cpp's pieces end there and Hugging Face's merge across: not asked.
-    alphabet = {bytes([b]).decode("latin-1"): c for b, c in byte_alphabet().items()}
-    known = set(tokens)
-    return t, pre, {c for c, spelled in alphabet.items() if spelled not in known and ord(c) < 128}
+    return t, pre, missing_bytes(f)
+
+
+def missing_bytes(fields):
+    """ASCII characters that a byte-level vocabulary has no token for. Where it lacks a byte, llama.cpp's pieces end there and
+    Hugging Face's merge across: not asked."""
+    tokens = fields["tokenizer.ggml.tokens"]
+    known = {bytes(tokens.parts[i]).decode() for i in tokens.data}
+    return {chr(b) for b, spelled in byte_alphabet().items() if spelled not in known and b < 128}
 
 
 def byte_alphabet():
