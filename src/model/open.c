@@ -132,6 +132,17 @@ out:
     return status;
 }
 
+/* "what 'which'", and the formats that may be chosen. */
+static tn_status no_format(tn_error *err, tn_status code, const char *what, const char *which)
+{
+    tn_str names = { .max = 1 << 10 };
+
+    tn_chat_format_names(&names);
+    tn_fail(err, code, "%s '%.80s': choose one with --chat-format %s", what, which, names.p != NULL ? names.p : "NAME");
+    tn_str_free(&names);
+    return code;
+}
+
 /* What the template says, unless the caller chose a format; why not, if neither does. */
 tn_status tn_open_chat(tn_model *m, const char *template_text, const char *chosen, tn_error *err)
 {
@@ -139,15 +150,14 @@ tn_status tn_open_chat(tn_model *m, const char *template_text, const char *chose
 
     if (chosen != NULL) {
         if (!tn_chat_format_parse(chosen, &m->chat.format))
-            return tn_fail(err, TN_USAGE, "unknown chat format '%s'; known: chatml, llama2, llama3, mistral-v1, mistral-v3, "
-                           "mistral-tekken, mistral-v7, gemma, zephyr, deepseek2, deepseek3", chosen);
+            return no_format(err, TN_USAGE, "unknown chat format", chosen);
         m->chat_status = TN_OK;
         return TN_OK;
     }
     if (template_text == NULL) {
         m->chat_status = TN_UNSUPPORTED;
-        snprintf(m->chat_why, sizeof m->chat_why, "%s has no chat format (no template).\nChoose one with --chat-format "
-                 "chatml|llama2|llama3|mistral|gemma|zephyr|deepseek, or start from an instruct model.", m->path);
+        no_format(&why, TN_UNSUPPORTED, "no chat template in", m->path);
+        snprintf(m->chat_why, sizeof m->chat_why, "%.500s", why.msg);
         return TN_OK;
     }
     m->chat_status = tn_chat_recognise(&m->chat, template_text, m->tok, &why);

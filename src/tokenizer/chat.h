@@ -23,16 +23,22 @@ enum {
     TN_WAY_CLOSE_SPACE   = 1 << 14,      /* " [/INST]" */
     TN_WAY_ANSWER_SPACE  = 1 << 15,      /* a space before the answer, part of its first token */
     TN_WAY_STOP_SPACE    = 1 << 16,      /* a space between the answer and its stop token */
-    TN_WAY_AFTER_SPACE   = 1 << 17       /* a space after the stop token */
+    TN_WAY_AFTER_SPACE   = 1 << 17,      /* a space after the stop token */
+    TN_WAY_LAST_BARE     = 1 << 18,      /* nothing after the stop token of the last message */
+    TN_WAY_CLOSED_THINK  = 1 << 19,      /* every answer begins with <think></think> (DeepSeek V3.1) ... */
+    TN_WAY_CLOSE_THINK   = 1 << 20,      /* ... or with </think> alone */
+    TN_WAY_TRIM_LINES    = 1 << 21       /* answers lose the line ends at their front */
 };
 
-/* Text around each role's words; "\1" in it is the vocabulary's EOS. The stop is trained with the answer; what follows it
+/* Text around each role's words, and where a format has them: what stands before everything, the generation prompt if it is not
+ * what stands before an answer, the stop of an answer that is not the last message; "\1" in it is the vocabulary's EOS. The stop is trained with the answer; what follows it
  * is not. join: between a system text and the user text that it stands in. */
 typedef struct tn_chat_layout {
     tn_chat_format format;
     const char    *name;
     uint32_t       ways;
     const char    *system_before, *system_after, *join, *user_before, *user_after, *answer_before, *stop, *after_stop;
+    const char    *opening, *prompt, *earlier_stop;
 } tn_chat_layout;
 
 /* The layout of a chat with its ways put in; NULL if it has no format. */

@@ -33,8 +33,14 @@ static bool has_any(const char *text, const char *const *parts)
 
 static tn_status unknown_template(tn_error *err, const char *why)
 {
-    return tn_fail(err, TN_UNSUPPORTED, "%s. Choose a format with --chat-format "
-                   "chatml|llama2|llama3|mistral|gemma|zephyr|deepseek, or start from an instruct model", why);
+    tn_str    names = { .max = 1 << 10 };
+    tn_status status;
+
+    tn_chat_format_names(&names);
+    status = tn_fail(err, TN_UNSUPPORTED, "%s. Choose one with --chat-format %s, or start from an instruct model", why,
+                     names.p != NULL ? names.p : "NAME");
+    tn_str_free(&names);
+    return status;
 }
 
 /* The template writes BOS by itself, before the messages. */
@@ -86,13 +92,37 @@ static tn_status chatml_default(tn_chat *out, const char *template_text, tn_erro
     return TN_OK;
 }
 
+/* SmolLM3: ChatML with a system turn of its own always, whose words we have; the default text is read out of the template. */
+static tn_status smollm3(tn_chat *out, const char *template_text, tn_error *err)
+{
+    static const char  open[] = "elif reasoning_mode == \"/think\" -%}", mark[] = "{{- \"";
+    static const char *const needed[] = { "Knowledge Cutoff Date: June 2025\\n", "\"Reasoning Mode: \" + reasoning_mode + \"\\n\\n\"",
+        "\"## Custom Instructions\\n\\n\"", "content.lstrip(\"\\n\") + \"<|im_end|>\\n\"", "set enable_thinking = true", NULL };
+    const char *p = strstr(template_text, open);
+    tn_str      text = { .max = 1 << 16 };
+
+    for (size_t i = 0; needed[i] != NULL; i++)
+        if (!has(template_text, needed[i])) p = NULL;
+    if (p != NULL) p = strstr(p, mark);
+    if (p == NULL || !read_literal(&text, p + strlen(mark), '"', NULL) || text.len < 2 || strcmp(text.p + text.len - 2, "\n\n") != 0) {
+        tn_str_free(&text);
+        return unknown_template(err, "the model's chat template is a relative of SmolLM3's that is not supported");
+    }
+    text.p[text.len -= 2] = '\0';                    /* they stand after every system text */
+    out->format = TN_CHAT_SMOLLM3;
+    out->ways = TN_WAY_TRIM_LINES;
+    if (has(template_text, "Today Date: ")) out->ways |= TN_WAY_DATES;
+    return take(out, &text, err);
+}
+
 static tn_status chatml(tn_chat *out, const char *text, tn_error *err)
 {
-    static const char *const relatives[] = { "<|im_sep|>", "<end_of_utterance>", "<|im_middle|>", "## Metadata", "function calling AI model", NULL };
+    static const char *const relatives[] = { "<|im_sep|>", "<end_of_utterance>", "<|im_middle|>", "<functions>", "function calling AI model", NULL };
     bool                     qwen3 = has(text, "ns.last_query_index") && has(text, "'\\n<think>\\n' + reasoning_content.strip('\\n')") &&
                  has(text, "enable_thinking is defined and enable_thinking is false");
     bool qwq = has(text, "content.split('</think>')[-1].lstrip('\\n')") && !has(text, "enable_thinking") && !has(text, "reasoning_content");
 
+    if (has(text, "## Metadata")) return smollm3(out, text, err);
     if (has_any(text, relatives) || (has(text, "</think>") && !qwen3 && !qwq))
         return unknown_template(err, "the model's chat template is a relative of ChatML that is not supported");
     out->format = TN_CHAT_CHATML;
@@ -201,9 +231,15 @@ static tn_status deepseek3(tn_chat *out, const char *text, tn_error *err)
 {
     if (has(text, "message['content'] + '<｜end▁of▁sentence｜>' + '") || has(text, "'<｜User｜>' + message['content'] + '<｜end▁of▁sentence｜>'"))
         return unknown_template(err, "the model's chat template is a relative of DeepSeek V3's that is not supported");
-    if (has(text, "thinking")) return unknown_template(err, "the model's chat template is of DeepSeek V3.1 or later, which is not supported");
+    bool v31 = has(text, "ns.is_last_user") && has(text, "content.split('</think>', 1)[1]") && !has(text, "reasoning_content");
+
+    if (has(text, "thinking") && !v31) return unknown_template(err, "the model's chat template is a relative of DeepSeek V3.1's that is not supported");
     out->format = TN_CHAT_DEEPSEEK3;
     out->ways = TN_WAY_BOS;
+    if (v31) {
+        out->ways |= TN_WAY_CUT_THINKING | (has(text, "{{'<think></think>'}}") ? TN_WAY_CLOSED_THINK : TN_WAY_CLOSE_THINK);
+        return TN_OK;
+    }
     if (has(text, "</think>")) out->ways |= TN_WAY_CUT_THINKING;
     if (has(text, "<｜Assistant｜><think>\\n")) out->ways |= TN_WAY_OPEN_THINK;
     return TN_OK;
@@ -224,8 +260,17 @@ tn_status tn_chat_recognise(tn_chat *out, const char *template_text, const tn_to
     else if (has(text, "'User: ' + message['content'] + '\\n\\n'") && has(text, "'Assistant: ' + message['content'] + eos_token")) {
         out->format = TN_CHAT_DEEPSEEK2;
         out->ways = TN_WAY_BOS | TN_WAY_ANSWER_SPACE;
+    } else if (has(text, "<|start|>system<|message|>") && has(text, "<|channel|>final<|message|>") && has(text, "<|return|>") &&
+               has(text, "# Valid channels: analysis, commentary, final.")) {
+        out->format = TN_CHAT_HARMONY;
     } else if (has(text, "<|user|>") && has(text, "<|assistant|>") && has(text, "+ eos_token") && !has(text, "<|end|>")) {
-        out->format = TN_CHAT_ZEPHYR;
+        /* Zephyr ends every turn with EOS; Tulu and OLMo 2 only the answers. */
+        bool tulu = has(text, "'<|user|>\\n' + message['content'] + '\\n'") && has(text, "message['content'] + eos_token }}");
+
+        if (!tulu && !has(text, "'<|user|>\\n' + message['content'] + eos_token"))
+            return unknown_template(err, "the model's chat template is a relative of Zephyr's that is not supported");
+        out->format = tulu ? TN_CHAT_TULU : TN_CHAT_ZEPHYR;
+        if (tulu) out->ways = TN_WAY_LAST_BARE | (writes_bos(text) ? TN_WAY_BOS : 0u);
     } else return unknown_template(err, "the model's chat template is none that this version recognises");
     return TN_OK;
 }

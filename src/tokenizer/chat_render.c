@@ -150,7 +150,8 @@ static void trim(const char **p, size_t *n, bool front)
 /* Marks that the vocabulary does not call special must not be found in what people write either. */
 static void skip_marks(renderer *r, const tn_chat_layout *l)
 {
-    const char *const parts[] = { l->system_before, l->system_after, l->user_before, l->user_after, l->answer_before, l->stop, l->after_stop };
+    const char *const parts[] = { l->system_before, l->system_after, l->user_before, l->user_after, l->answer_before, l->stop, l->after_stop,
+                                  l->opening != NULL ? l->opening : "", l->earlier_stop != NULL ? l->earlier_stop : "" };
 
     for (size_t k = 0; k < sizeof parts / sizeof parts[0]; k++) {
         size_t  n = strlen(parts[k]), at = 0, end;
@@ -164,14 +165,36 @@ static void skip_marks(renderer *r, const tn_chat_layout *l)
 typedef struct walk {
     const tn_chat_layout *l;
     const tn_message     *messages;
+    bool                  open_turn;
     size_t                n, last_user;  /* index of the last user message; n if there is none */
     const char           *system;        /* waits to stand in a user text */
+    const char           *default_system;
 } walk;
+
+/* SmolLM3 puts its own headings around the system text, in which words beginning with / are switches. */
+static tn_status render_smollm3_system(renderer *r, const walk *w, const char *text, tn_error *err)
+{
+    size_t n = strlen(text);
+
+    if (text != w->default_system && (strstr(text, "/think") != NULL || strstr(text, "/no_think") != NULL ||
+                                      strstr(text, "/system_override") != NULL))
+        return tn_fail(err, TN_UNSUPPORTED, "the system text holds a switch of SmolLM3's (/think, /no_think or /system_override), which is not "
+                       "supported: leave it out");
+    while (n > 0 && strchr(" \t\r\n\v\f", text[n - 1]) != NULL) n--;
+    if (n == 0 && w->default_system != NULL) n = strlen(text = w->default_system);
+    TN_TRY(put_format(r, w->l->system_before, false, err));
+    if ((w->l->ways & TN_WAY_DATES) != 0) TN_TRY(put_format(r, "Today Date: 26 July 2024\n", false, err));
+    TN_TRY(put_format(r, "Reasoning Mode: /think\n\n## Custom Instructions\n\n", false, err));
+    put_content(r, text, n, false);
+    return put_format(r, w->l->system_after, false, err);
+}
 
 static tn_status render_system(renderer *r, const walk *w, const char *text, tn_error *err)
 {
     size_t n = strlen(text);
 
+    if (w->l->format == TN_CHAT_SMOLLM3) return render_smollm3_system(r, w, text, err);
+    if (w->l->format == TN_CHAT_HARMONY && n == 0) return TN_OK;
     if ((w->l->ways & TN_WAY_TRIM_SYSTEM) != 0) trim(&text, &n, true);
     TN_TRY(put_format(r, w->l->system_before, false, err));
     /* Pinned: a prompt must not change from day to day. */
@@ -207,29 +230,39 @@ static tn_status render_user(renderer *r, walk *w, size_t i, tn_error *err)
     return put_format(r, l->user_after, false, err);
 }
 
+/* What stands before every answer of a model that can think and is asked not to. */
+static const char *closed_thought(const tn_chat_layout *l)
+{
+    return (l->ways & TN_WAY_CLOSED_THINK) != 0 ? "<think></think>" : (l->ways & TN_WAY_CLOSE_THINK) != 0 ? "</think>" : "";
+}
+
 static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *err)
 {
     const tn_chat_layout *l = w->l;
     const char           *text = w->messages[i].content, *thought = strstr(text, "</think>"), *next;
-    bool                  earlier = w->last_user < w->n && i < w->last_user;
+    bool                  earlier = w->last_user < w->n && i < w->last_user, last;
     size_t                n;
 
     if ((l->ways & TN_WAY_CUT_THINKING) != 0 && thought != NULL && (earlier || l->format == TN_CHAT_DEEPSEEK3)) {
-        while ((next = strstr(thought + 1, "</think>")) != NULL) thought = next;
+        while ((l->ways & (TN_WAY_CLOSED_THINK | TN_WAY_CLOSE_THINK)) == 0 && (next = strstr(thought + 1, "</think>")) != NULL) thought = next;
         text = thought + strlen("</think>");
         while (l->format == TN_CHAT_CHATML && *text == '\n') text++;
         thought = NULL;
     }
+    while ((l->ways & TN_WAY_TRIM_LINES) != 0 && *text == '\n') text++;
     n = strlen(text);
     if ((l->ways & TN_WAY_TRIM_ANSWER) != 0) trim(&text, &n, true);
     TN_TRY(put_format(r, l->answer_before, false, err));
+    TN_TRY(put_format(r, closed_thought(l), false, err));
     if ((l->ways & TN_WAY_EMPTY_THINK) != 0 && !earlier && thought == NULL && i + 1 == w->n)
         TN_TRY(put_format(r, "<think>\n\n</think>\n\n", false, err));
     if ((l->ways & TN_WAY_ANSWER_SPACE) != 0) put_content(r, " ", 1, true);
     put_content(r, text, n, true);
     if ((l->ways & TN_WAY_STOP_SPACE) != 0) put_content(r, " ", 1, true);
-    TN_TRY(put_format(r, l->stop, true, err));
-    return put_format(r, l->after_stop, false, err);
+    last = i + 1 == w->n && !w->open_turn;
+    TN_TRY(put_format(r, l->earlier_stop != NULL && !last ? l->earlier_stop : l->stop, true, err));
+    if (r->trained_from != SIZE_MAX) TN_TRY(flush(r, err));      /* a vocabulary without this stop token: what follows is not trained */
+    return (l->ways & TN_WAY_LAST_BARE) != 0 && i + 1 == w->n ? TN_OK : put_format(r, l->after_stop, false, err);
 }
 
 static tn_status render_message(renderer *r, walk *w, size_t i, tn_error *err)
@@ -250,6 +283,8 @@ static tn_status render_message(renderer *r, walk *w, size_t i, tn_error *err)
         w->system = m->content;
         return TN_OK;
     }
+    if (i > 0 && (w->l->format == TN_CHAT_DEEPSEEK3 || w->l->format == TN_CHAT_SMOLLM3 || w->l->format == TN_CHAT_HARMONY))
+        return tn_fail(err, TN_FORMAT, "message %zu is a system message; in the chat format %s it must be the first", i + 1, w->l->name);
     return render_system(r, w, m->content, err);
 }
 
@@ -259,7 +294,8 @@ tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_me
     tn_status      status = TN_OK;
     tn_chat_layout l;
     renderer       r = { .t = t, .ids = ids, .mask = mask, .n = n, .cap = cap, .trained_from = SIZE_MAX, .after_special = true };
-    walk           w = { .l = &l, .messages = messages, .n = n_message, .last_user = n_message };
+    walk           w = { .l = &l, .messages = messages, .n = n_message, .last_user = n_message, .open_turn = open_turn,
+                         .default_system = chat->default_system };
     bool           begins_with_system = n_message > 0 && strcmp(messages[0].role, "system") == 0;
 
     if (!tn_chat_layout_of(chat, &l)) return tn_fail(err, TN_USAGE, "the model has no chat format: choose one with --chat-format");
@@ -269,12 +305,14 @@ tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_me
     for (size_t i = 0; i < n_message; i++)
         if (strcmp(messages[i].role, "user") == 0) w.last_user = i;
     if ((l.ways & TN_WAY_BOS) != 0 && t->bos >= 0) TN_GOTO(put_id(&r, t->bos, false, err));
+    if (l.opening != NULL) TN_GOTO(put_format(&r, l.opening, false, err));
     if (!begins_with_system && chat->default_system != NULL && (l.ways & TN_WAY_SYSTEM_FIRST) != 0) w.system = chat->default_system;
     else if (!begins_with_system && chat->default_system != NULL) TN_GOTO(render_system(&r, &w, chat->default_system, err));
     else if (!begins_with_system && (l.ways & TN_WAY_DATES) != 0) TN_GOTO(render_system(&r, &w, "", err));
     for (size_t i = 0; i < n_message; i++) TN_GOTO(render_message(&r, &w, i, err));
     if (open_turn) {
-        TN_GOTO(put_format(&r, l.answer_before, false, err));
+        TN_GOTO(put_format(&r, l.prompt != NULL ? l.prompt : l.answer_before, false, err));
+        TN_GOTO(put_format(&r, closed_thought(&l), false, err));
         if ((l.ways & TN_WAY_OPEN_THINK) != 0) TN_GOTO(put_format(&r, "<think>\n", false, err));
     }
     TN_GOTO(flush(&r, err));

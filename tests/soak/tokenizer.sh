@@ -12,8 +12,9 @@ models=$dir/llama_cpp_python-0.3.36/vendor/llama.cpp/models
 python3 tests/tokenizer/compare_llama_cpp.py "$build/tests/tokenizer/tokenizer_driver" "$models"
 
 python3 -m venv "$dir/venv"
-"$dir/venv/bin/pip" install -q tokenizers==0.23.3 gguf==0.19.0 || { echo "tokenizers and gguf cannot be installed: their part is skipped"; exit 0; }
+"$dir/venv/bin/pip" install -q tokenizers==0.23.3 gguf==0.19.0 jinja2 || { echo "tokenizers and gguf cannot be installed: their part is skipped"; exit 0; }
 "$dir/venv/bin/python" tests/tokenizer/compare_hf.py "$build/tests/tokenizer/tokenizer_driver" "$models" "${N:-100000}" ${UDHR:+"$UDHR"}
+"$dir/venv/bin/python" tests/tokenizer/compare_templates.py "$build/tests/tokenizer/tokenizer_driver" tests/golden/tokenizer/bpe.json "$models"/templates/*.jinja
 # llama.cpp itself, and tokenizer.json made of each GGUF, where cmake is there to build it (some minutes)
 if command -v cmake >/dev/null; then
     llama=$dir/llama_cpp_python-0.3.36/vendor/llama.cpp

@@ -100,10 +100,12 @@ static void templates_are_recognised_or_refused_with_the_way_out(void **state)
         { "'[SYSTEM_PROMPT] ' + x + '[/SYSTEM_PROMPT]' '[INST] ' '[/INST]'", TN_CHAT_MISTRAL_V7, NULL },
         { "'<start_of_turn>' + role + '\n'", TN_CHAT_GEMMA, NULL },
         { "{{ '<|user|>\\n' + message['content'] + eos_token }}{{ '<|assistant|>' }}", TN_CHAT_ZEPHYR, NULL },
+        { "{{ '<|user|>\\n' + message['content'] + '\\n' }}{{ '<|assistant|>\\n' + message['content'] + eos_token }}", TN_CHAT_TULU, NULL },
         { "'User: ' + message['content'] + '\\n\\n' 'Assistant: ' + message['content'] + eos_token", TN_CHAT_DEEPSEEK2, NULL },
         { "'<｜User｜>' + message['content'] '<｜Assistant｜>'", TN_CHAT_DEEPSEEK3, NULL },
     };
-    static const char *const strange[] = { NULL, "", "{{ messages }}", "<|im_start|><|im_sep|>", "<|im_start|> x </think>", "<｜User｜><｜Assistant｜> thinking" };
+    static const char *const strange[] = { NULL, "", "{{ messages }}", "<|im_start|><|im_sep|>", "<|im_start|> x </think>", "<｜User｜><｜Assistant｜> thinking",
+        "<|im_start|> ## Metadata", "<|im_start|> <functions>", "{{ '<|user|>' + content }}{{ '<|assistant|>' + content + eos_token }}" };
     tn_chat                  chat;
     tn_error                 err = {0};
 
@@ -139,6 +141,70 @@ static void llama_3_1_writes_its_two_lines_with_a_pinned_date(void **state)
     free(text);
     free(ids);
     tn_chat_free(&chat);
+    tn_tokenizer_destroy(t);
+}
+
+/* Texts of the newer formats; "^" marks where what is trained begins, "$" where it ends. */
+static void newer_formats_render_as_their_templates_do(void **state)
+{
+    static const tn_message m[] = { { "system", "Be kind.\n" }, { "user", "Hi" }, { "assistant", "<think>x</think>\nYes" }, { "user", "So" }, { "assistant", "\nNo" } };
+    static const struct { const char *template_text; tn_chat_format format; const char *text, *prompt; } rows[] = {
+        { "{{ bos_token }}'<|user|>\\n' + message['content'] + '\\n' <|assistant|> message['content'] + eos_token }}", TN_CHAT_TULU,
+          "<s><|system|>\nBe kind.\n\n<|user|>\nHi\n<|assistant|>\n^<think>x</think>\nYes</s>$\n<|user|>\nSo\n<|assistant|>^\n\nNo</s>$",
+          "<s><|system|>\nBe kind.\n\n<|user|>\nHi\n<|assistant|>\n" },
+        { "<|im_start|> ## Metadata \"Knowledge Cutoff Date: June 2025\\n\" \"Today Date: \" set enable_thinking = true \"Reasoning Mode: \" + reasoning_mode + "
+          "\"\\n\\n\" \"## Custom Instructions\\n\\n\" {%- elif reasoning_mode == \"/think\" -%} {{- \"Default.\\n\\n\" -}} "
+          "content.lstrip(\"\\n\") + \"<|im_end|>\\n\"", TN_CHAT_SMOLLM3,
+          "<|im_start|>system\n## Metadata\n\nKnowledge Cutoff Date: June 2025\nToday Date: 26 July 2024\nReasoning Mode: /think\n\n"
+          "## Custom Instructions\n\nBe kind.\n\n<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n^<think>x</think>\nYes<|im_end|>$\n"
+          "<|im_start|>user\nSo<|im_end|>\n<|im_start|>assistant\n^No<|im_end|>$\n",
+          "<|im_start|>system\n## Metadata\n\nKnowledge Cutoff Date: June 2025\nToday Date: 26 July 2024\nReasoning Mode: /think\n\n"
+          "## Custom Instructions\n\nBe kind.\n\n<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n" },
+        { "<|start|>system<|message|> <|channel|>final<|message|> <|return|> # Valid channels: analysis, commentary, final.", TN_CHAT_HARMONY,
+          "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\nKnowledge cutoff: 2024-06\nCurrent date: 2024-07-26\n\n"
+          "Reasoning: medium\n\n# Valid channels: analysis, commentary, final. Channel must be included for every message.<|end|><|start|>developer<|message|>"
+          "# Instructions\n\nBe kind.\n\n\n<|end|><|start|>user<|message|>Hi<|end|><|start|>assistant<|channel|>final<|message|>^<think>x</think>\nYes<|end|>$"
+          "<|start|>user<|message|>So<|end|><|start|>assistant<|channel|>final<|message|>^\nNo<|return|>$",
+          "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\nKnowledge cutoff: 2024-06\nCurrent date: 2024-07-26\n\n"
+          "Reasoning: medium\n\n# Valid channels: analysis, commentary, final. Channel must be included for every message.<|end|><|start|>developer<|message|>"
+          "# Instructions\n\nBe kind.\n\n\n<|end|><|start|>user<|message|>Hi<|end|><|start|>assistant" },
+        { "<｜User｜><｜Assistant｜> thinking ns.is_last_user content.split('</think>', 1)[1] {{'</think>'}}", TN_CHAT_DEEPSEEK3,
+          "<s>Be kind.\n<｜User｜>Hi<｜Assistant｜></think>^\nYes<｜end▁of▁sentence｜>$<｜User｜>So<｜Assistant｜></think>^\nNo<｜end▁of▁sentence｜>$",
+          "<s>Be kind.\n<｜User｜>Hi<｜Assistant｜></think>" },
+    };
+    tn_tokenizer *t = golden_tokenizer("bpe");
+
+    (void)state;
+    for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
+        tn_chat  chat;
+        int32_t *ids = NULL;
+        uint8_t *mask = NULL;
+        char    *text;
+        tn_str   marked = {0};
+        size_t   n = 0, cap = 0, n_text;
+
+        assert_int_equal(tn_chat_recognise(&chat, rows[k].template_text, t, NULL), TN_OK);
+        assert_int_equal(chat.format, rows[k].format);
+        assert_int_equal(tn_chat_render(t, &chat, m, 5, false, &ids, &mask, &n, &cap, NULL), TN_OK);
+        for (size_t i = 0; i < n; i++) {
+            assert_int_equal(tn_detokenize(t, ids + i, 1, true, &text, &n_text, NULL), TN_OK);
+            if (mask[i] && (i == 0 || !mask[i - 1])) tn_str_add(&marked, "^");
+            if (!mask[i] && i > 0 && mask[i - 1]) tn_str_add(&marked, "$");
+            tn_str_add(&marked, text);
+            free(text);
+        }
+        if (n > 0 && mask[n - 1]) tn_str_add(&marked, "$");
+        assert_string_equal(marked.p, rows[k].text);
+        tn_str_free(&marked);
+        n = 0;
+        assert_int_equal(tn_chat_render(t, &chat, m, 2, true, &ids, NULL, &n, &cap, NULL), TN_OK);
+        assert_int_equal(tn_detokenize(t, ids, n, true, &text, &n_text, NULL), TN_OK);
+        assert_string_equal(text, rows[k].prompt);
+        free(text);
+        free(ids);
+        free(mask);
+        tn_chat_free(&chat);
+    }
     tn_tokenizer_destroy(t);
 }
 
@@ -360,6 +426,7 @@ int main(void)
         cmocka_unit_test(marks_that_people_write_are_ordinary_text),
         cmocka_unit_test(templates_are_recognised_or_refused_with_the_way_out),
         cmocka_unit_test(llama_3_1_writes_its_two_lines_with_a_pinned_date),
+        cmocka_unit_test(newer_formats_render_as_their_templates_do),
         cmocka_unit_test(streams_never_split_a_character),
         cmocka_unit_test(broken_utf8_gives_replacement_characters_or_bytes),
         cmocka_unit_test(a_long_run_of_one_letter_is_merged),
