@@ -227,5 +227,11 @@ tn_status tn_align_index_run(const tn_align_index_config *c, tn_profile profile,
  * nearest first. made: json_decref. */
 tn_status tn_align_nearest(json_t **out, const char *model, tn_profile profile, const char *records, const char *index, const char *prompt,
                            int64_t k, tn_error *err);
+/* The principles behind the nearest records: [{"principle","share","records"}], the greatest share first; a record counts as much
+ * as it is similar (below 0: not at all). made: json_decref. */
+tn_status tn_align_involved(json_t **out, const json_t *nearest, tn_error *err);
+/* Puts "critique_request", "critique" and "revision" into those records whose chosen text is a revision, from the rows of a revise
+ * or screen stage. Records without one stay as they are. */
+tn_status tn_align_add_critiques(json_t *nearest, const char *revisions, tn_error *err);
 
 #endif

@@ -199,3 +199,64 @@ out:
     tn_row_map_free(&rows);
     return status;
 }
+
+/* ------------------------------------------------------------------------------------------- what stands behind */
+
+typedef struct share { const char *id; double sum; int64_t n; } share;
+
+static int by_share(const void *a, const void *b)
+{
+    const share *x = a, *y = b;
+
+    if (x->sum != y->sum) return x->sum > y->sum ? -1 : 1;
+    return strcmp(x->id, y->id);
+}
+
+tn_status tn_align_involved(json_t **out, const json_t *nearest, tn_error *err)
+{
+    size_t n = json_array_size(nearest), m = 0;
+    share *s = calloc(n + 1, sizeof *s);
+    double total = 0;
+
+    *out = json_array();
+    if (s == NULL || *out == NULL) { free(s); return tn_fail(err, TN_NOMEM, "no memory for principles"); }
+    for (size_t i = 0; i < n; i++) {
+        const json_t *row = json_array_get(nearest, i);
+        const char   *id = tn_row_text(row, "principle");
+        double        like = json_number_value(json_object_get(row, "similarity"));
+        size_t        k = 0;
+
+        if (id == NULL || like <= 0) continue;
+        while (k < m && strcmp(s[k].id, id) != 0) k++;
+        if (k == m) s[m++].id = id;
+        s[k].sum += like;
+        s[k].n++;
+        total += like;
+    }
+    qsort(s, m, sizeof *s, by_share);
+    for (size_t k = 0; k < m; k++)
+        json_array_append_new(*out, json_pack("{s:s, s:f, s:I}", "principle", s[k].id, "share", s[k].sum / total, "records", (json_int_t)s[k].n));
+    free(s);
+    return TN_OK;
+}
+
+tn_status tn_align_add_critiques(json_t *nearest, const char *revisions, tn_error *err)
+{
+    tn_row_map m = {0};
+
+    TN_TRY(tn_row_map_load(&m, revisions, "revisions.jsonl", err));
+    for (size_t i = 0; i < json_array_size(nearest); i++) {
+        json_t       *row = json_array_get(nearest, i);
+        const json_t *chain = tn_row_map_get(&m, tn_row_text(row, "id")), *rounds = json_object_get(chain, "rounds");
+        const json_t *last = json_array_get(rounds, json_array_size(rounds) > 0 ? json_array_size(rounds) - 1 : 0);
+        const char   *chosen = tn_row_text(row, "chosen"), *revision = tn_row_text(chain, "revision");
+
+        if (chosen == NULL || revision == NULL || last == NULL || strcmp(chosen, revision) != 0) continue;
+        static const char *const keys[] = { "critique_request", "critique", "revision_request" };
+        for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++)
+            if (json_object_get(last, keys[k]) != NULL) json_object_set(row, keys[k], json_object_get(last, keys[k]));
+        json_object_set_new(row, "revision", json_string(revision));
+    }
+    tn_row_map_free(&m);
+    return TN_OK;
+}

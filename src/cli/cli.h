@@ -38,6 +38,8 @@ TN_COMMAND_LIST(X, G)
 #undef X
 
 /* Turns MODEL (directory, .gguf, release, digest, name in the store) into a path. made: free. */
+/* A file that comes with the program, such as recipes/align.yaml; made: free. NOTFOUND. */
+tn_status tn_cli_shipped(char **out, const char *name, tn_error *err);
 tn_status tn_cli_model_path(const tn_common *common, const char *text, char **path, tn_error *err);
 
 #endif

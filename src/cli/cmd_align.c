@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
 
 typedef struct align_config { char *model, *constitution, *out, *recipe, *key, *set; bool dry_run; } align_config;
 
@@ -31,28 +31,6 @@ static const tn_option options[] = {
     { .key = NULL }
 };
 // clang-format on
-
-/* The recipe shipped with the program: beside the folder that holds the executable. made: free. */
-static tn_status standard_recipe(char **out, tn_error *err)
-{
-    char    exe[4096];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-
-    for (int up = 0; n > 0 && up < 3; up++) {
-        exe[n] = '\0';
-        char *slash = strrchr(exe, '/');
-        if (slash == NULL) break;
-        n = slash - exe;
-        exe[n] = '\0';
-        char *path = tn_path(exe, "recipes/align.yaml");
-        if (path != NULL && tn_exists(path)) {
-            *out = path;
-            return TN_OK;
-        }
-        free(path);
-    }
-    return tn_fail(err, TN_NOTFOUND, "recipes/align.yaml is not found beside the program: name it with --recipe");
-}
 
 /* "store:NAME", "sha256:..." or "file:/absolute/path", as a recipe's source wants it. made: free. */
 static tn_status source_of(char **out, const tn_common *common, const char *text, const char *what, tn_error *err)
@@ -184,7 +162,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     TN_GOTO(charter_whole(&whole, charter, c, err));
     TN_GOTO(source_of(&source, common, whole, "constitution", err));
     if (c->recipe != NULL) recipe = tn_strdup(c->recipe);
-    else TN_GOTO(standard_recipe(&recipe, err));
+    else TN_GOTO(tn_cli_shipped(&recipe, "recipes/align.yaml", err));
     if (recipe == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     TN_GOTO(sets_make(&sets, &text, c, model, source, err));
     status = align(common, c, recipe, sets, err);

@@ -1,14 +1,18 @@
 /* cmd_constitution.c - `tenet constitution check|show|diff FILE...`: read a charter as training will read it. */
 #include "cli/cli.h"
 #include "constitution/constitution.h"
+#include "recipe/recipe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct no_config { char unused; } no_config;
+typedef struct constitution_config { char *recipe; } constitution_config;
 
-static const tn_option options[] = { { .key = NULL } };
+static const tn_option options[] = {
+    { "recipe", TN_OPT_STR, offsetof(constitution_config, recipe), NULL, 0, 0, "", "diff: whose stages are named; the standard recipe if absent", NULL },
+    { .key = NULL }
+};
 
 static const char *const stances[] = { "style", "decline", "answer" };
 
@@ -79,7 +83,41 @@ static tn_status show(const tn_common *common, const char *path, tn_error *err)
     return TN_OK;
 }
 
-static tn_status diff(const tn_common *common, const char *a_path, const char *b_path, tn_error *err)
+/* Which stages of the recipe feel the change. Without a recipe at hand nothing is said of stages. */
+static tn_status stages_say(const tn_common *common, const char *recipe, tn_error *err)
+{
+    tn_status  status = TN_OK;
+    tn_recipe *r = NULL;
+    json_t    *reach = NULL, *row;
+    char      *path = NULL;
+    size_t     i;
+
+    if (recipe == NULL && tn_cli_shipped(&path, "recipes/align.yaml", NULL) != TN_OK) return TN_OK;
+    TN_GOTO(tn_recipe_load(&r, recipe != NULL ? recipe : path, NULL, err));
+    TN_GOTO(tn_recipe_reach(r, "constitution", &reach, err));
+    if (common->json) {
+        json_t *o = json_pack("{s:s, s:O}", "recipe", tn_recipe_name(r), "runs_again", reach);
+        char   *text = o != NULL ? tn_json_text(o) : NULL;
+        if (text != NULL) puts(text);
+        free(text);
+        json_decref(o);
+        goto out;
+    }
+    printf("\nreached in the recipe '%s' (one whose inputs come out the same is not computed again):\n", tn_recipe_name(r));
+    json_array_foreach(reach, i, row) {
+        bool reads = json_is_true(json_object_get(row, "reads")), rows = json_is_true(json_object_get(row, "rows"));
+        printf("  %-10s %-10s %s%s\n", json_string_value(json_object_get(row, "stage")), json_string_value(json_object_get(row, "kind")),
+               reads ? "reads the constitution" : "comes after", rows ? "; only the rows that change are computed" : "");
+    }
+    printf("`tenet align --dry-run` or `tenet run RECIPE --dry-run` says which of them the store has, row by row.\n");
+out:
+    json_decref(reach);
+    tn_recipe_free(r);
+    free(path);
+    return status;
+}
+
+static tn_status diff(const tn_common *common, const char *recipe, const char *a_path, const char *b_path, tn_error *err)
 {
     static const char *const kinds[] = { "added", "removed", "changed" };
     tn_status        status = TN_OK;
@@ -102,8 +140,7 @@ static tn_status diff(const tn_common *common, const char *a_path, const char *b
                    changes[i].fields[0] != '\0' ? ")" : "");
     }
     if (n == 0 && !common->json) printf("no difference that training would see\n");
-    else if (!common->json)
-        printf("\nThe work on prompts that these principles touch runs again, then every training, measuring and release stage after it.\n");
+    else if (n > 0) status = stages_say(common, recipe, err);
 out:
     tn_changes_free(changes, n);
     tn_constitution_free(a);
@@ -113,26 +150,26 @@ out:
 
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
-    bool wrong = false;
+    const constitution_config *c = config;
+    bool                       wrong = false;
 
-    (void)config;
     if (strcmp(args[0], "check") == 0 && n_arg >= 2) {
         for (int i = 1; i < n_arg; i++) TN_TRY(check(common, args[i], &wrong, err));
         return wrong ? tn_fail(err, TN_VERIFY, "the constitution has findings that are wrong: see above") : TN_OK;
     }
     if (strcmp(args[0], "show") == 0 && n_arg == 2) return show(common, args[1], err);
-    if (strcmp(args[0], "diff") == 0 && n_arg == 3) return diff(common, args[1], args[2], err);
+    if (strcmp(args[0], "diff") == 0 && n_arg == 3) return diff(common, c->recipe, args[1], args[2], err);
     return tn_fail(err, TN_USAGE, "expected: tenet constitution check FILE... | show FILE | diff FILE FILE");
 }
 
 const tn_command tn_cmd_constitution = {
     .name = "constitution",
     .line = "check, show or compare constitutions",
-    .usage = "tenet constitution check FILE... | show FILE | diff FILE FILE",
+    .usage = "tenet constitution check FILE... | show FILE | diff FILE FILE [--recipe RECIPE.yaml]",
     .more = "check reads each file as training would and lists what is wrong (exit 3) or worth a look: unreachable topics,\n"
-            "contradictions, principles that are hardly ever drawn. diff says what changed and what runs again because of it.",
+            "contradictions, principles that are hardly ever drawn. diff says what changed and which stages of a recipe run again because of it.",
     .options = options,
-    .config_bytes = sizeof(no_config),
+    .config_bytes = sizeof(constitution_config),
     .min_args = 2,
     .max_args = -1,
     .run = run,

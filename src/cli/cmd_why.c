@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { AROUND = 12 };                                 /* records that tell which principles are involved */
+
 typedef struct why_config { tn_model_args a; char *base; int64_t k, n; } why_config;
 
 #define AT(f) offsetof(why_config, f)
@@ -99,20 +101,31 @@ static const char *text_of(const json_t *row, const char *key)
     return s != NULL ? s : "";
 }
 
-static void print_text(const char *prompt, const char *before, const char *after, const json_t *nearest, const tn_constitution *charter)
+static void print_text(const char *prompt, const char *before, const char *after, const json_t *involved, const json_t *nearest, size_t k,
+                       const tn_constitution *charter)
 {
     size_t  i;
     json_t *row;
 
-    printf("prompt    %s\n\nbefore    %s\n\nafter     %s\n\nthe training records nearest to it, by the model's own representation\n", prompt,
+    printf("prompt    %s\n\nbefore    %s\n\nafter     %s\n\nthe principles involved, by the training records around it\n", prompt,
            before != NULL ? before : "(the base model is not here: give it with --base)", after);
+    json_array_foreach(involved, i, row) {
+        const tn_principle *p = charter != NULL ? tn_constitution_find(charter, text_of(row, "principle")) : NULL;
+
+        if (i < 3) printf("  %3.0f %%  %s%s%s\n", 100 * json_number_value(json_object_get(row, "share")), text_of(row, "principle"), p != NULL ? ": " : "",
+                          p != NULL ? p->text : "");
+    }
+    printf("\nthe training records nearest to it, by the model's own representation\n");
     json_array_foreach(nearest, i, row) {
+        if (i == k) break;
         const tn_principle *p = charter != NULL ? tn_constitution_find(charter, text_of(row, "principle")) : NULL;
 
         printf("\n  %.2f  %s%s%s\n        asked     %s\n        chosen    %s\n        rejected  %s\n", json_number_value(json_object_get(row, "similarity")),
                text_of(row, "principle"), p != NULL ? ": " : "", p != NULL ? p->text : "", text_of(row, "prompt"), text_of(row, "chosen"),
                text_of(row, "rejected"));
-        if (text_of(row, "critique")[0] != '\0') printf("        critique  %s\n", text_of(row, "critique"));
+        if (text_of(row, "critique")[0] != '\0')
+            printf("        asked to  %s\n        critique  %s\n        revision  %s\n", text_of(row, "critique_request"), text_of(row, "critique"),
+                   text_of(row, "revision"));
     }
 }
 
@@ -121,7 +134,8 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     why_config      *c = config;
     tn_status        status = TN_OK;
     char            *release = NULL, *records = NULL, *index = NULL, *base = NULL, *charter_path = NULL, *before = NULL, *after = NULL;
-    json_t          *nearest = NULL;
+    char            *revisions = NULL;
+    json_t          *nearest = NULL, *involved = NULL;
     tn_constitution *charter = NULL;
 
     (void)n_arg;
@@ -137,14 +151,20 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (charter_path != NULL && tn_exists(charter_path) && tn_constitution_load(&charter, charter_path, NULL) != TN_OK) charter = NULL;
     if (c->base != NULL) TN_GOTO(tn_cli_model_path(common, c->base, &base, err));
     else base = held_base(release);
-    TN_GOTO(tn_align_nearest(&nearest, release, common->profile_id, records, index, args[1], c->k, err));
+    TN_GOTO(tn_align_nearest(&nearest, release, common->profile_id, records, index, args[1], c->k > AROUND ? c->k : AROUND, err));
+    TN_GOTO(tn_align_involved(&involved, nearest, err));
+    if ((revisions = find_below(release, "records", "revisions.jsonl")) != NULL) TN_GOTO(tn_align_add_critiques(nearest, revisions, err));
     TN_GOTO(answer(&after, common, c, release, args[1], err));
     if (base != NULL) TN_GOTO(answer(&before, common, c, base, args[1], err));
-    if (common->json)
-        TN_GOTO(tn_cli_print_json(json_pack("{s:s, s:s*, s:s, s:O}", "prompt", args[1], "before", before, "after", after, "nearest", nearest), err));
-    else print_text(args[1], before, after, nearest, charter);
+    if (common->json) {
+        while (json_array_size(nearest) > (size_t)c->k) json_array_remove(nearest, json_array_size(nearest) - 1);
+        TN_GOTO(tn_cli_print_json(json_pack("{s:s, s:s*, s:s, s:O, s:O}", "prompt", args[1], "before", before, "after", after, "principles", involved, "nearest",
+                                            nearest), err));
+    } else print_text(args[1], before, after, involved, nearest, (size_t)c->k, charter);
 out:
     json_decref(nearest);
+    json_decref(involved);
+    free(revisions);
     tn_constitution_free(charter);
     free(release);
     free(records);
@@ -161,7 +181,8 @@ const tn_command tn_cmd_why = {
     .line = "why an aligned model answers as it does: before, after, and the training records behind it",
     .usage = "tenet why RELEASE \"prompt\" [--nearest K] [--base MODEL]",
     .more = "Shows the answer of the model as it was and as it is, and the training records nearest to the prompt by the model's own\n"
-            "representation, each with the principle of the constitution that made it.",
+            "representation, each with the principle of the constitution that made it, and the critique where there was one (recipes that put\n"
+            "the revise stage into the release's records). The principles involved are weighed over the twelve nearest records.",
     .options = options,
     .config_bytes = sizeof(why_config),
     .min_args = 2,

@@ -51,6 +51,26 @@ static bool same(const char *a, const char *b)
     return a != NULL && b != NULL && strcmp(a, b) == 0;
 }
 
+/* Does what a's check demands, taken as a plain text (\\b and anchors left out), match what b's check forbids? */
+static bool demanded_is_forbidden(const tn_principle *a, const tn_principle *b)
+{
+    tn_principle ban = { .id = b->id, .file = b->file, .line = b->line, .check = { .absent = b->check.absent } };
+    tn_str       plain = {0};
+    bool         has = false, passed = true;
+
+    if (a->check.present == NULL || b->check.absent == NULL || same(a->check.present, b->check.absent)) return false;
+    for (const char *p = a->check.present; *p != '\0'; p++) {
+        if (p[0] == '\\' && p[1] == 'b') { p++; continue; }
+        if (*p == '^' || *p == '$') continue;
+        if (strchr("\\[](){}*+?.|", *p) != NULL) { tn_str_free(&plain); return false; }      /* a real pattern: too hard to say */
+        tn_str_add_char(&plain, *p);
+    }
+    char *text = tn_str_take(&plain);
+    if (text != NULL && text[0] != '\0' && tn_principle_check(&ban, text, &has, &passed, NULL) != TN_OK) passed = true;
+    free(text);
+    return has && !passed;
+}
+
 /* Two principles pull against each other when one wants a topic declined and the other wants it answered and no priority
  * decides, or when one's check forbids what the other's demands. */
 static void contradictions(const tn_constitution *c, findings *f)
@@ -66,9 +86,25 @@ static void contradictions(const tn_constitution *c, findings *f)
                     "them into different groups, so that one wins", b->id, topic, a->id, a->group);
             if (same(a->check.absent, b->check.present) || same(a->check.present, b->check.absent))
                 add(f, 2, b->file, b->line, "'%s' and '%s' contradict each other: one's check demands what the other's forbids", b->id, a->id);
+            if (demanded_is_forbidden(a, b) || demanded_is_forbidden(b, a))
+                add(f, 2, b->file, b->line, "'%s' and '%s' contradict each other: the text that one's check demands is what the other's forbids", b->id, a->id);
+            if (same(a->affix_positive, b->affix_negative) || same(a->affix_negative, b->affix_positive))
+                add(f, 2, b->file, b->line, "'%s' and '%s' contradict each other: one asks for the assistant that the other warns of (affix)", b->id, a->id);
+            if (same(a->compare_positive, b->compare_negative) || same(a->compare_negative, b->compare_positive))
+                add(f, 2, b->file, b->line, "'%s' and '%s' contradict each other: the same question finds the better answer for one and the worse for the other", b->id,
+                    a->id);
             if (strcmp(a->text, b->text) == 0)
                 add(f, 1, b->file, b->line, "'%s' has the same text as '%s': one of them is enough", b->id, a->id);
         }
+}
+
+static void groups_used(const tn_constitution *c, const char *path, findings *f)
+{
+    for (size_t g = 0; g < c->groups.n; g++) {
+        bool used = false;
+        for (size_t i = 0; i < c->n_principle; i++) used = used || c->principles[i].priority == (int)g;
+        if (!used) add(f, 1, path, 1, "group '%s' has no principle: leave it out of groups, or put a principle into it", c->groups.at[g]);
+    }
 }
 
 static void topics_reached(const tn_constitution *c, const char *path, findings *f)
@@ -91,6 +127,7 @@ tn_status tn_constitution_lint(const tn_constitution *c, const char *path, tn_fi
     double   total = 0;
 
     for (size_t i = 0; i < c->n_principle; i++) total += c->principles[i].weight;
+    groups_used(c, path, &f);
     topics_reached(c, path, &f);
     contradictions(c, &f);
     for (size_t i = 0; i < c->n_principle; i++) {

@@ -42,6 +42,9 @@ tn_status tn_plan_text(const json_t *plan, char **out, tn_error *err);
 tn_status tn_recipe_run(tn_recipe *r, tn_store *s, const tn_run_options *o, json_t **out, tn_error *err);
 /* Why a stage would run again: {"stage","state","why":[{"what","before","now"}],"compared_with"}. made. */
 tn_status tn_recipe_explain(tn_recipe *r, tn_store *s, const char *stage, json_t **out, tn_error *err);
+/* The stages that read a source by this port ("constitution"), and all that come after them, in order:
+ * [{"stage","kind","reads","rows"}]; rows: a change computes only the rows that it touches. made. */
+tn_status tn_recipe_reach(const tn_recipe *r, const char *port, json_t **out, tn_error *err);
 /* The graph as text; made: free. */
 tn_status tn_recipe_dot(const tn_recipe *r, char **out, tn_error *err);
 tn_status tn_recipe_svg(const tn_recipe *r, char **out, tn_error *err);

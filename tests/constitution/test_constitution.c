@@ -143,6 +143,35 @@ static void lint_finds_contradictions_and_unreachable_topics(void **state)
     tn_constitution_free(c);
 }
 
+static void lint_finds_hidden_contradictions_and_empty_groups(void **state)
+{
+    static const struct { const char *text, *says; } cases[] = {
+        { HEAD "  - id: p\n    group: a\n    text: t\n    check: {absent: '\\bblue'}\n" WORDING
+               "  - id: q\n    group: b\n    text: u\n    check: {present: '\\bbluebird\\b'}\n" WORDING, "demands is what the other's forbids" },
+        { HEAD "  - id: p\n    group: a\n    text: t\n    affix: {positive: x y, negative: z}\n" WORDING
+               "  - id: q\n    group: b\n    text: u\n    affix: {positive: w, negative: x y}\n" WORDING, "the other warns of" },
+        { HEAD "  - id: p\n    group: a\n    text: t\n" WORDING "  - id: q\n    group: b\n    text: u\n    critique: c\n    revision: r\n    compare: {positive: n, negative: p}\n",
+          "better answer for one" },
+        { HEAD "  - id: p\n    group: a\n    text: t\n" WORDING, "group 'b' has no principle" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tn_constitution *c = NULL;
+        tn_finding      *f = NULL;
+        size_t           n = 0;
+        bool             said = false;
+        tn_error         err = {0};
+
+        if (load(&c, cases[i].text, &err) != TN_OK) fail_msg("%s", err.msg);
+        assert_int_equal(tn_constitution_lint(c, "c.yaml", &f, &n, NULL), TN_OK);
+        for (size_t k = 0; k < n; k++) said = said || strstr(f[k].text, cases[i].says) != NULL;
+        if (!said) fail_msg("case %zu: nothing says '%s'", i, cases[i].says);
+        tn_findings_free(f, n);
+        tn_constitution_free(c);
+    }
+}
+
 static void principles_are_drawn_by_weight_among_those_that_apply(void **state)
 {
     tn_constitution   *c = NULL;
@@ -188,6 +217,7 @@ int main(void)
         cmocka_unit_test(an_override_changes_only_what_it_names),
         cmocka_unit_test(bad_files_are_refused_with_file_and_line),
         cmocka_unit_test(lint_finds_contradictions_and_unreachable_topics),
+        cmocka_unit_test(lint_finds_hidden_contradictions_and_empty_groups),
         cmocka_unit_test(principles_are_drawn_by_weight_among_those_that_apply),
         cmocka_unit_test(mechanical_checks_look_at_the_answer),
     };
