@@ -216,6 +216,13 @@ extern const tn_option tn_align_generate_options[];
 tn_status tn_align_generate_run(const tn_align_generate_config *c, tn_profile profile, const char *model, const char *prompts, const char *constitution,
                                 const tn_named_files *evaluation, const char *out_dir, json_t *metrics, tn_error *err);
 
+/* Stage: checkpoints of a LoRA run looked at by sampling -> curves.jsonl (KL, entropy, length, repetition, distinct-2, refusals,
+ * principles), watch.json, adapter/ of the newest checkpoint before the first that breaks a rule. VERIFY if the first one does. */
+typedef struct tn_align_watch_config { tn_align_sampling s; int64_t points; double max_kl, max_length, max_repetition, min_distinct, max_refusals; } tn_align_watch_config;
+extern const tn_option tn_align_watch_options[];
+tn_status tn_align_watch_run(const tn_align_watch_config *c, tn_profile profile, const char *model, const char *run, const char *prompts,
+                             const char *constitution /* or NULL */, const char *work, const char *out_dir, json_t *metrics, tn_error *err);
+
 /* ------------------------------------------------------------------------------------------------------ why.c */
 
 /* Stage: records of a pairs stage + the released model -> index.safetensors, for tn_align_nearest. */

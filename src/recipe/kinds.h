@@ -19,6 +19,7 @@
     X(direct_remote)         \
     X(screen)                \
     X(check)                 \
+    X(watch)                 \
     X(distill)               \
     X(generate)              \
     X(measure)               \

@@ -236,3 +236,23 @@ const tn_stage_kind tn_stage_generate = {
     .options = tn_align_generate_options, .config_bytes = sizeof(tn_align_generate_config), .inputs = generate_inputs,
     .output = "a directory with prompts.jsonl and overlap.json", .rows = true, .run = generate_run,
 };
+
+/* ---- watch */
+static const tn_stage_port watch_inputs[] = {
+    { "model", false, false, "the base model of the run" },
+    { "run", false, false, "output of a train stage with a LoRA adapter and its checkpoints" },
+    { "prompts", false, false, "output of a prompts stage; its development side is sampled" },
+    { "constitution", true, false, "the constitution file: what passes each principle" },
+    { NULL, false, false, NULL },
+};
+
+static tn_status watch_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+{
+    return tn_align_watch_run(config, r->profile, inputs[0], inputs[1], inputs[2], inputs[3], r->work, out, metrics, err);
+}
+
+const tn_stage_kind tn_stage_watch = {
+    .name = "watch", .version = 1, .line = "a training run's checkpoints sampled: curves, stop rules for KL and collapse, the adapter that passes",
+    .options = tn_align_watch_options, .config_bytes = sizeof(tn_align_watch_config), .inputs = watch_inputs,
+    .output = "a directory with adapter/, curves.jsonl and watch.json", .run = watch_run,
+};

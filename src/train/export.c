@@ -104,6 +104,12 @@ tn_status tn_train_export(const char *checkpoint, const char *out, const tn_expo
     TN_GOTO(config_read(run_dir, &c, err));
     io.out = run_dir;
     io.model = o->model;
+    if (o->adapter != NULL && c.adapter != NULL && c.adapter[0] != '\0') {
+        char *here = tn_strdup(o->adapter);
+        if (here == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+        free(c.adapter);
+        c.adapter = here;
+    }
     r = (run){ .c = &c, .io = &io, .size = 1 };
     TN_GOTO(train_model_open(&r, false, err));
     TN_GOTO(train_params_create(&r.p, r.model, &c, c.adapter, err));
