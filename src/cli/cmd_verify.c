@@ -9,12 +9,14 @@
 #include <string.h>
 #include <sys/random.h>
 
-typedef struct verify_config { char *key, *replay, *html; } verify_config;
+typedef struct verify_config { char *key, *certificates, *ignore, *replay, *html; } verify_config;
 
 #define AT(field) offsetof(verify_config, field)
 static const tn_option options[] = {
     // clang-format off
     { "key",    TN_OPT_STR, AT(key),    NULL, 0, 0, "", "the signer's public key, PEM",                                       "k"  },
+    { "certificates", TN_OPT_STR, AT(certificates), NULL, 0, 0, "", "certificates that you trust, PEM: for what was signed with one", NULL },
+    { "ignore", TN_OPT_LIST, AT(ignore), NULL, 0, 0, "", "names that a signature of another program may leave out",          NULL },
     { "replay", TN_OPT_STR, AT(replay), NULL, 0, 0, "", "compute N randomly drawn stretches of training again, or all",       NULL },
     { "html",   TN_OPT_STR, AT(html),   NULL, 0, 0, "", "write the verdict to this file, as a page",                          NULL },
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
@@ -27,7 +29,7 @@ static const char *state_word(const char *state)
     return strcmp(state, "ok") == 0 ? "ok" : strcmp(state, "wrong") == 0 ? "WRONG" : "unchecked";
 }
 
-enum { TEXT_COLUMNS = 60, REASONS_SHOWN = 3 };
+enum { TEXT_COLUMNS = 60, REASONS_SHOWN = 3, IGNORED_MAX = 64 };
 
 static void say_reason(const json_t *r, bool named)
 {
@@ -83,8 +85,9 @@ static tn_status replay_count(const char *text, int64_t *out, tn_error *err)
 
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
-    const verify_config *c = config;
-    tn_verify_options    o = { .key = c->key, .html = c->html, .coin = (uint64_t)common->seed, .replay_fn = tn_replay_training };
+    verify_config       *c = config;
+    const char          *ignored[IGNORED_MAX + 1] = { NULL };
+    tn_verify_options    o = { .key = c->key, .certificates = c->certificates, .ignored = ignored, .html = c->html, .coin = (uint64_t)common->seed, .replay_fn = tn_replay_training };
     tn_store            *s = NULL;
     json_t              *verdict = NULL;
     const char          *word;
@@ -93,6 +96,13 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
 
     (void)n_arg;
     TN_TRY(replay_count(c->replay, &o.replay, err));
+    if (c->ignore != NULL) {
+        size_t n = 0;
+        for (char *save = NULL, *p = strtok_r(c->ignore, ",", &save); p != NULL; p = strtok_r(NULL, ",", &save)) {
+            if (n == IGNORED_MAX) return tn_fail(err, TN_USAGE, "--ignore takes at most %d names", (int)IGNORED_MAX);
+            ignored[n++] = p;
+        }
+    }
     if (!common->seed_given && getrandom(&o.coin, sizeof o.coin, 0) != sizeof o.coin) return tn_fail(err, TN_IO, "the system gives no random numbers");
     if (o.replay != 0) TN_GOTO(tn_store_open(&s, common->store, err));
     o.store = s;
@@ -115,8 +125,9 @@ out:
 const tn_command tn_cmd_verify = {
     .name = "verify",
     .line = "check a release: signature, files, papers, step logs, replay",
-    .usage = "tenet verify RELEASE --key PUB.pem [--replay N|all] [--html FILE]",
-    .more = "Exit 0: sound. 3: wrong. 1: unchecked (no key, or a replay whose inputs are not at hand). Replayed stretches are drawn from the\n"
+    .usage = "tenet verify RELEASE --key PUB.pem [--replay N|all] [--html FILE] | verify DIR --certificates PEM [--ignore NAME,...]",
+    .more = "A directory that another program signed (OpenSSF Model Signing, method files) is checked as far as its signature goes.\n"
+            "Exit 0: sound. 3: wrong. 1: unchecked (no key, or a replay whose inputs are not at hand). Replayed stretches are drawn from the\n"
             "release's root and fresh randomness (--seed repeats a draw). Needs no network and nothing but the release and the key.",
     .options = options,
     .config_bytes = sizeof(verify_config),

@@ -5,7 +5,7 @@
  *
  * Signatures are ECDSA with the nonce of RFC 6979 (libgcrypt: OpenSSL 3.0 has no such option), s made low, DER: the same
  * message and key give the same bytes. Copies of the private scalar are wiped after use.
- * A verifier takes P-256, P-384 and P-521 (SHA-256, -384, -512), as OMS allows. */
+ * P-384 and P-521 keys of others (SHA-384, -512) sign and verify too, as OMS asks. */
 #include "provenance/provenance.h"
 
 #include "base/file.h"
@@ -74,16 +74,14 @@ static tn_status fill_public(tn_key *k, const char *where, tn_error *err)
     return status;
 }
 
-static tn_status curve_check(const EVP_PKEY *pkey, bool for_signing, const char *where, tn_error *err)
+static tn_status curve_check(const EVP_PKEY *pkey, const char *where, tn_error *err)
 {
     char group[64] = "";
 
     if (EVP_PKEY_get_base_id(pkey) != EVP_PKEY_EC || EVP_PKEY_get_group_name(pkey, group, sizeof group, NULL) != 1)
         return tn_fail(err, TN_UNSUPPORTED, "%s: not an elliptic-curve key: model signing takes P-256, P-384 and P-521", where);
-    if (strcmp(group, "prime256v1") == 0) return TN_OK;
-    if (!for_signing && (strcmp(group, "secp384r1") == 0 || strcmp(group, "secp521r1") == 0)) return TN_OK;
-    return tn_fail(err, TN_UNSUPPORTED, "%s: its curve is %s: %s", where, group,
-                   for_signing ? "signing takes P-256 keys (`tenet key new` makes one)" : "expected P-256, P-384 or P-521");
+    if (strcmp(group, "prime256v1") == 0 || strcmp(group, "secp384r1") == 0 || strcmp(group, "secp521r1") == 0) return TN_OK;
+    return tn_fail(err, TN_UNSUPPORTED, "%s: its curve is %s: expected P-256, P-384 or P-521 (`tenet key new` makes a P-256 key)", where, group);
 }
 
 static tn_status wrap(tn_key **out, EVP_PKEY *pkey, bool is_private, const char *where, tn_error *err)
@@ -97,7 +95,7 @@ static tn_status wrap(tn_key **out, EVP_PKEY *pkey, bool is_private, const char 
     }
     k->pkey = pkey;
     k->is_private = is_private;
-    if ((status = curve_check(pkey, is_private, where, err)) == TN_OK) status = fill_public(k, where, err);
+    if ((status = curve_check(pkey, where, err)) == TN_OK) status = fill_public(k, where, err);
     if (status == TN_OK) *out = k;
     else tn_key_free(k);
     return status;
@@ -112,13 +110,6 @@ void tn_key_free(tn_key *k)
 
 const char *tn_key_pem(const tn_key *k) { return k->pem; }
 const char *tn_key_hint(const tn_key *k) { return k->hint; }
-
-const char *tn_key_curve(const tn_key *k)
-{
-    int bits = EVP_PKEY_get_bits(k->pkey);
-
-    return bits == 256 ? "P-256" : bits == 384 ? "P-384" : "P-521";
-}
 
 tn_status tn_key_new(tn_key **out, tn_error *err)
 {
@@ -203,23 +194,29 @@ bool tn_key_is_encrypted(const char *path)
     return is;
 }
 
+tn_status tn_key_from_pem(tn_key **out, const char *pem, size_t n, const char *where, tn_error *err)
+{
+    EVP_PKEY *pkey;
+    BIO      *bio = BIO_new_mem_buf(pem, (int)n);
+
+    *out = NULL;
+    pkey = bio == NULL ? NULL : PEM_read_bio_PUBKEY(bio, NULL, no_passphrase, NULL);
+    BIO_free(bio);
+    ERR_clear_error();
+    if (pkey == NULL) return tn_fail(err, TN_FORMAT, "%s: no public key in PEM form (expected -----BEGIN PUBLIC KEY-----)", where);
+    return wrap(out, pkey, false, where, err);
+}
+
 tn_status tn_key_load_public(tn_key **out, const char *path, tn_error *err)
 {
-    char     *text = NULL;
-    size_t    n = 0;
-    EVP_PKEY *pkey;
-    BIO      *bio;
+    char  *text = NULL;
+    size_t n = 0;
 
     *out = NULL;
     TN_TRY(tn_file_read_all(&text, &n, path, KEY_FILE_MAX, err));
-    bio = BIO_new_mem_buf(text, (int)n);
-    pkey = bio == NULL ? NULL : PEM_read_bio_PUBKEY(bio, NULL, no_passphrase, NULL);
-    BIO_free(bio);
+    tn_status status = tn_key_from_pem(out, text, n, path, err);
     free(text);
-    ERR_clear_error();
-    if (pkey == NULL)
-        return tn_fail(err, TN_FORMAT, "%s: no public key in PEM form (expected -----BEGIN PUBLIC KEY-----)", path);
-    return wrap(out, pkey, false, path, err);
+    return status;
 }
 
 tn_status tn_key_save(const tn_key *k, const char *path, const char *passphrase, tn_error *err)
@@ -264,37 +261,57 @@ static tn_status gcry_fail(tn_error *err, gcry_error_t e)
     return tn_fail(err, TN_NOMEM, "cannot sign: %s", gcry_strerror(e));
 }
 
-/* r and s of RFC 6979 over a SHA-256 digest. */
-static tn_status sign_raw(const tn_key *k, const tn_digest *hash, uint8_t r[32], uint8_t s[32], tn_error *err)
+/* The curves that model signing knows, each with its hash. */
+typedef struct curve { const char *name, *gcrypt, *hash; int nid, bits; size_t n_scalar, n_hash; const EVP_MD *(*md)(void); } curve;
+enum { SCALAR_MAX = 66, POINT_MAX = 1 + 2 * SCALAR_MAX };
+static const curve curves[] = {
+    { "P-256", "NIST P-256", "sha256", NID_X9_62_prime256v1, 256, 32, 32, EVP_sha256 },
+    { "P-384", "NIST P-384", "sha384", NID_secp384r1,        384, 48, 48, EVP_sha384 },
+    { "P-521", "NIST P-521", "sha512", NID_secp521r1,        521, 66, 64, EVP_sha512 },
+};
+
+static const curve *curve_of(const tn_key *k)
+{
+    int bits = EVP_PKEY_get_bits(k->pkey);
+
+    for (size_t i = 0; i < sizeof curves / sizeof curves[0]; i++)
+        if (curves[i].bits == bits) return &curves[i];
+    tn_bug("a key of %d bits", bits);
+}
+
+const char *tn_key_curve(const tn_key *k) { return curve_of(k)->name; }
+
+/* The public point, uncompressed; some key files hold the compressed one, or none. */
+static bool point_of(const curve *c, const BIGNUM *d, uint8_t out[POINT_MAX])
+{
+    EC_GROUP *group = EC_GROUP_new_by_curve_name(c->nid);
+    EC_POINT *q = group == NULL ? NULL : EC_POINT_new(group);
+    size_t    n = 1 + 2 * c->n_scalar;
+    bool      ok = q != NULL && EC_POINT_mul(group, q, d, NULL, NULL, NULL) == 1
+                && EC_POINT_point2oct(group, q, POINT_CONVERSION_UNCOMPRESSED, out, n, NULL) == n;
+
+    EC_POINT_free(q);
+    EC_GROUP_free(group);
+    return ok;
+}
+
+/* r and s of RFC 6979 over a digest. */
+static tn_status sign_raw(const tn_key *k, const curve *c, const uint8_t *hash, uint8_t r[SCALAR_MAX], uint8_t s[SCALAR_MAX], tn_error *err)
 {
     BIGNUM      *d = NULL;
-    uint8_t      scalar[SCALAR_BYTES], point[POINT_BYTES + 8];
-    size_t       n_point = 0;
+    uint8_t      scalar[SCALAR_MAX], point[POINT_MAX];
     gcry_sexp_t  key = NULL, data = NULL, sig = NULL, part = NULL;
     gcry_error_t e;
     tn_status    status = TN_OK;
 
     pthread_once(&gcrypt_once, gcrypt_start);
-    if (EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_PRIV_KEY, &d) != 1 || BN_bn2binpad(d, scalar, sizeof scalar) < 0
-        || EVP_PKEY_get_octet_string_param(k->pkey, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point, &n_point) != 1) {
+    if (EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_PRIV_KEY, &d) != 1 || BN_bn2binpad(d, scalar, (int)c->n_scalar) < 0 || !point_of(c, d, point)) {
         status = ssl_fail(err, TN_FORMAT, "cannot use the private key");
         goto out;
     }
-    if (n_point != POINT_BYTES || point[0] != 0x04) {         /* some key files hold the compressed point */
-        EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
-        EC_POINT *q = group == NULL ? NULL : EC_POINT_new(group);
-        bool      ok = q != NULL && EC_POINT_mul(group, q, d, NULL, NULL, NULL) == 1
-                    && EC_POINT_point2oct(group, q, POINT_CONVERSION_UNCOMPRESSED, point, POINT_BYTES, NULL) == POINT_BYTES;
-        EC_POINT_free(q);
-        EC_GROUP_free(group);
-        if (!ok) {
-            status = ssl_fail(err, TN_FORMAT, "cannot use the private key");
-            goto out;
-        }
-    }
-    if ((e = gcry_sexp_build(&key, NULL, "(private-key (ecc (curve \"NIST P-256\") (q %b) (d %b)))", POINT_BYTES, point,
-                             SCALAR_BYTES, scalar)) != 0
-        || (e = gcry_sexp_build(&data, NULL, "(data (flags rfc6979) (hash sha256 %b))", TN_SHA256_BYTES, hash->b)) != 0
+    if ((e = gcry_sexp_build(&key, NULL, "(private-key (ecc (curve %s) (q %b) (d %b)))", c->gcrypt, (int)(1 + 2 * c->n_scalar), point,
+                             (int)c->n_scalar, scalar)) != 0
+        || (e = gcry_sexp_build(&data, NULL, "(data (flags rfc6979) (hash %s %b))", c->hash, (int)c->n_hash, hash)) != 0
         || (e = gcry_pk_sign(&sig, data, key)) != 0) {
         status = gcry_fail(err, e);
         goto out;
@@ -305,13 +322,13 @@ static tn_status sign_raw(const tn_key *k, const tn_digest *hash, uint8_t r[32],
         const char *bytes;
         part = gcry_sexp_find_token(sig, i == 0 ? "r" : "s", 1);
         bytes = part == NULL ? NULL : gcry_sexp_nth_data(part, 1, &n);
-        while (bytes != NULL && n > 32 && *bytes == 0) bytes++, n--;
-        if (bytes == NULL || n > 32) {
+        while (bytes != NULL && n > c->n_scalar && *bytes == 0) bytes++, n--;
+        if (bytes == NULL || n > c->n_scalar) {
             status = tn_fail(err, TN_FORMAT, "libgcrypt gave a signature of a form that is not known");
             goto out;
         }
-        memset(to, 0, 32);
-        memcpy(to + 32 - n, bytes, n);
+        memset(to, 0, c->n_scalar);
+        memcpy(to + c->n_scalar - n, bytes, n);
         gcry_sexp_release(part);
         part = NULL;
     }
@@ -327,21 +344,25 @@ out:
 
 tn_status tn_key_sign(const tn_key *k, const void *bytes, size_t n, uint8_t out[TN_SIGNATURE_MAX], size_t *n_out, tn_error *err)
 {
-    tn_digest  hash = tn_sha256_of(bytes, n);
-    uint8_t    r[32], s[32], *p = out;
-    EC_GROUP  *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
-    BIGNUM    *half = BN_new(), *bn_s = NULL, *bn_r = NULL;
-    ECDSA_SIG *sig = ECDSA_SIG_new();
-    tn_status  status = TN_OK;
-    int        len = 0;
+    const curve *c = curve_of(k);
+    uint8_t      hash[EVP_MAX_MD_SIZE], r[SCALAR_MAX], s[SCALAR_MAX], *p = out;
+    EC_GROUP    *group = EC_GROUP_new_by_curve_name(c->nid);
+    BIGNUM      *half = BN_new(), *bn_s = NULL, *bn_r = NULL;
+    ECDSA_SIG   *sig = ECDSA_SIG_new();
+    tn_status    status = TN_OK;
+    int          len = 0;
 
     if (!k->is_private) {
         status = tn_fail(err, TN_USAGE, "only a private key can sign");
         goto out;
     }
-    TN_GOTO(sign_raw(k, &hash, r, s, err));
-    if (group == NULL || half == NULL || sig == NULL || (bn_r = BN_bin2bn(r, 32, NULL)) == NULL
-        || (bn_s = BN_bin2bn(s, 32, NULL)) == NULL || BN_rshift1(half, EC_GROUP_get0_order(group)) != 1
+    if (EVP_Digest(bytes, n, hash, NULL, c->md(), NULL) != 1) {
+        status = ssl_fail(err, TN_NOMEM, "cannot sign");
+        goto out;
+    }
+    TN_GOTO(sign_raw(k, c, hash, r, s, err));
+    if (group == NULL || half == NULL || sig == NULL || (bn_r = BN_bin2bn(r, (int)c->n_scalar, NULL)) == NULL
+        || (bn_s = BN_bin2bn(s, (int)c->n_scalar, NULL)) == NULL || BN_rshift1(half, EC_GROUP_get0_order(group)) != 1
         || (BN_cmp(bn_s, half) > 0 && BN_sub(bn_s, EC_GROUP_get0_order(group), bn_s) != 1)) {
         status = ssl_fail(err, TN_NOMEM, "cannot sign");
         goto out;
@@ -377,9 +398,7 @@ static bool der_is_canonical(const uint8_t *sig, size_t n)
 bool tn_key_verify(const tn_key *k, const void *bytes, size_t n, const uint8_t *sig, size_t n_sig)
 {
     EVP_MD_CTX   *ctx = EVP_MD_CTX_new();
-    int           bits = EVP_PKEY_get_bits(k->pkey);
-    const EVP_MD *md = bits <= 256 ? EVP_sha256() : bits <= 384 ? EVP_sha384() : EVP_sha512();
-    bool          ok = ctx != NULL && der_is_canonical(sig, n_sig) && EVP_DigestVerifyInit(ctx, NULL, md, NULL, k->pkey) == 1
+    bool          ok = ctx != NULL && der_is_canonical(sig, n_sig) && EVP_DigestVerifyInit(ctx, NULL, curve_of(k)->md(), NULL, k->pkey) == 1
                     && EVP_DigestVerify(ctx, sig, n_sig, bytes, n) == 1;
 
     EVP_MD_CTX_free(ctx);

@@ -8,7 +8,8 @@
  *   ROOT = SHA-256 over the raw digests in list order
  *
  * Stricter than the reference where it is loose: one signature, no unknown or repeated member, canonical base64 and DER,
- * lowercase hex, no duplicate or escaping name, no empty list, nothing ignored but git's files and the signature. */
+ * lowercase hex, no duplicate or escaping name, no empty list, nothing ignored but git's files, the signature and what the verifier
+ * himself names: what a signature says it leaves out is not honoured. Bundles of before v1.1 (the key itself instead of its hint) and of certificates are read, never written. */
 #include "provenance/provenance.h"
 
 #include "base/file.h"
@@ -131,6 +132,7 @@ void tn_oms_free(tn_oms *o)
 {
     if (o == NULL) return;
     tn_tree_free(o->files, o->n);
+    tn_list_free(o->left_out, o->n_left_out);
     free(o->subject);
     free(o);
 }
@@ -147,12 +149,20 @@ static tn_status check_string(const json_t *o, const char *key, const char *expe
     return found != NULL && strcmp(found, expected) == 0 ? TN_OK : wrong(err, where, key, expected, found);
 }
 
-static tn_status check_serialization(const json_t *s, const char *where, tn_error *err)
+static bool is_named(const char *const *list, const char *name)
+{
+    for (; list != NULL && *list != NULL; list++)
+        if (is_below(name, *list)) return true;
+    return false;
+}
+
+static tn_status check_serialization(tn_oms *o, const json_t *s, const char *where, tn_error *err)
 {
     static const char *const members[] = { "method", "hash_type", "allow_symlinks", "ignore_paths", NULL };
-    const char *method = json_string_value(json_object_get(s, "method"));
-    size_t      i;
-    json_t     *v;
+    const char   *method = json_string_value(json_object_get(s, "method"));
+    const json_t *ignored = json_object_get(s, "ignore_paths");
+    size_t        i;
+    json_t       *v;
 
     if (method != NULL && strcmp(method, "files") != 0)
         return tn_fail(err, TN_UNSUPPORTED, "%s: signed by the method '%.40s': only 'files' is checked here", where, method);
@@ -161,11 +171,14 @@ static tn_status check_serialization(const json_t *s, const char *where, tn_erro
     TN_TRY(check_string(s, "hash_type", "sha256", where, err));
     v = json_object_get(s, "allow_symlinks");
     if (v != NULL && !json_is_boolean(v)) return wrong(err, where, "allow_symlinks", "true or false", "something else");
-    json_array_foreach(json_object_get(s, "ignore_paths"), i, v) {
+    if (ignored != NULL && !json_is_array(ignored)) return wrong(err, where, "ignore_paths", "a list", "something else");
+    if ((o->left_out = calloc(json_array_size(ignored) + 1, sizeof *o->left_out)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for names", where);
+    json_array_foreach(ignored, i, v) {
         const char *path = json_string_value(v);
-        if (path == NULL || !(git_ignored(path) || strcmp(path, TN_OMS_FILE) == 0))
-            return tn_fail(err, TN_VERIFY, "%s: the signature leaves out '%.100s': only git's files and the signature itself may be "
-                           "left out", where, path != NULL ? path : "?");
+        if (path == NULL) return wrong(err, where, "ignore_paths", "names", "something else");
+        if (git_ignored(path) || strcmp(path, TN_OMS_FILE) == 0) continue;
+        if ((o->left_out[o->n_left_out] = tn_strdup(path)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for a name", where);
+        o->n_left_out++;
     }
     return TN_OK;
 }
@@ -187,7 +200,7 @@ static tn_status read_resources(tn_oms *o, const json_t *resources, const char *
         const char *name = json_string_value(json_object_get(v, "name")), *hex = json_string_value(json_object_get(v, "digest"));
         TN_TRY(tn_json_only(v, members, where, err));
         TN_TRY(check_string(v, "algorithm", "sha256", where, err));
-        if (name == NULL || !tn_path_is_plain(name))
+        if (name == NULL || !(tn_path_is_plain(name) || (n == 1 && strcmp(name, ".") == 0)))      /* ".": the reference's single file */
             return tn_fail(err, TN_VERIFY, "%s: '%.100s' is no plain relative name", where, name != NULL ? name : "?");
         if (hex == NULL || !tn_unhex(&o->files[i].digest, hex))
             return wrong(err, where, "digest", "64 lowercase hex digits", hex);
@@ -219,7 +232,7 @@ static tn_status read_statement(tn_oms *o, const json_t *s, const char *where, t
     TN_TRY(tn_json_only(predicate, predicate_members, where, err));
     if (json_array_size(subjects) != 1 || name == NULL || name[0] == '\0' || hex == NULL)
         return tn_fail(err, TN_VERIFY, "%s: expected one subject with a name and a SHA-256", where);
-    TN_TRY(check_serialization(json_object_get(predicate, "serialization"), where, err));
+    TN_TRY(check_serialization(o, json_object_get(predicate, "serialization"), where, err));
     TN_TRY(read_resources(o, json_object_get(predicate, "resources"), where, err));
     tn_hex(found, &o->root);
     if (strcmp(found, hex) != 0) return wrong(err, where, "root digest", found, hex);
@@ -227,26 +240,66 @@ static tn_status read_statement(tn_oms *o, const json_t *s, const char *where, t
     return TN_OK;
 }
 
-static tn_status check_material(const json_t *m, const tn_key *key, const char *where, tn_error *err)
+/* Bundles before v1.1 hold the key itself: it has to be the trusted one. */
+static tn_status check_raw_key(const json_t *k, const tn_key *key, const char *where, tn_error *err)
 {
-    static const char *const members[] = { "publicKey", "tlogEntries", NULL };
-    static const char *const key_members[] = { "hint", NULL };
-    const json_t *log = json_object_get(m, "tlogEntries");
-    const char   *hint = json_string_value(json_object_get(json_object_get(m, "publicKey"), "hint"));
+    static const char *const details[] = { "PKIX_ECDSA_P256_SHA_256", "PKIX_ECDSA_P384_SHA_384", "PKIX_ECDSA_P521_SHA_512" };
+    const char *raw = json_string_value(json_object_get(k, "rawBytes")), *detail = json_string_value(json_object_get(k, "keyDetails"));
+    uint8_t    *pem = NULL;
+    size_t      n = 0;
+    tn_key     *found = NULL;
+    bool        same = raw != NULL && tn_unbase64(&pem, &n, raw) && tn_key_from_pem(&found, (const char *)pem, n, where, NULL) == TN_OK
+                    && strcmp(tn_key_hint(found), tn_key_hint(key)) == 0;
 
-    if (json_object_get(m, "certificate") != NULL || json_object_get(m, "x509CertificateChain") != NULL)
-        return tn_fail(err, TN_UNSUPPORTED, "%s: signed with a certificate, not with a key: this cannot be checked with a public key",
-                       where);
-    TN_TRY(tn_json_only(m, members, where, err));
-    TN_TRY(tn_json_only(json_object_get(m, "publicKey"), key_members, where, err));
+    tn_key_free(found);
+    free(pem);
+    if (!same) return tn_fail(err, TN_VERIFY, "%s: signed by another key than %.16s...", where, tn_key_hint(key));
+    for (size_t i = 0; i < 3; i++)
+        if (detail != NULL && strcmp(detail, details[i]) == 0 && strncmp(detail + 12, tn_key_curve(key) + 2, 3) == 0)
+            return TN_OK;
+    return tn_fail(err, TN_VERIFY, "%s: keyDetails do not fit the key", where);
+}
+
+/* *key: the trusted key, or one made from the bundle's certificates (*made), which lead to what is trusted. */
+static tn_status check_material(const json_t *m, const tn_oms_trust *trust, const tn_key **key, tn_key **made, const char *where, tn_error *err)
+{
+    static const char *const members[] = { "publicKey", "tlogEntries", NULL }, *const chain_members[] = { "x509CertificateChain", "tlogEntries", NULL };
+    static const char *const key_members[] = { "hint", NULL }, *const raw_members[] = { "rawBytes", "keyDetails", NULL };
+    static const char *const list_members[] = { "certificates", NULL };
+    const json_t *log = json_object_get(m, "tlogEntries"), *chain = json_object_get(m, "x509CertificateChain"), *k = json_object_get(m, "publicKey");
+    const char   *hint = json_string_value(json_object_get(k, "hint"));
+
+    if (json_object_get(m, "certificate") != NULL || (chain != NULL && trust->certificates == NULL))
+        return tn_fail(err, TN_UNSUPPORTED, "%s: signed with a certificate, not with a key: %s", where,
+                       chain != NULL ? "give the certificates that you trust with --certificates" : "this form needs a network, and is not checked here");
+    if (chain == NULL && trust->key == NULL)
+        return tn_fail(err, TN_UNSUPPORTED, "%s: signed with a key: give the public key with --key", where);
+    TN_TRY(tn_json_only(m, chain != NULL ? chain_members : members, where, err));
     if (log != NULL && (!json_is_array(log) || json_array_size(log) != 0))
-        return tn_fail(err, TN_VERIFY, "%s: entries of a transparency log are not expected beside a key", where);
-    if (hint != NULL && hint[0] != '\0' && strcmp(hint, tn_key_hint(key)) != 0)
-        return tn_fail(err, TN_VERIFY, "%s: signed by another key: expected key %.16s..., found %.16s...", where, tn_key_hint(key), hint);
+        return tn_fail(err, TN_VERIFY, "%s: entries of a transparency log are not expected here", where);
+    if (chain != NULL) {
+        TN_TRY(tn_json_only(chain, list_members, where, err));
+        TN_TRY(tn_key_from_certificates(made, json_object_get(chain, "certificates"), trust->certificates, where, err));
+        *key = *made;
+        return TN_OK;
+    }
+    *key = trust->key;
+    if (json_object_get(k, "rawBytes") != NULL) {
+        TN_TRY(tn_json_only(k, raw_members, where, err));
+        return check_raw_key(k, *key, where, err);
+    }
+    TN_TRY(tn_json_only(k, key_members, where, err));
+    if (hint != NULL && hint[0] != '\0' && strcmp(hint, tn_key_hint(*key)) != 0)
+        return tn_fail(err, TN_VERIFY, "%s: signed by another key: expected key %.16s..., found %.16s...", where, tn_key_hint(*key), hint);
     return TN_OK;
 }
 
 tn_status tn_oms_open(tn_oms **out, const char *path, const tn_key *key, tn_error *err)
+{
+    return tn_oms_open_by(out, path, &(tn_oms_trust){ .key = key }, err);
+}
+
+tn_status tn_oms_open_by(tn_oms **out, const char *path, const tn_oms_trust *trust, tn_error *err)
 {
     static const char *const members[] = { "mediaType", "verificationMaterial", "dsseEnvelope", NULL };
     tn_status status = TN_OK;
@@ -255,6 +308,8 @@ tn_status tn_oms_open(tn_oms **out, const char *path, const tn_key *key, tn_erro
     size_t    n = 0, n_payload = 0;
     json_t   *bundle = NULL, *statement = NULL;
     uint8_t  *payload = NULL;
+    tn_key   *made = NULL;
+    const tn_key *key = NULL;
 
     *out = NULL;
     if (o == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for a signature", path);
@@ -265,7 +320,7 @@ tn_status tn_oms_open(tn_oms **out, const char *path, const tn_key *key, tn_erro
     }
     TN_GOTO(tn_json_only(bundle, members, path, err));
     TN_GOTO(check_string(bundle, "mediaType", BUNDLE_TYPE, path, err));
-    TN_GOTO(check_material(json_object_get(bundle, "verificationMaterial"), key, path, err));
+    TN_GOTO(check_material(json_object_get(bundle, "verificationMaterial"), trust, &key, &made, path, err));
     TN_GOTO(tn_dsse_open(json_object_get(bundle, "dsseEnvelope"), TN_INTOTO_TYPE, key, &payload, &n_payload, path, err));
     if ((status = tn_json_parse(&statement, (const char *)payload, n_payload, path, err)) != TN_OK) {
         if (status == TN_FORMAT) status = err != NULL ? (err->code = TN_VERIFY) : TN_VERIFY;
@@ -280,6 +335,7 @@ out:
     json_decref(statement);
     free(payload);
     free(text);
+    tn_key_free(made);
     return status;
 }
 
@@ -288,7 +344,8 @@ void tn_reason(json_t *reasons, const char *what, const char *where, const char 
     json_array_append_new(reasons, json_pack("{s:s,s:s,s:s,s:s}", "what", what, "where", where, "expected", expected, "found", found));
 }
 
-void tn_oms_compare(const tn_oms *o, const tn_tree_file *files, size_t n, bool git_allowed, json_t *reasons)
+void tn_oms_compare(const tn_oms *o, const tn_tree_file *files, size_t n, bool git_allowed, const char *const *ignored,
+                    json_t *reasons)
 {
     size_t i = 0, k = 0;
     char   want[TN_SHA256_HEX], found[TN_SHA256_HEX];
@@ -300,9 +357,10 @@ void tn_oms_compare(const tn_oms *o, const tn_tree_file *files, size_t n, bool g
             tn_reason(reasons, "file is missing", o->files[i].name, want, "no such file");
             i++;
         } else if (c > 0) {
-            if (strcmp(files[k].name, TN_OMS_FILE) != 0 && !(git_allowed && git_ignored(files[k].name))) {
+            if (strcmp(files[k].name, TN_OMS_FILE) != 0 && !(git_allowed && git_ignored(files[k].name)) && !is_named(ignored, files[k].name)) {
                 tn_hex(found, &files[k].digest);
-                tn_reason(reasons, "file is not signed", files[k].name, "no such file", found);
+                tn_reason(reasons, is_named((const char *const *)o->left_out, files[k].name) ? "file is left out by the signature" : "file is not signed",
+                          files[k].name, "no such file", found);
             }
             k++;
         } else {

@@ -42,13 +42,17 @@ char *tn_base64(const void *bytes, size_t n);                       /* with padd
 bool  tn_unbase64(uint8_t **out, size_t *n, const char *text);
 
 /* ---- key.c: P-256 keys, deterministic signatures ---------------------------------------------------------------- */
-enum { TN_SIGNATURE_MAX = 72 };
+enum { TN_SIGNATURE_MAX = 144 };               /* P-521 in DER */
 typedef struct tn_key tn_key;
 tn_status   tn_key_new(tn_key **out, tn_error *err);
 tn_status   tn_key_from_scalar(tn_key **out, const uint8_t scalar[32], tn_error *err);
 /* PEM: PKCS#8 (encrypted or not) or SEC1. passphrase NULL: USAGE if one is needed. */
 tn_status   tn_key_load_private(tn_key **out, const char *path, const char *passphrase, tn_error *err);
 tn_status   tn_key_load_public(tn_key **out, const char *path, tn_error *err);
+/* The same from text that is at hand; `where` names it in messages. */
+tn_status   tn_key_from_pem(tn_key **out, const char *pem, size_t n, const char *where, tn_error *err);
+/* certificate.c: the leaf's key of an OMS list of certificates, if it leads to one in the PEM file `roots`. VERIFY says why not. */
+tn_status   tn_key_from_certificates(tn_key **out, const json_t *list, const char *roots, const char *where, tn_error *err);
 bool        tn_key_is_encrypted(const char *path);
 /* Encrypted PKCS#8, mode 0600. An empty passphrase is refused. */
 tn_status   tn_key_save(const tn_key *k, const char *path, const char *passphrase, tn_error *err);
@@ -57,7 +61,7 @@ const char *tn_key_pem(const tn_key *k);                            /* SubjectPu
 const char *tn_key_hint(const tn_key *k);                           /* SHA-256 of that text, hex */
 /* "P-256", "P-384" or "P-521". */
 const char *tn_key_curve(const tn_key *k);
-/* ECDSA over SHA-256, RFC 6979, low s, DER: the same input gives the same bytes. */
+/* ECDSA over the curve's hash (P-256: SHA-256), RFC 6979, low s, DER: the same input gives the same bytes. */
 tn_status   tn_key_sign(const tn_key *k, const void *bytes, size_t n, uint8_t out[TN_SIGNATURE_MAX], size_t *n_out, tn_error *err);
 bool        tn_key_verify(const tn_key *k, const void *bytes, size_t n, const uint8_t *sig, size_t n_sig);
 
@@ -78,12 +82,21 @@ tn_status tn_oms_sign(const char *dir, const char *name, const tn_key *key, tn_e
 /* The bundle's text alone (made: free); files sorted by name; sig_name joins the ignored paths unless NULL. */
 tn_status tn_oms_bundle(char **out, const tn_tree_file *files, size_t n, const char *name, const char *sig_name,
                         const tn_key *key, tn_error *err);
-typedef struct tn_oms { tn_tree_file *files; size_t n; tn_digest root; char *subject; } tn_oms;   /* files by name */
+/* files by name; left_out: names that the signature says it leaves out, beyond git's files and itself. They are not honoured: a
+ * file there is a difference like any other. */
+typedef struct tn_oms { tn_tree_file *files; size_t n; tn_digest root; char *subject; char **left_out; size_t n_left_out; } tn_oms;
 /* Parses and checks a bundle against a trusted key. VERIFY: wrong; UNSUPPORTED: a kind that is not checked here. */
 tn_status tn_oms_open(tn_oms **out, const char *path, const tn_key *key, tn_error *err);
+/* Whom a verifier trusts. */
+typedef struct tn_oms_trust {
+    const tn_key *key;                 /* or NULL */
+    const char   *certificates;        /* PEM file of trusted certificates, for bundles signed with a certificate; or NULL */
+} tn_oms_trust;
+tn_status tn_oms_open_by(tn_oms **out, const char *path, const tn_oms_trust *trust, tn_error *err);
 void      tn_oms_free(tn_oms *o);
-/* Every file of a directory (tn_tree_list) against the signed list, both ways; differences are added to reasons. */
-void      tn_oms_compare(const tn_oms *o, const tn_tree_file *files, size_t n, bool git_allowed, json_t *reasons);
+/* Every file of a directory (tn_tree_list) against the signed list, both ways; differences are added to reasons. ignored: names
+ * that the verifier himself leaves out, NULL-ended; or NULL. */
+void      tn_oms_compare(const tn_oms *o, const tn_tree_file *files, size_t n, bool git_allowed, const char *const *ignored, json_t *reasons);
 /* {"what","where","expected","found"} */
 void      tn_reason(json_t *reasons, const char *what, const char *where, const char *expected, const char *found);
 

@@ -93,6 +93,8 @@ extern const tn_replay_fn tn_replay_training;      /* by the train room; NULL in
 
 typedef struct tn_verify_options {
     const char *key;                       /* public key, PEM; NULL: verdict unchecked */
+    const char *certificates;              /* trusted certificates, PEM, for directories signed with one; or NULL */
+    const char *const *ignored;            /* names that may be left out of the signature, NULL-ended; or NULL */
     int64_t     replay;                    /* stretches to compute again; -1: all; 0: none */
     uint64_t    coin;                      /* fresh randomness for the choice of stretches */
     tn_replay_fn replay_fn;                /* NULL: this build trains nothing, a replay is unchecked */

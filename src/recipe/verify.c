@@ -148,11 +148,12 @@ static tn_status check_signature(verifier *v, tn_error *err)
     tn_status status;
 
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-    status = tn_oms_open(&oms, path, v->key, &why);
+    status = tn_oms_open_by(&oms, path, &(tn_oms_trust){ v->key, v->o->certificates }, &why);
     if (status == TN_OK) {
-        recipe_verify_line(v, "signature", before, tn_strf("ECDSA %s, key %.8s..., signed content matches", tn_key_curve(v->key), tn_key_hint(v->key)));
+        recipe_verify_line(v, "signature", before, v->key != NULL ? tn_strf("ECDSA %s, key %.8s..., signed content matches", tn_key_curve(v->key), tn_key_hint(v->key))
+                                                                : tn_strdup("by a certificate that leads to a trusted one; signed content matches"));
         before = recipe_verify_mark(v);
-        tn_oms_compare(oms, v->files, v->n, v->manifest == NULL, v->reasons);
+        tn_oms_compare(oms, v->files, v->n, v->manifest == NULL, v->o->ignored, v->reasons);
         say_files(v, oms, before);
     } else if (status == TN_UNSUPPORTED) {
         v->unchecked = true;
@@ -185,6 +186,7 @@ static tn_status open_key(verifier *v, tn_error *err)
         if (err != NULL) *err = why;
         return why.code;
     }
+    if (v->o->key == NULL && v->o->certificates != NULL) return TN_OK;
     v->unchecked = true;
     recipe_verify_wrong(v, "signature was not checked", v->o->key != NULL ? v->o->key : "--key", "the signer's public key, as PEM",
                  v->o->key != NULL ? why.msg : "none given");
@@ -240,10 +242,10 @@ static tn_status check_all(verifier *v, tn_error *err)
     before = recipe_verify_mark(v);
     TN_TRY(load_manifest(v, err));
     bool broken = recipe_verify_mark(v) > before;
-    if (v->key != NULL) TN_TRY(check_signature(v, err));
+    if (v->key != NULL || v->o->certificates != NULL) TN_TRY(check_signature(v, err));
     if (broken) recipe_verify_line(v, "contents", before, tn_strdup(RELEASE_MANIFEST " does not parse"));
     if (v->manifest == NULL) {
-        if (!broken) recipe_verify_check(v, "contents", "ok", before, "signed files only: no tenet release, nothing tells how it was made");
+        if (!broken) recipe_verify_check(v, "contents", "ok", recipe_verify_mark(v), "signed files only: no tenet release, nothing tells how it was made");
         return TN_OK;
     }
     TN_TRY(recipe_verify_content(v, err));
