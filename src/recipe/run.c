@@ -105,7 +105,8 @@ typedef struct rows_open { tn_store_rows *rows; tn_memo memo; } rows_open;
 
 static tn_status open_rows(tn_recipe *r, tn_store *s, const recipe_stage *st, bool write, rows_open *out, tn_error *err)
 {
-    static const char *const ports[] = { "model", "adapter" };
+    static const char *const ports[] = { "model", "judge", "adapter" };      /* whoever answers: the first two, one of them */
+    bool      named = false;
     tn_str    text = {0};
     char      hex[TN_SHA256_HEX];
     tn_digest space;
@@ -116,7 +117,9 @@ static tn_status open_rows(tn_recipe *r, tn_store *s, const recipe_stage *st, bo
             if (strcmp(st->kind->inputs[st->refs[k].port].name, ports[p]) == 0) {
                 tn_hex(hex, &st->refs[k].root);
                 tn_str_addf(&text, "\n%s %s", ports[p], hex);
+                named = named || p < 2;
             }
+    if (!named) tn_bug("kind %s keeps rows, but has no port 'model' or 'judge' that says whose they are", st->kind->name);
     TN_TRY(tn_str_check(&text, err));
     space = tn_sha256_of(text.p, text.len);
     tn_str_free(&text);

@@ -71,8 +71,9 @@ typedef struct tn_stage_kind {
     tn_status          (*begin)(tn_store *s, const void *config, void **held, tn_error *err);
     void               (*end)(void *held);
     bool                 quick;        /* takes no model and no time: a plan computes it, so that what comes after it is known */
-    bool                 rows;         /* answers row by row through an engine: rows whose prompt and model did not change are
-                                        * taken from before (docs/decisions/064) */
+    bool                 rows;         /* answers row by row through an engine over the model of its port "model" or "judge" (and
+                                        * "adapter"): rows whose prompt and model did not change are taken from before
+                                        * (docs/decisions/064) */
     tn_stage_fn          run;
 } tn_stage_kind;
 

@@ -311,6 +311,54 @@ static void a_rerun_believes_no_row(void **state)
     json_decref(run(&again));                                 /* VERIFY, if a lie had been taken */
 }
 
+/* Rows are of the model that answered: another judge's are not taken, under whatever port it comes. */
+static void rows_of_another_model_are_not_taken(void **state)
+{
+    static const char text[] =
+        "name: judges\n"
+        "vars: {dir: ., other: .}\n"
+        "stages:\n"
+        "  one: {kind: judge, inputs: {judge: \"${dir}/model\", labelled: \"${dir}/labelled.txt\", constitution: \"${dir}/constitution.yaml\"},\n"
+        "        floor: 0, soft: 0, consistency: 0, mass: 0}\n"
+        "  two: {kind: judge, inputs: {judge: \"${other}\", labelled: \"${dir}/labelled.txt\", constitution: \"${dir}/constitution.yaml\"},\n"
+        "        floor: 0, soft: 0, consistency: 0, mass: 0}\n";
+    char              *other = tn_strf("other=%s", every_kind_at("other")), *from = tn_path(every_kind_dir, "model"), *weights = NULL;
+    const char *const  two[] = { set_dir, other, NULL };
+    char             **names = NULL;
+    size_t             n = 0, n_weights = 0;
+    json_t            *record = NULL;
+    tn_error           err = { .msg = "" };
+
+    (void)state;
+    assert_int_equal(tn_list_files(&names, &n, from, NULL), TN_OK);
+    assert_int_equal(tn_mkdirs(every_kind_at("other"), NULL), TN_OK);
+    for (size_t i = 0; i < n; i++) {
+        char *a = tn_path(from, names[i]), *b = tn_path(every_kind_at("other"), names[i]);
+        assert_int_equal(tn_file_clone(a, b, false, NULL), TN_OK);
+        free(a);
+        free(b);
+    }
+    tn_list_free(names, n);
+    assert_int_equal(tn_file_read_all(&weights, &n_weights, every_kind_at("other/model.safetensors"), 1 << 20, NULL), TN_OK);
+    for (size_t i = n_weights - 256; i < n_weights; i += 4) weights[i + 3] ^= (char)0x80;   /* the signs of some weights */
+    assert_int_equal(tn_file_write_all(every_kind_at("other/model.safetensors"), weights, n_weights, NULL), TN_OK);
+    assert_int_equal(tn_file_write_all(every_kind_at("j.yaml"), text, sizeof text - 1, NULL), TN_OK);
+    if (every_kind_run(every_kind_at("j.yaml"), two, NULL, &record, &err) != TN_OK) fail_msg("%s", err.msg);
+    assert_string_not_equal(root(record, "one"), root(record, "two"));
+    json_decref(record);
+    json_t *log = NULL;
+    assert_int_equal(tn_store_log(every_kind_store(), "stage", "judges", "two", 1, &log, NULL), TN_OK);
+    assert_int_equal(tn_store_record_get(every_kind_store(), json_string_value(json_object_get(json_array_get(log, 0), "id")), &record, NULL), TN_OK);
+    const json_t *metrics = json_object_get(record, "metrics");
+    assert_true(json_integer_value(json_object_get(metrics, "rows")) > 0);
+    assert_int_equal(json_integer_value(json_object_get(metrics, "rows_from_before")), 0);
+    json_decref(log);
+    json_decref(record);
+    free(weights);
+    free(from);
+    free(other);
+}
+
 static void gc_takes_old_rows_away(void **state)
 {
     tn_gc_result g;
@@ -342,6 +390,7 @@ int main(int argc, char **argv)
         T(a_killed_stage_goes_on_row_by_row_to_the_same_root),
         T(damaged_rows_are_computed_again),
         T(a_rerun_believes_no_row),
+        T(rows_of_another_model_are_not_taken),
         T(gc_takes_old_rows_away),
 #undef T
     };
