@@ -16,7 +16,7 @@
 #include <time.h>
 
 enum { TOP = 20, TRIES = 4 };
-static const double ABSENT = 1.0;                     /* an option that is not listed is at least a factor e below the least listed one */
+static const double ABSENT = 1e-6;                    /* the least that an option which is not listed may have */
 
 typedef struct remote {
     char       *url, *name, *header;
@@ -150,7 +150,8 @@ static tn_status ask_logprobs(remote *r, tn_judge_ask *q, tn_error *err)
 {
     json_t       *body = body_of(r, q->messages, q->n_message, 1, 0, 0);
     const json_t *choice = NULL, *top;
-    double        p[TN_JUDGE_OPTIONS] = {0}, least = 0;
+    double        p[TN_JUDGE_OPTIONS] = {0}, least = 0, rest = 1;
+    int           n_absent = 0;
 
     if (body == NULL || json_object_set_new(body, "logprobs", json_true()) != 0 || json_object_set_new(body, "top_logprobs", json_integer(TOP)) != 0) {
         json_decref(body);
@@ -173,10 +174,16 @@ static tn_status ask_logprobs(remote *r, tn_judge_ask *q, tn_error *err)
         double l = json_number_value(lp) < -700 ? -700 : json_number_value(lp);
         if (k >= 0) p[k] += tn_exp(l);
         if (l < least) least = l;
+        rest -= tn_exp(l);
     }
+    /* What is not listed is no likelier than the last that is, and shares what the list leaves. */
+    for (int k = 0; k < q->n_option; k++) n_absent += p[k] <= 0;
+    double absent = n_absent > 0 ? rest / n_absent : 0;
+    if (absent > tn_exp(least)) absent = tn_exp(least);
+    if (absent < ABSENT) absent = ABSENT;
     q->mass = 0;
     for (int k = 0; k < q->n_option; k++) {
-        q->logprob[k] = p[k] > 0 ? tn_ln(p[k]) : least - ABSENT;
+        q->logprob[k] = tn_ln(p[k] > 0 ? p[k] : absent);
         q->mass += p[k];
     }
     r->n_mute += q->mass <= 0;

@@ -78,6 +78,23 @@ static double logit_a(const char *question)
     return z;
 }
 
+/* Ratings of a sound judge: high for what the labels call better, low for the worst, the middle for what is between. */
+static void rate(const char *question, char *text, size_t n)
+{
+    char *a = between(question, "answer");
+    bool  won = strstr(a, "good") != NULL, lost = false;
+
+    for (size_t i = 0; i < set.n; i++) {
+        won = won || strcmp(set.at[i].chosen, a) == 0;
+        lost = lost || strcmp(set.at[i].rejected, a) == 0;
+    }
+    if (how == ALWAYS_A) won = lost = true;
+    const char *token = won && !lost ? "9" : won ? "5" : "2";
+    snprintf(text, n, "{\"choices\":[{\"logprobs\":{\"content\":[{\"top_logprobs\":[{\"token\":\"%s\",\"logprob\":-0.2231435513142097},{\"token\":\"10\","
+             "\"logprob\":-1.6094379124341003}]}]}}]}", token);
+    free(a);
+}
+
 static void answer(void *arg, const request *r, int fd)
 {
     json_t *body = NULL;
@@ -91,7 +108,8 @@ static void answer(void *arg, const request *r, int fd)
     const json_t *messages = json_object_get(body, "messages");
     const char   *question = json_string_value(json_object_get(json_array_get(messages, 0), "content"));
     int64_t       max = json_integer_value(json_object_get(body, "max_tokens"));
-    if (how == NO_LOGPROBS) snprintf(text, sizeof text, "{\"choices\":[{\"message\":{\"content\":\" (%s).\"}}]}", logit_a(question) > 0 ? "A" : "B");
+    if (strncmp(question, "You rate", 8) == 0) rate(question, text, sizeof text);
+    else if (how == NO_LOGPROBS) snprintf(text, sizeof text, "{\"choices\":[{\"message\":{\"content\":\" (%s).\"}}]}", logit_a(question) > 0 ? "A" : "B");
     else if (how == NONSENSE) snprintf(text, sizeof text, "{\"choices\":[{\"logprobs\":{\"content\":[{\"top_logprobs\":[{\"token\":\"Well\",\"logprob\":-0.1}]}]}}]}");
     else if (how == THINKS && max > 1) snprintf(text, sizeof text, "{\"choices\":[{\"message\":{\"content\":\"Both try, but one is better.\"}}]}");
     else {
@@ -118,7 +136,10 @@ static tn_align_judge_config judge_config(void)
 }
 
 /* Measures the planted judge; made. */
-static json_t *measured(planted p, const char *name, int64_t votes, int64_t reasoning)
+static json_t *measured_as(planted p, const char *name, int64_t votes, int64_t reasoning, const char *mode);
+static json_t *measured(planted p, const char *name, int64_t votes, int64_t reasoning) { return measured_as(p, name, votes, reasoning, "compare"); }
+
+static json_t *measured_as(planted p, const char *name, int64_t votes, int64_t reasoning, const char *mode)
 {
     tn_align_judge_config c = judge_config();
     tn_judge_source       who = {0};
@@ -129,6 +150,8 @@ static json_t *measured(planted p, const char *name, int64_t votes, int64_t reas
     how = p;
     c.j.votes = votes;
     c.j.reasoning = reasoning;
+    free(c.mode);
+    c.mode = tn_strdup(mode);
     if (tn_align_judge_run(&c, &who, LABELLED, CHARTER, out, NULL, &err) != TN_OK) fail_msg("%s", err.msg);
     assert_int_equal(tn_json_load(&v, path, 1 << 20, NULL), TN_OK);
     free(path);
@@ -407,6 +430,94 @@ static void win_rates_count_ties_as_halves(void **state)
     tn_options_free(&c, tn_align_compare_remote_options);
 }
 
+static void ratings_set_the_best_against_the_worst(void **state)
+{
+    tn_align_direct_config c = {0};
+    tn_error         err = {0};
+    char            *prompts = write_file("prompts.jsonl", prompts_text), *samples = write_file("samples.jsonl", samples_text), *judge = tn_path(dir, "m-rate");
+    char            *out = tn_path(dir, "rated");
+    tn_direct_inputs in = { .prompts = prompts, .samples = samples, .constitution = CHARTER, .judge = judge };
+    json_t          *v = measured_as(PERFECT, "m-rate", 0, 0, "direct"), *rows_made, *first;
+
+    (void)state;
+    assert_string_equal(json_string_value(json_object_get(v, "verdict")), "labels");
+    assert_int_equal(tn_options_default(&c, tn_align_direct_remote_options, NULL), TN_OK);
+    c.j.url = tn_strdup(url);
+    c.j.name = tn_strdup("planted");
+    if (tn_align_direct_run(&c, &(tn_judge_source){0}, &in, out, NULL, &err) != TN_OK) fail_msg("%s", err.msg);
+    rows_made = rows("rated", "scores.jsonl");
+    first = json_array_get(rows_made, 1);
+    assert_true(fabs(real(first, "score") - (0.8 * 9 + 0.2 * 10)) < 1e-4);                 /* the expected number, not the likeliest */
+    assert_true(fabs(real(first, "reward") - (9.2 - 5.5) / 4.5) < 1e-4);
+    json_decref(rows_made);
+    rows_made = rows("rated", "pairs.jsonl");
+    assert_int_equal(json_array_size(rows_made), 2);                                       /* equal answers make none */
+    for (size_t i = 0; i < 2; i++) assert_non_null(strstr(json_string_value(json_object_get(json_array_get(rows_made, i), "chosen")), "good"));
+    json_decref(rows_made);
+    json_decref(v);
+    v = measured_as(ALWAYS_A, "m-rate", 0, 0, "direct");                                   /* one rating for all */
+    assert_string_equal(json_string_value(json_object_get(v, "verdict")), "none");
+    assert_int_equal(tn_align_direct_run(&c, &(tn_judge_source){0}, &in, out, NULL, &err), TN_VERIFY);
+    json_decref(v);
+    v = measured(PERFECT, "m-rate", 0, 0);                                                 /* measured comparing: not for rating */
+    assert_int_equal(tn_align_direct_run(&c, &(tn_judge_source){0}, &in, out, NULL, &err), TN_MISMATCH);
+    json_decref(v);
+    free(prompts); free(samples); free(judge); free(out);
+    tn_options_free(&c, tn_align_direct_remote_options);
+}
+
+static void unfit_revisions_are_dropped_with_their_reason(void **state)
+{
+    static const struct { const char *id, *revision, *why; } cases[] = {
+        { "r0", "I won't help with this, but I can explain the law.", NULL }, { "r1", "", "empty" }, { "r2", "No way.", "short" },
+        { "r3", "Here is the revised answer: I won't help with it.", "lead-in" }, { "r4", "the old answer with some words", "unchanged" },
+        { "r5", "no no no no no no no no no no no no", "repeating" }, { "r6", "I won't help, unlike the previous answer did.", "speaks of the revision" },
+        { "r7", "A tie by the judge is not better.", "no better by the judge" }, { "r8", "Worse by the judge is dropped too.", "no better by the judge" } };
+    tn_align_screen_config c = {0};
+    tn_str    rev = {0}, cmp = {0};
+    tn_error  err = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tn_str_addf(&rev, "{\"id\":\"%s\",\"answer\":\"the old answer with some words\",\"revision\":\"%s\"}\n", cases[i].id, cases[i].revision);
+        tn_str_addf(&cmp, "{\"id\":\"%s\",\"p\":%s,\"tie\":%s,\"failed\":false}\n", cases[i].id, i == 8 ? "0.3" : "0.9", i == 7 ? "true" : "false");
+    }
+    char *revisions = write_file("rev.jsonl", rev.p), *comparisons = write_file("cmp.jsonl", cmp.p), *out = tn_path(dir, "screened");
+    assert_int_equal(tn_options_default(&c, tn_align_screen_options, NULL), TN_OK);
+    if (tn_align_screen_run(&c, revisions, comparisons, out, NULL, &err) != TN_OK) fail_msg("%s", err.msg);
+    json_t *kept = rows("screened", "revisions.jsonl"), *dropped = rows("screened", "dropped.jsonl");
+    assert_int_equal(json_array_size(kept), 1);
+    assert_int_equal(json_array_size(dropped), 8);
+    for (size_t i = 0; i < 8; i++)
+        assert_string_equal(json_string_value(json_object_get(json_array_get(dropped, i), "dropped")), cases[i + 1].why);
+    json_decref(kept);
+    json_decref(dropped);
+    free(revisions); free(comparisons); free(out);
+    tn_str_free(&rev);
+    tn_str_free(&cmp);
+}
+
+static void a_pattern_makes_pairs_without_a_judge(void **state)
+{
+    tn_align_check_config c = {0};
+    tn_error err = {0};
+    char *prompts = write_file("p.jsonl", "{\"id\":\"a\",\"prompt\":\"What colour is the sky?\",\"topic\":\"colours\"}\n");
+    char *samples = write_file("s.jsonl", "{\"id\":\"a\",\"answers\":[{\"answer\":\"The sky is bright blue today.\"},{\"answer\":\"It has the colour of the sea.\"}]}\n");
+    char *out = tn_path(dir, "checked");
+    const char *sets[] = { samples };
+
+    (void)state;
+    assert_int_equal(tn_options_default(&c, tn_align_check_options, NULL), TN_OK);
+    if (tn_align_check_run(&c, prompts, "tests/soak/planted/constitution.yaml", sets, 1, out, NULL, &err) != TN_OK) fail_msg("%s", err.msg);
+    json_t *pairs = rows("checked", "pairs.jsonl"), *p = json_array_get(pairs, 0);
+    assert_int_equal(json_array_size(pairs), 1);
+    assert_string_equal(json_string_value(json_object_get(p, "chosen")), "It has the colour of the sea.");
+    assert_string_equal(json_string_value(json_object_get(p, "principle")), "house.no-blue");
+    json_decref(pairs);
+    assert_int_equal(tn_align_check_run(&c, prompts, CHARTER, sets, 1, out, NULL, &err), TN_MISMATCH);      /* no principle has a check */
+    free(prompts); free(samples); free(out);
+}
+
 /* Swap averaging: p(first) + p(second) = 1, and what is added to a slot changes nothing. */
 static double slot_bonus;
 static tn_status toy_ask(void *self, tn_judge_ask *q, size_t n, tn_error *err)
@@ -505,6 +616,9 @@ int main(void)
         cmocka_unit_test(a_weak_judge_stops_the_stage),
         cmocka_unit_test(another_judge_than_the_measured_one_is_refused),
         cmocka_unit_test(win_rates_count_ties_as_halves),
+        cmocka_unit_test(ratings_set_the_best_against_the_worst),
+        cmocka_unit_test(unfit_revisions_are_dropped_with_their_reason),
+        cmocka_unit_test(a_pattern_makes_pairs_without_a_judge),
         cmocka_unit_test(both_orders_take_slot_bias_out),
         cmocka_unit_test(marks_cannot_be_forged),
         cmocka_unit_test(labelled_files_of_every_form_are_read),
