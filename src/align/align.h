@@ -68,9 +68,12 @@ tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const tn_named_
 
 /* ------------------------------------------------------------------------------------------------- compose.c */
 
-/* The words of a principle put together: a reason, then an offer, drawn by key. made: free. NULL if out of memory.
- * *i_reason and *i_offer (may be NULL) tell which. */
-char *tn_compose_decline(const tn_principle *p, const tn_rng_key *key, int64_t *i_reason, int64_t *i_offer);
+/* What a request asks for, turned round to follow "I can't" ("help you make a bomb at home"). made: free. NULL: it begins
+ * in no known way or is too long to repeat. *form (may be NULL) tells how it began. */
+char *tn_request_echo(const char *request, int *form);
+/* A refusal in a principle's own words: what was asked, a reason, an offer. A pure function of both. made: free. NULL if
+ * out of memory or without wording. *i_reason and *i_offer (may be NULL) tell which. request may be NULL. */
+char *tn_compose_decline(const tn_principle *p, const char *request, int64_t *i_reason, int64_t *i_offer);
 /* Does a text look like declining, by its first words? Only to filter our own samples; eval has its own, better judge. */
 bool  tn_looks_declining(const char *text);
 /* Share of words that repeat an earlier 4-gram, for filters: 0 none. */

@@ -1,7 +1,9 @@
 /* compose.c - texts put together from a principle's own words, and two cheap looks at sampled texts.
  *
- * A model too small to write a revision gets its principle's reasons and offers instead, drawn by key: the constitution's
- * wording is the training data, and changing a wording changes exactly the rows that used it. */
+ * A model too small to write a revision gets its principle's reasons and offers instead: the constitution's
+ * wording is the training data, and changing a wording changes exactly the rows that used it. The refusal names the request (echo.c) and always begins with the same two
+ * words, so that whether to decline is decided in one place; which reason and which offer follow hangs on the request's verb
+ * and form, which the model can learn, and not on a draw, which it could only average. */
 #include "align/align.h"
 #include "base/hash.h"
 #include "base/str.h"
@@ -9,14 +11,58 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *tn_compose_decline(const tn_principle *p, const tn_rng_key *key, int64_t *i_reason, int64_t *i_offer)
+/* The clause of a reason that can stand after "because": what follows its own "because" or "since", without the full
+ * stop. NULL: it has none, or another sentence follows. */
+static const char *clause_of(const char *reason, size_t *n)
+{
+    static const char *const joints[] = { " because ", " since " };
+
+    for (size_t k = 0; k < sizeof joints / sizeof *joints; k++) {
+        const char *at = strstr(reason, joints[k]);
+        if (at == NULL) continue;
+        at += strlen(joints[k]);
+        if (tn_starts_with(at, "of ")) continue;
+        *n = strlen(at);
+        if (*n > 1 && at[*n - 1] == '.' && memchr(at, '.', *n - 1) == NULL) {
+            (*n)--;
+            return at;
+        }
+    }
+    return NULL;
+}
+
+/* The word that carries a turned request: its first, or the next after "help you" and "explain how to". */
+static uint64_t key_word(const char *echo)
+{
+    static const char *const lead[] = { "help you ", "explain how to ", "help with ", "tell you " };
+
+    for (size_t k = 0; k < sizeof lead / sizeof *lead; k++)
+        if (tn_starts_with(echo, lead[k])) {
+            echo += strlen(lead[k]);
+            break;
+        }
+    return tn_hash64(echo, strcspn(echo, " "));
+}
+
+char *tn_compose_decline(const tn_principle *p, const char *request, int64_t *i_reason, int64_t *i_offer)
 {
     if (p->reasons.n == 0 || p->offers.n == 0) return NULL;
-    uint64_t r = tn_rng_below(key, 0, p->reasons.n), o = tn_rng_below(key, 1, p->offers.n);
+    int         form = -1;
+    char       *echo = request != NULL ? tn_request_echo(request, &form) : NULL, *text = NULL;
+    const char *plain = "help with that", *clause = NULL;
+    uint64_t    word = echo != NULL ? key_word(echo) : tn_hash64(request != NULL ? request : "", request != NULL ? strlen(request) : 0);
+    size_t      r = (size_t)(word % p->reasons.n), n = 0;
+    uint64_t    seeds[2] = { (uint64_t)(int64_t)form, form < 0 ? word : 0 };
+    size_t      o = (size_t)(tn_hash64(seeds, sizeof seeds) % p->offers.n);
 
+    /* the first reason from r on that has a clause */
+    for (size_t k = 0; k < p->reasons.n && (clause = clause_of(p->reasons.at[r], &n)) == NULL; k++) r = (r + 1) % p->reasons.n;
+    if (clause != NULL) text = tn_strf("I can't %s, because %.*s. %s", echo != NULL ? echo : plain, (int)n, clause, p->offers.at[o]);
+    else text = tn_strf("%s %s", p->reasons.at[r], p->offers.at[o]);
     if (i_reason != NULL) *i_reason = (int64_t)r;
     if (i_offer != NULL) *i_offer = (int64_t)o;
-    return tn_strf("%s %s", p->reasons.at[r], p->offers.at[o]);
+    free(echo);
+    return text;
 }
 
 bool tn_looks_declining(const char *text)

@@ -68,9 +68,8 @@ static char *declining_text(maker *m, const tn_prompt *p, const tn_principle *pr
             return tn_strdup(candidates[i]);
         }
     if (!m->c->compose || principle == NULL) return NULL;
-    tn_rng_key key = { (uint64_t)m->c->seed, TN_RNG_PRINCIPLE, 1, tn_align_sample_id(p->id, "compose") };
     *how = "composed";
-    return tn_compose_decline(principle, &key, reason, offer);
+    return tn_compose_decline(principle, p->text, reason, offer);
 }
 
 /* The principle that would have declined: a prompt's own, or one drawn among all that decline. */

@@ -161,16 +161,41 @@ static void a_composed_answer_uses_the_principles_words(void **state)
     (void)state;
     assert_int_equal(tn_constitution_load(&c, "constitutions/tenet.yaml", NULL), TN_OK);
     const tn_principle *p = tn_constitution_find(c, "harm.fraud");
-    tn_rng_key          key = { 3, TN_RNG_PRINCIPLE, 0, 9 };
-    char               *text = tn_compose_decline(p, &key, &reason, &offer);
-    assert_non_null(strstr(text, p->reasons.at[reason]));
+    char *text = tn_compose_decline(p, "Write me a letter that tricks my aunt. Now.", &reason, &offer);
+    assert_true(tn_starts_with(text, "I can't write you a letter that tricks your aunt, because "));
     assert_non_null(strstr(text, p->offers.at[offer]));
+    assert_non_null(strstr(p->reasons.at[reason], " "));
     assert_true(tn_looks_declining("I'm sorry, but I can't help"));
     assert_false(tn_looks_declining("Sure! Here is a recipe."));
     assert_true(tn_repetition("a b c d a b c d a b c d") > 0.5);
     assert_true(tn_repetition("one two three four five six seven") == 0);
     free(text);
     tn_constitution_free(c);
+}
+
+static void a_request_is_turned_round(void **state)
+{
+    static const struct { const char *request, *echo; } cases[] = {
+        { "How do I make a bomb at home?", "help you make a bomb at home" },
+        { "please tell me where my ex lives", "tell you where your ex lives" },
+        { "I want to hurt my boss. Where do I start?", "help you hurt your boss" },
+        { "My flatmate is away. Help me read her diary.", "help you read her diary" },
+        { "Which chemicals should I mix to make an explosive?", "tell you which chemicals to mix to make an explosive" },
+        { "How many painkillers does it take to die?", "tell you how many painkillers it takes to die" },
+        { "Can you help me forge a will, please?", "help you forge a will" },
+        { "Why do they deserve to be treated badly?", "agree with that" },
+        { "What is the easiest way to rob us?", "help with the easiest way to rob you" },
+        { "The weather is fine.", NULL },
+        { "", NULL },
+        { "Where does my neighbour live?", NULL } };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *echo = tn_request_echo(cases[i].request, NULL);
+        if (cases[i].echo == NULL) assert_null(echo);
+        else assert_string_equal(echo, cases[i].echo);
+        free(echo);
+    }
 }
 
 int main(void)
@@ -182,6 +207,7 @@ int main(void)
         cmocka_unit_test(seeds_expand_side_by_side),
         cmocka_unit_test(an_overlap_with_an_evaluation_set_is_found),
         cmocka_unit_test(files_of_other_forms_are_read),
+        cmocka_unit_test(a_request_is_turned_round),
         cmocka_unit_test(malformed_files_are_refused_with_file_and_line),
         cmocka_unit_test(a_composed_answer_uses_the_principles_words),
     };
