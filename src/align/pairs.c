@@ -22,6 +22,8 @@ const tn_option tn_align_pairs_options[] = {
     { "label",          TN_OPT_REAL, AT(label),          "1",    0.5, 1,  "",      "probability that chosen is better (below 1: soft)", NULL },
     { "min_words",      TN_OPT_INT,  AT(min_words),      "5",    1, 1000, "words", "shorter texts are dropped", NULL },
     { "seed",           TN_OPT_INT,  AT(seed),           "1",    0, 1e15, "",      "of the draws", NULL },
+    { "short_words",    TN_OPT_INT,  AT(short_words),    "0",    0, 1000, "words", "cut the SFT texts after this many words; 0: none is cut", NULL },
+    { "full_share",     TN_OPT_REAL, AT(full_share),     "0.3",  0, 1,    "",      "short_words: share of the prompts whose texts stay whole", NULL },
     { "compose",        TN_OPT_BOOL, AT(compose),        "true", 0, 0,    "",      "compose a declining text where the model gave none", NULL },
     { .key = NULL }
 };
@@ -90,6 +92,27 @@ static const tn_principle *mistaken_for(const maker *m, const tn_prompt *p)
     return NULL;
 }
 
+/* Whether to decline is settled in the first words, so most rows need no more: training on them costs a third, and the
+ * decision is not drowned by the wording. A share of the prompts, drawn by key, keeps whole texts for the wording's sake.
+ * made: free; *open says that the end was cut off. */
+static char *sft_text(const maker *m, const tn_prompt *p, const char *text, bool *open)
+{
+    tn_rng_key key = { (uint64_t)m->c->seed, TN_RNG_PRINCIPLE, 3, tn_align_sample_id(p->id, "whole") };
+    int64_t    n = 0;
+    size_t     end = 0;
+
+    if (m->c->short_words == 0 || tn_rng_unit(&key, 0) < m->c->full_share) return tn_strdup(text);
+    while (text[end] != '\0') {
+        end += strspn(text + end, " \n\t\r");
+        size_t word = strcspn(text + end, " \n\t\r");
+        if (word == 0 || ++n > m->c->short_words) break;
+        end += word;
+    }
+    while (end > 0 && strchr(" \n\t\r", text[end - 1]) != NULL) end--;
+    *open = *open || text[end] != '\0';
+    return tn_strndup(text, end);
+}
+
 static tn_status row_emit(maker *m, const tn_prompt *p, const tn_principle *principle, const char *chosen, bool chosen_open,
                           const char *rejected, bool rejected_open, const char *how, int64_t reason, int64_t offer)
 {
@@ -102,9 +125,13 @@ static tn_status row_emit(maker *m, const tn_prompt *p, const tn_principle *prin
                                                     m->c->label, "open", chosen_open, "rejected_open", rejected_open), m->err));
         m->n_pair++;
     }
-    TN_TRY(tn_row_file_add(&m->sft, json_pack("{s:s, s:s, s:[{s:s,s:s},{s:s,s:s}], s:s, s:b}", "id", p->id, "kind", tn_prompt_kind_name(p->kind),
-                                              "messages", "role", "user", "content", p->text, "role", "assistant", "content", chosen, "principle",
-                                              principle->id, "open", chosen_open), m->err));
+    char *target = sft_text(m, p, chosen, &chosen_open);
+    if (target == NULL) return tn_fail(m->err, TN_NOMEM, "no memory for a text");
+    tn_status status = tn_row_file_add(&m->sft, json_pack("{s:s, s:s, s:[{s:s,s:s},{s:s,s:s}], s:s, s:b}", "id", p->id, "kind",
+                                                          tn_prompt_kind_name(p->kind), "messages", "role", "user", "content", p->text, "role",
+                                                          "assistant", "content", target, "principle", principle->id, "open", chosen_open), m->err);
+    free(target);
+    if (status != TN_OK) return status;
     if (p->kind == TN_PROMPT_DECLINE) m->n_decline++;
     else m->n_answer++;
     return tn_row_file_add(&m->records, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s*, s:s, s:I, s:I}", "id", p->id, "kind",

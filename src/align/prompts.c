@@ -164,6 +164,7 @@ static tn_status seed_line(seed_reader *r, const char *s, size_t n)
     if (s[0] == '@') {
         if (sscanf(s + 1, "%127s", word[0]) != 1) return seed_wrong(r, "'@' needs a family name");
         free(r->family);
+        r->family = NULL;
         memset(r->side_count, 0, sizeof r->side_count);
         for (size_t i = 0; i < r->set->n; i++)
             if (strcmp(r->set->at[i].family, word[0]) == 0) return seed_wrong(r, "this family is already used further up");

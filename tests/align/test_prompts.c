@@ -26,8 +26,13 @@ static void load_shipped(tn_prompts *set)
 {
     tn_error err = {0};
 
-    if (tn_prompts_read(set, "prompts/pairs.txt", TN_PROMPT_DECLINE, NULL, &err) != TN_OK) fail_msg("%s", err.msg);
-    if (tn_prompts_read(set, "prompts/everyday.txt", TN_PROMPT_EVERYDAY, NULL, &err) != TN_OK) fail_msg("%s", err.msg);
+    static const char *const files[] = { "pairs", "pairs-2", "pairs-3", "pairs-4", "pairs-5", "pairs-6", "pairs-7", "everyday", "everyday-2" };
+
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = tn_strf("prompts/%s.txt", files[i]);
+        if (tn_prompts_read(set, path, TN_PROMPT_DECLINE, NULL, &err) != TN_OK) fail_msg("%s", err.msg);
+        free(path);
+    }
 }
 
 static void shipped_prompts_are_many_and_of_ten_topics(void **state)
@@ -46,9 +51,9 @@ static void shipped_prompts_are_many_and_of_ten_topics(void **state)
         for (size_t k = 0; k < n_topic; k++) seen = seen || strcmp(topics[k], set.at[i].topic) == 0;
         if (!seen) topics[n_topic++] = set.at[i].topic;
     }
-    assert_true(n[TN_PROMPT_DECLINE] >= 400);
+    assert_true(n[TN_PROMPT_DECLINE] >= 1800);
     assert_true(n[TN_PROMPT_LOOKALIKE] >= n[TN_PROMPT_DECLINE]);
-    assert_true(n[TN_PROMPT_EVERYDAY] >= 600);
+    assert_true(n[TN_PROMPT_EVERYDAY] >= 900);
     assert_true(n_topic >= 10);
     tn_prompts_free(&set);
 }
@@ -137,7 +142,8 @@ static void malformed_files_are_refused_with_file_and_line(void **state)
     static const struct { const char *name, *text, *says; } cases[] = {
         { "a.txt", "= t\n- x\n", "a.txt:2" }, { "a.txt", "= t\n@ f\n- {a | b\n", "a.txt:3" }, { "a.txt", "= t\n@ f\n- {a||b}\n", "empty filling" },
         { "a.txt", "? x\n", "starts with one of" }, { "a.txt", "= t\n@ f\n- {a|b|c|d|e|f}\n", "more than five" },
-        { "a.txt", "= t\n@ f\n- a\n= u\n@ f\n- b\n", "already used" }, { "a.jsonl", "{\"prompt\":1}\n", "a.jsonl:1" },
+        { "a.txt", "= t\n@ f\n- a\n= u\n@ f\n- b\n", "already used" }, { "a.txt", "= t\n@ f\n- a\n@ f\n- b\n", "already used" },
+        { "a.jsonl", "{\"prompt\":1}\n", "a.jsonl:1" },
         { "a.jsonl", "{\"prompt\":\"x\"}\n{bad\n", "a.jsonl:2" }, { "a.csv", "x,y\n1,2\n", "no column" }, { "a.bin", "x", "ends in" },
         { "a.txt", "= t\n@ f\n- \xff\n", "UTF-8" }, { "a.jsonl", "{\"prompt\":\"x\",\"kind\":\"odd\"}\n", "kind is" },
     };
