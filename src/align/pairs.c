@@ -23,6 +23,7 @@ const tn_option tn_align_pairs_options[] = {
     { "min_words",      TN_OPT_INT,  AT(min_words),      "5",    1, 1000, "words", "shorter texts are dropped", NULL },
     { "seed",           TN_OPT_INT,  AT(seed),           "1",    0, 1e15, "",      "of the draws", NULL },
     { "short_words",    TN_OPT_INT,  AT(short_words),    "0",    0, 1000, "words", "cut the SFT texts after this many words; 0: none is cut", NULL },
+    { "answer_weight",  TN_OPT_REAL, AT(answer_weight),  "1",    0.1, 16, "",      "weight of SFT rows that answer: above 1 declines less readily", NULL },
     { "full_share",     TN_OPT_REAL, AT(full_share),     "0.3",  0, 1,    "",      "short_words: share of the prompts whose texts stay whole", NULL },
     { "compose",        TN_OPT_BOOL, AT(compose),        "true", 0, 0,    "",      "compose a declining text where the model gave none", NULL },
     { .key = NULL }
@@ -127,9 +128,10 @@ static tn_status row_emit(maker *m, const tn_prompt *p, const tn_principle *prin
     }
     char *target = sft_text(m, p, chosen, &chosen_open);
     if (target == NULL) return tn_fail(m->err, TN_NOMEM, "no memory for a text");
-    tn_status status = tn_row_file_add(&m->sft, json_pack("{s:s, s:s, s:[{s:s,s:s},{s:s,s:s}], s:s, s:b}", "id", p->id, "kind",
+    tn_status status = tn_row_file_add(&m->sft, json_pack("{s:s, s:s, s:[{s:s,s:s},{s:s,s:s}], s:s, s:b, s:f}", "id", p->id, "kind",
                                                           tn_prompt_kind_name(p->kind), "messages", "role", "user", "content", p->text, "role",
-                                                          "assistant", "content", target, "principle", principle->id, "open", chosen_open), m->err);
+                                                          "assistant", "content", target, "principle", principle->id, "open", chosen_open, "weight",
+                                                          p->kind == TN_PROMPT_DECLINE ? 1.0 : m->c->answer_weight), m->err);
     free(target);
     if (status != TN_OK) return status;
     if (p->kind == TN_PROMPT_DECLINE) m->n_decline++;

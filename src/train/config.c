@@ -98,7 +98,7 @@ const tn_option tn_train_options[] = {
     { "lora_targets",      TN_OPT_LIST,   AT(lora_targets),        "all",     0, 0,
       "", "all, or of q,k,v,o,gate,up,down (q_proj ... also)", NULL },
     { "lora_layers",       TN_OPT_STR,    AT(lora_layers),         "all",     0, 0,
-      "", "all, or FROM-TO: adapters on these layers only (from 0); no gradient flows below the first", NULL },
+      "", "all, upper (the second half), or FROM-TO: adapters on these layers only (from 0); no gradient flows below the first", NULL },
     { "dtype",             TN_OPT_CHOICE, AT(dtype),               "f32",     0, 0,
       "f32|bf16", "bf16: bf16 products with fp32 master weights", NULL },
     { "stochastic_rounding", TN_OPT_BOOL, AT(stochastic_rounding), "false",   0, 0,      "", "bf16: round the weights by the counter RNG", NULL },

@@ -101,9 +101,13 @@ static tn_status layers_read(const char *text, int64_t n_layer, int64_t *first, 
     *first = 0;
     *last = n_layer - 1;
     if (strcmp(text, "all") == 0) return TN_OK;
+    if (strcmp(text, "upper") == 0) {
+        *first = n_layer / 2;
+        return TN_OK;
+    }
     if (dash != NULL && (size_t)(dash - text) < sizeof from) memcpy(from, text, (size_t)(dash - text));
     if (dash == NULL || !tn_parse_i64(from, first) || !tn_parse_i64(dash + 1, last) || *first < 0 || *first > *last || *last >= n_layer)
-        return tn_fail(err, TN_USAGE, "lora_layers is '%s': all, or FROM-TO between 0 and %lld (as 20-%lld)", text, (long long)n_layer - 1, (long long)n_layer - 1);
+        return tn_fail(err, TN_USAGE, "lora_layers is '%s': all, upper, or FROM-TO between 0 and %lld (as 20-%lld)", text, (long long)n_layer - 1, (long long)n_layer - 1);
     return TN_OK;
 }
 
