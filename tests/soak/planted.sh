@@ -1,14 +1,13 @@
 #!/bin/sh
-# planted.sh MODEL.gguf [TENET] - a planted principle ("never use the word blue") is learnt from samples that a pattern checks, and its
-# adherence on held-out prompts goes from under 60 % to over 95 %. About ten minutes on two cores.
+# planted.sh BUILD DIR - a planted principle ("never use the word blue") is learnt: adherence from under 60 % to over 95 %, on held-out prompts
+# The model is TENET_MODEL, or the pulled smollm2-135m-instruct. About ten minutes on two idle cores.
 set -eu
 here=$(cd "$(dirname "$0")/../.." && pwd)
-tenet=${2:-$here/build/tenet}
-store=$(mktemp -d)
-trap 'rm -rf "$store"' EXIT
-model=$(realpath "$1")
-TENET_STORE=$store "$tenet" run "$here/tests/soak/planted/planted.yaml" --set "model=file:$model"
-python3 - "$store" <<'PY'
+tenet=$(cd "$1" && pwd)/tenet
+model=${TENET_MODEL:-$("$tenet" store show smollm2-135m-instruct 2>/dev/null | sed -n '3s/^ *//p')}
+[ -n "$model" ] && [ -f "$model" ] || { echo "no model: tenet pull smollm2-135m-instruct, or set TENET_MODEL to a .gguf"; exit 77; }
+TENET_STORE=$2/store "$tenet" run --quiet "$here/tests/soak/planted/planted.yaml" --set "model=file:$(realpath "$model")"
+python3 - "$2/store" <<'PY'
 import glob, json, sys
 for path in glob.glob(sys.argv[1] + "/objects/*/*/measure.json"):
     a = json.load(open(path))["adherence"]["house.no-blue"]
