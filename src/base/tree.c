@@ -23,8 +23,9 @@ tn_status tn_mkdirs(const char *path, tn_error *err)
         char c = p[i - 1] == '\0' ? '\0' : p[i];
         if (c != '/' && c != '\0') continue;
         p[i] = '\0';
-        if (mkdir(p, 0777) != 0 && errno != EEXIST && !tn_is_dir(p))
-            status = tn_fail(err, TN_IO, "%s: cannot make the directory: %s", p, strerror(errno));
+        int why = mkdir(p, 0777) != 0 ? errno : 0;           /* the look below may change errno */
+        if (why != 0 && why != EEXIST && !tn_is_dir(p))
+            status = tn_fail(err, TN_IO, "%s: cannot make the directory: %s", p, strerror(why));
         else if (!tn_is_dir(p))
             status = tn_fail(err, TN_IO, "%s: is there but no directory", p);
         p[i] = c;

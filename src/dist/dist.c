@@ -42,6 +42,14 @@ tn_status tn_dist_open(tn_dist **out, const char *backend, tn_error *err)
                          "libmpich-dev and build again", (long long)launched, by);
     } else {
         status = tn_dist_mpi_open(d, err);
+        /* The launcher of another MPI, or srun without its plugin: every process would train alone, into one directory. */
+        if (status == TN_OK && launched > 1 && d->size == 1) {
+            char library[sizeof d->name];
+            snprintf(library, sizeof library, "%s", d->name);
+            d->backend->close(d, TN_OK, NULL);
+            status = tn_fail(err, TN_USAGE, "the launcher started %lld ranks (%s), but %s sees only this one: use the mpirun that belongs to it, under Slurm "
+                             "srun --mpi=pmix or --mpi=pmi2; or build for the other MPI (-Dmpi_library=mpich)", (long long)launched, by, library);
+        }
     }
     if (status != TN_OK) { free(d); return status; }
     *out = d;

@@ -4,7 +4,8 @@
  *   OUT/step-N/manifest.json           tensors by name; slices [tensor, kind, first, n, file, offset, sha256]; step, counts
  *
  * A slice is what one tensor has inside one grain of the flat order, so the set of slices, their hashes and the root over them are the same for
- * every number of ranks. The step waits only for a copy in memory; a thread writes, hashes and syncs. Then rank 0 collects the hashes,
+ * every number of ranks. A thread hashes, writes and syncs the state where it lies, while the next step computes its gradients: only an update changes the state, so
+ * before it the slices that are not written yet are copied, and only those. Then rank 0 collects the hashes,
  * writes the manifest, syncs and renames: a directory without `.tmp` is whole. */
 #include "train/run.h"
 
@@ -27,7 +28,11 @@ struct checkpointer {
     tn_digest genesis;
     slice    *all, *mine;               /* of all ranks (in root order), and the part that is ours */
     int64_t   n_all, n_mine, *rank_first;                    /* all: sorted by rank; [size + 1] */
-    float    *copy[1 + MAX_STATE];      /* [range] of w, m, v */
+    pthread_mutex_t lock;               /* next, writing, copy: between the writer and the step */
+    pthread_cond_t  written;
+    int64_t   next, writing;            /* the slice that is taken next; the one being written from live memory, -1: none */
+    float    *copy;                     /* slices [copied ..) of mine, one after the other; NULL: they are read where they lie */
+    int64_t   copied, copied_offset;
     int64_t   first, last;
     progress_state at;
     char     *tmp, *path;               /* step-N.tmp, its rank file */
@@ -101,7 +106,9 @@ void train_checkpoint_destroy(checkpointer *k)
 {
     if (k == NULL) return;
     if (k->busy && !k->joined) pthread_join(k->thread, NULL);
-    for (int i = 0; i < 1 + MAX_STATE; i++) free(k->copy[i]);
+    pthread_mutex_destroy(&k->lock);
+    pthread_cond_destroy(&k->written);
+    free(k->copy);
     free(k->all);
     free(k->rank_first);
     free(k->tmp);
@@ -111,12 +118,13 @@ void train_checkpoint_destroy(checkpointer *k)
 
 tn_status train_checkpoint_create(checkpointer **out, run *r, const tn_digest *genesis, tn_error *err)
 {
-    tn_status status = TN_OK;
     int n_kind = 1 + r->opt.n_state;
     checkpointer *k = calloc(1, sizeof *k);
 
     *out = NULL;
     if (k == NULL) return tn_fail(err, TN_NOMEM, "no memory for checkpoints");
+    pthread_mutex_init(&k->lock, NULL);
+    pthread_cond_init(&k->written, NULL);
     k->r = r;
     k->genesis = *genesis;
     k->first = r->x.range[r->rank];
@@ -129,15 +137,54 @@ tn_status train_checkpoint_create(checkpointer **out, run *r, const tn_digest *g
     for (int o = 0; o < r->size; o++) cut(&r->p, n_kind, r->x.range[o], r->x.range[o + 1], o, k->all + k->rank_first[o]);
     k->mine = k->all + k->rank_first[r->rank];
     k->n_mine = k->rank_first[r->rank + 1] - k->rank_first[r->rank];
-    for (int i = 0; i < n_kind; i++)
-        if ((k->copy[i] = malloc((size_t)(k->last - k->first + 16) * 4)) == NULL) goto nomem;
     *out = k;
     return TN_OK;
 nomem:
-    status = tn_fail(err, TN_NOMEM, "the checkpoint's copy of the state needs %zu bytes; use lora_rank or more ranks",
-                     (size_t)(k->last - k->first) * 4 * (size_t)n_kind);
     train_checkpoint_destroy(k);
-    return status;
+    return tn_fail(err, TN_NOMEM, "no memory for the list of a checkpoint's slices");
+}
+
+/* Where a slice lies in the run itself. */
+static const float *slice_live(const run *r, const slice *s)
+{
+    return s->kind == 0 ? r->p.slot[s->slot].master + s->first : r->opt.state[s->kind - 1] + (s->flat - r->opt.first);
+}
+
+/* An update comes: what is not written yet is copied; the slice at hand is waited for. Without memory for the copy all is waited for. */
+void train_checkpoint_before_update(checkpointer *k)
+{
+    if (!k->busy || k->done) return;
+    pthread_mutex_lock(&k->lock);
+    if (k->copy == NULL && k->next < k->n_mine) {
+        size_t n = 0;
+        for (int64_t i = k->next; i < k->n_mine; i++) n += (size_t)k->mine[i].n;
+        k->copied = k->next;
+        k->copied_offset = k->mine[k->next].offset;
+        float *to = malloc(n * 4);
+        /* Slices lie in the file as they lie in `mine`, so one offset serves both. */
+        for (int64_t i = k->next; to != NULL && i < k->n_mine; i++)
+            memcpy(to + (k->mine[i].offset - k->copied_offset) / 4, slice_live(k->r, &k->mine[i]), (size_t)k->mine[i].n * 4);
+        k->copy = to;
+    }
+    while (k->writing >= 0 || (k->copy == NULL && k->next < k->n_mine)) pthread_cond_wait(&k->written, &k->lock);
+    pthread_mutex_unlock(&k->lock);
+}
+
+/* The writer takes its next slice; NULL: none is left. */
+static const float *slice_take(checkpointer *k)
+{
+    const float *from = NULL;
+    pthread_mutex_lock(&k->lock);
+    k->writing = -1;
+    if (k->next < k->n_mine) {
+        const slice *s = &k->mine[k->next];
+        from = k->copy != NULL ? k->copy + (s->offset - k->copied_offset) / 4 : slice_live(k->r, s);
+        if (k->copy == NULL) k->writing = k->next;
+        k->next++;
+    }
+    pthread_cond_broadcast(&k->written);
+    pthread_mutex_unlock(&k->lock);
+    return from;
 }
 
 static tn_status part_write(checkpointer *k, tn_error *err)
@@ -146,9 +193,9 @@ static tn_status part_write(checkpointer *k, tn_error *err)
     int fd = open(k->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
     if (fd < 0) return tn_fail(err, TN_IO, "%s: cannot create: %s", k->path, strerror(errno));
-    for (int64_t i = 0; i < k->n_mine; i++) {
+    const char *p;
+    for (int64_t i = 0; (p = (const char *)slice_take(k)) != NULL; i++) {
         slice *s = &k->mine[i];
-        const char *p = (const char *)(k->copy[s->kind] + (s->flat - k->first));
         s->sha = tn_sha256_of(p, (size_t)s->n * 4);
         for (size_t at = 0, n = (size_t)s->n * 4; at < n;) {
             ssize_t got = write(fd, p + at, n - at);
@@ -171,6 +218,11 @@ static void *writer(void *arg)
 {
     checkpointer *k = arg;
     k->status = part_write(k, &k->error);
+    pthread_mutex_lock(&k->lock);                            /* also after an error: nobody waits for more */
+    k->next = k->n_mine;
+    k->writing = -1;
+    pthread_cond_broadcast(&k->written);
+    pthread_mutex_unlock(&k->lock);
     k->done = true;
     return NULL;
 }
@@ -192,9 +244,8 @@ tn_status train_checkpoint_begin(checkpointer *k, const progress_state *at, tn_e
     k->path = k->tmp != NULL ? tn_strf("%s/rank-%04d.bin", k->tmp, r->rank) : NULL;
     if (k->path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     TN_TRY(tn_dist_agree(r->dist, directory_make(k, err), err));
-    train_params_get(&r->p, k->first, k->last, k->copy[0]);
-    for (int i = 0; i < r->opt.n_state; i++)
-        memcpy(k->copy[1 + i], r->opt.state[i] + (k->first - r->opt.first), (size_t)(k->last - k->first) * 4);
+    k->next = 0;
+    k->writing = -1;
     k->done = false;
     k->joined = false;
     k->status = TN_OK;
@@ -314,6 +365,8 @@ tn_status train_checkpoint_finish(checkpointer *k, checkpoint_seal seal, void *a
     pthread_join(k->thread, NULL);
     k->joined = true;
     k->busy = false;
+    free(k->copy);
+    k->copy = NULL;
     if ((status = k->status) != TN_OK && err != NULL) *err = k->error;
     status = tn_dist_agree(k->r->dist, status, err);
     if (status == TN_OK) status = hashes_collect(k, err);
@@ -341,8 +394,7 @@ tn_status train_checkpoint_root(run *r, tn_digest *root, tn_error *err)
     cut(&r->p, n_kind, 0, r->p.n_flat, 0, list);
     for (int64_t i = 0; i < n; i++) {
         const slice *s = &list[i];
-        const float *p = s->kind == 0 ? r->p.slot[s->slot].master + s->first : r->opt.state[s->kind - 1] + (s->flat - r->opt.first);
-        list[i].sha = tn_sha256_of(p, (size_t)s->n * 4);
+        list[i].sha = tn_sha256_of(slice_live(r, s), (size_t)s->n * 4);
     }
     tn_status status = slices_root(&r->p, list, n, root, err);
     free(list);

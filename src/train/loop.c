@@ -339,6 +339,7 @@ static tn_status one_step(loop *l, tn_error *err)
         if (r->rank == 0 && !passed) tn_log(TN_LOG_WARN, "step %lld is skipped: %s", (long long)step, why);
         train_step_drop(r);
     } else {
+        train_checkpoint_before_update(l->k);
         TN_TRY(train_step_update(r, lr, err));
         if (train_fault("flip", step, r->rank)) ((uint32_t *)(void *)r->p.slot[0].master)[r->p.slot[0].n / 2] ^= 1u << 12;
         train_policy_seen(&l->policy, r->grad_norm);

@@ -232,8 +232,10 @@ typedef struct progress_state {         /* what the state is beside tensors */
 typedef struct checkpointer checkpointer;
 tn_status train_checkpoint_create(checkpointer **out, run *r, const tn_digest *genesis, tn_error *err);
 void      train_checkpoint_destroy(checkpointer *k);         /* waits for a writer that runs; an unfinished one is left aside */
-/* Copies the state and starts the writer. An earlier one must have been finished. All ranks together. */
+/* Starts the writer, which reads the state where it lies. An earlier one must have been finished. All ranks together. */
 tn_status train_checkpoint_begin(checkpointer *k, const progress_state *at, tn_error *err);
+/* Before anything changes the state: copies what the writer has not written yet. */
+void      train_checkpoint_before_update(checkpointer *k);
 bool      train_checkpoint_busy(const checkpointer *k);
 int64_t   train_checkpoint_step(const checkpointer *k);      /* of the one being written */
 /* This rank's part is on disk (never blocks). */
