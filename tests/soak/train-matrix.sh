@@ -1,6 +1,7 @@
 #!/bin/sh
 # train-matrix.sh BUILD DIR - the whole matrix of training: ranks x threads x kernels x recomputation x ZeRO, one hash; then
 # 200 kills at random times and inside checkpoint writing.
+# KILLS (default 200). EVERY=n: each n-th combination only (default 1: all 144).
 set -u
 tenet=$(realpath "$1")/tenet
 cd "$2" || exit 1
@@ -9,15 +10,15 @@ while [ $i -lt 400 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3
 cat >tiny.yaml <<END
 tokenizer: bytes
 n_layer: 2
-n_embd: 96
+n_embd: 64
 n_head: 4
 n_head_kv: 2
-n_ff: 256
+n_ff: 128
 data: text.txt
-n_ctx: 64
+n_ctx: 32
 batch: 16
 micro_batch: 2
-group_size: 2
+group_size: 1
 steps: 12
 lr: 3e-3
 checkpoint_every: 3
@@ -34,15 +35,29 @@ same() {
     [ "$(sha256sum <"$1/steps.jsonl")" = "$want" ] || { echo "FAIL $1"; bad=1; }
     rm -rf "$1"
 }
+# train NAME RANKS ARGS: into NAME.
+train() {
+    name=$1 on=$2
+    shift 2
+    mpirun --oversubscribe -n "$on" "$tenet" train tiny.yaml --quiet --set dist=mpi --out "$name" "$@" >/dev/null 2>&1
+}
+i=0
 for ranks in 1 2 3 4; do for threads in 1 2; do for kernels in ref avx2 avx512; do for recompute in false true; do for zero in 0 1 2; do
-    name=r$ranks-t$threads-$kernels-$recompute-z$zero
+    i=$((i + 1))
+    [ $((i % ${EVERY:-1})) -eq 0 ] || continue
     "$tenet" selftest add --kernels $kernels >/dev/null 2>&1 || continue       # not on this machine
-    mpirun --oversubscribe -n $ranks "$tenet" train tiny.yaml --quiet --threads $threads --kernels $kernels --set recompute=$recompute \
-        --set zero=$zero --set dist=mpi --out $name >/dev/null 2>&1
+    set -- --threads $threads --kernels $kernels --set recompute=$recompute --set zero=$zero
+    name=r$ranks-t$threads-$kernels-$recompute-z$zero
+    train $name $ranks "$@"
     same $name
+    # one rank is killed at some step; another number of ranks goes on
+    TENET_FAULT=kill@$((i * 7 % 12 + 1)):$((i % ranks)) train $name-killed $ranks "$@"
+    train $name-killed $((i % 4 + 1)) "$@"
+    same $name-killed
 done; done; done; done; done
+echo "$n runs of the matrix done"
 k=0
-while [ $k -lt 200 ]; do
+while [ $k -lt ${KILLS:-200} ]; do
     name=kill$k
     case $((k % 4)) in
     0) TENET_FAULT=kill-writing@$((k % 12 / 3 * 3 + 3)) "$tenet" train tiny.yaml --quiet --out $name >/dev/null 2>&1 ;;
