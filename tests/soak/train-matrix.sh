@@ -35,11 +35,11 @@ same() {
     [ "$(sha256sum <"$1/steps.jsonl")" = "$want" ] || { echo "FAIL $1"; bad=1; }
     rm -rf "$1"
 }
-# train NAME RANKS ARGS: into NAME.
+# train INTO RANKS ARGS
 train() {
-    name=$1 on=$2
+    into=$1 on=$2
     shift 2
-    mpirun --oversubscribe -n "$on" "$tenet" train tiny.yaml --quiet --set dist=mpi --out "$name" "$@" >/dev/null 2>&1
+    mpirun --oversubscribe -n "$on" "$tenet" train tiny.yaml --quiet --set dist=mpi --out "$into" "$@" >/dev/null 2>&1
 }
 i=0
 for ranks in 1 2 3 4; do for threads in 1 2; do for kernels in ref avx2 avx512; do for recompute in false true; do for zero in 0 1 2; do
