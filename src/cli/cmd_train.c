@@ -16,7 +16,7 @@
 
 typedef struct train_flags {
     char   *set, *out, *launch;
-    bool    estimate, show_batch, supervise;
+    bool    estimate, show_batch, supervise, keys;
     int64_t ranks, restarts;
 } train_flags;
 
@@ -28,6 +28,7 @@ static const tn_option options[] = {
     { "estimate",   TN_OPT_BOOL, AT(estimate),   NULL,  0, 0,    "", "memory, FLOPs and time; trains nothing", NULL },
     { "show_batch", TN_OPT_BOOL, AT(show_batch), NULL,  0, 0,    "", "print samples with the trained tokens marked; trains nothing", NULL },
     { "supervise",  TN_OPT_BOOL, AT(supervise),  NULL,  0, 0,    "", "restart from the newest checkpoint after a crash, a kill or a hang", NULL },
+    { "keys",       TN_OPT_BOOL, AT(keys),       NULL,  0, 0,    "", "every key of CONFIG.yaml (and of --set) with its default; trains nothing", NULL },
     { "ranks",      TN_OPT_INT,  AT(ranks),      "1",   1, 65536, "ranks", "with --supervise: how many to launch", NULL },
     { "launch",     TN_OPT_STR,  AT(launch),     "mpirun -n %d", 0, 0, "", "with --supervise and --ranks above 1: the launcher, %d is the number of ranks", NULL },
     { "restarts",   TN_OPT_INT,  AT(restarts),   "5",   0, 1e6,  "", "with --supervise: how many restarts in a row without a new step", NULL },
@@ -200,6 +201,16 @@ static char *default_out(const char *config)
     return tn_strf("runs/%.*s", (int)n, base);
 }
 
+static void keys_print(void)
+{
+    for (const tn_option *o = tn_train_options; o->key != NULL; o++) {
+        printf("%-20s  %s", o->key, o->help);
+        if (o->unit != NULL && o->unit[0] != '\0') printf(" [%s]", o->unit);
+        if (o->dflt != NULL && o->dflt[0] != '\0') printf(" (%s)", o->dflt);
+        putchar('\n');
+    }
+}
+
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
     train_flags *f = config;
@@ -210,7 +221,11 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     view v = { common->json, common->quiet, isatty(2) != 0, 0 };
     tn_train_io io = { .profile = common->profile_id, .on_step = on_step, .arg = &v, .quiet = common->quiet };
 
-    (void)n_arg;
+    if (f->keys) {
+        keys_print();
+        return TN_OK;
+    }
+    if (n_arg == 0) return tn_fail(err, TN_USAGE, "which CONFIG.yaml? recipes/train-tiny.yaml is one; tenet train --keys lists what it may hold");
     TN_TRY(tn_train_config_load(&c, args[0], err));
     TN_GOTO(set_apply(&c, f->set, err));
     if (common->seed_given) c.seed = common->seed;
@@ -247,13 +262,13 @@ out:
 const tn_command tn_cmd_train = {
     .name = "train",
     .line = "train a model from a config: pre-train, fine-tune, LoRA, preferences",
-    .usage = "tenet train CONFIG.yaml [--set KEY=VALUE]... [--out DIR] [--estimate | --show-batch | --supervise]",
+    .usage = "tenet train CONFIG.yaml [--set KEY=VALUE]... [--out DIR] [--estimate | --show-batch | --supervise]\n       tenet train --keys",
     .more = "The same --out again goes on from its newest checkpoint; a finished run only reports. Ctrl-C and SIGTERM write a\n"
             "checkpoint and stop; SIGUSR1 writes one and goes on. Under mpirun or srun the ranks share the work: same bits.\n"
-            "docs/train.md has every key.",
+            "tenet train --keys lists what the config may hold.",
     .options = options,
     .config_bytes = sizeof(train_flags),
-    .min_args = 1,
+    .min_args = 0,
     .max_args = 1,
     .run = run,
 };

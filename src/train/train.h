@@ -20,7 +20,7 @@
 
 /* ------------------------------------------------------------------------------------------------ what to train */
 
-/* One row of tn_train_options a field; `tenet help train` prints it. Strings belong to the config. */
+/* One row of tn_train_options a field; `tenet train --keys` prints it. Strings belong to the config. */
 typedef struct tn_train_config {
     /* model */
     char   *model, *adapter, *checkpoint, *tokenizer, *chat_format, *reference;
