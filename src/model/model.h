@@ -128,6 +128,10 @@ tn_value  tn_net_head_weight(tn_net *net);
  * type: F32, F16, BF16 or a quantised type (gguf only). Written aside, renamed. fallbacks (or NULL) gets one line per
  * tensor that could not have the type (made: free). */
 tn_status tn_model_write(const tn_model *m, const char *out, tn_dtype type, bool keep_types, char **fallbacks, tn_error *err);
+/* The same, a directory's weights in files of at most max_shard bytes (0: 5 GB, and files of a directory again as they are). A tensor
+ * is never cut: one that is larger has a file for itself. */
+tn_status tn_model_write_sharded(const tn_model *m, const char *out, tn_dtype type, bool keep_types, int64_t max_shard, char **fallbacks,
+                                 tn_error *err);
 /* y = W + scale * B A put into the weights, in fp32, rounded once to the stored type. */
 tn_status tn_model_merge_lora(tn_model *m, const tn_lora *lora, size_t n, tn_error *err);
 /* Adapters in PEFT's form: adapter_model.safetensors + adapter_config.json. */

@@ -5,6 +5,12 @@
 
 tn_status tn_model_write(const tn_model *m, const char *out, tn_dtype type, bool keep_types, char **fallbacks, tn_error *err)
 {
+    return tn_model_write_sharded(m, out, type, keep_types, 0, fallbacks, err);
+}
+
+tn_status tn_model_write_sharded(const tn_model *m, const char *out, tn_dtype type, bool keep_types, int64_t max_shard, char **fallbacks,
+                                 tn_error *err)
+{
     tn_str    notes = {0};
     tn_status status;
 
@@ -13,7 +19,7 @@ tn_status tn_model_write(const tn_model *m, const char *out, tn_dtype type, bool
         if (!keep_types && tn_dtype_block(type) > 1)
             return tn_fail(err, TN_USAGE, "%s: a directory in Hugging Face form holds f32, f16 or bf16, not %s: give a name that ends in .gguf",
                            out, tn_dtype_name(type));
-        return tn_write_hf(m, out, type, keep_types, err);
+        return tn_write_hf(m, out, type, keep_types, max_shard, err);
     }
     status = tn_write_gguf(m, out, type, keep_types, fallbacks != NULL ? &notes : NULL, err);
     if (status == TN_OK && fallbacks != NULL) *fallbacks = tn_str_take(&notes);

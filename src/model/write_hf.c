@@ -14,6 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Files of at most 5 GB, as Hugging Face's own writer makes them. */
+#define USUAL_SHARD 5000000000
+
 typedef struct piece { size_t i_param; tn_name name; tn_dtype dtype; } piece;
 typedef struct plan { const tn_model *m; piece *list; tn_st_entry *entries; size_t n; } plan;
 
@@ -69,24 +72,78 @@ static tn_status emit(void *arg, size_t i, tn_out *o, tn_error *err)
     return s;
 }
 
-static tn_status write_weights(const tn_model *m, const char *dir, tn_dtype type, bool keep_types, tn_error *err)
+/* Bytes of entry i. */
+static int64_t entry_bytes(const tn_st_entry *e)
 {
-    plan      p = {0};
+    int64_t n = 1;
+
+    for (int d = 0; d < e->n_dim; d++) n *= e->shape[d];
+    return n * (e->dtype == TN_F32 ? 4 : 2);
+}
+
+/* One file of the pieces [first, end). */
+static tn_status write_shard(const plan *p, size_t first, size_t end, const char *dir, const char *name, tn_error *err)
+{
+    plan      part = { .m = p->m, .list = p->list + first, .entries = p->entries + first, .n = end - first };
     json_t   *meta = json_pack("{s:s}", "format", "pt");
-    char     *path = tn_path(dir, "model.safetensors");
+    char     *path = tn_path(dir, name);
+    tn_status status = meta == NULL || path == NULL ? tn_fail(err, TN_NOMEM, "%s: no memory", dir)
+                                                    : tn_st_write_with(path, part.entries, part.n, meta, emit, &part, err);
+
+    free(path);
+    json_decref(meta);
+    return status;
+}
+
+/* The piece behind the last one that goes into the shard that begins at `first`: as many, in order, as fit. */
+static size_t shard_end(const plan *p, size_t first, int64_t max_bytes)
+{
+    int64_t sum = entry_bytes(&p->entries[first]);
+    size_t  end = first + 1;
+
+    for (; end < p->n && sum <= max_bytes - entry_bytes(&p->entries[end]); end++) sum += entry_bytes(&p->entries[end]);
+    return end;
+}
+
+/* model-00001-of-0000N.safetensors ... and the index that says which tensor lies where. */
+static tn_status write_shards(const plan *p, const char *dir, int64_t max_bytes, int64_t total, tn_error *err)
+{
+    json_t   *map = json_object(), *index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
+    char      name[64], *path = tn_path(dir, "model.safetensors.index.json");
+    int       n = 0, k = 0;
     tn_status status = TN_OK;
 
-    if (meta == NULL || path == NULL) {
+    if (index == NULL || path == NULL) {
         status = tn_fail(err, TN_NOMEM, "%s: no memory", dir);
         goto out;
     }
+    for (size_t i = 0; i < p->n; i = shard_end(p, i, max_bytes)) n++;
+    for (size_t i = 0, end; i < p->n; i = end) {
+        end = shard_end(p, i, max_bytes);
+        snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", ++k, n);
+        TN_GOTO(write_shard(p, i, end, dir, name, err));
+        for (size_t j = i; j < end; j++) json_object_set_new(map, p->entries[j].name, json_string(name));
+    }
+    TN_GOTO(tn_json_save(path, index, true, err));
+out:
+    free(path);
+    json_decref(index);
+    return status;
+}
+
+static tn_status write_weights(const tn_model *m, const char *dir, tn_dtype type, bool keep_types, int64_t max_shard, tn_error *err)
+{
+    plan      p = {0};
+    int64_t   total = 0;
+    tn_status status = TN_OK;
+
     TN_GOTO(make_plan(&p, m, type, keep_types, err));
-    TN_GOTO(tn_st_write_with(path, p.entries, p.n, meta, emit, &p, err));
+    for (size_t i = 0; i < p.n; i++) total += entry_bytes(&p.entries[i]);
+    if (total > max_shard) TN_GOTO(write_shards(&p, dir, max_shard, total, err));
+    else TN_GOTO(write_shard(&p, 0, p.n, dir, "model.safetensors", err));
 out:
     free(p.list);
     free(p.entries);
-    free(path);
-    json_decref(meta);
     return status;
 }
 
@@ -199,14 +256,14 @@ static tn_status clone_all(const tn_model *m, const char *dir, tn_error *err)
     return TN_OK;
 }
 
-static tn_status fill(const tn_model *m, const char *dir, tn_dtype type, bool keep_types, tn_error *err)
+static tn_status fill(const tn_model *m, const char *dir, tn_dtype type, bool keep_types, int64_t max_shard, tn_error *err)
 {
     TN_TRY(tn_mkdirs(dir, err));
-    if (m->origin == TN_ORIGIN_HF && keep_types && is_unchanged(m)) {
+    if (m->origin == TN_ORIGIN_HF && keep_types && is_unchanged(m) && max_shard == 0) {
         TN_TRY(clone_all(m, dir, err));
     } else {
         TN_TRY(write_config(m, dir, type, keep_types, err));
-        TN_TRY(write_weights(m, dir, type, keep_types, err));
+        TN_TRY(write_weights(m, dir, type, keep_types, max_shard > 0 ? max_shard : USUAL_SHARD, err));
     }
     if (m->origin == TN_ORIGIN_HF)
         for (const char *const *f = tokenizer_files; *f != NULL; f++) TN_TRY(clone_file(m, dir, *f, err));
@@ -215,7 +272,7 @@ static tn_status fill(const tn_model *m, const char *dir, tn_dtype type, bool ke
     return tn_fsync_dir(dir, err);
 }
 
-tn_status tn_write_hf(const tn_model *m, const char *out, tn_dtype type, bool keep_types, tn_error *err)
+tn_status tn_write_hf(const tn_model *m, const char *out, tn_dtype type, bool keep_types, int64_t max_shard, tn_error *err)
 {
     char     *aside = tn_strf("%s.part-%ld", out, (long)getpid());
     tn_status status;
@@ -223,7 +280,7 @@ tn_status tn_write_hf(const tn_model *m, const char *out, tn_dtype type, bool ke
     if (aside == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory", out);
     if (tn_exists(out) && rmdir(out) != 0)
         status = tn_fail(err, TN_USAGE, "%s: is there already and not empty: remove it, or give another name", out);
-    else if ((status = fill(m, aside, type, keep_types, err)) == TN_OK)
+    else if ((status = fill(m, aside, type, keep_types, max_shard, err)) == TN_OK)
         status = tn_rename(aside, out, err);
     if (status != TN_OK) tn_remove_tree(aside, NULL);
     free(aside);

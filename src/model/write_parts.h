@@ -27,6 +27,6 @@ tn_status tn_kv_vocabulary(tn_str *s, uint64_t *n, const json_t *tokenizer, cons
 tn_status tn_vocabulary_json(json_t **tokenizer, json_t **config, const tn_gguf *g, tn_error *err);
 
 tn_status tn_write_gguf(const tn_model *m, const char *out, tn_dtype type, bool keep_types, tn_str *notes, tn_error *err);
-tn_status tn_write_hf(const tn_model *m, const char *out, tn_dtype type, bool keep_types, tn_error *err);
+tn_status tn_write_hf(const tn_model *m, const char *out, tn_dtype type, bool keep_types, int64_t max_shard, tn_error *err);
 
 #endif

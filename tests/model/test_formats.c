@@ -137,6 +137,59 @@ static void split_latent_attention_is_joined(void **state)
     tn_model_close(b);
 }
 
+/* In shards, and read from them again: the same digest; a copy of such a folder keeps every file. */
+static void shards_hold_the_same_weights(void **state)
+{
+    char      *out = path_of(dir, "shards"), *copy = path_of(dir, "shards-copy"), *whole = path_of(dir, "shards-whole");
+    char      *index = path_of(out, "model.safetensors.index.json"), *copied = path_of(copy, "model.safetensors.index.json");
+    char      *first = path_of(out, "model-00001-of-00002.safetensors"), *first_copied = path_of(copy, "model-00001-of-00002.safetensors");
+    char      *one = path_of(whole, "model.safetensors");
+    tn_model  *m = open_model("tests/golden/families/llama"), *g;
+    tn_digest  d, e;
+    json_t    *v;
+    (void)state;
+
+    assert_ok(tn_model_digest(m, &d, err));
+    assert_ok(tn_model_write_sharded(m, out, TN_F32, true, 40000, NULL, err));
+    assert_ok(tn_json_load(&v, index, 1 << 20, err));
+    json_t     *map = json_object_get(v, "weight_map"), *file;
+    const char *name;
+    json_int_t  total = json_integer_value(json_object_get(json_object_get(v, "metadata"), "total_size")), sum = 0;
+    json_object_foreach(map, name, file) {
+        tn_st_file *st;
+        char       *path = path_of(out, json_string_value(file));
+        bool        here = false;
+        assert_ok(tn_st_open(&st, path, err));
+        for (size_t i = 0; i < tn_st_count(st); i++)
+            if (strcmp(tn_st_at(st, i)->name, name) == 0) {
+                here = true;
+                sum += (json_int_t)(tn_st_at(st, i)->end - tn_st_at(st, i)->begin);
+            }
+        assert_true(here);
+        tn_st_close(st);
+        free(path);
+    }
+    assert_true(total == sum);
+    json_decref(v);
+    g = open_model(out);
+    assert_ok(tn_model_digest(g, &e, err));
+    assert_true(tn_digest_equal(&d, &e));
+    assert_ok(tn_model_write(g, copy, TN_F32, true, NULL, err));
+    same_file(index, copied);
+    same_file(first, first_copied);
+    assert_ok(tn_model_write_sharded(g, whole, TN_F32, true, 1 << 30, NULL, err));
+    same_file("tests/golden/families/llama/model.safetensors", one);
+    tn_model_close(g);
+    assert_int_equal(unlink(first), 0);              /* one shard missing is an error that names it */
+    tn_error         why = {0};
+    tn_model_options o = { .weights = true };
+    assert_int_not_equal(tn_model_open(&g, out, &o, &why), TN_OK);
+    assert_non_null(strstr(why.msg, "model-00001-of-0000"));
+    tn_model_close(m);
+    char *all[] = { out, copy, whole, index, copied, first, first_copied, one };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
+}
+
 static void quantising_names_what_does_not_fit(void **state)
 {
     char     *out = tn_strf("%s/q.gguf", dir), *notes;
@@ -164,6 +217,7 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(trained_weights_are_written_as_they_are);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(split_latent_attention_is_joined);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(quantising_names_what_does_not_fit);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(shards_hold_the_same_weights);
     int failed = _cmocka_run_group_tests("formats", tests, (size_t)n, NULL, NULL);
     tn_remove_tree(dir, NULL);
     return failed;
