@@ -97,7 +97,9 @@ static tn_status write_fully(tn_out *o, const char *p, size_t n, tn_error *err)
     while (n > 0) {
         ssize_t w = write(o->fd, p, n);
         if (w < 0 && errno == EINTR) continue;
-        if (w < 0) return tn_fail(err, TN_IO, "%s: cannot write: %s", o->path, strerror(errno));
+        if (w < 0)
+            return tn_fail(err, TN_IO, "%s: cannot write: %s%s", o->path, strerror(errno),
+                           errno == ENOSPC || errno == EDQUOT ? ": free some there, or write elsewhere; nothing was left under that name" : "");
         p += w;
         n -= (size_t)w;
     }

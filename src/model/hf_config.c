@@ -220,6 +220,9 @@ static void family_gemma3(tn_hf_reader *r, tn_hparams *h)
     tn_hf_get(r, "_sliding_window_pattern");
     window_layers(r, h, usual);
     if (h->rope_theta_local == 0) h->rope_theta_local = 10000;
+    /* The key is there and always null; readers of one that is not disagree. */
+    if (h->attn_softcap != 0 && r->status == TN_OK)
+        r->status = tn_fail(r->err, TN_UNSUPPORTED, "%s: 'attn_logit_softcapping' must be null for Gemma 3: its attention has no cap", r->where);
 }
 
 static void family_deepseek2(tn_hf_reader *r, tn_hparams *h)
@@ -231,13 +234,14 @@ static void family_deepseek2(tn_hf_reader *r, tn_hparams *h)
     h->act = get_act(r, "hidden_act", "silu");
     tn_hf_expect_bool(r, "attention_bias", false);
     tn_hf_expect_bool(r, "mlp_bias", false);
-    tn_hf_get(r, "qk_head_dim");
     h->q_lora_rank = tn_hf_int(r, "q_lora_rank", 1, 1 << 20, 0);
     h->kv_lora_rank = tn_hf_need_int(r, "kv_lora_rank", 1, 1 << 20);
     h->d_nope = tn_hf_need_int(r, "qk_nope_head_dim", 1, 1 << 16);
     h->d_rope = tn_hf_need_int(r, "qk_rope_head_dim", 1, 1 << 16);
     h->d_value = tn_hf_need_int(r, "v_head_dim", 1, 1 << 16);
     h->d_head = h->d_nope + h->d_rope;
+    tn_hf_expect_int(r, "qk_head_dim", h->d_head);   /* both follow from the others, where they are written */
+    tn_hf_expect_int(r, "head_dim", h->d_rope);
     h->n_head_kv = h->n_head;
     h->rope_interleaved = tn_hf_bool(r, "rope_interleave", true);
     experts(r, h, "n_routed_experts");
@@ -251,7 +255,7 @@ static void family_deepseek2(tn_hf_reader *r, tn_hparams *h)
     method = tn_hf_str(r, "topk_method", v3 ? "noaux_tc" : "greedy");
     h->router_sigmoid = strcmp(score, "sigmoid") == 0;
     h->router_renormalise = tn_hf_bool(r, "norm_topk_prob", v3);
-    /* transformers' V2 never renormalises softmax weights, whatever the key says for one expert group */
+    if (!v3) tn_hf_expect_bool(r, "norm_topk_prob", false);      /* V2's own code and transformers' do not agree on true */
     h->n_expert_group = tn_hf_int(r, "n_group", 1, 1 << 16, 1);
     h->n_expert_group_used = tn_hf_int(r, "topk_group", 1, 1 << 16, 1);
     if (strcmp(method, "greedy") == 0) h->n_expert_group = h->n_expert_group_used = 1;

@@ -63,7 +63,10 @@ static tn_status part_write(void *arg, const char *bytes, size_t n, tn_error *er
     while (n > 0) {
         ssize_t w = write(p->fd, bytes, n);
         if (w < 0 && errno == EINTR) continue;
-        if (w < 0) return tn_fail(err, TN_IO, "%s: cannot write: %s", p->path, strerror(errno));
+        if (w < 0)
+            return tn_fail(err, TN_IO, "%s: cannot write: %s%s", p->path, strerror(errno),
+                           errno == ENOSPC || errno == EDQUOT ? ": free some there, or choose another store with --store; the same command then goes on "
+                                                                "from here" : "");
         bytes += w;
         n -= (size_t)w;
         p->have += w;

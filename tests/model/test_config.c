@@ -9,6 +9,8 @@
 
 #define COMMON "\"hidden_size\":64,\"intermediate_size\":96,\"num_hidden_layers\":4,\"num_attention_heads\":4,\"num_key_value_heads\":2," \
                "\"vocab_size\":97,\"max_position_embeddings\":128,\"rms_norm_eps\":1e-5"
+#define DEEPSEEK COMMON ",\"rope_theta\":1e4,\"kv_lora_rank\":16,\"qk_nope_head_dim\":8,\"qk_rope_head_dim\":4,\"v_head_dim\":6,\"n_routed_experts\":4," \
+                 "\"num_experts_per_tok\":2,\"moe_intermediate_size\":8"
 #define LLAMA  "\"model_type\":\"llama\"," COMMON
 
 static tn_status read_config(const char *text, tn_hparams *h, tn_error *err)
@@ -43,6 +45,10 @@ static void unknown_and_changing_keys_are_named(void **state)
     says("{\"model_type\":\"qwen2\"," COMMON ",\"rope_theta\":1e6,\"use_sliding_window\":true}", TN_UNSUPPORTED, "use_sliding_window");
     says("{\"model_type\":\"gpt2\",\"n_layer\":2,\"n_embd\":64,\"n_head\":4,\"n_positions\":8,\"vocab_size\":9,\"scale_attn_by_inverse_layer_idx\":true}",
          TN_UNSUPPORTED, "scale_attn_by_inverse_layer_idx");
+    says("{\"model_type\":\"gemma3_text\"," COMMON ",\"rope_theta\":1e4,\"sliding_window\":8,\"attn_logit_softcapping\":3}", TN_UNSUPPORTED, "attn_logit_softcapping");
+    says("{\"model_type\":\"deepseek_v3\"," DEEPSEEK ",\"head_dim\":8}", TN_UNSUPPORTED, "head_dim");
+    says("{\"model_type\":\"deepseek_v3\"," DEEPSEEK ",\"qk_head_dim\":8}", TN_UNSUPPORTED, "qk_head_dim");
+    says("{\"model_type\":\"deepseek_v2\"," DEEPSEEK ",\"norm_topk_prob\":true}", TN_UNSUPPORTED, "norm_topk_prob");
     says("{\"model_type\":\"llama\",\"hidden_size\":64}", TN_FORMAT, "num_hidden_layers");
     says("{\"model_type\":\"llama\",\"hidden_size\":-1,\"num_hidden_layers\":1}", TN_FORMAT, "hidden_size");
     says("{\"model_type\":\"olmo3\"," COMMON ",\"rope_theta\":1e4,\"sliding_window\":8,\"layer_types\":[\"full_attention\",\"full_attention\","
