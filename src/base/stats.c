@@ -105,6 +105,51 @@ tn_status tn_stderr_clustered(double *out, const double *x, const int64_t *clust
     return TN_OK;
 }
 
+/* Regularised incomplete beta function by Lentz's continued fraction; x below (a + 1) / (a + b + 2). */
+static double beta_fraction(double x, double a, double b)
+{
+    double c = 1, d = 1 / (1 - (a + b) * x / (a + 1)), h = d;
+
+    for (int m = 1; m < 500; m++) {
+        double e = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
+        d = 1 / (1 + e * d);
+        c = 1 + e / c;
+        h *= d * c;
+        e = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
+        d = 1 / (1 + e * d);
+        c = 1 + e / c;
+        h *= d * c;
+        if (fabs(d * c - 1) < 1e-15) break;
+    }
+    return h;
+}
+
+static double beta_share(double x, double a, double b)
+{
+    if (x <= 0 || x >= 1) return x <= 0 ? 0 : 1;
+    double front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x));
+    return x < (a + 1) / (a + b + 2) ? front * beta_fraction(x, a, b) / a : 1 - front * beta_fraction(1 - x, b, a) / b;
+}
+
+double tn_student_p(double t, double df)
+{
+    return df > 0 && !isnan(t) ? beta_share(df / (df + t * t), df / 2, 0.5) : NAN;
+}
+
+double tn_student_quantile(double p, double df)
+{
+    double lo = 0, hi = 1, tail = 2 * fmin(p, 1 - p);
+
+    if (!(p > 0 && p < 1) || !(df > 0)) return NAN;
+    while (tn_student_p(hi, df) > tail && hi < 1e12) hi *= 2;
+    for (int i = 0; i < 200 && hi - lo > 1e-14 * hi; i++) {
+        double mid = (lo + hi) / 2;
+        if (tn_student_p(mid, df) > tail) lo = mid;
+        else hi = mid;
+    }
+    return p < 0.5 ? -hi : hi;
+}
+
 static double log_choose(int64_t n, int64_t k)
 {
     return lgamma((double)n + 1) - lgamma((double)k + 1) - lgamma((double)(n - k) + 1);

@@ -14,6 +14,9 @@ double      tn_mean(const double *x, int64_t n);
 double      tn_stderr_mean(const double *x, int64_t n);                    /* sample sd / sqrt(n); NaN for n < 2 */
 /* Clustered standard error of the mean; cluster[i] is any id. */
 tn_status   tn_stderr_clustered(double *out, const double *x, const int64_t *cluster, int64_t n, tn_error *err);
+/* Student's t with any degrees of freedom: two-sided p of |t|, and the t that this share lies below. */
+double      tn_student_p(double t, double df);
+double      tn_student_quantile(double p, double df);
 double      tn_mcnemar_exact(int64_t b, int64_t c);                        /* two-sided p */
 /* Percentile interval of the mean by resampling clusters (pass NULL for one item each). */
 tn_status   tn_bootstrap_mean(tn_interval *out, const double *x, const int64_t *cluster, int64_t n, int n_rep,

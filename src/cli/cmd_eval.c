@@ -4,6 +4,9 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "eval/eval.h"
+#include "provenance/provenance.h"
+#include "recipe/recipe.h"
+#include "store/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +15,12 @@
 
 enum { MAX_TASKS = 64 };
 
-typedef struct eval_config { tn_model_args a; char *tasks, *task_dir, *data, *out; int64_t limit, n_shot; } eval_config;
+typedef struct eval_config {
+    tn_model_args a;
+    char         *tasks, *task_dir, *data, *out, *chat, *system, *remote_model, *sign, *passphrase_file;
+    int64_t       limit, n_shot, shot_seed, max_tokens;
+    bool          one_turn, harmful;
+} eval_config;
 
 static const tn_option options[] = {
     // clang-format off
@@ -21,8 +29,17 @@ static const tn_option options[] = {
     { "task_dir",    TN_OPT_STR,  offsetof(eval_config, task_dir), NULL, 0,  0,    "",     "where NAME.yaml lies; default: the tasks that come with tenet", NULL },
     { "data",        TN_OPT_STR,  offsetof(eval_config, data),     NULL, 0,  0,    "",     "folder or file of rows; default: beside the task file", NULL },
     { "limit",       TN_OPT_INT,  offsetof(eval_config, limit),    "0",  0,  1e9,  "rows", "first rows of each task; 0: all", NULL },
-    { "num_fewshot", TN_OPT_INT,  offsetof(eval_config, n_shot),   "-1", -1, 1000, "shots", "instead of what the task says", NULL },
-    { "out",         TN_OPT_STR,  offsetof(eval_config, out),      NULL, 0,  0,    "",     "folder for items.jsonl and report.json; a stopped run goes on", "o" },
+    { "num_fewshot", TN_OPT_INT,  offsetof(eval_config, n_shot),   "-1", -1, 1000, "shots", "instead of what the task says (a task that says 0 keeps 0)", NULL },
+    { "fewshot_seed", TN_OPT_INT, offsetof(eval_config, shot_seed), "1234", 0, 1e15, "",   "of the draw of shots", NULL },
+    { "apply_chat_template", TN_OPT_CHOICE, offsetof(eval_config, chat), "task", 0, 0, "task|yes|no", "put questions in the model's chat format? task: as the task says", NULL },
+    { "one_turn",    TN_OPT_BOOL, offsetof(eval_config, one_turn), NULL, 0,  0,    "",     "with a chat format: all shots in one user turn, not a turn each", NULL },
+    { "system_instruction", TN_OPT_STR, offsetof(eval_config, system), NULL, 0, 0, "",     "system text in front of every question", NULL },
+    { "max_gen_toks", TN_OPT_INT, offsetof(eval_config, max_tokens), "0", 0, 1e6,  "tokens", "longest reply; 0: as the task says", NULL },
+    { "remote_model", TN_OPT_STR, offsetof(eval_config, remote_model), NULL, 0, 0, "",     "with an address as model: the name that the endpoint knows it by", NULL },
+    { "out",         TN_OPT_STR,  offsetof(eval_config, out),      NULL, 0,  0,    "",     "folder for items.jsonl, report.json and report.html; a stopped run goes on", "o" },
+    { "show_harmful", TN_OPT_BOOL, offsetof(eval_config, harmful), NULL, 0,  0,    "",     "report.html shows texts that it otherwise withholds", NULL },
+    { "sign",        TN_OPT_STR,  offsetof(eval_config, sign),     NULL, 0,  0,    "",     "name of a key (`tenet key new`): the folder gets model.sig", NULL },
+    { "passphrase_file", TN_OPT_STR, offsetof(eval_config, passphrase_file), NULL, 0, 0, "", "of that key; default: TENET_KEY_PASSPHRASE, else it is asked for", NULL },
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
@@ -47,24 +64,64 @@ static char *shipped_tasks(void)
     return path;
 }
 
-static void table_print(const json_t *report)
+static void table_print(const json_t *report, const char *table)
 {
     const char *task, *key;
     json_t     *scores, *v;
 
-    printf("%-24s %-18s %10s %10s %6s\n", "task", "metric", "value", "error", "rows");
-    json_object_foreach(json_object_get(report, "tasks"), task, scores)
+    json_object_foreach(json_object_get(report, table), task, scores)
         json_object_foreach(scores, key, v) {
             char    name[80];
             json_t *error;
             snprintf(name, sizeof name, "%s_stderr", key);
             if (!json_is_number(v) || (error = json_object_get(scores, name)) == NULL) continue;
-            printf("%-24s %-18s %10.4f ", task, key, json_number_value(v));
+            printf("%-24s %-28s %10.4f ", task, key, json_number_value(v));
             if (json_is_number(error)) printf("%10.4f", json_number_value(error));
             else printf("%10s", "-");
             printf(" %6lld\n", (long long)json_integer_value(json_object_get(scores, "n")));
         }
+}
+
+static void report_print(const json_t *report, const char *out)
+{
+    printf("%-24s %-28s %10s %10s %6s\n", "task", "metric", "value", "error", "rows");
+    table_print(report, "tasks");
+    table_print(report, "groups");
     printf("items %s\n", json_string_value(json_object_get(report, "items_root")));
+    if (out != NULL) printf("report %s/report.html\n", out);
+}
+
+static tn_status sign(const tn_common *common, const eval_config *c, tn_error *err)
+{
+    tn_store *store = NULL;
+    tn_key   *key = NULL;
+    tn_status status = tn_store_open(&store, common->store, err);
+
+    if (status == TN_OK) status = tn_signing_key(tn_store_dir(store), c->sign, c->passphrase_file, &key, err);
+    if (status == TN_OK) status = tn_oms_sign(c->out, tn_basename(c->out), key, err);
+    tn_key_free(key);
+    tn_store_close(store);
+    return status;
+}
+
+static bool is_address(const char *model)
+{
+    return model != NULL && (tn_starts_with(model, "http://") || tn_starts_with(model, "https://"));
+}
+
+static tn_status evaluate(tn_common *common, const eval_config *c, const char *const *names, size_t n, tn_eval_options *o, json_t **report, tn_error *err)
+{
+    tn_model *m = NULL;
+
+    if (is_address(c->a.model)) {
+        o->model_name = c->remote_model;
+        o->key = getenv("TENET_API_KEY") != NULL ? getenv("TENET_API_KEY") : getenv("OPENAI_API_KEY");
+        return tn_eval_run_remote(report, c->a.model, names, n, o, err);
+    }
+    TN_TRY(tn_cli_model_open(&m, common, &c->a, true, err));
+    tn_status s = tn_eval_run(report, m, names, n, o, err);
+    tn_model_close(m);
+    return s;
 }
 
 static size_t split_names(char *text, const char **names, size_t max)
@@ -81,39 +138,42 @@ static size_t split_names(char *text, const char **names, size_t max)
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
     eval_config    *c = config;
-    tn_model       *m = NULL;
     json_t         *report = NULL;
     const char     *names[MAX_TASKS];
     char           *dir = NULL;
-    tn_eval_options o = { .data = c->data, .out_dir = c->out, .limit = c->limit, .n_shot = c->n_shot, .n_batch = c->a.n_batch, .progress = !common->quiet };
+    tn_eval_options o = { .data = c->data, .out_dir = c->out, .limit = c->limit, .n_shot = c->n_shot, .n_batch = c->a.n_batch, .progress = !common->quiet,
+                          .shot_seed = c->shot_seed, .seed = common->seed, .max_tokens = c->max_tokens, .one_turn = c->one_turn, .system = c->system };
     tn_status       status = TN_OK;
 
     (void)n_arg;
     (void)args;
     if (c->tasks == NULL) return tn_fail(err, TN_USAGE, "eval: give --tasks NAME[,NAME]");
+    if (c->sign != NULL && c->out == NULL) return tn_fail(err, TN_USAGE, "eval: --sign signs the folder of --out: give both");
     size_t n = split_names(c->tasks, names, MAX_TASKS);
     if (n == 0 || n > MAX_TASKS) return tn_fail(err, TN_USAGE, "eval: --tasks takes 1 to %d names", MAX_TASKS);
     if (!tn_dtype_parse(c->a.kv_type, &o.kv_type)) return tn_fail(err, TN_USAGE, "--kv-type %s: f32, bf16 or q8_0", c->a.kv_type);
+    o.chat = strcmp(c->chat, "yes") == 0 ? TN_EVAL_CHAT_ON : strcmp(c->chat, "no") == 0 ? TN_EVAL_CHAT_OFF : TN_EVAL_CHAT_TASK;
     dir = c->task_dir != NULL ? tn_strdup(c->task_dir) : shipped_tasks();
     o.task_dir = dir;
-    TN_GOTO(tn_cli_model_open(&m, common, &c->a, true, err));
-    TN_GOTO(tn_eval_run(&report, m, names, n, &o, err));
+    TN_GOTO(evaluate(common, c, names, n, &o, &report, err));
+    if (c->out != NULL && c->harmful) TN_GOTO(tn_eval_page_write(c->out, true, err));
+    if (c->sign != NULL) TN_GOTO(sign(common, c, err));
     if (common->json) status = tn_cli_print_json(json_incref(report), err);
-    else table_print(report);
+    else report_print(report, c->out);
 out:
     free(dir);
     json_decref(report);
-    tn_model_close(m);
     return status;
 }
 
 const tn_command tn_cmd_eval = {
     .name = "eval",
-    .line = "scores on tasks: multiple choice, last words, perplexity",
+    .line = "scores on tasks: multiple choice, last words, perplexity, replies, refusals, bias",
     .usage = "tenet eval -m MODEL --tasks NAME[,NAME] [--task-dir DIR] [--data DIR or FILE] [--limit N] [--num-fewshot K] [--out DIR] --json",
-    .more = "Tasks are YAML files (docs/eval.md); hellaswag, arc_easy, arc_challenge, winogrande, boolq, lambada_openai, mmlu, piqa,\n"
-            "truthfulqa_mc1, truthfulqa_mc2, wikitext and rolling_text come with tenet. Scores follow the public harness's rules.\n"
-            "With --out every scored row is logged, and a run that was stopped goes on.",
+    .more = "Tasks are YAML files (docs/eval.md), groups of them (mmlu_stem, suite_honesty), or one part of a task's rows\n"
+            "(mmlu_anatomy, bbq_Age). Scores follow the public harness's rules, shots and chat formats included.\n"
+            "MODEL may be the address of an OpenAI-compatible endpoint (http://host:port/v1); its key is read from TENET_API_KEY\n"
+            "or OPENAI_API_KEY. With --out every row is logged, and a run that was stopped goes on.",
     .options = options,
     .config_bytes = sizeof(eval_config),
     .min_args = 0,

@@ -1,37 +1,28 @@
 /* cmd_gate.c - `tenet gate GATES.yaml REPORT`: exit 0 if every bound is shown to hold, 3 if one is not. */
 #include "cli/with_model.h"
 
-#include "base/file.h"
 #include "eval/eval.h"
 
 #include <stdio.h>
-#include <stdlib.h>
+#include <stddef.h>
 
-typedef struct gate_config { int unused; } gate_config;
+typedef struct gate_config { char *base; } gate_config;
 
-static const tn_option options[] = { { .key = NULL } };
-
-static tn_status report_load(json_t **out, const char *path, tn_error *err)
-{
-    if (!tn_is_dir(path)) return tn_json_load(out, path, (size_t)64 << 20, err);
-    char *file = tn_path(path, "report.json");
-    if (file == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-    tn_status s = tn_json_load(out, file, (size_t)64 << 20, err);
-    free(file);
-    return s;
-}
+static const tn_option options[] = {
+    { "base", TN_OPT_STR, offsetof(gate_config, base), NULL, 0, 0, "", "report of the model that this one came from, for gates that compare", NULL },
+    { .key = NULL },
+};
 
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
-    json_t   *report = NULL, *verdict = NULL, *g;
+    const gate_config *c = config;
+    json_t   *verdict = NULL, *g;
     bool      passed = false;
     size_t    i;
     tn_status status = TN_OK;
 
-    (void)config;
     (void)n_arg;
-    TN_GOTO(report_load(&report, args[1], err));
-    TN_GOTO(tn_eval_gate(&verdict, &passed, args[0], report, err));
+    TN_GOTO(tn_eval_gate(&verdict, &passed, args[0], args[1], c->base, common->seed, err));
     if (common->json) TN_GOTO(tn_cli_print_json(json_incref(verdict), err));
     json_array_foreach(json_object_get(verdict, "gates"), i, g)
         if (!common->json)
@@ -39,7 +30,6 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
                    json_string_value(json_object_get(g, "metric")), json_string_value(json_object_get(g, "reason")));
     if (!passed) status = tn_fail(err, TN_VERIFY, "%s does not pass the gates of %s", args[1], args[0]);
 out:
-    json_decref(report);
     json_decref(verdict);
     return status;
 }
@@ -47,7 +37,7 @@ out:
 const tn_command tn_cmd_gate = {
     .name = "gate",
     .line = "does a report keep the bounds for a release? fails closed",
-    .usage = "tenet gate GATES.yaml REPORT [--json]",
+    .usage = "tenet gate GATES.yaml REPORT [--base REPORT] [--json]",
     .more = "Exit code 0: every bound is shown to hold. 3: one is not, or something is missing.",
     .options = options,
     .config_bytes = sizeof(gate_config),

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/str.h"
 #include "constitution/constitution.h"
+#include "eval/capability.h"
 #include "report/report.h"
 
 #include <math.h>
@@ -331,8 +332,9 @@ static tn_status made_how(maker *m, const json_t *facts)
 }
 
 tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, const char *constitution, const char *const *runs, const char *const *run_names,
-                            size_t n_run, const json_t *facts, const char *out_dir, tn_error *err)
+                            size_t n_run, const char *eval_before, const char *eval_after, const json_t *facts, const char *out_dir, tn_error *err)
 {
+    json_t          *capability = NULL;
     tn_status        status = TN_OK;
     tn_constitution *charter = NULL;
     maker            m = { .err = err };
@@ -346,6 +348,8 @@ tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, 
     first_screen(&m);
     TN_GOTO(principles(&m));
     TN_GOTO(texts(&m));
+    if (eval_before != NULL && eval_after != NULL) TN_GOTO(tn_capability_section(m.page, eval_before, eval_after, &capability, err));
+    if (capability != NULL) json_object_set(m.measure, "capability", json_object_get(capability, "comparisons"));
     if (n_run > 0) tn_page_section(m.page, "Training");
     for (size_t i = 0; i < n_run; i++) TN_GOTO(run_curves(&m, runs[i], run_names[i]));
     TN_GOTO(transcripts(&m, measure, c));
@@ -359,6 +363,7 @@ tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, 
 out:
     tn_page_destroy(m.page);
     tn_constitution_free(charter);
+    json_decref(capability);
     json_decref(m.measure);
     free(path);
     free(html);

@@ -1,9 +1,15 @@
 /* compare.c - two evaluations of the same rows, always paired.
  *
- *   d_i = b_i - a_i by item         right-or-wrong: McNemar exact       otherwise: paired bootstrap
- *   change = mean d, its interval by resampling rows (groups of rows where a task has them)
+ *   d_i = b_i - a_i by row
+ *   right-or-wrong      McNemar exact
+ *   other row scores    paired bootstrap: p = 2 min(share <= 0, share >= 0), at least 1/rounds
+ *   rows in groups      Student's t on clustered errors, groups - 1 degrees of freedom (a bootstrap of few groups finds too much)
+ *   perplexities        paired bootstrap of the two corpus values
  *   Holm over all (task, metric) pairs: the family that "is anything different" asks about */
 #include "base/file.h"
+#include "base/hash.h"
+#include "base/rng.h"
+#include "base/stats.h"
 #include "base/str.h"
 #include "eval/eval.h"
 #include "eval/items.h"
@@ -100,6 +106,9 @@ static tn_status pair_make(pair *p, const side *a, const side *b, const char *ta
         p->b[i] = json_number_value(json_object_get(y, metric));
         p->d[i] = p->b[i] - p->a[i];
         p->cluster[i] = cluster_of(x, i);
+        bool seen = false;
+        for (int64_t k = i - 1; k >= 0 && !seen; k--) seen = p->cluster[k] == p->cluster[i];
+        p->n_cluster += !seen;
     }
     return TN_OK;
 }
@@ -112,13 +121,54 @@ static void pair_free(pair *p)
     free(p->cluster);
 }
 
-/* Two-sided p of a mean difference by its clustered standard error: for what is not right-or-wrong, or has groups. */
-static tn_status normal_p(double *p, const pair *x, tn_error *err)
+/* ---------------------------------------------------------------------------------------------------- row scores */
+
+static int by_value(const void *a, const void *b)
 {
-    double se, mean = tn_mean(x->d, x->n);
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Of replicates of a difference: percentile interval and two-sided p. */
+static void from_replicates(double *rep, int n, tn_interval *ci, double *p)
+{
+    double below = 0, above = 0;
+    int    tail = (int)((1 - CONFIDENCE) / 2 * n);
+
+    for (int i = 0; i < n; i++) {
+        below += rep[i] <= 0;
+        above += rep[i] >= 0;
+    }
+    qsort(rep, (size_t)n, sizeof *rep, by_value);
+    *ci = (tn_interval){ rep[tail], rep[n - 1 - tail] };
+    *p = fmin(1, fmax(2 * fmin(below, above), 1) / n);
+}
+
+static tn_status row_bootstrap(const pair *x, int64_t seed, tn_interval *ci, double *p, tn_error *err)
+{
+    double *rep = calloc(BOOTSTRAP, sizeof *rep);
+
+    if (rep == NULL) return tn_fail(err, TN_NOMEM, "no memory for a bootstrap");
+    for (int r = 0; r < BOOTSTRAP; r++) {
+        tn_rng_key key = { (uint64_t)seed, TN_RNG_BOOTSTRAP, (uint64_t)r, 0 };
+        double     sum = 0;
+        for (int64_t i = 0; i < x->n; i++) sum += x->d[tn_rng_below(&key, (uint64_t)i, (uint64_t)x->n)];
+        rep[r] = sum / (double)x->n;
+    }
+    from_replicates(rep, BOOTSTRAP, ci, p);
+    free(rep);
+    return TN_OK;
+}
+
+static tn_status clustered_t(const pair *x, tn_interval *ci, double *p, tn_error *err)
+{
+    double se, mean = tn_mean(x->d, x->n), df = (double)(x->n_cluster - 1);
 
     TN_TRY(tn_stderr_clustered(&se, x->d, x->cluster, x->n, err));
-    *p = mean == 0 ? 1 : !(se > 0) ? 1 : erfc(fabs(mean) / se / sqrt(2));
+    double t = tn_student_quantile(0.5 + CONFIDENCE / 2, df);
+    *p = mean == 0 || !(se > 0) ? 1 : tn_student_p(mean / se, df);
+    *ci = se > 0 ? (tn_interval){ mean - t * se, mean + t * se } : (tn_interval){ mean, mean };
     return TN_OK;
 }
 
@@ -126,22 +176,95 @@ static tn_status pair_json(json_t **out, const pair *x, const char *task, const 
 {
     tn_interval ci;
     int64_t     b = 0, c = 0;
-    bool        binary = true, grouped = false;
-    double      p;
+    bool        binary = true, grouped = x->n_cluster >= 2 && x->n_cluster < x->n;
+    double      p = 1;
+    const char *test;
 
     for (int64_t i = 0; i < x->n; i++) {
         binary = binary && (x->a[i] == 0 || x->a[i] == 1) && (x->b[i] == 0 || x->b[i] == 1);
-        grouped = grouped || x->cluster[i] != i;
         b += x->a[i] > x->b[i];
         c += x->a[i] < x->b[i];
     }
-    TN_TRY(tn_bootstrap_mean(&ci, x->d, x->cluster, x->n, BOOTSTRAP, CONFIDENCE, (uint64_t)seed, err));
-    if (binary && !grouped) p = tn_mcnemar_exact(b, c);
-    else TN_TRY(normal_p(&p, x, err));
+    if (grouped) {
+        test = "clustered t";
+        TN_TRY(clustered_t(x, &ci, &p, err));
+    } else if (binary) {
+        test = "mcnemar";
+        TN_TRY(tn_bootstrap_mean(&ci, x->d, NULL, x->n, BOOTSTRAP, CONFIDENCE, (uint64_t)seed, err));
+        p = tn_mcnemar_exact(b, c);
+    } else {
+        test = "paired bootstrap";
+        TN_TRY(row_bootstrap(x, seed, &ci, &p, err));
+    }
     *out = json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:[f, f], s:I, s:I, s:s, s:f}", "task", task, "metric", metric, "n", (json_int_t)x->n, "a", tn_mean(x->a, x->n),
-                     "b", tn_mean(x->b, x->n), "change", tn_mean(x->d, x->n), "interval", ci.lo, ci.hi, "only_a", (json_int_t)b, "only_b", (json_int_t)c,
-                     "test", binary && !grouped ? "mcnemar" : "clustered", "p", p);
+                     "b", tn_mean(x->b, x->n), "change", tn_mean(x->d, x->n), "interval", ci.lo, ci.hi, "only_a", (json_int_t)b, "only_b", (json_int_t)c, "test", test, "p", p);
     return *out != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for a comparison");
+}
+
+/* ------------------------------------------------------------------------------------------------- corpus scores */
+
+static double ll_sum(const json_t *item)
+{
+    double        sum = 0;
+    const json_t *ll = json_object_get(item, "ll");
+
+    for (size_t i = 0; i < json_array_size(ll); i++) sum += json_number_value(json_array_get(ll, i));
+    return sum;
+}
+
+/* The value of a corpus metric from the sums over rows. */
+static double corpus(const char *metric, double ll, double weight)
+{
+    return strcmp(metric, "bits_per_byte") == 0 ? -ll / (log(2) * weight) : exp(-ll / weight);
+}
+
+static tn_status corpus_json(json_t **out, const side *a, const side *b, const char *task, const char *metric, int64_t seed, tn_error *err)
+{
+    const char *unit = strcmp(metric, "word_perplexity") == 0 ? "words" : strcmp(metric, "perplexity") == 0 ? NULL : "bytes";
+    int64_t     n, n_b;
+    size_t      at_a = task_items(a->items, task, &n), at_b = task_items(b->items, task, &n_b);
+    double     *ll = calloc(3 * (size_t)n + 1, sizeof *ll), *rep = calloc(BOOTSTRAP, sizeof *rep), sum[3] = {0}, p;
+    tn_interval ci;
+    tn_status   status = ll != NULL && rep != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for a comparison");
+
+    if (status == TN_OK && n != n_b) status = tn_fail(err, TN_MISMATCH, "task %s: %" PRId64 " rows and %" PRId64 " rows: a comparison needs the same rows", task, n, n_b);
+    for (int64_t i = 0; status == TN_OK && i < n; i++) {
+        const json_t *x = tn_items_at(a->items, at_a + (size_t)i), *y = tn_items_at(b->items, at_b + (size_t)i);
+        if (!same_text(x, y, "id") || !same_text(x, y, "version")) status = tn_fail(err, TN_MISMATCH, "task %s, row %" PRId64 ": the reports were made on other rows or another version of the task", task, i);
+        ll[3 * i] = ll_sum(x);
+        ll[3 * i + 1] = ll_sum(y);
+        ll[3 * i + 2] = unit == NULL ? 1 : json_number_value(json_object_get(x, unit));
+        for (int k = 0; k < 3; k++) sum[k] += ll[3 * i + k];
+    }
+    for (int r = 0; status == TN_OK && r < BOOTSTRAP; r++) {
+        tn_rng_key key = { (uint64_t)seed, TN_RNG_BOOTSTRAP, (uint64_t)r, 0 };
+        double     s[3] = {0};
+        for (int64_t i = 0; i < n; i++) {
+            const double *row = ll + 3 * tn_rng_below(&key, (uint64_t)i, (uint64_t)n);
+            for (int k = 0; k < 3; k++) s[k] += row[k];
+        }
+        rep[r] = corpus(metric, s[1], s[2]) - corpus(metric, s[0], s[2]);
+    }
+    if (status == TN_OK) {
+        from_replicates(rep, BOOTSTRAP, &ci, &p);
+        double va = corpus(metric, sum[0], sum[2]), vb = corpus(metric, sum[1], sum[2]);
+        *out = json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:[f, f], s:s, s:f}", "task", task, "metric", metric, "n", (json_int_t)n, "a", va, "b", vb, "change", vb - va, "interval", ci.lo,
+                         ci.hi, "test", "paired bootstrap", "p", p);
+        if (*out == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a comparison");
+    }
+    free(ll);
+    free(rep);
+    return status;
+}
+
+/* +1: more is better; -1: less is; 0: neither can be said. */
+static int direction(const char *metric)
+{
+    static const char *const less[] = { "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "refused", NULL };
+
+    for (size_t i = 0; less[i] != NULL; i++)
+        if (strcmp(less[i], metric) == 0) return -1;
+    return strncmp(metric, "acc", 3) == 0 || strncmp(metric, "exact_match", 11) == 0 ? 1 : 0;
 }
 
 static tn_status adjust(json_t *list, tn_error *err)
@@ -157,34 +280,87 @@ static tn_status adjust(json_t *list, tn_error *err)
             json_t     *o = json_array_get(list, i);
             double      change = json_number_value(json_object_get(o, "change"));
             json_object_set_new(o, "p_holm", json_real(p[i]));
-            json_object_set_new(o, "verdict", json_string(p[i] >= 0.05 ? "no difference shown" : change > 0 ? "better" : "worse"));
+            int         up = direction(json_string_value(json_object_get(o, "metric")));
+            json_object_set_new(o, "verdict", json_string(p[i] >= 0.05 ? "no difference shown" : up == 0 ? (change > 0 ? "higher" : "lower") : (change > 0) == (up > 0) ? "better" : "worse"));
         }
     free(p);
     return status;
 }
 
+/* A section of refusals (safe, unsafe) is a metric of its own: refused_safe. Its rows only. */
+static void keep_section(pair *p, const side *a, const char *task, const char *section)
+{
+    int64_t n_all, n = 0;
+    size_t  first = task_items(a->items, task, &n_all);
+
+    for (int64_t i = 0; i < p->n; i++) {
+        const char *s = json_string_value(json_object_get(tn_items_at(a->items, first + (size_t)i), "section"));
+        if (s == NULL || strcmp(s, section) != 0) continue;
+        p->a[n] = p->a[i];
+        p->b[n] = p->b[i];
+        p->d[n] = p->d[i];
+        p->cluster[n++] = p->cluster[i];
+    }
+    p->n = n;
+    p->n_cluster = 0;
+    for (int64_t i = 0; i < n; i++) {
+        bool seen = false;
+        for (int64_t k = i - 1; k >= 0 && !seen; k--) seen = p->cluster[k] == p->cluster[i];
+        p->n_cluster += !seen;
+    }
+}
+
+static tn_status compare_metric(json_t *list, const side *a, const side *b, const char *task, const char *metric, int64_t seed, tn_error *err)
+{
+    static const char *const whole[] = { "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", NULL };
+    const char *section = strncmp(metric, "refused_", 8) == 0 ? metric + 8 : NULL;
+    json_t     *one = NULL;
+    tn_status   status;
+    pair        p = {0};
+
+    for (size_t i = 0; whole[i] != NULL; i++)
+        if (strcmp(whole[i], metric) == 0) {
+            TN_TRY(corpus_json(&one, a, b, task, metric, seed, err));
+            json_array_append_new(list, one);
+            return TN_OK;
+        }
+    status = pair_make(&p, a, b, task, section != NULL ? "refused" : metric, err);
+    if (status == TN_OK && section != NULL) keep_section(&p, a, task, section);
+    if (status == TN_OK && p.n > 0) status = pair_json(&one, &p, task, metric, seed, err);
+    pair_free(&p);
+    if (one != NULL) json_array_append_new(list, one);
+    return status;
+}
+
+/* Metrics of a task that both reports give and that rows (or sums over rows) carry. */
+static tn_status compare_task(json_t *list, const side *a, const side *b, const char *task, const json_t *scores, const json_t *others, int64_t seed, tn_error *err)
+{
+    static const char *const rest[] = { "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "refused_safe", "refused_unsafe", NULL };
+    int64_t       n;
+    const json_t *item = tn_items_at(a->items, task_items(a->items, task, &n));
+    const char   *key;
+    json_t       *v;
+
+    json_object_foreach((json_t *)scores, key, v)
+        if (json_is_number(v) && json_object_get(others, key) != NULL && json_is_number(json_object_get(item, key)) && strcmp(key, "n") != 0)
+            TN_TRY(compare_metric(list, a, b, task, key, seed, err));
+    for (size_t i = 0; rest[i] != NULL; i++)
+        if (json_is_number(json_object_get(scores, rest[i])) && json_is_number(json_object_get(others, rest[i]))) TN_TRY(compare_metric(list, a, b, task, rest[i], seed, err));
+    return TN_OK;
+}
+
 tn_status tn_eval_compare(json_t **out, const char *path_a, const char *path_b, int64_t seed, tn_error *err)
 {
-    static const char *const metrics[] = { "acc", "acc_norm", "acc_bytes" };
     side        a = {0}, b = {0};
-    json_t     *list = json_array(), *scores, *one;
+    json_t     *list = json_array(), *scores, *others;
     const char *task;
     tn_status   status = TN_OK;
 
     *out = NULL;
     TN_GOTO(side_open(&a, path_a, err));
     TN_GOTO(side_open(&b, path_b, err));
-    json_object_foreach(json_object_get(a.report, "tasks"), task, scores) {
-        if (json_object_get(json_object_get(b.report, "tasks"), task) == NULL) continue;
-        for (size_t m = 0; m < sizeof metrics / sizeof *metrics; m++) {
-            if (json_object_get(scores, metrics[m]) == NULL) continue;
-            pair p = {0};
-            if ((status = pair_make(&p, &a, &b, task, metrics[m], err)) == TN_OK) status = pair_json(&one, &p, task, metrics[m], seed, err);
-            pair_free(&p);
-            if (status != TN_OK) goto out;
-            json_array_append_new(list, one);
-        }
-    }
+    json_object_foreach(json_object_get(a.report, "tasks"), task, scores)
+        if ((others = json_object_get(json_object_get(b.report, "tasks"), task)) != NULL) TN_GOTO(compare_task(list, &a, &b, task, scores, others, seed, err));
     if (json_array_size(list) == 0) {
         status = tn_fail(err, TN_MISMATCH, "%s and %s share no task with an item-wise score", path_a, path_b);
         goto out;

@@ -10,10 +10,14 @@
  *   mmlu         subject, question, choices, gold      answer as a letter or a position
  *   piqa         query, choices, gold                  goal, sol1, sol2, label
  *   wikitext     text, original                        page
+ *   bbq          context, question, choices, ...       bbq.c says it
+ *   swap_ab      the question with (A) and (B) changed over, answers too: what a liking for a letter adds is seen
  *
  * A gold answer that lies outside the choices is an error: a row without an answer measures nothing. */
 #include "eval/docs.h"
 #include "base/str.h"
+#include "eval/bbq.h"
+#include "eval/pytext.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -99,9 +103,8 @@ static char *clean(const char *text)
     tn_str a = {0}, b = {0}, c = {0};
     size_t n;
 
-    while (isspace((unsigned char)*text)) text++;
-    n = strlen(text);
-    while (n > 0 && isspace((unsigned char)text[n - 1])) n--;
+    text += tn_py_front(text, strlen(text));
+    n = tn_py_end(text, strlen(text));
     char *s = tn_strndup(text, n);
     if (s == NULL) return NULL;
     replace_all(&a, s, " [title]", ". ");
@@ -118,10 +121,13 @@ static char *clean(const char *text)
     return tn_str_take(&c);
 }
 
-/* First letter up, the rest down. ASCII letters: the set is English. */
-static void capitalise(char *s)
+/* First letter up, the rest down. */
+static char *capitalised(const char *s)
 {
-    for (size_t i = 0; s[i] != '\0'; i++) s[i] = (char)(i == 0 ? toupper((unsigned char)s[i]) : tolower((unsigned char)s[i]));
+    tn_str out = {0};
+
+    tn_py_cased(&out, s, strlen(s), TN_PY_CAPITALIZE);
+    return tn_str_take(&out);
 }
 
 static tn_status hellaswag(json_t **out, const json_t *row, const char *where, tn_error *err)
@@ -137,10 +143,7 @@ static tn_status hellaswag(json_t **out, const json_t *row, const char *where, t
     TN_GOTO(column(row, "ctx_b", &b, where, err));
     TN_GOTO(whole(row, "label", &gold, where, err));
     TN_GOTO(list_of_texts(endings, "endings", where, err));
-    if ((up = tn_strdup(b)) != NULL) {
-        capitalise(up);
-        joint = tn_strf("%s: %s %s", label, a, up);
-    }
+    if ((up = capitalised(b)) != NULL) joint = tn_strf("%s: %s %s", label, a, up);
     query = joint != NULL ? clean(joint) : NULL;
     for (size_t i = 0; i < json_array_size(endings) && query != NULL; i++) {
         char *c = clean(json_string_value(json_array_get(endings, i)));
@@ -220,7 +223,7 @@ static tn_status winogrande(json_t **out, const json_t *row, const char *where, 
         TN_TRY(whole(row, "gold", &gold, where, err));
         TN_TRY(list_of_texts(contexts, "context_options", where, err));
         TN_TRY(gold_in(gold, contexts, where, err));
-        while (isspace((unsigned char)*rest)) rest++;
+        rest += tn_py_front(rest, strlen(rest));
         return finished(out, json_pack("{s:O, s:s, s:I}", "contexts", contexts, "continuation", rest, "gold", gold), where, err);
     }
     TN_TRY(column(row, "sentence", &sentence, where, err));
@@ -231,8 +234,9 @@ static tn_status winogrande(json_t **out, const json_t *row, const char *where, 
     if (gap == NULL || gold < 1 || gold > 2)
         return tn_fail(err, TN_FORMAT, "%s: %s", where, gap == NULL ? "\"sentence\" has no _ to fill" : "\"answer\" must be 1 or 2");
     size_t head = (size_t)(gap - sentence), n;
-    for (rest = gap + 1; isspace((unsigned char)*rest);) rest++;
-    for (n = strlen(rest); n > 0 && isspace((unsigned char)rest[n - 1]);) n--;
+    rest = gap + 1;
+    rest += tn_py_front(rest, strlen(rest));
+    n = tn_py_end(rest, strlen(rest));
     char   *a = tn_strf("%.*s%s", (int)head, sentence, option[0]), *b = tn_strf("%.*s%s", (int)head, sentence, option[1]);
     json_t *doc = a == NULL || b == NULL ? NULL : json_pack("{s:[s, s], s:s%, s:I}", "contexts", a, b, "continuation", rest, n, "gold", gold - 1);
     free(a);
@@ -413,9 +417,50 @@ static tn_status wikitext(json_t **out, const json_t *row, const char *where, tn
     return finished(out, doc, where, err);
 }
 
+/* -------------------------------------------------------------------------------------------- questions with letters */
+
+/* "... (A) one\n (B) two" with one and two changed over; what follows them stays. */
+static char *changed_over(const char *q)
+{
+    const char *a = strstr(q, "(A)"), *b = a != NULL ? strstr(a, "(B)") : NULL, *end;
+
+    if (b == NULL || strstr(b + 3, "(C)") != NULL) return NULL;
+    end = b + 3 + strcspn(b + 3, "\n");
+    const char *gap = b;                                       /* white space between the first answer and (B) stays where it is */
+    while (gap > a + 3 && isspace((unsigned char)gap[-1])) gap--;
+    return tn_strf("%.*s%.*s%.*s(B)%.*s%s", (int)(a + 3 - q), q, (int)(end - b - 3), b + 3, (int)(b - gap), gap, (int)(gap - a - 3), a + 3, end);
+}
+
+static json_t *other_letter(const char *answer)
+{
+    return json_string(strstr(answer, "(A)") != NULL ? " (B)" : " (A)");
+}
+
+static tn_status swap_ab(json_t **out, const json_t *row, const char *where, tn_error *err)
+{
+    const char *question, *match, *other;
+
+    TN_TRY(column(row, "question", &question, where, err));
+    TN_TRY(column(row, "answer_matching_behavior", &match, where, err));
+    TN_TRY(column(row, "answer_not_matching_behavior", &other, where, err));
+    char *q = changed_over(question);
+    if (q == NULL) return tn_fail(err, TN_FORMAT, "%s: \"question\" must offer exactly (A) and (B)", where);
+    json_t *doc = json_copy((json_t *)row);
+    json_object_set_new(doc, "question", json_string(q));
+    json_object_set_new(doc, "answer_matching_behavior", other_letter(match));
+    json_object_set_new(doc, "answer_not_matching_behavior", other_letter(other));
+    free(q);
+    return finished(out, doc, where, err);
+}
+
 /* ------------------------------------------------------------------------------------------------------ table */
 
-#define DOCS_LIST(X) X(hellaswag) X(arc) X(winogrande) X(boolq) X(lambada) X(truthfulqa) X(mmlu) X(piqa) X(wikitext)
+static tn_status bbq(json_t **out, const json_t *row, const char *where, tn_error *err)
+{
+    return tn_bbq_docs(out, row, where, err);
+}
+
+#define DOCS_LIST(X) X(hellaswag) X(arc) X(winogrande) X(boolq) X(lambada) X(truthfulqa) X(mmlu) X(piqa) X(wikitext) X(swap_ab) X(bbq)
 
 static tn_docs_fn *const  functions[] = {
 #define X(name) name,

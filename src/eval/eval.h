@@ -35,28 +35,48 @@ tn_status tn_measure_run(const tn_measure_config *c, const char *before, const c
 /* ----------------------------------------------------------------------------------------------- align_page.c */
 
 /* Stage: the report that a manager can read: report.html and report.json from a measurement, the constitution and, where
- * given, training runs (metrics.jsonl) and facts to print (an object of texts: model, digests, recipe). */
+ * given, training runs (metrics.jsonl), evaluations before and after (folders of tn_eval_run) and facts to print (an object of
+ * texts: model, digests, recipe). */
 typedef struct tn_align_page_config { char *title; int64_t transcripts, seed; } tn_align_page_config;
 extern const tn_option tn_align_page_options[];
 tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, const char *constitution, const char *const *runs, const char *const *run_names,
-                            size_t n_run, const json_t *facts, const char *out_dir, tn_error *err);
+                            size_t n_run, const char *eval_before, const char *eval_after, const json_t *facts, const char *out_dir, tn_error *err);
 
 /* ------------------------------------------------------------------------------------------------- run.c: tasks */
 
+typedef enum tn_eval_chat { TN_EVAL_CHAT_TASK, TN_EVAL_CHAT_ON, TN_EVAL_CHAT_OFF } tn_eval_chat;
+
 typedef struct tn_eval_options {
-    const char *task_dir;       /* where NAME.yaml lies; NULL: this folder */
-    const char *data;           /* folder or file of rows; NULL: beside the task file */
-    const char *out_dir;        /* items.jsonl and report.json; a run that was stopped goes on from there. NULL: nothing is written */
-    int64_t     limit;          /* first rows only; 0: all */
-    int64_t     n_shot;         /* -1: as the task says */
-    int64_t     n_batch;        /* texts that run together; never changes an answer */
-    tn_dtype    kv_type;
-    bool        progress;
+    const char  *task_dir;      /* where NAME.yaml lies; NULL: this folder */
+    const char  *data;          /* folder or file of rows; NULL: beside the task file */
+    const char  *out_dir;       /* items.jsonl, report.json, report.html; a run that was stopped goes on from there. NULL: nothing is written */
+    int64_t      limit;         /* first rows only; 0: all */
+    int64_t      n_shot;        /* -1: as the task says. A task that says 0 keeps 0 */
+    int64_t      shot_seed;     /* of the draw of shots (1234 in the public harness) */
+    int64_t      seed;          /* of replies that are sampled */
+    int64_t      max_tokens;    /* longest reply; 0: as the task says */
+    int64_t      n_batch;       /* texts that run together; never changes an answer */
+    tn_dtype     kv_type;
+    tn_eval_chat chat;          /* put questions in the model's chat format? */
+    bool         one_turn;      /* chat: all shots in one user turn */
+    const char  *system;        /* system text, or NULL */
+    const char  *model_name;    /* remote: the name that the endpoint knows the model by */
+    const char  *key;           /* remote: bearer token, or NULL; never logged */
+    bool         progress;
 } tn_eval_options;
 
-/* Scores tasks (names, or paths that end in .yaml). *report, made: json_decref:
- *   {"tasks":{NAME:{"acc","acc_stderr","acc_interval","stderr","n","near_ties",...}},"items_root":"sha256:...","run":{...}} */
+/* Scores tasks (names, or paths that end in .yaml; groups of tasks, and NAME_PART for one group of a task's rows). *report,
+ * made: json_decref:
+ *   {"tasks":{NAME:{"acc","acc_stderr","acc_interval","stderr","n","near_ties",...}},"groups":{...},"items_root":"sha256:...","run":{...}} */
 tn_status tn_eval_run(json_t **report, tn_model *m, const char *const *tasks, size_t n_task, const tn_eval_options *o, tn_error *err);
+/* The same with a model behind an OpenAI-compatible endpoint ("http://host:port/v1"), where its log-probabilities allow. */
+tn_status tn_eval_run_remote(json_t **report, const char *url, const char *const *tasks, size_t n_task, const tn_eval_options *o, tn_error *err);
+
+/* The page about a finished evaluation: report.html beside its report.json. harmful: show withheld texts behind a click. */
+tn_status tn_eval_page_write(const char *dir, bool harmful, tn_error *err);
+
+/* What a comparison over n rows can see: [{"task","n","smallest","power"}], from the design alone. made. */
+json_t *tn_eval_power(const char *const *names, const int64_t *n, size_t n_task);
 
 /* ----------------------------------------------------------------------------------------- compare.c and gate.c */
 
@@ -64,8 +84,17 @@ tn_status tn_eval_run(json_t **report, tn_model *m, const char *const *tasks, si
  *   {"comparisons":[{"task","metric","n","a","b","change","interval","test","p","p_holm","verdict"}],"family"} */
 tn_status tn_eval_compare(json_t **out, const char *path_a, const char *path_b, int64_t seed, tn_error *err);
 
-/* A gates file held against a report. *passed only if every gate is shown to hold. *out, made: {"passed","gates":[...]} */
-tn_status tn_eval_gate(json_t **out, bool *passed, const char *gates_path, const json_t *report, tn_error *err);
+/* A gates file held against a report (a folder or file) and, where a gate asks for it, the report of a base model (NULL:
+ * none). *passed only if every gate is shown to hold. *out, made: {"passed","gates":[...]} */
+tn_status tn_eval_gate(json_t **out, bool *passed, const char *gates_path, const char *report, const char *base, int64_t seed, tn_error *err);
+
+/* ------------------------------------------------------------------------------------------------- ranks.c */
+
+/* One verdict of a judge over two answers to the same prompt: winner 0 (a), 1 (b) or 0.5 (tie), as half points of b. */
+typedef struct tn_battle { int a, b; double b_won; int64_t prompt; } tn_battle;
+typedef struct tn_rank { double rating; tn_interval interval; } tn_rank;
+/* Bradley-Terry ratings in Elo points, `anchor` at 1000, intervals by resampling prompts. out[n_model]. */
+tn_status tn_bradley_terry(tn_rank *out, int n_model, const tn_battle *battles, size_t n, int anchor, int n_rep, double confidence, uint64_t seed, tn_error *err);
 
 /* ------------------------------------------------------------------------------------------------- redteam_run.c */
 

@@ -1,41 +1,33 @@
-/* metric.c - predictions by the public harness's rules, means with standard errors and intervals.
+/* metric.c - what one row shows, by the public harness's rules.
  *
  *   acc        argmax ll               acc_bytes  argmax ll / UTF-8 bytes of the choice
- *   acc_norm   argmax ll / characters  (the first maximum wins a tie)
+ *   acc_norm   argmax ll / characters  acc_mutual_info  argmax ll - ll without a context    (the first maximum wins a tie)
+ *   exact_match  every token of the right choice was the likeliest one; of a reply: filtered reply = target
  *   brier_score  sum over choices of (softmax(ll) - right)^2
- *   mc2        share of probability on the true answers
- *   perplexity exp(-mean ll); its error by the delta method: perplexity x error of the mean
- *   word_perplexity exp(-sum ll / words), byte_perplexity exp(-sum ll / bytes), bits_per_byte -sum ll / (ln 2 bytes) */
+ *   matching   share of probability on the right choices: how far a model leans to a behaviour
+ *   mc2        the same, under the name acc
+ *   refused    the reply declines the request, as the refusal grader sees it */
 #include "eval/metric.h"
-#include "base/stats.h"
 #include "base/str.h"
+#include "eval/bbq.h"
+#include "eval/pytext.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NEAR_TIE 1e-4
-#define CONFIDENCE 0.95
-
-static int64_t count_chars(const char *s)
-{
-    int64_t n = 0;
-
-    for (; *s != '\0'; s++) n += ((unsigned char)*s & 0xc0) != 0x80;
-    return n;
-}
-
-typedef enum length { LENGTH_NONE, LENGTH_CHARS, LENGTH_BYTES } length;
+typedef enum length { LENGTH_NONE, LENGTH_CHARS, LENGTH_BYTES, LENGTH_MUTUAL } length;
 
 static size_t best_of(const tn_ask *a, const tn_scored *s, length by)
 {
     size_t best = 0;
     double top = -INFINITY;
 
-    for (size_t i = 0; i < a->n; i++) {
+    for (size_t i = 0; i < a->n_choice; i++) {
         double v = s[i].ll;
-        if (by == LENGTH_CHARS) v /= (double)count_chars(a->choice[i]);
+        if (by == LENGTH_CHARS) v /= (double)tn_py_chars(a->choice[i]);
         if (by == LENGTH_BYTES) v /= (double)strlen(a->choice[i]);
+        if (by == LENGTH_MUTUAL) v -= s[a->n_choice + i].ll;
         if (v > top) {
             top = v;
             best = i;
@@ -69,47 +61,35 @@ static double margin(const tn_scored *s, size_t n)
     return n < 2 ? INFINITY : first - second;
 }
 
-static tn_status choice_scores(json_t *o, const tn_task *t, const tn_ask *a, const tn_scored *s, tn_error *err)
+static tn_status choice_scores(json_t *o, const tn_task *t, const tn_doc *doc, const tn_ask *a, const tn_scored *s, tn_error *err)
 {
-    double *p = calloc(a->n, sizeof *p), brier = 0, mass = 0;
+    double *p = calloc(a->n_choice, sizeof *p), brier = 0, mass = 0;
     size_t  pred = best_of(a, s, LENGTH_NONE);
+    bool    exact = false;
 
     if (p == NULL) return tn_fail(err, TN_NOMEM, "no memory for an item");
-    softmax(p, s, a->n);
-    for (size_t i = 0; i < a->n; i++) {
+    softmax(p, s, a->n_choice);
+    for (size_t i = 0; i < a->n_choice; i++) {
         brier += (p[i] - a->gold[i]) * (p[i] - a->gold[i]);
         if (a->gold[i]) mass += p[i];
+        exact = exact || (a->gold[i] && s[i].greedy);
     }
     free(p);
-    if (t->mc2) json_object_set_new(o, "acc", json_real(mass));
+    if (t->results == TN_RESULTS_MC2) json_object_set_new(o, "acc", json_real(mass));
     else json_object_set_new(o, "acc", json_integer(a->gold[pred]));
     json_object_set_new(o, "acc_norm", json_integer(a->gold[best_of(a, s, LENGTH_CHARS)]));
     json_object_set_new(o, "acc_bytes", json_integer(a->gold[best_of(a, s, LENGTH_BYTES)]));
+    if (a->n > a->n_choice) json_object_set_new(o, "acc_mutual_info", json_integer(a->gold[best_of(a, s, LENGTH_MUTUAL)]));
+    json_object_set_new(o, "exact_match", json_integer(exact));
     json_object_set_new(o, "brier_score", json_real(brier));
+    json_object_set_new(o, "matching", json_real(mass));
     json_object_set_new(o, "prediction", json_integer((json_int_t)pred));
-    if (isfinite(margin(s, a->n))) json_object_set_new(o, "margin", json_real(margin(s, a->n)));
+    if (isfinite(margin(s, a->n_choice))) json_object_set_new(o, "margin", json_real(margin(s, a->n_choice)));
+    if (t->results == TN_RESULTS_BBQ) tn_bbq_item(o, doc->row, pred);
     return TN_OK;
 }
 
-/* Hash of everything that the model was asked about this row: all tokens, and where each context ends. */
-static tn_status asked_hash(char hex[TN_SHA256_HEX], const tn_span *spans, size_t n, tn_error *err)
-{
-    tn_sha256 *h;
-    tn_digest  d;
-
-    TN_TRY(tn_sha256_create(&h, err));
-    for (size_t i = 0; i < n; i++) {
-        uint64_t at[2] = { (uint64_t)spans[i].n_context, (uint64_t)spans[i].n };
-        tn_sha256_update(h, at, sizeof at);
-        tn_sha256_update(h, spans[i].tokens, (size_t)spans[i].n * sizeof *spans[i].tokens);
-    }
-    tn_sha256_final(h, &d);
-    tn_sha256_destroy(h);
-    tn_hex(hex, &d);
-    return TN_OK;
-}
-
-static void per_span(json_t *o, const tn_span *spans, const tn_scored *s, size_t n)
+static void per_span(json_t *o, const tn_scored *s, size_t n)
 {
     json_t *ll = json_array(), *greedy = json_array(), *context = json_array(), *tokens = json_array();
     int     truncated = 0, boundary = 0;
@@ -117,10 +97,10 @@ static void per_span(json_t *o, const tn_span *spans, const tn_scored *s, size_t
     for (size_t i = 0; i < n; i++) {
         json_array_append_new(ll, json_real(s[i].ll));
         json_array_append_new(greedy, json_boolean(s[i].greedy));
-        json_array_append_new(context, json_integer(spans[i].n_context));
-        json_array_append_new(tokens, json_integer(spans[i].n - spans[i].n_context));
-        truncated |= spans[i].truncated;
-        boundary |= spans[i].boundary;
+        json_array_append_new(context, json_integer(s[i].n_context));
+        json_array_append_new(tokens, json_integer(s[i].n_token));
+        truncated |= s[i].truncated;
+        boundary |= s[i].boundary;
     }
     json_object_set_new(o, "ll", ll);
     json_object_set_new(o, "greedy", greedy);
@@ -130,178 +110,132 @@ static void per_span(json_t *o, const tn_span *spans, const tn_scored *s, size_t
     json_object_set_new(o, "boundary", json_boolean(boundary));
 }
 
-tn_status tn_metric_item(json_t **out, const tn_task *t, const tn_doc *doc, size_t index, const tn_ask *a, const tn_span *spans, const tn_scored *s, size_t n_span, tn_error *err)
+void tn_metric_key(char key[128], const tn_task *t, const char *metric, size_t i_pipeline)
 {
-    char      id[TN_SHA256_HEX], asked[TN_SHA256_HEX];
-    json_t   *o = json_object();
+    const char *name = t->pipelines != NULL && t->results == TN_RESULTS_PLAIN ? tn_pipelines_name(t->pipelines, i_pipeline) : "none";
+
+    snprintf(key, 128, "%s%s%s", metric, strcmp(name, "none") == 0 ? "" : ",", strcmp(name, "none") == 0 ? "" : name);
+}
+
+/* Every pipeline's answer held against the targets. */
+static tn_status matches_set(json_t *o, const tn_task *t, const tn_asked *a, const char *const *texts, tn_error *err)
+{
+    json_t   *answers = json_object();
     tn_status status = TN_OK;
 
-    if (o == NULL) return tn_fail(err, TN_NOMEM, "no memory for an item");
-    for (size_t i = 0; i < n_span; i++)
-        if (!isfinite(s[i].ll)) {
-            status = tn_fail(err, TN_FORMAT, "%s: the model gives a log-probability that is no number: its weights or this context are broken", doc->where);
+    json_object_set_new(o, "answers", answers);
+    for (size_t i = 0; i < tn_pipelines_count(t->pipelines); i++) {
+        char  key[128], *answer = NULL;
+        bool  right = false, same;
+        TN_TRY(tn_pipelines_run(t->pipelines, i, texts, a->n_reply, &answer, err));
+        json_object_set_new(answers, tn_pipelines_name(t->pipelines, i), json_string(answer));
+        for (size_t k = 0; k < json_array_size(a->ask.targets) && status == TN_OK; k++) {
+            status = tn_matcher_same(t->matcher, answer, json_string_value(json_array_get(a->ask.targets, k)), &same, err);
+            right = right || (status == TN_OK && same);
+        }
+        free(answer);
+        TN_TRY(status);
+        tn_metric_key(key, t, "exact_match", i);
+        json_object_set_new(o, key, json_integer(right));
+    }
+    return TN_OK;
+}
+
+/* A reply that stopped half way through a thought has no answer: what stands before </think> is never graded. */
+static const char *without_thought(const char *text)
+{
+    const char *end = strstr(text, "</think>"), *next;
+
+    if (end == NULL) return strstr(text, "<think>") != NULL ? "" : text;
+    while ((next = strstr(end + 1, "</think>")) != NULL) end = next;
+    end += strlen("</think>");
+    return end + tn_py_front(end, strlen(end));
+}
+
+static tn_status reply_scores(json_t *o, const tn_task *t, const tn_doc *doc, const tn_asked *a, const tn_refusal *grader, tn_error *err)
+{
+    const char **texts = calloc(a->n_reply + 1, sizeof *texts);
+    json_t      *replies = json_array(), *stops = json_array(), *tokens = json_array();
+    bool         truncated = false, near_tie = false;
+    tn_status    status = TN_OK;
+
+    if (texts == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for an item");
+        goto out;
+    }
+    for (size_t i = 0; i < a->n_reply; i++) {
+        const tn_reply *r = &a->replies[i];
+        texts[i] = without_thought(r->text);
+        if (json_array_append_new(replies, json_string(r->text)) != 0) {
+            status = tn_fail(err, TN_FORMAT, "%s: a reply is not UTF-8", doc->where);
             goto out;
         }
+        json_array_append_new(stops, json_string(r->stop));
+        json_array_append_new(tokens, json_integer(r->n_token));
+        truncated = truncated || r->truncated;
+        near_tie = near_tie || r->near_tie;
+    }
+    if (t->results == TN_RESULTS_REFUSAL) {
+        double p = tn_refusal_probability(grader, a->ask.choice[0], texts[0]);
+        json_object_set_new(o, "refused", json_integer(tn_is_refusal(p)));
+        json_object_set_new(o, "p_refused", json_real(p));
+        if (json_is_string(json_object_get(doc->row, "label"))) json_object_set(o, "section", json_object_get(doc->row, "label"));
+    } else {
+        TN_GOTO(matches_set(o, t, a, texts, err));
+        json_object_set(o, "targets", a->ask.targets);
+    }
+    json_object_set(o, "replies", replies);
+    json_object_set(o, "stop", stops);
+    json_object_set(o, "tokens", tokens);
+    json_object_set_new(o, "context_tokens", json_pack("[I]", (json_int_t)a->replies[0].n_context));
+    json_object_set_new(o, "truncated", json_boolean(truncated));
+    json_object_set_new(o, "near_tie", json_boolean(near_tie));
+out:
+    free(texts);
+    json_decref(replies);
+    json_decref(stops);
+    json_decref(tokens);
+    return status;
+}
+
+tn_status tn_metric_item(json_t **out, const tn_task *t, const tn_doc *doc, size_t index, const tn_asked *a, const tn_refusal *grader, tn_error *err)
+{
+    json_t   *o = json_object();
+    char      id[TN_SHA256_HEX];
+    tn_status status = TN_OK;
+
+    *out = NULL;
+    if (o == NULL) return tn_fail(err, TN_NOMEM, "no memory for an item");
     tn_hex(id, &doc->id);
-    TN_GOTO(asked_hash(asked, spans, n_span, err));
     json_object_set_new(o, "task", json_string(t->name));
     json_object_set_new(o, "version", json_string(t->version));
     json_object_set_new(o, "index", json_integer((json_int_t)index));
     json_object_set_new(o, "id", json_string(id));
-    json_object_set_new(o, "asked", json_string(asked));
-    per_span(o, spans, s, n_span);
+    json_object_set_new(o, "asked", json_string(a->hash));
+    if (a->ask.question != NULL) json_object_set_new(o, "question", json_string(a->ask.question));
     if (t->group_by != NULL && json_object_get(doc->row, t->group_by) != NULL) json_object_set(o, "group", json_object_get(doc->row, t->group_by));
-    if (t->output == TN_TASK_CHOICE) {
+    if (t->output != TN_TASK_GENERATE) per_span(o, a->scored, a->n_span);
+    if (t->output == TN_TASK_GENERATE) {
+        TN_GOTO(reply_scores(o, t, doc, a, grader, err));
+    } else if (t->output == TN_TASK_CHOICE) {
         json_t *gold = json_array();
-        for (size_t i = 0; i < a->n; i++)
-            if (a->gold[i]) json_array_append_new(gold, json_integer((json_int_t)i));
+        for (size_t i = 0; i < a->ask.n_choice; i++)
+            if (a->ask.gold[i]) json_array_append_new(gold, json_integer((json_int_t)i));
         json_object_set_new(o, "gold", gold);
-        TN_GOTO(choice_scores(o, t, a, s, err));
+        json_t *choices = json_array();
+        for (size_t i = 0; i < a->ask.n_choice; i++) json_array_append_new(choices, json_string(a->ask.choice[i]));
+        json_object_set_new(o, "choices", choices);
+        TN_GOTO(choice_scores(o, t, doc, &a->ask, a->scored, err));
     } else if (t->output == TN_TASK_LOGLIKELIHOOD) {
-        json_object_set_new(o, "acc", json_integer(s[0].greedy));
-    } else {
-        json_object_set_new(o, "words", json_integer(a->n_word));
-        json_object_set_new(o, "bytes", json_integer(a->n_byte));
+        json_object_set_new(o, "acc", json_integer(a->scored[0].greedy));
+    }
+    if (t->output == TN_TASK_LOGLIKELIHOOD || t->output == TN_TASK_ROLLING) {
+        json_object_set_new(o, "words", json_integer(a->ask.n_word));
+        json_object_set_new(o, "bytes", json_integer(a->ask.n_byte));
     }
     *out = o;
     o = NULL;
 out:
     json_decref(o);
     return status;
-}
-
-/* --------------------------------------------------------------------------------------------------- aggregates */
-
-static double number(const json_t *o, const char *key)
-{
-    return json_number_value(json_object_get(o, key));
-}
-
-static double ll_sum(const json_t *item)
-{
-    double        sum = 0;
-    const json_t *ll = json_object_get(item, "ll");
-
-    for (size_t i = 0; i < json_array_size(ll); i++) sum += json_number_value(json_array_get(ll, i));
-    return sum;
-}
-
-static void set_number(json_t *o, const char *key, const char *tail, double v)
-{
-    char *name = tn_strf("%s%s", key, tail);
-
-    if (name != NULL) json_object_set_new(o, name, isfinite(v) ? json_real(v) : json_null());
-    free(name);
-}
-
-static void set_interval(json_t *o, const char *key, tn_interval v)
-{
-    char *name = tn_strf("%s_interval", key);
-
-    if (name != NULL) json_object_set_new(o, name, json_pack("[f, f]", v.lo, v.hi));
-    free(name);
-}
-
-/* A mean over items: value, standard error, interval (Wilson for right-or-wrong, normal otherwise). */
-static void mean_set(json_t *o, const char *key, const double *x, size_t n)
-{
-    double  mean = tn_mean(x, (int64_t)n), se = tn_stderr_mean(x, (int64_t)n), z = tn_normal_quantile(0.5 + CONFIDENCE / 2);
-    int64_t hits = 0;
-    bool    binary = true;
-
-    for (size_t i = 0; i < n; i++) {
-        hits += x[i] == 1;
-        binary = binary && (x[i] == 0 || x[i] == 1);
-    }
-    set_number(o, key, "", mean);
-    set_number(o, key, "_stderr", se);
-    if (binary) set_interval(o, key, tn_wilson(hits, (int64_t)n, CONFIDENCE));
-    else if (isfinite(se)) set_interval(o, key, (tn_interval){ mean - z * se, mean + z * se });
-}
-
-static void weighted_set(json_t *o, const char *key, const tn_items *items, size_t first, size_t n)
-{
-    double ll = 0, words = 0, bytes = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        const json_t *item = tn_items_at(items, first + i);
-        ll += ll_sum(item);
-        words += number(item, "words");
-        bytes += number(item, "bytes");
-    }
-    double v = strcmp(key, "word_perplexity") == 0 ? exp(-ll / words) : strcmp(key, "byte_perplexity") == 0 ? exp(-ll / bytes) : -ll / (log(2) * bytes);
-    set_number(o, key, "", v);
-    set_number(o, key, "_stderr", NAN);
-}
-
-static void metric_set(json_t *o, const char *key, const tn_items *items, size_t first, size_t n, double *x)
-{
-    if (strstr(key, "_per") != NULL) {               /* word_perplexity, byte_perplexity, bits_per_byte */
-        weighted_set(o, key, items, first, n);
-        return;
-    }
-    bool perplexity = strcmp(key, "perplexity") == 0;
-    for (size_t i = 0; i < n; i++) x[i] = perplexity ? ll_sum(tn_items_at(items, first + i)) : number(tn_items_at(items, first + i), key);
-    if (!perplexity) {
-        mean_set(o, key, x, n);
-        return;
-    }
-    double v = exp(-tn_mean(x, (int64_t)n));
-    set_number(o, key, "", v);
-    set_number(o, key, "_stderr", v * tn_stderr_mean(x, (int64_t)n));
-}
-
-/* {"subject": {"acc", "n"}} where the task has groups of rows. */
-static void groups_set(json_t *o, const tn_items *items, size_t first, size_t n)
-{
-    json_t     *groups = json_object(), *g;
-    const char *name;
-
-    for (size_t i = 0; i < n; i++) {
-        const json_t *item = tn_items_at(items, first + i);
-        name = json_string_value(json_object_get(item, "group"));
-        if (name == NULL) continue;
-        if ((g = json_object_get(groups, name)) == NULL) {
-            g = json_pack("{s:f, s:i}", "acc", 0.0, "n", 0);
-            json_object_set_new(groups, name, g);
-        }
-        json_int_t seen = json_integer_value(json_object_get(g, "n"));
-        json_object_set_new(g, "acc", json_real((number(g, "acc") * (double)seen + number(item, "acc")) / (double)(seen + 1)));
-        json_object_set_new(g, "n", json_integer(seen + 1));
-    }
-    if (json_object_size(groups) > 0) json_object_set_new(o, "groups", groups);
-    else json_decref(groups);
-}
-
-tn_status tn_metric_task(json_t **out, const tn_task *t, const tn_items *items, size_t first, size_t n, tn_error *err)
-{
-    double    *x = calloc(n + 1, sizeof *x);
-    json_t    *o = json_object();
-    json_int_t near = 0, truncated = 0, boundary = 0;
-
-    *out = NULL;
-    if (x == NULL || o == NULL) {
-        free(x);
-        json_decref(o);
-        return tn_fail(err, TN_NOMEM, "no memory for the scores of %s", t->name);
-    }
-    for (size_t i = 0; i < t->metrics->n; i++) metric_set(o, tn_yaml_text(t->metrics->items[i], "metric"), items, first, n, x);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *item = tn_items_at(items, first + i), *m = json_object_get(item, "margin");
-        near += m != NULL && json_number_value(m) < NEAR_TIE;
-        truncated += json_is_true(json_object_get(item, "truncated"));
-        boundary += json_is_true(json_object_get(item, "boundary"));
-    }
-    char *main_error = tn_strf("%s_stderr", tn_yaml_text(t->metrics->items[0], "metric"));
-    if (main_error != NULL) json_object_set(o, "stderr", json_object_get(o, main_error));
-    free(main_error);
-    json_object_set_new(o, "n", json_integer((json_int_t)n));
-    json_object_set_new(o, "near_ties", json_integer(near));
-    json_object_set_new(o, "truncated", json_integer(truncated));
-    json_object_set_new(o, "boundary", json_integer(boundary));
-    json_object_set_new(o, "version", json_string(t->version));
-    groups_set(o, items, first, n);
-    free(x);
-    *out = o;
-    return TN_OK;
 }

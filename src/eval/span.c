@@ -5,6 +5,7 @@
  *   [ head ......... | rest .... ]       beginning that whole and head share */
 #include "base/str.h"
 #include "eval/prompt.h"
+#include "eval/pytext.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -17,6 +18,17 @@ static tn_status prefix_token(const tn_tokenizer *t, int32_t *out, const char *w
     *out = tn_tokenizer_bos(t) >= 0 ? tn_tokenizer_bos(t) : tn_tokenizer_eos(t);
     if (*out >= 0) return TN_OK;
     return tn_fail(err, TN_UNSUPPORTED, "%s: the context is empty, and the tokenizer has no beginning or end token to start from", where);
+}
+
+/* With what the tokenizer puts in front, but not twice: a chat format may have written it already. */
+static tn_status encode(const tn_tokenizer *t, const char *text, size_t n_text, ids *out, tn_error *err)
+{
+    int32_t     bos = tn_tokenizer_bos(t) >= 0 ? tn_tokenizer_bos(t) : tn_tokenizer_eos(t);
+    size_t      n = 0;
+    const char *piece = bos >= 0 ? tn_tokenizer_piece(t, bos, &n) : NULL;
+    bool        there = piece != NULL && n > 0 && n <= n_text && memcmp(text, piece, n) == 0;
+
+    return tn_tokenize(t, text, n_text, TN_TOK_SPECIAL | (there ? 0 : TN_TOK_BOS), &out->p, &out->n, &out->cap, err);
 }
 
 static tn_status span_fill(tn_span *s, const tn_tokenizer *t, const ids *whole, const ids *head, const char *where, tn_error *err)
@@ -49,9 +61,9 @@ tn_status tn_span_make(tn_span *out, const tn_tokenizer *t, const char *context,
 
     *out = (tn_span){0};
     if (text == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for a text", where);
-    while (n > 0 && strchr(" \t\r\n\v\f", context[n - 1]) != NULL) n--;
-    TN_GOTO(tn_tokenize(t, text, strlen(text), TN_TOK_BOS | TN_TOK_SPECIAL, &whole.p, &whole.n, &whole.cap, err));
-    if (n > 0) TN_GOTO(tn_tokenize(t, text, n, TN_TOK_BOS | TN_TOK_SPECIAL, &head.p, &head.n, &head.cap, err));
+    n = tn_py_end(context, n);
+    TN_GOTO(encode(t, text, strlen(text), &whole, err));
+    if (n > 0) TN_GOTO(encode(t, text, n, &head, err));
     TN_GOTO(span_fill(out, t, &whole, &head, where, err));
     if (out->n == out->n_context) {
         status = tn_fail(err, TN_FORMAT, "%s: a continuation has no tokens", where);
@@ -89,7 +101,7 @@ tn_status tn_span_windows(tn_span **out, size_t *n, const tn_tokenizer *t, const
     *out = NULL;
     if (v.p == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for its tokens", where);
     TN_GOTO(prefix_token(t, &v.p[v.n++], where, err));
-    TN_GOTO(tn_tokenize(t, text, strlen(text), TN_TOK_SPECIAL, &v.p, &v.n, &v.cap, err));
+    TN_GOTO(encode(t, text, strlen(text), &v, err));
     int64_t total = (int64_t)v.n;
     if ((list = calloc((size_t)(total / n_max) + 2, sizeof *list)) == NULL) {
         status = tn_fail(err, TN_NOMEM, "%s: no memory for its windows", where);
@@ -112,6 +124,27 @@ tn_status tn_span_windows(tn_span **out, size_t *n, const tn_tokenizer *t, const
 out:
     for (size_t i = 0; list != NULL && i < *n; i++) free(list[i].tokens);
     free(list);
+    free(v.p);
+    return status;
+}
+
+tn_status tn_span_prompt(tn_span *out, const tn_tokenizer *t, const char *context, int64_t n_max, const char *where, tn_error *err)
+{
+    ids       v = {0};
+    tn_status status = TN_OK;
+
+    *out = (tn_span){0};
+    TN_GOTO(encode(t, context, strlen(context), &v, err));
+    if (v.n == 0) {
+        v.p = malloc(sizeof *v.p);
+        if (v.p == NULL) status = tn_fail(err, TN_NOMEM, "%s: no memory for its tokens", where);
+        else TN_GOTO(prefix_token(t, &v.p[v.n++], where, err));
+    }
+    int64_t over = (int64_t)v.n - n_max;
+    if (status == TN_OK && over > 0) memmove(v.p, v.p + over, (size_t)n_max * sizeof *v.p);
+    *out = (tn_span){ .tokens = v.p, .n_context = over > 0 ? n_max : (int64_t)v.n, .n = over > 0 ? n_max : (int64_t)v.n, .truncated = over > 0 };
+    v.p = NULL;
+out:
     free(v.p);
     return status;
 }

@@ -12,13 +12,21 @@ static const char *const fields[] = {
     "task", "task_alias", "tag", "include", "dataset_path", "dataset_name", "dataset_kwargs", "data_files", "training_split", "validation_split",
     "test_split", "fewshot_split", "process_docs", "process_results", "description", "doc_to_text", "doc_to_target", "doc_to_choice",
     "target_delimiter", "fewshot_delimiter", "num_fewshot", "fewshot_config", "output_type", "metric_list", "metadata", "words_of",
+    "generation_kwargs", "filter_list", "repeats", "gen_prefix", "apply_chat_template", "group_by",
     "should_decontaminate", "doc_to_decontamination_query" /* of other programs' checks; they change no score */, NULL };
-static const char *const shot_fields[] = { "sampler", "samples", "group_by", NULL };
+static const char *const shot_fields[] = { "sampler", "samples", "split", "fewshot_indices", "doc_to_text", "doc_to_target", "doc_to_choice", "gen_prefix",
+                                           "target_delimiter", "fewshot_delimiter", "group_by", NULL };
 static const char *const metric_fields[] = { "metric", "aggregation", "higher_is_better", NULL };
-static const char *const choice_metrics[] = { "acc", "acc_norm", "acc_bytes", "brier_score", NULL };
-static const char *const loglikelihood_metrics[] = { "acc", "perplexity", NULL };
+static const char *const match_fields[] = { "metric", "aggregation", "higher_is_better", "ignore_case", "ignore_punctuation", "ignore_numbers", "regexes_to_ignore", NULL };
+static const char *const sampling_fields[] = { "until", "max_gen_toks", "max_new_tokens", "max_tokens", "do_sample", "temperature", "top_p", "top_k", NULL };
+static const char *const choice_metrics[] = { "acc", "acc_norm", "acc_bytes", "acc_mutual_info", "brier_score", "exact_match", "matching", "f1", "mcc", NULL };
+static const char *const loglikelihood_metrics[] = { "acc", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", NULL };
 static const char *const rolling_metrics[] = { "word_perplexity", "byte_perplexity", "bits_per_byte", NULL };
-static const char *const outputs[] = { "multiple_choice", "loglikelihood", "loglikelihood_rolling", NULL };
+static const char *const generate_metrics[] = { "exact_match", NULL };
+static const char *const bias_metrics[] = { "acc", "accuracy_amb", "accuracy_disamb", "amb_bias_score", "disamb_bias_score", NULL };
+static const char *const refusal_metrics[] = { "refused", NULL };
+static const char *const outputs[] = { "multiple_choice", "loglikelihood", "loglikelihood_rolling", "generate_until", NULL };
+static const char *const results_names[] = { "", "truthfulqa_mc2", "bbq", "refusal", NULL };     /* by tn_task_results */
 
 static bool listed(const char *word, const char *const *names)
 {
@@ -126,34 +134,96 @@ out:
 
 static tn_status read_output(tn_task *t, tn_error *err)
 {
-    int            i = 0;
+    int            i = 0, k = 0;
     const char    *word;
     const tn_yaml *v = field(t, "output_type", &i);
 
-    TN_TRY(scalar(t, "output_type", NULL, &word, err));
-    if (word == NULL) return tn_fail(err, TN_FORMAT, "%s: \"output_type\" is missing: multiple_choice, loglikelihood or loglikelihood_rolling", t->path[0]);
+    TN_TRY(scalar(t, "output_type", "generate_until", &word, err));
     if (!listed(word, outputs)) return unknown("output_type", word, outputs, t->path[i], v->line, err);
-    t->output = strcmp(word, "multiple_choice") == 0 ? TN_TASK_CHOICE : strcmp(word, "loglikelihood") == 0 ? TN_TASK_LOGLIKELIHOOD : TN_TASK_ROLLING;
+    while (strcmp(outputs[k], word) != 0) k++;
+    t->output = (tn_task_output)k;
     return TN_OK;
+}
+
+static const char *const *metrics_of(const tn_task *t)
+{
+    static const char *const *const known[] = { choice_metrics, loglikelihood_metrics, rolling_metrics, generate_metrics };
+
+    return t->results == TN_RESULTS_BBQ ? bias_metrics : t->results == TN_RESULTS_REFUSAL ? refusal_metrics : known[t->output];
+}
+
+static const char *aggregation_of(const char *m)
+{
+    static const struct { const char *metric, *how; } own[] = {
+        { "perplexity", "perplexity" }, { "bits_per_byte", "bits_per_byte" }, { "word_perplexity", "weighted_perplexity" }, { "byte_perplexity", "weighted_perplexity" },
+        { "brier_score", "brier_score" }, { "f1", "f1" }, { "mcc", "matthews_corrcoef" } };
+
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(own[i].metric, m) == 0) return own[i].how;
+    return "mean";
 }
 
 static tn_status read_metrics(tn_task *t, tn_error *err)
 {
-    static const char *const *const known[] = { choice_metrics, loglikelihood_metrics, rolling_metrics };
     int            i_file = 0;
     const tn_yaml *v = field(t, "metric_list", &i_file);
+    const char    *path = t->path[i_file];
 
     if (v == NULL || v->kind != TN_YAML_SEQ || v->n == 0) return tn_fail(err, TN_FORMAT, "%s: \"metric_list\" must be a list with at least one metric", t->path[0]);
     for (size_t i = 0; i < v->n; i++) {
-        TN_TRY(keys_known(v->items[i], metric_fields, "field of a metric", t->path[i_file], err));
         const char *m = tn_yaml_text(v->items[i], "metric"), *how = tn_yaml_text(v->items[i], "aggregation");
-        if (m == NULL) return tn_fail(err, TN_FORMAT, "%s:%d: an entry without \"metric\"", t->path[i_file], v->items[i]->line);
-        if (!listed(m, known[t->output])) return unknown("metric of this output_type", m, known[t->output], t->path[i_file], v->items[i]->line, err);
-        const char *own = strcmp(m, "perplexity") == 0 || strcmp(m, "bits_per_byte") == 0 ? m : strstr(m, "_perplexity") != NULL ? "weighted_perplexity" : "mean";
-        if (how != NULL && strcmp(how, own) != 0)
-            return tn_fail(err, TN_UNSUPPORTED, "%s:%d: %s is aggregated as %s, not as %s", t->path[i_file], v->items[i]->line, m, own, how);
+        if (v->items[i]->kind != TN_YAML_MAP || m == NULL) return tn_fail(err, TN_FORMAT, "%s:%d: an entry without \"metric\"", path, v->items[i]->line);
+        bool match = strcmp(m, "exact_match") == 0 && t->output == TN_TASK_GENERATE;
+        TN_TRY(keys_known(v->items[i], match ? match_fields : metric_fields, "field of a metric", path, err));
+        if (!listed(m, metrics_of(t))) return unknown("metric of this output_type", m, metrics_of(t), path, v->items[i]->line, err);
+        if (how != NULL && t->results != TN_RESULTS_BBQ && strcmp(how, aggregation_of(m)) != 0)
+            return tn_fail(err, TN_UNSUPPORTED, "%s:%d: %s is aggregated as %s, not as %s", path, v->items[i]->line, m, aggregation_of(m), how);
+        if (match && t->matcher == NULL) TN_TRY(tn_matcher_create(&t->matcher, v->items[i], path, err));
     }
     t->metrics = v;
+    return TN_OK;
+}
+
+static tn_status choices_of(const tn_yaml *v, const char *path, tn_task_form *f, tn_error *err)
+{
+    f->choice = NULL;
+    f->choice_list = NULL;
+    if (v->kind == TN_YAML_SCALAR) {
+        f->choice = v->text;
+        return TN_OK;
+    }
+    if (v->n == 0) return tn_fail(err, TN_FORMAT, "%s:%d: \"doc_to_choice\" must be a column, a template, a list or a mapping of texts", path, v->line);
+    for (size_t k = 0; k < v->n; k++)
+        if (v->items[k]->kind != TN_YAML_SCALAR || v->items[k]->text[0] == '\0')
+            return tn_fail(err, TN_FORMAT, "%s:%d: a choice is empty or no text", path, v->items[k]->line);
+    f->choice_list = v;
+    return TN_OK;
+}
+
+static tn_status read_form(tn_task *t, tn_error *err)
+{
+    int            i = 0;
+    const tn_yaml *v = field(t, "doc_to_choice", &i);
+    tn_task_form  *f = &t->form;
+
+    TN_TRY(scalar(t, "doc_to_text", NULL, &f->text, err));
+    TN_TRY(scalar(t, "doc_to_target", t->results == TN_RESULTS_REFUSAL ? "" : NULL, &f->target, err));
+    if (f->text == NULL || f->target == NULL) return tn_fail(err, TN_FORMAT, "%s: \"%s\" is missing", t->path[0], f->text == NULL ? "doc_to_text" : "doc_to_target");
+    TN_TRY(scalar(t, "gen_prefix", NULL, &f->prefix, err));
+    TN_TRY(scalar(t, "target_delimiter", " ", &f->target_delimiter, err));
+    TN_TRY(scalar(t, "fewshot_delimiter", "\n\n", &f->fewshot_delimiter, err));
+    if (v == NULL && t->output == TN_TASK_CHOICE) return tn_fail(err, TN_FORMAT, "%s: a multiple_choice task needs \"doc_to_choice\"", t->path[0]);
+    return v != NULL ? choices_of(v, t->path[i], f, err) : TN_OK;
+}
+
+static tn_status read_indices(tn_task *t, const tn_yaml *v, const char *path, tn_error *err)
+{
+    if (v == NULL) return TN_OK;
+    if (v->kind != TN_YAML_SEQ || v->n > sizeof t->shot_index / sizeof *t->shot_index)
+        return tn_fail(err, TN_FORMAT, "%s:%d: \"fewshot_indices\" must be a list of at most 64 positions", path, v->line);
+    for (size_t k = 0; k < v->n; k++)
+        if (v->items[k]->kind != TN_YAML_SCALAR || !tn_parse_i64(v->items[k]->text, &t->shot_index[t->n_shot_index++]) || t->shot_index[k] < 0)
+            return tn_fail(err, TN_FORMAT, "%s:%d: a position of \"fewshot_indices\" must be a whole number from 0 on", path, v->items[k]->line);
     return TN_OK;
 }
 
@@ -161,27 +231,37 @@ static tn_status read_shots(tn_task *t, tn_error *err)
 {
     int            i = 0;
     const char    *word;
-    const tn_yaml *v = field(t, "fewshot_config", &i);
+    const tn_yaml *v = field(t, "fewshot_config", &i), *list;
 
-    TN_TRY(scalar(t, "num_fewshot", "0", &word, err));
-    if (!tn_parse_i64(word, &t->n_shot) || t->n_shot < 0 || t->n_shot > 1000)
+    t->shot_form = t->form;
+    TN_TRY(scalar(t, "num_fewshot", "-1", &word, err));
+    if (!tn_parse_i64(word, &t->n_shot) || t->n_shot < -1 || t->n_shot > 1000)
         return tn_fail(err, TN_FORMAT, "%s: \"num_fewshot\" must be 0 to 1000, it is %s", t->path[0], word);
     TN_TRY(scalar(t, "fewshot_split", NULL, &t->shot_split, err));
+    TN_TRY(scalar(t, "group_by", NULL, &t->group_by, err));
     if (v == NULL) return TN_OK;
     TN_TRY(keys_known(v, shot_fields, "field of fewshot_config", t->path[i], err));
     const char *sampler = tn_yaml_text(v, "sampler");
-    if (sampler != NULL && strcmp(sampler, "first_n") != 0)
-        return tn_fail(err, TN_UNSUPPORTED, "%s:%d: sampler %s: shots are the first rows (first_n) or written out as \"samples\"; to repeat a random draw of "
-                       "another program write its rows there", t->path[i], v->line, sampler);
+    if (sampler != NULL && strcmp(sampler, "first_n") != 0 && strcmp(sampler, "default") != 0)
+        return tn_fail(err, TN_UNSUPPORTED, "%s:%d: sampler %s: shots are drawn with a seed (default) or the first rows (first_n)", t->path[i], v->line, sampler);
+    t->first_n = sampler != NULL && strcmp(sampler, "first_n") == 0;
     t->samples = tn_yaml_get(v, "samples");
-    t->group_by = tn_yaml_text(v, "group_by");
+    if (tn_yaml_text(v, "group_by") != NULL) t->group_by = tn_yaml_text(v, "group_by");
+    if (tn_yaml_text(v, "split") != NULL) t->shot_split = tn_yaml_text(v, "split");
     if (t->samples != NULL && t->samples->kind != TN_YAML_SEQ) return tn_fail(err, TN_FORMAT, "%s:%d: \"samples\" must be a list of rows", t->path[i], t->samples->line);
-    return TN_OK;
+    TN_TRY(read_indices(t, tn_yaml_get(v, "fewshot_indices"), t->path[i], err));
+    const struct { const char *key, **where; } own[] = {
+        { "doc_to_text", &t->shot_form.text }, { "doc_to_target", &t->shot_form.target }, { "gen_prefix", &t->shot_form.prefix },
+        { "target_delimiter", &t->shot_form.target_delimiter }, { "fewshot_delimiter", &t->shot_form.fewshot_delimiter } };
+    for (size_t k = 0; k < sizeof own / sizeof *own; k++)
+        if (tn_yaml_text(v, own[k].key) != NULL) *own[k].where = tn_yaml_text(v, own[k].key);
+    list = tn_yaml_get(v, "doc_to_choice");
+    return list != NULL ? choices_of(list, t->path[i], &t->shot_form, err) : TN_OK;
 }
 
 static tn_status read_processing(tn_task *t, tn_error *err)
 {
-    int            i = 0;
+    int            i = 0, k = 1;
     const char    *process, *results;
     const tn_yaml *v = field(t, "process_docs", &i);
 
@@ -190,61 +270,107 @@ static tn_status read_processing(tn_task *t, tn_error *err)
     v = field(t, "process_results", &i);
     TN_TRY(scalar(t, "process_results", NULL, &results, err));
     if (results == NULL) return TN_OK;
-    static const char *const known[] = { "truthfulqa_mc2", NULL };
-    if (!listed(results, known)) return unknown("built-in for process_results", results, known, t->path[i], v->line, err);
-    t->mc2 = true;
+    if (!listed(results, results_names + 1)) return unknown("built-in for process_results", results, results_names + 1, t->path[i], v->line, err);
+    while (strcmp(results_names[k], results) != 0) k++;
+    t->results = (tn_task_results)k;
+    tn_task_output needs = t->results == TN_RESULTS_REFUSAL ? TN_TASK_GENERATE : TN_TASK_CHOICE;
+    if (t->output == needs) return TN_OK;
+    return tn_fail(err, TN_FORMAT, "%s:%d: process_results %s belongs to output_type %s", t->path[i], v->line, results, outputs[needs]);
+}
+
+static tn_status real_of(const tn_yaml *y, const char *key, double dflt, double lo, double hi, double *out, const char *path, tn_error *err)
+{
+    const char *text = tn_yaml_text(y, key);
+
+    *out = dflt;
+    if (tn_yaml_get(y, key) == NULL || (text != NULL && tn_parse_f64(text, out) && *out >= lo && *out <= hi)) return TN_OK;
+    return tn_fail(err, TN_FORMAT, "%s:%d: \"%s\" must be a number, %g to %g", path, tn_yaml_get(y, key)->line, key, lo, hi);
+}
+
+static tn_status read_until(tn_task *t, const tn_yaml *v, const char *path, tn_error *err)
+{
+    tn_task_sampling *s = &t->sampling;
+
+    if (v == NULL) s->until[s->n_until++] = t->form.fewshot_delimiter;
+    else if (v->kind == TN_YAML_SCALAR) s->until[s->n_until++] = v->text;
+    else if (v->kind == TN_YAML_MAP || v->n > sizeof s->until / sizeof *s->until)
+        return tn_fail(err, TN_FORMAT, "%s:%d: \"until\" must be a text or a list of at most 16", path, v->line);
+    for (size_t k = 0; v != NULL && v->kind == TN_YAML_SEQ && k < v->n; k++) {
+        if (v->items[k]->kind != TN_YAML_SCALAR) return tn_fail(err, TN_FORMAT, "%s:%d: a stop text is no text", path, v->items[k]->line);
+        if (v->items[k]->text[0] != '\0') s->until[s->n_until++] = v->items[k]->text;
+    }
     return TN_OK;
 }
 
-static tn_status read_choices(tn_task *t, tn_error *err)
+static tn_status read_generation(tn_task *t, tn_error *err)
 {
-    int            i = 0;
-    const tn_yaml *v = field(t, "doc_to_choice", &i);
+    int               i = 0;
+    const tn_yaml    *v = field(t, "generation_kwargs", &i), *filters;
+    const char       *path = t->path[i], *sample, *word;
+    tn_task_sampling *s = &t->sampling;
+    double            most = 256, k;
 
-    if (v == NULL && t->output == TN_TASK_CHOICE) return tn_fail(err, TN_FORMAT, "%s: a multiple_choice task needs \"doc_to_choice\"", t->path[0]);
-    if (v == NULL) return TN_OK;
-    if (v->kind == TN_YAML_SCALAR) {
-        t->choice = v->text;
-        return TN_OK;
-    }
-    if (v->kind != TN_YAML_SEQ || v->n == 0) return tn_fail(err, TN_FORMAT, "%s:%d: \"doc_to_choice\" must be a column, a template or a list of texts", t->path[i], v->line);
-    for (size_t k = 0; k < v->n; k++)
-        if (v->items[k]->kind != TN_YAML_SCALAR || v->items[k]->text[0] == '\0')
-            return tn_fail(err, TN_FORMAT, "%s:%d: a choice is empty or no text", t->path[i], v->items[k]->line);
-    t->choice_list = v;
-    return TN_OK;
+    *s = (tn_task_sampling){ .max_tokens = 256, .top_p = 1 };
+    TN_TRY(scalar(t, "repeats", "1", &word, err));
+    if (!tn_parse_i64(word, &t->repeats) || t->repeats < 1 || t->repeats > 1000) return tn_fail(err, TN_FORMAT, "%s: \"repeats\" must be 1 to 1000, it is %s", t->path[0], word);
+    if (t->output != TN_TASK_GENERATE) return TN_OK;
+    if (v != NULL) TN_TRY(keys_known(v, sampling_fields, "field of generation_kwargs", path, err));
+    TN_TRY(read_until(t, tn_yaml_get(v, "until"), path, err));
+    for (size_t key = 3; key >= 1; key--)                       /* max_gen_toks, the last looked at, wins */
+        if (tn_yaml_get(v, sampling_fields[key]) != NULL) TN_TRY(real_of(v, sampling_fields[key], most, 1, 1e6, &most, path, err));
+    s->max_tokens = (int64_t)most;
+    TN_TRY(real_of(v, "temperature", 0, 0, 100, &s->temperature, path, err));
+    TN_TRY(real_of(v, "top_p", 1, 0, 1, &s->top_p, path, err));
+    TN_TRY(real_of(v, "top_k", 0, 0, 1e9, &k, path, err));
+    s->top_k = (int64_t)k;
+    sample = tn_yaml_text(v, "do_sample");
+    if (sample != NULL && (strcmp(sample, "false") == 0 || strcmp(sample, "False") == 0)) s->temperature = 0;
+    else if (sample != NULL && s->temperature == 0) s->temperature = 1;
+    filters = field(t, "filter_list", &i);
+    return tn_pipelines_create(&t->pipelines, filters, t->path[i], err);
 }
 
 static tn_status read_fields(tn_task *t, tn_error *err)
 {
-    const char    *where, *test, *validation;
+    const char    *where, *word;
     const tn_yaml *meta = field(t, "metadata", NULL);
 
     TN_TRY(scalar(t, "task", NULL, &t->name, err));
     if (t->name == NULL) return tn_fail(err, TN_FORMAT, "%s: \"task\" (the name) is missing", t->path[0]);
     TN_TRY(scalar(t, "dataset_path", "json", &where, err));
-    if (strcmp(where, "json") != 0)
-        return tn_fail(err, TN_UNSUPPORTED, "%s: dataset_path %s: rows come from local JSON Lines; write \"dataset_path: json\" and \"data_files\"", t->path[0], where);
+    if (strcmp(where, "json") != 0 && strcmp(where, "csv") != 0)
+        return tn_fail(err, TN_UNSUPPORTED, "%s: dataset_path %s: rows come from local files; fetch the set and write \"dataset_path: json\" (or csv) and \"data_files\"", t->path[0], where);
     TN_TRY(read_output(t, err));
     TN_TRY(read_processing(t, err));
-    TN_TRY(read_choices(t, err));
-    TN_TRY(scalar(t, "doc_to_text", NULL, &t->text, err));
-    TN_TRY(scalar(t, "doc_to_target", NULL, &t->target, err));
-    if (t->text == NULL || t->target == NULL) return tn_fail(err, TN_FORMAT, "%s: \"%s\" is missing", t->path[0], t->text == NULL ? "doc_to_text" : "doc_to_target");
+    TN_TRY(read_form(t, err));
     TN_TRY(scalar(t, "description", "", &t->description, err));
-    TN_TRY(scalar(t, "target_delimiter", " ", &t->target_delimiter, err));
-    TN_TRY(scalar(t, "fewshot_delimiter", "\n\n", &t->fewshot_delimiter, err));
     TN_TRY(scalar(t, "words_of", NULL, &t->words_of, err));
-    TN_TRY(scalar(t, "test_split", NULL, &test, err));
-    TN_TRY(scalar(t, "validation_split", NULL, &validation, err));
-    t->split = test != NULL ? test : validation;
+    TN_TRY(scalar(t, "apply_chat_template", "false", &word, err));
+    t->chat = strcmp(word, "true") == 0;
+    TN_TRY(scalar(t, "training_split", NULL, &t->train, err));
+    TN_TRY(scalar(t, "validation_split", NULL, &t->validation, err));
+    TN_TRY(scalar(t, "test_split", NULL, &t->test, err));
+    t->split = t->test != NULL ? t->test : t->validation;
     if (t->split == NULL) return tn_fail(err, TN_FORMAT, "%s: \"test_split\" or \"validation_split\" must name the split to ask", t->path[0]);
     t->version = tn_yaml_text(meta, "version") != NULL ? tn_yaml_text(meta, "version") : "0";
     TN_TRY(read_shots(t, err));
+    TN_TRY(read_generation(t, err));
     return read_metrics(t, err);
 }
 
-tn_status tn_task_load(tn_task **out, const char *path, tn_error *err)
+bool tn_task_is_group(const tn_yaml *y)
+{
+    const tn_yaml *list = tn_yaml_get(y, "task");
+
+    return tn_yaml_text(y, "group") != NULL && list != NULL && list->kind == TN_YAML_SEQ;
+}
+
+const char *tn_task_metric(const tn_task *t, size_t i)
+{
+    return i < t->metrics->n ? tn_yaml_text(t->metrics->items[i], "metric") : NULL;
+}
+
+tn_status tn_task_load(tn_task **out, const char *path, const char *name, const char *only, tn_error *err)
 {
     tn_task  *t = calloc(1, sizeof *t);
     tn_status status = TN_OK;
@@ -253,6 +379,19 @@ tn_status tn_task_load(tn_task **out, const char *path, tn_error *err)
     if (t == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for a task", path);
     TN_GOTO(files_read(t, path, err));
     TN_GOTO(read_fields(t, err));
+    if (only != NULL && t->group_by == NULL) {
+        status = tn_fail(err, TN_USAGE, "%s: it has no group_by column, so there is no part \"%s\" of it", path, only);
+        goto out;
+    }
+    if (only != NULL) {
+        t->only = tn_strdup(only);
+        t->given_name = tn_strdup(name);
+        if (t->only == NULL || t->given_name == NULL) {
+            status = tn_fail(err, TN_NOMEM, "%s: no memory for a name", path);
+            goto out;
+        }
+        t->name = t->given_name;
+    }
     *out = t;
     t = NULL;
 out:
@@ -263,6 +402,10 @@ out:
 void tn_task_free(tn_task *t)
 {
     if (t == NULL) return;
+    tn_pipelines_destroy(t->pipelines);
+    tn_matcher_destroy(t->matcher);
+    free(t->only);
+    free(t->given_name);
     for (int i = 0; i < TN_TASK_FILES; i++) {
         tn_yaml_free(t->yaml[i]);
         free(t->path[i]);

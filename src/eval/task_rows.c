@@ -1,11 +1,12 @@
 /* task_rows.c - from a task's data_files to the rows it is asked over.
  *
  *   data_files: {test: [a/one.jsonl, b*.jsonl]}     the first pattern that finds files gives them all, by name
- *   --data DIR    patterns below DIR, else their last parts directly in DIR
+ *   --data DIR    patterns below DIR; if none finds files, their last parts directly in DIR
  *   --data FILE   FILE is the tested split; other splits are sought beside it */
 #include "eval/task.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "eval/csv.h"
 
 #include <glob.h>
 #include <inttypes.h>
@@ -17,6 +18,7 @@ static const tn_yaml *patterns_of(const tn_task *t, const char *split)
     for (int i = 0; i < t->n_file; i++) {
         const tn_yaml *files = tn_yaml_get(t->yaml[i], "data_files");
         if (files == NULL) files = tn_yaml_get(tn_yaml_get(t->yaml[i], "dataset_kwargs"), "data_files");
+        if (files != NULL && files->kind != TN_YAML_MAP) return strcmp(split, "train") == 0 ? files : NULL;     /* one split: train */
         const tn_yaml *v = tn_yaml_get(files, split);
         if (v != NULL) return v;
     }
@@ -29,11 +31,11 @@ static tn_status matches(glob_t *found, const char *dir, const char *pattern, tn
     tn_str    s = {0};
     tn_status status = TN_OK;
 
-    for (const char *p = dir; *p != '\0'; p++) {
+    for (const char *p = pattern[0] == '/' ? "" : dir; *p != '\0'; p++) {
         if (strchr("*?[]\\", *p) != NULL) tn_str_add_char(&s, '\\');
         tn_str_add_char(&s, *p);
     }
-    tn_str_addf(&s, "/%s", pattern);
+    tn_str_addf(&s, pattern[0] == '/' ? "%s" : "/%s", pattern);
     TN_GOTO(tn_str_check(&s, err));
     int r = glob(s.p, 0, NULL, found);
     if (r == GLOB_NOSPACE) status = tn_fail(err, TN_NOMEM, "no memory to list %s", s.p);
@@ -43,7 +45,15 @@ out:
     return status;
 }
 
-static tn_status doc_add(tn_docs *d, const tn_task *t, const json_t *row, const char *where, tn_error *err)
+static const char *group_of(const tn_task *t, const json_t *row)
+{
+    const char *g = json_string_value(json_object_get(row, t->group_by));
+
+    return g != NULL ? g : "";
+}
+
+/* raw: without process_docs. A row of another group than the task asks for is left out. */
+static tn_status doc_add(tn_docs *d, const tn_task *t, const json_t *row, bool raw, const char *where, tn_error *err)
 {
     tn_doc    doc = { .where = tn_strdup(where) };
     char     *text = tn_json_text(row);
@@ -66,13 +76,39 @@ static tn_status doc_add(tn_docs *d, const tn_task *t, const json_t *row, const 
         goto out;
     }
     doc.id = tn_sha256_of(text, strlen(text));
-    if (t->process != NULL) TN_GOTO(t->process(&doc.row, row, where, err));
+    if (raw) doc.row = json_incref((json_t *)row);
+    else if (t->process != NULL) TN_GOTO(t->process(&doc.row, row, where, err));
     else doc.row = json_incref((json_t *)row);
+    if (t->only != NULL && strcmp(group_of(t, doc.row), t->only) != 0) goto out;
     d->list[d->n++] = doc;
     doc = (tn_doc){0};
 out:
     free(text);
     free(doc.where);
+    json_decref(doc.row);
+    return status;
+}
+
+static tn_status csv_read(tn_docs *d, const tn_task *t, const char *path, int64_t limit, tn_error *err)
+{
+    tn_csv   *c = NULL;
+    json_t   *row = NULL;
+    int64_t   line = 0;
+    char      where[512];
+    tn_status status = TN_OK;
+
+    TN_GOTO(tn_csv_open(&c, path, err));
+    while (limit == 0 || (int64_t)d->n < limit) {
+        TN_GOTO(tn_csv_next(c, &row, &line, err));
+        if (row == NULL) break;
+        snprintf(where, sizeof where, "%s:%" PRId64, path, line);
+        TN_GOTO(doc_add(d, t, row, false, where, err));
+        json_decref(row);
+        row = NULL;
+    }
+out:
+    json_decref(row);
+    tn_csv_close(c);
     return status;
 }
 
@@ -82,13 +118,14 @@ static tn_status file_read(tn_docs *d, const tn_task *t, const char *path, int64
     json_t   *row = NULL;
     tn_status status = TN_OK;
 
+    if (tn_ends_with(path, ".csv")) return csv_read(d, t, path, limit, err);
     TN_GOTO(tn_jsonl_open(&r, path, err));
     while (limit == 0 || (int64_t)d->n < limit) {
         char where[512];
         TN_GOTO(tn_jsonl_next(r, &row, err));
         if (row == NULL) break;
         snprintf(where, sizeof where, "%s:%" PRId64, path, tn_jsonl_line(r));
-        TN_GOTO(doc_add(d, t, row, where, err));
+        TN_GOTO(doc_add(d, t, row, false, where, err));
         json_decref(row);
         row = NULL;
     }
@@ -98,22 +135,32 @@ out:
     return status;
 }
 
-static tn_status pattern_read(tn_docs *d, const tn_task *t, const char *dir, const char *pattern, int64_t limit, tn_error *err)
+/* Files of one pattern; last: its last part alone, directly in dir. */
+static tn_status pattern_read(tn_docs *d, const tn_task *t, const char *dir, const char *pattern, bool last, int64_t limit, tn_error *err)
 {
-    const char *last = strrchr(pattern, '/');
+    const char *slash = strrchr(pattern, '/');
     glob_t      found = {0};
     tn_status   status = TN_OK;
 
-    TN_GOTO(matches(&found, dir, pattern, err));
-    if (found.gl_pathc == 0 && last != NULL) {
-        globfree(&found);
-        found = (glob_t){0};
-        TN_GOTO(matches(&found, dir, last + 1, err));
-    }
+    if (last && (slash == NULL || pattern[0] == '/')) return TN_OK;
+    TN_GOTO(matches(&found, dir, last ? slash + 1 : pattern, err));
     for (size_t i = 0; i < found.gl_pathc; i++) TN_GOTO(file_read(d, t, found.gl_pathv[i], limit, err));
 out:
     globfree(&found);
     return status;
+}
+
+/* The first pattern that finds files; when none does, dir may be a pattern's own folder, so the last parts are tried in it. */
+static tn_status patterns_read(tn_docs *d, const tn_task *t, const char *dir, const tn_yaml *p, int64_t limit, tn_error *err)
+{
+    size_t n = p->kind == TN_YAML_SCALAR ? 1 : p->n;
+
+    for (int last = 0; last < 2; last++)
+        for (size_t i = 0; i < n && d->n == 0; i++) {
+            const tn_yaml *one = p->kind == TN_YAML_SCALAR ? p : p->items[i];
+            if (one->kind == TN_YAML_SCALAR) TN_TRY(pattern_read(d, t, dir, one->text, last == 1, limit, err));
+        }
+    return TN_OK;
 }
 
 static void docs_hash(tn_docs *d)
@@ -133,7 +180,7 @@ static char *folder_of(const char *path)
     return slash == NULL ? tn_strdup(".") : tn_strndup(path, (size_t)(slash - path));
 }
 
-tn_status tn_task_docs(const tn_task *t, const char *split, const char *data, int64_t limit, tn_docs *out, tn_error *err)
+tn_status tn_task_docs(const tn_task *t, const char *split, const char *data, int64_t limit, bool optional, tn_docs *out, tn_error *err)
 {
     const tn_yaml *p = patterns_of(t, split);
     char          *dir = NULL;
@@ -149,11 +196,9 @@ tn_status tn_task_docs(const tn_task *t, const char *split, const char *data, in
             status = tn_fail(err, TN_NOMEM, "no memory for a path");
             goto out;
         }
-        if (p != NULL && p->kind == TN_YAML_SCALAR) TN_GOTO(pattern_read(out, t, dir, p->text, limit, err));
-        for (size_t i = 0; p != NULL && p->kind == TN_YAML_SEQ && i < p->n && out->n == 0; i++)
-            if (p->items[i]->kind == TN_YAML_SCALAR) TN_GOTO(pattern_read(out, t, dir, p->items[i]->text, limit, err));
+        if (p != NULL && p->kind != TN_YAML_MAP) TN_GOTO(patterns_read(out, t, dir, p, limit, err));
     }
-    if (out->n == 0)
+    if (out->n == 0 && !optional)
         status = tn_fail(err, TN_NOTFOUND, "task %s: no rows of split \"%s\" %s %s (data_files of %s name the files); give --data DIR or FILE", t->name, split,
                          dir != NULL ? "below" : "in", dir != NULL ? dir : data, t->path[0]);
     docs_hash(out);
@@ -187,7 +232,7 @@ tn_status tn_task_samples(const tn_task *t, tn_docs *out, tn_error *err)
         char    where[512];
         json_t *row = row_of_yaml(t->samples->items[i]);
         snprintf(where, sizeof where, "%s:%d", t->path[0], t->samples->items[i]->line);
-        status = doc_add(out, t, row, where, err);
+        status = doc_add(out, t, row, true, where, err);
         json_decref(row);
     }
     docs_hash(out);

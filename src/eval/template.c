@@ -1,466 +1,364 @@
-/* template.c - "Question: {{question.strip()}}\nAnswer:" over one row of data. Expressions only: no loops, no conditions,
- * nothing that could run for long or reach outside the row.
+/* template.c - "Question: {{question.strip()}}\nAnswer:" over one row of data.
  *
- *   expression = term { ("+" | "~") term }                 two strings, two lists or two integers
- *   term       = atom { "." name | "[" expression "]" | "." method "(" [expression {"," expression}] ")" | "|" filter }
- *   atom       = column | "string" | 'string' | integer | "[" list "]" | "(" expression ")"
- *   method     = strip lstrip rstrip lower upper capitalize replace split index join
- *   filter     = trim lower upper join(separator)
- */
+ *   {{ expression }}   {% set x = expression %}   {% if c %} ... {% elif c %} ... {% else %} ... {% endif %}
+ *   {% for x in list %} ... {% endfor %}  (loop.index, loop.index0, loop.first, loop.last)   {# note #}
+ *   a - at the inside of braces takes the white space at that side away
+ *
+ * Loops go over lists of the row only, and what they write is bounded, so a template always ends. */
 #include "eval/template.h"
 #include "base/str.h"
+#include "eval/pytext.h"
 
-#include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 32, MAX_ARGS = 2 };
+enum { MAX_TEXT = 4 << 20, MAX_STEPS = 200000, MAX_NEST = 16 };
 
-typedef struct parser { const char *p, *end; const json_t *row; const char *where; int depth; tn_error *err; } parser;
+/* A template being walked: text from p on, results into out. */
+typedef struct walk {
+    const char   *p;
+    tn_str       *out;
+    const json_t *row;
+    json_t       *vars;
+    const char   *where;
+    int64_t       steps;
+    int           nest;
+    tn_error     *err;
+} walk;
 
-static tn_status expression(parser *t, json_t **out);
+typedef struct tag { const char *begin, *end, *after; bool left, right; } tag;    /* inside of the braces; trims */
 
-static void blanks(parser *t)
+/* ------------------------------------------------------------------------------------------------------- texts */
+
+static tn_status list_text(tn_str *s, const json_t *v, int depth);
+
+/* repr() of a value: how a list or mapping shows its members. */
+static tn_status repr(tn_str *s, const json_t *v, int depth)
 {
-    while (t->p < t->end && isspace((unsigned char)*t->p)) t->p++;
-}
-
-static bool take(parser *t, char c)
-{
-    blanks(t);
-    if (t->p == t->end || *t->p != c) return false;
-    t->p++;
-    return true;
-}
-
-static tn_status bad(parser *t, const char *what)
-{
-    int left = (int)(t->end - t->p);
-
-    return tn_fail(t->err, TN_FORMAT, "%s: template: %s at \"%.*s\"", t->where, what, left > 40 ? 40 : left, t->p);
-}
-
-static tn_status made(parser *t, json_t *v, json_t **out)
-{
-    *out = v;
-    return v != NULL ? TN_OK : tn_fail(t->err, TN_FORMAT, "%s: template: a value is no UTF-8 text, or memory is short", t->where);
-}
-
-static tn_status name(parser *t, char out[64])
-{
-    size_t n = 0;
-
-    blanks(t);
-    while (t->p < t->end && (isalnum((unsigned char)*t->p) || *t->p == '_') && n < 63) out[n++] = *t->p++;
-    out[n] = '\0';
-    return n > 0 ? TN_OK : bad(t, "a name is expected");
-}
-
-/* A quoted text; \n, \t, \\ and quotes may be escaped. */
-static tn_status literal(parser *t, json_t **out)
-{
-    char      quote = *t->p++;
-    tn_str    s = {0};
-    tn_status status;
-
-    while (t->p < t->end && *t->p != quote) {
-        char c = *t->p++;
-        if (c == '\\' && t->p < t->end) {
-            c = *t->p++;
-            c = c == 'n' ? '\n' : c == 't' ? '\t' : c;
-        }
-        tn_str_add_char(&s, c);
+    if (!json_is_string(v)) return list_text(s, v, depth);
+    const char *p = json_string_value(v);
+    char        quote = strchr(p, '\'') != NULL && strchr(p, '"') == NULL ? '"' : '\'';
+    tn_str_add_char(s, quote);
+    for (; *p != '\0'; p++) {
+        if (*p == quote || *p == '\\') tn_str_add_char(s, '\\');
+        if (*p == '\n') tn_str_add(s, "\\n");
+        else if (*p == '\t') tn_str_add(s, "\\t");
+        else if (*p == '\r') tn_str_add(s, "\\r");
+        else tn_str_add_char(s, *p);
     }
-    if (t->p == t->end) {
-        tn_str_free(&s);
-        return bad(t, "a quote is not closed");
-    }
-    t->p++;
-    status = made(t, json_stringn(s.p != NULL ? s.p : "", s.len), out);
-    tn_str_free(&s);
-    return status;
-}
-
-static tn_status list(parser *t, json_t **out)
-{
-    json_t   *array = json_array(), *v = NULL;
-    tn_status status = TN_OK;
-
-    if (!take(t, ']'))
-        do {
-            TN_GOTO(expression(t, &v));
-            if (json_array_append_new(array, v) != 0) status = tn_fail(t->err, TN_NOMEM, "%s: no memory for a list", t->where);
-        } while (status == TN_OK && take(t, ','));
-    else return made(t, array, out);
-    if (status == TN_OK && !take(t, ']')) status = bad(t, "] is expected");
-out:
-    if (status != TN_OK) json_decref(array);
-    else *out = array;
-    return status;
-}
-
-static tn_status column(parser *t, json_t **out)
-{
-    char    key[64];
-    json_t *v;
-
-    TN_TRY(name(t, key));
-    if ((v = json_object_get(t->row, key)) != NULL) {
-        *out = json_incref(v);
-        return TN_OK;
-    }
-    tn_str      has = {0};
-    const char *k;
-    json_t     *unused;
-    json_object_foreach((json_t *)t->row, k, unused) tn_str_addf(&has, "%s%s", has.len > 0 ? ", " : "", k);
-    tn_status s = tn_fail(t->err, TN_FORMAT, "%s: the row has no column \"%s\" (it has %s)", t->where, key, has.p != NULL ? has.p : "none");
-    tn_str_free(&has);
-    return s;
-}
-
-static tn_status atom(parser *t, json_t **out)
-{
-    blanks(t);
-    if (t->p == t->end) return bad(t, "an expression is expected");
-    if (*t->p == '"' || *t->p == '\'') return literal(t, out);
-    if (take(t, '[')) return list(t, out);
-    if (take(t, '(')) {
-        TN_TRY(expression(t, out));
-        if (take(t, ')')) return TN_OK;
-        json_decref(*out);
-        *out = NULL;
-        return bad(t, ") is expected");
-    }
-    if (isdigit((unsigned char)*t->p) || *t->p == '-') {
-        char  *end;
-        long   v = strtol(t->p, &end, 10);
-        if (end == t->p || end > t->end) return bad(t, "a number is expected");
-        t->p = end;
-        return made(t, json_integer(v), out);
-    }
-    return column(t, out);
-}
-
-/* ---------------------------------------------------------------------------------------------------- methods */
-
-static json_t *stripped(const char *s, size_t n, bool left, bool right)
-{
-    size_t a = 0;
-
-    while (left && a < n && isspace((unsigned char)s[a])) a++;
-    while (right && n > a && isspace((unsigned char)s[n - 1])) n--;
-    return json_stringn(s + a, n - a);
-}
-
-/* ASCII only: the texts that tasks change are English; other letters stay. */
-static json_t *cased(const char *s, size_t n, bool first_up, bool rest_up)
-{
-    char *copy = tn_strndup(s, n);
-
-    for (size_t i = 0; copy != NULL && i < n; i++)
-        copy[i] = (char)((i == 0 ? first_up : rest_up) ? toupper((unsigned char)copy[i]) : tolower((unsigned char)copy[i]));
-    json_t *v = copy == NULL ? NULL : json_stringn(copy, n);
-    free(copy);
-    return v;
-}
-
-static json_t *replaced(const char *s, const char *from, const char *to)
-{
-    tn_str  out = {0};
-    size_t  n = strlen(from);
-    json_t *v;
-
-    for (const char *hit; n > 0 && (hit = strstr(s, from)) != NULL; s = hit + n) {
-        tn_str_add_n(&out, s, (size_t)(hit - s));
-        tn_str_add(&out, to);
-    }
-    tn_str_add(&out, s);
-    v = out.failed ? NULL : json_string(out.p);
-    tn_str_free(&out);
-    return v;
-}
-
-static json_t *split(const char *s, const char *by)
-{
-    json_t *v = json_array();
-
-    if (by != NULL) {
-        for (const char *hit; (hit = strstr(s, by)) != NULL; s = hit + strlen(by)) json_array_append_new(v, json_stringn(s, (size_t)(hit - s)));
-        json_array_append_new(v, json_string(s));
-        return v;
-    }
-    while (*s != '\0') {
-        size_t n = strcspn(s, " \t\r\n\v\f");
-        if (n > 0) json_array_append_new(v, json_stringn(s, n));
-        s += n;
-        s += strspn(s, " \t\r\n\v\f");
-    }
-    return v;
-}
-
-static json_t *position(const json_t *list, const json_t *item)
-{
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (json_equal(json_array_get(list, i), item)) return json_integer((json_int_t)i);
-    return NULL;
-}
-
-static json_t *joined(const json_t *array, const char *by)
-{
-    tn_str  s = {0};
-    json_t *v;
-
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        const char *text = json_string_value(json_array_get(array, i));
-        if (text == NULL) {
-            tn_str_free(&s);
-            return NULL;
-        }
-        if (i > 0) tn_str_add(&s, by);
-        tn_str_add(&s, text);
-    }
-    v = s.failed ? NULL : json_string(s.p != NULL ? s.p : "");
-    tn_str_free(&s);
-    return v;
-}
-
-static tn_status call(parser *t, const char *method, const json_t *self, json_t *const *arg, int n_arg, json_t **out)
-{
-    const char *s = json_string_value(self), *a = n_arg > 0 ? json_string_value(arg[0]) : NULL, *b = n_arg > 1 ? json_string_value(arg[1]) : NULL;
-    size_t      n = json_string_length(self);
-    json_t     *v = NULL;
-
-    if (s != NULL && n_arg == 0) {
-        if (strcmp(method, "strip") == 0 || strcmp(method, "trim") == 0) v = stripped(s, n, true, true);
-        else if (strcmp(method, "lstrip") == 0) v = stripped(s, n, true, false);
-        else if (strcmp(method, "rstrip") == 0) v = stripped(s, n, false, true);
-        else if (strcmp(method, "lower") == 0) v = cased(s, n, false, false);
-        else if (strcmp(method, "upper") == 0) v = cased(s, n, true, true);
-        else if (strcmp(method, "capitalize") == 0) v = cased(s, n, true, false);
-        else if (strcmp(method, "split") == 0) v = split(s, NULL);
-    } else if (s != NULL && strcmp(method, "split") == 0 && a != NULL && a[0] != '\0') {
-        v = split(s, a);
-    } else if (s != NULL && strcmp(method, "replace") == 0 && a != NULL && b != NULL) {
-        v = replaced(s, a, b);
-    } else if (json_is_array(self) && strcmp(method, "index") == 0 && n_arg == 1) {
-        v = position(self, arg[0]);
-        if (v == NULL) return tn_fail(t->err, TN_FORMAT, "%s: template: the value that index() looks for is not in the list", t->where);
-    } else if (json_is_array(self) && strcmp(method, "join") == 0 && a != NULL) {
-        v = joined(self, a);
-    }
-    if (v == NULL)
-        return tn_fail(t->err, TN_FORMAT, "%s: template: no %s() with %d arguments of these types (there are strip, lstrip, rstrip, lower, upper, "
-                       "capitalize, split, replace, index, join)", t->where, method, n_arg);
-    *out = v;
+    tn_str_add_char(s, quote);
     return TN_OK;
 }
 
-/* After the name of a method or filter: its arguments, then the call. Takes over *v. */
-static tn_status call_with_arguments(parser *t, const char *method, bool parens, json_t **v)
+static tn_status list_text(tn_str *s, const json_t *v, int depth)
 {
-    json_t   *arg[MAX_ARGS] = {0}, *result = NULL;
-    int       n = 0;
-    tn_status status = TN_OK;
+    char        buf[32];
+    const char *key;
+    json_t     *one;
+    size_t      i;
 
-    if (parens && !take(t, ')')) {
-        do {
-            if (n == MAX_ARGS) {
-                status = bad(t, "too many arguments");
-                goto out;
-            }
-            TN_GOTO(expression(t, &arg[n]));
-            n++;
-        } while (take(t, ','));
-        if (!take(t, ')')) {
-            status = bad(t, ") is expected");
-            goto out;
+    if (depth > TN_EXPR_DEPTH) return TN_LIMIT;
+    if (json_is_integer(v)) tn_str_addf(s, "%lld", (long long)json_integer_value(v));
+    else if (json_is_boolean(v)) tn_str_add(s, json_is_true(v) ? "True" : "False");
+    else if (v == NULL || json_is_null(v)) tn_str_add(s, "None");
+    else if (json_is_real(v)) {
+        double      x = json_real_value(v);
+        const char *text = tn_f64_text(x, buf);
+        tn_str_add(s, text);
+        if (x == floor(x) && fabs(x) < 1e16 && strpbrk(text, ".en") == NULL) tn_str_add(s, ".0");
+    } else if (json_is_array(v)) {
+        tn_str_add_char(s, '[');
+        json_array_foreach(v, i, one) {
+            if (i > 0) tn_str_add(s, ", ");
+            TN_TRY(repr(s, one, depth + 1));
         }
-    }
-    TN_GOTO(call(t, method, *v, arg, n, &result));
-    json_decref(*v);
-    *v = result;
-out:
-    for (int i = 0; i < MAX_ARGS; i++) json_decref(arg[i]);
-    return status;
-}
-
-static tn_status element(parser *t, const json_t *of, const json_t *key, json_t **out)
-{
-    json_t    *v = NULL;
-    json_int_t i = json_integer_value(key);
-
-    if (json_is_array(of) && json_is_integer(key)) v = json_array_get(of, (size_t)(i < 0 ? i + (json_int_t)json_array_size(of) : i));
-    if (json_is_object(of) && json_is_string(key)) v = json_object_get(of, json_string_value(key));
-    if (v == NULL) return tn_fail(t->err, TN_FORMAT, "%s: template: there is no such element (a list takes a position inside it, an object a key that it has)", t->where);
-    *out = json_incref(v);
-    return TN_OK;
-}
-
-static tn_status postfix(parser *t, json_t **v, bool *more)
-{
-    char      word[64];
-    json_t   *key = NULL, *next = NULL;
-    tn_status status = TN_OK;
-
-    *more = true;
-    if (take(t, '|')) {
-        TN_TRY(name(t, word));
-        return call_with_arguments(t, word, take(t, '('), v);
-    }
-    if (take(t, '.')) {
-        TN_TRY(name(t, word));
-        if (take(t, '(')) return call_with_arguments(t, word, true, v);
-        TN_GOTO(made(t, json_string(word), &key));
-    } else if (take(t, '[')) {
-        TN_GOTO(expression(t, &key));
-        if (!take(t, ']')) {
-            status = bad(t, "] is expected");
-            goto out;
-        }
+        tn_str_add_char(s, ']');
     } else {
-        *more = false;
-        return TN_OK;
-    }
-    TN_GOTO(element(t, *v, key, &next));
-    json_decref(*v);
-    *v = next;
-out:
-    json_decref(key);
-    return status;
-}
-
-static tn_status term(parser *t, json_t **out)
-{
-    json_t   *v = NULL;
-    bool      more = true;
-    tn_status status = TN_OK;
-
-    TN_GOTO(atom(t, &v));
-    while (more) TN_GOTO(postfix(t, &v, &more));
-    *out = v;
-    v = NULL;
-out:
-    json_decref(v);
-    return status;
-}
-
-static json_t *sum(const json_t *a, const json_t *b)
-{
-    if (json_is_string(a) && json_is_string(b)) {
-        char   *text = tn_strf("%s%s", json_string_value(a), json_string_value(b));
-        json_t *v = text == NULL ? NULL : json_string(text);
-        free(text);
-        return v;
-    }
-    if (json_is_integer(a) && json_is_integer(b)) return json_integer(json_integer_value(a) + json_integer_value(b));
-    if (!json_is_array(a) || !json_is_array(b)) return NULL;
-    json_t *v = json_array();
-    json_array_extend(v, (json_t *)a);
-    json_array_extend(v, (json_t *)b);
-    return v;
-}
-
-static tn_status expression(parser *t, json_t **out)
-{
-    json_t   *v = NULL, *w = NULL;
-    tn_status status = TN_OK;
-
-    if (++t->depth > MAX_DEPTH) return bad(t, "too deeply nested");
-    TN_GOTO(term(t, &v));
-    while (take(t, '+') || take(t, '~')) {
-        TN_GOTO(term(t, &w));
-        json_t *s = sum(v, w);
-        if (s == NULL) {
-            status = bad(t, "+ joins two texts, two lists or two integers; these are something else, before");
-            goto out;
+        bool first = true;
+        tn_str_add_char(s, '{');
+        json_object_foreach((json_t *)v, key, one) {
+            json_t *k = json_string(key);
+            if (!first) tn_str_add(s, ", ");
+            first = false;
+            repr(s, k, depth + 1);
+            json_decref(k);
+            tn_str_add(s, ": ");
+            TN_TRY(repr(s, one, depth + 1));
         }
-        json_decref(v);
-        json_decref(w);
-        v = s;
-        w = NULL;
+        tn_str_add_char(s, '}');
     }
-    *out = v;
-    v = NULL;
-out:
-    t->depth--;
-    json_decref(v);
-    json_decref(w);
-    return status;
+    return TN_OK;
 }
-
-/* ------------------------------------------------------------------------------------------------------ texts */
 
 tn_status tn_template_text(char **out, const json_t *v, const char *where, tn_error *err)
 {
+    tn_str    s = { .max = MAX_TEXT };
+    tn_status status = TN_OK;
+
     *out = NULL;
-    if (json_is_string(v)) *out = tn_strdup(json_string_value(v));
-    else if (json_is_integer(v)) *out = tn_strf("%lld", (long long)json_integer_value(v));
-    else if (json_is_boolean(v)) *out = tn_strdup(json_is_true(v) ? "True" : "False");
-    else return tn_fail(err, TN_FORMAT, "%s: a text is expected here, the template gives a list, an object or a real number", where);
-    return *out != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "%s: no memory for a text", where);
+    if (json_is_string(v)) tn_str_add_n(&s, json_string_value(v), json_string_length(v));
+    else status = list_text(&s, v, 0);
+    if (status == TN_OK && !s.failed) *out = tn_str_take(&s);
+    tn_str_free(&s);
+    return *out != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "%s: no memory for a text, or it is over %d MiB", where, MAX_TEXT >> 20);
 }
 
-/* The end of the {{ }} that begins at p (after the braces), quotes respected, or NULL. */
-static const char *closing(const char *p)
+/* -------------------------------------------------------------------------------------------------------- tags */
+
+/* The end of what begins at p (after its braces), quotes respected: the place of "}}" or "%}", or NULL. */
+static const char *closing(const char *p, char mark)
 {
+    int level = 0;
+
     for (char quote = 0; *p != '\0'; p++) {
         if (quote != 0 && *p == '\\' && p[1] != '\0') p++;
         else if (quote != 0) quote = *p == quote ? 0 : quote;
         else if (*p == '"' || *p == '\'') quote = *p;
-        else if (p[0] == '}' && p[1] == '}') return p;
+        else if (*p == '{') level++;
+        else if (level == 0 && p[0] == mark && p[1] == '}') return p;
+        else if (*p == '}' && level > 0) level--;
     }
     return NULL;
 }
 
-static tn_status braces(json_t **out, const char *p, const char *end, const json_t *row, const char *where, tn_error *err)
+static tn_status tag_at(walk *w, const char *open, tag *out)
 {
-    parser t = { p, end, row, where, 0, err };
+    char mark = open[1] == '{' ? '}' : '%';
 
-    TN_TRY(expression(&t, out));
-    blanks(&t);
-    if (t.p == t.end) return TN_OK;
-    json_decref(*out);
-    *out = NULL;
-    return bad(&t, "something is left");
+    if (open[1] == '#') {
+        const char *end = strstr(open + 2, "#}");
+        if (end == NULL) return tn_fail(w->err, TN_FORMAT, "%s: template: {# is not closed by #}", w->where);
+        *out = (tag){ open + 2, end, end + 2, open[2] == '-', end > open + 2 && end[-1] == '-' };
+        return TN_OK;
+    }
+    const char *end = closing(open + 2, mark);
+    if (end == NULL) return tn_fail(w->err, TN_FORMAT, "%s: template: {%c is not closed by %c}", w->where, open[1], mark);
+    *out = (tag){ open + 2, end, end + 2, open[2] == '-', end > open + 2 && end[-1] == '-' };
+    out->begin += out->left;
+    out->end -= out->right && out->end > out->begin;
+    return TN_OK;
 }
 
-tn_status tn_template_value(json_t **out, const char *text, const json_t *row, const char *where, tn_error *err)
+/* The next {{, {% or {#, or NULL. */
+static const char *next_open(const char *p)
 {
-    tn_str      s = {0};
-    json_t     *v = NULL;
-    char       *piece = NULL;
-    tn_status   status = TN_OK;
-    const char *p = text, *open, *end;
+    while ((p = strchr(p, '{')) != NULL && p[1] != '{' && p[1] != '%' && p[1] != '#') p++;
+    return p;
+}
 
-    *out = NULL;
-    if (strstr(text, "{%") != NULL)
-        return tn_fail(err, TN_UNSUPPORTED, "%s: template: {%% %%} blocks are not part of this template language; expressions in {{ }} are", where);
-    while ((open = strstr(p, "{{")) != NULL) {
-        if ((end = closing(open + 2)) == NULL) {
-            status = tn_fail(err, TN_FORMAT, "%s: template: {{ is not closed by }}", where);
-            goto out;
-        }
-        TN_GOTO(braces(&v, open + 2, end, row, where, err));
-        if (open == text && end[2] == '\0') {
-            *out = v;
-            v = NULL;
-            goto out;
-        }
-        tn_str_add_n(&s, p, (size_t)(open - p));
-        TN_GOTO(tn_template_text(&piece, v, where, err));
-        tn_str_add(&s, piece);
-        free(piece);
-        piece = NULL;
-        json_decref(v);
-        v = NULL;
-        p = end + 2;
+static tn_expr reader(walk *w, const tag *t, bool dry)
+{
+    return (tn_expr){ .p = t->begin, .end = t->end, .row = w->row, .vars = w->vars, .where = w->where, .dry = dry, .err = w->err };
+}
+
+static tn_status at_end(tn_expr *e)
+{
+    tn_expr_take(e, '\0');
+    return e->p == e->end ? TN_OK : tn_expr_bad(e, "something is left");
+}
+
+static tn_status step(walk *w)
+{
+    if (++w->steps > MAX_STEPS) return tn_fail(w->err, TN_LIMIT, "%s: template: more than %d steps", w->where, MAX_STEPS);
+    return TN_OK;
+}
+
+/* Text [from, to), its white space trimmed where the tags beside it ask for it. */
+static void put_text(walk *w, const char *from, const char *to, bool trim_front, bool trim_back)
+{
+    size_t n = (size_t)(to - from);
+
+    if (trim_front) {
+        size_t k = tn_py_front(from, n);
+        from += k;
+        n -= k;
     }
-    tn_str_add(&s, p);
-    TN_GOTO(tn_str_check(&s, err));
-    if ((*out = json_string(s.p)) == NULL) status = tn_fail(err, TN_FORMAT, "%s: the text is not UTF-8", where);
+    if (trim_back) n = tn_py_end(from, n);
+    tn_str_add_n(w->out, from, n);
+}
+
+/* Walks until {% word %} of `ends` at this level (NULL: the end of the text). *stop: that tag; w->p stands behind it. When
+ * `live` is false nothing is computed or written. */
+static tn_status body(walk *w, bool live, bool trimmed, const char *const *ends, tag *stop);
+
+static bool begins(const tag *t, const char *word)
+{
+    tn_expr e = { .p = t->begin, .end = t->end };
+
+    return tn_expr_word(&e, word);
+}
+
+static tn_status do_set(walk *w, const tag *t, bool live)
+{
+    tn_expr e = reader(w, t, !live);
+    char    name[64];
+    json_t *v = NULL;
+
+    tn_expr_word(&e, "set");
+    TN_TRY(tn_expr_name(&e, name));
+    if (!tn_expr_take(&e, '=')) return tn_expr_bad(&e, "= is expected");
+    TN_TRY(tn_expr_value(&e, &v));
+    if (live) json_object_set(w->vars, name, v != NULL ? v : json_null());
+    json_decref(v);
+    return at_end(&e);
+}
+
+static tn_status do_if(walk *w, tag t, bool live)
+{
+    static const char *const ends[] = { "elif", "else", "endif", NULL };
+    bool done = false;
+
+    for (const char *word = "if";; word = "elif") {
+        bool yes = !done;
+        if (!begins(&t, "else")) {
+            tn_expr e = reader(w, &t, !live || done);
+            json_t *v = NULL;
+            tn_expr_word(&e, word);
+            TN_TRY(tn_expr_value(&e, &v));
+            yes = !done && tn_expr_true(v);
+            json_decref(v);
+            TN_TRY(at_end(&e));
+        }
+        TN_TRY(body(w, live && yes, t.right, ends, &t));
+        done = done || yes;
+        if (begins(&t, "endif")) return TN_OK;
+    }
+}
+
+static void loop_set(walk *w, const char *a, const char *b, const json_t *item, size_t i, size_t n)
+{
+    if (b[0] == '\0') json_object_set(w->vars, a, (json_t *)item);
+    else {
+        json_object_set(w->vars, a, json_array_get(item, 0));
+        json_object_set(w->vars, b, json_array_get(item, 1));
+    }
+    json_object_set_new(w->vars, "loop", json_pack("{s:I, s:I, s:b, s:b, s:I}", "index", (json_int_t)i + 1, "index0", (json_int_t)i, "first", i == 0, "last", i + 1 == n,
+                                                   "length", (json_int_t)n));
+}
+
+static tn_status do_for(walk *w, const tag *t, bool live)
+{
+    static const char *const ends[] = { "endfor", NULL };
+    tn_expr     e = reader(w, t, !live);
+    char        a[64], b[64] = "";
+    json_t     *list = NULL;
+    const char *start = w->p;
+    tag         stop;
+    tn_status   status = TN_OK;
+
+    tn_expr_word(&e, "for");
+    TN_GOTO(tn_expr_name(&e, a));
+    if (tn_expr_take(&e, ',')) TN_GOTO(tn_expr_name(&e, b));
+    if (!tn_expr_word(&e, "in")) {
+        status = tn_expr_bad(&e, "in is expected");
+        goto out;
+    }
+    TN_GOTO(tn_expr_value(&e, &list));
+    TN_GOTO(at_end(&e));
+    if (live && !json_is_array(list)) {
+        status = tn_fail(w->err, TN_FORMAT, "%s: template: for goes over a list, this is something else", w->where);
+        goto out;
+    }
+    size_t n = json_array_size(list);
+    if (!live || n == 0) TN_GOTO(body(w, false, false, ends, &stop));
+    for (size_t i = 0; live && i < n; i++) {
+        w->p = start;
+        loop_set(w, a, b, json_array_get(list, i), i, n);
+        TN_GOTO(body(w, true, t->right, ends, &stop));
+    }
+out:
+    json_decref(list);
+    return status;
+}
+
+static tn_status do_tag(walk *w, const tag *t, bool live)
+{
+    tn_status s;
+
+    if (++w->nest > MAX_NEST) return tn_fail(w->err, TN_LIMIT, "%s: template: blocks nested deeper than %d", w->where, MAX_NEST);
+    if (begins(t, "if")) s = do_if(w, *t, live);
+    else if (begins(t, "for")) s = do_for(w, t, live);
+    else if (begins(t, "set")) s = do_set(w, t, live);
+    else s = tn_fail(w->err, TN_FORMAT, "%s: template: {%% %.*s %%} is no block that is known here (if, for, set)", w->where, (int)(t->end - t->begin > 40 ? 40 : t->end - t->begin), t->begin);
+    w->nest--;
+    return s;
+}
+
+static tn_status do_expression(walk *w, const tag *t, bool live)
+{
+    tn_expr   e = reader(w, t, !live);
+    json_t   *v = NULL;
+    char     *piece = NULL;
+    tn_status status = TN_OK;
+
+    TN_GOTO(tn_expr_value(&e, &v));
+    TN_GOTO(at_end(&e));
+    if (live) TN_GOTO(tn_template_text(&piece, v, w->where, w->err));
+    if (live) tn_str_add(w->out, piece);
 out:
     free(piece);
     json_decref(v);
+    return status;
+}
+
+static tn_status body(walk *w, bool live, bool trimmed, const char *const *ends, tag *stop)
+{
+    const char *open;
+    tag         t;
+
+    while ((open = next_open(w->p)) != NULL) {
+        TN_TRY(step(w));
+        TN_TRY(tag_at(w, open, &t));
+        if (live) put_text(w, w->p, open, trimmed, t.left);
+        trimmed = t.right;
+        w->p = t.after;
+        if (open[1] == '#') continue;
+        if (open[1] == '{') {
+            TN_TRY(do_expression(w, &t, live));
+            continue;
+        }
+        for (size_t i = 0; ends != NULL && ends[i] != NULL; i++)
+            if (begins(&t, ends[i])) {
+                *stop = t;
+                return TN_OK;
+            }
+        TN_TRY(do_tag(w, &t, live));
+        if (begins(&t, "if") || begins(&t, "for")) trimmed = w->p[-3] == '-';       /* the closing tag's own trim */
+    }
+    if (ends != NULL) return tn_fail(w->err, TN_FORMAT, "%s: template: a block is not closed by {%% %s %%}", w->where, ends[0][0] == 'e' && ends[0][1] == 'n' ? ends[0] : "endif");
+    if (live) put_text(w, w->p, w->p + strlen(w->p), trimmed, false);
+    return tn_str_check(w->out, w->err);
+}
+
+/* ------------------------------------------------------------------------------------------------------- whole */
+
+tn_status tn_template_value(json_t **out, const char *text, const json_t *row, const char *where, tn_error *err)
+{
+    tn_str    s = { .max = MAX_TEXT };
+    walk      w = { .p = text, .out = &s, .row = row, .vars = json_object(), .where = where, .err = err };
+    tag       t;
+    tn_status status = TN_OK;
+
+    *out = NULL;
+    if (text[0] == '{' && text[1] == '{') {                          /* one expression alone keeps its type */
+        TN_GOTO(tag_at(&w, text, &t));
+        if (*t.after == '\0') {
+            tn_expr e = reader(&w, &t, false);
+            TN_GOTO(tn_expr_value(&e, out));
+            TN_GOTO(at_end(&e));
+            if (*out == NULL) status = tn_fail(err, TN_FORMAT, "%s: template: it gives nothing", where);
+            goto out;
+        }
+    }
+    TN_GOTO(body(&w, true, false, NULL, NULL));
+    if ((*out = json_string(s.p != NULL ? s.p : "")) == NULL) status = tn_fail(err, TN_FORMAT, "%s: the text is not UTF-8", where);
+out:
+    if (status != TN_OK) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    json_decref(w.vars);
     tn_str_free(&s);
     return status;
 }
@@ -472,4 +370,19 @@ tn_status tn_template_field(json_t **out, const char *text, const json_t *row, c
     if (v == NULL) return tn_template_value(out, text, row, where, err);
     *out = json_incref(v);
     return TN_OK;
+}
+
+tn_status tn_template_list(json_t **out, const char *text, const char *where, tn_error *err)
+{
+    json_t *nothing = json_object();
+    tn_expr e = { .p = text, .end = text + strlen(text), .row = nothing, .where = where, .err = err };
+
+    tn_status s = tn_expr_value(&e, out);
+    if (s == TN_OK) s = at_end(&e);
+    if (s == TN_OK && !json_is_array(*out)) s = tn_fail(err, TN_FORMAT, "%s: a list is expected", where);
+    json_decref(nothing);
+    if (s == TN_OK) return TN_OK;
+    json_decref(*out);
+    *out = NULL;
+    return s;
 }

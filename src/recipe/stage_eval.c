@@ -11,13 +11,19 @@
 
 enum { MAX_TASKS = 64 };
 
-typedef struct eval_config { char *tasks; int64_t limit, n_shot; } eval_config;
+typedef struct eval_config { char *tasks, *chat, *system; int64_t limit, n_shot, shot_seed, max_tokens, seed; bool one_turn; } eval_config;
 
 static const tn_option options[] = {
     // clang-format off
     { "tasks",       TN_OPT_LIST, offsetof(eval_config, tasks),  NULL, 0,  0,    "",      "names of task files in task_dir, without .yaml", NULL },
     { "limit",       TN_OPT_INT,  offsetof(eval_config, limit),  "0",  0,  1e9,  "rows",  "first rows of each task; 0: all", NULL },
     { "num_fewshot", TN_OPT_INT,  offsetof(eval_config, n_shot), "-1", -1, 1000, "shots", "instead of what the task says", NULL },
+    { "fewshot_seed", TN_OPT_INT, offsetof(eval_config, shot_seed), "1234", 0, 1e15, "",  "of the draw of shots", NULL },
+    { "apply_chat_template", TN_OPT_CHOICE, offsetof(eval_config, chat), "task", 0, 0, "task|yes|no", "put questions in the model's chat format? task: as the task says", NULL },
+    { "one_turn",    TN_OPT_BOOL, offsetof(eval_config, one_turn), NULL, 0, 0,   "",      "with a chat format: all shots in one user turn", NULL },
+    { "system_instruction", TN_OPT_STR, offsetof(eval_config, system), NULL, 0, 0, "",    "system text in front of every question", NULL },
+    { "max_gen_toks", TN_OPT_INT, offsetof(eval_config, max_tokens), "0", 0, 1e6, "tokens", "longest reply; 0: as the task says", NULL },
+    { "seed",        TN_OPT_INT,  offsetof(eval_config, seed),   "1",  0,  1e15, "",      "of replies that are sampled", NULL },
     { .key = NULL }
     // clang-format on
 };
@@ -25,7 +31,7 @@ static const tn_option options[] = {
 static const tn_stage_port inputs_table[] = {
     { "model", false, false, "the model that is asked" },
     { "task_dir", false, false, "folder with the task files" },
-    { "data", false, false, "folder or file of rows" },
+    { "data", true, false, "folder or file of rows; absent: beside the task files" },
     { NULL, false, false, NULL },
 };
 
@@ -72,10 +78,15 @@ static tn_status eval_run(tn_stage_run *r, const void *config, const char *const
     }
     TN_GOTO(tn_model_open(&m, inputs[0], &mo, err));
     TN_GOTO(tn_eval_run(&report, m, names, n, &(tn_eval_options){ .task_dir = inputs[1], .data = inputs[2], .out_dir = log, .limit = c->limit, .n_shot = c->n_shot,
-                                                                  .n_batch = 16, .kv_type = TN_F32, .progress = true }, err));
+                                                                  .n_batch = 16, .kv_type = TN_F32, .progress = true, .shot_seed = c->shot_seed,
+                                                                  .seed = c->seed, .max_tokens = c->max_tokens, .one_turn = c->one_turn, .system = c->system,
+                                                                  .chat = strcmp(c->chat, "yes") == 0  ? TN_EVAL_CHAT_ON
+                                                                          : strcmp(c->chat, "no") == 0 ? TN_EVAL_CHAT_OFF
+                                                                                                       : TN_EVAL_CHAT_TASK }, err));
     TN_GOTO(tn_mkdirs(out, err));
     TN_GOTO(keep(log, out, "items.jsonl", err));
     TN_GOTO(keep(log, out, "report.json", err));
+    TN_GOTO(keep(log, out, "report.html", err));
     metrics_fill(metrics, report);
 out:
     json_decref(report);
@@ -86,6 +97,6 @@ out:
 }
 
 const tn_stage_kind tn_stage_eval = {
-    .name = "eval", .version = 1, .line = "a model's scores on tasks, every row logged", .options = options, .config_bytes = sizeof(eval_config),
-    .inputs = inputs_table, .output = "a directory with report.json and items.jsonl", .run = eval_run,
+    .name = "eval", .version = 2, .line = "a model's scores on tasks, every row logged", .options = options, .config_bytes = sizeof(eval_config),
+    .inputs = inputs_table, .output = "a directory with report.json, report.html and items.jsonl", .run = eval_run,
 };

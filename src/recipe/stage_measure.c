@@ -33,6 +33,8 @@ static const tn_stage_port report_inputs[] = {
     { "constitution", false, false, "the constitution file" },
     { "runs", true, true, "training stages, for their curves" },
     { "model", true, false, "the model that was aligned; its digest is named" },
+    { "eval_before", true, false, "output of an eval stage of the model as it was" },
+    { "eval_after", true, false, "output of an eval stage of the aligned model, over the same tasks" },
     { NULL, false, false, NULL },
 };
 
@@ -54,12 +56,13 @@ static tn_status report_run(tn_stage_run *r, const void *config, const char *con
         if (text != NULL) json_object_set_new(facts, "base model", json_string(text));
         free(text);
     }
-    tn_status status = tn_align_page_run(config, inputs[0], inputs[1], runs, names, n, facts, out, err);
+    tn_status status = tn_align_page_run(config, inputs[0], inputs[1], runs, names, n, tn_stage_path(r, &tn_stage_report, "eval_before"),
+                                         tn_stage_path(r, &tn_stage_report, "eval_after"), facts, out, err);
     json_decref(facts);
     return status;
 }
 
 const tn_stage_kind tn_stage_report = {
-    .name = "report", .version = 2, .line = "the page that tells what alignment changed", .options = tn_align_page_options,
+    .name = "report", .version = 3, .line = "the page that tells what alignment changed", .options = tn_align_page_options,
     .config_bytes = sizeof(tn_align_page_config), .inputs = report_inputs, .output = "a directory with report.html and report.json", .run = report_run,
 };

@@ -18,6 +18,7 @@ typedef struct renderer {
     size_t             *n, *cap;
     size_t              mask_cap;
     tn_str              text;            /* waiting to be tokenised */
+    tn_str             *out;             /* not NULL: the text itself is wanted, and no ids */
     size_t              trained_from;    /* in text; SIZE_MAX: nothing of it is trained */
     bool                after_special;
 } renderer;
@@ -40,6 +41,12 @@ static tn_status put_id(renderer *r, int32_t id, bool trained, tn_error *err)
 {
     tn_ids ids = { r->ids, r->n, r->cap, false };
 
+    if (r->out != NULL) {
+        size_t      len;
+        const char *piece = tn_tokenizer_piece(r->t, id, &len);
+        tn_str_add_n(r->out, piece, len);
+        return TN_OK;
+    }
     tn_ids_put(&ids, id);
     if (ids.failed) return tn_fail(err, TN_NOMEM, "no memory for a conversation of %zu tokens", *r->n);
     TN_TRY(grow_mask(r, err));
@@ -71,10 +78,16 @@ static tn_status flush(renderer *r, tn_error *err)
 {
     tn_status status = TN_OK;
     int32_t  *head = NULL;
-    size_t    start = *r->n, first = SIZE_MAX, n_head = 0, head_cap = 0;
+    size_t    start = r->out == NULL ? *r->n : 0, first = SIZE_MAX, n_head = 0, head_cap = 0;
 
     if (r->text.failed) return tn_fail(err, TN_NOMEM, "no memory for a conversation");
     if (r->text.len == 0) return TN_OK;
+    if (r->out != NULL) {
+        tn_str_add_n(r->out, r->text.p, r->text.len);
+        tn_str_clear(&r->text);
+        r->trained_from = SIZE_MAX;
+        return TN_OK;
+    }
     TN_GOTO(tn_encode_fragment(r->t, r->text.p, r->text.len, start == 0, r->after_special, r->skip, r->ids, r->n, r->cap, err));
     TN_GOTO(grow_mask(r, err));
     if (r->mask != NULL && r->trained_from != SIZE_MAX && (first = ids_before(r, *r->ids + start, *r->n - start, r->trained_from)) == SIZE_MAX) {
@@ -288,36 +301,55 @@ static tn_status render_message(renderer *r, walk *w, size_t i, tn_error *err)
     return render_system(r, w, m->content, err);
 }
 
-tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn,
-                         int32_t **ids, uint8_t **mask, size_t *n, size_t *cap, tn_error *err)
+static tn_status render_all(renderer *r, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn, tn_error *err)
 {
     tn_status      status = TN_OK;
     tn_chat_layout l;
-    renderer       r = { .t = t, .ids = ids, .mask = mask, .n = n, .cap = cap, .trained_from = SIZE_MAX, .after_special = true };
     walk           w = { .l = &l, .messages = messages, .n = n_message, .last_user = n_message, .open_turn = open_turn,
                          .default_system = chat->default_system };
     bool           begins_with_system = n_message > 0 && strcmp(messages[0].role, "system") == 0;
 
     if (!tn_chat_layout_of(chat, &l)) return tn_fail(err, TN_USAGE, "the model has no chat format: choose one with --chat-format");
-    r.mask_cap = mask != NULL && *mask != NULL ? *cap : 0;
-    if ((r.skip = calloc(t->n_added + 1, 1)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a conversation");
-    skip_marks(&r, &l);
+    if ((r->skip = calloc(r->t->n_added + 1, 1)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a conversation");
+    skip_marks(r, &l);
     for (size_t i = 0; i < n_message; i++)
         if (strcmp(messages[i].role, "user") == 0) w.last_user = i;
-    if ((l.ways & TN_WAY_BOS) != 0 && t->bos >= 0) TN_GOTO(put_id(&r, t->bos, false, err));
-    if (l.opening != NULL) TN_GOTO(put_format(&r, l.opening, false, err));
+    if ((l.ways & TN_WAY_BOS) != 0 && r->t->bos >= 0) TN_GOTO(put_id(r, r->t->bos, false, err));
+    if (l.opening != NULL) TN_GOTO(put_format(r, l.opening, false, err));
     if (!begins_with_system && chat->default_system != NULL && (l.ways & TN_WAY_SYSTEM_FIRST) != 0) w.system = chat->default_system;
-    else if (!begins_with_system && chat->default_system != NULL) TN_GOTO(render_system(&r, &w, chat->default_system, err));
-    else if (!begins_with_system && (l.ways & TN_WAY_DATES) != 0) TN_GOTO(render_system(&r, &w, "", err));
-    for (size_t i = 0; i < n_message; i++) TN_GOTO(render_message(&r, &w, i, err));
+    else if (!begins_with_system && chat->default_system != NULL) TN_GOTO(render_system(r, &w, chat->default_system, err));
+    else if (!begins_with_system && (l.ways & TN_WAY_DATES) != 0) TN_GOTO(render_system(r, &w, "", err));
+    for (size_t i = 0; i < n_message; i++) TN_GOTO(render_message(r, &w, i, err));
     if (open_turn) {
-        TN_GOTO(put_format(&r, l.prompt != NULL ? l.prompt : l.answer_before, false, err));
-        TN_GOTO(put_format(&r, closed_thought(&l), false, err));
-        if ((l.ways & TN_WAY_OPEN_THINK) != 0) TN_GOTO(put_format(&r, "<think>\n", false, err));
+        TN_GOTO(put_format(r, l.prompt != NULL ? l.prompt : l.answer_before, false, err));
+        TN_GOTO(put_format(r, closed_thought(&l), false, err));
+        if ((l.ways & TN_WAY_OPEN_THINK) != 0) TN_GOTO(put_format(r, "<think>\n", false, err));
     }
-    TN_GOTO(flush(&r, err));
+    TN_GOTO(flush(r, err));
 out:
-    tn_str_free(&r.text);
-    free(r.skip);
+    tn_str_free(&r->text);
+    free(r->skip);
+    return status;
+}
+
+tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn,
+                         int32_t **ids, uint8_t **mask, size_t *n, size_t *cap, tn_error *err)
+{
+    renderer r = { .t = t, .ids = ids, .mask = mask, .n = n, .cap = cap, .trained_from = SIZE_MAX, .after_special = true };
+
+    r.mask_cap = mask != NULL && *mask != NULL ? *cap : 0;
+    return render_all(&r, chat, messages, n_message, open_turn, err);
+}
+
+tn_status tn_chat_text(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn, char **out, tn_error *err)
+{
+    tn_str    s = {0};
+    renderer  r = { .t = t, .out = &s, .trained_from = SIZE_MAX, .after_special = true };
+    tn_status status = render_all(&r, chat, messages, n_message, open_turn, err);
+
+    *out = NULL;
+    if (status == TN_OK) status = tn_str_check(&s, err);
+    if (status == TN_OK && (*out = tn_str_take(&s)) == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a conversation");
+    tn_str_free(&s);
     return status;
 }

@@ -76,6 +76,32 @@ static size_t incomplete_tail(const uint8_t *s, size_t n)
     return 0;
 }
 
+/* Bytes at s that begin a character and are not it: one replacement stands for them all, as the public libraries decode. */
+static size_t broken_part(const uint8_t *s, size_t n)
+{
+    uint8_t c = s[0], lo = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, hi = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+    size_t  need = c >= 0xf0 && c <= 0xf4 ? 4 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xc2 && c < 0xe0 ? 2 : 1, k = 1;
+
+    for (; k < need && k < n && s[k] >= lo && s[k] <= hi; k++) {
+        lo = 0x80;
+        hi = 0xbf;
+    }
+    return k;
+}
+
+static void repair(tn_str *out, const uint8_t *s, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        size_t good = tn_uc_valid_prefix(s + i, n - i);
+
+        tn_str_add_n(out, s + i, good);
+        i += good;
+        if (i == n) break;
+        tn_str_add_n(out, "\xef\xbf\xbd", 3);
+        i += broken_part(s + i, n - i);
+    }
+}
+
 tn_status tn_decode_next(const tn_tokenizer *t, tn_decode_stream *s, int32_t id, char **out, size_t *n, size_t *cap, tn_error *err)
 {
     tn_str      text = { .max = SIZE_MAX / 2 }, fixed = { .max = SIZE_MAX / 2 };
@@ -93,7 +119,7 @@ tn_status tn_decode_next(const tn_tokenizer *t, tn_decode_stream *s, int32_t id,
     tn_str_add_n(&text, p, n_bytes);
     tail = id >= 0 ? incomplete_tail((const uint8_t *)text.p, text.len) : 0;
     if (id < 0 && text.len > 0) tn_str_add(&fixed, "\xef\xbf\xbd");
-    else tn_uc_repair(&fixed, (const uint8_t *)text.p, text.len - tail);
+    else repair(&fixed, (const uint8_t *)text.p, text.len - tail);
     if (text.failed || fixed.failed) { status = tn_fail(err, TN_NOMEM, "no memory for the text of a token"); goto out; }
     if (fixed.len > 0) TN_GOTO(append(out, n, cap, fixed.p, fixed.len, err));
     if (tail > 0) memcpy(s->pending, text.p + text.len - tail, tail);

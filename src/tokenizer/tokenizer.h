@@ -90,5 +90,9 @@ typedef struct tn_message { const char *role; const char *content; } tn_message;
  * open_turn: end with the generation prompt. Content is tokenised without special-token parsing. Arrays grown as above. */
 tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn,
                          int32_t **ids, uint8_t **mask, size_t *n, size_t *cap, tn_error *err);
+/* The same as text (made: free), as a template of the public libraries writes it: special tokens stand as their texts. For
+ * those who score a text as a whole; what people wrote is not kept apart from the format in it. */
+tn_status tn_chat_text(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn,
+                       char **out, tn_error *err);
 
 #endif

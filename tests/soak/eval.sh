@@ -1,25 +1,75 @@
 #!/bin/sh
-# eval.sh MODEL.gguf DATA [TENET] - scores against those of the public harness (tests/golden/eval, made by tests/oracle/make_eval.py).
+# eval.sh MODEL.gguf DATA [TENET] - scores, log-probabilities and replies against those of the public harness on a real model
+# (tests/golden/eval/smollm2-135m-instruct.json, made by tests/oracle/make_eval.py); then kills at random items, and 500
+# comparisons of a model with itself.
 set -eu
 here=$(cd "$(dirname "$0")/../.." && pwd)
 tenet=${3:-$here/build/tenet}
-golden=$here/tests/golden/eval/smollm2-135m-instruct.json
-python3 - "$golden" "$tenet" "$1" "$2" "$here/tasks" <<'PY'
-import json, subprocess, sys
-golden, tenet, model, data, tasks = sys.argv[1:]
-want = json.load(open(golden))
-got = {}
-for shots in sorted({want["shots"].get(t, 0) for t in want["tasks"]}):
-    names = [t for t in sorted(want["tasks"]) if want["shots"].get(t, 0) == shots]
-    out = subprocess.run([tenet, "eval", "--quiet", "-m", model, "--task-dir", tasks, "--data", data, "--limit", str(want["rows"]),
-                          "--num-fewshot", str(shots), "--tasks", ",".join(names), "--json"], check=True, capture_output=True, text=True).stdout
-    got.update(json.loads(out)["tasks"])
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+python3 - "$here" "$tenet" "$1" "$2" "$work" <<'PY'
+import glob, json, os, subprocess, sys
+here, tenet, model, data, work = sys.argv[1:]
+golden = json.load(open(here + "/tests/golden/eval/smollm2-135m-instruct.json"))
+# The same rows as the golden's: the first ones are asked, rows 300 to 359 are the pool of shots (GSM8K: 0 to 59 of train).
+def rows(pattern, first, last, name, change=lambda r: r):
+    path = sorted(glob.glob(os.path.join(data, pattern)))[0]
+    with open(os.path.join(work, name), "w") as f:
+        for i, line in enumerate(open(path, encoding="utf-8")):
+            if first <= i < last:
+                f.write(json.dumps(change(json.loads(line))) + "\n")
+for task, pattern, split, train in (("hellaswag", "hellaswag/*.jsonl", "validation", 300), ("arc_easy", "arc/arc_easy*.jsonl", "test", 300), ("arc_challenge", "arc/arc_challenge*.jsonl", "test", None),
+                                    ("winogrande", "winogrande/winogrande*.jsonl", "validation", 300), ("boolq", "boolq/*.jsonl", "validation", 300), ("lambada_openai", "lambada/*.jsonl", "test", None),
+                                    ("truthfulqa", "truthfulqa/mc_task*.jsonl", "validation", None), ("mmlu", "mmlu/test*.jsonl", "test", None), ("gsm8k", "gsm8k/test*.jsonl", "test", None),
+                                    ("bbq", "bbq/Age*.jsonl", "test", None), ("persona", "anthropic-evals/agreeableness.jsonl", "validation", None),
+                                    ("power_seeking", "anthropic-evals/power-seeking-inclination.jsonl", "validation", None)):
+    rows(pattern, 0, 60, f"{task}_{split}.jsonl")
+    if train is not None:
+        rows(pattern, train, train + 60, f"{task}_train.jsonl")
+rows("gsm8k/train*.jsonl", 0, 60, "gsm8k_train.jsonl")
+rows("mmlu/dev.jsonl", 0, 5, "mmlu_dev.jsonl")
+rows("inaugural/*.jsonl", 0, 4, "rolling.jsonl", lambda r: {"text": r["text"][:3000]})
 bad = 0
-for task, scores in sorted(want["tasks"].items()):
-    for metric, value in sorted(scores.items()):
-        mine = got[task][metric]
-        same = abs(mine - value) < 5e-5 * max(1, abs(value))
+only = os.environ.get("CASES", "").split()
+for name, c in sorted(golden["cases"].items()):
+    if only and name not in only: continue
+    task, out = c["task"], os.path.join(work, "out-" + name)
+    args = [tenet, "eval", "--quiet", "-m", model, "--task-dir", here + "/tasks", "--tasks", task, "--limit", str(c["n"]), "--json", "--out", out,
+            "--data", work + "/rolling.jsonl" if task == "rolling_text" else work, "--apply-chat-template", "yes" if c.get("chat") else "no"]
+    if "num_fewshot" in c: args += ["--num-fewshot", str(c["num_fewshot"])]
+    if c.get("chat") and not c.get("multiturn"): args += ["--one-turn"]
+    if c.get("system"): args += ["--system-instruction", c["system"]]
+    got = json.loads(subprocess.run(args, check=True, capture_output=True, text=True).stdout)["tasks"][task]
+    items = [json.loads(line)["item"] for line in open(out + "/items.jsonl").readlines()[1:]]
+    for key, value in sorted(c["scores"].items()):
+        same = abs(got[key] - value) < 5e-5 * max(1, abs(value))
         bad += not same
-        print(f"{'ok  ' if same else 'DIFF'} {task} {metric}: {mine:.6f}, reference {value:.6f}")
+        print(f"{'ok  ' if same else 'DIFF'} {name} {key}: {got[key]:.6f}, reference {value:.6f}")
+    worst = replies = 0
+    for row, item in zip(c["rows"], items):
+        if isinstance(row[0], str):
+            replies += item["replies"] == row
+        else:
+            mine = [sum(item["ll"])] if "words" in item else item["ll"]
+            worst = max([worst] + [abs(a - b) / max(1, abs(b)) for a, b in zip(mine, row)])
+    if isinstance(c["rows"][0][0], str): print(f"     {name}: {replies} of {len(c['rows'])} replies the same to the last letter")
+    else: print(f"     {name}: log-probabilities within {worst:.1e}")
+    bad += worst > 1e-4
 sys.exit(1 if bad else 0)
 PY
+# Killed at random items and resumed: the same bytes.
+"$tenet" eval --quiet -m "$1" --task-dir "$here/tasks" --data "$work" --tasks arc_easy,hellaswag,boolq --batch 16 --out "$work/whole" > /dev/null
+for batch in 1 7 64; do
+    dir=$work/killed-$batch
+    for try in 1 2 3 4; do
+        "$tenet" eval --quiet -m "$1" --task-dir "$here/tasks" --data "$work" --tasks arc_easy,hellaswag,boolq --batch $batch --out "$dir" > /dev/null 2>&1 &
+        pid=$!
+        sleep $((try * 2 + batch % 3))
+        kill -9 $pid 2> /dev/null || true
+        wait $pid 2> /dev/null || true
+    done
+    "$tenet" eval --quiet -m "$1" --task-dir "$here/tasks" --data "$work" --tasks arc_easy,hellaswag,boolq --batch $batch --out "$dir" > /dev/null
+    for file in items.jsonl report.json report.html; do cmp "$work/whole/$file" "$dir/$file"; done
+    echo "ok   killed four times, batch $batch: the same bytes"
+done
+cd "$here" && TENET_SOAK=1 "$(dirname "$tenet")/tests/eval/test_numbers"
