@@ -70,6 +70,13 @@ bool tn_cpu_avx512_bf16(void) { return get()->avx512_bf16; }
 bool tn_cpu_avx512_vnni(void) { return get()->avx512_vnni; }
 const char *tn_cpu_name(void) { return get()->name[0] != '\0' ? get()->name : "unnamed CPU"; }
 
+void tn_cpu_hide_above(tn_isa most)
+{
+    (void)get();
+    if (most < TN_ISA_AVX512) cpu.avx512 = cpu.avx512_bf16 = cpu.avx512_vnni = false;
+    if (most < TN_ISA_AVX2) cpu.avx2 = false;
+}
+
 static tn_isa cpu_isa(void) { return get()->avx512 ? TN_ISA_AVX512 : get()->avx2 ? TN_ISA_AVX2 : TN_ISA_REF; }
 
 tn_isa tn_isa_limit(void)

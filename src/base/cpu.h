@@ -12,6 +12,8 @@ bool tn_cpu_avx512(void);          /* AVX-512 F, BW, DQ, VL on top */
 bool tn_cpu_avx512_bf16(void);
 bool tn_cpu_avx512_vnni(void);
 const char *tn_cpu_name(void);     /* brand string */
+/* For tests: from now on this process sees a CPU that has no more than `most`, as if the others were missing. Before kernels are chosen. */
+void        tn_cpu_hide_above(tn_isa most);
 /* The highest ISA that kernels may use: min(what the CPU has, what --kernels says). */
 tn_isa    tn_isa_limit(void);
 tn_status tn_isa_set(const char *name /* ref|avx2|avx512|auto */, tn_error *err);   /* USAGE if unknown or not here */

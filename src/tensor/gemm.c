@@ -16,6 +16,7 @@
 enum {
     STRIP_PART = 16,                                /* even */
     WIDENED_KC = 128, WIDENED_ROWS = 96,            /* a multiple of 32 */
+    PAIRS_KC   = 128,                               /* a multiple of 32 */
 };
 
 typedef struct gemm_job {
@@ -76,36 +77,51 @@ static void panel_transposed(const tn_mm_set *set, float *dst, float *tile, cons
     }
 }
 
-/* One panel, k0 .. k0 + k: words of the profile, either where the weight lies or made in `made` (KN: it is there). */
-static const void *panel_get(const tn_mm_set *set, const tn_mm *mm, int64_t p, int64_t k0, int64_t k, float *made, float *tile)
+/* Where a panel lies already in words of the profile; else NULL. */
+static const void *panel_there(const tn_mm *mm, int64_t p, int64_t k0)
 {
     const tn_mm_b *b    = &mm->b;
     bool           bf16 = mm->profile == TN_PROFILE_STRICT_BF16;
-    int64_t        n0 = p * TN_PANEL, n_lane = min64(TN_PANEL, mm->n - n0), i_panel = b->first / TN_PANEL + p;
 
-    switch (b->kind) {
-    case TN_MM_B_PACKED: {
-        const uint8_t *codes = b->w->codes + (size_t)i_panel * b->w->code_stride;
-        if (!bf16 && b->w->layout == TN_L_F32) return codes + (size_t)k0 * 64;
-        if (bf16 && b->w->layout == TN_L_BF16) return codes + (size_t)(k0 / 2) * 64;
-        set->panel_packed(made, b->w, i_panel, k0, k);
-        break;
-    }
-    case TN_MM_B_PACKED_T: panel_transposed(set, made, tile, b, n0, k0, k); break;
-    case TN_MM_B_NK:       set->panel_nk(made, b->rows, b->dtype, b->ld, n0, (int)n_lane, k0, k); break;
-    case TN_MM_B_KN:       break;
-    }
-    if (bf16) set->pairs((uint32_t *)(void *)made, made, k);
-    return made;
+    if (b->kind != TN_MM_B_PACKED || b->w->layout != (bf16 ? TN_L_BF16 : TN_L_F32)) return NULL;
+    return b->w->codes + (size_t)(b->first / TN_PANEL + p) * b->w->code_stride + (size_t)(bf16 ? k0 / 2 : k0) * 64;
 }
 
-/* B's panels p .. p + np, k0 .. k0 + k: words of the profile, either where the weight lies or made in `made`. */
-static void panels_get(const void *out[2], const tn_mm_set *set, const tn_mm *mm, int64_t p, int np, int64_t k0, int64_t k,
-                       float *made, float *tile)
+/* B's panels p .. p + np, k0 .. k0 + k, as fp32 into `made`, TN_MM_KC words apart. */
+static void panels_f32(const tn_mm_set *set, const tn_mm *mm, int64_t p, int np, int64_t k0, int64_t k, float *made, float *tile)
 {
-    if (mm->b.kind == TN_MM_B_KN)
-        set->panels_kn(made, mm->b.rows, mm->b.dtype, mm->b.ld, p * TN_PANEL, (int)min64(np * TN_PANEL, mm->n - p * TN_PANEL), k0, k);
-    for (int j = 0; j < np; j++) out[j] = panel_get(set, mm, p + j, k0, k, made + j * TN_MM_KC * TN_PANEL, tile);
+    const tn_mm_b *b = &mm->b;
+
+    if (b->kind == TN_MM_B_KN) {
+        set->panels_kn(made, b->rows, b->dtype, b->ld, p * TN_PANEL, (int)min64(np * TN_PANEL, mm->n - p * TN_PANEL), k0, k);
+        return;
+    }
+    for (int j = 0; j < np; j++, made += TN_MM_KC * TN_PANEL) {
+        int64_t n0 = (p + j) * TN_PANEL;
+        if (b->kind == TN_MM_B_PACKED) set->panel_packed(made, b->w, b->first / TN_PANEL + p + j, k0, k);
+        else if (b->kind == TN_MM_B_PACKED_T) panel_transposed(set, made, tile, b, n0, k0, k);
+        else set->panel_nk(made, b->rows, b->dtype, b->ld, n0, (int)min64(TN_PANEL, mm->n - n0), k0, k);
+    }
+}
+
+/* B's panels p .. p + np, k0 .. k0 + k: words of the profile, either where the weight lies or made in `made`. Pairs of bf16 are made a
+ * stretch at a time by way of `stage`, so that their fp32 form stays in the first cache. */
+static void panels_get(const void *out[2], const tn_mm_set *set, const tn_mm *mm, int64_t p, int np, int64_t k0, int64_t k,
+                       float *made, float *stage, float *tile)
+{
+    for (int j = 0; j < np; j++) out[j] = panel_there(mm, p + j, k0);
+    if (out[0] != NULL) return;
+    for (int j = 0; j < np; j++) out[j] = made + j * TN_MM_KC * TN_PANEL;
+    if (mm->profile != TN_PROFILE_STRICT_BF16) {
+        panels_f32(set, mm, p, np, k0, k, made, tile);
+        return;
+    }
+    for (int64_t i = 0; i < k; i += PAIRS_KC) {
+        int64_t n = min64(PAIRS_KC, k - i);
+        panels_f32(set, mm, p, np, k0 + i, n, stage, tile);
+        for (int j = 0; j < np; j++)
+            set->pairs((uint32_t *)(void *)(made + j * TN_MM_KC * TN_PANEL + i / 2 * TN_PANEL), stage + j * TN_MM_KC * TN_PANEL, n);
+    }
 }
 
 /* A's rows m0 .. m0 + n_row, k0 .. k0 + k, as strips one after another. Tiles of equal height (14, 14, 13 ...) rather
@@ -129,10 +145,14 @@ static void strips_make(const tn_mm_set *set, const tn_mm *mm, float *strips, in
     }
 }
 
-/* k of a block. Panels widened from codes are used by few rows only once or twice: then they must stay in the first cache. */
+/* k of a block: equal parts, as a short last one would load and store C for little. Panels widened from codes are used by few rows only
+ * once or twice: then they must stay in the first cache. */
 static int64_t k_of_block(const tn_mm *mm, int64_t n_row)
 {
-    return mm->b.kind == TN_MM_B_PACKED && mm->b.w->layout >= TN_L_C8 && n_row <= WIDENED_ROWS ? WIDENED_KC : TN_MM_KC;
+    int64_t most = mm->profile == TN_PROFILE_STRICT_BF16 ? 2 * TN_MM_KC : TN_MM_KC, n = ceil_div(mm->k, most);
+
+    if (mm->b.kind == TN_MM_B_PACKED && mm->b.w->layout >= TN_L_C8 && n_row <= WIDENED_ROWS) return WIDENED_KC;
+    return n > 1 ? ceil_div(ceil_div(mm->k, n), 32) * 32 : mm->k;
 }
 
 /* Rows [m0, m1) x panels [p0, p1) of C. */
@@ -142,12 +162,14 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
     const tn_mm      *mm   = job->mm;
     bool              bf16 = mm->profile == TN_PROFILE_STRICT_BF16;
     const tn_mm_tile *tiles = bf16 ? set->bf16 : set->f32;
-    float            *made = (float *)(void *)scratch, *tile = made + 2 * TN_MM_KC * TN_PANEL;
+    float            *made = (float *)(void *)scratch, *stage = made + 2 * TN_MM_KC * TN_PANEL, *tile = stage + 2 * TN_MM_KC * TN_PANEL;
     float            *strips = tile + 48 * TN_PANEL;
+    int64_t           n_block = ceil_div(m1 - m0, TN_MM_MC);
 
     uint32_t before = bf16 && set->bf16_flushes ? denormals_flush() : 0;
-    for (int64_t mc = m0; mc < m1; mc += TN_MM_MC) {
-        int64_t n_row = min64(TN_MM_MC, m1 - mc), n_tile = ceil_div(n_row, bf16 ? set->mr_bf16 : set->mr), kc = k_of_block(mm, n_row);
+    for (int64_t i_block = 0; i_block < n_block; i_block++) {       /* of equal height */
+        int64_t mc = m0 + (m1 - m0) * i_block / n_block, n_row = m0 + (m1 - m0) * (i_block + 1) / n_block - mc;
+        int64_t n_tile = ceil_div(n_row, bf16 ? set->mr_bf16 : set->mr), kc = k_of_block(mm, n_row);
         for (int64_t k0 = 0; k0 < mm->k; k0 += kc) {
             int64_t k = min64(kc, mm->k - k0), n_word = bf16 ? (k + 1) / 2 : k;
             bool    load = mm->add || k0 > 0;
@@ -156,7 +178,7 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
                 int         np = (int)min64(set->np, p1 - p);
                 const void *b[2];
                 uint16_t    mask[2];
-                panels_get(b, set, mm, p, np, k0, k, made, tile);
+                panels_get(b, set, mm, p, np, k0, k, made, stage, tile);
                 for (int j = 0; j < np; j++) mask[j] = tn_mm_panel_mask(mm, p + j);
                 for (int64_t t = 0, row = 0; t < n_tile; t++) {
                     int64_t next = n_row * (t + 1) / n_tile;
@@ -179,9 +201,9 @@ static void rectangle_q8(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0
     const tn_mm_q8_tile *tiles  = set->q8[w->dtype];
     uint32_t            *strips = (uint32_t *)(void *)scratch;
 
-    for (int64_t mc = m0; mc < m1; mc += TN_MM_MC) {
-        int64_t n_row = min64(TN_MM_MC, m1 - mc), n_tile = ceil_div(n_row, set->mr_q8);
-        int64_t k_most = TN_MM_MC * (TN_Q8_KC / 32) / n_row * 32;    /* few rows: all of k, the weights are read in order */
+    for (int64_t mc = m0; mc < m1; mc += TN_Q8_MC) {
+        int64_t n_row = min64(TN_Q8_MC, m1 - mc), n_tile = ceil_div(n_row, set->mr_q8);
+        int64_t k_most = TN_Q8_MC * (TN_Q8_KC / 32) / n_row * 32;    /* few rows: all of k, the weights are read in order */
         for (int64_t k0 = 0; k0 < mm->k; k0 += k_most) {
             int64_t n_block = min64(k_most, mm->k - k0) / 32;
             for (int64_t t = 0, row = 0, next; t < n_tile; t++, row = next) {
@@ -242,8 +264,8 @@ static size_t slot_bytes(int64_t k)
 {
     int64_t kc = min64(k + 1, TN_MM_KC);
 
-    int64_t words = 2 * TN_MM_KC * TN_PANEL + 48 * TN_PANEL + TN_MM_MC * kc;
-    int64_t q8    = TN_MM_MC * (min64(k, TN_Q8_KC) / 32) * TN_Q8_WORDS;
+    int64_t words = 4 * TN_MM_KC * TN_PANEL + 48 * TN_PANEL + TN_MM_MC * kc;
+    int64_t q8    = TN_Q8_MC * (min64(k, TN_Q8_KC) / 32) * TN_Q8_WORDS;
 
     return (size_t)((words > q8 ? words : q8) + 2 * TN_PANEL) / 16 * 64;
 }

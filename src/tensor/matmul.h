@@ -23,8 +23,8 @@
 enum {
     TN_PANEL  = 16,                                 /* outputs of a panel */
     TN_MM_MR  = 16,                                 /* no tile has more rows */
-    TN_MM_KC  = 512,                                /* k of a block: a strip and two panels stay in the second cache; even */
-    TN_MM_MC  = 512,                                /* rows of a block: A then fits the second cache */
+    TN_MM_KC  = 768,                                /* words of k of a block: long tiles, and C is loaded and stored less often */
+    TN_MM_MC  = 320,                                /* rows of a block: A then stays in the second cache */
 };
 
 /* ------------------------------------------------------------------------------------------------ packed weights */
@@ -108,7 +108,7 @@ typedef void (*tn_mm_tile)(float *c, int64_t ldc, const void *a, const void *con
  *   9,10  int32 start of the integer sums of the first and second 16 k: -bias times the sum of those codes (9 holds both
  *         when the weight has one scale for 32)                              11  d times the sum of the 32 codes, f32
  * The tile adds blocks [b0, b0 + n_block) of panel i_panel to C. */
-enum { TN_Q8_WORDS = 12, TN_Q8_KC = 1024 };       /* k of a block of TN_MM_MC rows; fewer rows take more */
+enum { TN_Q8_WORDS = 12, TN_Q8_MC = 512, TN_Q8_KC = 1024 };       /* rows of a block, and its k; fewer rows take more */
 typedef void (*tn_mm_q8_tile)(float *c, int64_t ldc, const uint32_t *strip, const tn_weight *w, int64_t i_panel, int64_t b0,
                               int64_t n_block, uint16_t mask, bool load);
 

@@ -22,6 +22,8 @@ static inline __attribute__((always_inline)) void tile(int mr, int np, float *c,
     for (int64_t k = 0; k < n_k; k++) {
         __m512i bv[2];
         __builtin_prefetch(a + (k + 16) * mr);
+        __builtin_prefetch(b0 + (k + 8) * TN_PANEL);
+        if (np > 1) __builtin_prefetch(b1 + (k + 8) * TN_PANEL);
         bv[0] = _mm512_load_si512(b0 + k * TN_PANEL);
         if (np > 1) bv[1] = _mm512_load_si512(b1 + k * TN_PANEL);
 #pragma GCC unroll 14
