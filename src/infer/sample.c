@@ -93,71 +93,104 @@ static void apply_penalties(float *x, int64_t n, const tn_sampling *s, const tn_
 
 /* ---------------------------------------------------------------------------------------------------------- choosing */
 
-static int32_t pick(const float *weight, const int32_t *ids, int64_t n, double total, double u)
-{
-    double  goal = u * total, sum = 0;
-    int64_t i;
+enum { BLOCK = 64, FIRST_SORTED = 64 };
 
-    for (i = 0; i < n; i++) {
-        sum += (double)weight[i];
-        if (sum > goal) break;
+/* Sum of up to 64 weights: eight lanes, closed by a tree. */
+static double block_sum(const float *w, int64_t n)
+{
+    double lane[8] = {0};
+
+    for (int64_t i = 0; i + 8 <= n; i += 8)
+        for (int k = 0; k < 8; k++) lane[k] += (double)w[i + k];
+    for (int64_t i = n / 8 * 8; i < n; i++) lane[i % 8] += (double)w[i];
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+/* Blocks of 64 one after another: the order is part of what a choice is. */
+static double weights_sum(const float *w, int64_t n)
+{
+    double sum = 0;
+
+    for (int64_t i = 0; i < n; i += BLOCK) sum += block_sum(w + i, n - i < BLOCK ? n - i : BLOCK);
+    return sum;
+}
+
+/* The index at which the running sum passes u times the whole. */
+static int64_t pick(const float *w, int64_t n, double u)
+{
+    double  goal = u * weights_sum(w, n), sum = 0;
+    int64_t i = 0, last = 0;
+
+    for (; i < n; i += BLOCK) {
+        double b = block_sum(w + i, n - i < BLOCK ? n - i : BLOCK);
+        if (b > 0) last = i;
+        if (sum + b > goal) break;
+        sum += b;
     }
-    if (i == n) for (i = n - 1; i > 0 && weight[i] == 0; i--) {}       /* rounding at the very end */
-    return ids != NULL ? ids[i] : (int32_t)i;
+    if (i >= n) i = last;                            /* rounding at the very end */
+    int64_t end = i + BLOCK < n ? i + BLOCK : n;
+    for (last = i; i < end; i++) {
+        if (w[i] > 0) last = i;
+        sum += (double)w[i];
+        if (sum > goal) return i;
+    }
+    return last;
+}
+
+/* w_i = exp((x_i - max) / T), zero below min_p. ids: of these only; NULL: all. */
+static void weights_make(float *w, const float *x, const int32_t *ids, int64_t n, float max, float inv_t, float min_p)
+{
+    for (int64_t i = 0; i < n; i++) w[i] = ((ids != NULL ? x[ids[i]] : x[i]) - max) * inv_t;
+    tn_expf_each(w, w, n);
+    for (int64_t i = 0; min_p > 0 && i < n; i++)
+        if (w[i] < min_p) w[i] = 0;
+}
+
+/* The ids that top-k and top-p leave, best first; how many. w: scratch of n_vocab. */
+static int64_t leave(const float *x, int64_t n_vocab, const tn_sampling *s, float max, float inv_t, float *w, int32_t *ids)
+{
+    bool    limited = s->top_k > 0 && s->top_k < n_vocab;
+    int64_t k = limited ? s->top_k : n_vocab < FIRST_SORTED ? n_vocab : FIRST_SORTED;
+    double  all = 0;
+
+    if (s->top_p < 1 && !limited) {
+        weights_make(w, x, NULL, n_vocab, max, inv_t, 0);
+        all = weights_sum(w, n_vocab);
+    }
+    for (;;) {
+        best_k(x, n_vocab, k, ids);
+        if (s->top_p >= 1) return k;
+        weights_make(w, x, ids, k, max, inv_t, 0);
+        double  limit = s->top_p * (limited ? weights_sum(w, k) : all), sum = 0;
+        int64_t n = 0;
+        while (n < k && sum < limit) sum += (double)w[n++];
+        if (n == 0) n = 1;
+        /* top-p rarely needs many: more are sorted only if these do not hold the mass */
+        if (sum >= limit || k == n_vocab || limited) return n;
+        k = k > n_vocab / 8 ? n_vocab : 8 * k;
+    }
 }
 
 int32_t tn_sample(const float *logits, int64_t n_vocab, const tn_sampling *s, const tn_seen *seen, uint64_t sample_id, int64_t i_token,
                   float *work, int32_t *ids)
 {
     const float *x = logits;
-    double       total = 0;
 
     if (has_penalties(s) && seen->present != NULL) {
         memcpy(work, logits, (size_t)n_vocab * sizeof *work);
         apply_penalties(work, n_vocab, s, seen);
         x = work;
     }
-    if (!(s->temperature > 0)) return tn_argmax(x, n_vocab);
+    int32_t best = tn_argmax(x, n_vocab);
+    if (!(s->temperature > 0)) return best;
 
     tn_rng_key key = { .seed = s->seed, .purpose = TN_RNG_SAMPLE, .sample = sample_id };
     double     u = tn_rng_unit(&key, (uint64_t)i_token);
-    float      max = x[tn_argmax(x, n_vocab)], inv_t = (float)(1 / s->temperature);
+    float      max = x[best], inv_t = (float)(1 / s->temperature), *w = work + n_vocab;
     bool       sorted = (s->top_k > 0 && s->top_k < n_vocab) || s->top_p < 1;
-    int64_t    n = n_vocab;
+    int64_t    n = sorted ? leave(x, n_vocab, s, max, inv_t, w, ids) : n_vocab;
 
-    if (sorted) {
-        /* top-p rarely needs many: sort 256 at first, everything only if they do not hold the mass */
-        int64_t k = s->top_k > 0 && s->top_k < n_vocab ? s->top_k : n_vocab < 256 ? n_vocab : 256;
-        double  all = 0;
-        if (s->top_k <= 0 || s->top_k >= n_vocab)
-            for (int64_t i = 0; i < n_vocab; i++) all += (double)tn_expf((x[i] - max) * inv_t);
-        for (;;) {
-            best_k(x, n_vocab, k, ids);
-            n = k;
-            double mass = 0, sum = 0, limit;
-            for (int64_t i = 0; i < k; i++) mass += (double)tn_expf((x[ids[i]] - max) * inv_t);
-            limit = s->top_p * (s->top_k > 0 && s->top_k < n_vocab ? mass : all);
-            if (s->top_p >= 1) break;
-            for (n = 0; n < k;) {
-                sum += (double)tn_expf((x[ids[n++]] - max) * inv_t);
-                if (sum >= limit) break;
-            }
-            if (n < k || sum >= limit || k == n_vocab || (s->top_k > 0 && s->top_k < n_vocab)) break;
-            k = k > n_vocab / 8 ? n_vocab : 8 * k;
-        }
-        float *w = work + n_vocab;
-        for (int64_t i = 0; i < n; i++) {
-            w[i] = tn_expf((x[ids[i]] - max) * inv_t);
-            if (w[i] < (float)s->min_p) w[i] = 0;
-            total += (double)w[i];
-        }
-        return pick(w, ids, n, total, u);
-    }
-    float *w = work + n_vocab;
-    for (int64_t i = 0; i < n_vocab; i++) {
-        w[i] = tn_expf((x[i] - max) * inv_t);
-        if (w[i] < (float)s->min_p) w[i] = 0;
-        total += (double)w[i];
-    }
-    return pick(w, NULL, n_vocab, total, u);
+    weights_make(w, x, sorted ? ids : NULL, n, max, inv_t, (float)s->min_p);
+    int64_t i = pick(w, n, u);
+    return sorted ? ids[i] : (int32_t)i;
 }

@@ -190,6 +190,8 @@ double tn_sin(double x);                            /* for RoPE tables: double, 
 double tn_cos(double x);
 double tn_exp(double x);
 double tn_ln(double x);                             /* natural logarithm; base/log.h owns tn_log */
+/* y_i = tn_expf(x_i); y may be x. */
+void tn_expf_each(float *y, const float *x, int64_t n);
 /* log of the sum of exp over a row of logits, with head_logprob's bits: the sampler and the trainer agree. */
 float tn_logits_lse(const float *logits, int64_t n);
 /* NaN equals NaN; -0 differs from +0. */

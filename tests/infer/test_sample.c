@@ -4,6 +4,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
+#include "base/cpu.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +125,49 @@ static void the_number_depends_on_seed_sample_and_position_alone(void **state)
     assert_true(n_other > 40);
 }
 
+static void every_instruction_set_chooses_alike(void **state)
+{
+    tn_sampling s[4] = { plain(0.9), plain(1.2), plain(0.7), plain(2) };
+    int32_t     want[4][64];
+    (void)state;
+    fill();
+    s[1].top_p = 0.8;
+    s[2].top_k = 70;
+    s[2].top_p = 0.95;
+    s[3].min_p = 0.02;
+    static const char *const names[] = { "ref", "avx2", "avx512" };
+    tn_error                 err = {0};
+    for (int isa = 0; isa < 3; isa++) {
+        if (tn_isa_set(names[isa], &err) != TN_OK) continue;        /* not on this CPU */
+        for (int k = 0; k < 4; k++)
+            for (int i = 0; i < 64; i++) {
+                int32_t id = sample(&s[k], NULL, i);
+                if (isa == 0) want[k][i] = id;
+                else assert_int_equal(id, want[k][i]);
+            }
+    }
+    assert_int_equal(tn_isa_set("auto", &err), TN_OK);
+}
+
+/* The definition: weights of what is left, best first if sorted; the one at which the running sum passes u of the whole. */
+static void a_choice_is_where_the_running_sum_passes_the_number(void **state)
+{
+    tn_sampling s = plain(1.3);
+    (void)state;
+    fill();
+    for (int i = 0; i < 200; i++) {
+        tn_rng_key key = { .seed = s.seed, .purpose = TN_RNG_SAMPLE, .sample = 4 };
+        double     goal = 0, sum = 0, top = (double)logits[tn_argmax(logits, V)];
+        int        j = 0;
+        for (int k = 0; k < V; k++) goal += exp(((double)logits[k] - top) / 1.3);
+        goal *= tn_rng_unit(&key, (uint64_t)i);
+        for (; j < V; j++)
+            if ((sum += exp(((double)logits[j] - top) / 1.3)) > goal) break;
+        if (fabs(sum - goal) > 1e-4 && fabs(sum - exp(((double)logits[j] - top) / 1.3) - goal) > 1e-4)
+            assert_int_equal(sample(&s, NULL, i), j);        /* not so near a border that rounding decides */
+    }
+}
+
 static void text_that_may_begin_a_stop_string_is_held_back(void **state)
 {
     const char *stops[] = { "END", "xyz" };
@@ -154,6 +199,8 @@ int main(void)
         cmocka_unit_test(greedy_takes_the_best_and_the_lower_id_of_equals), cmocka_unit_test(frequencies_follow_the_probabilities),
         cmocka_unit_test(filters_keep_only_what_they_say),                  cmocka_unit_test(penalties_change_the_choice),
         cmocka_unit_test(the_number_depends_on_seed_sample_and_position_alone),
+        cmocka_unit_test(every_instruction_set_chooses_alike),
+        cmocka_unit_test(a_choice_is_where_the_running_sum_passes_the_number),
         cmocka_unit_test(text_that_may_begin_a_stop_string_is_held_back),   cmocka_unit_test(the_logs_of_sums_are_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
