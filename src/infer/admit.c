@@ -25,9 +25,9 @@ static tn_status check_request(const tn_engine *e, const tn_request *r, tn_error
 {
     if (r->n_prompt < 1) return tn_fail(err, TN_USAGE, "the prompt is empty: at least one token is needed to begin from");
     if (r->n_prompt + (r->n_forced > 0 ? r->n_forced - 1 : 0) > e->o.n_ctx)
-        return tn_fail(err, TN_LIMIT, "the prompt has %" PRId64 " tokens%s, but the context holds %" PRId64 ": shorten it, or raise --ctx "
-                       "(the model knows %" PRId64 ")", r->n_prompt + r->n_forced, r->n_forced > 0 ? " with its continuation" : "",
-                       e->o.n_ctx, e->h->n_ctx);
+        return tn_fail(err, TN_LIMIT, "the prompt has %" PRId64 " tokens%s, but the context holds %" PRId64 ": %s",
+                       r->n_prompt + r->n_forced, r->n_forced > 0 ? " with its continuation" : "", e->o.n_ctx,
+                       e->o.n_ctx < e->h->n_ctx ? "shorten it, or raise --ctx" : "shorten it; the model knows no longer texts");
     if (r->n_forced == 0 && r->sampling.max_tokens > 0 && r->n_prompt == e->o.n_ctx)
         return tn_fail(err, TN_LIMIT, "the prompt fills the whole context of %" PRId64 " tokens: nothing can follow it", e->o.n_ctx);
     for (int64_t i = 0; i < r->n_prompt + r->n_forced; i++) {

@@ -28,7 +28,7 @@ typedef struct tn_engine tn_engine;
 typedef struct tn_engine_options {
     int64_t n_batch;                    /* streams decoded together */
     int64_t n_ctx;                      /* 0: the model's */
-    int64_t n_prefill;                  /* rows of a run, 0: 512 */
+    int64_t n_prefill;                  /* rows of a run, 0: 256 */
     tn_dtype kv_type;                   /* F32, BF16, Q8_0 */
     size_t  kv_bytes;                   /* 0: enough for n_batch streams */
     const tn_lora *lora; size_t n_lora; /* unmerged adapters (training stages sample like this) */
@@ -72,7 +72,10 @@ void tn_result_free(tn_result *r);
  * run (prompt longer than the context) fails alone, in its result. */
 tn_status tn_engine_run(tn_engine *e, const tn_request *requests, tn_result *results, int64_t n, const char *progress, tn_error *err);
 
-/* sum of log-probs of continuation after context, etc.: a thin wrapper over forced requests that shares contexts. */
+/* Sums of log-probabilities of continuations after their contexts. With prefix_reuse a context is computed once for all
+ * continuations that follow it (and once for contexts that begin alike, from 32 tokens on): give equal contexts one after
+ * another, and an n_batch of at least the choices of a question. The context's last row is computed with every choice,
+ * since its logits are wanted; so k choices of m tokens cost n_context + k m rows, not k (n_context + m). */
 typedef struct tn_score { double logprob; int64_t n_token; bool greedy; } tn_score;
 tn_status tn_engine_score(tn_engine *e, const int32_t *const *context, const int64_t *n_context,
                           const int32_t *const *cont, const int64_t *n_cont, int64_t n, tn_score *out, const char *progress, tn_error *err);

@@ -2,9 +2,12 @@
 #include "model/family.h"
 #include "model/model_impl.h"
 
+#include "base/file.h"
 #include "base/hash.h"
+#include "base/str.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { ESTIMATE_CTX = 2048, LORA_RANK = 16, LORA_ROWS = 1024 };
 
@@ -42,20 +45,45 @@ static uint64_t memory_to_tune(const tn_model *m)
     return tn_model_weight_bytes(m) + lora + (uint64_t)(h->n_layer * LORA_ROWS * (8 * h->n_embd + 4 * n_ff)) * 4;
 }
 
+/* What the file calls itself, else the folder's name. made: free; NULL: no memory, or nothing to go by. */
+static char *name_of(const tn_model *m)
+{
+    char    *name = NULL;
+    tn_error ignored = {0};
+
+    if (m->n_gguf > 0) {
+        if (tn_gguf_str(m->gguf[0], "general.name", &name, &ignored) != TN_OK) name = NULL;
+    } else if (m->path != NULL) {
+        size_t n = strlen(m->path);
+        while (n > 1 && m->path[n - 1] == '/') n--;
+        char *path = tn_strndup(m->path, n);
+        if (path != NULL) name = tn_strdup(tn_basename(path));
+        free(path);
+    }
+    if (name != NULL && (name[0] == '\0' || strcmp(name, ".") == 0 || !tn_utf8_valid(name, strlen(name)))) {
+        free(name);
+        name = NULL;
+    }
+    return name;
+}
+
 json_t *tn_model_inspect(const tn_model *m, tn_error *err)
 {
     const tn_hparams *h = &m->h;
     const tn_family  *family = tn_family_find(h->family);
     tn_digest         digest;
-    char             *digest_text = NULL;
+    char             *digest_text = NULL, *name = name_of(m);
     json_t           *o = NULL;
 
     if (!m->headers_only) {
-        if (tn_model_digest(m, &digest, err) != TN_OK) return NULL;
+        if (tn_model_digest(m, &digest, err) != TN_OK) {
+            free(name);
+            return NULL;
+        }
         digest_text = tn_digest_text(&digest);
     }
-    o = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s?, s:s?, s:s?, s:I, s:b, s:I, s:I, s:I, s:I}",
-                  "family", h->family, "title", family != NULL ? family->title : h->family,
+    o = json_pack("{s:s?, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s?, s:s?, s:s?, s:I, s:b, s:I, s:I, s:I, s:I}",
+                  "name", name, "family", h->family, "title", family != NULL ? family->title : h->family,
                   "n_layer", (json_int_t)h->n_layer, "n_embd", (json_int_t)h->n_embd, "n_head", (json_int_t)h->n_head,
                   "n_head_kv", (json_int_t)h->n_head_kv, "d_head", (json_int_t)h->d_head, "n_ff", (json_int_t)h->n_ff,
                   "n_vocab", (json_int_t)h->n_vocab, "n_ctx", (json_int_t)h->n_ctx,
@@ -68,6 +96,7 @@ json_t *tn_model_inspect(const tn_model *m, tn_error *err)
                   "n_expert", (json_int_t)h->n_expert, "n_expert_used", (json_int_t)h->n_expert_used,
                   "memory_run", (json_int_t)memory_to_run(m), "memory_tune", (json_int_t)memory_to_tune(m));
     free(digest_text);
+    free(name);
     if (o == NULL) tn_fail(err, TN_NOMEM, "%s: no memory to describe it", m->path);
     return o;
 }

@@ -200,12 +200,27 @@ static int size_order(const void *a, const void *b)
     return n != k ? (n < k ? 1 : -1) : strcmp(x->name, y->name);
 }
 
+/* Vectors that are f32 in the file are read in every run: a few kilobytes each, but between them the map would bring back
+ * pages of matrices that nobody reads any more. */
+static tn_status copy_vector(tn_model *m, size_t i, tn_error *err)
+{
+    tn_tensor *w = &m->params[i].w;
+    tn_slot   *s = &m->slots[i];
+
+    if (s->own != NULL) return TN_OK;
+    if ((s->own = tn_model_alloc_rows(tn_n_bytes(w))) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for '%s'", m->path, m->params[i].name);
+    memcpy(s->own, w->data, tn_n_bytes(w));
+    w->data = s->own;
+    return TN_OK;
+}
+
 static tn_status pack_one(tn_model *m, size_t i, tn_error *err)
 {
     tn_tensor *w = &m->params[i].w;
     tn_slot   *s = &m->slots[i];
 
-    if (is_vector(&m->params[i]) || w->data == NULL || s->packed != NULL) return TN_OK;
+    if (w->data == NULL || s->packed != NULL) return TN_OK;
+    if (is_vector(&m->params[i])) return copy_vector(m, i, err);
     TN_TRY(tn_weight_pack(&s->packed, w->data, w->dtype, tn_rows(w), tn_cols(w), m->profile, err));
     w->packed = s->packed;
     drop_pages(m, w->data, tn_n_bytes(w));
@@ -229,6 +244,8 @@ tn_status tn_model_pack(tn_model *m, tn_error *err)
     qsort(order, m->n_param, sizeof *order, size_order);
     for (size_t i = 0; i < m->n_param && status == TN_OK; i++) status = pack_one(m, (size_t)(order[i] - m->params), err);
     free(order);
+    /* what the tokenizer and the checks have read of the files is not needed again soon either */
+    for (size_t i = 0; i < m->n_gguf; i++) tn_map_drop(&m->gguf[i]->map, m->gguf[i]->map.p, m->gguf[i]->map.n);
     return status;
 }
 
