@@ -133,7 +133,7 @@ static tn_status answer(talk *t, const char *line, int64_t n_ctx, tn_error *err)
     if (s == TN_OK && result.status != TN_OK) s = tn_fail(err, result.status, "%s", result.message);
     bool stopped = s == TN_INTERRUPTED || strcmp(result.stop_reason, "interrupted") == 0;
     tn_result_free(&result);
-    if (stopped) {
+    if (stopped && tn_interrupted(NULL) != TN_TERMINATED) {
         tn_interrupt_clear();
         s = TN_OK;
         fputs(" (stopped)", stdout);
@@ -148,18 +148,31 @@ static tn_status answer(talk *t, const char *line, int64_t n_ctx, tn_error *err)
 
 /* ------------------------------------------------------------------------------------------------- lines and commands */
 
-/* One line from standard input, without its end; lines that end in a backslash go on. false: the end, or Ctrl-C. */
+static void prompt(const char *before)
+{
+    printf("%s> ", before);
+    fflush(stdout);
+}
+
+/* Ctrl-C while a person types: the line is forgotten (the terminal has dropped what was typed of it), not the program. */
+static bool line_dropped(const talk *t, tn_str *line)
+{
+    if (!t->terminal || tn_interrupted(NULL) != TN_INTERRUPTED) return false;
+    tn_interrupt_clear();
+    tn_str_clear(line);
+    prompt("\n(Ctrl-D or /quit ends)\n");
+    return true;
+}
+
+/* One line from standard input, without its end; lines that end in a backslash go on. false: the end, or a signal. */
 static bool read_line(const talk *t, tn_str *line)
 {
     tn_str_clear(line);
-    if (t->terminal) {
-        fputs("> ", stdout);
-        fflush(stdout);
-    }
+    if (t->terminal) prompt("");
     for (;;) {
         char          c;
         struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
-        if (tn_interrupted(NULL) != TN_OK) return false;
+        if (tn_interrupted(NULL) != TN_OK && !line_dropped(t, line)) return false;
         if (poll(&p, 1, 200) <= 0) continue;
         ssize_t n = read(STDIN_FILENO, &c, 1);
         if (n < 0 && errno == EINTR) continue;
@@ -225,7 +238,7 @@ static tn_status converse(talk *t, int64_t n_ctx, tn_error *err)
         fprintf(stderr, "%s\n", err->msg);               /* a person can go on after a mistake */
     }
     if (t->terminal) putchar('\n');
-    tn_interrupt_clear();
+    if (status == TN_OK) status = tn_interrupted(err);       /* SIGTERM; Ctrl-C where nobody types */
     tn_str_free(&line);
     return status;
 }
@@ -249,7 +262,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         status = tn_fail(err, TN_NOMEM, "no memory for the system text");
         goto out;
     }
-    if (t.terminal) printf("%s, %s format. /help lists the commands, Ctrl-D ends.\n", tn_basename(tn_model_path(t.m)), tn_chat_format_name(t.chat->format));
+    if (t.terminal) printf("%s, %s format. /help lists the commands, Ctrl-D ends.\n", c->a.model, tn_chat_format_name(t.chat->format));
     status = converse(&t, a.n_ctx, err);
 out:
     tn_cli_timing(common, t.e);

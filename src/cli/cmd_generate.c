@@ -125,11 +125,22 @@ out:
     return status;
 }
 
+static tn_status bad_text(const char *text, tn_error *err)
+{
+    size_t   n = strlen(text), at = 0;
+    uint32_t cp;
+
+    for (int k; at < n && (k = tn_utf8_decode(text + at, n - at, &cp)) > 0;) at += (size_t)k;
+    if (at == n) return tn_fail(err, TN_NOMEM, "no memory for the prompt");
+    return tn_fail(err, TN_USAGE, "the prompt is no valid UTF-8: byte %zu of %zu is 0x%02x, which cannot stand there. Give it as UTF-8 (iconv turns "
+                   "other encodings into it)", at + 1, n, (unsigned char)text[at]);
+}
+
 static tn_status read_prompt(batch *b, const tn_model *m, const generate_config *c, tn_error *err)
 {
     json_t *o = c->chat ? json_pack("{s:[{s:s, s:s}]}", "messages", "role", "user", "content", c->prompt) : json_pack("{s:s}", "prompt", c->prompt);
 
-    if (o == NULL) return tn_fail(err, TN_USAGE, "the prompt is no valid UTF-8");
+    if (o == NULL) return bad_text(c->prompt, err);
     tn_status s = add_row(b, m, c, o, "prompt", err);
     json_decref(o);
     return s;
@@ -222,7 +233,7 @@ static tn_status print_results(const batch *b, const tn_common *common, const ge
         if (common->json) TN_TRY(tn_cli_print_json(result_json(b, i, c->n_top_logprobs), err));
         else if (r->status == TN_OK && !streamed) puts(r->text);
     }
-    if (streamed) putchar('\n');
+    if (streamed && n_failed == 0) putchar('\n');
     if (n_failed == 0) return TN_OK;
     if (b->n == 1) return tn_fail(err, b->results[0].status, "%s", why);
     return tn_fail(err, TN_LIMIT, "%" PRId64 " of %" PRId64 " rows could not be answered; the last reason: %s", n_failed, b->n, why);

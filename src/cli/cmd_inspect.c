@@ -2,6 +2,7 @@
 #include "cli/with_model.h"
 
 #include <stdio.h>
+#include <string.h>
 
 typedef struct inspect_config { tn_model_args a; } inspect_config;
 
@@ -35,23 +36,50 @@ static const char *grouped(long long v, char buf[32])
 
 static long long number(const json_t *o, const char *key) { return (long long)json_integer_value(json_object_get(o, key)); }
 
-static void print_text(const json_t *o)
+/* The words that people know, for the short ones of the JSON. */
+static const char *known_as(const char *word, size_t n)
+{
+    static const struct { const char *is, *name; } words[] = {
+        { "bpe", "byte-level BPE" }, { "spm", "SentencePiece BPE" }, { "unigram", "SentencePiece Unigram" }, { "chatml", "ChatML" },
+        { "llama2", "Llama 2" }, { "llama3", "Llama 3" }, { "gemma", "Gemma" }, { "zephyr", "Zephyr" }, { "deepseek2", "DeepSeek 2" },
+        { "deepseek3", "DeepSeek 3" },
+    };
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strlen(words[i].is) == n && strncmp(words[i].is, word, n) == 0) return words[i].name;
+    return NULL;
+}
+
+static void print_known(const char *word)
+{
+    size_t      n = strcspn(word, " ");
+    const char *name = known_as(word, n);
+
+    if (name != NULL) printf("%s%s", name, word + n);
+    else fputs(word, stdout);
+}
+
+static void print_text(const json_t *o, bool chosen)
 {
     char        a[32], b[32];
     const char *chat = json_string_value(json_object_get(o, "chat_format")), *tok = json_string_value(json_object_get(o, "tokenizer"));
+    const char *name = json_string_value(json_object_get(o, "name")), *title = json_string_value(json_object_get(o, "title"));
     double      n = (double)number(o, "parameters");
 
-    printf("%s   %lld layers × %lld, %lld/%lld heads, ", json_string_value(json_object_get(o, "title")), number(o, "n_layer"), number(o, "n_embd"),
-           number(o, "n_head"), number(o, "n_head_kv"));
+    if (name != NULL) printf("%s (%s)   ", name, title);
+    else printf("%s   ", title);
+    printf("%lld layers × %lld, %lld/%lld heads, ", number(o, "n_layer"), number(o, "n_embd"), number(o, "n_head"), number(o, "n_head_kv"));
     if (number(o, "n_expert") > 0) printf("%lld of %lld experts, ", number(o, "n_expert_used"), number(o, "n_expert"));
     printf("vocabulary %s, context %s, ", grouped(number(o, "n_vocab"), a), grouped(number(o, "n_ctx"), b));
     if (n >= 1e9) printf("%.2f B parameters", n / 1e9);
     else printf("%.0f M parameters", n / 1e6);
     if (number(o, "parameters_active") != number(o, "parameters")) printf(" (%.2f B active)", (double)number(o, "parameters_active") / 1e9);
-    printf("%s, %s\n", json_is_true(json_object_get(o, "tied")) ? " (tied)" : "", json_string_value(json_object_get(o, "dtype")));
-    printf("tokenizer %s, %s%s; memory to run %s, to fine-tune with LoRA %s\n", tok != NULL ? tok : "none",
-           chat != NULL ? "chat format " : "no chat format", chat != NULL ? chat : "", size_text((double)number(o, "memory_run"), a),
-           size_text((double)number(o, "memory_tune"), b));
+    printf("%s, %s\ntokenizer ", json_is_true(json_object_get(o, "tied")) ? " (tied)" : "", json_string_value(json_object_get(o, "dtype")));
+    print_known(tok != NULL ? tok : "none");
+    fputs(chat != NULL ? ", chat format " : ", no chat format (choose one with --chat-format)", stdout);
+    if (chat != NULL) print_known(chat);
+    if (chat != NULL) fputs(chosen ? ", chosen" : ", recognised from the template", stdout);
+    printf("; memory to run %s, to fine-tune with LoRA %s\n", size_text((double)number(o, "memory_run"), a), size_text((double)number(o, "memory_tune"), b));
     printf("weights %s, digest %s\n", size_text((double)number(o, "bytes"), a), json_string_value(json_object_get(o, "digest")));
 }
 
@@ -72,7 +100,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (common->json) {
         status = tn_cli_print_json(o, err);
     } else {
-        print_text(o);
+        print_text(o, a.chat_format != NULL);
         json_decref(o);
         status = TN_OK;
     }

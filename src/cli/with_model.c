@@ -75,7 +75,9 @@ static tn_status chat_tokens(const tn_model *m, const json_t *messages, const ch
         TN_GOTO(tn_json_str(msg, "content", &list[i].content, where, err));
     }
     out->n = 0;
-    TN_GOTO(tn_chat_render(tn_model_tokenizer(m), chat, list, n, true, &out->p, NULL, &out->n, &out->cap, err));
+    tn_error why = {0};
+    if ((status = tn_chat_render(tn_model_tokenizer(m), chat, list, n, true, &out->p, NULL, &out->n, &out->cap, &why)) != TN_OK)
+        tn_fail(err, status, "%s: %s", where, why.msg);
 out:
     free(list);
     return status;

@@ -14,7 +14,7 @@ typedef struct tn_model_args { char *model, *chat_format, *kv_type; int64_t n_ct
     { "chat_format", TN_OPT_STR,    offsetof(type, field.chat_format), NULL, 0, 0, "", "chat format instead of the one that the model's template says", NULL }, \
     { "ctx",         TN_OPT_INT,    offsetof(type, field.n_ctx),       NULL, 0, 1e9, "tokens", "longest text; 0: as the inputs need", "c" }, \
     { "kv_type",     TN_OPT_CHOICE, offsetof(type, field.kv_type),     "f32", 0, 0, "f32|bf16|q8_0", "type of the KV cache", NULL },     \
-    { "batch",       TN_OPT_INT,    offsetof(type, field.n_batch),     "16", 1, 4096, "streams", "texts that run together; never changes an answer", "b" }, \
+    { "batch",       TN_OPT_INT,    offsetof(type, field.n_batch),     "24", 1, 4096, "streams", "texts that run together; never changes an answer", "b" }, \
     { "special",     TN_OPT_BOOL,   offsetof(type, field.special),     NULL, 0, 0, "", "special tokens written in a raw prompt count as such", NULL }
 // clang-format on
 
