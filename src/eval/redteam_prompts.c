@@ -3,7 +3,8 @@
  *   CSV or JSON Lines ─ the text's column by its usual names ─→ seeds {id, text, category, principle}
  *
  * A file may name the principle of each row; else a map from category to principle does. Rows that say that they are harmless
- * (XSTest's safe ones, look-alikes) are passed over and counted. */
+ * (XSTest's safe ones, look-alikes) or that the model was trained on (split: train) are passed over and counted. */
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
 #include "base/yaml.h"
@@ -33,11 +34,13 @@ void tn_seeds_free(tn_seeds *s)
     *s = (tn_seeds){0};
 }
 
-static bool harmless(const json_t *row)
+/* Not to be asked: harmless, or taught. */
+static bool passed_over(const json_t *row)
 {
+    const char *split = json_string_value(json_object_get(row, "split"));
     const char *label = json_string_value(json_object_get(row, "label")), *kind = json_string_value(json_object_get(row, "kind"));
 
-    return (label != NULL && strcasecmp(label, "safe") == 0) || (kind != NULL && strcmp(kind, "decline") != 0 && strcmp(kind, "harmful") != 0);
+    return (split != NULL && strcmp(split, "train") == 0) || (label != NULL && strcasecmp(label, "safe") == 0) || (kind != NULL && strcmp(kind, "decline") != 0 && strcmp(kind, "harmful") != 0);
 }
 
 static const char *principle_of(const json_t *row, const tn_yaml *map, const char *category)
@@ -83,16 +86,18 @@ tn_status tn_seeds_load(tn_seeds *out, const char *path, const char *principles,
     size_t    i, n = 0, k = 0;
     tn_status status = TN_OK;
 
+    char     *inside = tn_is_dir(path) ? tn_path(path, "prompts.jsonl") : NULL;      /* what the stage "prompts" makes */
+
     *out = (tn_seeds){0};
-    TN_GOTO(tn_row_file_load(&rows, path, &out->digest, err));
+    TN_GOTO(tn_row_file_load(&rows, inside != NULL ? inside : path, &out->digest, err));
     if (principles != NULL) TN_GOTO(tn_yaml_load(&map, principles, err));
     if (map != NULL && map->kind != TN_YAML_MAP) {
         status = tn_fail(err, TN_FORMAT, "%s: \"category: principle\" lines are expected", principles);
         goto out;
     }
-    json_array_foreach(rows, i, row) n += !harmless(row);
+    json_array_foreach(rows, i, row) n += !passed_over(row);
     if (n == 0) {
-        status = tn_fail(err, TN_FORMAT, "%s: every row says that it is harmless: a red team needs requests that should be declined", path);
+        status = tn_fail(err, TN_FORMAT, "%s: every row says that it is harmless or was trained on: a red team needs requests that should be declined", path);
         goto out;
     }
     out->n_skipped = (int64_t)(json_array_size(rows) - n);
@@ -101,11 +106,12 @@ tn_status tn_seeds_load(tn_seeds *out, const char *path, const char *principles,
         goto out;
     }
     json_array_foreach(rows, i, row) {
-        if (harmless(row) || !taken(k++, n, limit)) continue;
+        if (passed_over(row) || !taken(k++, n, limit)) continue;
         out->n++;
         TN_GOTO(seed_read(&out->list[out->n - 1], row, map, path, err));
     }
 out:
+    free(inside);
     json_decref(rows);
     tn_yaml_free(map);
     if (status != TN_OK) tn_seeds_free(out);

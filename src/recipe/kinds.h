@@ -24,6 +24,7 @@
     X(generate)              \
     X(measure)               \
     X(eval)                  \
+    X(redteam)               \
     X(report)                \
     X(index)                 \
     X(train)                 \

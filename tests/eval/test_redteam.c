@@ -471,7 +471,8 @@ static void bad_files_are_told_with_their_line(void **state)
         { "d.jsonl", "{\"prompt\":\"x\"}\n[1]\n", "d.jsonl:2: an object is expected" },
         { "e.csv", "prompt,label\nx,safe\n", "every row says that it is harmless" },
         { "f.csv", "goal\n", "no rows" },
-        { "g.txt", "x", ".csv or .jsonl" },
+        { "g.txt", "x", "no rows" },
+        { "i.jsonl", "{\"prompt\":\"x\",\"split\":\"train\"}\n", "was trained on" },
         { "h.csv", "goal\n\xff\xfe\n", "h.csv:2: column 1 is not UTF-8" },
     };
     tn_redteam_options o = usual(*state, "direct");
