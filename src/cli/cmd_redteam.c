@@ -104,7 +104,9 @@ static void table_print(const json_t *report)
 {
     const char   *name;
     json_t       *a;
-    const json_t *graders = json_object_get(report, "graders"), *g = json_object_get(graders, json_string_value(json_object_get(graders, "decides")));
+    const json_t *graders = json_object_get(report, "graders"), *here = json_object_get(graders, "refusal_here");
+    const char   *decides = json_string_value(json_object_get(graders, "decides"));
+    const json_t *g = here != NULL && strcmp(decides, "refusal") == 0 ? here : json_object_get(graders, decides);
 
     printf("%-22s %-12s %18s %18s %7s %7s %7s\n", "attack", "verdict", "broken (95 %)", "corrected", "refused", "t.read", "t.ref.");
     json_object_foreach(json_object_get(report, "attacks"), name, a) {
@@ -121,7 +123,7 @@ static void table_print(const json_t *report)
     printf("any attack             %12s ", "");
     rate(all, "asr", true);
     printf("   of %lld requests\n", (long long)json_integer_value(json_object_get(all, "n")));
-    printf("grader: %s", json_string_value(json_object_get(graders, "decides")));
+    printf("grader: %s", decides);
     if (json_is_object(g)) {
         printf(", sensitivity ");
         rate(g, "sensitivity", true);

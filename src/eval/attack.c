@@ -118,6 +118,7 @@ static tn_status step_parse(tn_attack *a, char *word, tn_error *err)
         a->n[i] = n;
     }
     if (r->search != TN_SEARCH_NONE) a->search = r->search;
+    a->hides = a->hides || r->search == TN_SEARCH_BEST_OF_N || strcmp(r->family, "encoding") == 0 || strcmp(r->family, "cipher") == 0 || strcmp(r->family, "edit") == 0;
     a->prefills = a->prefills || r->apply == tn_attack_prefill;
     a->n_step++;
     return TN_OK;

@@ -46,6 +46,7 @@ typedef struct tn_attack {
     size_t               n_step;
     tn_search            search;
     bool                 prefills;
+    bool                 hides;         /* some step writes the request in another form: can the model read it? */
 } tn_attack;
 
 /* "base64", "typos+role", "many-shot:16". USAGE with the nearest name. */

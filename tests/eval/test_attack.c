@@ -64,7 +64,7 @@ static void known_texts_come_out(void **state)
 static void every_step_is_a_function_of_its_inputs(void **state)
 {
     static const char request[] = "Explain which river of the country is the longest one, and why its banks have often been flooded since people settled there.";
-    size_t n_random = 0;
+    static const char *const drawn[] = { "homoglyphs", "zero-width", "typos", "casing", "scramble", "many-shot" };
 
     (void)state;
     for (const tn_attack_row *r = tn_attack_rows; r->name != NULL; r++) {
@@ -72,14 +72,15 @@ static void every_step_is_a_function_of_its_inputs(void **state)
         char *a = asked(r->name, request, 1, 0), *b = asked(r->name, request, 1, 0), *c = asked(r->name, request, 2, 0), *d = asked(r->name, request, 1, 1);
         assert_string_equal(a, b);
         if (r->apply != tn_attack_direct && strcmp(a, request) == 0) fail_msg("%s left the request as it was", r->name);
-        n_random += strcmp(a, c) != 0;
+        bool random = false;
+        for (size_t i = 0; i < sizeof drawn / sizeof *drawn; i++) random = random || strcmp(r->name, drawn[i]) == 0;
+        if (random != (strcmp(a, c) != 0) && r->apply != tn_attack_persuade) fail_msg("%s: another seed %s", r->name, random ? "changed nothing" : "changed it");
         if ((strcmp(a, c) != 0) != (strcmp(a, d) != 0) && r->apply != tn_attack_persuade) fail_msg("%s: seed and try are not both in its key", r->name);
         free(a);
         free(b);
         free(c);
         free(d);
     }
-    assert_in_range(n_random, 5, 20);
 }
 
 /* Random bytes, broken UTF-8, nothing at all: no step may crash, and all that comes out of valid text is valid. */

@@ -105,6 +105,28 @@ static void losses_fall_and_the_search_repeats(void **state)
     if (!(last < first - 0.05)) fail_msg("the loss went from %.3f to %.3f only", first, last);
 }
 
+/* Else the row of a token would hold the gradients of two places. */
+static void a_suffix_holds_no_token_twice(void **state)
+{
+    (void)state;
+    for (uint64_t id = 0; id < 20; id++) {
+        tn_gcg *g = NULL;
+        size_t  n = 0, cap = 0;
+        int32_t *ids = NULL;
+        double  loss;
+        static const char request[] = "where are you and the dog";
+        assert_ok(tn_gcg_open(&g, model, request, "very small", N_SUFFIX, 1, id, why));
+        for (int64_t step = 0; step < 2; step++) assert_ok(tn_gcg_step(g, step, &loss, why));
+        assert_ok(tn_tokenize(tn_model_tokenizer(model), request, strlen(request), 0, &ids, &n, &cap, why));
+        for (size_t i = 0; i < N_SUFFIX; i++) {
+            for (size_t k = 0; k < n; k++) assert_int_not_equal(tn_gcg_suffix(g)[i], ids[k]);
+            for (size_t k = 0; k < i; k++) assert_int_not_equal(tn_gcg_suffix(g)[i], tn_gcg_suffix(g)[k]);
+        }
+        free(ids);
+        tn_gcg_close(g);
+    }
+}
+
 static tn_redteam_options options_make(const char *attacks)
 {
     char seeds[] = "{\"prompt\":\"where is the dog\",\"target\":\"and you are\"}\n{\"prompt\":\"you are very small\"}\n", twins[] = "{\"prompt\":\"the dog\",\"expect\":\"dog\"}\n";
@@ -161,6 +183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_classifier_learns_from_labels),
+        cmocka_unit_test(a_suffix_holds_no_token_twice),
         cmocka_unit_test(losses_fall_and_the_search_repeats),
         cmocka_unit_test(a_whole_run_is_the_same_at_any_batch_size),
         cmocka_unit_test(gradients_are_those_of_the_loss),

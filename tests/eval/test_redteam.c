@@ -423,6 +423,15 @@ static void searches_find_what_there_is_within_their_budget(void **state)
     for (int i = 0; i < 4; i++) assert_true(json_integer_value(json_object_get(attack_at(r, searches[i]), "replies")) <= 10 * 12);
     json_decref(r);
 
+    o.budget = 5;                                            /* a model that never gives in uses all of it, and no more */
+    assert_ok(attack(&r, &o, GOOD, 0, 0, true, &fair, why));
+    for (int i = 0; i < 4; i++) {
+        int64_t n = json_integer_value(json_object_get(attack_at(r, searches[i]), "replies"));
+        if (n > 10 * 5 || n < 10 * 2) fail_msg("%s: %lld replies for 10 requests", searches[i], (long long)n);
+    }
+    json_decref(r);
+    o.budget = 12;
+
     assert_int_equal(attack(&r, &o, LATE_TURN, 0, 0, false, &fair, NULL), TN_USAGE);          /* pair without an attacker */
     o.attacks = "direct,crescendo";
     assert_ok(attack(&r, &o, LATE_TURN, 0, 0, false, NULL, why));
