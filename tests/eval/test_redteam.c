@@ -189,12 +189,14 @@ static void assert_verdict(const json_t *report, const char *name, const char *v
 
 static bool gate(const char *dir, const json_t *report, const char *line)
 {
-    char   *text = tn_strf("gates:\n  - %s\n", line), *path = put(dir, "gates.yaml", text);
+    char   *text = tn_strf("gates:\n  - %s\n", line), *path = put(dir, "gates.yaml", text), *file = tn_path(dir, "gated.json");
     json_t *out = NULL;
     bool    passed;
 
-    assert_ok(tn_eval_gate(&out, &passed, path, report, why));
+    assert_ok(tn_json_save(file, report, false, why));
+    assert_ok(tn_eval_gate(&out, &passed, path, file, NULL, 1, why));
     json_decref(out);
+    free(file);
     free(text);
     free(path);
     return passed;
