@@ -131,7 +131,7 @@ tn_status tn_align_contrast_run(const tn_align_contrast_config *c, tn_profile pr
  * "rejected","principle","p","id","kind"}, sft.jsonl {"messages","principle","open"}, records.jsonl. */
 typedef struct tn_align_pairs_config {
     double  helpful_share, max_repetition, label;
-    double  full_share, answer_weight;
+    double  full_share, answer_weight, pair_share;
     int64_t min_words, seed, short_words;
     bool    compose;
 } tn_align_pairs_config;
