@@ -242,6 +242,6 @@ out:
 }
 
 const tn_stage_kind tn_stage_export = {
-    .name = "export", .version = 1, .line = "a model written anew: an adapter put into it, another type, another form", .options = export_options,
+    .name = "export", .version = 2, .line = "a model written anew: an adapter put into it, another type, another form", .options = export_options,
     .config_bytes = sizeof(export_config), .inputs = export_inputs, .output = "a model", .run = export_run,
 };
