@@ -62,7 +62,10 @@ while [ $k -lt ${KILLS:-200} ]; do
     case $((k % 4)) in
     0) TENET_FAULT=kill-writing@$((k % 12 / 3 * 3 + 3)) "$tenet" train tiny.yaml --quiet --out $name >/dev/null 2>&1 ;;
     1) TENET_FAULT=kill-naming@$((k % 12 / 3 * 3 + 3)) "$tenet" train tiny.yaml --quiet --out $name >/dev/null 2>&1 ;;
-    *) timeout -s KILL 0.$(printf %02d $((k * 37 % 97 + 2))) "$tenet" train tiny.yaml --quiet --out $name >/dev/null 2>&1 ;;
+    *) "$tenet" train tiny.yaml --quiet --out $name >/dev/null 2>&1 &
+       sleep 0.$(printf %02d $((k * 37 % 97 + 2)))
+       kill -KILL $!
+       wait $! ;;                                            # until it is gone: its lock on the folder goes with it
     esac
     "$tenet" train tiny.yaml --quiet --out $name >/dev/null
     same $name
