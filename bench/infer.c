@@ -71,7 +71,7 @@ typedef struct question { const char *name; int64_t n, n_prompt, n_shared, n_ans
 /* A new engine for each measurement, so that nothing is taken over from the one before. */
 static tn_status ask(const bench *b, const question *q, int64_t n_batch, bool reuse, tn_error *err)
 {
-    double    best = 1e30, seconds;
+    double    best = 1e30, seconds = 0;
     tn_status status = TN_OK;
 
     for (int i = 0; i < REPEATS; i++) {
