@@ -133,7 +133,7 @@ typedef struct tn_align_pairs_config {
     double  helpful_share, max_repetition, label;
     double  full_share, answer_weight, pair_share;
     int64_t min_words, seed, short_words;
-    bool    compose;
+    bool    compose, distill_answers;
 } tn_align_pairs_config;
 extern const tn_option tn_align_pairs_options[];
 tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts, const char *answers, const char *contrast,

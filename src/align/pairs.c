@@ -26,6 +26,7 @@ const tn_option tn_align_pairs_options[] = {
     { "pair_share",     TN_OPT_REAL, AT(pair_share),     "1",    0.001, 1, "",     "share of the prompts that also give a preference pair", NULL },
     { "answer_weight",  TN_OPT_REAL, AT(answer_weight),  "1",    0.1, 16, "",      "weight of SFT rows that answer: above 1 declines less readily", NULL },
     { "full_share",     TN_OPT_REAL, AT(full_share),     "0.3",  0, 1,    "",      "short_words: share of the prompts whose texts stay whole", NULL },
+    { "distill_answers", TN_OPT_BOOL, AT(distill_answers), "false", 0, 0, "",      "SFT rows that answer keep the model's distribution, not only its words", NULL },
     { "compose",        TN_OPT_BOOL, AT(compose),        "true", 0, 0,    "",      "compose a declining text where the model gave none", NULL },
     { .key = NULL }
 };
@@ -130,10 +131,11 @@ static tn_status row_emit(maker *m, const tn_prompt *p, const tn_principle *prin
     }
     char *target = sft_text(m, p, chosen, &chosen_open);
     if (target == NULL) return tn_fail(m->err, TN_NOMEM, "no memory for a text");
-    tn_status status = tn_row_file_add(&m->sft, json_pack("{s:s, s:s, s:[{s:s,s:s},{s:s,s:s}], s:s, s:b, s:f}", "id", p->id, "kind",
+    tn_status status = tn_row_file_add(&m->sft, json_pack("{s:s, s:s, s:[{s:s,s:s},{s:s,s:s}], s:s, s:b, s:f, s:b}", "id", p->id, "kind",
                                                           tn_prompt_kind_name(p->kind), "messages", "role", "user", "content", p->text, "role",
                                                           "assistant", "content", target, "principle", principle->id, "open", chosen_open, "weight",
-                                                          p->kind == TN_PROMPT_DECLINE ? 1.0 : m->c->answer_weight), m->err);
+                                                          p->kind == TN_PROMPT_DECLINE ? 1.0 : m->c->answer_weight, "distill",
+                                                          m->c->distill_answers && p->kind != TN_PROMPT_DECLINE), m->err);
     free(target);
     if (status != TN_OK) return status;
     if (p->kind == TN_PROMPT_DECLINE) m->n_decline++;

@@ -24,7 +24,7 @@ static tn_status shard_write(const char *path, tn_error *err)
     TN_TRY(tn_shard_create(&w, path, &none, N_VOCAB, err));
     for (int i = 0; i < N_BATCH * N_STEP; i++) {
         for (int t = 0; t < N_CTX; t++) ids[t] = (int32_t)(((uint32_t)(i * N_CTX + t) * 2654435761u) % N_VOCAB);
-        tn_status status = tn_shard_add(w, ids, NULL, N_CTX, 65536, err);
+        tn_status status = tn_shard_add(w, ids, NULL, N_CTX, 65536, false, err);
         if (status != TN_OK) {
             tn_shard_abandon(w);
             return status;

@@ -22,13 +22,15 @@ tn_status tn_data_read(char **out, size_t *n, const char *path, size_t max_bytes
 typedef struct tn_shard_writer tn_shard_writer;
 /* n_vocab decides between 16- and 32-bit ids. Written aside; appears whole on commit. */
 tn_status tn_shard_create(tn_shard_writer **out, const char *path, const tn_digest *tokenizer, int64_t n_vocab, tn_error *err);
-/* One document. mask: 1 for tokens that may be targets, NULL: all. weight_16: loss weight in 1/65536. */
-tn_status tn_shard_add(tn_shard_writer *w, const int32_t *ids, const uint8_t *mask, size_t n, uint32_t weight_16, tn_error *err);
+/* One document. mask: 1 for tokens that may be targets, NULL: all. weight_16: loss weight in 1/65536. taught: its targets are
+ * learned as a teacher's distribution, not as the words that stand there. */
+tn_status tn_shard_add(tn_shard_writer *w, const int32_t *ids, const uint8_t *mask, size_t n, uint32_t weight_16, bool taught,
+                       tn_error *err);
 tn_status tn_shard_commit(tn_shard_writer *w, tn_error *err);          /* frees w in every case */
 void      tn_shard_abandon(tn_shard_writer *w);                        /* NULL is fine */
 
 typedef struct tn_shard tn_shard;
-typedef struct tn_shard_doc { int64_t first, n; uint32_t weight_16; } tn_shard_doc;
+typedef struct tn_shard_doc { int64_t first, n; uint32_t weight_16; bool taught; } tn_shard_doc;
 /* Checks structure and content digest. tokenizer (or NULL): MISMATCH when the shard was made with another one. */
 tn_status tn_shard_open(tn_shard **out, const char *path, const tn_digest *tokenizer, tn_error *err);
 void      tn_shard_close(tn_shard *s);
@@ -52,8 +54,9 @@ typedef struct tn_data_options {
     bool    train_prompt;            /* every token is a target, not only the assistant's */
 } tn_data_options;
 /* Appends the documents of a file (or of every file below a directory, in name order). Text: one document a file.
- * Rows: {"text"}, {"messages":[{"role","content"}]}, {"prompt","answer"}; each with an optional "weight" (0 to 16)
- * and "open" (true: the last answer was cut off where it was sampled, so its stop token is left out). */
+ * Rows: {"text"}, {"messages":[{"role","content"}]}, {"prompt","answer"}; each with an optional "weight" (0 to 16),
+ * "open" (true: the last answer was cut off where it was sampled, so its stop token is left out) and "distill" (true: the
+ * teacher's distribution is learned along this text). */
 tn_status tn_data_tokenise(tn_shard_writer *w, const char *path, const tn_data_options *o, tn_data_stats *stats, tn_error *err);
 
 /* Ends a text of n ids with the tokenizer's end token, whether its own files say so or not: without one a model never learns where
@@ -74,7 +77,8 @@ typedef enum tn_pack_kind {
 } tn_pack_kind;
 bool tn_pack_parse(const char *name, tn_pack_kind *out);
 
-typedef struct tn_piece { int64_t first; int32_t n; uint32_t weight_16; int32_t ends; /* 1: last token has no target */ } tn_piece;
+/* ends: the last token has no target. */
+typedef struct tn_piece { int64_t first; int32_t n; uint32_t weight_16; bool ends, taught; } tn_piece;
 typedef struct tn_pack tn_pack;
 tn_status tn_pack_create(tn_pack **out, const tn_shard *s, int64_t n_ctx, tn_pack_kind kind, tn_error *err);
 void      tn_pack_destroy(tn_pack *p);
@@ -82,11 +86,13 @@ int64_t   tn_pack_n(const tn_pack *p);
 const tn_piece *tn_pack_sample(const tn_pack *p, int64_t i, int64_t *n_piece);
 
 /* The rows of a micro-batch, no padding: row r is token ids[r] at position pos[r] of the document that starts at row
- * doc_start[r]; its target is target[r] (-1: none) with loss weight weight_16[r] / 65536. */
+ * doc_start[r]; its target is target[r] (-1: none) with loss weight weight_16[r] / 65536. taught[r]: the row's place in its
+ * shard when a teacher's distribution stands for the target, else -1. */
 typedef struct tn_row_set {
     int64_t   n, cap;
     int32_t  *ids, *pos, *doc_start, *target;
     uint32_t *weight_16;
+    int64_t  *taught;
     uint64_t  sum_weight_16;         /* of rows with a target: the exact normaliser */
     int64_t   n_target;
 } tn_row_set;

@@ -59,7 +59,7 @@ static void pack_greedy(tn_pack *p, const tn_shard *s, int64_t n_ctx)
             int64_t n = doc.n - at < room ? doc.n - at : room;
             /* A document's last token alone has nothing to predict: it is left out. */
             if (at + n == doc.n && n == 1) break;
-            p->piece[p->n_piece++] = (tn_piece){ doc.first + at, (int32_t)n, doc.weight_16, at + n == doc.n };
+            p->piece[p->n_piece++] = (tn_piece){ doc.first + at, (int32_t)n, doc.weight_16, at + n == doc.n, doc.taught };
             at += n;
             room -= n;
         }
@@ -97,7 +97,7 @@ static bool pack_best_fit(tn_pack *p, const tn_shard *s, int64_t n_ctx, bool alo
         for (int64_t a = 0; a < doc.n; a += n_ctx) {
             int64_t m = doc.n - a < n_ctx ? doc.n - a : n_ctx;
             if (!has_target(s, doc.first + a, m, doc.first + doc.n)) continue;
-            list[n] = (sized){ { doc.first + a, (int32_t)m, doc.weight_16, a + m == doc.n }, n };
+            list[n] = (sized){ { doc.first + a, (int32_t)m, doc.weight_16, a + m == doc.n, doc.taught }, n };
             n++;
         }
     }
@@ -191,7 +191,9 @@ tn_status tn_row_set_init(tn_row_set *r, int64_t cap, tn_error *err)
     r->doc_start = malloc(n * 4);
     r->target = malloc(n * 4);
     r->weight_16 = malloc(n * 4);
-    if (r->ids == NULL || r->pos == NULL || r->doc_start == NULL || r->target == NULL || r->weight_16 == NULL) {
+    r->taught = malloc(n * 8);
+    if (r->ids == NULL || r->pos == NULL || r->doc_start == NULL || r->target == NULL || r->weight_16 == NULL ||
+        r->taught == NULL) {
         tn_row_set_free(r);
         return tn_fail(err, TN_NOMEM, "no memory for %lld rows", (long long)cap);
     }
@@ -205,6 +207,7 @@ void tn_row_set_free(tn_row_set *r)
     free(r->doc_start);
     free(r->target);
     free(r->weight_16);
+    free(r->taught);
     *r = (tn_row_set){0};
 }
 
@@ -215,7 +218,7 @@ void tn_row_set_clear(tn_row_set *r)
     r->sum_weight_16 = 0;
 }
 
-static void row_put(tn_row_set *r, int32_t id, int64_t pos, int64_t doc_start, int32_t target, uint32_t weight_16)
+static void row_put(tn_row_set *r, int32_t id, int64_t pos, int64_t doc_start, int32_t target, uint32_t weight_16, int64_t taught)
 {
     int64_t i = r->n++;
     r->ids[i] = id;
@@ -223,6 +226,7 @@ static void row_put(tn_row_set *r, int32_t id, int64_t pos, int64_t doc_start, i
     r->doc_start[i] = (int32_t)doc_start;
     r->target[i] = target;
     r->weight_16[i] = target >= 0 ? weight_16 : 0;
+    r->taught[i] = target >= 0 ? taught : -1;
     if (target >= 0) {
         r->n_target++;
         r->sum_weight_16 += weight_16;
@@ -241,7 +245,7 @@ void tn_row_set_add_sample(tn_row_set *r, const tn_shard *s, const tn_pack *p, i
         for (int64_t t = 0; t < piece[k].n; t++) {
             bool last = t + 1 == piece[k].n && piece[k].ends;
             if (!last) tn_shard_copy(s, piece[k].first + t + 1, 1, &next, &mask);
-            row_put(r, id, t, start, !last && mask ? next : -1, piece[k].weight_16);
+            row_put(r, id, t, start, !last && mask ? next : -1, piece[k].weight_16, piece[k].taught ? piece[k].first + t : -1);
             id = next;
         }
     }
@@ -251,6 +255,6 @@ int64_t tn_row_set_add_answer(tn_row_set *r, const tn_reply *a)
 {
     int64_t start = r->n;
     for (int32_t t = 0; t < a->n; t++)
-        row_put(r, a->ids[t], t, start, t + 1 < a->n && t + 1 >= a->n_prompt ? a->ids[t + 1] : -1, 65536);
+        row_put(r, a->ids[t], t, start, t + 1 < a->n && t + 1 >= a->n_prompt ? a->ids[t + 1] : -1, 65536, -1);
     return start;
 }

@@ -4,7 +4,7 @@
  *   +----------+---------+----------+----------------+-----------+------------------------------------
  *   | TNSHARD1 | version | id bytes | tokenizer hash | zero      | token ids, u16 or u32 each, pad to 8
  *   +----------+---------+----------+----------------+-----------+------------------------------------
- *   | mask, one bit a token, pad to 8 | documents: end u64, weight u32, zero u32 | footer, 64 bytes     |
+ *   | mask, one bit a token, pad to 8 | documents: end u64, weight u32, flags u32| footer, 64 bytes     |
  *   footer: n_token u64, n_doc u64, SHA-256 of all before the footer, zero u64, "TNSHEND1"
  *
  * Counts stand at the end so that a shard is written in one pass; a cut-off file has no footer and is refused. The
@@ -18,9 +18,10 @@
 #include "base/file.h"
 
 static const char head_magic[8] = "TNSHARD1", foot_magic[8] = "TNSHEND1";
-enum { HEAD_BYTES = 64, FOOT_BYTES = 64, DOC_BYTES = 16, VERSION = 1, OUT_IDS = 16384 };
+enum { HEAD_BYTES = 64, FOOT_BYTES = 64, DOC_BYTES = 16, VERSION = 2, OUT_IDS = 16384 };
 
-typedef struct doc_record { uint64_t end; uint32_t weight_16, zero; } doc_record;
+enum { FLAG_TAUGHT = 1 };
+typedef struct doc_record { uint64_t end; uint32_t weight_16, flags; } doc_record;
 
 struct tn_shard_writer {
     tn_out     *out;
@@ -113,7 +114,8 @@ static tn_status grow(void **p, size_t *cap, size_t need, const char *path, tn_e
     return TN_OK;
 }
 
-tn_status tn_shard_add(tn_shard_writer *w, const int32_t *ids, const uint8_t *mask, size_t n, uint32_t weight_16, tn_error *err)
+tn_status tn_shard_add(tn_shard_writer *w, const int32_t *ids, const uint8_t *mask, size_t n, uint32_t weight_16, bool taught,
+                       tn_error *err)
 {
     if (n == 0) return TN_OK;
     if (n > INT32_MAX)
@@ -137,7 +139,7 @@ tn_status tn_shard_add(tn_shard_writer *w, const int32_t *ids, const uint8_t *ma
         i += m;
     }
     w->n_token += n;
-    w->doc[w->n_doc++] = (doc_record){ w->n_token, weight_16, 0 };
+    w->doc[w->n_doc++] = (doc_record){ w->n_token, weight_16, taught ? FLAG_TAUGHT : 0 };
     return TN_OK;
 }
 
@@ -207,6 +209,9 @@ static tn_status parts_find(tn_shard *s, const char *path, tn_error *err)
         if (s->doc[i].end <= last || s->doc[i].end > n_token || s->doc[i].end - last > INT32_MAX)
             return tn_fail(err, TN_FORMAT, "%s: document %llu ends at token %llu", path, (unsigned long long)i,
                            (unsigned long long)s->doc[i].end);
+        if ((s->doc[i].flags & ~(uint32_t)FLAG_TAUGHT) != 0)
+            return tn_fail(err, TN_UNSUPPORTED, "%s: document %llu has flags %#x that this program does not know", path, (unsigned long long)i,
+                           s->doc[i].flags);
         last = s->doc[i].end;
     }
     if (last != n_token)
@@ -247,7 +252,7 @@ const tn_digest *tn_shard_content(const tn_shard *s) { return &s->content; }
 tn_shard_doc tn_shard_doc_at(const tn_shard *s, int64_t i)
 {
     int64_t first = i == 0 ? 0 : (int64_t)s->doc[i - 1].end;
-    return (tn_shard_doc){ first, (int64_t)s->doc[i].end - first, s->doc[i].weight_16 };
+    return (tn_shard_doc){ first, (int64_t)s->doc[i].end - first, s->doc[i].weight_16, (s->doc[i].flags & FLAG_TAUGHT) != 0 };
 }
 
 void tn_shard_copy(const tn_shard *s, int64_t first, int64_t n, int32_t *ids, uint8_t *mask)

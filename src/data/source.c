@@ -23,10 +23,10 @@ typedef struct sink {
     int32_t *text_ids; size_t text_cap;                      /* one text, reused */
 } sink;
 
-static tn_status document_put(sink *s, const int32_t *ids, const uint8_t *mask, uint32_t weight_16, tn_error *err)
+static tn_status document_put(sink *s, const int32_t *ids, const uint8_t *mask, uint32_t weight_16, bool taught, tn_error *err)
 {
     if (s->n < 2) { s->stats->n_dropped++; return TN_OK; }
-    TN_TRY(tn_shard_add(s->w, ids, mask, s->n, weight_16, err));
+    TN_TRY(tn_shard_add(s->w, ids, mask, s->n, weight_16, taught, err));
     s->stats->n_doc++;
     s->stats->n_token += (int64_t)s->n;
     for (size_t i = 1; i < s->n; i++) {
@@ -51,18 +51,18 @@ tn_status tn_data_end(const tn_tokenizer *t, int32_t **ids, size_t *n, size_t *c
     return TN_OK;
 }
 
-static tn_status text_put(sink *s, const char *text, size_t n, uint32_t weight_16, const char *where, tn_error *err)
+static tn_status text_put(sink *s, const char *text, size_t n, uint32_t weight_16, bool taught, const char *where, tn_error *err)
 {
     s->n = 0;
     tn_status status = tn_tokenize(s->o->tokenizer, text, n, TN_TOK_BOS | TN_TOK_EOS, &s->text_ids, &s->n,
                                    &s->text_cap, err);
     if (status == TN_OK) status = tn_data_end(s->o->tokenizer, &s->text_ids, &s->n, &s->text_cap, err);
     if (status != TN_OK) return tn_fail_prefix(err, status, "%s", where);
-    return document_put(s, s->text_ids, NULL, weight_16, err);
+    return document_put(s, s->text_ids, NULL, weight_16, taught, err);
 }
 
 /* open: the last answer was cut off where it was sampled, so its stop token is no target and is left out. */
-static tn_status chat_put(sink *s, const tn_message *m, size_t n, bool open, uint32_t weight_16, const char *where, tn_error *err)
+static tn_status chat_put(sink *s, const tn_message *m, size_t n, bool open, uint32_t weight_16, bool taught, const char *where, tn_error *err)
 {
     if (s->o->chat == NULL)
         return tn_fail(err, TN_UNSUPPORTED, "%s: a conversation, but the model has no chat format; choose one with chat_format", where);
@@ -81,7 +81,7 @@ static tn_status chat_put(sink *s, const tn_message *m, size_t n, bool open, uin
     bool any = false;
     for (size_t i = 1; i < s->n; i++) any |= s->mask[i] != 0;
     if (!any) { s->stats->n_dropped++; return TN_OK; }       /* nothing the assistant said is left */
-    return document_put(s, s->ids, s->o->train_prompt ? NULL : s->mask, weight_16, err);
+    return document_put(s, s->ids, s->o->train_prompt ? NULL : s->mask, weight_16, taught, err);
 }
 
 static tn_status row_weight(const json_t *row, const char *where, uint32_t *out, tn_error *err)
@@ -117,18 +117,19 @@ static tn_status messages_read(const json_t *list, tn_message *m, size_t *n, con
 static tn_status row_put(sink *s, const json_t *row, const char *where, tn_error *err)
 {
     uint32_t weight = 65536;
-    bool open;
+    bool open, taught;
     const char *prompt, *answer;
     const json_t *messages = json_object_get(row, "messages");
 
     if (!json_is_object(row)) return tn_fail(err, TN_FORMAT, "%s: a row must be an object", where);
     TN_TRY(row_weight(row, where, &weight, err));
     TN_TRY(tn_json_bool_or(row, "open", false, &open, where, err));
+    TN_TRY(tn_json_bool_or(row, "distill", false, &taught, where, err));
     if (messages != NULL && s->o->format != TN_DATA_JSONL) {
         tn_message m[MAX_MESSAGES];
         size_t n = 0;
         TN_TRY(messages_read(messages, m, &n, where, err));
-        return chat_put(s, m, n, open, weight, where, err);
+        return chat_put(s, m, n, open, weight, taught, where, err);
     }
     if (json_object_get(row, "prompt") != NULL && s->o->format != TN_DATA_JSONL) {
         const char *key = json_object_get(row, "answer") != NULL ? "answer" :
@@ -137,12 +138,12 @@ static tn_status row_put(sink *s, const json_t *row, const char *where, tn_error
         TN_TRY(tn_json_str(row, "prompt", &prompt, where, err));
         TN_TRY(tn_json_str(row, key, &answer, where, err));
         tn_message m[3] = { { "system", system }, { "user", prompt }, { "assistant", answer } };
-        return chat_put(s, system != NULL ? m : m + 1, system != NULL ? 3 : 2, open, weight, where, err);
+        return chat_put(s, system != NULL ? m : m + 1, system != NULL ? 3 : 2, open, weight, taught, where, err);
     }
     if (json_object_get(row, "text") != NULL && s->o->format != TN_DATA_CHAT) {
         const char *text;
         TN_TRY(tn_json_str(row, "text", &text, where, err));
-        return text_put(s, text, strlen(text), weight, where, err);
+        return text_put(s, text, strlen(text), weight, taught, where, err);
     }
     return tn_fail(err, TN_FORMAT, "%s: a row needs %s", where,
                    s->o->format == TN_DATA_JSONL ? "\"text\"" :
@@ -178,7 +179,7 @@ static tn_status file_put(sink *s, const char *path, tn_error *err)
 
     if (s->o->format == TN_DATA_TEXT || (s->o->format == TN_DATA_AUTO && !is_jsonl(path))) {
         TN_TRY(tn_data_read(&text, &n, path, max_file_bytes, err));
-        status = text_put(s, text, n, 65536, path, err);
+        status = text_put(s, text, n, 65536, false, path, err);
         free(text);
         return status;
     }

@@ -176,6 +176,7 @@ static tn_status train_run(tn_stage_run *r, const void *config, const char *cons
     json_object_set_new(metrics, "steps", json_integer(result.steps));
     json_object_set_new(metrics, "loss", tn_json_f32(result.loss));
     json_object_set_new(metrics, "tokens", json_integer(result.tokens));
+    if (result.last.taught) json_object_set_new(metrics, "kl", tn_json_f32(result.last.kl));
     if (result.last.preference) {
         json_object_set_new(metrics, "margin", tn_json_f32(result.last.margin));
         json_object_set_new(metrics, "accuracy", tn_json_f32(result.last.accuracy));
@@ -189,7 +190,7 @@ out:
 }
 
 const tn_stage_kind tn_stage_train = {
-    .name = "train", .version = 4, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
+    .name = "train", .version = 5, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
     .config_bytes = sizeof(tn_train_config), .inputs = train_inputs,
     .output = "a directory with adapter/ or model/, the step log and what a replay needs", .run = train_run,
 };

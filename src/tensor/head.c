@@ -24,16 +24,21 @@ static int64_t chunk_rows(int64_t n_row, int64_t n_vocab)
     return tn_max64(1, (n_row + n_chunk - 1) / n_chunk);   /* chunks of equal size */
 }
 
-static size_t mm_bytes(int64_t n_row, int64_t n_embd, int64_t n_vocab)
+/* A teacher's hidden states (head_loss, input 4) may be wider than the model's. */
+static size_t mm_bytes(const tn_call *c)
 {
+    int64_t n_row = tn_rows(c->in[0]), n_vocab = c->in[1]->shape[0], n_embd = tn_cols(c->in[0]);
+    if (c->n_in > 4 && c->in[4] != NULL) n_embd = tn_max64(n_embd, tn_cols(c->in[4]));
     return tn_mm_scratch_bytes(tn_threads(), tn_max64(n_row, tn_max64(n_embd, n_vocab)));
 }
 
+int64_t tn_head_chunk(const tn_call *c) { return chunk_rows(tn_rows(c->in[0]), c->in[1]->shape[0]); }
+
 size_t tn_head_scratch(const tn_call *c)
 {
-    int64_t n_row = tn_rows(c->in[0]), n_embd = tn_cols(c->in[0]), n_vocab = c->in[1]->shape[0];
+    int64_t n_row = tn_rows(c->in[0]), n_vocab = c->in[1]->shape[0];
     /* besides the logits: two floats a row for the caller */
-    return tn_align64((size_t)chunk_rows(n_row, n_vocab) * (size_t)n_vocab * 4) + tn_align64(mm_bytes(n_row, n_embd, n_vocab)) +
+    return tn_align64((size_t)chunk_rows(n_row, n_vocab) * (size_t)n_vocab * 4) + tn_align64(mm_bytes(c)) +
            2 * tn_align64((size_t)n_row * 4);
 }
 
@@ -45,7 +50,7 @@ void tn_head_open(tn_head *h, const tn_call *c, const tn_head_kernels *k, float 
     h->chunk = chunk_rows(h->n_row, h->n_vocab);
     h->logits = (float *)((char *)c->scratch + 2 * tn_align64((size_t)h->n_row * 4));
     h->mm_scratch = (char *)h->logits + tn_align64((size_t)h->chunk * (size_t)h->n_vocab * 4);
-    h->mm_bytes = mm_bytes(h->n_row, h->n_embd, h->n_vocab);
+    h->mm_bytes = mm_bytes(c);
 }
 
 static void product(const tn_head *h, const tn_mm *mm)
@@ -109,7 +114,26 @@ static void grad_ref(float *l, int64_t n, const tn_head_row *h, bool have_exp, f
     }
 }
 
-const tn_head_kernels tn_head_ref = { lse_ref, grad_ref, true };
+static float cross_ref(const float *l, const float *t, int64_t n, float top)
+{
+    float lane[16] = { 0 };
+    for (int64_t j = 0; j < n; j++) lane[j % 16] = fmaf(tn_prob(t[j] - top), t[j] - l[j], lane[j % 16]);
+    return tn_lane_sum(lane);
+}
+
+static void grad_soft_ref(float *l, const float *t, int64_t n, float softcap, float top, float scale, float soft_top, float soft_scale)
+{
+    for (int64_t j = 0; j < n; j++) {
+        float g = fmaf(scale, tn_prob(l[j] - top), -(soft_scale * tn_prob(t[j] - soft_top)));
+        if (softcap > 0.0f) {
+            float c = l[j] / softcap;
+            g *= fmaf(-c, c, 1.0f);
+        }
+        l[j] = g;
+    }
+}
+
+const tn_head_kernels tn_head_ref = { lse_ref, grad_ref, cross_ref, grad_soft_ref, true };
 
 float tn_logits_lse(const float *logits, int64_t n)
 {

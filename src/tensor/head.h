@@ -16,11 +16,15 @@ typedef struct tn_head_row { float softcap, temperature; } tn_head_row;
  *   lse    caps the logits in place; top = max x_j, sum = lane sum of exp(x_j - top) in lane j mod 16 (exp is zero below
  *          e^-62: mathfn.h, tn_prob). With keep_exp
  *          (only without cap and temperature) the logits are replaced by those exponentials.
+ *   cross  the soft target's part of a divergence: lane sum of e_j (t_j - l_j), e_j = exp(t_j - top), lane j mod 16, one fma each
+ *   grad_soft  l_j = fma(scale, exp(l_j - top), -(soft_scale * exp(t_j - soft_top))), then * fma(-c, c, 1), c = l_j / softcap
  *   grad   logits (or exponentials, keep_exp) become g_j = scale * exp(x_j - top), fma(scale, e_t, at_target) at the
  *          target, then / temperature, then * fma(-c, c, 1), c = l_j / softcap */
 typedef struct tn_head_kernels {
     void (*lse)(float *l, int64_t n, const tn_head_row *h, bool keep_exp, float *top, float *sum);
     void (*grad)(float *l, int64_t n, const tn_head_row *h, bool have_exp, float top, float scale, int64_t target, float at_target);
+    float (*cross)(const float *l, const float *t, int64_t n, float top);
+    void (*grad_soft)(float *l, const float *t, int64_t n, float softcap, float top, float scale, float soft_top, float soft_scale);
     bool reference_mm;                              /* matrix products by their definition, too */
 } tn_head_kernels;
 
@@ -42,6 +46,7 @@ typedef struct tn_head {
 
 tn_status tn_head_check(const tn_call *c, float softcap, tn_error *err);
 size_t    tn_head_scratch(const tn_call *c);
+int64_t   tn_head_chunk(const tn_call *c);          /* rows of a chunk */
 void      tn_head_open(tn_head *h, const tn_call *c, const tn_head_kernels *k, float softcap, float temperature, tn_profile profile);
 void      tn_head_logits(const tn_head *h, int64_t r0, int64_t n);
 /* From gradients in h->logits. */

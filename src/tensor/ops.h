@@ -103,7 +103,9 @@ typedef struct tn_moe_params { int64_t n_expert, k, n_ff; tn_act act; float limi
  * rows; never the whole logits matrix. in 0 x [n_row][n_embd], 1 w [n_vocab][n_embd], 2 target i32 [n_row] (-1: none),
  * 3 row weight f32 [n_row]; out 0 loss [1] = sum weight*nll (+ z), 1 nll [n_row], 2 dx [n_row][n_embd] (formed in the
  * forward chunk, with train), 3 dw (only with add_dw: the forward chunk adds to it). Backward hands dx on, times
- * dout[0], which must be 1 with add_dw; without it a wanted dw is made in the backward pass from logits computed again. */
+ * dout[0], which must be 1 with add_dw; without it a wanted dw is made in the backward pass from logits computed again.
+ * Optional, all three: 4 teacher x f32 [n_row][n_teacher], 5 teacher w [n_vocab][n_teacher], 6 taught i32 [n_row]: rows where it
+ * is not 0 (and target not -1) have the teacher's distribution for a target, and nll is KL(teacher || model). */
 typedef struct tn_head_params { float softcap, z_coef; tn_profile profile; bool train; bool add_dw; } tn_head_params;
 /* head_logprob: in as above without weight; out 0 logp [n_row] of the target, 1 lse [n_row]. Backward recomputes the
  * chunk's logits from dlogp (preference losses know it only after the whole answer). temperature divides the logits. */

@@ -17,7 +17,7 @@ const tn_option tn_train_options[] = {
       "", "from scratch: a model (or a folder or file with a tokenizer alone) whose tokenizer is used, or 'bytes'", NULL },
     { "chat_format",       TN_OPT_STR,    AT(chat_format),         NULL,      0, 0,      "", "chat format, when the model does not tell", NULL },
     { "reference",         TN_OPT_STR,    AT(reference),           NULL,      0, 0,
-      "", "reference model of preference losses; none: the model as it was at the start", NULL },
+      "", "reference of preference losses, and teacher of rows with \"distill\"; none: the model as it was at the start", NULL },
     { "family",            TN_OPT_STR,    AT(family),              "llama",   0, 0,      "", "from scratch: architecture", NULL },
     { "like",              TN_OPT_STR,    AT(like),                NULL,      0, 0,
       "", "from scratch: shape of this model (a folder with config.json, that file, a .gguf), new weights", NULL },

@@ -255,6 +255,7 @@ void train_corpus_close(corpus *k)
     free(k->mismatched_ids);
     free(k->reference);
     free(k->reference_at);
+    train_teacher_close(&k->teacher);
     *k = (corpus){0};
 }
 
@@ -271,7 +272,11 @@ tn_status train_micro_init(micro *b, const corpus *k, int64_t n_item, tn_error *
     b->source = malloc((size_t)n_item * sizeof *b->source);
     b->index = malloc((size_t)n_item * sizeof *b->index);
     b->start = malloc((size_t)n_item * 3 * sizeof *b->start);
-    if (b->out_row == NULL || b->out_target == NULL || b->out_weight == NULL || b->source == NULL || b->index == NULL || b->start == NULL) {
+    if (k->teacher.n > 0) {
+        b->out_taught = malloc(n * sizeof *b->out_taught);
+        b->out_teacher = calloc(n * (size_t)k->teacher.width, sizeof *b->out_teacher);
+    }
+    if ((k->teacher.n > 0 && (b->out_taught == NULL || b->out_teacher == NULL)) || b->out_row == NULL || b->out_target == NULL || b->out_weight == NULL || b->source == NULL || b->index == NULL || b->start == NULL) {
         train_micro_free(b);
         return tn_fail(err, TN_NOMEM, "no memory for a micro-batch of %lld rows", (long long)k->rows_max);
     }
@@ -284,6 +289,8 @@ void train_micro_free(micro *b)
     free(b->out_row);
     free(b->out_target);
     free(b->out_weight);
+    free(b->out_taught);
+    free(b->out_teacher);
     free(b->source);
     free(b->index);
     free(b->start);
@@ -312,7 +319,10 @@ void train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n)
         b->source[i] = source;
         b->index[i] = index;
         if (!k->pairs) {
+            int64_t start = r->n;
             tn_row_set_add_sample(r, k->shard[source], k->pack[source], index);
+            for (int64_t t = start; t < r->n; t++)           /* from its place in the shard to that among the taught */
+                if (r->taught[t] >= 0) r->taught[t] = k->teacher.at[source][r->taught[t]];
             continue;
         }
         const tn_pair *p = &k->pair.pair[index];
@@ -327,6 +337,12 @@ void train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n)
         if (r->target[i] < 0 && !(i + 1 == r->n && b->n_out == 0)) continue;
         b->out_row[b->n_out] = (int32_t)i;
         b->out_target[b->n_out] = r->target[i];
+        if (b->out_taught != NULL) {
+            b->out_taught[b->n_out] = r->taught[i] >= 0;
+            if (r->taught[i] >= 0 && k->teacher.hidden != NULL)
+                memcpy(b->out_teacher + b->n_out * k->teacher.width, k->teacher.hidden + r->taught[i] * k->teacher.width,
+                       (size_t)k->teacher.width * sizeof *b->out_teacher);
+        }
         b->out_weight[b->n_out++] = (float)r->weight_16[i] / 65536.0f;
     }
 }

@@ -2,6 +2,7 @@
  *
  *   texts   head_loss: sum of weight * nll over the micro-batch; its seed is 1, so gradients are those of plain sums and
  *           the one division by the batch's exact token count comes at the end
+ *           rows that are taught learn the distribution of a teacher (teacher.c), by the same operation
  *   pairs   head_logprob: log-probability of each answer token; the loss of the pairs says what flows back */
 #include "train/run.h"
 
@@ -10,7 +11,7 @@
 static const int64_t out_shape[] = { TN_OUT_ROWS };
 
 /* The objective on top of `hidden`; returns the value that gets the seed. */
-static tn_value head_build(engine *e, const tn_train_config *c, const tn_tensor *head_grad)
+static tn_value head_build(engine *e, const tn_train_config *c, const corpus *k, tn_param *teacher_head, const tn_tensor *head_grad)
 {
     tn_graph *g = e->g;
     const tn_hparams *h = tn_model_hparams(e->net.model);
@@ -25,27 +26,40 @@ static tn_value head_build(engine *e, const tn_train_config *c, const tn_tensor 
         tn_head_params o = { .softcap = (float)h->logit_softcap, .z_coef = (float)c->z_loss, .profile = e->net.profile,
                              .train = e->train, .add_dw = e->train && head_grad != NULL };
         e->weight = tn_graph_input(g, "weight", TN_F32, 1, out_shape);
-        tn_value in[] = { e->net.hidden, w, e->target, e->weight };
-        e->out = tn_graph_op(g, "loss", TN_OP_HEAD_LOSS, &o, in, 4);
+        tn_value in[7] = { e->net.hidden, w, e->target, e->weight };
+        if (k->teacher.n > 0) {
+            in[4] = e->teacher = tn_graph_input(g, "teacher", TN_F32, 2, (int64_t[]){ TN_OUT_ROWS, k->teacher.width });
+            in[5] = teacher_head != NULL ? tn_graph_weight(g, "teacher_output", &teacher_head->w, NULL) : w;
+            in[6] = e->taught = tn_graph_input(g, "taught", TN_I32, 1, out_shape);
+        }
+        e->out = tn_graph_op(g, "loss", TN_OP_HEAD_LOSS, &o, in, k->teacher.n > 0 ? 7 : 4);
+        if (k->teacher.n > 0) tn_graph_keep(g, tn_graph_out(g, e->out, 1));      /* the divergence of each row, for the curves */
     }
     tn_graph_keep(g, e->out);
     return e->out;
 }
 
 tn_status train_engine_create(engine *e, tn_model *m, const params *p, const corpus *k, const tn_train_config *c, tn_profile profile,
-                        bool train, bool adapters, tn_error *err)
+                        engine_purpose purpose, bool adapters, tn_param *teacher_head, tn_error *err)
 {
     tn_status status = TN_OK;
     tn_value value, seed = 0;
+    bool train = purpose == ENGINE_TRAIN;
 
     *e = (engine){ .preference = k->pairs, .train = train, .aux_coef = c->aux_coef, .router_z = c->router_z };
     TN_GOTO(tn_graph_create(&e->g, k->rows_max, err));
     e->net = (tn_net){ .g = e->g, .model = m, .profile = profile, .train = train, .n_out_max = k->rows_max, .recompute = c->recompute,
                        .lora = adapters ? p->lora : NULL, .n_lora = adapters ? p->n_lora : 0 };
     TN_GOTO(tn_model_build(&e->net, err));
+    if (purpose == ENGINE_REFERENCE && !k->pairs) {
+        tn_graph_keep(e->g, e->net.hidden);
+        TN_GOTO(tn_graph_status(e->g, err));
+        TN_GOTO(tn_graph_plan(e->g, 0, &e->memory, err));
+        goto out;
+    }
     const tn_param *head = tn_model_find(m, "output.weight");
     if (head == NULL) head = tn_model_find(m, "token_embd.weight");
-    value = head_build(e, c, head != NULL && head->grad.data != NULL ? &head->grad : NULL);
+    value = head_build(e, c, k, teacher_head, head != NULL && head->grad.data != NULL ? &head->grad : NULL);
     TN_GOTO(tn_graph_status(e->g, err));
     if (train) {
         TN_GOTO(tn_graph_backward(e->g, &value, &seed, 1, c->recompute, err));
@@ -71,8 +85,12 @@ static tn_status forward(engine *e, const micro *b, tn_error *err)
     tn_graph_bind(e->g, e->net.pos, b->rows.pos);
     tn_graph_bind(e->g, e->net.doc_start, b->rows.doc_start);
     tn_graph_bind(e->g, e->net.out_rows, b->out_row);
-    tn_graph_bind(e->g, e->target, b->out_target);
+    if (e->target != 0) tn_graph_bind(e->g, e->target, b->out_target);
     if (e->weight != 0) tn_graph_bind(e->g, e->weight, b->out_weight);
+    if (e->teacher != 0) {
+        tn_graph_bind(e->g, e->teacher, b->out_teacher);
+        tn_graph_bind(e->g, e->taught, b->out_taught);
+    }
     tn_graph_set_out_rows(e->g, b->n_out);
     return tn_graph_forward(e->g, b->rows.n, err);
 }
@@ -82,6 +100,24 @@ tn_status train_engine_logp(engine *e, const micro *b, const float **out, tn_err
     TN_TRY(forward(e, b, err));
     *out = tn_graph_data(e->g, e->out);
     return TN_OK;
+}
+
+tn_status train_engine_hidden(engine *e, const micro *b, const float **out, tn_error *err)
+{
+    TN_TRY(forward(e, b, err));
+    *out = tn_graph_data(e->g, e->net.hidden);
+    return TN_OK;
+}
+
+/* The sum of the taught rows' divergences, in order. */
+static void taught_count(engine *e, const micro *b, micro_stats *out)
+{
+    const float *nll = tn_graph_data(e->g, tn_graph_out(e->g, e->out, 1));
+    for (int64_t i = 0; i < b->n_out; i++) {
+        if (!b->out_taught[i]) continue;
+        out->v[STAT_KL] += (double)nll[i];
+        out->v[STAT_N_TAUGHT]++;
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------------ pairs */
@@ -166,6 +202,7 @@ tn_status train_engine_run(engine *e, const corpus *k, const micro *b, double au
     TN_TRY(forward(e, b, err));
     if (e->preference) pairs_loss(e, k, b, out, pair);
     else out->v[STAT_LOSS] = *(const float *)tn_graph_data(e->g, e->out);
+    if (e->teacher != 0) taught_count(e, b, out);
     if (!e->train) return TN_OK;
     if (e->experts) routers_scale(e, aux_scale);
     return tn_graph_run_backward(e->g, err);

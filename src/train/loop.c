@@ -33,6 +33,7 @@ typedef struct loop {
     progress_state at;
     int64_t step, skip_to;              /* last step done; batches up to skip_to are passed over */
     tn_step_record last;
+    tn_train_step shown;                /* the last step that was reported */
     double smooth, started, ended, peak;
     int64_t started_step, started_tokens;
     tn_digest log_root;
@@ -279,6 +280,12 @@ static void report(loop *l, float lr, const char *note, const float *valid)
         s.length_chosen = (float)(r->total.v[STAT_N_CHOSEN] / n);
         s.length_rejected = (float)(r->total.v[STAT_N_REJECTED] / n);
     }
+    if (r->data.teacher.n > 0) {
+        s.taught = true;
+        s.kl = (float)(r->total.v[STAT_KL] / (r->total.v[STAT_N_TAUGHT] > 0 ? r->total.v[STAT_N_TAUGHT] : 1));
+    }
+    l->shown = s;
+    l->shown.note = "";
     train_metrics_step(l->m, &s);
     if (r->io->on_step != NULL) r->io->on_step(r->io->arg, &s);
 }
@@ -476,6 +483,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     out->steps = l->step;
     out->flops_per_token = train_flops_per_token(r->model, r->p.lora != NULL, r->c->n_ctx);
     out->loss = l->last.loss;
+    out->last = l->shown;
     out->tokens = r->tokens;
     out->best_valid = l->at.best_valid;
     TN_GOTO(timing_give(l, out, err));

@@ -153,6 +153,7 @@ void train_metrics_step(metrics *m, const tn_train_step *s)
 {
     struct { const char *tag, *key; float v; bool on; } row[] = {
         { "train/loss", "loss", s->loss, true },            { "train/lr", "lr", s->lr, true },
+        { "distill/kl", "kl", s->kl, s->taught },
         { "train/grad_norm", "grad_norm", s->grad_norm, true }, { "train/tokens_per_s", "tokens_per_s", (float)s->tokens_per_s, true },
         { "valid/loss", "valid", s->valid, s->has_valid },  { "preference/margin", "margin", s->margin, s->preference },
         { "preference/accuracy", "accuracy", s->accuracy, s->preference }, { "preference/kl", "kl", s->kl, s->preference },

@@ -3,6 +3,7 @@
  *   params.c      the flat logical order of everything that is trained
  *   optimiser.c   one update of a range of it
  *   corpus.c      config → shards, packs, pairs; sample i → rows
+ *   teacher.c     what a teacher says to rows that learn a distribution
  *   step.c        one step: micro-batches, the tree of sums, the norm, the update
  *   checkpoint.c  state to disk in the background and back
  *   loop.c        steps, policies, signals, validation, the result */
@@ -78,6 +79,15 @@ void      train_optimiser_step(optimiser *o, params *p, const tn_train_config *c
 
 /* ------------------------------------------------------------------------------------------------ corpus.c */
 
+/* teacher.c: rows that learn a distribution. */
+typedef struct taught_sample { int source; int64_t index, first; } taught_sample;
+typedef struct teacher {
+    int64_t  n, width;                  /* rows that are taught, of all sources; floats each */
+    float   *hidden;                    /* [n][width]: the teacher's last hidden states, mapped; NULL before the pass */
+    int32_t *at[TN_MIX_MAX];            /* [tokens of the source's shard] place in hidden, -1: not taught; NULL: none in this source */
+    taught_sample *sample; int64_t n_sample;                 /* those that hold such rows; first: place of their first one */
+} teacher;
+
 typedef struct corpus {
     bool      pairs;
     tn_pref   pref;
@@ -89,6 +99,7 @@ typedef struct corpus {
     int32_t  *mismatched_ids;
     float    *reference;                /* log-probabilities of every answer token by the reference */
     int64_t  *reference_at;             /* [pair.n][3] where chosen, rejected, mismatched begin; then the end */
+    teacher   teacher;
     tn_mix    mix;
     int64_t   n_sample;                 /* of one epoch */
     int64_t   rows_max;                 /* the most rows that n_item items can have */
@@ -106,6 +117,8 @@ typedef struct micro {
     int64_t  n_out;                     /* at least 1 */
     int32_t *out_row, *out_target;      /* [n_out] row, and its target (-1: none) */
     float   *out_weight;                /* [n_out] weight_16 / 65536 */
+    int32_t *out_taught;                /* [n_out] 1: learns the distribution of out_teacher's row; both NULL without a teacher */
+    float   *out_teacher;               /* [n_out][width] */
     int64_t  n_item;                    /* samples or pairs */
     uint64_t weight_16;                 /* of its targets, or of its pairs, in 1/65536 */
     int64_t *source, *index;            /* [n_item] */
@@ -119,7 +132,8 @@ void      train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n);
 /* ------------------------------------------------------------------------------------------------ step.c */
 
 /* What one micro-batch gives; all of it is added over micro-batches in a tree by index. */
-enum { STAT_LOSS, STAT_MARGIN, STAT_RIGHT, STAT_LOGP_CHOSEN, STAT_LOGP_REJECTED, STAT_KL, STAT_N_CHOSEN, STAT_N_REJECTED, N_STAT };
+enum { STAT_LOSS, STAT_MARGIN, STAT_RIGHT, STAT_LOGP_CHOSEN, STAT_LOGP_REJECTED, STAT_KL, STAT_N_CHOSEN, STAT_N_REJECTED,
+       STAT_N_TAUGHT, N_STAT };
 typedef struct micro_stats {
     double   v[N_STAT];
     uint64_t weight_16;                 /* exact normaliser: of targets, or of pairs */
@@ -133,20 +147,25 @@ typedef struct principle_stats { int64_t n; double margin, right; } principle_st
 typedef struct engine {
     tn_graph *g;
     tn_net    net;
-    tn_value  target, weight, out, seed;
+    tn_value  target, weight, taught, teacher, out, seed;
     bool      preference, train, experts;
     double    aux_coef, router_z;
     tn_graph_memory memory;
 } engine;
-/* train: with a backward pass. adapters: put them in. */
+/* TRAIN: with a backward pass. REFERENCE: log-probabilities of pairs, or no more than the hidden states of texts. */
+typedef enum engine_purpose { ENGINE_TRAIN, ENGINE_SCORE, ENGINE_REFERENCE } engine_purpose;
+/* adapters: put them in. teacher_head: of another model that teaches; NULL: this model's own. */
 tn_status train_engine_create(engine *e, tn_model *m, const params *p, const corpus *k, const tn_train_config *c, tn_profile profile,
-                        bool train, bool adapters, tn_error *err);
+                        engine_purpose purpose, bool adapters, tn_param *teacher_head, tn_error *err);
 void      train_engine_free(engine *e);
 /* Adds the micro-batch's gradient (of unnormalised sums) to the parameters' gradient memory when the engine trains.
  * aux_scale: what one micro-batch's auxiliary loss counts in those sums. pair (or NULL) gets [n_item] margins. */
 tn_status train_engine_run(engine *e, const corpus *k, const micro *b, double aux_scale, micro_stats *out, double *pair, tn_error *err);
 /* Log-probabilities of the out rows, borrowed until the next run. */
 tn_status train_engine_logp(engine *e, const micro *b, const float **out, tn_error *err);
+
+/* Hidden states of the out rows [n_out][n_embd], borrowed until the next run. */
+tn_status train_engine_hidden(engine *e, const micro *b, const float **out, tn_error *err);
 
 /* exchange.c: who owns what, and sums across ranks. */
 typedef struct exchange {
@@ -162,7 +181,7 @@ typedef struct run {
     tn_dist  *dist;
     bool      own_dist, plan_only;      /* plan_only: no reference pass (estimates, show-batch) */
     int       rank, size;
-    tn_model *model;
+    tn_model *model, *reference;        /* reference: kept open where its head teaches; NULL: none */
     tn_profile profile;
     params    p;
     optimiser opt;
@@ -223,6 +242,13 @@ tn_status train_exchange_norm(run *r, double *out, tn_error *err);
 /* validate.c: mean loss over held-out data; the reference's log-probabilities. */
 tn_status train_validate(run *r, float *loss, tn_error *err);
 tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err);
+
+/* teacher.c. Finds the taught rows of texts; samples have at most n_ctx rows. */
+tn_status train_teacher_place(corpus *k, int64_t width, int64_t n_ctx, tn_error *err);
+/* e: a REFERENCE engine of the teacher. dir: where the hidden states may lie. All ranks together. */
+tn_status train_teacher_fill(run *r, corpus *k, engine *e, const char *dir, tn_error *err);
+void      train_teacher_digest(const teacher *t, tn_digest *out);
+void      train_teacher_close(teacher *t);
 
 /* checkpoint.c: state to disk in the background, and back. */
 typedef struct progress_state {         /* what the state is beside tensors */

@@ -133,34 +133,74 @@ out:
     return status;
 }
 
-/* The reference's log-probabilities: of another model, or of this one as it is before the first step, without the new adapter. */
-static tn_status reference_set(run *r, tn_error *err)
+static bool taught(const run *r) { return r->data.teacher.n > 0 || r->valid.teacher.n > 0; }
+
+static tn_param *head_of(tn_model *m)
+{
+    return m == NULL ? NULL : tn_model_find(m, tn_model_hparams(m)->tied ? "token_embd.weight" : "output.weight");
+}
+
+/* The other model that is compared with or taught by; *out NULL: none is named. */
+static tn_status reference_open(run *r, tn_model **out, tn_error *err)
+{
+    const char *path = path_of(r->io->reference, r->c->reference);
+    tn_digest other;
+
+    *out = NULL;
+    if (path == NULL) return TN_OK;
+    TN_TRY(tn_model_open(out, path, &(tn_model_options){ .profile = r->profile, .weights = true, .pack = true }, err));
+    tn_tokenizer_digest(tn_model_tokenizer(*out), &other);
+    if (!tn_digest_equal(&other, &r->tokenizer_root))
+        return tn_fail(err, TN_MISMATCH, "reference %s has another tokenizer than the model", path);
+    return TN_OK;
+}
+
+/* Finds the rows that learn a distribution, and opens who teaches them if that is another model. */
+static tn_status teacher_prepare(run *r, tn_error *err)
+{
+    const tn_hparams *h = tn_model_hparams(r->model);
+
+    for (int pass = 0; pass < 2; pass++) {
+        TN_TRY(train_teacher_place(&r->data, h->n_embd, r->c->n_ctx, err));
+        if (r->has_valid) TN_TRY(train_teacher_place(&r->valid, h->n_embd, r->c->n_ctx, err));
+        if (pass > 0 || !taught(r)) return TN_OK;
+        TN_TRY(reference_open(r, &r->reference, err));
+        if (r->reference == NULL) break;
+        h = tn_model_hparams(r->reference);
+        if (h->logit_softcap != tn_model_hparams(r->model)->logit_softcap || h->n_vocab != tn_model_hparams(r->model)->n_vocab)
+            return tn_fail(err, TN_MISMATCH, "reference: logit soft cap and vocabulary (%g, %lld) must be the model's (%g, %lld) where it teaches", h->logit_softcap,
+                           (long long)h->n_vocab, tn_model_hparams(r->model)->logit_softcap, (long long)tn_model_hparams(r->model)->n_vocab);
+        train_teacher_close(&r->data.teacher);
+        train_teacher_close(&r->valid.teacher);
+    }
+    if (r->p.lora == NULL)
+        return tn_fail(err, TN_USAGE, "the data have rows with \"distill\", taught by the model as it is before training; all of its weights are trained, so "
+                       "name it once more as reference, or train adapters (lora_rank)");
+    return TN_OK;
+}
+
+/* The reference's log-probabilities, or hidden states: of another model, or of this one as it is before the first step, without the
+ * new adapter. */
+static tn_status reference_set(run *r, const char *dir, tn_error *err)
 {
     tn_status status = TN_OK;
     engine e = {0};
     const char *path = path_of(r->io->reference, r->c->reference);
-    tn_model *m = NULL;
+    tn_model *m = r->reference;
     bool adapters = path == NULL && (r->c->adapter != NULL || r->io->adapter != NULL);
 
-    if (path != NULL) {
-        TN_GOTO(tn_model_open(&m, path, &(tn_model_options){ .profile = r->profile, .weights = true, .pack = true }, err));
-        tn_digest other;
-        tn_tokenizer_digest(tn_model_tokenizer(m), &other);
-        if (!tn_digest_equal(&other, &r->tokenizer_root)) {
-            status = tn_fail(err, TN_MISMATCH, "reference %s has another tokenizer than the model", path);
-            goto out;
-        }
-    }
-    TN_GOTO(train_engine_create(&e, m != NULL ? m : r->model, &r->p, &r->data, r->c, r->profile, false, adapters, err));
-    TN_GOTO(train_reference_fill(r, &r->data, &e, err));
-    if (r->has_valid) {
+    if (m == NULL) TN_GOTO(reference_open(r, &m, err));
+    for (int i = 0; i < (r->has_valid ? 2 : 1); i++) {
+        corpus *k = i == 0 ? &r->data : &r->valid;
+        if (!k->pairs && k->teacher.n == 0) continue;
         train_engine_free(&e);
-        TN_GOTO(train_engine_create(&e, m != NULL ? m : r->model, &r->p, &r->valid, r->c, r->profile, false, adapters, err));
-        TN_GOTO(train_reference_fill(r, &r->valid, &e, err));
+        TN_GOTO(train_engine_create(&e, m != NULL ? m : r->model, &r->p, k, r->c, r->profile, ENGINE_REFERENCE, adapters, NULL, err));
+        if (k->pairs) TN_GOTO(train_reference_fill(r, k, &e, err));
+        else TN_GOTO(train_teacher_fill(r, k, &e, dir, err));
     }
 out:
     train_engine_free(&e);
-    tn_model_close(m);
+    if (m != r->reference) tn_model_close(m);
     return status;
 }
 
@@ -193,14 +233,17 @@ tn_status train_setup(run *r, const char *work_dir, tn_error *err)
     TN_GOTO(data_open(r, work_dir, err));
     TN_GOTO(train_params_create(&r->p, r->model, c, path_of(io->adapter, c->adapter), err));
     TN_GOTO(train_params_root(&r->p, &r->start_root, err));
+    TN_GOTO(teacher_prepare(r, err));
     bool whole = strcmp(c->optimizer, "muon") == 0 || strcmp(c->optimizer, "adafactor") == 0;
     r->zero = whole ? 0 : (int)c->zero;
     TN_GOTO(train_step_prepare(r, err));
     bool shared = r->size > 1 && r->zero > 0;
     TN_GOTO(train_optimiser_create(&r->opt, &r->p, c, shared ? r->x.range[r->rank] : 0, shared ? r->x.range[r->rank + 1] : r->p.n_flat, err));
-    if (!r->plan_only && r->data.pairs && tn_pref_parse(c->loss, &kind) && tn_pref_needs_reference(kind)) TN_GOTO(reference_set(r, err));
-    TN_GOTO(train_engine_create(&r->train, r->model, &r->p, &r->data, c, r->profile, true, true, err));
-    if (r->has_valid) TN_GOTO(train_engine_create(&r->score, r->model, &r->p, &r->valid, c, r->profile, false, true, err));
+    bool wanted = r->data.pairs ? tn_pref_parse(c->loss, &kind) && tn_pref_needs_reference(kind) : taught(r);
+    if (!r->plan_only && wanted) TN_GOTO(reference_set(r, work_dir, err));
+    TN_GOTO(train_engine_create(&r->train, r->model, &r->p, &r->data, c, r->profile, ENGINE_TRAIN, true, head_of(r->reference), err));
+    if (r->has_valid)
+        TN_GOTO(train_engine_create(&r->score, r->model, &r->p, &r->valid, c, r->profile, ENGINE_SCORE, true, head_of(r->reference), err));
 out:
     return status;
 }
@@ -215,6 +258,7 @@ void train_setup_release(run *r)
     train_corpus_close(&r->data);
     train_corpus_close(&r->valid);
     tn_model_close(r->model);
+    tn_model_close(r->reference);
     tn_tokenizer_destroy(r->own_tokenizer);
 }
 
@@ -253,6 +297,11 @@ tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err)
     if (r->data.pairs && tn_pref_needs_reference(r->data.pref.kind)) {
         tn_digest d = tn_sha256_of(r->data.reference, (size_t)r->data.reference_at[3 * r->data.pair.n] * 4);
         put_digest(o, "reference_digest", &d);
+    }
+    if (r->data.teacher.n > 0) {
+        tn_digest d;
+        train_teacher_digest(&r->data.teacher, &d);
+        put_digest(o, "teacher_digest", &d);
     }
     if (o == NULL || (text = tn_json_text(o)) == NULL) {
         json_decref(o);

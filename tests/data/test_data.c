@@ -34,7 +34,7 @@ static char *shard_make(const char *name, const int *len, int n, int64_t n_vocab
             ids[t] = id_of(at, n_vocab);
             mask[t] = (uint8_t)mask_of(at);
         }
-        assert_int_equal(tn_shard_add(w, ids, mask, (size_t)len[d], 65536u + (uint32_t)d, &err), TN_OK);
+        assert_int_equal(tn_shard_add(w, ids, mask, (size_t)len[d], 65536u + (uint32_t)d, d % 2 == 1, &err), TN_OK);
         free(ids);
         free(mask);
     }

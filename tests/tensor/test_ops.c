@@ -269,6 +269,47 @@ static void the_log_partition_of_the_head_has_a_gradient(void **state)
     free(c.scratch);
 }
 
+/* A teacher's distribution as the target, against the formula in double: KL(q || p), and p - q through the head. */
+static void a_taught_row_learns_the_teachers_distribution(void **state)
+{
+    enum { ROWS = 3, IN = 6, WIDE = 7, VOCAB = 9 };
+    const tn_head_params p = { .train = true };
+    tn_tensor x = matrix(ROWS, IN, 1), w = matrix(VOCAB, IN, 2), t = ints(ROWS, 4), weight = matrix(1, ROWS, 0), tx = matrix(ROWS, WIDE, 5),
+              tw = matrix(VOCAB, WIDE, 6), taught = ints(ROWS, 1), loss = matrix(1, 1, 0), nll = matrix(1, ROWS, 0), dx = matrix(ROWS, IN, 0);
+    tn_call c = { .op = &tn_op_head_loss, .params = &p, .n_in = 7, .n_out = 3, .in = { &x, &w, &t, &weight, &tx, &tw, &taught }, .out = { &loss, &nll, &dx } };
+    double total = 0;
+    (void)state;
+    for (int i = 0; i < ROWS; i++) {
+        ((int32_t *)t.data)[i] = i;
+        ((int32_t *)taught.data)[i] = i != 1;                /* row 1 keeps its word */
+        ((float *)weight.data)[i] = 1.0f + (float)i;
+    }
+    give_scratch(&c);
+    tn_op_forward(&c);
+    for (int i = 0; i < ROWS; i++) {
+        double l[VOCAB], s[VOCAB], zl = 0, zs = 0, want = 0, g[IN] = {0};
+        for (int j = 0; j < VOCAB; j++) {
+            l[j] = s[j] = 0;
+            for (int k = 0; k < IN; k++) l[j] += (double)((float *)x.data)[i * IN + k] * (double)((float *)w.data)[j * IN + k];
+            for (int k = 0; k < WIDE; k++) s[j] += (double)((float *)tx.data)[i * WIDE + k] * (double)((float *)tw.data)[j * WIDE + k];
+            zl += exp(l[j]);
+            zs += exp(s[j]);
+        }
+        for (int j = 0; j < VOCAB; j++) {
+            double pj = exp(l[j]) / zl, qj = i == 1 ? j == i : exp(s[j]) / zs;
+            if (qj > 0) want += qj * (log(qj) - log(pj));
+            for (int k = 0; k < IN; k++) g[k] += (1.0 + i) * (pj - qj) * (double)((float *)w.data)[j * IN + k];
+        }
+        total += (1.0 + i) * want;
+        if (fabs(want - (double)((float *)nll.data)[i]) > 1e-5) fail_msg("row %d: %g, expected %g", i, (double)((float *)nll.data)[i], want);
+        for (int k = 0; k < IN; k++) assert_true(fabs(g[k] - (double)((float *)dx.data)[i * IN + k]) < 1e-5);
+    }
+    assert_true(fabs(total - (double)((float *)loss.data)[0]) < 1e-5);
+    tn_tensor *all[] = { &x, &w, &t, &weight, &tx, &tw, &taught, &loss, &nll, &dx };
+    for (int i = 0; i < 10; i++) free(all[i]->data);
+    free(c.scratch);
+}
+
 static void long_sums_do_not_depend_on_threads_or_instructions(void **state)
 {
     enum { N = 65536 * 5 + 777 };
@@ -452,6 +493,7 @@ int main(void)
         cmocka_unit_test(a_document_packed_gives_the_bits_of_the_document_alone), cmocka_unit_test(attention_gradients_do_not_depend_on_how_work_is_cut),
         cmocka_unit_test(no_rows_are_no_work), cmocka_unit_test(ids_out_of_range_give_nan_and_touch_nothing), cmocka_unit_test(second_outputs_have_gradients),
         cmocka_unit_test(the_routers_own_losses_have_the_gradients_of_their_formulas), cmocka_unit_test(the_log_partition_of_the_head_has_a_gradient),
+        cmocka_unit_test(a_taught_row_learns_the_teachers_distribution),
         cmocka_unit_test(long_sums_do_not_depend_on_threads_or_instructions), cmocka_unit_test(an_adamw_step_is_the_formula_and_the_same_under_any_cut),
         cmocka_unit_test(a_dropped_row_keeps_its_mask_when_it_moves), cmocka_unit_test(shapes_that_do_not_fit_are_named),
         cmocka_unit_test(hashes_do_not_see_the_payload_of_a_nan), cmocka_unit_test(a_shared_prefix_inside_a_page_can_be_copied) };

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include <math.h>
+
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -192,6 +194,65 @@ static void replay_finds_what_was_altered(void **state)
     free(data);
 }
 
+/* Rows with "distill": adapters on a model, taught by that model or by another one. */
+static void a_teacher_is_learned_the_same_way_everywhere(void **state)
+{
+    tn_str s = {0};
+    tn_error err = {0};
+    tn_train_result r = {0}, a, b;
+    char *rows = tn_path(dir, "taught.jsonl"), *base = tn_path(dir, "base-run/model"), *other = tn_path(dir, "other-run/model");
+    (void)state;
+    for (int i = 0; i < 60; i++)
+        tn_str_addf(&s, "{\"text\": \"Row %d is %s than %d.\", \"distill\": %s, \"weight\": %s}\n", i, i % 3 ? "more" : "less", i * 7 % 50,
+                    i % 3 ? "true" : "false", i % 2 ? "1" : "2.5");
+    assert_int_equal(tn_file_write_all(rows, s.p, s.len, NULL), TN_OK);
+    must_run("base-run", SET("save_model", "true"));
+    char *plain = tn_path(dir, "plain.txt");                 /* the other model knows what the rows are like */
+    tn_str_clear(&s);
+    for (int i = 0; i < 400; i++) tn_str_addf(&s, "Row %d is %s than %d.\n", i % 60, i % 3 ? "more" : "less", i * 7 % 50);
+    assert_int_equal(tn_file_write_all(plain, s.p, s.len, NULL), TN_OK);
+    must_run("other-run", SET("save_model", "true", "data", plain, "steps", "60"));
+
+#define TAUGHT "tokenizer", "", "n_layer", "0", "n_embd", "0", "n_head", "0", "n_head_kv", "0", "n_ff", "0", "data", rows, "lora_rank", "4"
+    a = must_run("taught", SET("model", base, TAUGHT));
+    tn_threads_set(3, NULL);
+    b = must_run("taught-3", SET("model", base, TAUGHT));
+    assert_same(&a, &b);
+    static const char *const kernels[] = { "ref", "avx2" };
+    for (int i = 0; i < 2; i++) {
+        if (tn_isa_set(kernels[i], NULL) != TN_OK) continue;
+        tn_ops_choose(false);
+        b = must_run(i == 0 ? "taught-ref" : "taught-avx2", SET("model", base, TAUGHT));
+        assert_same(&a, &b);
+    }
+    tn_isa_set("auto", NULL);
+    tn_ops_choose(false);
+    tn_threads_set(2, NULL);
+    b = must_run("taught-parts", SET("model", base, "stop_at", "4", TAUGHT));
+    assert_false(b.finished);
+    b = must_run("taught-parts", SET("model", base, TAUGHT));
+    assert_same(&a, &b);
+
+    /* A new adapter is nothing yet: the first step diverges by nothing from its own base, and by something from another model. */
+    b = must_run("taught-one", SET("model", base, "steps", "1", TAUGHT));
+    assert_true(b.last.taught && fabsf(b.last.kl) < 1e-5f);
+    b = must_run("taught-other", SET("model", base, "reference", other, "steps", "1", TAUGHT));
+    float first = b.last.kl;
+    assert_true(first > 1e-3f);
+    b = must_run("taught-long", SET("model", base, "reference", other, "steps", "150", "lr", "1e-2", TAUGHT, "lora_rank", "16"));
+    if (!(b.last.kl < 0.8f * first)) fail_msg("divergence from the teacher: %g, at first %g", (double)b.last.kl, (double)first);
+
+    /* All weights: the teacher would change with the model, so it must be named. */
+    assert_int_equal(run("taught-full", SET("model", base, TAUGHT, "lora_rank", "0"), &r, &err), TN_USAGE);
+    assert_non_null(strstr(err.msg, "reference"));
+    must_run("taught-full", SET("model", base, "reference", base, TAUGHT, "lora_rank", "0"));
+    tn_str_free(&s);
+    free(rows);
+    free(plain);
+    free(base);
+    free(other);
+}
+
 static void bad_input_is_refused_before_the_first_step(void **state)
 {
     tn_train_result r;
@@ -219,7 +280,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_kernels_and_recomputation_change_nothing), cmocka_unit_test(a_stopped_run_goes_on_as_if_nothing_had_been),
-        cmocka_unit_test(every_optimiser_resumes_exactly), cmocka_unit_test(a_damaged_checkpoint_is_never_loaded),
+        cmocka_unit_test(every_optimiser_resumes_exactly), cmocka_unit_test(a_teacher_is_learned_the_same_way_everywhere), cmocka_unit_test(a_damaged_checkpoint_is_never_loaded),
         cmocka_unit_test(replay_finds_what_was_altered), cmocka_unit_test(bad_input_is_refused_before_the_first_step),
     };
     tn_log_set_level(TN_LOG_WARN);

@@ -24,7 +24,7 @@ static void shard_write(const char *path)
     for (int i = 0; i < N_STEP * N_SEQ; i++) {
         int32_t ids[N_TOKEN];
         for (int t = 0; t < N_TOKEN; t++) ids[t] = (7 * i + 3 * t + t * t / 5 + i * t) % 53 + 3;
-        assert_int_equal(tn_shard_add(w, ids, NULL, N_TOKEN, 65536, &err), TN_OK);
+        assert_int_equal(tn_shard_add(w, ids, NULL, N_TOKEN, 65536, false, &err), TN_OK);
     }
     assert_int_equal(tn_shard_commit(w, &err), TN_OK);
 }

@@ -461,7 +461,30 @@ static void head_grad(float *l, int64_t n, const tn_head_row *h, bool have_exp, 
     l[target] = g;
 }
 
-const tn_head_kernels HEAD_KERNELS = { head_lse, head_grad, false };
+static float head_cross(const float *l, const float *t, int64_t n, float top)
+{
+    vf total = vf_zero();
+    for (int64_t j = 0; j < n; j += 16) {
+        vf x = get(t, j, n);
+        total = keep(total, vf_fma(vf_prob(vf_sub(x, vf_set(top))), vf_sub(x, get(l, j, n)), total), j, n);
+    }
+    return vf_sum(total);
+}
+
+static void head_grad_soft(float *l, const float *t, int64_t n, float softcap, float top, float scale, float soft_top, float soft_scale)
+{
+    for (int64_t j = 0; j < n; j += 16) {
+        vf x = get(l, j, n), soft = vf_mul(vf_set(soft_scale), vf_prob(vf_sub(get(t, j, n), vf_set(soft_top))));
+        vf g = vf_fma(vf_set(scale), vf_prob(vf_sub(x, vf_set(top))), vf_neg(soft));
+        if (softcap > 0.0f) {
+            vf c = vf_div(x, vf_set(softcap));
+            g = vf_mul(g, vf_fnma(c, c, vf_set(1.0f)));
+        }
+        put(l, g, j, n, false);
+    }
+}
+
+const tn_head_kernels HEAD_KERNELS = { head_lse, head_grad, head_cross, head_grad_soft, false };
 
 void HEAD_LOSS_FWD(const tn_call *c) { tn_head_loss_forward(c, &HEAD_KERNELS); }
 void HEAD_LOSS_BWD(const tn_call *c) { tn_head_loss_backward(c, &HEAD_KERNELS); }
