@@ -84,6 +84,29 @@ tn_status tn_dist_gather(tn_dist *d, const void *mine, size_t bytes, void *all, 
 
 tn_status tn_dist_barrier(tn_dist *d, tn_error *err) { return d->backend->barrier(d, err); }
 
+static tn_status begin(tn_dist *d, tn_dist_message m, bool send, int tag, int64_t *ticket, tn_error *err)
+{
+    if (m.peer < 0 || m.peer >= d->size || m.peer == d->rank || m.bytes > TN_DIST_PIECE || tag < 0 || tag >= TN_DIST_TAGS)
+        return tn_fail(err, TN_LIMIT, "a message of %zu bytes with tag %d to rank %d of %d: other ranks, %d bytes and tags below %d are allowed", m.bytes, tag,
+                       m.peer, d->size, TN_DIST_PIECE, TN_DIST_TAGS);
+    return d->backend->begin(d, m, send, tag, ticket, err);
+}
+
+tn_status tn_dist_begin_send(tn_dist *d, tn_dist_message m, int tag, tn_error *err)
+{
+    int64_t ticket;
+    return begin(d, m, true, tag, &ticket, err);
+}
+
+tn_status tn_dist_begin_receive(tn_dist *d, tn_dist_message m, int tag, int64_t *ticket, tn_error *err)
+{
+    return begin(d, m, false, tag, ticket, err);
+}
+
+bool      tn_dist_arrived(const tn_dist *d, int64_t ticket) { return d->size == 1 || d->backend->arrived(d, ticket); }
+tn_status tn_dist_progress(tn_dist *d, bool idle, tn_error *err) { return d->size == 1 ? TN_OK : d->backend->progress(d, idle, err); }
+tn_status tn_dist_wait(tn_dist *d, tn_error *err) { return d->size == 1 ? TN_OK : d->backend->wait(d, err); }
+
 tn_status tn_dist_agree(tn_dist *d, tn_status mine, tn_error *err)
 {
     if (d->size == 1) return mine;

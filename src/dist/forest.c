@@ -70,6 +70,20 @@ void tn_forest_add(tn_forest *f, int level, int64_t index, float *sum)
     f->node[f->n_node++] = (tn_node){ level, index, sum };
 }
 
+float *tn_forest_find(const tn_forest *f, int level, int64_t index)
+{
+    for (int i = 0; i < f->n_node; i++)
+        if (f->node[i].level == level && f->node[i].index == index) return f->node[i].sum;
+    return NULL;
+}
+
+int tn_forest_chain(const tn_forest *f, int level, int64_t index, float *out[TN_FOREST_LEVELS])
+{
+    int n = 0;
+    while (n < TN_FOREST_LEVELS && (out[n] = tn_forest_find(f, level + n, (index >> n) ^ 1)) != NULL) n++;
+    return n;
+}
+
 void tn_forest_clear(tn_forest *f)
 {
     while (f->n_node > 0) f->spare[f->n_spare++] = f->node[--f->n_node].sum;

@@ -34,7 +34,7 @@ static void      close_one(tn_dist *d, tn_status status, const tn_error *err) { 
 
 tn_status tn_dist_one_open(tn_dist *d, tn_error *err)
 {
-    static const tn_dist_backend backend = { exchange, broadcast, gather, barrier, close_one };
+    static const tn_dist_backend backend = { .exchange = exchange, .broadcast = broadcast, .gather = gather, .barrier = barrier, .close = close_one };
     (void)err;
     d->backend = &backend;
     d->rank = 0;

@@ -88,6 +88,8 @@ void tn_graph_destroy(tn_graph *g)
     free(g->steps);
     free(g->slots);
     free(g->owned);
+    free(g->grad_step);
+    free(g->grads);
     free(g->seconds);
     free(g->flops);
     free(g->calls);

@@ -171,6 +171,34 @@ static bool has_differentiable_use(const tn_graph *g, tn_value v, const bool *re
     return false;
 }
 
+/* When is a weight's gradient finished: the last step that adds to its memory. Two values may share it (a tied weight). */
+static bool list_last_steps(tn_graph *g)
+{
+    int32_t most = 0;
+    for (tn_value v = 1; v < g->n_value; v++) most += g->values[v].kind == VALUE_WEIGHT && g->values[v].weight_grad != NULL;
+    g->grad_step = calloc((size_t)most + 1, sizeof *g->grad_step);
+    g->grads = calloc((size_t)most + 1, sizeof *g->grads);
+    bool *seen = calloc((size_t)g->n_value, 1);
+    if (g->grad_step == NULL || g->grads == NULL || seen == NULL) {
+        free(seen);
+        return graph_fail(g, TN_NOMEM, "no memory to derive a backward pass") != 0;
+    }
+    for (int32_t i = g->n_step - 1; i >= 0; i--) {           /* from the end: the first time a gradient is met is its last step */
+        const step *s = &g->steps[i];
+        if (s->kind != STEP_BACKWARD && !(s->kind == STEP_FORWARD && g->nodes[s->node].adds_head_grad)) continue;
+        for (int k = 0; k < g->nodes[s->node].n_in; k++) {
+            tn_value v = s->kind == STEP_BACKWARD ? s->grad_of_in[k] : k == 1 ? g->nodes[s->node].in[1] : 0;
+            if (v == 0 || g->values[v].kind != VALUE_WEIGHT || seen[v]) continue;
+            const tn_tensor *grad = g->values[v].weight_grad;
+            for (tn_value w = 1; w < g->n_value; w++) seen[w] |= g->values[w].weight_grad == grad;
+            g->grad_step[g->n_grad] = i;
+            g->grads[g->n_grad++] = grad;
+        }
+    }
+    free(seen);
+    return true;
+}
+
 tn_status tn_graph_backward(tn_graph *g, const tn_value *values, tn_value *seeds, int n, bool recompute, tn_error *err)
 {
     tn_status status = TN_OK;
@@ -216,6 +244,7 @@ tn_status tn_graph_backward(tn_graph *g, const tn_value *values, tn_value *seeds
             if (node_runs_backward(g, &g->nodes[i], reached) && !emit_backward(g, i, reached, written)) goto failed;
         last = first - 1;
     }
+    if (!list_last_steps(g)) goto failed;
     g->has_backward = true;
     goto out;
 failed:

@@ -67,6 +67,12 @@ void      tn_graph_set_out_rows(tn_graph *g, int64_t n);
 tn_status tn_graph_forward(tn_graph *g, int64_t rows, tn_error *err);
 tn_status tn_graph_run_backward(tn_graph *g, tn_error *err);    /* after forward with the same rows */
 
+/* fn is called after every step of the backward runs from now on (NULL: no more), on the calling thread; grad[0..n) are the
+ * gradients of weights to which the rest of the run adds nothing: they may be read, or sent away, while it goes on. Each comes once
+ * a run; one that the forward pass has finished comes with the first step, one that no node adds to never. */
+typedef void (*tn_graph_grad_fn)(void *arg, const tn_tensor *const *grad, int n);
+void      tn_graph_on_gradients(tn_graph *g, tn_graph_grad_fn fn, void *arg);
+
 /* --timing: adds a table of time, GFLOP/s and share by operation to `out` (made: free). */
 char *tn_graph_timing_text(const tn_graph *g);
 double tn_graph_timed_seconds(const tn_graph *g);    /* of all operations so far; 0 without timing */

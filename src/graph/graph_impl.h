@@ -83,6 +83,9 @@ struct tn_graph {
     tn_arena  extra;                    /* scratch for a run with more threads than the plan knew */
     int       threads;
     int64_t   n_run;
+    int32_t  *grad_step;  int32_t n_grad;                   /* [n_grad] descending: the last step that adds to grads[i] */
+    const tn_tensor **grads;
+    tn_graph_grad_fn on_grad; void *on_grad_arg;
     double   *seconds;                  /* [2][TN_OP_COUNT] of timing: forward, backward */
     double   *flops;                    /* the same */
     int64_t  *calls;

@@ -73,6 +73,7 @@ static tn_status prepare(tn_graph *g, int64_t rows, tn_error *err)
 
 static void run_steps(tn_graph *g, int32_t from, int32_t to)
 {
+    int32_t n_left = g->n_grad;         /* gradients that on_grad does not know yet: the first of the list */
     for (int32_t i = from; i < to; i++) {
         step  *s = &g->steps[i];
         double start = graph_timing_on ? tn_now() : 0;
@@ -84,6 +85,10 @@ static void run_steps(tn_graph *g, int32_t from, int32_t to)
         }
         if (graph_timing_on) graph_time_step(g, s, tn_now() - start);
         if (graph_hashing()) graph_hash_step(g, s);
+        if (g->on_grad == NULL || from < g->n_forward) continue;
+        int32_t known = n_left;
+        while (n_left > 0 && g->grad_step[n_left - 1] <= i) n_left--;
+        g->on_grad(g->on_grad_arg, g->grads + n_left, known - n_left);
     }
 }
 
@@ -102,6 +107,12 @@ tn_status tn_graph_run_backward(tn_graph *g, tn_error *err)
     TN_TRY(prepare(g, g->rows, err));
     run_steps(g, g->n_forward, g->n_step);
     return TN_OK;
+}
+
+void tn_graph_on_gradients(tn_graph *g, tn_graph_grad_fn fn, void *arg)
+{
+    g->on_grad = fn;
+    g->on_grad_arg = arg;
 }
 
 void *tn_graph_data(tn_graph *g, tn_value v)

@@ -48,9 +48,9 @@ tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io,
     }
     for (int i = 0; i < r.p.n_slot; i++)
         out->weights += r.p.slot[i].copy != NULL || r.p.lora != NULL ? (size_t)r.p.slot[i].n * 4 : 0;
-    int buffers = 1;
-    for (int64_t g = r.n_group / r.size; g > 1; g /= 2) buffers++;
-    out->gradients = (size_t)r.p.n_flat * 4 * (size_t)(buffers > 1 ? buffers + 1 : 1);
+    int buffers = 1;                                         /* the gradient, and a node of the tree a level below the last group */
+    for (int64_t g = (r.n_group + r.size - 1) / r.size; g > 1; g = (g + 1) / 2) buffers++;
+    out->gradients = (size_t)r.p.n_flat * 4 * (size_t)buffers;
     if (r.size > 1) out->gradients += (size_t)r.p.n_flat * 4 * 2;
     out->optimiser = floats_of_state(&r) * 4;
     out->activations = r.train.memory.planned + r.score.memory.planned;

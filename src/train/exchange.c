@@ -1,11 +1,11 @@
-/* exchange.c - who computes which groups, who owns which part of the gradient, and the sums across ranks.
+/* exchange.c - who computes which groups, who owns which part of the gradient; weights and norms across ranks.
  *
- *   zero 0, 1   rank r computes groups [n r / R, n (r+1) / R) and joins siblings at home; then every rank sends the nodes that are left,
- *               cut at the owners' borders, and each owner finishes the tree over its range. zero 0: the sums go back to all
+ *   zero 0, 1   rank r computes groups [n r / R, n (r+1) / R) and joins siblings at home; the nodes that are left go, cut at the owners'
+ *               borders, to the owners, who finish the tree over their ranges. zero 0: the sums go back to all
  *   zero 2      in round t rank r computes group t R + r and sends it to the owners at once: no tree over everything is
  *               ever held by one rank
  *
- * Either way the tree's association is the one of forest.c: how many ranks there are changes nothing. */
+ * Either way the tree's association is the one of forest.c: how many ranks there are changes nothing. overlap.c moves the gradients. */
 #include "train/run.h"
 
 #include <stdlib.h>
@@ -13,35 +13,10 @@
 
 #include "base/thread.h"
 
-typedef struct place { int level; int64_t index; } place;
-enum { MAX_PLACE = 128 };
-
-/* The maximal aligned subtrees that tile groups [first, last), ascending: what a forest holds after those groups. */
-static int tiles(int64_t first, int64_t last, place out[MAX_PLACE])
-{
-    int n = 0;
-    while (first < last && n < MAX_PLACE) {
-        int level = 0;
-        while (first % ((int64_t)2 << level) == 0 && first + ((int64_t)2 << level) <= last) level++;
-        out[n++] = (place){ level, first >> level };
-        first += (int64_t)1 << level;
-    }
-    return n;
-}
-
-static int tiles_of(const run *r, int rank, place out[MAX_PLACE])
-{
-    int64_t first, last;
-    tn_dist_share(r->n_group, rank, r->size, &first, &last);
-    return tiles(first, last, out);
-}
-
 tn_status train_exchange_prepare(run *r, tn_error *err)
 {
     exchange *x = &r->x;
-    place t[MAX_PLACE];
     int64_t grains = (r->p.n_flat + r->p.grain - 1) / r->p.grain, first, last;
-    int n_all = 0;
 
     if (r->size > r->n_group)
         return tn_fail(err, TN_USAGE, "%d ranks, but the batch has %lld groups of micro-batches: use at most %lld ranks, or a larger batch or a "
@@ -51,27 +26,26 @@ tn_status train_exchange_prepare(run *r, tn_error *err)
         tn_dist_share(grains, i, r->size, &first, &last);
         x->range[i + 1] = last * r->p.grain < r->p.n_flat ? last * r->p.grain : r->p.n_flat;
     }
-    for (int i = 0; i < r->size; i++) n_all += tiles_of(r, i, t);
     tn_dist_share(r->n_group, r->rank, r->size, &first, &last);
     int levels = 2;
     while (((int64_t)1 << (levels - 2)) < r->n_group) levels++;
     if (r->n_group > 1 && (r->size == 1 || (r->zero < 2 && last - first > 1)))
         TN_TRY(tn_forest_init(&x->local, r->p.n_flat, 2 * levels, err));
     if (r->size == 1) return TN_OK;
-    TN_TRY(tn_forest_init(&x->owned, x->range[r->rank + 1] - x->range[r->rank], n_all + 2 * levels + r->size, err));
-    x->n_message = (n_all + 2 * r->size) * 2;
-    x->send = malloc((size_t)x->n_message * r->size * sizeof *x->send);
-    x->recv = malloc((size_t)x->n_message * r->size * sizeof *x->recv);
+    if (r->zero == 2) TN_TRY(tn_forest_init(&x->owned, x->range[r->rank + 1] - x->range[r->rank], 2 * levels + r->size, err));
+    x->send = malloc((size_t)r->size * sizeof *x->send);
+    x->recv = malloc((size_t)r->size * sizeof *x->recv);
     x->wire_floats = r->p.n_flat;
     x->wire = aligned_alloc(64, ((size_t)x->wire_floats * 4 + 63) & ~(size_t)63);
     if (x->send == NULL || x->recv == NULL || x->wire == NULL)
         return tn_fail(err, TN_NOMEM, "exchanging gradients needs %zu bytes", (size_t)x->wire_floats * 4);
-    return TN_OK;
+    return train_overlap_create(r, err);
 }
 
 void train_exchange_release(run *r)
 {
     exchange *x = &r->x;
+    train_overlap_free(x->way);
     tn_forest_free(&x->local);
     tn_forest_free(&x->owned);
     free(x->range);
@@ -97,80 +71,44 @@ int64_t train_exchange_group(const run *r, int64_t round)
     return first + round < last ? first + round : -1;
 }
 
-typedef struct copy_job { float *to; const float *from; } copy_job;
+typedef struct pair { float *to; const float *from; } pair;
 static void copy_range(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    copy_job *j = arg;
+    pair *j = arg;
     (void)i_thread;
     memcpy(j->to + begin, j->from + begin, (size_t)(end - begin) * 4);
 }
 
-/* zero 2: everybody's group of this round goes to the owners. */
-static tn_status send_round(run *r, int64_t group, tn_error *err)
+static void add_range(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    pair *j = arg;
+    (void)i_thread;
+    for (int64_t i = begin; i < end; i++) j->to[i] += j->from[i];
+}
+
+bool train_exchange_last(const run *r, int64_t group)
+{
+    int64_t first, last;
+    tn_dist_share(r->n_group, r->rank, r->size, &first, &last);
+    return (r->size > 1 && r->zero == 2) || group == last - 1;
+}
+
+tn_status train_exchange_take(run *r, int64_t round, int64_t group, tn_error *err)
 {
     exchange *x = &r->x;
-    int64_t round_first = group >= 0 ? group - r->rank : -1, own = x->range[r->rank + 1] - x->range[r->rank];
-    int n_send = 0, n_recv = 0;
-    float *buffer[1024];
+    float *copy, *joins[TN_FOREST_LEVELS];
 
-    if (round_first < 0) round_first = (r->n_group / r->size) * r->size;     /* the last, incomplete round */
-    if (r->size > 1024) return tn_fail(err, TN_LIMIT, "zero: 2 works with up to 1024 ranks; use zero: 1");
-    for (int o = 0; group >= 0 && o < r->size; o++)
-        if (x->range[o + 1] > x->range[o])
-            x->send[n_send++] = (tn_dist_message){ o, r->p.grad + x->range[o], (size_t)(x->range[o + 1] - x->range[o]) * 4 };
-    for (int s = 0; own > 0 && s < r->size && round_first + s < r->n_group; s++) {
-        TN_TRY(tn_forest_buffer(&x->owned, &buffer[n_recv], err));
-        x->recv[n_recv] = (tn_dist_message){ s, buffer[n_recv], (size_t)own * 4 };
-        n_recv++;
+    if (group < 0 && r->zero < 2) return TN_OK;
+    if (train_exchange_last(r, group)) {
+        if (r->size > 1) return train_overlap_end(r, round, group, err);
+        r->sum = r->p.grad;                                  /* one rank: the last group stays where it is and is added upwards */
+        for (int i = 0, n = x->local.n > 0 ? tn_forest_chain(&x->local, 0, group, joins) : 0; i < n; r->sum = joins[i++])
+            tn_parallel(r->p.n_flat, 4096, add_range, &(pair){ joins[i], r->sum });
+        return TN_OK;
     }
-    TN_TRY(tn_dist_exchange(r->dist, x->send, n_send, x->recv, n_recv, err));
-    for (int s = 0; s < n_recv; s++) tn_forest_add(&x->owned, 0, round_first + s, buffer[s]);
-    return TN_OK;
-}
-
-tn_status train_exchange_take(run *r, int64_t group, tn_error *err)
-{
-    float *copy;
-    if (r->size > 1 && r->zero == 2) return send_round(r, group, err);
-    if (group < 0 || r->x.local.n == 0) return TN_OK;        /* the only group of this rank stays in p.grad */
-    TN_TRY(tn_forest_buffer(&r->x.local, &copy, err));
-    tn_parallel(r->p.n_flat, 4096, copy_range, &(copy_job){ copy, r->p.grad });
-    tn_forest_add(&r->x.local, 0, group, copy);
-    return TN_OK;
-}
-
-static float *local_node(run *r, place p)
-{
-    if (r->x.local.n == 0) return r->p.grad;
-    for (int i = 0; i < r->x.local.n_node; i++)
-        if (r->x.local.node[i].level == p.level && r->x.local.node[i].index == p.index) return r->x.local.node[i].sum;
-    tn_bug("group sum %d/%lld is not in the tree", p.level, (long long)p.index);
-}
-
-static tn_status send_nodes(run *r, tn_error *err)
-{
-    exchange *x = &r->x;
-    place mine[MAX_PLACE], theirs[MAX_PLACE];
-    int n_mine = tiles_of(r, r->rank, mine), n_send = 0, n_recv = 0;
-    int64_t own = x->range[r->rank + 1] - x->range[r->rank];
-
-    for (int o = 0; o < r->size; o++)
-        for (int i = 0; i < n_mine && x->range[o + 1] > x->range[o]; i++)
-            x->send[n_send++] = (tn_dist_message){ o, local_node(r, mine[i]) + x->range[o], (size_t)(x->range[o + 1] - x->range[o]) * 4 };
-    for (int s = 0; own > 0 && s < r->size; s++) {
-        int n = tiles_of(r, s, theirs);
-        for (int i = 0; i < n; i++) {
-            float *buffer;
-            TN_TRY(tn_forest_buffer(&x->owned, &buffer, err));
-            x->recv[n_recv++] = (tn_dist_message){ s, buffer, (size_t)own * 4 };
-        }
-    }
-    TN_TRY(tn_dist_exchange(r->dist, x->send, n_send, x->recv, n_recv, err));
-    for (int s = 0, at = 0; own > 0 && s < r->size; s++) {
-        int n = tiles_of(r, s, theirs);
-        for (int i = 0; i < n; i++) tn_forest_add(&x->owned, theirs[i].level, theirs[i].index, x->recv[at++].data);
-    }
-    tn_forest_clear(&x->local);
+    TN_TRY(tn_forest_buffer(&x->local, &copy, err));
+    tn_parallel(r->p.n_flat, 4096, copy_range, &(pair){ copy, r->p.grad });
+    tn_forest_add(&x->local, 0, group, copy);
     return TN_OK;
 }
 
@@ -186,24 +124,6 @@ static tn_status share_ranges(run *r, float *all, tn_error *err)
         if (theirs > 0) x->recv[n_recv++] = (tn_dist_message){ o, all + x->range[o], (size_t)theirs * 4 };
     }
     return tn_dist_exchange(r->dist, x->send, n_send, x->recv, n_recv, err);
-}
-
-tn_status train_exchange_finish(run *r, tn_error *err)
-{
-    exchange *x = &r->x;
-    if (r->size == 1) {
-        r->sum = r->n_group == 1 ? r->p.grad : x->local.node[0].sum;
-        return TN_OK;
-    }
-    if (r->zero < 2) TN_TRY(send_nodes(r, err));
-    r->sum = x->owned.n_node > 0 ? x->owned.node[0].sum : x->wire;           /* an empty range has no sum */
-    if (r->zero == 0) {
-        int64_t first = x->range[r->rank], n = x->range[r->rank + 1] - first;
-        memcpy(x->wire + first, r->sum, (size_t)n * 4);
-        TN_TRY(share_ranges(r, x->wire, err));
-        r->sum = x->wire;
-    }
-    return TN_OK;
 }
 
 tn_status train_exchange_weights(run *r, tn_error *err)

@@ -456,8 +456,10 @@ static tn_status timing_give(const loop *l, tn_train_result *out, tn_error *err)
     double steps = l->ended - l->started, in_graph = tn_graph_timed_seconds(l->r.train.g);
     if (in_graph == 0) return TN_OK;
     char *table = tn_graph_timing_text(l->r.train.g);
-    out->timing = table != NULL ? tn_strf("%s%-18s %-9s %9lld %11.2f %10s %6.1f%%  of the steps' %.2f ms\n", table, "outside", "", (long long)(l->step - l->started_step),
-                                          1e3 * (steps - in_graph), "-", 100 * (steps - in_graph) / steps, 1e3 * steps) : NULL;
+    char sent[120] = "";
+    if (l->r.size > 1) snprintf(sent, sizeof sent, "exchange           %.1f%% of the gradients' way began before the backward pass had ended\n", 100 * train_overlap_share(&l->r));
+    out->timing = table != NULL ? tn_strf("%s%-18s %-9s %9lld %11.2f %10s %6.1f%%  of the steps' %.2f ms\n%s", table, "outside", "", (long long)(l->step - l->started_step),
+                                          1e3 * (steps - in_graph), "-", 100 * (steps - in_graph) / steps, 1e3 * steps, sent) : NULL;
     free(table);
     return out->timing != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for the table of --timing");
 }

@@ -170,9 +170,10 @@ tn_status train_engine_hidden(engine *e, const micro *b, const float **out, tn_e
 /* exchange.c: who owns what, and sums across ranks. */
 typedef struct exchange {
     int64_t *range;                     /* [size + 1] flat range of each rank */
-    tn_forest local, owned;             /* sums of this rank's groups; sums of all ranks' over this rank's range */
+    tn_forest local, owned;             /* sums of this rank's groups; zero 2: sums of all ranks' over this rank's range */
     float   *wire; int64_t wire_floats;
-    tn_dist_message *send, *recv; int n_message;
+    tn_dist_message *send, *recv;       /* [size] */
+    struct overlap *way;                /* NULL: one rank */
 } exchange;
 
 typedef struct run {
@@ -230,14 +231,25 @@ void      train_exchange_release(run *r);
 /* The groups of this rank, in the order in which it computes them; -1: none in this round. */
 int64_t   train_exchange_group(const run *r, int64_t round);
 int64_t   train_exchange_rounds(const run *r);
-/* p.grad holds the sum of `group` (or nothing, -1): keeps it, joins it, or sends it to its owners. */
-tn_status train_exchange_take(run *r, int64_t group, tn_error *err);
-/* After the last round: r->sum is the whole batch over [opt.first, opt.last). */
-tn_status train_exchange_finish(run *r, tn_error *err);
+/* Is this the group whose gradient is sent while it is made? (zero 2: each; of one rank, the last stays in p.grad.) */
+bool      train_exchange_last(const run *r, int64_t group);
+/* p.grad holds the sum of `group` (or nothing, -1): keeps it, joins it, or sees it through to its owners. After the last round r->sum is
+ * the whole batch over [opt.first, opt.last). */
+tn_status train_exchange_take(run *r, int64_t round, int64_t group, tn_error *err);
 /* Everybody gets the owners' weights. */
 tn_status train_exchange_weights(run *r, tn_error *err);
 /* Sum of squares of the whole gradient: blocks, then a tree by block index. */
 tn_status train_exchange_norm(run *r, double *out, tn_error *err);
+
+/* overlap.c: gradients that travel while the backward pass goes on. */
+typedef struct overlap overlap;
+tn_status train_overlap_create(run *r, tn_error *err);
+void      train_overlap_free(overlap *f);
+/* Before the last micro-batch of a last group (or a round without one, -1), and after it. */
+tn_status train_overlap_begin(run *r, int64_t round, int64_t group, tn_error *err);
+tn_status train_overlap_end(run *r, int64_t round, int64_t group, tn_error *err);
+/* Share of what this rank sent that was on its way before the backward pass had ended. */
+double    train_overlap_share(const run *r);
 
 /* validate.c: mean loss over held-out data; the reference's log-probabilities. */
 tn_status train_validate(run *r, float *loss, tn_error *err);

@@ -128,7 +128,6 @@ tn_status train_step_gradients(run *r, int64_t step, tn_error *err)
 {
     int64_t first = (step - 1) * r->c->batch, rounds = train_exchange_rounds(r);
     double square, aux_scale = 0;
-    tn_status status = TN_OK;
 
     TN_TRY(batch_hash(r, step, err));
     memset(r->stats, 0, (size_t)(r->n_micro * r->size) * sizeof *r->stats);
@@ -149,16 +148,17 @@ tn_status train_step_gradients(run *r, int64_t step, tn_error *err)
     }
     for (int64_t t = 0; t < rounds; t++) {
         int64_t g = train_exchange_group(r, t);
+        bool goes = r->size > 1 && train_exchange_last(r, g);
         if (g >= 0) memset(r->p.grad, 0, (size_t)r->p.n_flat * 4);
-        for (int64_t s = 0; g >= 0 && s < r->group_size && status == TN_OK; s++) {
+        if (goes && g < 0) TN_TRY(train_overlap_begin(r, t, g, err));
+        for (int64_t s = 0; g >= 0 && s < r->group_size; s++) {
             int64_t m = g * r->group_size + s;
-            status = train_engine_run(&r->train, &r->data, &r->micros[t * r->group_size + s], aux_scale, &r->stats[m],
-                                r->pair_margin + m * r->micro_size, err);
+            if (goes && s == r->group_size - 1) TN_TRY(train_overlap_begin(r, t, g, err));
+            TN_TRY(train_engine_run(&r->train, &r->data, &r->micros[t * r->group_size + s], aux_scale, &r->stats[m],
+                                    r->pair_margin + m * r->micro_size, err));
         }
-        TN_TRY(status);
-        TN_TRY(train_exchange_take(r, g, err));
+        TN_TRY(train_exchange_take(r, t, g, err));
     }
-    TN_TRY(train_exchange_finish(r, err));
     TN_TRY(stats_share(r, err));
     stats_total(r);
     principles_count(r, step);

@@ -48,6 +48,29 @@ static void any_order_of_arrival_gives_the_pairwise_tree(void **state)
     }
 }
 
+/* The last group is added part by part, upwards through its siblings: the same tree. */
+static void a_chain_added_in_parts_is_the_tree(void **state)
+{
+    (void)state;
+    for (int64_t n_group = 1; n_group <= GROUPS; n_group *= 2) {
+        tn_forest f;
+        float last[N], *out[TN_FOREST_LEVELS];
+        assert_int_equal(tn_forest_init(&f, N, GROUPS + 8, NULL), TN_OK);
+        for (int64_t g = 0; g + 1 < n_group; g++) add_group(&f, g);
+        for (int64_t i = 0; i < N; i++) last[i] = value(n_group - 1, i);
+        int n = tn_forest_chain(&f, 0, n_group - 1, out);
+        assert_int_equal((int64_t)1 << n, n_group);
+        for (int64_t a = 0; a < N; a += 5)
+            for (int64_t i = a; i < a + 5 && i < N; i++)
+                for (int k = 0; k < n; k++) out[k][i] += k == 0 ? last[i] : out[k - 1][i];
+        for (int64_t i = 0; i < N; i++) {
+            float want = by_pairs(0, n_group, i);
+            assert_memory_equal(n == 0 ? &last[i] : &out[n - 1][i], &want, 4);
+        }
+        tn_forest_free(&f);
+    }
+}
+
 static void a_full_forest_says_so(void **state)
 {
     tn_forest f;
@@ -96,6 +119,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_order_of_arrival_gives_the_pairwise_tree), cmocka_unit_test(a_full_forest_says_so),
+        cmocka_unit_test(a_chain_added_in_parts_is_the_tree),
         cmocka_unit_test(shares_tile_the_groups), cmocka_unit_test(one_process_exchanges_with_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -170,6 +170,44 @@ static void gradients_of_weights_continue_the_chain(void **state)
     tn_graph_destroy(n.g);
 }
 
+/* What on_gradients said: each gradient's values at that moment. */
+typedef struct told { const toy_net *n; int times[N_W], calls; float then[N_W][WIDE * WIDE]; } told;
+
+static void hear(void *arg, const tn_tensor *const *grad, int n)
+{
+    told *t = arg;
+    t->calls++;
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < N_W; i++) {
+            if (grad[k] != &t->n->dw[i]) continue;
+            t->times[i]++;
+            memcpy(t->then[i], grad[k]->data, sizeof t->then[i]);
+        }
+}
+
+static void a_gradient_said_to_be_final_changes_no_more(void **state)
+{
+    (void)state;
+    for (int recompute = 0; recompute < 2; recompute++) {
+        static toy_net n;
+        static told    t;
+        tn_error err;
+        t = (told){ .n = &n };
+        net_make(&n, ROWS, recompute);
+        net_run(&n, ROWS);
+        tn_graph_on_gradients(n.g, hear, &t);
+        assert_int_equal(tn_graph_forward(n.g, ROWS, &err), TN_OK);
+        assert_int_equal(t.calls, 0);
+        assert_int_equal(tn_graph_run_backward(n.g, &err), TN_OK);
+        for (int i = 0; i < N_W; i++) {
+            assert_int_equal(t.times[i], 1);
+            assert_memory_equal(t.then[i], n.grad[i], sizeof n.grad[i]);
+        }
+        assert_true(t.calls > N_W);
+        tn_graph_destroy(n.g);
+    }
+}
+
 static void fewer_rows_give_the_bits_of_those_rows(void **state)
 {
     toy_net n;
@@ -381,6 +419,7 @@ int main(void)
         cmocka_unit_test(derived_gradients_match_finite_differences),
         cmocka_unit_test(recomputation_gives_the_same_bits_with_less_memory),
         cmocka_unit_test(gradients_of_weights_continue_the_chain),
+        cmocka_unit_test(a_gradient_said_to_be_final_changes_no_more),
         cmocka_unit_test(fewer_rows_give_the_bits_of_those_rows),
         cmocka_unit_test(the_plan_wastes_less_than_a_tenth),
         cmocka_unit_test(running_allocates_nothing),

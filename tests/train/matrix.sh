@@ -55,6 +55,10 @@ if command -v mpirun >/dev/null && ldd "$tenet" | grep -q libmpi; then
     OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
     ranks() { n=$1 out=$2; shift 2; mpirun --oversubscribe -n "$n" "$tenet" train tiny.yaml --threads 1 --quiet --out "$out" "$@" >"$out.txt" 2>&1; }
     for z in 0 1 2; do ranks 3 "ranks3-zero$z" --set zero=$z; expect "ranks3-zero$z"; done
+    # Gradients leave while the backward pass still runs (--timing says what share): at 4 layers and grains of 65536, more than half.
+    ranks 2 early --set n_layer=4 --set n_embd=128 --set n_ff=512 --set steps=2 --timing
+    share=$(sed -n 's/^exchange *\([0-9]*\)\..*/\1/p' early.txt | head -n 1)
+    [ "${share:-0}" -ge 50 ] && echo "ok   early: $share %" || { echo "FAIL early: ${share:-nothing} % was sent before the end"; bad=1; }
     ranks 2 moved --set stop_at=4; train moved --set stop_at=6; ranks 4 moved; expect moved
     TENET_FAULT=flip@4:1 ranks 2 flip; outcome flip $? 3
     ranks 4 too-many --set micro_batch=4; outcome too-many $? 2
