@@ -42,7 +42,7 @@ checkpoint_every: 100
 YAML
 "$python" "$here/tests/oracle/train_text.py" prepare "$text" . || exit 1
 # The start: a step so short that no weight can move.
-"$tenet" train text.yaml --quiet --out start --set steps=1 --set warmup=0 --set lr=1e-30 --set lr_min=0 >/dev/null || exit 1
+"$tenet" train text.yaml --quiet --out start --set steps=1 --set warmup=0 --set lr=1e-30 --set lr_min=0 --set valid_samples=16 >/dev/null || exit 1
 "$tenet" train text.yaml --out run 2>train.log >result.txt || { tail -n 3 train.log; exit 1; }
 tail -n 1 train.log
 "$python" "$here/tests/oracle/train_text.py" torch . torch.json || exit 1
