@@ -3,7 +3,7 @@
  *   bench_tokenizer [TEXT VOCAB.gguf|tokenizer.json ...]      CSV: vocabulary, text, bytes, tokens, MB/s of work of the best of 5 runs
  *
  * Without arguments it uses the small golden vocabulary on its own source text, repeated, which shows that it runs and
- * little else: tools/bench-tokenizer fetches real vocabularies and compares with Hugging Face tokenizers. */
+ * little else: bench/tokenizer_hf.py gives the same text and vocabulary to Hugging Face tokenizers. */
 #include "base/file.h"
 #include "base/str.h"
 #include "model/model.h"

@@ -47,11 +47,13 @@ while [ "$i" -lt "$rounds" ]; do
             build/bench/infer "$m" "$p" "$threads" | awk -F, -v t="$t" '{ print t, $2, $4, $5 }' >>"$out"
         done
         [ -n "$llama" ] || continue
-        "$llama/llama-bench" -m "$m" -t "$threads" -p 512 -n 64 -r 2 -o csv 2>/dev/null | awk -F'","' -v t="$t" '
-            NR == 1 { for (k = 1; k <= NF; k++) { gsub(/"/, "", $k); at[$k] = k }; next }
-            { gsub(/"/, ""); print t, "llama.cpp", ($(at["n_prompt"]) + 0 > 0 ? "prefill_512" : "decode"), $(at["avg_ts"]) }' >>"$out"
+        "$llama/llama-bench" -m "$m" -t "$threads" -p 512 -n 64 -r 2 -o csv 2>/dev/null | awk -v t="$t" '
+            { gsub(/"/, "") }                       # the header has no quotes, the rows have; no value holds a comma but the CPU list
+            NR == 1 { n = split($0, h, ","); for (k = 1; k <= n; k++) at[h[k]] = k - n; next }
+            { n = split($0, v, ","); print t, "llama.cpp", (v[n + at["n_prompt"]] + 0 > 0 ? "prefill_512" : "decode"), v[n + at["avg_ts"]] }' >>"$out"
         "$llama/llama-batched-bench" -m "$m" -t "$threads" -c 2048 -b 512 -npp 1 -ntg 64 -npl 8 2>/dev/null |
             awk -F'|' -v t="$t" '$2 + 0 == 1 { print t, "llama.cpp", "decode_8", $9 + 0 }' >>"$out"
+        grep -q "^$t llama.cpp decode_8 [1-9]" "$out" && grep -q "^$t llama.cpp prefill_512 [1-9]" "$out" || { echo "infer.sh: $llama answers nothing for $m (see its error output: does it crash?)"; exit 1; }
         # A batch of 24 short prompts, of which two thirds begin alike: all prompt tokens are shown to llama.cpp as shared (-pps),
         # which flatters it.
         "$llama/llama-batched-bench" -m "$m" -t "$threads" -c 8192 -b 512 -npp 45 -ntg 64 -npl 24 -pps 2>/dev/null |
@@ -77,7 +79,7 @@ awk '
             split(order[i], w, " ")
             for (j = 1; j <= k; j++) {
                 t = best[order[i] " " q[j]]; l = best[w[1] " llama.cpp " q[j]]
-                printf "%-9s %-12s %-15s %11.2f %11s %7s\n", w[1], w[2], substr(q[j], 1, 15), t, l > 0 ? sprintf("%.1f", l) : "-", l > 0 ? sprintf("%.2f", t / l) : "-"
+                printf "%-9s %-12s %-15s %11.2f %11s %7s\n", w[1], w[2], substr(q[j], 1, 15), t, (l > 0 ? sprintf("%.1f", l) : "-"), (l > 0 ? sprintf("%.2f", t / l) : "-")
             }
         }
     }' "$out"

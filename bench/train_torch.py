@@ -1,9 +1,10 @@
 """A training step of PyTorch at the shape of `tenet bench train` (SmolLM2-135M, batch 4 x 512): tokens a second.
 
-    train_torch.py [threads] [steps]      one JSON object a line: name, dtype, tokens_per_s, peak_rss_gib
+    train_torch.py [threads] [steps] [KIND]      one JSON object: name, dtype, tokens_per_s, peak_rss_gib
 
-fp32 eager, bf16 weights, and autocast to bf16; AdamW, gradient clipping, new weights, counted tokens. transformers' Llama. The
-first step is not counted; the median of the others is.
+KIND: eager (fp32), bf16 (all weights), autocast (to bf16), compile and compile-autocast (torch.compile): one a process, so that the
+peak is its own. AdamW, gradient clipping, new weights, counted tokens. transformers' Llama. The first step is not counted; the
+median of the others is.
 """
 import json
 import resource
@@ -21,20 +22,22 @@ config = LlamaConfig(vocab_size=49152, hidden_size=576, intermediate_size=1536, 
                      num_key_value_heads=3, max_position_embeddings=512, rope_theta=1e5, tie_word_embeddings=True)
 ids = (torch.arange(4 * 512) * 2654435761 % 2**32 % 49152).reshape(4, 512)
 
-for name, dtype, autocast in (("eager", torch.float32, False), ("bf16", torch.bfloat16, False), ("autocast", torch.float32, True)):
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(config).to(dtype)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    seconds = []
-    for _ in range(steps + 1):
-        start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            loss = model(input_ids=ids, labels=ids).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        seconds.append(time.perf_counter() - start)
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(json.dumps({"name": name, "dtype": str(dtype), "tokens_per_s": 2048 / statistics.median(seconds[1:]), "peak_rss_gib": round(rss, 2)}), flush=True)
-    del model, optimiser
+name = sys.argv[3] if len(sys.argv) > 3 else "eager"
+dtype = torch.bfloat16 if name == "bf16" else torch.float32
+autocast = "autocast" in name
+torch.manual_seed(0)
+model = LlamaForCausalLM(config).to(dtype)
+step_of = torch.compile(model) if "compile" in name else model
+optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+seconds = []
+for _ in range(steps + 1):
+    start = time.perf_counter()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        loss = step_of(input_ids=ids, labels=ids).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    seconds.append(time.perf_counter() - start)
+rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(json.dumps({"name": name, "dtype": str(dtype), "tokens_per_s": 2048 / statistics.median(seconds[1:]), "peak_rss_gib": round(rss, 2)}), flush=True)
