@@ -18,7 +18,7 @@ mkdir -p "$work"
 [ -d "$work/hf" ] || "$build/tenet" convert -q "$model" "$work/hf" --type f32 >/dev/null
 i=0
 while [ "$i" -lt "$rounds" ]; do
-    /usr/bin/time -f '{"program":"tenet","seconds":%e,"rss_kib":%M}' "$build/tenet" eval -q -m "$work/hf" --tasks hellaswag --data "$rows" \
+    /usr/bin/time -f '{"program":"tenet","seconds":%e,"user":%U,"system":%S,"rss_kib":%M}' "$build/tenet" eval -q -m "$work/hf" --tasks hellaswag --data "$rows" \
         --limit "$limit" --threads "$threads" --json
     if [ -n "${PYTHON:-}" ]; then "$PYTHON" "$here/eval_lm_eval.py" "$work/hf" "$rows" "$limit" "$threads" 16 2>/dev/null | tail -n 1; fi
     i=$((i + 1))
