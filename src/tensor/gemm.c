@@ -14,7 +14,7 @@
 #endif
 
 enum {
-    STRIP_PART = 16,                                /* even */
+    STRIP_PART = 32,                                /* a block of strict-bf16 */
     WIDENED_KC = 128, WIDENED_ROWS = 96,            /* a multiple of 32 */
     PAIRS_KC   = 128,                               /* a multiple of 32 */
 };
@@ -78,12 +78,13 @@ static void panel_transposed(const tn_mm_set *set, float *dst, float *tile, cons
 }
 
 /* Where a panel lies already in words of the profile; else NULL. */
-static const void *panel_there(const tn_mm *mm, int64_t p, int64_t k0)
+static const void *panel_there(const tn_mm_set *set, const tn_mm *mm, int64_t p, int64_t k0, int64_t k)
 {
     const tn_mm_b *b    = &mm->b;
     bool           bf16 = mm->profile == TN_PROFILE_STRICT_BF16;
 
     if (b->kind != TN_MM_B_PACKED || b->w->layout != (bf16 ? TN_L_BF16 : TN_L_F32)) return NULL;
+    if (bf16 && (set->bf16_begin != NULL || (k0 + k) % 32 != 0)) return NULL;      /* words of another order; a block that is not whole */
     return b->w->codes + (size_t)(b->first / TN_PANEL + p) * b->w->code_stride + (size_t)(bf16 ? k0 / 2 : k0) * 64;
 }
 
@@ -109,7 +110,7 @@ static void panels_f32(const tn_mm_set *set, const tn_mm *mm, int64_t p, int np,
 static void panels_get(const void *out[2], const tn_mm_set *set, const tn_mm *mm, int64_t p, int np, int64_t k0, int64_t k,
                        float *made, float *stage, float *tile)
 {
-    for (int j = 0; j < np; j++) out[j] = panel_there(mm, p + j, k0);
+    for (int j = 0; j < np; j++) out[j] = panel_there(set, mm, p + j, k0, k);
     if (out[0] != NULL) return;
     for (int j = 0; j < np; j++) out[j] = made + j * TN_MM_KC * TN_PANEL;
     if (mm->profile != TN_PROFILE_STRICT_BF16) {
@@ -124,8 +125,14 @@ static void panels_get(const void *out[2], const tn_mm_set *set, const tn_mm *mm
     }
 }
 
-/* A's rows m0 .. m0 + n_row, k0 .. k0 + k, as strips one after another. Tiles of equal height (14, 14, 13 ...) rather
- * than a low last one: a low tile cannot hide the latency. */
+/* The first row of tile t of a block. Tiles of equal height (14, 14, 13 ...) rather than a low last one: a low tile cannot hide the
+ * latency. A matrix unit takes as long for one row as for all. */
+static int64_t tile_row(const tn_mm_set *set, bool bf16, int64_t n_row, int64_t n_tile, int64_t t)
+{
+    return bf16 && set->bf16_begin != NULL ? min64(t * set->mr_bf16, n_row) : n_row * t / n_tile;
+}
+
+/* A's rows m0 .. m0 + n_row, k0 .. k0 + k, as strips one after another. */
 static void strips_make(const tn_mm_set *set, const tn_mm *mm, float *strips, int64_t m0, int64_t n_row, int64_t k0, int64_t k,
                         int64_t n_word)
 {
@@ -136,7 +143,7 @@ static void strips_make(const tn_mm_set *set, const tn_mm *mm, float *strips, in
     for (int64_t i = 0; i < k; i += part) {
         int64_t n = min64(part, k - i);
         for (int64_t t = 0, row = 0; t < n_tile; t++) {
-            int64_t next = n_row * (t + 1) / n_tile, rows = next - row;
+            int64_t next = tile_row(set, bf16, n_row, n_tile, t + 1), rows = next - row;
             float  *dst  = strips + row * n_word + (bf16 ? i / 2 : i) * rows;
             if (bf16) set->strip_bf16((uint32_t *)(void *)dst, &mm->a, m0 + row, (int)rows, k0 + i, n);
             else set->strip(dst, &mm->a, m0 + row, (int)rows, k0 + i, n);
@@ -155,6 +162,16 @@ static int64_t k_of_block(const tn_mm *mm, int64_t n_row)
     return n > 1 ? ceil_div(ceil_div(mm->k, n), 32) * 32 : mm->k;
 }
 
+/* Words of a row in a slot's strips. */
+static int64_t strip_words(int64_t k) { return min64(ceil_div(k, 32) * 32, TN_MM_KC); }
+
+/* Rows of a block. A matrix unit is fast enough for B's panels, made again for each block, to count: as many rows as the strips hold. */
+static int64_t rows_of_block(const tn_mm_set *set, const tn_mm *mm)
+{
+    if (mm->profile != TN_PROFILE_STRICT_BF16 || set->bf16_begin == NULL) return TN_MM_MC;
+    return TN_MM_MC * strip_words(mm->k) / (ceil_div(min64(mm->k, 2 * TN_MM_KC), 32) * 16) / 32 * 32;
+}
+
 /* Rows [m0, m1) x panels [p0, p1) of C. */
 static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch)
 {
@@ -164,14 +181,15 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
     const tn_mm_tile *tiles = bf16 ? set->bf16 : set->f32;
     float            *made = (float *)(void *)scratch, *stage = made + 2 * TN_MM_KC * TN_PANEL, *tile = stage + 2 * TN_MM_KC * TN_PANEL;
     float            *strips = tile + 48 * TN_PANEL;
-    int64_t           n_block = ceil_div(m1 - m0, TN_MM_MC);
+    int64_t           n_block = ceil_div(m1 - m0, rows_of_block(set, mm));
 
-    uint32_t before = bf16 && set->bf16_flushes ? denormals_flush() : 0;
+    uint32_t before = bf16 ? denormals_flush() : 0;
+    if (bf16 && set->bf16_begin != NULL) set->bf16_begin();
     for (int64_t i_block = 0; i_block < n_block; i_block++) {       /* of equal height */
         int64_t mc = m0 + (m1 - m0) * i_block / n_block, n_row = m0 + (m1 - m0) * (i_block + 1) / n_block - mc;
         int64_t n_tile = ceil_div(n_row, bf16 ? set->mr_bf16 : set->mr), kc = k_of_block(mm, n_row);
         for (int64_t k0 = 0; k0 < mm->k; k0 += kc) {
-            int64_t k = min64(kc, mm->k - k0), n_word = bf16 ? (k + 1) / 2 : k;
+            int64_t k = min64(kc, mm->k - k0), n_word = bf16 ? ceil_div(k, 32) * 16 : k;
             bool    load = mm->add || k0 > 0;
             strips_make(set, mm, strips, mc, n_row, k0, k, n_word);
             for (int64_t p = p0; p < p1; p += set->np) {
@@ -181,7 +199,7 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
                 panels_get(b, set, mm, p, np, k0, k, made, stage, tile);
                 for (int j = 0; j < np; j++) mask[j] = tn_mm_panel_mask(mm, p + j);
                 for (int64_t t = 0, row = 0; t < n_tile; t++) {
-                    int64_t next = n_row * (t + 1) / n_tile;
+                    int64_t next = tile_row(set, bf16, n_row, n_tile, t + 1);
                     tiles[(next - row - 1) * set->np + np - 1](mm->c + (mc + row) * mm->ldc + tn_mm_panel_column(mm, p), mm->ldc,
                                                                strips + row * n_word, b, n_word, mask, load);
                     row = next;
@@ -189,7 +207,8 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
             }
         }
     }
-    if (bf16 && set->bf16_flushes) float_mode_restore(before);
+    if (bf16 && set->bf16_begin != NULL) set->bf16_end();
+    if (bf16) float_mode_restore(before);
 }
 
 /* The same for q8act: strips of int8 activations times the codes of the panels. */
@@ -262,12 +281,10 @@ static void cut(gemm_job *job, int64_t n_thread)
 
 static size_t slot_bytes(int64_t k)
 {
-    int64_t kc = min64(k + 1, TN_MM_KC);
-
-    int64_t words = 4 * TN_MM_KC * TN_PANEL + 48 * TN_PANEL + TN_MM_MC * kc;
+    int64_t words = 4 * TN_MM_KC * TN_PANEL + 48 * TN_PANEL + TN_MM_MC * strip_words(k);
     int64_t q8    = TN_Q8_MC * (min64(k, TN_Q8_KC) / 32) * TN_Q8_WORDS;
 
-    return (size_t)((words > q8 ? words : q8) + 2 * TN_PANEL) / 16 * 64;
+    return (size_t)((words > q8 ? words : q8) + 16 * TN_PANEL) / 16 * 64;
 }
 
 size_t tn_mm_scratch_bytes(int n_thread, int64_t k)

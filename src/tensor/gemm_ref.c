@@ -1,8 +1,9 @@
 /* gemm_ref.c - the plain loops that define the matrix product. Every kernel must equal them to the bit.
  *
  *   strict        c = fmaf(a[k], b[k], c)                                        k = 0, 1, 2 ...
- *   strict-bf16   c = step(a[k+1], b[k+1], c); c = step(a[k], b[k], c)           k = 0, 2, 4 ... ; operands rounded to
- *                 bf16, an odd k padded with +0; step: see tn_bf16_fma
+ *   strict-bf16   for each 32 k (the last ones padded with +0, operands rounded to bf16):  c = c + (s + t), where s is the
+ *                 chain of its first 16 k from +0 and t that of the other 16: step(a[k+1], b[k+1], s), step(a[k], b[k], s)
+ *                 for k = 0, 2, 4 ...; steps and sums take denormals as signed zero (tn_bf16_fma)
  *
  *   q8act         c = fmaf(D * d, (float)s, c); c = fmaf(M, d * (float)t, c)     blocks of 32 k, ascending; see q8act.c
  *
@@ -14,7 +15,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { PART = 256 };                                /* even: a pair is never cut */
+enum { PART = 256 };                                /* a multiple of 32: a block of strict-bf16 is never cut */
 
 void tn_mm_column(float *dst, const tn_mm_b *b, int64_t n, int64_t k0, int64_t k)
 {
@@ -57,15 +58,23 @@ static float rounded(float x)
     return tn_bf16_to_f32(tn_f32_to_bf16(x));
 }
 
+/* One block of 32 k, of which `k` exist. */
+static float block_bf16(float c, const float *x, int64_t ks, const float *b, int64_t k)
+{
+    float part[2] = {0.0f, 0.0f};
+
+    for (int64_t i = 0; i < 32; i += 2) {
+        float *s = &part[i / 16];
+        for (int64_t j = i + 1; j >= i; j--) *s = tn_bf16_fma(j < k ? rounded(x[j * ks]) : 0.0f, j < k ? rounded(b[j]) : 0.0f, *s);
+    }
+    return flush(flush(c) + flush(part[0] + part[1]));
+}
+
 static float chain_bf16(float c, const tn_mm_a *a, int64_t m, const float *b, int64_t k0, int64_t k)
 {
     const float *x = a->a + m * a->rs + k0 * a->ks;
 
-    for (int64_t i = 0; i < k; i += 2) {
-        float a_odd = i + 1 < k ? rounded(x[(i + 1) * a->ks]) : 0.0f, b_odd = i + 1 < k ? rounded(b[i + 1]) : 0.0f;
-        c = tn_bf16_fma(a_odd, b_odd, c);
-        c = tn_bf16_fma(rounded(x[i * a->ks]), rounded(b[i]), c);
-    }
+    for (int64_t i = 0; i < k; i += 32) c = block_bf16(c, x + i * a->ks, a->ks, b + i, k - i < 32 ? k - i : 32);
     return c;
 }
 

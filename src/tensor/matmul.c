@@ -143,9 +143,11 @@ KERNEL(avx2, &tn_mm_avx2)
 KERNEL(avx512, &tn_mm_avx512)
 KERNEL(avx512_vnni, &tn_mm_avx512_vnni)
 KERNEL(avx512_bf16, &tn_mm_avx512_bf16)
+KERNEL(avx512_amx, &tn_mm_avx512_amx)
 
 /* Every CPU with bf16 has the int8 dot product too; this row uses both. */
 static bool bf16_and_vnni(void) { return tn_cpu_avx512_bf16() && tn_cpu_avx512_vnni(); }
+static bool amx_and_vnni(void) { return tn_cpu_avx512_amx() && tn_cpu_avx512_vnni(); }
 
 static const tn_kernel kernels[] = {                                /* slowest first; the last usable one wins */
     {"ref",         tn_cpu_any,         fwd_ref,         bwd_ref},
@@ -153,11 +155,12 @@ static const tn_kernel kernels[] = {                                /* slowest f
     {"avx512",      tn_cpu_avx512,      fwd_avx512,      bwd_avx512},
     {"avx512_vnni", tn_cpu_avx512_vnni, fwd_avx512_vnni, bwd_avx512_vnni},
     {"avx512_bf16", bf16_and_vnni,      fwd_avx512_bf16, bwd_avx512_bf16},
+    {"avx512_amx",  amx_and_vnni,       fwd_avx512_amx,  bwd_avx512_amx},
     {NULL,          NULL,               NULL,            NULL},
 };
 
 /* Row by row the sets of kernels[], for the operations that contain matrix products. */
-static const tn_mm_set *const sets[] = {NULL, &tn_mm_avx2, &tn_mm_avx512, &tn_mm_avx512_vnni, &tn_mm_avx512_bf16};
+static const tn_mm_set *const sets[] = {NULL, &tn_mm_avx2, &tn_mm_avx512, &tn_mm_avx512_vnni, &tn_mm_avx512_bf16, &tn_mm_avx512_amx};
 
 void tn_mm_run(const tn_mm *mm, void *scratch, size_t scratch_bytes)
 {

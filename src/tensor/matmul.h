@@ -99,7 +99,8 @@ typedef struct tn_mm {
 
 /* -------------------------------------------------------------------------------------------------------- kernels */
 
-/* One instruction set's pieces. Words of a strip or panel are f32, or pairs of bf16 in strict-bf16 (then k counts pairs).
+/* One instruction set's pieces. Words of a strip or panel are f32, or pairs of bf16 in strict-bf16: then k counts pairs,
+ * a multiple of 16, zero beyond the end.
  * mask[j]: lanes of panel j that exist in C. */
 typedef void (*tn_mm_tile)(float *c, int64_t ldc, const void *a, const void *const *b, int64_t k, const uint16_t *mask, bool load);
 
@@ -118,7 +119,9 @@ typedef struct tn_mm_set {
     int         np;                                 /* panels of the widest tile, 1 or 2 */
     const tn_mm_tile *f32;                          /* tile of `rows` rows and n panels: [(rows - 1) * np + n - 1] */
     const tn_mm_tile *bf16;
-    bool        bf16_flushes;                       /* the bf16 tiles want denormals flushed while they run */
+    /* strict-bf16 runs with denormals flushed. Not NULL: tiles of a matrix unit, to be set up before them and released
+     * after; strips and panels are then in the unit's own order (cpu/matmul_avx512_amx.c). */
+    void (*bf16_begin)(void), (*bf16_end)(void);
     /* Strip [k][rows] of A, k from k0 on. May write up to 16 words past the end if A's rows are contiguous (ks 1). */
     void (*strip)(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
     void (*strip_bf16)(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
@@ -128,7 +131,7 @@ typedef struct tn_mm_set {
     void (*panels_kn)(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
     /* Panel [k][16] f32 of a packed weight; k0 and k are multiples of 32 unless k0 + k is the end. */
     void (*panel_packed)(float *dst, const tn_weight *w, int64_t i_panel, int64_t k0, int64_t k);
-    /* [k][16] f32 to [k/2][16] pairs of bf16 (a zero behind an odd k); src and dst may be the same memory. */
+    /* [k][16] f32 to [k/2][16] pairs of bf16, zeros up to a multiple of 32 k. */
     void (*pairs)(uint32_t *dst, const float *src, int64_t k);
     void (*strip_q8)(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k, tn_dtype t);
     int                  mr_q8;
@@ -139,7 +142,7 @@ typedef struct tn_mm_set {
     bool (*few)(const tn_mm *mm, int64_t p0, int64_t p1);
 } tn_mm_set;
 
-extern const tn_mm_set tn_mm_avx2, tn_mm_avx512, tn_mm_avx512_vnni, tn_mm_avx512_bf16;
+extern const tn_mm_set tn_mm_avx2, tn_mm_avx512, tn_mm_avx512_vnni, tn_mm_avx512_bf16, tn_mm_avx512_amx;
 extern const tn_op tn_op_matmul;
 
 /* Where panel p lies in C: its first column (negative when a packed weight starts inside a panel), its lanes inside C. */

@@ -19,6 +19,7 @@ static const set_row sets[] = {
     {&tn_mm_avx512, tn_cpu_avx512},
     {&tn_mm_avx512_vnni, tn_cpu_avx512_vnni},
     {&tn_mm_avx512_bf16, tn_cpu_avx512_bf16},
+    {&tn_mm_avx512_amx, tn_cpu_avx512_amx},
 };
 enum { N_SET = sizeof sets / sizeof sets[0] };
 

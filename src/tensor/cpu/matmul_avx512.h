@@ -7,7 +7,8 @@
 #include <immintrin.h>
 #include <string.h>
 
-extern const tn_mm_tile tn_mm_f32_tiles_avx512[28], tn_mm_bf16_tiles_avx512[24], tn_mm_dpbf16_tiles_avx512[28];
+extern const tn_mm_tile tn_mm_f32_tiles_avx512[28], tn_mm_bf16_tiles_avx512[24], tn_mm_dpbf16_tiles_avx512[28],
+    tn_mm_bf16_tiles_amx[64];
 
 extern const tn_mm_q8_tile tn_mm_q8_0_tiles_vnni[12], tn_mm_q4_0_tiles_vnni[12], tn_mm_q4_1_tiles_vnni[12],
     tn_mm_q5_0_tiles_vnni[12], tn_mm_q5_1_tiles_vnni[12], tn_mm_q4_k_tiles_vnni[12], tn_mm_q5_k_tiles_vnni[12],
@@ -21,11 +22,39 @@ void tn_mm_panels_kn_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld
 void tn_mm_panel_packed_avx512(float *dst, const tn_weight *w, int64_t i_panel, int64_t k0, int64_t k);
 void tn_mm_pairs_avx512(uint32_t *dst, const float *src, int64_t k);
 void tn_mm_transpose_avx512(float *dst, const float *src);
+void tn_mm_begin_amx(void);
+void tn_mm_end_amx(void);
+void tn_mm_strip_bf16_amx(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
+void tn_mm_pairs_amx(uint32_t *dst, const float *src, int64_t k);
 bool tn_mm_few_avx512(const tn_mm *mm, int64_t p0, int64_t p1);
 
 static inline __m512 nan_canonical(__m512 x)
 {
     return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));
+}
+
+/* fp32 bits rounded to bf16 (nearest even, NaN 0x7fc0) in the upper half; the lower half is not cleared. */
+static inline __m512i round_bits(__m512 x)
+{
+    __m512i u    = _mm512_castps_si512(x);
+    __m512i even = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    __m512i r    = _mm512_add_epi32(u, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+
+    return _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc00000));
+}
+
+/* Words of two bf16 each. */
+static inline __m512i pair(__m512 low, __m512 high)
+{
+    return _mm512_or_si512(_mm512_srli_epi32(round_bits(low), 16), _mm512_and_si512(round_bits(high), _mm512_set1_epi32((int)0xffff0000u)));
+}
+
+/* strict-bf16: the chains of the two halves of a block join C; from +0 without load. Denormals must be flushed here. */
+static inline __attribute__((always_inline)) void block_add(float *c, __m512 first, __m512 second, uint16_t mask, bool load)
+{
+    __m512 before = load ? _mm512_maskz_loadu_ps(mask, c) : _mm512_setzero_ps();
+
+    _mm512_mask_storeu_ps(c, mask, nan_canonical(_mm512_add_ps(before, _mm512_add_ps(first, second))));
 }
 
 static inline __m512 bf16_to_f32(__m256i h)

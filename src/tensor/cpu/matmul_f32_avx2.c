@@ -41,32 +41,37 @@ static inline __attribute__((always_inline)) void tile(int mr, float *c, int64_t
 static inline __m256 low_half(__m256i w) { return _mm256_castsi256_ps(_mm256_slli_epi32(w, 16)); }
 static inline __m256 high_half(__m256i w) { return _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32((int)0xffff0000u))); }
 
-/* Runs with denormals flushed (`bf16_flushes`): each multiply-add is then a step of the definition, odd k first. */
+/* Runs with denormals flushed (the driver sees to it): each multiply-add is then a step of the definition, odd k first. */
 static inline __attribute__((always_inline)) void tile_bf16(int mr, float *c, int64_t ldc, const uint32_t *a, const uint32_t *b,
-                                                            int64_t n_k, uint16_t mask, bool load)
+                                                            int64_t n_word, uint16_t mask, bool load)
 {
-    __m256 acc[4][2];
+    __m256 acc[4][2], first[4][2];
 
-#pragma GCC unroll 4
-    for (int i = 0; i < mr; i++)
+    for (const uint32_t *end = b + n_word * TN_PANEL; b < end; load = true)
 #pragma GCC unroll 2
-        for (int h = 0; h < 2; h++) acc[i][h] = c_load(c + i * ldc, mask, h, load);
-    for (int64_t k = 0; k < n_k; k++) {
-        __m256i w0 = _mm256_load_si256((const __m256i *)(const void *)(b + k * TN_PANEL));
-        __m256i w1 = _mm256_load_si256((const __m256i *)(const void *)(b + k * TN_PANEL + 8));
+        for (int half = 0; half < 2; half++) {                      /* the 16 k of a chain: 8 words */
 #pragma GCC unroll 4
-        for (int i = 0; i < mr; i++) {
-            __m256i x = _mm256_set1_epi32((int)a[k * mr + i]);
-            acc[i][0] = _mm256_fmadd_ps(high_half(x), high_half(w0), acc[i][0]);
-            acc[i][1] = _mm256_fmadd_ps(high_half(x), high_half(w1), acc[i][1]);
-            acc[i][0] = _mm256_fmadd_ps(low_half(x), low_half(w0), acc[i][0]);
-            acc[i][1] = _mm256_fmadd_ps(low_half(x), low_half(w1), acc[i][1]);
+            for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = _mm256_setzero_ps();
+            for (const uint32_t *part = b + 8 * TN_PANEL; b < part; a += mr, b += TN_PANEL) {
+                __m256i w0 = _mm256_load_si256((const __m256i *)(const void *)b);
+                __m256i w1 = _mm256_load_si256((const __m256i *)(const void *)(b + 8));
+#pragma GCC unroll 4
+                for (int i = 0; i < mr; i++) {
+                    __m256i x = _mm256_set1_epi32((int)a[i]);
+                    acc[i][0] = _mm256_fmadd_ps(high_half(x), high_half(w0), acc[i][0]);
+                    acc[i][1] = _mm256_fmadd_ps(high_half(x), high_half(w1), acc[i][1]);
+                    acc[i][0] = _mm256_fmadd_ps(low_half(x), low_half(w0), acc[i][0]);
+                    acc[i][1] = _mm256_fmadd_ps(low_half(x), low_half(w1), acc[i][1]);
+                }
+            }
+#pragma GCC unroll 4
+            for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+                for (int h = 0; h < 2; h++) {
+                    if (half == 0) first[i][h] = acc[i][h];
+                    else c_store(c + i * ldc, mask, h, _mm256_add_ps(c_load(c + i * ldc, mask, h, load), _mm256_add_ps(first[i][h], acc[i][h])));
+                }
         }
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < mr; i++)
-#pragma GCC unroll 2
-        for (int h = 0; h < 2; h++) c_store(c + i * ldc, mask, h, acc[i][h]);
 }
 
 #define TILE(kind, mr)                                                                                              \
@@ -228,12 +233,13 @@ static inline __m256i pair_of(__m256 even, __m256 odd)
 
 void tn_mm_pairs_avx2(uint32_t *dst, const float *src, int64_t k)
 {
-    for (int64_t i = 0; i < k; i += 2) {
+    for (int64_t i = 0; i < (k + 31) / 32 * 32; i += 2) {
         const float *even = src + i * TN_PANEL, *odd = even + TN_PANEL;
-        __m256       o0 = i + 1 < k ? _mm256_load_ps(odd) : _mm256_setzero_ps(), o1 = i + 1 < k ? _mm256_load_ps(odd + 8) : _mm256_setzero_ps();
-        __m256i      p0 = pair_of(_mm256_load_ps(even), o0), p1 = pair_of(_mm256_load_ps(even + 8), o1);
-        _mm256_store_si256((__m256i *)(void *)(dst + i * 8), p0);
-        _mm256_store_si256((__m256i *)(void *)(dst + i * 8 + 8), p1);
+        __m256       zero = _mm256_setzero_ps(), e0 = zero, e1 = zero, o0 = zero, o1 = zero;
+        if (i < k) e0 = _mm256_load_ps(even), e1 = _mm256_load_ps(even + 8);
+        if (i + 1 < k) o0 = _mm256_load_ps(odd), o1 = _mm256_load_ps(odd + 8);
+        _mm256_store_si256((__m256i *)(void *)(dst + i * 8), pair_of(e0, o0));
+        _mm256_store_si256((__m256i *)(void *)(dst + i * 8 + 8), pair_of(e1, o1));
     }
 }
 
@@ -241,10 +247,10 @@ void tn_mm_strip_bf16_avx2(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows
 {
     const float *src = a->a + m0 * a->rs + k0 * a->ks;
 
-    for (int64_t i = 0; i < k; i += 2)
+    for (int64_t i = 0; i < (k + 31) / 32 * 32; i += 2)
         for (int r = 0; r < rows; r++) {
-            const float *x   = src + r * a->rs + i * a->ks;
-            uint32_t     odd = i + 1 < k ? tn_f32_to_bf16(x[a->ks]) : 0;
-            dst[i / 2 * rows + r] = tn_f32_to_bf16(x[0]) | odd << 16;
+            const float *x    = src + r * a->rs + i * a->ks;
+            uint32_t     even = i < k ? tn_f32_to_bf16(x[0]) : 0, odd = i + 1 < k ? tn_f32_to_bf16(x[a->ks]) : 0;
+            dst[i / 2 * rows + r] = even | odd << 16;
         }
 }

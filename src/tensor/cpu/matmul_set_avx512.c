@@ -5,9 +5,10 @@
 // clang-format off
 #define COMMON                                                                                                        \
     .mr = 14, .np = 2, .f32 = tn_mm_f32_tiles_avx512, .strip = tn_mm_strip_avx512,                                    \
-    .strip_bf16 = tn_mm_strip_bf16_avx512, .panel_nk = tn_mm_panel_nk_avx512, .panels_kn = tn_mm_panels_kn_avx512,    \
-    .panel_packed = tn_mm_panel_packed_avx512, .pairs = tn_mm_pairs_avx512, .transpose = tn_mm_transpose_avx512,    \
-    .few = tn_mm_few_avx512
+    .panel_nk = tn_mm_panel_nk_avx512, .panels_kn = tn_mm_panels_kn_avx512,                                           \
+    .panel_packed = tn_mm_panel_packed_avx512, .transpose = tn_mm_transpose_avx512, .few = tn_mm_few_avx512
+
+#define PAIRS .strip_bf16 = tn_mm_strip_bf16_avx512, .pairs = tn_mm_pairs_avx512
 
 #define VNNI                                                                                                          \
     .strip_q8 = tn_mm_strip_q8_vnni, .mr_q8 = 12, .q8 = {                                                             \
@@ -22,7 +23,10 @@
         [TN_Q5_0] = tn_mm_q5_0_tiles_avx2, [TN_Q5_1] = tn_mm_q5_1_tiles_avx2, [TN_Q4_K] = tn_mm_q4_k_tiles_avx2,      \
         [TN_Q5_K] = tn_mm_q5_k_tiles_avx2, [TN_Q6_K] = tn_mm_q6_k_tiles_avx2 }
 
-const tn_mm_set tn_mm_avx512 =      {.name = "avx512",      COMMON, MADDUBS, .mr_bf16 = 12, .bf16 = tn_mm_bf16_tiles_avx512, .bf16_flushes = true};
-const tn_mm_set tn_mm_avx512_vnni = {.name = "avx512_vnni", COMMON, VNNI, .mr_bf16 = 12, .bf16 = tn_mm_bf16_tiles_avx512, .bf16_flushes = true};
-const tn_mm_set tn_mm_avx512_bf16 = {.name = "avx512_bf16", COMMON, VNNI, .mr_bf16 = 14, .bf16 = tn_mm_dpbf16_tiles_avx512};
+const tn_mm_set tn_mm_avx512 =      {.name = "avx512",      COMMON, PAIRS, MADDUBS, .mr_bf16 = 12, .bf16 = tn_mm_bf16_tiles_avx512};
+const tn_mm_set tn_mm_avx512_vnni = {.name = "avx512_vnni", COMMON, PAIRS, VNNI, .mr_bf16 = 12, .bf16 = tn_mm_bf16_tiles_avx512};
+const tn_mm_set tn_mm_avx512_bf16 = {.name = "avx512_bf16", COMMON, PAIRS, VNNI, .mr_bf16 = 14, .bf16 = tn_mm_dpbf16_tiles_avx512};
+const tn_mm_set tn_mm_avx512_amx =  {.name = "avx512_amx",  COMMON, VNNI, .mr_bf16 = 32, .bf16 = tn_mm_bf16_tiles_amx,
+                                     .strip_bf16 = tn_mm_strip_bf16_amx, .pairs = tn_mm_pairs_amx,
+                                     .bf16_begin = tn_mm_begin_amx, .bf16_end = tn_mm_end_amx};
 // clang-format on
