@@ -20,8 +20,10 @@ tn_status tn_head_check(const tn_call *c, float softcap, tn_error *err)
 
 static int64_t chunk_rows(int64_t n_row, int64_t n_vocab)
 {
-    int64_t most = tn_max64(8, CHUNK_ELEMS / tn_max64(n_vocab, 1)), n_chunk = tn_max64(1, (n_row + most - 1) / most);
-    return tn_max64(1, (n_row + n_chunk - 1) / n_chunk);   /* chunks of equal size */
+    int64_t most = tn_max64(32, CHUNK_ELEMS / tn_max64(n_vocab, 1)), n_chunk = tn_max64(1, (n_row + most - 1) / most);
+    /* Equal chunks, of whole blocks of 32 rows where there are several: in strict-bf16 dw then does not depend on the cut. */
+    int64_t rows = tn_max64(1, (n_row + n_chunk - 1) / n_chunk);
+    return n_chunk == 1 ? rows : (rows + 31) / 32 * 32;
 }
 
 /* A teacher's hidden states (head_loss, input 4) may be wider than the model's. */
@@ -78,7 +80,8 @@ void tn_head_dx(const tn_head *h, int64_t n, float *dx, bool add)
 
 void tn_head_dw(const tn_head *h, int64_t r0, int64_t n, float *dw)
 {
-    tn_mm mm = { .c = dw, .ldc = h->n_embd, .a = { h->logits, 1, h->n_vocab }, .m = h->n_vocab, .n = h->n_embd, .k = n, .add = true, .profile = TN_PROFILE_STRICT,
+    tn_mm mm = { .c = dw, .ldc = h->n_embd, .a = { h->logits, 1, h->n_vocab }, .m = h->n_vocab, .n = h->n_embd, .k = n, .add = true,
+                 .profile = h->profile == TN_PROFILE_Q8ACT ? TN_PROFILE_STRICT : h->profile,
                  .b = { .kind = TN_MM_B_KN, .dtype = TN_F32, .rows = h->x + r0 * h->n_embd, .ld = h->n_embd } };
     product(h, &mm);
 }

@@ -5,7 +5,8 @@
  *              dw[o][i] += chain over r of dy[r][o] x[r][i]          rows ascending, continuing what dw holds
  *
  * The chains are defined in gemm_ref.c, cut into blocks by gemm.c and computed by cpu/matmul_*.c. A packed w (weight.c)
- * is frozen: dx flows through it, dw does not exist. In strict-bf16 the weight gradient stays fp32. */
+ * is frozen: dx flows through it, dw does not exist. In strict-bf16 dw is a product like the others: bf16 operands, fp32
+ * sums, and the gradient itself is fp32. */
 #include "tensor/matmul.h"
 
 #include "base/cpu.h"
@@ -54,10 +55,12 @@ static tn_mm dw_product(const tn_call *c)
 {
     const tn_tensor *dy = c->dout[0], *x = c->in[0];
     int64_t          n_in = tn_cols(x), n_out = tn_cols(dy);
+    tn_profile       p = profile_of(c);
 
     return (tn_mm){.c = c->din[1]->data, .ldc = n_in, .a = {dy->data, 1, n_out},
                    .b = {.kind = TN_MM_B_KN, .dtype = TN_F32, .rows = x->data, .ld = n_in},
-                   .m = n_out, .n = n_in, .k = tn_rows(x), .add = c->add[1], .profile = TN_PROFILE_STRICT};
+                   .m = n_out, .n = n_in, .k = tn_rows(x), .add = c->add[1],
+                   .profile = p == TN_PROFILE_Q8ACT ? TN_PROFILE_STRICT : p};
 }
 
 static void zero_gradient(tn_tensor *d, bool add)

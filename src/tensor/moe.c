@@ -153,7 +153,8 @@ static void experts_weight_grad(const tn_moe *m, int i_in, const float *dy, cons
     if (!c->add[i_in]) memset(dw, 0, tn_n_bytes(c->din[i_in]));
     for (int64_t e = 0; e < m->p->n_expert; e++) {
         int64_t i0 = m->first[e], n = m->first[e + 1] - i0;
-        tn_mm   mm = { .c = dw + e * n_out * n_in, .ldc = n_in, .a = { dy + i0 * n_out, 1, n_out }, .m = n_out, .n = n_in, .k = n, .add = true, .profile = TN_PROFILE_STRICT,
+        tn_mm   mm = { .c = dw + e * n_out * n_in, .ldc = n_in, .a = { dy + i0 * n_out, 1, n_out }, .m = n_out, .n = n_in, .k = n, .add = true,
+                       .profile = m->p->profile == TN_PROFILE_Q8ACT ? TN_PROFILE_STRICT : m->p->profile,
                        .b = { .kind = TN_MM_B_KN, .dtype = TN_F32, .rows = x + i0 * n_in, .ld = n_in } };
         if (n > 0) product(m, &mm);
     }
