@@ -65,6 +65,21 @@ __attribute__((target("avx512f,avx512bf16"))) static void loop_bf16(int64_t n)
     _mm256_zeroupper();
 }
 
+/* Four products that share no result, from registers set to zero. */
+__attribute__((target("amx-tile,amx-bf16"))) static void loop_amx(int64_t n)
+{
+    static const struct { uint8_t palette, rest[15]; uint16_t row_bytes[16]; uint8_t rows[16]; } full = {
+        .palette = 1, .row_bytes = { 64, 64, 64, 64, 64, 64, 64, 64 }, .rows = { 16, 16, 16, 16, 16, 16, 16, 16 } };
+
+    __asm__ volatile("ldtilecfg %1\n\t"
+                     "tilezero %%tmm0\n\t" "tilezero %%tmm1\n\t" "tilezero %%tmm2\n\t" "tilezero %%tmm3\n\t"
+                     "tilezero %%tmm4\n\t" "tilezero %%tmm5\n\t" "tilezero %%tmm6\n\t" "tilezero %%tmm7\n\t"
+                     "1:\n\t"
+                     "tdpbf16ps %%tmm6, %%tmm4, %%tmm0\n\t" "tdpbf16ps %%tmm7, %%tmm4, %%tmm1\n\t"
+                     "tdpbf16ps %%tmm6, %%tmm5, %%tmm2\n\t" "tdpbf16ps %%tmm7, %%tmm5, %%tmm3\n\t"
+                     "dec %0\n\t" "jnz 1b\n\t" "tilerelease\n\t" : "+r"(n) : "m"(full) : "cc", "memory");
+}
+
 static peak_loop loop_f32(void)
 {
     switch (tn_isa_limit()) {
@@ -190,6 +205,15 @@ double tn_peak_bf16(double seconds)
         return measure_peak((peak_loop){ loop_bf16, 24 * 32 * 2 }, seconds);
 #endif
     return tn_peak_f32(seconds);
+}
+
+double tn_peak_amx(double seconds)
+{
+#if defined(__x86_64__)
+    if (tn_cpu_avx512_amx() && tn_isa_limit() == TN_ISA_AVX512) return measure_peak((peak_loop){ loop_amx, 4 * 16 * 16 * 32 * 2 }, seconds);
+#endif
+    (void)seconds;
+    return 0;
 }
 
 size_t tn_cache_bytes(void)

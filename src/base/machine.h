@@ -10,6 +10,8 @@
 double tn_peak_f32(double seconds);
 /* VDPBF16PS, GFLOP/s, where the CPU has it and the limit allows it; else the same as tn_peak_f32. */
 double tn_peak_bf16(double seconds);
+/* TDPBF16PS on the matrix unit (AMX), GFLOP/s, with its operands in registers; 0 where there is none or the limit forbids it. */
+double tn_peak_amx(double seconds);
 /* Reading memory that does not fit in any cache: a reader owns such a buffer, so that the rate can be taken again and again between
  * other measurements. tn_reader_rate: GB/s (1e9 bytes) of the best whole pass in about `seconds`, at least one pass of each way of
  * reading. NOMEM if the buffer cannot be had. */

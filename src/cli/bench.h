@@ -29,7 +29,7 @@ typedef struct tn_bench tn_bench;
 typedef struct tn_bench_job { void (*run)(void *arg); void *arg; } tn_bench_job;
 
 /* Limits: FMA peaks in GFLOP/s, reading memory in GB/s. NONE: the row has no limit. */
-typedef enum tn_bench_limit { TN_LIMIT_NONE, TN_LIMIT_F32, TN_LIMIT_BF16, TN_LIMIT_READ } tn_bench_limit;
+typedef enum tn_bench_limit { TN_LIMIT_NONE, TN_LIMIT_F32, TN_LIMIT_BF16, TN_LIMIT_AMX, TN_LIMIT_READ } tn_bench_limit;
 
 /* A row of `work` a call (1e9 operations or bytes), alternating with the limit. */
 tn_status tn_bench_rate(tn_bench *b, const char *name, const char *shape, const char *dtype, double work, const char *unit,

@@ -19,6 +19,8 @@ tn_status tn_bench_machine(tn_bench *b, tn_error *err)
         all = tn_peak_f32(0.25);
         TN_TRY(tn_bench_row(b, "peak", "fma", "f32", all, "GFLOP/s", 0, 0, err));
         TN_TRY(tn_bench_row(b, "peak", "fma", "bf16", tn_peak_bf16(0.25), "GFLOP/s", 0, 0, err));
+        all = tn_peak_amx(0.25);
+        if (all > 0) TN_TRY(tn_bench_row(b, "peak", "amx", "bf16", all, "GFLOP/s", 0, 0, err));
         if (threads == n) break;
     }
     return tn_bench_row(b, "read", "memory", "u8", tn_bench_limit_now(b, TN_LIMIT_READ, 0.5), "GB/s", 0, 0, err);

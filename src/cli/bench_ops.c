@@ -6,6 +6,7 @@
 #include "cli/bench.h"
 
 #include "base/arena.h"
+#include "base/cpu.h"
 #include "base/machine.h"
 #include "base/rng.h"
 #include "base/thread.h"
@@ -124,6 +125,10 @@ static tn_status product_row(tn_bench *b, const int64_t mnk[3], way how, tn_prof
     if (status == TN_OK)
         status = tn_bench_rate(b, way_names[how], shape, bf16 ? "bf16" : "f32", 2e-9 * (double)mnk[0] * (double)mnk[1] * (double)mnk[2], "GFLOP/s",
                                bf16 ? TN_LIMIT_BF16 : TN_LIMIT_F32, (tn_bench_job){ job_run, &j }, err);
+    /* bf16 against the peak of the vector instruction above; where there is a matrix unit, also against the unit's. */
+    if (status == TN_OK && bf16 && tn_cpu_avx512_amx() && tn_isa_limit() == TN_ISA_AVX512)
+        status = tn_bench_rate(b, "matmul_amx", shape, "bf16", 2e-9 * (double)mnk[0] * (double)mnk[1] * (double)mnk[2], "GFLOP/s", TN_LIMIT_AMX,
+                               (tn_bench_job){ job_run, &j }, err);
     tn_weight_free(packed);
     tn_arena_free(&j.a);
     return status;

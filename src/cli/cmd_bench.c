@@ -71,6 +71,7 @@ double tn_bench_limit_now(tn_bench *b, tn_bench_limit limit, double seconds)
     switch (limit) {
     case TN_LIMIT_F32:  return tn_peak_f32(seconds);
     case TN_LIMIT_BF16: return tn_peak_bf16(seconds);
+    case TN_LIMIT_AMX:  return tn_peak_amx(seconds);
     case TN_LIMIT_READ:
         if (b->reader == NULL && tn_reader_create(&b->reader, &err) != TN_OK) tn_log(TN_LOG_WARN, "%s", err.msg);
         return b->reader != NULL ? tn_reader_rate(b->reader, seconds) : 0;

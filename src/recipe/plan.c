@@ -1,6 +1,6 @@
 /* plan.c - roots of sources, keys of stages, and what the store knows already.
  *
- *   key = SHA-256 of the canonical JSON {"inputs":{PORT:[ROOT...]},"kind","params","profile","version"[,"closure","recipe","salt"]}
+ *   key = SHA-256 of the canonical JSON {"inputs":{PORT:[ROOT...]},"kind","params","profile","version"[,"arithmetic","closure","recipe","salt"]}
  *
  * A file that a recipe names is hashed once and remembered by its stamp (path, device, inode, size, times), so that a
  * cached run does not read a model again. A stamp is trusted only when the file was older than two seconds when it was
@@ -166,6 +166,7 @@ static tn_status key_of(const tn_recipe *r, tn_store *s, recipe_stage *st, tn_er
     }
     o = json_pack("{s:s,s:i,s:O,s:s,s:o}", "kind", st->kind->name, "version", st->kind->version, "params", st->params, "profile",
                   r->profile_name, "inputs", inputs);
+    if (o != NULL && r->profile == TN_PROFILE_STRICT_BF16) json_object_set_new(o, "arithmetic", json_integer(TN_STRICT_BF16_VERSION));
     if (o != NULL && st->kind->sees_closure) {
         json_object_set_new(o, "closure", recipe_closure(r, st));
         json_object_set_new(o, "recipe", json_string(r->text));
@@ -177,7 +178,8 @@ static tn_status key_of(const tn_recipe *r, tn_store *s, recipe_stage *st, tn_er
             json_decref(o);
             return tn_fail_prefix(err, status, "stage '%s'", st->name);
         }
-        json_object_set_new(o, "salt", json_string(salt));
+        /* A release has always had it, empty or not: its keys stay what they were. */
+        if (salt[0] != '\0' || st->kind->sees_closure) json_object_set_new(o, "salt", json_string(salt));
     }
     text = o == NULL ? NULL : tn_json_text(o);
     json_decref(o);

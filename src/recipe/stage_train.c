@@ -189,9 +189,17 @@ out:
     return status;
 }
 
+/* In bf16 also which definition of its arithmetic this is. */
+static tn_status train_salt(tn_store *s, const void *config, char out[128], tn_error *err)
+{
+    (void)s, (void)err;
+    if (strcmp(((const tn_train_config *)config)->dtype, "bf16") == 0) snprintf(out, 128, "strict-bf16/%d", (int)TN_STRICT_BF16_VERSION);
+    return TN_OK;
+}
+
 const tn_stage_kind tn_stage_train = {
     .name = "train", .version = 5, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
-    .config_bytes = sizeof(tn_train_config), .inputs = train_inputs,
+    .config_bytes = sizeof(tn_train_config), .inputs = train_inputs, .salt = train_salt,
     .output = "a directory with adapter/ or model/, the step log and what a replay needs", .run = train_run,
 };
 

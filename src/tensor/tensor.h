@@ -74,6 +74,8 @@ uint16_t tn_f32_to_f16(float f);
  * `strict` computes with its dequantised fp32 values, `q8act` with int8 activations in blocks of 32 of a row.
  * The rows of `src` may be dropped afterwards. */
 typedef enum tn_profile { TN_PROFILE_STRICT, TN_PROFILE_STRICT_BF16, TN_PROFILE_Q8ACT } tn_profile;
+/* Which definition of strict-bf16 this is (gemm_ref.c): part of the keys and runs that use it. 1 was one chain over all of k. */
+enum { TN_STRICT_BF16_VERSION = 2 };
 bool        tn_profile_parse(const char *name, tn_profile *out);
 const char *tn_profile_name(tn_profile p);
 
@@ -104,7 +106,7 @@ typedef struct tn_call {
 } tn_call;
 
 typedef struct tn_kernel {
-    const char *name;                               /* "ref", "avx2", "avx512", "avx512_bf16" ... slowest first */
+    const char *name;                               /* "ref", "avx2", "avx512", "avx512_bf16", "avx512_amx" ... slowest first */
     bool      (*usable)(void);
     void      (*fwd)(const tn_call *c);             /* threads by tn_parallel inside */
     void      (*bwd)(const tn_call *c);             /* NULL: no gradient flows through this operation */

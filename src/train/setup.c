@@ -286,6 +286,7 @@ tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err)
         if (c->early_stop == 0 || strncmp(free_keys[i], "valid", 5) != 0) json_object_del(o, free_keys[i]);
     json_object_set_new(o, "format", json_string("tenet-run/1"));
     json_object_set_new(o, "profile", json_string(tn_profile_name(r->profile)));
+    if (r->profile == TN_PROFILE_STRICT_BF16) json_object_set_new(o, "arithmetic", json_integer(TN_STRICT_BF16_VERSION));
     json_object_set_new(o, "steps", json_integer(r->steps));
     json_object_set_new(o, "micro_batch", json_integer(r->micro_size));
     json_object_set_new(o, "group_size", json_integer(r->group_size));
