@@ -5,6 +5,7 @@
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "base/hash.h"
 #include "base/str.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +46,37 @@ tn_digest tn_sha256_of(const void *bytes, size_t n)
     if (n > 0) SHA256_Update(&c, bytes, n);
     SHA256_Final(d.b, &c);
     return d;
+}
+
+/* --------------------------------------------------------------------------------------------------- many spans */
+
+typedef struct span_job { const tn_hash_span *spans; size_t *order; tn_digest *out; } span_job;
+
+static int larger_first(const void *a, const void *b, void *spans)
+{
+    size_t i = *(const size_t *)a, k = *(const size_t *)b, x = ((const tn_hash_span *)spans)[i].n, y = ((const tn_hash_span *)spans)[k].n;
+
+    return x != y ? (x > y ? -1 : 1) : i < k ? -1 : i > k;
+}
+
+static void hash_span(void *arg, size_t i)
+{
+    const span_job *job = arg;
+    const tn_hash_span  *s = &job->spans[job->order[i]];
+
+    job->out[job->order[i]] = tn_sha256_of(s->p, s->n);
+}
+
+tn_status tn_sha256_spans(const tn_hash_span *spans, size_t n, tn_digest *out, tn_error *err)
+{
+    span_job job = { spans, calloc(n > 0 ? n : 1, sizeof *job.order), out };
+
+    if (job.order == NULL) return tn_fail(err, TN_NOMEM, "no memory to hash %zu spans", n);
+    for (size_t i = 0; i < n; i++) job.order[i] = i;
+    qsort_r(job.order, n, sizeof *job.order, larger_first, (void *)spans);
+    tn_parallel_items(n, hash_span, &job);
+    free(job.order);
+    return TN_OK;
 }
 
 tn_status tn_sha256_file(const char *path, tn_digest *out, uint64_t *size, tn_error *err)

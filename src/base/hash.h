@@ -14,6 +14,9 @@ void      tn_sha256_update(tn_sha256 *h, const void *bytes, size_t n);
 void      tn_sha256_final(tn_sha256 *h, tn_digest *out);     /* may be reused afterwards: it starts anew */
 void      tn_sha256_destroy(tn_sha256 *h);
 tn_digest tn_sha256_of(const void *bytes, size_t n);
+/* out[i] of span i: as many at a time as there are threads, the largest first. */
+typedef struct tn_hash_span { const void *p; size_t n; } tn_hash_span;
+tn_status tn_sha256_spans(const tn_hash_span *spans, size_t n, tn_digest *out, tn_error *err);
 /* Whole file by path, streaming; *size may be NULL. IO, NOTFOUND. */
 tn_status tn_sha256_file(const char *path, tn_digest *out, uint64_t *size, tn_error *err);
 

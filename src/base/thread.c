@@ -363,6 +363,25 @@ void tn_parallel(int64_t n, int64_t grain, tn_range_fn fn, void *arg)
     pthread_mutex_unlock(&pool.turn);
 }
 
+typedef struct items { tn_item_fn fn; void *arg; size_t n; atomic_size_t next; } items;
+
+static void take_items(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    items *w = arg;
+
+    (void)begin;
+    (void)end;
+    (void)i_thread;
+    for (size_t i; (i = atomic_fetch_add(&w->next, 1)) < w->n;) w->fn(w->arg, i);
+}
+
+void tn_parallel_items(size_t n, tn_item_fn fn, void *arg)
+{
+    items w = { .fn = fn, .arg = arg, .n = n };
+
+    tn_parallel((int64_t)n < tn_threads() ? (int64_t)n : tn_threads(), 1, take_items, &w);
+}
+
 void tn_parallel_all(tn_range_fn fn, void *arg)
 {
     if (in_region) {

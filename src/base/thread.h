@@ -16,6 +16,10 @@ int  tn_threads_default(void);                     /* CPUs this process may use 
 tn_status tn_threads_set(int n, tn_error *err);
 int  tn_threads(void);
 void tn_parallel(int64_t n, int64_t grain, tn_range_fn fn, void *arg);
+/* fn(arg, i) once for every i < n, in no fixed order: whichever thread is free takes the next one. For work of uneven size whose
+ * results lie by i (hashing files), never for sums. */
+typedef void (*tn_item_fn)(void *arg, size_t i);
+void tn_parallel_items(size_t n, tn_item_fn fn, void *arg);
 /* fn(arg, i, i+1, i_thread) once on every thread i < tn_threads(), all alive at the same time: for operations that
  * go through phases with tn_barrier between them. */
 void tn_parallel_all(tn_range_fn fn, void *arg);

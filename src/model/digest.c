@@ -8,6 +8,7 @@
 #include "model/hf_layout.h"
 
 #include "base/hash.h"
+#include "base/thread.h"
 #include "provenance/provenance.h"
 
 #include <stdlib.h>
@@ -26,7 +27,7 @@ static void hash_head(tn_sha256 *s, const tn_param *p, tn_dtype dtype)
     }
 }
 
-static tn_status leaf(const tn_model *m, size_t i, tn_sha256 *s, tn_digest *out, tn_error *err)
+static void leaf(const tn_model *m, size_t i, tn_sha256 *s, tn_digest *out)
 {
     const tn_param *p = &m->params[i];
     tn_dtype        dtype;
@@ -34,8 +35,6 @@ static tn_status leaf(const tn_model *m, size_t i, tn_sha256 *s, tn_digest *out,
     tn_name         name;
     int64_t         n_head;
 
-    if (rows == NULL)
-        return tn_fail(err, TN_USAGE, "%s: the digest needs the rows of '%s', which were packed and dropped: open the model without packing", m->path, p->name);
     hash_head(s, p, dtype);
     size_t row = tn_row_bytes(dtype, tn_cols(&p->w)), all = p->w.n_dim == 1 ? tn_n_bytes(&p->w) : row * (size_t)tn_rows(&p->w);
     if (!m->h.rope_interleaved && tn_gguf_interleaves(&m->h) && tn_is_qk(p->name, &m->h, &n_head)) {
@@ -51,21 +50,39 @@ static tn_status leaf(const tn_model *m, size_t i, tn_sha256 *s, tn_digest *out,
         tn_sha256_update(s, rows, all);
     }
     tn_sha256_final(s, out);
-    return TN_OK;
+}
+
+typedef struct leaf_job { const tn_model *m; tn_digest *leaves; tn_sha256 **hash; } leaf_job;
+
+static void make_leaf(void *arg, size_t i)
+{
+    const leaf_job *job = arg;
+
+    leaf(job->m, i, job->hash[i], &job->leaves[i]);
 }
 
 tn_status tn_model_digest(const tn_model *m, tn_digest *out, tn_error *err)
 {
-    tn_digest *leaves = malloc((m->n_param + 1) * sizeof *leaves);
-    tn_sha256 *s = NULL;
-    tn_status  status = TN_OK;
+    leaf_job  job = { m, malloc((m->n_param + 1) * sizeof *job.leaves), calloc(m->n_param + 1, sizeof *job.hash) };
+    tn_dtype  unused;
+    tn_status status = TN_OK;
 
-    if (leaves == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for its digest", m->path);
-    TN_GOTO(tn_sha256_create(&s, err));
-    for (size_t i = 0; i < m->n_param; i++) TN_GOTO(leaf(m, i, s, &leaves[i], err));
-    tn_merkle_root(out, leaves, m->n_param);
+    if (job.leaves == NULL || job.hash == NULL) {
+        status = tn_fail(err, TN_NOMEM, "%s: no memory for its digest", m->path);
+        goto out;
+    }
+    for (size_t i = 0; i < m->n_param; i++) {
+        TN_GOTO(tn_sha256_create(&job.hash[i], err));
+        if (tn_model_rows(m, i, &unused) != NULL) continue;
+        status = tn_fail(err, TN_USAGE, "%s: the digest needs the rows of '%s', which were packed and dropped: open the model without packing",
+                         m->path, m->params[i].name);
+        goto out;
+    }
+    tn_parallel_items(m->n_param, make_leaf, &job);
+    tn_merkle_root(out, job.leaves, m->n_param);
 out:
-    tn_sha256_destroy(s);
-    free(leaves);
+    for (size_t i = 0; job.hash != NULL && i < m->n_param; i++) tn_sha256_destroy(job.hash[i]);
+    free(job.hash);
+    free(job.leaves);
     return status;
 }

@@ -35,6 +35,10 @@ void      tn_tree_free(tn_tree_file *files, size_t n);
 tn_status tn_tree_root(const tn_tree_file *files, size_t n, tn_digest *out, tn_error *err);
 /* A directory: its root. A file: its SHA-256. bytes (of all files) may be NULL. */
 tn_status tn_tree_digest(const char *path, tn_digest *out, uint64_t *bytes, tn_error *err);
+/* The same of many at once, their files side by side: what fails is told by its own job. INTERRUPTED after a signal. */
+typedef struct tn_tree_job { const char *path; tn_digest root; uint64_t bytes; tn_status status; char *why; } tn_tree_job;
+tn_status tn_tree_digests(tn_tree_job *jobs, size_t n, tn_error *err);
+void      tn_tree_jobs_free(tn_tree_job *jobs, size_t n);    /* only `why` */
 
 /* ---- base64.c -------------------------------------------------------------------------------------------------- */
 char *tn_base64(const void *bytes, size_t n);                       /* with padding; made: free */

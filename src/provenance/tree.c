@@ -9,79 +9,86 @@
 #include "provenance/provenance.h"
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "base/thread.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 static const char tree_tag[] = "tenet/tree/v1";
 
-typedef struct hash_job {
-    tn_tree_file *files;
-    size_t       *order;               /* indices of files, largest first */
-    size_t        n;
+/* One file to be hashed: `file` of `dir`, or the path `dir` itself. */
+typedef struct item {
     const char   *dir;
-    atomic_size_t next;
-    tn_status    *status;              /* one a piece */
-    tn_error     *errors;
-} hash_job;
+    bool          alone;
+    tn_tree_file *file;
+    tn_status     status;
+    char         *why;                 /* of a failure; made */
+} item;
 
-/* One piece a thread; pieces take files as they become free. Results lie by index, so the order cannot matter. */
-static void hash_files(void *arg, int64_t begin, int64_t end, int i_thread)
+typedef struct items { item *list, **order; size_t n, cap; bool polls; } items;
+
+static void items_free(items *w)
 {
-    hash_job *job = arg;
-
-    (void)i_thread;
-    for (int64_t piece = begin; piece < end; piece++)
-        while (job->status[piece] == TN_OK) {
-            size_t i = atomic_fetch_add(&job->next, 1);
-            if (i >= job->n) return;
-            tn_tree_file *f = &job->files[job->order[i]];
-            char         *path = tn_path(job->dir, f->name);
-            if (path == NULL) job->status[piece] = tn_fail(&job->errors[piece], TN_NOMEM, "%s: no memory", f->name);
-            else job->status[piece] = tn_sha256_file(path, &f->digest, &f->bytes, &job->errors[piece]);
-            free(path);
-        }
+    for (size_t i = 0; i < w->n; i++) free(w->list[i].why);
+    free(w->list);
+    free(w->order);
 }
 
-static int larger_first(const void *a, const void *b, void *files)
+static tn_status items_add(items *w, const char *dir, bool alone, tn_tree_file *files, size_t n, tn_error *err)
 {
-    const tn_tree_file *f = files;
-    uint64_t            x = f[*(const size_t *)a].bytes, y = f[*(const size_t *)b].bytes;
-
-    return x > y ? -1 : x < y;
-}
-
-static tn_status hash_all(const char *dir, tn_tree_file *files, size_t n, tn_error *err)
-{
-    tn_status status = TN_OK;
-    int64_t   n_piece = tn_threads() > 0 ? tn_threads() : 1;
-    hash_job  job = { .files = files, .n = n, .dir = dir };
-
-    job.order = calloc(n > 0 ? n : 1, sizeof *job.order);
-    job.status = calloc((size_t)n_piece, sizeof *job.status);
-    job.errors = calloc((size_t)n_piece, sizeof *job.errors);
-    if (job.order == NULL || job.status == NULL || job.errors == NULL) {
-        status = tn_fail(err, TN_NOMEM, "%s: no memory to hash %zu files", dir, n);
-        goto out;
+    if (w->cap - w->n < n) {
+        size_t cap = w->cap + n > 2 * w->cap ? w->cap + n : 2 * w->cap;
+        item  *more = realloc(w->list, cap * sizeof *more);
+        if (more == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory to hash %zu files", dir, n);
+        w->list = more;
+        w->cap = cap;
     }
-    for (size_t i = 0; i < n; i++) job.order[i] = i;
-    qsort_r(job.order, n, sizeof *job.order, larger_first, files);
-    tn_parallel(n_piece, 1, hash_files, &job);
-    for (int64_t i = 0; i < n_piece && status == TN_OK; i++)
-        if (job.status[i] != TN_OK) {
-            status = job.status[i];
-            if (err != NULL) *err = job.errors[i];
-        }
-out:
-    free(job.order);
-    free(job.status);
-    free(job.errors);
-    return status;
+    for (size_t i = 0; i < n; i++) w->list[w->n++] = (item){ .dir = dir, .alone = alone, .file = &files[i] };
+    return TN_OK;
+}
+
+static int larger_first(const void *a, const void *b)
+{
+    const item *x = *(item *const *)a, *y = *(item *const *)b;
+
+    if (x->file->bytes != y->file->bytes) return x->file->bytes > y->file->bytes ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+/* Results lie by index, so it cannot matter which thread takes which file. */
+static void hash_item(void *arg, size_t i)
+{
+    const items *w = arg;
+    item        *x = w->order[i];
+    tn_error     why = { .msg = "" };
+    char        *path = x->alone ? tn_strdup(x->dir) : tn_path(x->dir, x->file->name);
+
+    if (path == NULL) x->status = tn_fail(&why, TN_NOMEM, "%s: no memory to hash its files", x->dir);
+    else if (w->polls) x->status = tn_interrupted(&why);
+    if (x->status == TN_OK) x->status = tn_sha256_file(path, &x->file->digest, &x->file->bytes, &why);
+    if (x->status != TN_OK) x->why = tn_strdup(why.msg);
+    free(path);
+}
+
+static tn_status hash_items(items *w, tn_error *err)
+{
+    if ((w->order = calloc(w->n > 0 ? w->n : 1, sizeof *w->order)) == NULL) return tn_fail(err, TN_NOMEM, "no memory to hash %zu files", w->n);
+    for (size_t i = 0; i < w->n; i++) w->order[i] = &w->list[i];
+    qsort(w->order, w->n, sizeof *w->order, larger_first);
+    tn_parallel_items(w->n, hash_item, w);
+    return TN_OK;
+}
+
+/* The first failure among items [from, to), by index. */
+static tn_status failure(const items *w, size_t from, size_t to, tn_error *err)
+{
+    for (size_t i = from; i < to; i++)
+        if (w->list[i].status != TN_OK) return tn_fail(err, w->list[i].status, "%s", w->list[i].why != NULL ? w->list[i].why : w->list[i].dir);
+    return TN_OK;
 }
 
 void tn_tree_free(tn_tree_file *files, size_t n)
@@ -90,7 +97,8 @@ void tn_tree_free(tn_tree_file *files, size_t n)
     free(files);
 }
 
-tn_status tn_tree_list(const char *dir, tn_tree_file **out, size_t *n_out, tn_error *err)
+/* Names, modes and sizes, not hashed yet. */
+static tn_status list_files(const char *dir, tn_tree_file **out, size_t *n_out, tn_error *err)
 {
     tn_status     status = TN_OK;
     char        **names = NULL;
@@ -116,13 +124,29 @@ tn_status tn_tree_list(const char *dir, tn_tree_file **out, size_t *n_out, tn_er
         files[i].mode = (st.st_mode & S_IXUSR) != 0 ? 0755 : 0644;
         files[i].bytes = (uint64_t)st.st_size;
     }
-    TN_GOTO(hash_all(dir, files, n, err));
     *out = files;
     *n_out = n;
     files = NULL;
 out:
     tn_list_free(names, n);
     if (files != NULL) tn_tree_free(files, n);
+    return status;
+}
+
+tn_status tn_tree_list(const char *dir, tn_tree_file **out, size_t *n, tn_error *err)
+{
+    items     w = { .list = NULL };
+    tn_status status = list_files(dir, out, n, err);
+
+    if (status == TN_OK) status = items_add(&w, dir, false, *out, *n, err);
+    if (status == TN_OK) status = hash_items(&w, err);
+    if (status == TN_OK) status = failure(&w, 0, w.n, err);
+    items_free(&w);
+    if (status != TN_OK) {
+        tn_tree_free(*out, *n);
+        *out = NULL;
+        *n = 0;
+    }
     return status;
 }
 
@@ -148,21 +172,78 @@ tn_status tn_tree_root(const tn_tree_file *files, size_t n, tn_digest *out, tn_e
     return status;
 }
 
-tn_status tn_tree_digest(const char *path, tn_digest *out, uint64_t *bytes, tn_error *err)
-{
-    tn_tree_file *files = NULL;
-    size_t        n = 0;
-    struct stat   st;
-    uint64_t      sum = 0;
+/* What one job needs hashed: one file, or those of a directory. */
+typedef struct batch { tn_tree_file *files, one; size_t n, from, to; bool directory; } batch;
 
+static tn_status batch_start(items *w, batch *b, const char *path, tn_error *err)
+{
+    struct stat st;
+
+    b->from = b->to = w->n;
     if (lstat(path, &st) != 0)
         return tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: %s", path, strerror(errno));
-    if (S_ISREG(st.st_mode)) return tn_sha256_file(path, out, bytes, err);
-    if (!S_ISDIR(st.st_mode)) return tn_fail(err, TN_FORMAT, "%s: neither a file nor a directory", path);
-    TN_TRY(tn_tree_list(path, &files, &n, err));
-    tn_status status = tn_tree_root(files, n, out, err);
-    for (size_t i = 0; i < n; i++) sum += files[i].bytes;
-    tn_tree_free(files, n);
-    if (bytes != NULL) *bytes = sum;
+    if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return tn_fail(err, TN_FORMAT, "%s: neither a file nor a directory", path);
+    b->directory = S_ISDIR(st.st_mode);
+    if (b->directory) TN_TRY(list_files(path, &b->files, &b->n, err));
+    else b->one.bytes = (uint64_t)st.st_size;
+    TN_TRY(items_add(w, path, !b->directory, b->directory ? b->files : &b->one, b->directory ? b->n : 1, err));
+    b->to = w->n;
+    return TN_OK;
+}
+
+static tn_status batch_end(const items *w, const batch *b, tn_tree_job *job, tn_error *err)
+{
+    TN_TRY(failure(w, b->from, b->to, err));
+    for (size_t i = b->from; i < b->to; i++) job->bytes += w->list[i].file->bytes;
+    if (b->directory) return tn_tree_root(b->files, b->n, &job->root, err);
+    job->root = b->one.digest;
+    return TN_OK;
+}
+
+static tn_status digest_jobs(tn_tree_job *jobs, size_t n, bool polls, tn_error *err)
+{
+    items     w = { .polls = polls };
+    batch    *b = calloc(n > 0 ? n : 1, sizeof *b);
+    tn_error  why;
+    tn_status status = TN_OK;
+
+    if (b == NULL) return tn_fail(err, TN_NOMEM, "no memory to hash %zu artifacts", n);
+    for (size_t i = 0; i < n; i++) {
+        jobs[i].bytes = 0;
+        jobs[i].why = NULL;
+        if ((jobs[i].status = batch_start(&w, &b[i], jobs[i].path, &why)) != TN_OK) jobs[i].why = tn_strdup(why.msg);
+    }
+    TN_GOTO(hash_items(&w, err));
+    for (size_t i = 0; i < n; i++)
+        if (jobs[i].status == TN_OK && (jobs[i].status = batch_end(&w, &b[i], &jobs[i], &why)) != TN_OK) jobs[i].why = tn_strdup(why.msg);
+    if (polls) status = tn_interrupted(err);
+out:
+    for (size_t i = 0; i < n; i++) tn_tree_free(b[i].files, b[i].n);
+    free(b);
+    items_free(&w);
+    return status;
+}
+
+void tn_tree_jobs_free(tn_tree_job *jobs, size_t n)
+{
+    for (size_t i = 0; jobs != NULL && i < n; i++) {
+        free(jobs[i].why);
+        jobs[i].why = NULL;
+    }
+}
+
+tn_status tn_tree_digests(tn_tree_job *jobs, size_t n, tn_error *err) { return digest_jobs(jobs, n, true, err); }
+
+tn_status tn_tree_digest(const char *path, tn_digest *out, uint64_t *bytes, tn_error *err)
+{
+    tn_tree_job job = { .path = path };
+    tn_status   status = digest_jobs(&job, 1, false, err);
+
+    if (status == TN_OK && job.status != TN_OK) status = tn_fail(err, job.status, "%s", job.why != NULL ? job.why : path);
+    if (status == TN_OK) {
+        *out = job.root;
+        if (bytes != NULL) *bytes = job.bytes;
+    }
+    tn_tree_jobs_free(&job, 1);
     return status;
 }

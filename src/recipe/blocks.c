@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "base/thread.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -41,27 +42,41 @@ static sums sums_of(const uint8_t *p, size_t n)
     return x;
 }
 
+typedef struct cutting { const uint8_t *p; size_t n, size; char (*entry)[ENTRY_HEX + 1]; } cutting;
+
+static void make_entry(void *arg, size_t i)
+{
+    const cutting *c = arg;
+    size_t         at = i * c->size, n = c->n - at < c->size ? c->n - at : c->size;
+    tn_digest      d = tn_sha256_of(c->p + at, n);
+    sums           x = sums_of(c->p + at, n);
+
+    tn_hex(c->entry[i], &d);
+    snprintf(c->entry[i] + 64, sizeof c->entry[i] - 64, "%016" PRIx64 "%016" PRIx64, x.s, x.t);
+}
+
 json_t *recipe_blocks_of(const char *path, tn_error *err)
 {
     tn_map  m = { NULL, 0, NULL };
-    json_t *list = json_array(), *out;
-    size_t  size = BLOCK_MIN;
+    json_t *list = json_array(), *out = NULL;
+    size_t  size = BLOCK_MIN, n;
+    char  (*entry)[ENTRY_HEX + 1] = NULL;
 
     if (tn_map_open(&m, path, err) != TN_OK) {
         json_decref(list);
         return NULL;
     }
     while ((m.n + size - 1) / size > BLOCKS_MAX) size *= 2;
-    for (size_t at = 0; at < m.n; at += size) {
-        size_t    n = m.n - at < size ? m.n - at : size;
-        tn_digest d = tn_sha256_of(m.p + at, n);
-        sums      x = sums_of(m.p + at, n);
-        char      text[ENTRY_HEX + 1];
-        tn_hex(text, &d);
-        snprintf(text + 64, sizeof text - 64, "%016" PRIx64 "%016" PRIx64, x.s, x.t);
-        json_array_append_new(list, json_string(text));
+    n = (m.n + size - 1) / size;
+    if ((entry = calloc(n + 1, sizeof *entry)) != NULL) {
+        tn_parallel_items(n, make_entry, &(cutting){ m.p, m.n, size, entry });
+        for (size_t i = 0; i < n; i++) json_array_append_new(list, json_string(entry[i]));
+    } else {
+        json_decref(list);
+        list = NULL;
     }
-    out = json_pack("{s:I,s:I,s:o}", "bytes", (json_int_t)m.n, "block_bytes", (json_int_t)size, "blocks", list);
+    free(entry);
+    if (list != NULL) out = json_pack("{s:I,s:I,s:o}", "bytes", (json_int_t)m.n, "block_bytes", (json_int_t)size, "blocks", list);
     tn_map_close(&m);
     if (out == NULL) tn_fail(err, TN_NOMEM, "%s: no memory for the digests of its blocks", path);
     return out;

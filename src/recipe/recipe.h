@@ -89,7 +89,7 @@ typedef struct tn_replay_request {
     const char   *missing;                 /* out: the port that was needed and is not at hand (status UNCHECKED) */
 } tn_replay_request;
 typedef tn_status (*tn_replay_fn)(tn_replay_request *q, tn_error *err);   /* VERIFY: other bits */
-extern const tn_replay_fn tn_replay_training;      /* by the train room; NULL in a build without it */
+extern const tn_replay_fn tn_replay_training;      /* by the train room */
 
 typedef struct tn_verify_options {
     const char *key;                       /* public key, PEM; NULL: verdict unchecked */

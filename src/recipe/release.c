@@ -132,26 +132,34 @@ static tn_status put_model_file(builder *b, const char *from, const char *name, 
 }
 
 /* A digest a tensor, so that a verifier can say which one was changed. */
-static json_t *tensor_digests(tn_model *m)
+static tn_status tensor_digests(tn_model *m, json_t **out, tn_error *err)
 {
-    json_t *o = json_object();
+    size_t     n = tn_model_n_tensor(m);
+    tn_hash_span   *spans = calloc(n + 1, sizeof *spans);
+    tn_digest *d = calloc(n + 1, sizeof *d);
+    char       hex[TN_SHA256_HEX];
+    tn_status  status = spans == NULL || d == NULL ? no_memory(err) : TN_OK;
 
-    for (size_t i = 0; i < tn_model_n_tensor(m); i++) {
+    for (size_t i = 0; i < n && status == TN_OK; i++) {
         const tn_param *p = tn_model_tensor(m, i);
-        tn_digest       d;
-        char            hex[TN_SHA256_HEX];
-        if (p->w.data == NULL) continue;
-        d = tn_sha256_of(p->w.data, tn_n_bytes(&p->w));
-        tn_hex(hex, &d);
-        json_object_set_new(o, p->name, json_string(hex));
+        if (p->w.data != NULL) spans[i] = (tn_hash_span){ p->w.data, tn_n_bytes(&p->w) };
     }
-    return o;
+    if (status == TN_OK) status = tn_sha256_spans(spans, n, d, err);
+    *out = json_object();
+    for (size_t i = 0; i < n && status == TN_OK; i++) {
+        if (spans[i].p == NULL) continue;
+        tn_hex(hex, &d[i]);
+        json_object_set_new(*out, tn_model_tensor(m, i)->name, json_string(hex));
+    }
+    free(spans);
+    free(d);
+    return status;
 }
 
 static tn_status put_model(builder *b, tn_error *err)
 {
     const tn_model_options mo = { .profile = TN_PROFILE_STRICT, .weights = true };
-    json_t   *files = json_array(), *model = json_object(), *inspect;
+    json_t   *files = json_array(), *model = json_object(), *inspect, *tensors;
     char    **names = NULL;
     size_t    n = 0;
     tn_model *m = NULL;
@@ -169,7 +177,9 @@ static tn_status put_model(builder *b, tn_error *err)
     }
     json_object_set(model, "digest", json_object_get(inspect, "digest"));
     json_object_set_new(model, "inspect", inspect);
-    json_object_set_new(model, "tensors", tensor_digests(m));
+    status = tensor_digests(m, &tensors, err);
+    json_object_set_new(model, "tensors", tensors);
+    if (status != TN_OK) goto out;
     if (!tn_is_dir(b->p->model)) {
         json_object_set_new(model, "form", json_string("file"));
         status = put_model_file(b, b->p->model, "model.gguf", files, err);

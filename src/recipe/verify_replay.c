@@ -167,7 +167,7 @@ static tn_status replay_drawn(verifier *v, stretch *all, size_t n, tn_str *said,
         all[k] = s;
         TN_TRY(tn_interrupted(err));
         TN_TRY(replay_one(v, &s, err));
-        tn_str_addf(said, "%s%lld-%lld", k == 0 ? "steps " : ", ", (long long)s.from + 1, (long long)(s.from + s.n));
+        tn_str_addf(said, "%s%s %lld-%lld", k == 0 ? "steps of " : ", ", tn_basename(s.run), (long long)s.from + 1, (long long)(s.from + s.n));
     }
     return TN_OK;
 }

@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WORK_DAYS = 14 };                                      /* unfinished work that nobody touched for longer goes */
+enum { WORK_DAYS = 14, VERIFY_BATCH = 64 };                   /* unfinished work that nobody touched for longer goes */
 
 typedef struct reach {
     json_t *made_of;                   /* {root: {input root: true}} */
@@ -265,35 +265,56 @@ out:
     return status;
 }
 
+/* A batch of artifacts; their files are hashed side by side. */
+static tn_status verify_batch(tn_store *s, const tn_digest *want, size_t n, json_t *bad, tn_error *err)
+{
+    tn_tree_job jobs[VERIFY_BATCH] = { { .path = NULL } };
+    char       *paths[VERIFY_BATCH] = { NULL };
+    tn_status   status = TN_OK;
+
+    for (size_t i = 0; i < n; i++) {
+        jobs[i].path = paths[i] = tn_store_hash_path(s, "objects", &want[i]);
+        if (paths[i] == NULL) {
+            status = tn_fail(err, TN_NOMEM, "no memory for a path");
+            goto out;
+        }
+    }
+    TN_GOTO(tn_tree_digests(jobs, n, err));
+    for (size_t i = 0; i < n; i++) {
+        char *want_text, *found;
+        if (jobs[i].status == TN_OK && tn_digest_equal(&jobs[i].root, &want[i])) continue;
+        want_text = tn_digest_text(&want[i]);
+        found = jobs[i].status == TN_OK ? tn_digest_text(&jobs[i].root) : tn_strdup(jobs[i].why);
+        json_array_append_new(bad, json_pack("{s:s,s:s,s:s,s:s}", "what", "artifact differs from its name", "where", paths[i], "expected",
+                                             want_text == NULL ? "" : want_text, "found", found == NULL ? "" : found));
+        free(found);
+        free(want_text);
+    }
+out:
+    tn_tree_jobs_free(jobs, n);
+    for (size_t i = 0; i < n; i++) free(paths[i]);
+    return status;
+}
+
 tn_status tn_store_verify(tn_store *s, const tn_digest *only, json_t **bad, int64_t *n_checked, tn_error *err)
 {
-    tn_digest *all = NULL, found;
-    size_t     n = 0;
-    tn_status  status = TN_OK;
+    tn_digest   *all = NULL;
+    size_t       n = 1;
+    tn_progress *p = NULL;
+    tn_status    status = TN_OK;
 
     *bad = json_array();
     *n_checked = 0;
-    if (only == NULL) TN_TRY(tn_store_list(s, &all, &n, err));
-    else n = 1;
-    for (size_t i = 0; i < n && status == TN_OK; i++) {
-        const tn_digest *want = only != NULL ? only : &all[i];
-        char            *path = tn_store_hash_path(s, "objects", want), *want_text = tn_digest_text(want), *found_text = NULL;
-        tn_error         why;
-        if (path == NULL || want_text == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
-        else status = tn_interrupted(err);
-        if (status == TN_OK) {
-            tn_status s2 = tn_tree_digest(path, &found, NULL, &why);
-            if (s2 != TN_OK || !tn_digest_equal(&found, want)) {
-                found_text = s2 == TN_OK ? tn_digest_text(&found) : tn_strdup(why.msg);
-                json_array_append_new(*bad, json_pack("{s:s,s:s,s:s,s:s}", "what", "artifact differs from its name", "where", path,
-                                                      "expected", want_text, "found", found_text == NULL ? "" : found_text));
-            }
-            (*n_checked)++;
-        }
-        free(found_text);
-        free(want_text);
-        free(path);
+    if (only == NULL) TN_GOTO(tn_store_list(s, &all, &n, err));
+    TN_GOTO(tn_progress_start(&p, "verify", "artifacts", (int64_t)n, err));
+    for (size_t i = 0; i < n && status == TN_OK; i += VERIFY_BATCH) {
+        size_t k = n - i < VERIFY_BATCH ? n - i : VERIFY_BATCH;
+        status = verify_batch(s, only != NULL ? only : &all[i], k, *bad, err);
+        if (status == TN_OK) *n_checked += (int64_t)k;
+        tn_progress_set(p, *n_checked, NULL);
     }
+out:
+    tn_progress_end(p);
     free(all);
     return status;
 }

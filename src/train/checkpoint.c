@@ -76,6 +76,14 @@ static int by_kind_and_place(const void *a, const void *b)
     return x->flat < y->flat ? -1 : x->flat > y->flat;
 }
 
+void train_slice_leaf(tn_digest *leaf, const char *tensor, const char *kind, int64_t first, int64_t n, const tn_digest *sha)
+{
+    char hex[TN_SHA256_HEX], text[320];
+    tn_hex(hex, sha);
+    int len = snprintf(text, sizeof text, "%s %s %lld %lld %s", tensor, kind, (long long)first, (long long)n, hex);
+    tn_merkle_leaf(leaf, text, len < (int)sizeof text ? (size_t)len : sizeof text - 1);
+}
+
 static tn_status slices_root(const params *p, const slice *list, int64_t n, tn_digest *root, tn_error *err)
 {
     slice *sorted = malloc((size_t)(n + 1) * sizeof *sorted);
@@ -87,13 +95,8 @@ static tn_status slices_root(const params *p, const slice *list, int64_t n, tn_d
     }
     memcpy(sorted, list, (size_t)n * sizeof *sorted);
     qsort(sorted, (size_t)n, sizeof *sorted, by_kind_and_place);
-    for (int64_t i = 0; i < n; i++) {
-        char hex[TN_SHA256_HEX], text[320];
-        tn_hex(hex, &sorted[i].sha);
-        int len = snprintf(text, sizeof text, "%s %s %lld %lld %s", p->slot[sorted[i].slot].name, kind_names[sorted[i].kind],
-                           (long long)sorted[i].first, (long long)sorted[i].n, hex);
-        tn_merkle_leaf(&leaf[i], text, (size_t)len);
-    }
+    for (int64_t i = 0; i < n; i++)
+        train_slice_leaf(&leaf[i], p->slot[sorted[i].slot].name, kind_names[sorted[i].kind], sorted[i].first, sorted[i].n, &sorted[i].sha);
     tn_merkle_root(root, leaf, (size_t)n);
     free(sorted);
     free(leaf);
@@ -390,13 +393,18 @@ tn_status train_checkpoint_root(run *r, tn_digest *root, tn_error *err)
     int n_kind = 1 + r->opt.n_state;
     int64_t n = cut(&r->p, n_kind, 0, r->p.n_flat, 0, NULL);
     slice *list = malloc((size_t)(n + 1) * sizeof *list);
-    if (list == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld digests", (long long)n);
+    tn_hash_span *spans = malloc((size_t)(n + 1) * sizeof *spans);
+    tn_digest *sha = malloc((size_t)(n + 1) * sizeof *sha);
+    tn_status status = TN_OK;
+    if (list == NULL || spans == NULL || sha == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %lld digests", (long long)n); goto out; }
     cut(&r->p, n_kind, 0, r->p.n_flat, 0, list);
-    for (int64_t i = 0; i < n; i++) {
-        const slice *s = &list[i];
-        list[i].sha = tn_sha256_of(slice_live(r, s), (size_t)s->n * 4);
-    }
-    tn_status status = slices_root(&r->p, list, n, root, err);
+    for (int64_t i = 0; i < n; i++) spans[i] = (tn_hash_span){ slice_live(r, &list[i]), (size_t)list[i].n * 4 };
+    TN_GOTO(tn_sha256_spans(spans, (size_t)n, sha, err));
+    for (int64_t i = 0; i < n; i++) list[i].sha = sha[i];
+    status = slices_root(&r->p, list, n, root, err);
+out:
     free(list);
+    free(spans);
+    free(sha);
     return status;
 }

@@ -298,25 +298,32 @@ tn_status train_params_root(const params *p, tn_digest *out, tn_error *err)
 {
     tn_status status = TN_OK;
     tn_sha256 *h = NULL;
-    tn_digest *leaf = calloc((size_t)p->n_slot, sizeof *leaf);
+    tn_digest *leaf = calloc((size_t)p->n_slot + 1, sizeof *leaf), *content = calloc((size_t)p->n_slot + 1, sizeof *content);
+    tn_hash_span *spans = calloc((size_t)p->n_slot + 1, sizeof *spans);
 
-    if (leaf == NULL) return tn_fail(err, TN_NOMEM, "no memory for the digests of %d tensors", p->n_slot);
+    if (leaf == NULL || content == NULL || spans == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for the digests of %d tensors", p->n_slot);
+        goto out;
+    }
+    for (int i = 0; i < p->n_slot; i++) spans[i] = (tn_hash_span){ p->slot[i].master, (size_t)p->slot[i].n * 4 };
+    TN_GOTO(tn_sha256_spans(spans, (size_t)p->n_slot, content, err));
     TN_GOTO(tn_sha256_create(&h, err));
     for (int i = 0; i < p->n_slot; i++) {
         const slot *s = &p->slot[i];
         char head[256];
         int n = snprintf(head, sizeof head, "%s f32", s->name);
         for (int d = 0; d < s->w->n_dim; d++) n += snprintf(head + n, sizeof head - (size_t)n, " %lld", (long long)s->w->shape[d]);
-        tn_digest content = tn_sha256_of(s->master, (size_t)s->n * 4);
         unsigned char zero = 0;                              /* an RFC 9162 leaf: head, NUL, digest of the bytes */
         tn_sha256_update(h, &zero, 1);
         tn_sha256_update(h, head, (size_t)n + 1);
-        tn_sha256_update(h, content.b, sizeof content.b);
+        tn_sha256_update(h, content[i].b, TN_SHA256_BYTES);
         tn_sha256_final(h, &leaf[i]);
     }
     tn_merkle_root(out, leaf, (size_t)p->n_slot);
 out:
     tn_sha256_destroy(h);
     free(leaf);
+    free(content);
+    free(spans);
     return status;
 }

@@ -76,6 +76,89 @@ tn_status train_retire(const char *out, const tn_train_config *c, int64_t best, 
 
 /* ------------------------------------------------------------------------------------------------------ loading */
 
+/* One slice as the manifest has it: [tensor, kind, first, n, file, offset, sha256]. */
+typedef struct piece { int64_t tensor, kind, first, n, file, offset; tn_digest sha; } piece;
+
+static tn_status piece_read(piece *p, const json_t *s, size_t i, const char *where, tn_error *err)
+{
+    int64_t v[6];
+    const char *hex = json_string_value(json_array_get(s, 6));
+
+    for (size_t k = 0; k < 6; k++) {
+        const json_t *e = json_array_get(s, k);
+        v[k] = json_integer_value(e);
+        if (!json_is_integer(e) || v[k] < 0) return tn_fail(err, TN_FORMAT, "%s: slice %zu of the manifest is malformed", where, i);
+    }
+    *p = (piece){ v[0], v[1], v[2], v[3], v[4], v[5], { { 0 } } };
+    if (hex == NULL || !tn_unhex(&p->sha, hex)) return tn_fail(err, TN_FORMAT, "%s: slice %zu of the manifest is malformed", where, i);
+    return TN_OK;
+}
+
+/* made: free(*out). */
+static tn_status pieces_read(piece **out, size_t *n, const json_t *manifest, const char *where, tn_error *err)
+{
+    const json_t *slices = json_object_get(manifest, "slices"), *s;
+    size_t i;
+
+    *n = json_array_size(slices);
+    if ((*out = calloc(*n + 1, sizeof **out)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for %zu slices", where, *n);
+    json_array_foreach(slices, i, s) {
+        tn_status status = piece_read(*out + i, s, i, where, err);
+        if (status == TN_OK) continue;
+        free(*out);
+        *out = NULL;
+        return status;
+    }
+    return TN_OK;
+}
+
+/* Order of the root: kind, then place; a manifest lists its tensors in the order of the flat range. */
+static int by_kind_and_place(const void *a, const void *b)
+{
+    const piece *x = a, *y = b;
+    if (x->kind != y->kind) return x->kind < y->kind ? -1 : 1;
+    if (x->tensor != y->tensor) return x->tensor < y->tensor ? -1 : 1;
+    return x->first < y->first ? -1 : x->first > y->first;
+}
+
+tn_status tn_train_manifest_root(const json_t *manifest, const char *where, tn_digest *root, tn_error *err)
+{
+    const json_t *tensors = json_object_get(manifest, "tensors"), *kinds = json_object_get(manifest, "kinds");
+    piece *list = NULL;
+    tn_digest *leaf = NULL, named;
+    size_t n;
+    const char *text;
+    tn_status status = TN_OK;
+
+    TN_TRY(tn_json_str(manifest, "state", &text, where, err));
+    if (!tn_unhex(&named, text)) return tn_fail(err, TN_FORMAT, "%s: the state root is malformed", where);
+    TN_TRY(pieces_read(&list, &n, manifest, where, err));
+    if ((leaf = calloc(n + 1, sizeof *leaf)) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "%s: no memory for %zu slices", where, n);
+        goto out;
+    }
+    qsort(list, n, sizeof *list, by_kind_and_place);
+    for (size_t i = 0; i < n; i++) {
+        const char *tensor = json_string_value(json_object_get(json_array_get(tensors, (size_t)list[i].tensor), "name"));
+        const char *kind = json_string_value(json_array_get(kinds, (size_t)list[i].kind));
+        if (tensor == NULL || kind == NULL) {
+            status = tn_fail(err, TN_FORMAT, "%s: a slice of the manifest is of an unknown tensor or kind", where);
+            goto out;
+        }
+        train_slice_leaf(&leaf[i], tensor, kind, list[i].first, list[i].n, &list[i].sha);
+    }
+    tn_merkle_root(root, leaf, n);
+    if (!tn_digest_equal(root, &named)) {
+        char found[TN_SHA256_HEX];
+        tn_hex(found, root);
+        status = tn_fail(err, TN_VERIFY, "%s: the manifest names the state %s, its slices give %s", where, text, found);
+    }
+out:
+    free(leaf);
+    free(list);
+    return status;
+}
+
 typedef struct loading {
     run *r;
     const char *dir;
@@ -130,40 +213,63 @@ static tn_status files_open(loading *l, tn_error *err)
     return TN_OK;
 }
 
-static tn_status slice_load(loading *l, const json_t *s, size_t i, tn_error *err)
+/* The bytes of a slice, within its tensor and its file. */
+static tn_status piece_locate(const loading *l, const piece *p, size_t i, tn_hash_span *span, tn_error *err)
+{
+    if ((size_t)p->tensor >= l->n_tensor || p->kind > MAX_STATE || (size_t)p->file >= l->n_file)
+        return tn_fail(err, TN_FORMAT, "%s: slice %zu of the manifest is malformed", l->dir, i);
+    const slot *t = &l->r->p.slot[l->slot_of[p->tensor]];
+    const tn_map *f = &l->file[p->file];
+    if (p->first > t->n || p->n > t->n - p->first || (uint64_t)p->offset > f->n || (uint64_t)p->n > (f->n - (uint64_t)p->offset) / 4 || p->offset % 4 != 0)
+        return tn_fail(err, TN_FORMAT, "%s: slice %zu of '%s' lies outside its tensor or its file", l->dir, i, t->name);
+    *span = (tn_hash_span){ f->p + p->offset, (size_t)p->n * 4 };
+    return TN_OK;
+}
+
+static void piece_take(loading *l, const piece *p, const float *from)
 {
     run *r = l->r;
-    json_int_t v[6];
-    tn_digest want, got;
-    const char *hex = json_string_value(json_array_get(s, 6));
+    const slot *t = &r->p.slot[l->slot_of[p->tensor]];
+    int64_t a = t->first + p->first, b = a + p->n;
 
-    for (size_t k = 0; k < 6; k++) {
-        const json_t *e = json_array_get(s, k);
-        v[k] = json_integer_value(e);
-        if (!json_is_integer(e) || v[k] < 0) return tn_fail(err, TN_FORMAT, "%s: slice %zu of the manifest is malformed", l->dir, i);
-    }
-    if (hex == NULL || !tn_unhex(&want, hex) || (size_t)v[0] >= l->n_tensor || v[1] > MAX_STATE || (size_t)v[4] >= l->n_file)
-        return tn_fail(err, TN_FORMAT, "%s: slice %zu of the manifest is malformed", l->dir, i);
-    const slot *t = &r->p.slot[l->slot_of[v[0]]];
-    int64_t first = v[2], n = v[3];
-    const tn_map *f = &l->file[v[4]];
-    if (first > t->n || n > t->n - first || (uint64_t)v[5] > f->n || (uint64_t)n > (f->n - (uint64_t)v[5]) / 4 || v[5] % 4 != 0)
-        return tn_fail(err, TN_FORMAT, "%s: slice %zu of '%s' lies outside its tensor or its file", l->dir, i, t->name);
-    const float *p = (const float *)(const void *)(f->p + v[5]);
-    got = tn_sha256_of(p, (size_t)n * 4);
-    if (!tn_digest_equal(&got, &want))
-        return tn_fail(err, TN_VERIFY, "%s: '%s' elements %lld to %lld do not match their SHA-256: the checkpoint is damaged", l->dir, t->name,
-                       (long long)first, (long long)(first + n));
-    if (v[1] == 0) {
-        train_params_set(&r->p, t->first + first, t->first + first + n, p);
-        l->seen += n;
-    } else if (l->state && v[1] <= r->opt.n_state) {
-        int64_t a = t->first + first, b = a + n;
+    if (p->kind == 0) {
+        train_params_set(&r->p, a, b, from);
+        l->seen += p->n;
+    } else if (l->state && p->kind <= r->opt.n_state) {
+        int64_t start = a;
         if (a < r->opt.first) a = r->opt.first;
         if (b > r->opt.last) b = r->opt.last;
-        if (b > a) memcpy(r->opt.state[v[1] - 1] + (a - r->opt.first), p + (a - t->first - first), (size_t)(b - a) * 4);
+        if (b > a) memcpy(r->opt.state[p->kind - 1] + (a - r->opt.first), from + (a - start), (size_t)(b - a) * 4);
     }
-    return TN_OK;
+}
+
+/* Every slice is hashed before the first one is taken. */
+static tn_status slices_load(loading *l, tn_error *err)
+{
+    piece *list = NULL;
+    tn_hash_span *spans = NULL;
+    tn_digest *got = NULL;
+    size_t n;
+    tn_status status = TN_OK;
+
+    TN_TRY(pieces_read(&list, &n, l->manifest, l->dir, err));
+    spans = calloc(n + 1, sizeof *spans);
+    got = calloc(n + 1, sizeof *got);
+    if (spans == NULL || got == NULL) { status = tn_fail(err, TN_NOMEM, "%s: no memory for %zu slices", l->dir, n); goto out; }
+    for (size_t i = 0; i < n; i++) TN_GOTO(piece_locate(l, &list[i], i, &spans[i], err));
+    TN_GOTO(tn_sha256_spans(spans, n, got, err));
+    for (size_t i = 0; i < n; i++)
+        if (!tn_digest_equal(&got[i], &list[i].sha)) {
+            status = tn_fail(err, TN_VERIFY, "%s: '%s' elements %lld to %lld do not match their SHA-256: the checkpoint is damaged", l->dir,
+                             l->r->p.slot[l->slot_of[list[i].tensor]].name, (long long)list[i].first, (long long)(list[i].first + list[i].n));
+            goto out;
+        }
+    for (size_t i = 0; i < n; i++) piece_take(l, &list[i], (const float *)spans[i].p);
+out:
+    free(list);
+    free(spans);
+    free(got);
+    return status;
 }
 
 tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesis, bool state, progress_state *at, tn_digest *root, tn_error *err)
@@ -173,8 +279,7 @@ tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesi
     loading l = { .r = r, .dir = dir, .state = state };
     char *path = tn_path(dir, "manifest.json"), hex[TN_SHA256_HEX];
     const char *text;
-    const json_t *slices, *s;
-    size_t i;
+    tn_digest found;
     double best;
 
     if (path == NULL) return tn_fail(err, TN_NOMEM, "%s: out of memory", dir);
@@ -193,8 +298,8 @@ tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesi
         status = tn_fail(err, TN_MISMATCH, "%s: the checkpoint has the state of '%s', this run uses '%s'", dir, text, r->c->optimizer);
         goto out;
     }
-    TN_GOTO(tn_json_str(m, "state", &text, path, err));
-    if (root != NULL && !tn_unhex(root, text)) { status = tn_fail(err, TN_FORMAT, "%s: the state root is malformed", path); goto out; }
+    TN_GOTO(tn_train_manifest_root(m, path, &found, err));
+    if (root != NULL) *root = found;
     *at = (progress_state){0};
     TN_GOTO(tn_json_int(m, "step", 1, INT64_MAX, &at->step, path, err));
     TN_GOTO(tn_json_int(m, "update", 0, INT64_MAX, &at->update, path, err));
@@ -206,8 +311,7 @@ tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesi
     r->p.update = at->update;                                /* before the weights: their rounding depends on it */
     TN_GOTO(tensors_match(&l, err));
     TN_GOTO(files_open(&l, err));
-    slices = json_object_get(m, "slices");
-    json_array_foreach(slices, i, s) TN_GOTO(slice_load(&l, s, i, err));
+    TN_GOTO(slices_load(&l, err));
     if (l.seen != r->p.n_trained)
         status = tn_fail(err, TN_FORMAT, "%s: the slices hold %lld of %lld weights", dir, (long long)l.seen, (long long)r->p.n_trained);
 out:

@@ -281,7 +281,9 @@ bool      train_checkpoint_done(checkpointer *k);
 /* Waits, joins the parts; on rank 0 `root` is known before the directory gets its name: seal is called in between. */
 typedef tn_status (*checkpoint_seal)(void *arg, int64_t step, const tn_digest *root, tn_error *err);
 tn_status train_checkpoint_finish(checkpointer *k, checkpoint_seal seal, void *arg, tn_error *err);
-/* Keeps the newest ones, those at multiples of keep_every, and `best`. Rank 0. */
+/* Leaf of the state root: what one slice of a tensor holds. */
+void      train_slice_leaf(tn_digest *leaf, const char *tensor, const char *kind, int64_t first, int64_t n, const tn_digest *sha);
+/* restore.c. Keeps the newest ones, those at multiples of keep_every, and `best`. Rank 0. */
 tn_status train_retire(const char *out, const tn_train_config *c, int64_t best, tn_error *err);
 /* Newest complete checkpoint of run directory `out` with step <= most (or *step = 0). */
 tn_status train_checkpoint_newest(const char *out, int64_t most, int64_t *step, tn_error *err);

@@ -107,6 +107,10 @@ typedef struct tn_train_io {
 tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train_result *out, tn_error *err);
 void      tn_train_result_free(tn_train_result *r);
 
+/* The state root that follows from the slices in a checkpoint's manifest (their files are not read). FORMAT; VERIFY if the manifest
+ * names another one. `where` begins messages. */
+tn_status tn_train_manifest_root(const json_t *manifest, const char *where, tn_digest *root, tn_error *err);
+
 /* Audit: loads the checkpoint of step `from` (0: the beginning) in run directory run_dir and computes the next n steps
  * again, comparing each with its record in the log and, where that holds one, the state root. One process. VERIFY names the
  * first difference; nothing there is changed. */

@@ -1,5 +1,6 @@
 /* test_hash.c - SHA-256 against published vectors, in one piece and in many; hex; the table hash, fixed for ever. */
 #include "base/hash.h"
+#include "base/thread.h"
 #include "testing.h"
 
 static const struct { const char *text, *hex; } vectors[] = {                /* FIPS 180-4 examples, and NIST's long one */
@@ -45,6 +46,28 @@ static void pieces_hash_like_the_whole(void **state)
     }
     tn_sha256_destroy(h);
     tn_sha256_destroy(NULL);
+}
+
+static void many_spans_hash_like_each_alone_for_any_number_of_threads(void **state)
+{
+    enum { N = 57 };
+    static uint8_t bytes[N * 997];
+    tn_hash_span   spans[N];
+    tn_digest      got[N];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(i * 31 + i / 251);
+    for (int t = 1; t < 6; t++) {
+        assert_int_equal(tn_threads_set(t, NULL), TN_OK);
+        for (size_t i = 0; i < N; i++) spans[i] = (tn_hash_span){ bytes + 997 * i, i * 313 % 997 };
+        memset(got, 0, sizeof got);
+        assert_int_equal(tn_sha256_spans(spans, N, got, NULL), TN_OK);
+        for (size_t i = 0; i < N; i++) {
+            tn_digest want = tn_sha256_of(spans[i].p, spans[i].n);
+            assert_memory_equal(&got[i], &want, sizeof want);
+        }
+    }
+    assert_int_equal(tn_sha256_spans(spans, 0, got, NULL), TN_OK);
 }
 
 static void hex_goes_both_ways_and_refuses_the_rest(void **state)
@@ -117,6 +140,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_vectors_come_out),
         cmocka_unit_test(pieces_hash_like_the_whole),
+        cmocka_unit_test(many_spans_hash_like_each_alone_for_any_number_of_threads),
         cmocka_unit_test(hex_goes_both_ways_and_refuses_the_rest),
         folder_test(a_file_hashes_like_its_bytes),
         cmocka_unit_test(the_table_hash_is_fixed_for_ever),

@@ -49,6 +49,21 @@ static void every_item_is_done_once_in_even_pieces(void **state)
     }
 }
 
+static void take_one(void *arg, size_t i) { atomic_fetch_add(&((atomic_int *)arg)[i], 1); }
+
+static void every_single_item_is_taken_once(void **state)
+{
+    (void)state;
+    for (int t = 1; t < MAX_T; t++) {
+        assert_int_equal(tn_threads_set(t, NULL), TN_OK);
+        for (size_t n = 0; n < MAX_N; n += n < 20 ? 1 : 31) {
+            atomic_int taken[MAX_N] = {0};
+            tn_parallel_items(n, take_one, taken);
+            for (size_t i = 0; i < MAX_N; i++) assert_int_equal(atomic_load(&taken[i]), i < n);
+        }
+    }
+}
+
 static void inner(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     int *inside = arg;
@@ -221,6 +236,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_is_done_once_in_even_pieces),
+        cmocka_unit_test(every_single_item_is_taken_once),
         cmocka_unit_test(a_nested_call_runs_as_one_piece),
         cmocka_unit_test(nobody_passes_a_barrier_early),
         cmocka_unit_test(a_nested_team_has_one_member),

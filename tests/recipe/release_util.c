@@ -21,6 +21,7 @@ static tn_store *store;
 static tn_key   *key;
 static tn_status replay_status;
 static int       n_replayed;
+static bool      other_state;          /* the slices of the toy's checkpoints are not of the state that log and manifest name */
 
 /* ---- a toy that makes what a training run is: a log of 10 steps, two checkpoints, data; and one that gives the model ---- */
 
@@ -48,10 +49,15 @@ static tn_status run_run(tn_stage_run *r, const void *config, const char *const 
         tn_step_record rec = { .step = k, .loss = 2.0f / (float)k, .grad_norm = 1, .lr = 0.5f, .has_state = k % 4 == 0 };
         rec.batch = tn_sha256_of(&k, sizeof k);
         if (rec.has_state) {
-            char hex[TN_SHA256_HEX], *step = tn_strf("%s/step-%d", out, (int)k), *manifest = tn_strf("%s/step-%d/manifest.json", out, (int)k);
-            rec.state = tn_sha256_of("state", 5);
+            char hex[TN_SHA256_HEX], slice[TN_SHA256_HEX], leaf[128], *step = tn_strf("%s/step-%d", out, (int)k), *manifest = tn_strf("%s/step-%d/manifest.json", out, (int)k);
+            tn_digest d = tn_sha256_of(&k, sizeof k);
+            tn_hex(slice, &d);
+            tn_merkle_leaf(&d, leaf, (size_t)snprintf(leaf, sizeof leaf, "embed w 0 2 %s", slice));
+            tn_merkle_root(&rec.state, &d, 1);
             tn_hex(hex, &rec.state);
-            json_t *m = json_pack("{s:s}", "state", hex);
+            if (other_state) slice[63] = slice[63] == '0' ? '1' : '0';
+            json_t *m = json_pack("{s:s,s:[s],s:[{s:s}],s:[[i,i,i,i,i,i,s]]}", "state", hex, "kinds", "w", "tensors", "name", "embed", "slices",
+                                  0, 0, 0, 2, 0, 0, slice);
             status = tn_mkdirs(step, err);
             if (status == TN_OK) status = tn_json_save(manifest, m, false, err);
             json_decref(m);
@@ -167,7 +173,7 @@ int release_teardown(void **state)
     (void)state;
     tn_key_free(key);
     tn_store_close(store);
-    no_store = false;
+    no_store = other_state = false;
     return tn_remove_tree(dir, NULL) == TN_OK ? 0 : -1;
 }
 
@@ -189,6 +195,8 @@ void release_make(const char *name)
 void release_sign(const char *name) { assert_int_equal(tn_oms_sign(release_at(name), "model", key, NULL), TN_OK); }
 
 void release_without_store(bool without) { no_store = without; }
+
+void release_other_state(bool other) { other_state = other; }
 
 json_t *release_verdict(const char *name, int64_t n_replay)
 {

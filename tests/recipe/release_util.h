@@ -12,6 +12,7 @@ void        release_make(const char *name);            /* run the recipe, with i
 void        release_sign(const char *name);            /* model.sig anew, with the same key */
 json_t     *release_verdict(const char *name, int64_t replay);
 void        release_without_store(bool without);       /* verify as one who has nothing but the release */
+void        release_other_state(bool other);           /* checkpoints whose slices are not of the state that they name */
 bool        release_has_reason(const json_t *verdict, const char *what, const char *where);
 /* Changes one byte after the first place of `text`, `skip` bytes on. */
 void        release_edit(const char *name, const char *text, size_t skip);

@@ -77,6 +77,16 @@ static void an_altered_step_is_found_and_named(void **state)
     expect_wrong("r", "artifact differs from its root", "replay/steps-run");
 }
 
+/* The trainer himself wrote another state than the one that he logged; every paper says the same. */
+static void a_checkpoint_of_another_state_is_found(void **state)
+{
+    (void)state;
+    release_other_state(true);
+    release_make("r");
+    expect_wrong("r", "checkpoint is not of the logged state", "replay/steps-run/step-4/manifest.json");
+    expect_wrong("r", "checkpoint is not of the logged state", "replay/steps-run/step-8/manifest.json");
+}
+
 static void altered_weights_are_found(void **state)
 {
     (void)state;
@@ -213,6 +223,7 @@ int main(int argc, char **argv)
         T(a_release_is_sound_and_without_a_key_unchecked),
         T(every_flipped_bit_is_found),
         T(an_altered_step_is_found_and_named),
+        T(a_checkpoint_of_another_state_is_found),
         T(altered_weights_are_found),
         T(altered_weights_are_named_by_tensor_and_byte),
         T(a_swapped_data_set_is_found),
