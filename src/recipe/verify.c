@@ -245,7 +245,7 @@ static tn_status check_all(verifier *v, tn_error *err)
     if (v->key != NULL || v->o->certificates != NULL) TN_TRY(check_signature(v, err));
     if (broken) recipe_verify_line(v, "contents", before, tn_strdup(RELEASE_MANIFEST " does not parse"));
     if (v->manifest == NULL) {
-        if (!broken) recipe_verify_check(v, "contents", "ok", recipe_verify_mark(v), "signed files only: no tenet release, nothing tells how it was made");
+        if (!broken) recipe_verify_check(v, "contents", "ok", recipe_verify_mark(v), "no tenet release: nothing tells how these files were made");
         return TN_OK;
     }
     TN_TRY(recipe_verify_content(v, err));
