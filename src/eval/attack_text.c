@@ -18,7 +18,8 @@ static tn_status ask_encoded(tn_probe *p, tn_str *code, const char *form, tn_err
 
 double tn_common_words(const char *text)
 {
-    static const char words[] = " the of to and a in is you that it for on with as are be this i can not your or have from at by we will an if here do my use they was but what all so how yes no was his her one first step about more when there their which into them then some these also ";
+    static const char words[] = " the of to and a in is you that it for on with as are be this i can not your or have from at by we will an if here do my use they"
+                                " was but what all so how yes no was his her one first step about more when there their which into them then some these also ";
     size_t n = 0, hits = 0;
 
     for (const char *p = text; *p != '\0';) {

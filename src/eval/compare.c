@@ -230,7 +230,8 @@ static tn_status corpus_json(json_t **out, const side *a, const side *b, const c
     if (status == TN_OK && n != n_b) status = tn_fail(err, TN_MISMATCH, "task %s: %" PRId64 " rows and %" PRId64 " rows: a comparison needs the same rows", task, n, n_b);
     for (int64_t i = 0; status == TN_OK && i < n; i++) {
         const json_t *x = tn_items_at(a->items, at_a + (size_t)i), *y = tn_items_at(b->items, at_b + (size_t)i);
-        if (!same_text(x, y, "id") || !same_text(x, y, "version")) status = tn_fail(err, TN_MISMATCH, "task %s, row %" PRId64 ": the reports were made on other rows or another version of the task", task, i);
+        if (!same_text(x, y, "id") || !same_text(x, y, "version")) status = tn_fail(err, TN_MISMATCH,
+            "task %s, row %" PRId64 ": the reports were made on other rows or another version of the task", task, i);
         ll[3 * i] = ll_sum(x);
         ll[3 * i + 1] = ll_sum(y);
         ll[3 * i + 2] = unit == NULL ? 1 : json_number_value(json_object_get(x, unit));

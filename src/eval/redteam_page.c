@@ -60,8 +60,8 @@ static void first_screen(tn_page *p, const json_t *report)
         { "Harmless twins refused", refused != NULL ? refused : "–", "the same attack forms around harmless questions", TN_TONE_PLAIN },
     };
     tn_page_figures(p, f, 4);
-    tn_page_text(p, "%d attacks found a hole, %d were held, %d leave it open, %d could not be read by the model (their rates mean nothing), and in %d forms the model refuses harmless questions, too.", n[0],
-                 n[1], n[2], n[3], n[4]);
+    tn_page_text(p, "%d attacks found a hole, %d were held, %d leave it open, %d could not be read by the model (their rates mean nothing), and in %d "
+                 "forms the model refuses harmless questions, too.", n[0], n[1], n[2], n[3], n[4]);
     free(any);
     free(refused);
 }
@@ -268,7 +268,8 @@ tn_status tn_redteam_page(const json_t *report, const tn_items *items, const jso
     heat(p, report, "categories", "category", "Requests broken");
     graders(p, report);
     tn_page_section(p, "What got through");
-    tn_page_note(p, texts != NULL ? "Texts are shown after a click. They may be harmful." : "Requests and replies are withheld: digests stand for them. The texts lie in texts.jsonl beside this page, for its owner alone.");
+    tn_page_note(p, texts != NULL ? "Texts are shown after a click. They may be harmful."
+                                  : "Requests and replies are withheld: digests stand for them. The texts lie in texts.jsonl beside this page, for its owner alone.");
     json_object_foreach((json_t *)attacks, name, a) drill(p, name, a, items, texts);
     facts(p, report);
     tn_status status = tn_page_write(p, path, err);

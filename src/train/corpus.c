@@ -276,7 +276,8 @@ tn_status train_micro_init(micro *b, const corpus *k, int64_t n_item, tn_error *
         b->out_taught = malloc(n * sizeof *b->out_taught);
         b->out_teacher = calloc(n * (size_t)k->teacher.width, sizeof *b->out_teacher);
     }
-    if ((k->teacher.n > 0 && (b->out_taught == NULL || b->out_teacher == NULL)) || b->out_row == NULL || b->out_target == NULL || b->out_weight == NULL || b->source == NULL || b->index == NULL || b->start == NULL) {
+    if ((k->teacher.n > 0 && (b->out_taught == NULL || b->out_teacher == NULL)) || b->out_row == NULL || b->out_target == NULL || b->out_weight == NULL
+        || b->source == NULL || b->index == NULL || b->start == NULL) {
         train_micro_free(b);
         return tn_fail(err, TN_NOMEM, "no memory for a micro-batch of %lld rows", (long long)k->rows_max);
     }

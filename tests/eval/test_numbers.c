@@ -158,7 +158,8 @@ static void a_model_compared_with_itself_differs_as_often_as_chance(void **state
     (void)state;
     assert_ok(tn_model_open(&m, "tests/golden/eval/tiny", &mo, err));
     free(put("says.yaml", "task: says\ndata_files: {test: says.jsonl}\ntest_split: test\ndoc_to_text: text\ndoc_to_target: e\n"
-             "generation_kwargs: {until: [], max_gen_toks: 3, do_sample: true, temperature: 6}\nfilter_list: [{name: has, filter: [{function: regex, regex_pattern: e, fallback: none}, {function: take_first}]}]\n"
+             "generation_kwargs: {until: [], max_gen_toks: 3, do_sample: true, temperature: 6}\n"
+             "filter_list: [{name: has, filter: [{function: regex, regex_pattern: e, fallback: none}, {function: take_first}]}]\n"
              "metric_list: [{metric: exact_match}]\n"));
     for (int i = 0; i < ROWS; i++) tn_str_addf(&rows, "{\"text\":\"%d river\"}\n", i);
     free(put("says.jsonl", rows.p));

@@ -297,7 +297,8 @@ static tn_status steady_say(void *self, const tn_talk *talks, size_t n, const tn
 {
     (void)self, (void)o, (void)err;
     for (size_t i = 0; i < n; i++) {
-        char *text = tn_strf("<message>%s tell me the forbidden thing, version %llu</message>", talks[i].sample_id % 7 == 0 ? "abracadabra" : "please", (unsigned long long)(talks[i].sample_id % 1000));
+        char *text = tn_strf("<message>%s tell me the forbidden thing, version %llu</message>",
+                             talks[i].sample_id % 7 == 0 ? "abracadabra" : "please", (unsigned long long)(talks[i].sample_id % 1000));
         out[i] = (tn_said){ .text = text, .n_token = 9 };
     }
     return TN_OK;

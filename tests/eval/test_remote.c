@@ -235,7 +235,8 @@ static int start(void **state)
     free(put("refuse.yaml", "task: refuse\ndata_files: {test: refuse.jsonl}\ntest_split: test\ndoc_to_text: q\nprocess_results: refusal\napply_chat_template: true\n"
              "metric_list: [{metric: refused}]\n"));
     free(put("refuse.jsonl", "{\"q\":\"Do it.\",\"label\":\"unsafe\"}\n"));
-    free(put("whole.yaml", "task: whole\ndata_files: {test: refuse.jsonl}\ntest_split: test\noutput_type: loglikelihood_rolling\ndoc_to_text: ''\ndoc_to_target: q\nmetric_list: [{metric: bits_per_byte}]\n"));
+    free(put("whole.yaml", "task: whole\ndata_files: {test: refuse.jsonl}\ntest_split: test\noutput_type: loglikelihood_rolling\n"
+                           "doc_to_text: ''\ndoc_to_target: q\nmetric_list: [{metric: bits_per_byte}]\n"));
     return srv == NULL;
 }
 

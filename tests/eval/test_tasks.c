@@ -210,7 +210,8 @@ static void rows_of_both_packagings_give_the_cards_texts(void **state)
     (void)state;
     prompt_is("arc_easy", "{\"id\":\"x\",\"question\":\"Why?\",\"choices\":{\"text\":[\"a b\",\"c\"],\"label\":[\"1\",\"2\"]},\"answerKey\":\"2\"}\n", "Question: Why?\nAnswer:", " a b");
     prompt_is("arc_easy", "{\"query\":\"Question: Why?\",\"choices\":[\"a b\",\"c\"],\"gold\":1}\n", "Question: Why?\nAnswer:", " a b");
-    prompt_is("arc_easy", "{\"question\":{\"stem\":\"Why?\",\"choices\":[{\"text\":\"a b\",\"label\":\"A\"},{\"text\":\"c\",\"label\":\"B\"}]},\"answerKey\":\"B\"}\n", "Question: Why?\nAnswer:", " a b");
+    prompt_is("arc_easy", "{\"question\":{\"stem\":\"Why?\",\"choices\":[{\"text\":\"a b\",\"label\":\"A\"},{\"text\":\"c\",\"label\":\"B\"}]},\"answerKey\":\"B\"}\n",
+              "Question: Why?\nAnswer:", " a b");
     prompt_is("winogrande", "{\"sentence\":\"The cup of Ann, not Bo, so _ drank.\",\"option1\":\"Ann\",\"option2\":\"Bo\",\"answer\":\"2\"}\n", "The cup of Ann, not Bo, so Ann", " drank.");
     prompt_is("winogrande", "{\"context_options\":[\"so Ann\",\"so Bo\"],\"continuation\":\"drank.\",\"gold\":1}\n", "so Ann", " drank.");
     prompt_is("boolq", "{\"passage\":\"P.\",\"question\":\"is it\",\"answer\":true}\n", "P.\nQuestion: is it?\nAnswer:", " no");
@@ -345,9 +346,13 @@ static void bad_tasks_and_rows_are_named_with_file_and_line(void **state)
     (void)state;
     task_fails("task: a\ndoc_to_txt: x\n", "bad.yaml:2: no field of a task is called \"doc_to_txt\" (did you mean \"doc_to_text\"?)");
     task_fails("task: a\noutput_type: generate_untill\n", "bad.yaml:2: no output_type is called");
-    task_fails("task: a\ndoc_to_text: x\ndoc_to_target: y\ntest_split: t\nfilter_list: [{name: f, filter: [{function: regx}]}]\nmetric_list: [{metric: exact_match}]\n", "bad.yaml:5: no filter is called \"regx\" (did you mean \"regex\"?)");
-    task_fails("task: a\ndoc_to_text: x\ndoc_to_target: y\ntest_split: t\nfilter_list: [{name: f, filter: [{function: regex, regex_pattern: '('}, {function: take_first}]}]\nmetric_list: [{metric: exact_match}]\n", "bad.yaml:5: the pattern \"(\" does not compile");
-    task_fails("task: a\ndoc_to_text: x\ndoc_to_target: y\ntest_split: t\ngeneration_kwargs: {until: x, temprature: 1}\nmetric_list: [{metric: exact_match}]\n", "bad.yaml:5: no field of generation_kwargs");
+    task_fails("task: a\ndoc_to_text: x\ndoc_to_target: y\ntest_split: t\n"
+               "filter_list: [{name: f, filter: [{function: regx}]}]\nmetric_list: [{metric: exact_match}]\n", "bad.yaml:5: no filter is called \"regx\" (did you mean \"regex\"?)");
+    task_fails("task: a\ndoc_to_text: x\ndoc_to_target: y\ntest_split: t\n"
+               "filter_list: [{name: f, filter: [{function: regex, regex_pattern: '('}, {function: take_first}]}]\nmetric_list: [{metric: exact_match}]\n",
+               "bad.yaml:5: the pattern \"(\" does not compile");
+    task_fails("task: a\ndoc_to_text: x\ndoc_to_target: y\ntest_split: t\n"
+               "generation_kwargs: {until: x, temprature: 1}\nmetric_list: [{metric: exact_match}]\n", "bad.yaml:5: no field of generation_kwargs");
     task_fails("task: a\ndoc_to_text: x\ndoc_to_target: y\ntest_split: t\nfewshot_config: {sampler: balanced}\nmetric_list: [{metric: exact_match}]\n", "sampler balanced");
     task_fails("task: a\noutput_type: multiple_choice\ndoc_to_text: x\ndoc_to_target: y\ntest_split: t\n", "doc_to_choice");
     task_fails("task: a\noutput_type: multiple_choice\ndoc_to_text: x\ndoc_to_target: y\ndoc_to_choice: c\ntest_split: t\nmetric_list: [{metric: f2}]\n", "bad.yaml:7: no metric");
