@@ -41,21 +41,9 @@ typedef struct maker {
     tn_error                    *err;
 } maker;
 
-static int64_t words(const char *s)
-{
-    int64_t n = 0;
-
-    for (bool in = false; *s != '\0'; s++) {
-        bool space = strchr(" \n\t\r", *s) != NULL;
-        n += !space && !in;
-        in = !space;
-    }
-    return n;
-}
-
 static bool sound(const maker *m, const char *text)
 {
-    return text != NULL && words(text) >= m->c->min_words && tn_repetition(text) <= m->c->max_repetition;
+    return text != NULL && tn_words(text) >= m->c->min_words && tn_repetition(text) <= m->c->max_repetition;
 }
 
 /* A declining text for a principle: what the model wrote under it if that declines and is sound, else its own words put

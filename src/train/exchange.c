@@ -86,6 +86,8 @@ static void add_range(void *arg, int64_t begin, int64_t end, int i_thread)
     for (int64_t i = begin; i < end; i++) j->to[i] += j->from[i];
 }
 
+void train_sum_add(float *to, const float *from, int64_t n) { tn_parallel(n, 4096, add_range, &(pair){ to, from }); }
+
 bool train_exchange_last(const run *r, int64_t group)
 {
     int64_t first, last;
@@ -103,7 +105,7 @@ tn_status train_exchange_take(run *r, int64_t round, int64_t group, tn_error *er
         if (r->size > 1) return train_overlap_end(r, round, group, err);
         r->sum = r->p.grad;                                  /* one rank: the last group stays where it is and is added upwards */
         for (int i = 0, n = x->local.n > 0 ? tn_forest_chain(&x->local, 0, group, joins) : 0; i < n; r->sum = joins[i++])
-            tn_parallel(r->p.n_flat, 4096, add_range, &(pair){ joins[i], r->sum });
+            train_sum_add(joins[i], r->sum, r->p.n_flat);
         return TN_OK;
     }
     TN_TRY(tn_forest_buffer(&x->local, &copy, err));

@@ -66,11 +66,15 @@ static int tiles_of(const run *r, int rank, place out[MAX_PLACE])
 }
 
 /* The additions that join the nodes to one root; each node by its number in rank order. */
-static void plan_make(overlap *f, const place *node)
+static tn_status plan_make(overlap *f, const place *node, tn_error *err)
 {
     place *at = malloc((size_t)f->n_node * sizeof *at);      /* open nodes */
     int   *of = malloc((size_t)f->n_node * sizeof *of), n = 0;
-    if (at == NULL || of == NULL) tn_bug("no memory for %d nodes", f->n_node);
+    if (at == NULL || of == NULL) {
+        free(at);
+        free(of);
+        return tn_fail(err, TN_NOMEM, "no memory for the order of %d sums", f->n_node);
+    }
     for (int i = 0; i < f->n_node; i++) {
         place p = node[i];
         int   sum = i;
@@ -89,6 +93,7 @@ static void plan_make(overlap *f, const place *node)
     f->root = of[0];
     free(at);
     free(of);
+    return TN_OK;
 }
 
 static tn_status nodes_prepare(run *r, overlap *f, tn_error *err)
@@ -112,8 +117,9 @@ static tn_status nodes_prepare(run *r, overlap *f, tn_error *err)
             node[i] = t[k];
             f->holder[i] = o;
         }
-    plan_make(f, node);
+    tn_status status = plan_make(f, node, err);
     free(node);
+    TN_TRY(status);
     for (i = 0; i < f->n_node; i++) {
         if (f->holder[i] == r->rank) continue;
         size_t bytes = ((size_t)own * 4 + 63) & ~(size_t)63;
@@ -190,16 +196,6 @@ double train_overlap_share(const run *r)
     return f != NULL && f->sent > 0 ? (double)f->early / (double)f->sent : 0;
 }
 
-typedef struct addition { float *to; const float *from; } addition;
-static void add_range(void *arg, int64_t begin, int64_t end, int i_thread)
-{
-    addition *a = arg;
-    (void)i_thread;
-    for (int64_t i = begin; i < end; i++) a->to[i] += a->from[i];
-}
-
-static void add(float *to, const float *from, int64_t n) { tn_parallel(n, 4096, add_range, &(addition){ to, from }); }
-
 /* Chunk c of `from` (flat) goes to those who own parts of it. */
 static tn_status chunk_send(run *r, const float *from, int c, tn_error *err)
 {
@@ -223,7 +219,7 @@ static tn_status chunk_ready(run *r, int c, tn_error *err)
 
     if (f->ready[c]) return TN_OK;
     f->ready[c] = true;
-    for (int i = 0; i < f->n_join; from = f->joins[i++]) add(f->joins[i] + a, from + a, n);
+    for (int i = 0; i < f->n_join; from = f->joins[i++]) train_sum_add(f->joins[i] + a, from + a, n);
     return chunk_send(r, from, c, err);
 }
 
@@ -236,7 +232,7 @@ static tn_status chunk_sum(run *r, int c, tn_error *err)
     if (f->summed[c] || !f->ready[c] || !part(r, c, r->rank, &a, &b)) return TN_OK;
     for (int i = 0; i < f->n_wait; i++)
         if (!tn_dist_arrived(r->dist, f->ticket[c] + i)) return TN_OK;
-    for (int i = 0; i < f->n_plan; i++) add(f->sum[f->plan[i].to] + (a - own), f->sum[f->plan[i].from] + (a - own), b - a);
+    for (int i = 0; i < f->n_plan; i++) train_sum_add(f->sum[f->plan[i].to] + (a - own), f->sum[f->plan[i].from] + (a - own), b - a);
     f->summed[c] = true;
     f->n_open--;
     if (r->zero != 0) return TN_OK;

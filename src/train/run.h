@@ -226,6 +226,8 @@ void      train_step_drop(run *r);
 tn_status train_step_update(run *r, float lr, tn_error *err);
 
 /* exchange.c */
+/* to += from, n elements, on all threads. */
+void      train_sum_add(float *to, const float *from, int64_t n);
 tn_status train_exchange_prepare(run *r, tn_error *err);
 void      train_exchange_release(run *r);
 /* The groups of this rank, in the order in which it computes them; -1: none in this round. */
@@ -255,8 +257,8 @@ double    train_overlap_share(const run *r);
 tn_status train_validate(run *r, float *loss, tn_error *err);
 tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err);
 
-/* teacher.c. Finds the taught rows of texts; samples have at most n_ctx rows. */
-tn_status train_teacher_place(corpus *k, int64_t width, int64_t n_ctx, tn_error *err);
+/* teacher.c. Finds the taught rows of texts; samples have at most n_ctx rows. Who teaches sets the width. */
+tn_status train_teacher_place(corpus *k, int64_t n_ctx, tn_error *err);
 /* e: a REFERENCE engine of the teacher. dir: where the hidden states may lie. All ranks together. */
 tn_status train_teacher_fill(run *r, corpus *k, engine *e, const char *dir, tn_error *err);
 void      train_teacher_digest(const teacher *t, tn_digest *out);

@@ -158,24 +158,20 @@ static tn_status reference_open(run *r, tn_model **out, tn_error *err)
 /* Finds the rows that learn a distribution, and opens who teaches them if that is another model. */
 static tn_status teacher_prepare(run *r, tn_error *err)
 {
-    const tn_hparams *h = tn_model_hparams(r->model);
+    const tn_hparams *own = tn_model_hparams(r->model), *h = own;
 
-    for (int pass = 0; pass < 2; pass++) {
-        TN_TRY(train_teacher_place(&r->data, h->n_embd, r->c->n_ctx, err));
-        if (r->has_valid) TN_TRY(train_teacher_place(&r->valid, h->n_embd, r->c->n_ctx, err));
-        if (pass > 0 || !taught(r)) return TN_OK;
-        TN_TRY(reference_open(r, &r->reference, err));
-        if (r->reference == NULL) break;
-        h = tn_model_hparams(r->reference);
-        if (h->logit_softcap != tn_model_hparams(r->model)->logit_softcap || h->n_vocab != tn_model_hparams(r->model)->n_vocab)
-            return tn_fail(err, TN_MISMATCH, "reference: logit soft cap and vocabulary (%g, %lld) must be the model's (%g, %lld) where it teaches", h->logit_softcap,
-                           (long long)h->n_vocab, tn_model_hparams(r->model)->logit_softcap, (long long)tn_model_hparams(r->model)->n_vocab);
-        train_teacher_close(&r->data.teacher);
-        train_teacher_close(&r->valid.teacher);
-    }
-    if (r->p.lora == NULL)
+    TN_TRY(train_teacher_place(&r->data, r->c->n_ctx, err));
+    if (r->has_valid) TN_TRY(train_teacher_place(&r->valid, r->c->n_ctx, err));
+    if (!taught(r)) return TN_OK;
+    TN_TRY(reference_open(r, &r->reference, err));
+    if (r->reference == NULL && r->p.lora == NULL)
         return tn_fail(err, TN_USAGE, "the data have rows with \"distill\", taught by the model as it is before training; all of its weights are trained, so "
                        "name it once more as reference, or train adapters (lora_rank)");
+    if (r->reference != NULL) h = tn_model_hparams(r->reference);
+    if (h->logit_softcap != own->logit_softcap || h->n_vocab != own->n_vocab)
+        return tn_fail(err, TN_MISMATCH, "reference: logit soft cap and vocabulary (%g, %lld) must be the model's (%g, %lld) where it teaches", h->logit_softcap,
+                       (long long)h->n_vocab, own->logit_softcap, (long long)own->n_vocab);
+    r->data.teacher.width = r->valid.teacher.width = h->n_embd;
     return TN_OK;
 }
 

@@ -55,14 +55,13 @@ static tn_status source_place(corpus *k, int source, tn_row_set *rows, size_t *c
     return TN_OK;
 }
 
-tn_status train_teacher_place(corpus *k, int64_t width, int64_t n_ctx, tn_error *err)
+tn_status train_teacher_place(corpus *k, int64_t n_ctx, tn_error *err)
 {
     tn_status status = TN_OK;
     tn_row_set rows = {0};
     size_t cap = 0;
 
     if (k->pairs) return TN_OK;
-    k->teacher.width = width;
     TN_GOTO(tn_row_set_init(&rows, n_ctx, err));
     for (int i = 0; i < k->n_source; i++) TN_GOTO(source_place(k, i, &rows, &cap, err));
 out:

@@ -4,7 +4,7 @@ prepare: every file below SOURCE is a document; each twentieth one is held out. 
 ends of lines into parts of about 800 bytes, those to train on in a random order; and OUT/tok/ with a byte-level BPE of 8192 tokens trained on
 them. torch: LlamaForCausalLM from the weights in OUT/start/model, with the parts in the order of the file; prints and writes the mean loss over the
 held-out tokens. Both sides start at the same place and see the same batches, so that what is left is the arithmetic of training, and not the luck
-of a start and an order, which alone moved the loss of 700 steps by 1.5 %. Parts are cut into pieces of n_ctx tokens; a piece's last token still
+of a start and an order (with those of each side's own, 700 steps ended 1.5 % apart; that these two are the cause is not shown). Parts are cut into pieces of n_ctx tokens; a piece's last token still
 predicts the next token of the part (pack: none).
 """
 import json, math, os, random, sys, time
