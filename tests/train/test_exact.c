@@ -153,6 +153,27 @@ static void a_damaged_checkpoint_is_never_loaded(void **state)
     tn_log_set_level(TN_LOG_WARN);
 }
 
+static void a_manifest_that_names_another_state_is_found(void **state)
+{
+    tn_error err = {0};
+    tn_digest root;
+    char hex[TN_SHA256_HEX];
+    char *path = tn_path(dir, "manifest/step-3/manifest.json");
+    (void)state;
+    must_run("manifest", SET("stop_at", "3"));
+    json_t *m = json_load_file(path, 0, NULL);
+    assert_non_null(m);
+    assert_int_equal(tn_train_manifest_root(m, "here", &root, &err), TN_OK);
+    tn_hex(hex, &root);
+    assert_string_equal(hex, json_string_value(json_object_get(m, "state")));
+    hex[5] = hex[5] == '0' ? '1' : '0';
+    json_object_set_new(m, "state", json_string(hex));
+    assert_int_equal(tn_train_manifest_root(m, "here", &root, &err), TN_VERIFY);
+    assert_non_null(strstr(err.msg, hex));
+    json_decref(m);
+    free(path);
+}
+
 static tn_status replay(const char *name, int64_t from, int64_t n, tn_error *err)
 {
     tn_train_config c;
@@ -281,6 +302,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_kernels_and_recomputation_change_nothing), cmocka_unit_test(a_stopped_run_goes_on_as_if_nothing_had_been),
         cmocka_unit_test(every_optimiser_resumes_exactly), cmocka_unit_test(a_teacher_is_learned_the_same_way_everywhere), cmocka_unit_test(a_damaged_checkpoint_is_never_loaded),
+        cmocka_unit_test(a_manifest_that_names_another_state_is_found),
         cmocka_unit_test(replay_finds_what_was_altered), cmocka_unit_test(bad_input_is_refused_before_the_first_step),
     };
     tn_log_set_level(TN_LOG_WARN);
