@@ -84,6 +84,7 @@ tn_status tn_pack_create(tn_pack **out, const tn_shard *s, int64_t n_ctx, tn_pac
 void      tn_pack_destroy(tn_pack *p);
 int64_t   tn_pack_n(const tn_pack *p);
 const tn_piece *tn_pack_sample(const tn_pack *p, int64_t i, int64_t *n_piece);
+int64_t   tn_pack_taught(const tn_pack *p, int64_t i);          /* tokens of the sample's documents that are taught */
 
 /* The rows of a micro-batch, no padding: row r is token ids[r] at position pos[r] of the document that starts at row
  * doc_start[r]; its target is target[r] (-1: none) with loss weight weight_16[r] / 65536. taught[r]: the row's place in its
@@ -101,6 +102,8 @@ void      tn_row_set_free(tn_row_set *r);
 void      tn_row_set_clear(tn_row_set *r);
 /* Appends sample i of the pack. The caller made room for n_ctx rows a sample. */
 void      tn_row_set_add_sample(tn_row_set *r, const tn_shard *s, const tn_pack *p, int64_t i);
+/* Only its documents that are taught; the same rows as among the others, since none sees another document. */
+void      tn_row_set_add_taught(tn_row_set *r, const tn_shard *s, const tn_pack *p, int64_t i);
 
 /* --------------------------------------------------------------------------------------- order.c: which sample is next */
 

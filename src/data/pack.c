@@ -33,6 +33,13 @@ const tn_piece *tn_pack_sample(const tn_pack *p, int64_t i, int64_t *n_piece)
     return p->piece + p->start[i];
 }
 
+int64_t tn_pack_taught(const tn_pack *p, int64_t i)
+{
+    int64_t n = 0;
+    for (int64_t k = p->start[i]; k < p->start[i + 1]; k++) n += p->piece[k].taught ? p->piece[k].n : 0;
+    return n;
+}
+
 /* Is there anything to learn in tokens [first, first + n)? A row's target is the token after it, up to `last`. */
 static bool has_target(const tn_shard *s, int64_t first, int64_t n, int64_t last)
 {
@@ -233,22 +240,33 @@ static void row_put(tn_row_set *r, int32_t id, int64_t pos, int64_t doc_start, i
     }
 }
 
+static void piece_add(tn_row_set *r, const tn_shard *s, const tn_piece *piece)
+{
+    int64_t start = r->n;
+    int32_t id, next = 0;
+    uint8_t mask = 0;
+    tn_shard_copy(s, piece->first, 1, &id, NULL);
+    for (int64_t t = 0; t < piece->n; t++) {
+        bool last = t + 1 == piece->n && piece->ends;
+        if (!last) tn_shard_copy(s, piece->first + t + 1, 1, &next, &mask);
+        row_put(r, id, t, start, !last && mask ? next : -1, piece->weight_16, piece->taught ? piece->first + t : -1);
+        id = next;
+    }
+}
+
 void tn_row_set_add_sample(tn_row_set *r, const tn_shard *s, const tn_pack *p, int64_t i)
 {
-    int64_t n_piece;
-    const tn_piece *piece = tn_pack_sample(p, i, &n_piece);
-    for (int64_t k = 0; k < n_piece; k++) {
-        int64_t start = r->n;
-        int32_t id, next = 0;
-        uint8_t mask = 0;
-        tn_shard_copy(s, piece[k].first, 1, &id, NULL);
-        for (int64_t t = 0; t < piece[k].n; t++) {
-            bool last = t + 1 == piece[k].n && piece[k].ends;
-            if (!last) tn_shard_copy(s, piece[k].first + t + 1, 1, &next, &mask);
-            row_put(r, id, t, start, !last && mask ? next : -1, piece[k].weight_16, piece[k].taught ? piece[k].first + t : -1);
-            id = next;
-        }
-    }
+    int64_t n;
+    const tn_piece *piece = tn_pack_sample(p, i, &n);
+    for (int64_t k = 0; k < n; k++) piece_add(r, s, &piece[k]);
+}
+
+void tn_row_set_add_taught(tn_row_set *r, const tn_shard *s, const tn_pack *p, int64_t i)
+{
+    int64_t n;
+    const tn_piece *piece = tn_pack_sample(p, i, &n);
+    for (int64_t k = 0; k < n; k++)
+        if (piece[k].taught) piece_add(r, s, &piece[k]);
 }
 
 int64_t tn_row_set_add_answer(tn_row_set *r, const tn_reply *a)

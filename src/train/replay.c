@@ -61,6 +61,8 @@ tn_status tn_train_replay(const tn_train_config *c, const char *run_dir, int64_t
         return tn_fail(err, TN_IO, "%s: cannot make a directory for the replay", work);
     }
     TN_GOTO(train_ranks_open(&r, c, io, err));
+    r.replay_from = from;
+    r.replay_steps = n;
     TN_GOTO(train_setup(&r, work, err));
     TN_GOTO(train_genesis(&r, &description, &genesis, err));
     tn_error why = {0};

@@ -80,12 +80,12 @@ void      train_optimiser_step(optimiser *o, params *p, const tn_train_config *c
 /* ------------------------------------------------------------------------------------------------ corpus.c */
 
 /* teacher.c: rows that learn a distribution. */
-typedef struct taught_sample { int source; int64_t index, first; } taught_sample;
+typedef struct taught_sample { int source; int64_t index, first; bool wanted; } taught_sample;
 typedef struct teacher {
     int64_t  n, width;                  /* rows that are taught, of all sources; floats each */
     float   *hidden;                    /* [n][width]: the teacher's last hidden states, mapped; NULL before the pass */
     int32_t *at[TN_MIX_MAX];            /* [tokens of the source's shard] place in hidden, -1: not taught; NULL: none in this source */
-    taught_sample *sample; int64_t n_sample;                 /* those that hold such rows; first: place of their first one */
+    taught_sample *sample; int64_t n_sample;                 /* those that hold such rows, by source and index; first: place of the first one */
 } teacher;
 
 typedef struct corpus {
@@ -194,6 +194,8 @@ typedef struct run {
     corpus    data, valid;
     bool      has_valid;
     tn_digest base_root, tokenizer_root, start_root;        /* of the model as opened; where the run starts */
+    tn_digest teacher_root;                                 /* of the other model that teaches */
+    int64_t   replay_from, replay_steps;                    /* a replay's stretch; 0 steps: no replay */
     engine    train, score;             /* score: validation; g NULL without */
     int64_t   n_micro, micro_size, group_size, n_group;      /* L, items of each, S, L / S */
     int64_t   steps;
@@ -261,7 +263,8 @@ tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err);
 tn_status train_teacher_place(corpus *k, int64_t n_ctx, tn_error *err);
 /* e: a REFERENCE engine of the teacher. dir: where the hidden states may lie. All ranks together. */
 tn_status train_teacher_fill(run *r, corpus *k, engine *e, const char *dir, tn_error *err);
-void      train_teacher_digest(const teacher *t, tn_digest *out);
+/* Only what items first .. first + n of the run need is wanted from the teacher. */
+void      train_teacher_limit(corpus *k, int64_t first, int64_t n);
 void      train_teacher_close(teacher *t);
 
 /* checkpoint.c: state to disk in the background, and back. */

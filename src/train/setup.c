@@ -167,7 +167,14 @@ static tn_status teacher_prepare(run *r, tn_error *err)
     if (r->reference == NULL && r->p.lora == NULL)
         return tn_fail(err, TN_USAGE, "the data have rows with \"distill\", taught by the model as it is before training; all of its weights are trained, so "
                        "name it once more as reference, or train adapters (lora_rank)");
-    if (r->reference != NULL) h = tn_model_hparams(r->reference);
+    if (r->replay_steps > 0) {                              /* a replay needs no more than its own steps, and validates nothing */
+        train_teacher_limit(&r->data, r->replay_from * r->c->batch, r->replay_steps * r->c->batch);
+        train_teacher_limit(&r->valid, 0, 0);
+    }
+    if (r->reference != NULL) {
+        h = tn_model_hparams(r->reference);
+        TN_TRY(tn_model_digest(r->reference, &r->teacher_root, err));
+    }
     if (h->logit_softcap != own->logit_softcap || h->n_vocab != own->n_vocab)
         return tn_fail(err, TN_MISMATCH, "reference: logit soft cap and vocabulary (%g, %lld) must be the model's (%g, %lld) where it teaches", h->logit_softcap,
                        (long long)h->n_vocab, own->logit_softcap, (long long)own->n_vocab);
@@ -295,11 +302,7 @@ tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err)
         tn_digest d = tn_sha256_of(r->data.reference, (size_t)r->data.reference_at[3 * r->data.pair.n] * 4);
         put_digest(o, "reference_digest", &d);
     }
-    if (r->data.teacher.n > 0) {
-        tn_digest d;
-        train_teacher_digest(&r->data.teacher, &d);
-        put_digest(o, "teacher_digest", &d);
-    }
+    if (r->data.teacher.n > 0 && r->reference != NULL) put_digest(o, "teacher", &r->teacher_root);
     if (o == NULL || (text = tn_json_text(o)) == NULL) {
         json_decref(o);
         return tn_fail(err, TN_NOMEM, "no memory for the run's description");

@@ -5,7 +5,7 @@
  *
  * The teacher is the model as it was before the first step, or another one with the same vocabulary (reference). Its hidden state
  * and its head give its whole distribution, so nothing is cut to the likeliest tokens, and n_embd numbers are kept a row. They are
- * a pure function of teacher and data: a run that goes on, or a replay, makes them again. */
+ * a pure function of teacher and data: a run that goes on makes them again, and a replay those of the steps that it repeats. */
 #include "train/run.h"
 
 #include <fcntl.h>
@@ -26,7 +26,7 @@ static tn_status sample_note(teacher *t, int source, int64_t index, size_t *cap,
         t->sample = more;
         *cap = bigger;
     }
-    t->sample[t->n_sample++] = (taught_sample){ source, index, t->n };
+    t->sample[t->n_sample++] = (taught_sample){ source, index, t->n, true };
     return TN_OK;
 }
 
@@ -44,7 +44,7 @@ static tn_status source_place(corpus *k, int source, tn_row_set *rows, size_t *c
     for (int64_t s = 0; s < tn_pack_n(k->pack[source]); s++) {
         int64_t before = t->n;
         tn_row_set_clear(rows);
-        tn_row_set_add_sample(rows, k->shard[source], k->pack[source], s);
+        tn_row_set_add_taught(rows, k->shard[source], k->pack[source], s);
         for (int64_t i = 0; i < rows->n; i++) {
             if (rows->taught[i] < 0) continue;
             if (before == t->n) TN_TRY(sample_note(t, source, s, cap, err));
@@ -98,17 +98,41 @@ out:
     return status;
 }
 
+static int by_place(const void *a, const void *b)
+{
+    const taught_sample *x = a, *y = b;
+    if (x->source != y->source) return x->source < y->source ? -1 : 1;
+    return (x->index > y->index) - (x->index < y->index);
+}
+
+void train_teacher_limit(corpus *k, int64_t first, int64_t n)
+{
+    teacher *t = &k->teacher;
+    for (int64_t i = 0; i < t->n_sample; i++) t->sample[i].wanted = false;
+    for (int64_t i = 0; i < n; i++) {
+        taught_sample key = {0}, *found;
+        tn_mix_at(&k->mix, (uint64_t)(first + i), &key.source, &key.index);
+        found = bsearch(&key, t->sample, (size_t)t->n_sample, sizeof key, by_place);
+        if (found != NULL) found->wanted = true;
+    }
+}
+
 /* Taught rows of sample i, and where they begin among all. */
 static int64_t sample_first(const teacher *t, int64_t i) { return i < t->n_sample ? t->sample[i].first : t->n; }
 
-static void sample_fill(micro *b, const corpus *k, const taught_sample *s)
+/* The taught documents of sample *i and of as many after it, up to `last`, as the micro-batch holds; *i: the first that is not in. */
+static void samples_fill(micro *b, const corpus *k, int64_t *i, int64_t last)
 {
     tn_row_set *r = &b->rows;
     tn_row_set_clear(r);
-    tn_row_set_add_sample(r, k->shard[s->source], k->pack[s->source], s->index);
+    for (; *i < last && k->teacher.sample[*i].wanted; ++*i) {
+        const taught_sample *s = &k->teacher.sample[*i];
+        if (r->n > 0 && r->n + tn_pack_taught(k->pack[s->source], s->index) > k->rows_max) break;
+        tn_row_set_add_taught(r, k->shard[s->source], k->pack[s->source], s->index);
+    }
     b->n_out = 0;
-    for (int64_t i = 0; i < r->n; i++)
-        if (r->taught[i] >= 0) b->out_row[b->n_out++] = (int32_t)i;
+    for (int64_t t = 0; t < r->n; t++)
+        if (r->taught[t] >= 0) b->out_row[b->n_out++] = (int32_t)t;
 }
 
 static tn_status hidden_share(run *r, teacher *t, tn_error *err)
@@ -141,27 +165,25 @@ tn_status train_teacher_fill(run *r, corpus *k, engine *e, const char *dir, tn_e
     tn_status status = TN_OK;
     teacher *t = &k->teacher;
     micro b = {0};
-    int64_t first, last;
+    int64_t first, last, n = 0;
 
-    if (r->rank == 0 && !r->io->quiet) tn_log(TN_LOG_INFO, "the teacher reads %lld samples, %lld tokens of which are learned from it",
-                                              (long long)t->n_sample, (long long)t->n);
+    for (int64_t i = 0; i < t->n_sample; i++) n += t->sample[i].wanted;
+    if (n == 0) return hidden_map(t, dir, err);
+    if (r->rank == 0 && !r->io->quiet) tn_log(TN_LOG_INFO, "the teacher reads the rows of %lld samples that are learned from it", (long long)n);
     TN_GOTO(hidden_map(t, dir, err));
     TN_GOTO(train_micro_init(&b, k, 1, err));
     tn_dist_share(t->n_sample, r->rank, r->size, &first, &last);
-    for (int64_t i = first; i < last; i++) {
+    for (int64_t i = first; i < last;) {
         const float *hidden;
-        sample_fill(&b, k, &t->sample[i]);
+        float *place = t->hidden + t->sample[i].first * t->width;
+        if (!t->sample[i].wanted) { i++; continue; }
+        samples_fill(&b, k, &i, last);
         TN_GOTO(train_engine_hidden(e, &b, &hidden, err));
-        memcpy(t->hidden + t->sample[i].first * t->width, hidden, (size_t)(b.n_out * t->width) * sizeof *hidden);
+        memcpy(place, hidden, (size_t)(b.n_out * t->width) * sizeof *hidden);
         TN_GOTO(tn_interrupted(err));
     }
     if (r->size > 1) TN_GOTO(hidden_share(r, t, err));
 out:
     train_micro_free(&b);
     return status;
-}
-
-void train_teacher_digest(const teacher *t, tn_digest *out)
-{
-    *out = tn_sha256_of(t->hidden, (size_t)t->n * (size_t)t->width * sizeof *t->hidden);
 }

@@ -96,7 +96,9 @@ static void output_changes_only_together_with_the_version(void **state)
         const golden *want = find(list, n, g.stage);
         bool          same = want != NULL && strcmp(want->root, g.root) == 0 && strcmp(want->inputs, g.inputs) == 0;
         if (want != NULL && same && want->version == g.version) continue;
-        if (want != NULL && strcmp(want->kind, g.kind) == 0 && want->version == g.version && strcmp(want->inputs, g.inputs) == 0) {
+        /* A release tells the kinds' versions of all stages before it. */
+        bool tells = strcmp(g.kind, "release") == 0 && n_old > 0;
+        if (want != NULL && !tells && strcmp(want->kind, g.kind) == 0 && want->version == g.version && strcmp(want->inputs, g.inputs) == 0) {
             print_message("stage %s: kind %s makes other bytes of the same inputs, and its version is still %d: raise it\n  expected %s\n"
                           "  found    %s\n", g.stage, g.kind, g.version, want->root, g.root);
             n_wrong++;
