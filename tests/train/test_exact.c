@@ -43,15 +43,22 @@ static int tear_down(void **state)
     return tn_remove_tree(dir, NULL) == TN_OK ? 0 : -1;
 }
 
-/* Runs into dir/name with key=value pairs set; returns the status. */
+/* The configuration with key=value pairs set. */
+static tn_status load(tn_train_config *c, const char *const *set, tn_error *err)
+{
+    tn_status status = tn_train_config_load(c, config, err);
+    for (int i = 0; status == TN_OK && set != NULL && set[i] != NULL; i += 2)
+        status = tn_option_set(c, tn_train_options, set[i], set[i + 1], "test", err);
+    return status;
+}
+
+/* Runs into dir/name; returns the status. */
 static tn_status run(const char *name, const char *const *set, tn_train_result *r, tn_error *err)
 {
     tn_train_config c;
     char *out = tn_path(dir, name);
     tn_train_io io = { .out = out, .quiet = true };
-    tn_status status = tn_train_config_load(&c, config, err);
-    for (int i = 0; status == TN_OK && set != NULL && set[i] != NULL; i += 2)
-        status = tn_option_set(&c, tn_train_options, set[i], set[i + 1], "test", err);
+    tn_status status = load(&c, set, err);
     if (status == TN_OK) status = tn_train_run(&c, &io, r, err);
     tn_train_result_free(r);
     tn_train_config_free(&c);
@@ -174,12 +181,12 @@ static void a_manifest_that_names_another_state_is_found(void **state)
     free(path);
 }
 
-static tn_status replay(const char *name, int64_t from, int64_t n, tn_error *err)
+static tn_status replay(const char *name, const char *const *set, int64_t from, int64_t n, tn_error *err)
 {
     tn_train_config c;
     char *out = tn_path(dir, name);
     tn_train_io io = { .out = out, .quiet = true };
-    assert_int_equal(tn_train_config_load(&c, config, err), TN_OK);
+    assert_int_equal(load(&c, set, err), TN_OK);
     tn_status status = tn_train_replay(&c, out, from, n, &io, err);
     tn_train_config_free(&c);
     free(out);
@@ -191,17 +198,17 @@ static void replay_finds_what_was_altered(void **state)
     tn_error err = {0};
     (void)state;
     must_run("audit", SET("keep_last", "5"));
-    if (replay("audit", 0, 8, &err) != TN_OK) fail_msg("%s", err.msg);
-    if (replay("audit", 3, 3, &err) != TN_OK) fail_msg("%s", err.msg);
+    if (replay("audit", NULL, 0, 8, &err) != TN_OK) fail_msg("%s", err.msg);
+    if (replay("audit", NULL, 3, 3, &err) != TN_OK) fail_msg("%s", err.msg);
     flip_byte("audit", "step-3/rank-0000.bin", 4000);        /* the weights */
-    assert_int_equal(replay("audit", 3, 3, &err), TN_VERIFY);
+    assert_int_equal(replay("audit", NULL, 3, 3, &err), TN_VERIFY);
     char *log = tn_strf("%s/audit/steps.jsonl", dir), *bytes;
     size_t n;
     assert_int_equal(tn_file_read_all(&bytes, &n, log, 1 << 20, NULL), TN_OK);
     char *digit = strstr(bytes, "\"loss\":") + 9;            /* a step in the log */
     *digit = *digit == '5' ? '6' : '5';
     assert_int_equal(tn_file_write_all(log, bytes, n, NULL), TN_OK);
-    assert_int_equal(replay("audit", 0, 2, &err), TN_VERIFY);
+    assert_int_equal(replay("audit", NULL, 0, 2, &err), TN_VERIFY);
     free(bytes);
     free(log);
     must_run("audit2", NULL);
@@ -209,7 +216,7 @@ static void replay_finds_what_was_altered(void **state)
     assert_int_equal(tn_file_read_all(&data, &n, text_file, 1 << 20, NULL), TN_OK);
     data[50] ^= 1;                                           /* the data */
     assert_int_equal(tn_file_write_all(text_file, data, n, NULL), TN_OK);
-    assert_int_equal(replay("audit2", 0, 2, &err), TN_VERIFY);
+    assert_int_equal(replay("audit2", NULL, 0, 2, &err), TN_VERIFY);
     data[50] ^= 1;
     assert_int_equal(tn_file_write_all(text_file, data, n, NULL), TN_OK);
     free(data);
@@ -254,12 +261,17 @@ static void a_teacher_is_learned_the_same_way_everywhere(void **state)
     b = must_run("taught-parts", SET("model", base, TAUGHT));
     assert_same(&a, &b);
 
+    if (replay("taught", SET("model", base, TAUGHT), 0, 2, &err) != TN_OK) fail_msg("%s", err.msg);
+    if (replay("taught", SET("model", base, TAUGHT), 6, 2, &err) != TN_OK) fail_msg("%s", err.msg);
+
     /* A new adapter is nothing yet: the first step diverges by nothing from its own base, and by something from another model. */
     b = must_run("taught-one", SET("model", base, "steps", "1", TAUGHT));
     assert_true(b.last.taught && fabsf(b.last.kl) < 1e-5f);
     b = must_run("taught-other", SET("model", base, "reference", other, "steps", "1", TAUGHT));
     float first = b.last.kl;
     assert_true(first > 1e-3f);
+    if (replay("taught-other", SET("model", base, "reference", other, "steps", "1", TAUGHT), 0, 1, &err) != TN_OK) fail_msg("%s", err.msg);
+    assert_int_equal(replay("taught-other", SET("model", base, "reference", base, "steps", "1", TAUGHT), 0, 1, &err), TN_VERIFY);
     b = must_run("taught-long", SET("model", base, "reference", other, "steps", "150", "lr", "1e-2", TAUGHT, "lora_rank", "0"));
     if (!(b.last.kl < 0.8f * first)) fail_msg("divergence from the teacher: %g, at first %g", (double)b.last.kl, (double)first);
 
