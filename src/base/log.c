@@ -43,7 +43,7 @@ void tn_log(tn_log_level l, const char *fmt, ...)
 
 struct tn_progress {
     char   *what, *unit;
-    int64_t total, done;
+    int64_t total, done, skipped;
     double  start, last;                             /* last: when it was drawn */
     bool    terminal, utf8;
     char    note[80];
@@ -69,7 +69,7 @@ static void add_duration(tn_str *s, double seconds)
 
 static void add_rate(tn_str *s, const tn_progress *p, double seconds)
 {
-    double rate = seconds > 0 ? (double)p->done / seconds : 0;
+    double rate = seconds > 0 ? (double)(p->done - p->skipped) / seconds : 0;
 
     if (p->done <= 0 || rate <= 0) return;
     if (strcmp(p->unit, "bytes") == 0) tn_str_addf(s, "%.1f MB/s", rate / 1e6);
@@ -159,6 +159,8 @@ tn_status tn_progress_start(tn_progress **out, const char *what, const char *uni
     *out = p;
     return TN_OK;
 }
+
+void tn_progress_skip(tn_progress *p, int64_t done) { p->skipped = p->done = done; }
 
 void tn_progress_set(tn_progress *p, int64_t done, const char *note)
 {

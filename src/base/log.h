@@ -14,6 +14,7 @@ void tn_log(tn_log_level level, const char *fmt, ...) __attribute__((format(prin
  * terminal, once every 10 seconds elsewhere. */
 typedef struct tn_progress tn_progress;
 tn_status tn_progress_start(tn_progress **out, const char *what, const char *unit, int64_t total /* 0: unknown */, tn_error *err);
+void tn_progress_skip(tn_progress *p, int64_t done);   /* so much was there before: it counts, but not for the rate */
 void tn_progress_set(tn_progress *p, int64_t done, const char *note /* or NULL */);
 void tn_progress_end(tn_progress *p);               /* frees; NULL is fine */
 

@@ -6,6 +6,7 @@
  * The options are those of `tenet train`, except the ones that name files: those are inputs here. */
 #include "recipe/stage.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "train/train.h"
 
@@ -147,12 +148,31 @@ out:
     return status;
 }
 
+/* One line of progress; a run that goes on starts where it stopped. */
+typedef struct view { const char *stage; tn_progress *bar; } view;
+
+static void on_step(void *arg, const tn_train_step *s)
+{
+    view *v = arg;
+    char  note[80];
+    int   n = snprintf(note, sizeof note, "loss %.4f", s->smooth);
+
+    if (v->bar == NULL) {
+        if (tn_progress_start(&v->bar, v->stage, "steps", s->steps, NULL) != TN_OK) return;
+        tn_progress_skip(v->bar, s->step - 1);
+    }
+    if (s->preference) n += snprintf(note + n, sizeof note - (size_t)n, ", right %.0f %%", 100 * (double)s->accuracy);
+    snprintf(note + n, sizeof note - (size_t)n, ", %.0f tok/s", s->tokens_per_s);
+    tn_progress_set(v->bar, s->step, note);
+}
+
 static tn_status train_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
     tn_status       status = TN_OK;
     tn_train_config c = *(const tn_train_config *)config;       /* shares its strings; the paths below are ours */
     tn_train_result result = {0};
     char           *data = NULL, *valid = NULL, *run = tn_path(r->work, "run");
+    view            v = { r->stage, NULL };
 
     if (run == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     TN_GOTO(files_refused(&c, err));
@@ -166,7 +186,7 @@ static tn_status train_run(tn_stage_run *r, const void *config, const char *cons
     if (inputs[4] != NULL) c.tokenizer = (char *)inputs[4];
     c.tensorboard = false;
     tn_train_io io = { .out = run, .model = inputs[0], .adapter = inputs[2], .reference = inputs[3], .tokenizer = inputs[4],
-                       .profile = r->profile };
+                       .profile = r->profile, .on_step = on_step, .arg = &v };
     TN_GOTO(tn_train_run(&c, &io, &result, err));
     if (!result.finished) {
         status = tn_fail(err, TN_INTERRUPTED, "training stopped after step %lld; the same command goes on from there", (long long)result.steps);
@@ -182,6 +202,7 @@ static tn_status train_run(tn_stage_run *r, const void *config, const char *cons
         json_object_set_new(metrics, "accuracy", tn_json_f32(result.last.accuracy));
     }
 out:
+    tn_progress_end(v.bar);
     tn_train_result_free(&result);
     free(data);
     free(valid);

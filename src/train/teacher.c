@@ -165,25 +165,30 @@ tn_status train_teacher_fill(run *r, corpus *k, engine *e, const char *dir, tn_e
     tn_status status = TN_OK;
     teacher *t = &k->teacher;
     micro b = {0};
-    int64_t first, last, n = 0;
+    int64_t first, last, n = 0, done = 0;
+    tn_progress *bar = NULL;
 
     for (int64_t i = 0; i < t->n_sample; i++) n += t->sample[i].wanted;
     if (n == 0) return hidden_map(t, dir, err);
-    if (r->rank == 0 && !r->io->quiet) tn_log(TN_LOG_INFO, "the teacher reads the rows of %lld samples that are learned from it", (long long)n);
+    tn_dist_share(t->n_sample, r->rank, r->size, &first, &last);
+    if (r->rank == 0 && !r->io->quiet) TN_TRY(tn_progress_start(&bar, "teacher", "samples", n / r->size, err));
     TN_GOTO(hidden_map(t, dir, err));
     TN_GOTO(train_micro_init(&b, k, 1, err));
-    tn_dist_share(t->n_sample, r->rank, r->size, &first, &last);
     for (int64_t i = first; i < last;) {
         const float *hidden;
         float *place = t->hidden + t->sample[i].first * t->width;
         if (!t->sample[i].wanted) { i++; continue; }
+        done -= i;
         samples_fill(&b, k, &i, last);
+        done += i;
         TN_GOTO(train_engine_hidden(e, &b, &hidden, err));
         memcpy(place, hidden, (size_t)(b.n_out * t->width) * sizeof *hidden);
+        if (bar != NULL) tn_progress_set(bar, done, NULL);
         TN_GOTO(tn_interrupted(err));
     }
     if (r->size > 1) TN_GOTO(hidden_share(r, t, err));
 out:
+    tn_progress_end(bar);
     train_micro_free(&b);
     return status;
 }
