@@ -71,9 +71,23 @@ static void say(const char *word, const json_t *v)
     free(text);
 }
 
+/* Stages that only one run has, as one line: "only in the second run: base, before". */
+static void say_lonely(const json_t *rows, const char *what, const char *line)
+{
+    size_t  i, n = 0;
+    json_t *row;
+
+    json_array_foreach(rows, i, row)
+        if (strcmp(json_string_value(json_object_get(row, "what")), what) == 0)
+            printf("%s%s", n++ == 0 ? line : ", ", json_string_value(json_object_get(row, "stage")));
+    if (n > 0) putchar('\n');
+}
+
 static tn_status diff_runs(const tn_common *common, const char *a, const char *b, tn_error *err)
 {
     tn_store *s = NULL;
+    static const char *const lonely[][2] = { { "stage is only in the first run", "only in the first run: " },
+                                             { "stage is only in the second run", "only in the second run: " } };
     json_t   *ra = NULL, *rb = NULL, *d = NULL, *row;
     size_t    i;
     tn_status status;
@@ -88,11 +102,13 @@ static tn_status diff_runs(const tn_common *common, const char *a, const char *b
     }
     if (json_is_true(json_object_get(d, "same"))) puts("the same recipe, inputs, parameters and results");
     json_array_foreach(json_object_get(d, "stages"), i, row) {
-        const char *stage = json_string_value(json_object_get(row, "stage"));
-        printf("%s%s%s\n", stage, stage[0] != '\0' ? ": " : "", json_string_value(json_object_get(row, "what")));
+        const char *stage = json_string_value(json_object_get(row, "stage")), *what = json_string_value(json_object_get(row, "what"));
+        if (strcmp(what, lonely[0][0]) == 0 || strcmp(what, lonely[1][0]) == 0) continue;
+        printf("%s%s%s\n", stage, stage[0] != '\0' ? ": " : "", what);
         say("first ", json_object_get(row, "a"));
         say("second", json_object_get(row, "b"));
     }
+    for (int k = 0; k < 2; k++) say_lonely(json_object_get(d, "stages"), lonely[k][0], lonely[k][1]);
 out:
     json_decref(ra);
     json_decref(rb);

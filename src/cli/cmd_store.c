@@ -198,6 +198,10 @@ static tn_status cat(tn_store *s, const tn_digest *root, const char *inside, tn_
         status = tn_fail(err, TN_NOMEM, "no memory for a path");
         goto out;
     }
+    if (!tn_exists(file) || tn_is_dir(file)) {
+        status = tn_fail(err, TN_NOTFOUND, "it has no file '%s' (`tenet store show` lists them)", inside != NULL ? inside : "");
+        goto out;
+    }
     TN_GOTO(tn_map_open(&m, file, err));
     if (fwrite(m.p, 1, m.n, stdout) != m.n) status = tn_fail(err, TN_IO, "standard output: %s", strerror(errno));
     tn_map_close(&m);

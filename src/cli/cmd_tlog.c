@@ -87,6 +87,8 @@ static tn_status prove(const tlog_config *c, const tn_key *key, const char *log,
     uint64_t  size = 0;
     tn_status status;
 
+    if (c->old != NULL && what != NULL)
+        return tn_fail(err, TN_USAGE, "tlog prove: with --old the proof is about the whole log: leave out %s", what);
     if (c->old != NULL) {
         TN_TRY(old_size(c->old, key, &size, err));
         status = tn_tlog_prove_growth(log, key, size, &proof, err);
@@ -102,6 +104,21 @@ static tn_status prove(const tlog_config *c, const tn_key *key, const char *log,
     return status;
 }
 
+/* The log itself: whole, with `what` among its entries, continuing the old checkpoint `note`. */
+static tn_status verify_log(const char *log, const tn_key *key, const char *what, const char *note, tn_checkpoint *cp, uint64_t *index, tn_error *err)
+{
+    tn_digest leaf;
+    tn_status status = tn_tlog_verify(log, key, cp, err);
+
+    if (status == TN_NOTFOUND) return tn_fail_prefix(err, err != NULL ? (err->code = TN_VERIFY) : TN_VERIFY, "a part of the log is missing");
+    TN_TRY(status);
+    if (note != NULL) TN_TRY(tn_tlog_continues(log, key, note, err));
+    if (what == NULL) return TN_OK;
+    TN_TRY(leaf_of(what, &leaf, err));
+    status = tn_tlog_find(log, key, &leaf, index, err);
+    return status == TN_NOTFOUND ? tn_fail(err, TN_VERIFY, "%s: none of its %llu entries is %s", log, (unsigned long long)cp->size, what) : status;
+}
+
 static tn_status verify(const tn_common *common, const tlog_config *c, const tn_key *key, const char *proof_path, const char *what, tn_error *err)
 {
     char         *proof = NULL, *note = NULL;
@@ -110,13 +127,14 @@ static tn_status verify(const tn_common *common, const tlog_config *c, const tn_
     uint64_t      index = 0;
     tn_status     status = TN_OK;
 
+    if (c->old != NULL) TN_GOTO(tn_file_read_all(&note, NULL, c->old, NOTE_MAX, err));
     if (tn_is_dir(proof_path)) {
-        status = tn_tlog_verify(proof_path, key, &cp, err);
-        if (status == TN_NOTFOUND) status = tn_fail_prefix(err, err != NULL ? (err->code = TN_VERIFY) : TN_VERIFY, "a part of the log is missing");
+        TN_GOTO(verify_log(proof_path, key, what, note, &cp, &index, err));
     } else {
         TN_GOTO(tn_file_read_all(&proof, NULL, proof_path, NOTE_MAX, err));
-        if (c->old != NULL) {
-            TN_GOTO(tn_file_read_all(&note, NULL, c->old, NOTE_MAX, err));
+        if (note != NULL && what != NULL) {
+            status = tn_fail(err, TN_USAGE, "tlog verify: a proof with --old is about the whole log: leave out %s, or name the log's folder", what);
+        } else if (note != NULL) {
             status = tn_tlog_check_growth(proof, note, key, &cp, proof_path, err);
         } else if (what != NULL) {
             TN_GOTO(leaf_of(what, &leaf, err));
@@ -124,11 +142,17 @@ static tn_status verify(const tn_common *common, const tlog_config *c, const tn_
         } else {
             status = tn_fail(err, TN_USAGE, "tlog verify: name what the proof is about, or the old checkpoint with --old");
         }
+        if (status != TN_OK) goto out;
     }
-    if (status != TN_OK) goto out;
-    if (common->json) print_json(json_pack("{s:s,s:s,s:I,s:I}", "verdict", "sound", "origin", cp.origin, "size", (json_int_t)cp.size, "index", (json_int_t)index));
-    else if (what != NULL) printf("sound: entry %llu of %s (%llu entries)\n", (unsigned long long)index, cp.origin, (unsigned long long)cp.size);
-    else printf("sound: %s, %llu entries\n", cp.origin, (unsigned long long)cp.size);
+    if (common->json) {
+        json_t *o = json_pack("{s:s,s:s,s:I}", "verdict", "sound", "origin", cp.origin, "size", (json_int_t)cp.size);
+        if (what != NULL) json_object_set_new(o, "index", json_integer((json_int_t)index));
+        print_json(o);
+    } else if (what != NULL) {
+        printf("sound: entry %llu of %s (%llu entries)\n", (unsigned long long)index, cp.origin, (unsigned long long)cp.size);
+    } else {
+        printf("sound: %s, %llu entries\n", cp.origin, (unsigned long long)cp.size);
+    }
 out:
     free(proof);
     free(note);
@@ -156,7 +180,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
 const tn_command tn_cmd_tlog = {
     .name = "tlog",
     .line = "an append-only public log of releases, with offline proofs",
-    .usage = "tenet tlog add LOG PATH --key NAME [--origin NAME] | prove LOG PATH --key PUB.pem | verify PROOF PATH --key PUB.pem | verify LOG --key PUB.pem",
+    .usage = "tenet tlog add LOG PATH --key NAME [--origin NAME] | prove LOG PATH --key PUB.pem | verify PROOF PATH --key PUB.pem | verify LOG [PATH] --key PUB.pem",
     .more = "LOG is a folder in the layout of C2SP tlog-tiles; any web server or USB stick serves it. A proof is one small file to ship beside a\n"
             "release. With --old CHECKPOINT, prove and verify are about the log's growth: nothing that was logged has been changed.",
     .options = options,

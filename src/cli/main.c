@@ -150,8 +150,10 @@ int main(int argc, char **argv)
 
     tn_signals_install();
     status = dispatch(argc, argv, &common, &err);
-    if ((fflush(stdout) != 0 || ferror(stdout)) && status == TN_OK)
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == TN_OK) {
         status = tn_fail(&err, TN_IO, "standard output: cannot write the result: %s", strerror(errno));
+        if (errno == EPIPE) err.msg[0] = '\0';               /* `tenet log | head`: the reader has seen enough */
+    }
     if (status != TN_OK && err.msg[0] != '\0') {
         fprintf(stderr, "%s\n", err.msg);
         if (common.verbose && err.file != NULL) fprintf(stderr, "(%s, reported at %s:%d)\n", tn_status_text(status), err.file, err.line);

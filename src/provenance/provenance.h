@@ -145,6 +145,9 @@ tn_status tn_tlog_check(const char *proof, const tn_key *key, const tn_digest *l
 tn_status tn_tlog_check_growth(const char *proof, const char *old_note, const tn_key *key, tn_checkpoint *c, const char *where, tn_error *err);
 /* Every tile and entry of a log against its signed checkpoint. */
 tn_status tn_tlog_verify(const char *dir, const tn_key *key, tn_checkpoint *c, tn_error *err);
+/* With the log itself at hand, no proof is needed: where an entry lies (NOTFOUND), and whether an old checkpoint still holds. */
+tn_status tn_tlog_find(const char *dir, const tn_key *key, const tn_digest *leaf, uint64_t *index, tn_error *err);
+tn_status tn_tlog_continues(const char *dir, const tn_key *key, const char *old_note, tn_error *err);
 
 /* ---- steplog.c: the hash chain of training -------------------------------------------------------------------- */
 /* h_k = SHA-256("tenet/step/v1" || h_{k-1} || k || batch || lr || loss || grad-norm bits || state or 0 || note) */

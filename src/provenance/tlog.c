@@ -239,6 +239,13 @@ static void add_hashes(tn_str *s, const tn_digest *proof, size_t n)
     }
 }
 
+static tn_status find(const char *dir, const log_state *s, const tn_digest *leaf, uint64_t *index, tn_error *err)
+{
+    for (*index = 0; *index < s->size; (*index)++)
+        if (tn_digest_equal(&s->leaves[*index], leaf)) return TN_OK;
+    return tn_fail(err, TN_NOTFOUND, "%s: no entry for it among %llu (`tenet tlog add` makes one)", dir, (unsigned long long)s->size);
+}
+
 tn_status tn_tlog_prove(const char *dir, const tn_key *key, const tn_digest *leaf, char **out, tn_error *err)
 {
     tn_checkpoint c;
@@ -246,18 +253,14 @@ tn_status tn_tlog_prove(const char *dir, const tn_key *key, const tn_digest *lea
     tn_digest     proof[TN_MERKLE_PROOF_MAX];
     char         *note = NULL;
     tn_str        text = {0};
-    size_t        i;
+    uint64_t      index;
     tn_status     status;
 
     *out = NULL;
     TN_GOTO(open_log(dir, key, &c, &note, &s, err));
-    for (i = 0; i < s.size && !tn_digest_equal(&s.leaves[i], leaf); i++) {}
-    if (i == s.size) {
-        status = tn_fail(err, TN_NOTFOUND, "%s: no entry for it among %llu (`tenet tlog add` makes one)", dir, (unsigned long long)s.size);
-        goto out;
-    }
-    tn_str_addf(&text, "c2sp.org/tlog-proof@v1\nindex %zu\n", i);
-    add_hashes(&text, proof, tn_merkle_inclusion(proof, s.leaves, (size_t)s.size, i));
+    TN_GOTO(find(dir, &s, leaf, &index, err));
+    tn_str_addf(&text, "c2sp.org/tlog-proof@v1\nindex %llu\n", (unsigned long long)index);
+    add_hashes(&text, proof, tn_merkle_inclusion(proof, s.leaves, (size_t)s.size, (size_t)index));
     tn_str_addf(&text, "\n%s", note);
     TN_GOTO(tn_str_check(&text, err));
     *out = tn_str_take(&text);
@@ -425,6 +428,44 @@ tn_status tn_tlog_verify(const char *dir, const tn_key *key, tn_checkpoint *c, t
     for (uint64_t n = 0; status == TN_OK && n * TILE < s.size; n++)
         status = check_bundle(dir, n, s.size - n * TILE < TILE ? (unsigned)(s.size - n * TILE) : TILE, &s, err);
     if (status == TN_OK) status = check_upper_tiles(dir, &s, err);
+    free(s.leaves);
+    free(note);
+    return status;
+}
+
+tn_status tn_tlog_find(const char *dir, const tn_key *key, const tn_digest *leaf, uint64_t *index, tn_error *err)
+{
+    tn_checkpoint c;
+    log_state     s = {0};
+    char         *note = NULL;
+    tn_status     status = open_log(dir, key, &c, &note, &s, err);
+
+    if (status == TN_OK) status = find(dir, &s, leaf, index, err);
+    free(s.leaves);
+    free(note);
+    return status;
+}
+
+tn_status tn_tlog_continues(const char *dir, const tn_key *key, const char *old_note, tn_error *err)
+{
+    tn_checkpoint old, c;
+    log_state     s = {0};
+    tn_digest     root;
+    char         *note = NULL;
+    tn_status     status = tn_checkpoint_open(&old, old_note, key, "the old checkpoint", err);
+
+    if (status == TN_OK) status = open_log(dir, key, &c, &note, &s, err);
+    if (status == TN_OK && strcmp(old.origin, c.origin) != 0)
+        status = tn_fail(err, TN_VERIFY, "%s: this is the log %s, the old checkpoint is of %s", dir, c.origin, old.origin);
+    if (status == TN_OK && old.size > s.size)
+        status = tn_fail(err, TN_VERIFY, "%s: %llu entries, the old checkpoint has %llu: the log was rolled back", dir, (unsigned long long)s.size,
+                         (unsigned long long)old.size);
+    if (status == TN_OK) {
+        tn_merkle_root(&root, s.leaves, (size_t)old.size);
+        if (!tn_digest_equal(&root, &old.root))
+            status = tn_fail(err, TN_VERIFY, "%s: the log of %llu entries does not continue the one of %llu: history was changed", dir,
+                             (unsigned long long)s.size, (unsigned long long)old.size);
+    }
     free(s.leaves);
     free(note);
     return status;

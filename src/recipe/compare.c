@@ -116,10 +116,12 @@ tn_status tn_recipe_explain(tn_recipe *r, tn_store *s, const char *stage, json_t
         if (dep == NULL || dep->have_root) continue;
         const char *port = st->kind->inputs[st->refs[k].port].name;
         for (size_t i = json_array_size(why); i-- > 0;) {     /* the missing root is no change by itself */
-            char       *what = tn_strf("input '%s'", port);
-            const char *have = json_string_value(json_object_get(json_array_get(why, i), "what"));
-            if (what != NULL && strcmp(have, what) == 0) json_array_remove(why, i);
-            free(what);
+            const json_t *row = json_array_get(why, i);
+            const char   *have = json_string_value(json_object_get(row, "what"));
+            size_t        n = strlen(port);
+            if (json_is_null(json_object_get(row, "now")) && tn_starts_with(have, "input '") && strncmp(have + 7, port, n) == 0 &&
+                (have[7 + n] == '\'' || have[7 + n] == '.'))
+                json_array_remove(why, i);
         }
         char *what = tn_strf("stage '%s', which gives '%s', will run first", dep->name, port);
         if (what != NULL) add(why, what, NULL, NULL);

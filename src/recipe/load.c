@@ -52,6 +52,17 @@ bool recipe_load_escapes(const char *path)
     return false;
 }
 
+bool recipe_load_leads_out(const char *root, const char *path)
+{
+    char  *a = realpath(root, NULL), *b = realpath(path, NULL);
+    size_t n = a == NULL ? 0 : strcmp(a, "/") == 0 ? 0 : strlen(a);
+    bool   out = a != NULL && b != NULL && !(strncmp(a, b, n) == 0 && (b[n] == '/' || b[n] == '\0'));
+
+    free(a);
+    free(b);
+    return out;
+}
+
 static const char *top_text(const loader *l, const char *key)
 {
     for (int f = 0; f < l->n_file; f++) {

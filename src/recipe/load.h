@@ -27,6 +27,7 @@ tn_status recipe_load_no_memory(const loader *l, tn_error *err);
 char     *recipe_load_dir(const char *path);                 /* of a file; made */
 bool      recipe_load_is_name(const char *s);                /* a letter, then letters, digits, '_' and '-' */
 bool      recipe_load_escapes(const char *path);             /* a part of it is ".." */
+bool      recipe_load_leads_out(const char *root, const char *path); /* symlinks on its way end outside root */
 
 tn_status recipe_load_file(loader *l, const char *path, int parent, int depth, tn_error *err);
 tn_status recipe_load_vars(loader *l, tn_error *err);

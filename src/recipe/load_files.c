@@ -32,6 +32,11 @@ static tn_status load_include(loader *l, const char *file, int i_file, int line,
         }
     for (int i = 0; i < l->n_file; i++)
         if (strcmp(l->files[i].path, path) == 0) goto out;    /* included twice along two ways: once is enough */
+    if (recipe_load_leads_out(dir, path)) {
+        status = tn_fail(err, TN_USAGE, "%s:%d: include '%s' goes through a symlink and lies outside the folder of the recipe: put the file itself below",
+                         l->files[i_file].path, line, file);
+        goto out;
+    }
     status = recipe_load_file(l, path, i_file, depth + 1, err);
     if (status == TN_NOTFOUND)
         status = tn_fail(err, TN_NOTFOUND, "%s:%d: include '%s': no such file", l->files[i_file].path, line, file);

@@ -13,9 +13,10 @@ static tn_status ref_file(loader *l, const recipe_stage *st, recipe_ref *ref, co
 {
     struct stat st_path;
 
+    static const char outside[] = "lies outside the folder of the recipe: name a folder above it by 'root:', or give the path by --set";
+
     if (!user && (path[0] == '/' || recipe_load_escapes(path)))
-        return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': '%s' lies outside the folder of the recipe: name a folder above it by "
-                       "'root:', or give the path by --set", st->file, ref->line, st->name, path);
+        return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': '%s' %s", st->file, ref->line, st->name, path, outside);
     ref->path = user || path[0] == '/' || strcmp(l->root, ".") == 0 ? tn_strdup(path) : tn_path(l->root, path);
     if (ref->path == NULL) return recipe_load_no_memory(l, err);
     if (lstat(ref->path, &st_path) != 0)
@@ -23,6 +24,8 @@ static tn_status ref_file(loader *l, const recipe_stage *st, recipe_ref *ref, co
     if (!S_ISREG(st_path.st_mode) && !S_ISDIR(st_path.st_mode))
         return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': %s is a symlink or special file: name the file it points to", st->file,
                        ref->line, st->name, ref->path);
+    if (!user && recipe_load_leads_out(l->root, ref->path))
+        return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': '%s' goes through a symlink and %s", st->file, ref->line, st->name, path, outside);
     if (user) {                                               /* where it lies is of this machine: only its name is kept */
         char *label = tn_strf("file:%s", tn_basename(path));  /* before the old text goes: `path` may lie in it */
         free(ref->text);
@@ -131,7 +134,11 @@ static tn_status read_inputs(loader *l, recipe_stage *st, const tn_yaml *y, tn_e
                        st->kind->name, inputs->keys[i], near != NULL ? "; did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : "");
     }
     for (size_t k = 0; k < n; k++) TN_TRY(read_port(l, st, (int)k, tn_yaml_get(inputs, names[k]), err));
-    return TN_OK;
+    if (st->kind->check == NULL) return TN_OK;
+    bool given[64] = {0};
+    for (size_t k = 0; k < st->n_ref; k++) given[st->refs[k].port] = true;
+    tn_status status = st->kind->check(st->config, given, err);
+    return status == TN_OK ? TN_OK : tn_fail_prefix(err, status, "%s:%d: stage '%s'", st->file, st->line, st->name);
 }
 
 tn_status recipe_load_inputs(loader *l, tn_error *err)

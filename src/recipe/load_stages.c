@@ -85,8 +85,8 @@ static tn_status unknown_stage_set(loader *l, tn_error *err)
         if (dot == NULL || dot > eq) continue;
         char *name = tn_strndup(*s, (size_t)(dot - *s));
         if (name == NULL) return recipe_load_no_memory(l, err);
-        bool known = recipe_find(l->r, name) >= 0;
-        tn_status status = known ? TN_OK : tn_fail(err, TN_USAGE, "--set %s: the recipe has no stage '%s'", *s, name);
+        tn_status status = recipe_find(l->r, name) >= 0 ? TN_OK : recipe_no_stage(l->r, name, err);
+        if (status != TN_OK) status = tn_fail_prefix(err, status, "--set %s", *s);
         free(name);
         TN_TRY(status);
     }

@@ -7,6 +7,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* An export takes the place of what lies there. A file or folder that the recipe reads is not for that: the store has a copy,
+ * but whoever wrote it would find it gone. */
+static tn_status export_over_input(const tn_recipe *r, const char *to, const char *where, tn_error *err)
+{
+    char     *place = realpath(to, NULL);
+    size_t    n = place == NULL ? 0 : strlen(place);
+    tn_status status = TN_OK;
+
+    for (size_t i = 0; i < r->n && place != NULL && status == TN_OK; i++)
+        for (size_t k = 0; k < r->stages[i].n_ref && status == TN_OK; k++) {
+            char *input = r->stages[i].refs[k].path == NULL ? NULL : realpath(r->stages[i].refs[k].path, NULL);
+            if (input != NULL && strncmp(place, input, n) == 0 && (input[n] == '/' || input[n] == '\0'))
+                status = tn_fail(err, TN_USAGE, "%s: export: '%s' is where stage '%s' has its input '%s' from: choose another place", where, to,
+                                 r->stages[i].name, r->stages[i].kind->inputs[r->stages[i].refs[k].port].name);
+            free(input);
+        }
+    free(place);
+    return status;
+}
+
 tn_status recipe_load_exports(loader *l, tn_error *err)
 {
     tn_recipe *r = l->r;
@@ -20,6 +40,7 @@ tn_status recipe_load_exports(loader *l, tn_error *err)
             recipe_export *more;
             char           where[512], *to = NULL;
             bool           user = false;
+            tn_status      status;
             snprintf(where, sizeof where, "%s:%d", l->files[f].path, e->key_lines[i]);
             if (st < 0) return tn_fail(err, TN_USAGE, "%s: export: there is no stage '%s'", where, e->keys[i]);
             if (e->items[i]->kind != TN_YAML_SCALAR) return tn_fail(err, TN_USAGE, "%s: export takes one path a stage", where);
@@ -29,7 +50,11 @@ tn_status recipe_load_exports(loader *l, tn_error *err)
                 continue;
             }
             if (!user && (to[0] == '/' || recipe_load_escapes(to))) {
-                tn_status status = tn_fail(err, TN_USAGE, "%s: export: '%s' lies outside this folder: such a path is given by --set", where, to);
+                status = tn_fail(err, TN_USAGE, "%s: export: '%s' lies outside this folder: such a path is given by --set", where, to);
+                free(to);
+                return status;
+            }
+            if ((status = export_over_input(r, to, where, err)) != TN_OK) {
                 free(to);
                 return status;
             }

@@ -92,20 +92,23 @@ static tn_status ref_source(const recipe_stage *st, recipe_ref *ref, tn_store *s
 
 /* ---------------------------------------------------------------------------------------------------- what is wanted */
 
+tn_status recipe_no_stage(const tn_recipe *r, const char *name, tn_error *err)
+{
+    const char **names = calloc(r->n + 1, sizeof *names), *near = NULL;
+
+    for (size_t i = 0; names != NULL && i < r->n; i++) names[i] = r->stages[i].name;
+    if (names != NULL) near = tn_nearest(name, names);
+    tn_status status = near != NULL ? tn_fail(err, TN_USAGE, "%s has no stage '%s'; did you mean '%s'?", r->path, name, near)
+                                    : tn_fail(err, TN_USAGE, "%s has no stage '%s'", r->path, name);
+    free(names);
+    return status;
+}
+
 tn_status recipe_want(tn_recipe *r, const char *until, tn_error *err)
 {
     int last = until == NULL ? -1 : recipe_find(r, until);
 
-    if (until != NULL && last < 0) {
-        const char **names = calloc(r->n + 1, sizeof *names), *near = NULL;
-        for (size_t i = 0; names != NULL && i < r->n; i++) names[i] = r->stages[i].name;
-        if (names != NULL) near = tn_nearest(until, names);
-        tn_status status = near != NULL
-            ? tn_fail(err, TN_USAGE, "%s has no stage '%s'; did you mean '%s'?", r->path, until, near)
-            : tn_fail(err, TN_USAGE, "%s has no stage '%s'", r->path, until);
-        free(names);
-        return status;
-    }
+    if (until != NULL && last < 0) return recipe_no_stage(r, until, err);
     for (size_t i = 0; i < r->n; i++) {
         recipe_stage *st = &r->stages[i];
         st->wanted = until == NULL || (int)i == last;

@@ -51,6 +51,7 @@ struct tn_recipe {
 int       recipe_find(const tn_recipe *r, const char *name);
 /* Marks `until` and what it needs; NULL: every stage. USAGE names the nearest stage. */
 tn_status recipe_want(tn_recipe *r, const char *until, tn_error *err);
+tn_status recipe_no_stage(const tn_recipe *r, const char *name, tn_error *err);   /* USAGE, with the nearest name */
 /* Roots of sources, then as far as roots are known: keys, and roots from the store; quick stages are computed. */
 tn_status recipe_sources(tn_recipe *r, tn_store *s, tn_error *err);
 /* Roots of the stage's inputs; *ready false if a stage before it has none yet. Then its key. */
@@ -76,6 +77,7 @@ bool      recipe_changed_rows(tn_recipe *r, tn_store *s, const recipe_stage *st,
 void      recipe_say_duration(char out[32], double seconds);
 void      recipe_say_plan(const tn_recipe *r, const json_t *plan);
 void      recipe_say_cached(tn_str *names);
+void      recipe_add_name(tn_str *names, const char *name);  /* another cached one; a full line is said first */
 void      recipe_say_done(const recipe_stage *st);
 
 #endif

@@ -151,8 +151,8 @@ static tn_status compare_rerun(const recipe_stage *st, const tn_digest *before, 
     if (tn_digest_equal(before, &st->root)) return TN_OK;
     tn_hex(was, before);
     tn_hex(is, &st->root);
-    return tn_fail(err, TN_VERIFY, "stage '%s' gave another result when it was computed again: expected sha256:%s, found sha256:%s "
-                   "(the first one stays in the store; `tenet store export` shows both)", st->name, was, is);
+    return tn_fail(err, TN_VERIFY, "it gave another result when it was computed again: expected sha256:%s, found sha256:%s (the first one stays "
+                   "in the store; `tenet store export` shows both)", was, is);
 }
 
 tn_status recipe_run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rerun, tn_error *err)
@@ -332,8 +332,7 @@ static tn_status run_stages(tn_recipe *r, tn_store *s, const tn_run_options *o, 
         if (st->seconds >= 0) {
             recipe_say_done(st);
         } else {
-            if (cached.len > 0) tn_str_add(&cached, ", ");
-            tn_str_add(&cached, st->name);
+            recipe_add_name(&cached, st->name);
         }
     }
 out:

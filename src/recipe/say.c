@@ -147,11 +147,17 @@ void recipe_say_plan(const tn_recipe *r, const json_t *plan)
     free(text);
 }
 
-/* "  pull, before            cached": consecutive cached stages share a line. */
+/* "  pull, before            cached": consecutive cached stages share a line, as long as it is one. */
 void recipe_say_cached(tn_str *names)
 {
     if (names->len > 0) tn_log(TN_LOG_INFO, "  %-24s cached", names->p);
     tn_str_clear(names);
+}
+
+void recipe_add_name(tn_str *names, const char *name)
+{
+    if (names->len + strlen(name) + 2 > LINE_COLUMNS) recipe_say_cached(names);
+    tn_str_addf(names, "%s%s", names->len > 0 ? ", " : "", name);
 }
 
 void recipe_say_done(const recipe_stage *st)

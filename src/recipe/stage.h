@@ -74,6 +74,9 @@ typedef struct tn_stage_kind {
     bool                 rows;         /* answers row by row through an engine over the model of its port "model" or "judge" (and
                                         * "adapter"): rows whose prompt and model did not change are taken from before
                                         * (docs/decisions/064) */
+    /* Whether this configuration can work at all, before anything runs; given[i]: port i of the table has an input. NULL: the
+     * ranges of the options say everything. */
+    tn_status          (*check)(const void *config, const bool *given, tn_error *err);
     tn_stage_fn          run;
 } tn_stage_kind;
 

@@ -59,21 +59,31 @@ static tn_status keep(const char *from, const char *to, const char *name, tn_err
     return s;
 }
 
+static tn_status eval_check(const void *config, const bool *given, tn_error *err)
+{
+    const eval_config *c = config;
+    size_t             n = c->tasks != NULL && c->tasks[0] != '\0';
+
+    (void)given;
+    for (const char *p = c->tasks; n > 0 && *p != '\0'; p++) n += *p == ',';
+    return n >= 1 && n <= MAX_TASKS ? TN_OK : tn_fail(err, TN_USAGE, "tasks: expected 1 to %d names, found %zu", MAX_TASKS, n);
+}
+
 /* Logged in the work folder, so that a stopped stage goes on; copied when it is whole. */
 static tn_status eval_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
     const eval_config *c = config;
     tn_model_options   mo = { .profile = r->profile, .weights = true, .pack = true };
     const char        *names[MAX_TASKS];
-    char              *list = c->tasks != NULL ? tn_strdup(c->tasks) : NULL, *log = tn_path(r->work, "eval");
+    char              *list = tn_strdup(c->tasks != NULL ? c->tasks : ""), *log = tn_path(r->work, "eval");
     size_t             n = 0;
     tn_model          *m = NULL;
     json_t            *report = NULL;
     tn_status          status = TN_OK;
 
     for (char *save = NULL, *p = list != NULL ? strtok_r(list, ",", &save) : NULL; p != NULL && n < MAX_TASKS; p = strtok_r(NULL, ",", &save)) names[n++] = p;
-    if (n == 0 || log == NULL) {
-        status = n == 0 ? tn_fail(err, TN_USAGE, "stage %s: \"tasks\" must name 1 to %d tasks", r->stage, MAX_TASKS) : tn_fail(err, TN_NOMEM, "no memory for a path");
+    if (log == NULL || list == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a path");
         goto out;
     }
     TN_GOTO(tn_model_open(&m, inputs[0], &mo, err));
@@ -98,5 +108,5 @@ out:
 
 const tn_stage_kind tn_stage_eval = {
     .name = "eval", .version = 2, .line = "a model's scores on tasks, every row logged", .options = options, .config_bytes = sizeof(eval_config),
-    .inputs = inputs_table, .output = "a directory with report.json, report.html and items.jsonl", .run = eval_run,
+    .inputs = inputs_table, .output = "a directory with report.json, report.html and items.jsonl", .check = eval_check, .run = eval_run,
 };

@@ -41,6 +41,19 @@ static tn_status files_refused(const tn_train_config *c, tn_error *err)
     return TN_OK;
 }
 
+/* What a configuration lacks, found before an hour of other stages has gone. Ports stand for the files. */
+static tn_status train_check(const void *config, const bool *given, tn_error *err)
+{
+    static char     there[] = "an input of the stage";
+    tn_train_config c = *(const tn_train_config *)config;
+    char          **files[] = { &c.model, &c.data, &c.adapter, &c.reference };
+
+    TN_TRY(files_refused(&c, err));
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) *files[i] = given[i] ? there : NULL;
+    if (given[4]) c.tokenizer = there;
+    return tn_train_config_check(&c, err);
+}
+
 /* Paths of a `many` port as the comma list that the config takes. made: free; NULL in *out when there are none. */
 static tn_status paths_join(char **out, const tn_stage_run *r, const char *port, tn_error *err)
 {
@@ -220,7 +233,7 @@ static tn_status train_salt(tn_store *s, const void *config, char out[128], tn_e
 
 const tn_stage_kind tn_stage_train = {
     .name = "train", .version = 6, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
-    .config_bytes = sizeof(tn_train_config), .inputs = train_inputs, .salt = train_salt,
+    .config_bytes = sizeof(tn_train_config), .inputs = train_inputs, .salt = train_salt, .check = train_check,
     .output = "a directory with adapter/ or model/, the step log and what a replay needs", .run = train_run,
 };
 
@@ -239,6 +252,15 @@ static const tn_stage_port export_inputs[] = {
     { NULL, false, false, NULL },
 };
 
+static tn_status export_check(const void *config, const bool *given, tn_error *err)
+{
+    const export_config *c = config;
+    tn_dtype             type;
+
+    (void)given;
+    return tn_dtype_parse(c->type, &type) ? TN_OK : tn_fail(err, TN_USAGE, "type is '%s': expected f32, f16, bf16, q8_0, q4_0, q4_1 ...", c->type);
+}
+
 static tn_status export_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
     const export_config *c = config;
@@ -252,7 +274,8 @@ static tn_status export_run(tn_stage_run *r, const void *config, const char *con
     bool                 gguf = strcmp(c->form, "gguf") == 0;
 
     (void)metrics;
-    if (!tn_dtype_parse(c->type, &type)) return tn_fail(err, TN_USAGE, "type is '%s': expected f32, f16, bf16, q8_0, q4_0, q4_1 ...", c->type);
+    TN_TRY(export_check(c, NULL, err));
+    if (!tn_dtype_parse(c->type, &type)) tn_bug("export: type %s", c->type);
     TN_GOTO(tn_model_open(&m, inputs[0], &o, err));
     if (inputs[1] != NULL) {
         TN_GOTO(tn_lora_read(&lora, &n_lora, m, inputs[1], err));
@@ -273,5 +296,5 @@ out:
 
 const tn_stage_kind tn_stage_export = {
     .name = "export", .version = 2, .line = "a model written anew: an adapter put into it, another type, another form", .options = export_options,
-    .config_bytes = sizeof(export_config), .inputs = export_inputs, .output = "a model", .run = export_run,
+    .config_bytes = sizeof(export_config), .inputs = export_inputs, .output = "a model", .check = export_check, .run = export_run,
 };

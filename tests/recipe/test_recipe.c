@@ -189,7 +189,7 @@ static void a_rerun_computes_again_and_fails_when_the_root_differs(void **state)
     assert_int_equal(toy_runs, 8);
     assert_int_equal(run("stages: {w: {kind: whim}}\n", NULL, NULL, NULL, NULL), TN_OK);
     assert_int_equal(run("stages: {w: {kind: whim}}\n", NULL, &again, NULL, &err), TN_VERIFY);
-    assert_non_null(strstr(err.msg, "stage 'w' gave another result"));
+    assert_non_null(strstr(err.msg, "stage 'w': it gave another result"));
     assert_int_equal(tn_status_exit_code(err.code), 3);
     int before = toy_runs;                                    /* a recorded kind is heard once and then believed */
     assert_int_equal(run("stages: {h: {kind: heard}}\n", NULL, NULL, NULL, NULL), TN_OK);

@@ -1,0 +1,107 @@
+#!/bin/sh
+# test_runs.sh TENET RECIPES - recipes, the store and the log as a person meets them: hostile recipes are refused before anything
+# runs, --explain and diff say what changed, and `tenet tlog verify` is about what it was asked.
+set -u
+tenet=$1 recipes=$2
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+export TENET_STORE="$tmp/store" TENET_KEY_PASSPHRASE=pass
+cp -r "$recipes" "$tmp/proj" && cd "$tmp/proj" || exit 1
+n=0
+bad() { echo "FAILED: $*"; echo "--- stdout"; head -c 900 "$tmp/out"; echo "--- stderr"; head -c 900 "$tmp/err"; exit 1; }
+
+# expect CODE WORDS ARGS...: the exit code, and words that stdout or stderr must say ("" does not care)
+expect() {
+    code=$1 words=$2
+    shift 2
+    "$tenet" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+    rc=$?
+    n=$((n + 1))
+    [ "$rc" -eq "$code" ] || bad "tenet $*: exit $rc, expected $code"
+    [ -z "$words" ] || cat "$tmp/out" "$tmp/err" | grep -qF -e "$words" || bad "tenet $*: should say '$words'"
+}
+silent_about() { cat "$tmp/out" "$tmp/err" | grep -qF -e "$1" && bad "should not say '$1'"; }
+recipe() { printf "$1" >bad.yaml; }
+prompts='stages:\n  p:\n    kind: prompts\n    inputs: {constitution: file:constitution.yaml, files: [file:prompts.txt]}\n'
+
+# Paths that leave the folder of the recipe by a symlink, anywhere on their way; the user's own word is another matter.
+mkdir ../outside inside && cp prompts.txt ../outside/ && cp prompts.txt inside/ && ln -s ../outside away && ln -s inside here && ln -s ../outside/prompts.txt link.txt
+recipe 'stages:\n  p:\n    kind: prompts\n    inputs: {constitution: file:constitution.yaml, files: [file:away/prompts.txt]}\n'
+expect 2 "bad.yaml:4: stage 'p': 'away/prompts.txt' goes through a symlink and lies outside" run bad.yaml
+recipe 'stages:\n  p:\n    kind: prompts\n    inputs: {constitution: file:constitution.yaml, files: [file:link.txt]}\n'
+expect 2 'is a symlink' run bad.yaml
+recipe 'stages:\n  p:\n    kind: prompts\n    inputs: {constitution: file:constitution.yaml, files: [file:here/prompts.txt]}\n'
+expect 0 '' run bad.yaml
+recipe 'vars: {f: ""}\nstages:\n  p:\n    kind: prompts\n    inputs: {constitution: file:constitution.yaml, files: ["file:${f}"]}\n'
+expect 0 '' run bad.yaml --set f=away/prompts.txt
+printf "$prompts" >../outside/inc.yaml
+recipe 'include: away/inc.yaml\nstages:\n  q:\n    kind: file\n    name: x\n    inputs: {from: p}\n'
+expect 2 "bad.yaml:1: include 'away/inc.yaml' goes through a symlink" run bad.yaml
+
+# What a stage needs is known before the first one runs.
+recipe "$prompts"'  f:\n    kind: file\n    inputs: {from: p}\n'
+expect 2 "bad.yaml:5: stage 'f': name is missing" run bad.yaml
+recipe "$prompts"'  t:\n    kind: train\n    inputs: {model: file:model, data: [p]}\n    batch: 6\n    micro_batch: 2\n    steps: 1\n'
+expect 2 "bad.yaml:5: stage 't': batch 6 / micro_batch 2 must be a power of two" run bad.yaml
+recipe "$prompts"'  e:\n    kind: export\n    inputs: {model: file:model}\n    type: q9\n'
+expect 2 "bad.yaml:5: stage 'e': type is 'q9'" run bad.yaml
+recipe "$prompts"'  e:\n    kind: eval\n    inputs: {model: file:model, task_dir: file:tasks}\n'
+expect 2 "bad.yaml:5: stage 'e': tasks" run bad.yaml
+recipe "$prompts"'  f:\n    kind: file\n    name: nonsuch\n    inputs: {from: p}\n'
+expect 1 "there is no 'nonsuch' in what 'from' names" run bad.yaml
+recipe 'stages:\n  f:\n    kind: file\n    name: nonsuch\n    inputs: {from: file:prompts.txt}\n'
+expect 2 "'from' is one file" run bad.yaml
+
+# An export never takes the place of what the recipe reads.
+cp prompts.txt before.txt
+recipe "$prompts"'export: {p: prompts.txt}\n'
+expect 2 "bad.yaml:5: export: 'prompts.txt' is where stage 'p' has its input 'files' from" run bad.yaml
+cmp prompts.txt before.txt || bad "the export replaced an input of its own recipe"
+
+# Names that are nearly right.
+expect 2 "did you mean 'sft'" run every-kind.yaml --explain sfy
+expect 2 "did you mean 'sft'" run every-kind.yaml --until sfy
+expect 2 "--set sfy.lr=1: every-kind.yaml has no stage 'sfy'; did you mean 'sft'" run every-kind.yaml --set sfy.lr=1
+
+# What changed, and nothing that did not.
+expect 0 '' run every-kind.yaml --until weights
+expect 0 '' run every-kind.yaml --until sft --set sft.lr=0.01
+ids=$("$tenet" log 2>/dev/null | awk 'NR <= 2 { print $1 }')
+# shellcheck disable=SC2086
+expect 0 "parameter 'lr'" diff $ids
+grep -q '^only in the second run: dpo, aligned, weights$' "$tmp/out" || bad "stages of one run alone are not one line"
+silent_about 'stage is only in'
+sed -i 's/critique: Say where/critique: Name where/' constitution.yaml
+expect 0 "stage 'pairs', which gives 'data', will run first" run every-kind.yaml --explain sft
+silent_about 'is nothing'
+expect 1 "it has no file 'nonsuch'" store cat "$("$tenet" store ls --json 2>/dev/null | sed -n 's/.*"digest":"\(sha256:[0-9a-f]*\)".*/\1/p' | head -n 1)" nonsuch
+"$tenet" log 2>"$tmp/err" | head -n 1 >/dev/null
+[ -s "$tmp/err" ] && bad "a reader that has seen enough is told of"
+"$tenet" help run 2>"$tmp/err" | true
+[ -s "$tmp/err" ] && bad "a reader that has seen enough is told of"
+
+# The transparency log: an entry that is not there, a log rolled back, another history, questions that mix two things.
+"$tenet" key new log --quiet >log.pem
+for i in 1 2 3; do
+    echo "$i" >"file$i"
+    expect 0 "entry $((i - 1))" tlog add tl "file$i" --key log --origin example.org/models
+    cp tl/checkpoint "checkpoint$i"
+done
+echo 4 >file4
+expect 0 'sound: entry 1 of example.org/models (3 entries)' tlog verify tl file2 --key log.pem
+expect 3 'none of its 3 entries is file4' tlog verify tl file4 --key log.pem
+expect 0 'sound: example.org/models, 3 entries' tlog verify tl --old checkpoint2 --key log.pem
+cp -r tl back && cp checkpoint1 back/checkpoint
+expect 0 '1 entries' tlog verify back --key log.pem
+expect 3 'rolled back' tlog verify back --old checkpoint3 --key log.pem
+expect 0 '' tlog add other file3 --key log --origin example.org/models
+expect 0 '' tlog add other file2 --key log
+expect 3 'history was changed' tlog verify other --old checkpoint1 --key log.pem
+expect 0 '' tlog add third file1 --key log --origin example.org/others
+expect 3 'the old checkpoint is of example.org/models' tlog verify third --old checkpoint1 --key log.pem
+expect 0 '' tlog prove tl --old checkpoint1 --key log.pem --out growth
+expect 0 'sound: example.org/models, 3 entries' tlog verify growth --old checkpoint1 --key log.pem
+expect 2 'leave out file1' tlog verify growth file1 --old checkpoint1 --key log.pem
+expect 2 'leave out file1' tlog prove tl file1 --old checkpoint1 --key log.pem
+
+echo "$n commands behaved"
