@@ -113,6 +113,7 @@ tn_status tn_align_check_run(const tn_align_check_config *c, const char *prompts
     tn_row_map       *maps = calloc(n_set + 1, sizeof *maps);
     tn_align_sampling all = { .split = (char[]){ "train" } };
     checker           k = { .c = c, .err = err };
+    tn_row_file *const files[] = { &k.pairs, &k.sft, &k.records, NULL };
     size_t            n_checked = 0;
     sorted           *s = calloc(1, sizeof *s);
 
@@ -126,9 +127,7 @@ tn_status tn_align_check_run(const tn_align_check_config *c, const char *prompts
     }
     TN_GOTO(tn_prompts_select(&set, prompts, &all, err));
     for (size_t i = 0; i < n_set; i++) TN_GOTO(tn_row_map_load(&maps[i], samples[i], "samples.jsonl", err));
-    TN_GOTO(tn_row_file_open(&k.pairs, out_dir, "pairs.jsonl", err));
-    TN_GOTO(tn_row_file_open(&k.sft, out_dir, "sft.jsonl", err));
-    TN_GOTO(tn_row_file_open(&k.records, out_dir, "records.jsonl", err));
+    TN_GOTO(tn_row_files_open(files, out_dir, (const char *const[]){ "pairs.jsonl", "sft.jsonl", "records.jsonl" }, err));
     for (size_t i = 0; i < set.n; i++)
         for (size_t p = 0; p < charter->n_principle; p++) {
             const char *const topics[] = { set.at[i].topic };
@@ -142,18 +141,14 @@ tn_status tn_align_check_run(const tn_align_check_config *c, const char *prompts
                          "set with the principle as system text", (long long)k.n_passed, (long long)k.n_failed);
         goto out;
     }
-    TN_GOTO(tn_row_file_commit(&k.pairs, err));
-    TN_GOTO(tn_row_file_commit(&k.sft, err));
-    TN_GOTO(tn_row_file_commit(&k.records, err));
+    TN_GOTO(tn_row_files_commit(files, err));
     if (metrics != NULL) {
         json_object_set_new(metrics, "pairs", json_integer(k.n_pair));
         json_object_set_new(metrics, "passed", json_integer(k.n_passed));
         json_object_set_new(metrics, "failed", json_integer(k.n_failed));
     }
 out:
-    tn_row_file_abandon(&k.pairs);
-    tn_row_file_abandon(&k.sft);
-    tn_row_file_abandon(&k.records);
+    tn_row_files_abandon(files);
     for (size_t i = 0; maps != NULL && i < n_set; i++) tn_row_map_free(&maps[i]);
     free(maps);
     free(s);

@@ -354,12 +354,11 @@ static tn_status outputs_write(comparing *m, bool skipped, const char *out_dir, 
 {
     tn_status status = TN_OK;
     outputs   o = {0};
+    tn_row_file *const files[] = { &o.comparisons, &o.pairs, &o.records, NULL };
     json_t   *summary = NULL;
     char     *path = NULL;
 
-    TN_GOTO(tn_row_file_open(&o.comparisons, out_dir, "comparisons.jsonl", m->err));
-    TN_GOTO(tn_row_file_open(&o.pairs, out_dir, "pairs.jsonl", m->err));
-    TN_GOTO(tn_row_file_open(&o.records, out_dir, "records.jsonl", m->err));
+    TN_GOTO(tn_row_files_open(files, out_dir, (const char *const[]){ "comparisons.jsonl", "pairs.jsonl", "records.jsonl" }, m->err));
     for (size_t i = 0; i < m->n && !skipped; i++) TN_GOTO(candidate_write(m, &m->at[i], &o));
     if (skipped) summary = json_object();
     else TN_GOTO(summary_make(&summary, m, m->err));
@@ -370,16 +369,12 @@ static tn_status outputs_write(comparing *m, bool skipped, const char *out_dir, 
     json_object_set_new(summary, "trained_on", json_integer(o.n_pair));
     if ((path = tn_path(out_dir, "compare.json")) == NULL) { status = tn_fail(m->err, TN_NOMEM, "no memory for a path"); goto out; }
     TN_GOTO(tn_json_save(path, summary, true, m->err));
-    TN_GOTO(tn_row_file_commit(&o.comparisons, m->err));
-    TN_GOTO(tn_row_file_commit(&o.pairs, m->err));
-    TN_GOTO(tn_row_file_commit(&o.records, m->err));
+    TN_GOTO(tn_row_files_commit(files, m->err));
     static const char *const told[] = { "pairs", "ties", "win_rate", "skipped", "trained_on" };
     for (size_t i = 0; metrics != NULL && i < sizeof told / sizeof told[0]; i++)
         if (json_object_get(summary, told[i]) != NULL) json_object_set(metrics, told[i], json_object_get(summary, told[i]));
 out:
-    tn_row_file_abandon(&o.comparisons);
-    tn_row_file_abandon(&o.pairs);
-    tn_row_file_abandon(&o.records);
+    tn_row_files_abandon(files);
     json_decref(summary);
     free(path);
     return status;

@@ -186,6 +186,7 @@ tn_status tn_align_direct_run(const tn_align_direct_config *c, const tn_judge_so
     group            *g = NULL;
     size_t            n = 0, n_group = 0;
     outputs           o = {0};
+    tn_row_file *const files[] = { &o.scores, &o.pairs, &o.records, NULL };
 
     TN_GOTO(tn_constitution_load(&charter, in->constitution, err));
     TN_GOTO(tn_prompts_select(&set, in->prompts, &all, err));
@@ -203,22 +204,16 @@ tn_status tn_align_direct_run(const tn_align_direct_config *c, const tn_judge_so
         TN_GOTO(ratings_lay_out(&r, &answer, &n, g, &n_group, &set, &rows, charter, c, err));
         TN_GOTO(tn_judge_rate(&judge, r, n, "direct", err));
     }
-    TN_GOTO(tn_row_file_open(&o.scores, out_dir, "scores.jsonl", err));
-    TN_GOTO(tn_row_file_open(&o.pairs, out_dir, "pairs.jsonl", err));
-    TN_GOTO(tn_row_file_open(&o.records, out_dir, "records.jsonl", err));
+    TN_GOTO(tn_row_files_open(files, out_dir, (const char *const[]){ "scores.jsonl", "pairs.jsonl", "records.jsonl" }, err));
     for (size_t i = 0; i < n_group; i++) TN_GOTO(group_write(&o, &g[i], r, answer, &trust, c, err));
-    TN_GOTO(tn_row_file_commit(&o.scores, err));
-    TN_GOTO(tn_row_file_commit(&o.pairs, err));
-    TN_GOTO(tn_row_file_commit(&o.records, err));
+    TN_GOTO(tn_row_files_commit(files, err));
     if (metrics != NULL) {
         json_object_set_new(metrics, "rated", json_integer((json_int_t)n));
         json_object_set_new(metrics, "pairs", json_integer(o.n_pair));
         json_object_set_new(metrics, "skipped", json_boolean(skipped));
     }
 out:
-    tn_row_file_abandon(&o.scores);
-    tn_row_file_abandon(&o.pairs);
-    tn_row_file_abandon(&o.records);
+    tn_row_files_abandon(files);
     free(r);
     free(answer);
     free(g);

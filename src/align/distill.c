@@ -95,6 +95,7 @@ tn_status tn_align_distill_run(const tn_align_distill_config *c, tn_profile prof
     tn_align_engine  a = {0};
     tn_row_map       bare = {0};
     outputs          o = {0};
+    tn_row_file *const files[] = { &o.sft, &o.pairs, &o.records, NULL };
     char           **text = NULL;
     tn_message      *msg = NULL;
     tn_dialogue     *d = NULL;
@@ -140,9 +141,7 @@ tn_status tn_align_distill_run(const tn_align_distill_config *c, tn_profile prof
         unfit += !rows[i].keep;
     }
     TN_GOTO(share_keep(rows, set.n, c->helpful_share, &surplus, err));
-    TN_GOTO(tn_row_file_open(&o.sft, out_dir, "sft.jsonl", err));
-    TN_GOTO(tn_row_file_open(&o.pairs, out_dir, "pairs.jsonl", err));
-    TN_GOTO(tn_row_file_open(&o.records, out_dir, "records.jsonl", err));
+    TN_GOTO(tn_row_files_open(files, out_dir, (const char *const[]){ "sft.jsonl", "pairs.jsonl", "records.jsonl" }, err));
     for (size_t i = 0; i < set.n; i++)
         if (rows[i].keep) TN_GOTO(row_write(&o, &rows[i], &bare, text[i], err));
     if (o.n_sft == 0) {
@@ -150,9 +149,7 @@ tn_status tn_align_distill_run(const tn_align_distill_config *c, tn_profile prof
                          "harmless prompts", (long long)unfit, (long long)surplus, c->helpful_share);
         goto out;
     }
-    TN_GOTO(tn_row_file_commit(&o.sft, err));
-    TN_GOTO(tn_row_file_commit(&o.pairs, err));
-    TN_GOTO(tn_row_file_commit(&o.records, err));
+    TN_GOTO(tn_row_files_commit(files, err));
     if (metrics != NULL) {
         json_object_set_new(metrics, "rows", json_integer(o.n_sft));
         json_object_set_new(metrics, "pairs", json_integer(o.n_pair));
@@ -161,9 +158,7 @@ tn_status tn_align_distill_run(const tn_align_distill_config *c, tn_profile prof
         json_object_set_new(metrics, "dropped_for_the_share", json_integer(surplus));
     }
 out:
-    tn_row_file_abandon(&o.sft);
-    tn_row_file_abandon(&o.pairs);
-    tn_row_file_abandon(&o.records);
+    tn_row_files_abandon(files);
     for (size_t i = 0; r != NULL && i < set.n; i++) tn_result_free(&r[i]);
     for (size_t i = 0; text != NULL && i < set.n; i++) free(text[i]);
     free(rows);

@@ -186,6 +186,7 @@ tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts
     tn_prompts        set = {0};
     tn_align_sampling all = { .split = (char[]){ "train" } };
     maker             m = { .c = c, .err = err };
+    tn_row_file *const files[] = { &m.pairs, &m.sft, &m.records, NULL };
 
     TN_GOTO(tn_constitution_load(&charter, constitution, err));
     m.charter = charter;
@@ -193,9 +194,7 @@ tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts
     TN_GOTO(tn_row_map_load(&m.answers, answers, "answers.jsonl", err));
     if (contrast != NULL) TN_GOTO(tn_row_map_load(&m.contrast, contrast, "contrast.jsonl", err));
     if (revisions != NULL) TN_GOTO(tn_row_map_load(&m.revisions, revisions, "revisions.jsonl", err));
-    TN_GOTO(tn_row_file_open(&m.pairs, out_dir, "pairs.jsonl", err));
-    TN_GOTO(tn_row_file_open(&m.sft, out_dir, "sft.jsonl", err));
-    TN_GOTO(tn_row_file_open(&m.records, out_dir, "records.jsonl", err));
+    TN_GOTO(tn_row_files_open(files, out_dir, (const char *const[]){ "pairs.jsonl", "sft.jsonl", "records.jsonl" }, err));
     for (size_t i = 0; i < set.n; i++)
         if (tn_row_map_get(&m.answers, set.at[i].id) != NULL) TN_GOTO(prompt_use(&m, &set.at[i]));
     if (m.n_pair == 0) {
@@ -209,9 +208,7 @@ tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts
                          "and everyday prompts", 100 * share, 100 * c->helpful_share);
         goto out;
     }
-    TN_GOTO(tn_row_file_commit(&m.pairs, err));
-    TN_GOTO(tn_row_file_commit(&m.sft, err));
-    TN_GOTO(tn_row_file_commit(&m.records, err));
+    TN_GOTO(tn_row_files_commit(files, err));
     if (metrics != NULL) {
         json_object_set_new(metrics, "pairs", json_integer(m.n_pair));
         json_object_set_new(metrics, "declining", json_integer(m.n_decline));
@@ -220,9 +217,7 @@ tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts
         json_object_set_new(metrics, "composed", json_integer(m.n_composed));
     }
 out:
-    tn_row_file_abandon(&m.pairs);
-    tn_row_file_abandon(&m.sft);
-    tn_row_file_abandon(&m.records);
+    tn_row_files_abandon(files);
     tn_row_map_free(&m.answers);
     tn_row_map_free(&m.contrast);
     tn_row_map_free(&m.revisions);

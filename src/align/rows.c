@@ -39,6 +39,32 @@ void tn_row_file_abandon(tn_row_file *r)
     r->out = NULL;
 }
 
+tn_status tn_row_files_open(tn_row_file *const *files, const char *dir, const char *const *names, tn_error *err)
+{
+    for (; *files != NULL; files++, names++) TN_TRY(tn_row_file_open(*files, dir, *names, err));
+    return TN_OK;
+}
+
+tn_status tn_row_files_commit(tn_row_file *const *files, tn_error *err)
+{
+    for (; *files != NULL; files++) TN_TRY(tn_row_file_commit(*files, err));
+    return TN_OK;
+}
+
+void tn_row_files_abandon(tn_row_file *const *files)
+{
+    for (; *files != NULL; files++) tn_row_file_abandon(*files);
+}
+
+size_t tn_align_messages(tn_message out[2], const tn_align_sampling *s, const char *text)
+{
+    size_t n = 0;
+
+    if (s->system != NULL && s->system[0] != '\0') out[n++] = (tn_message){ "system", s->system };
+    out[n++] = (tn_message){ "user", text };
+    return n;
+}
+
 tn_status tn_row_map_load(tn_row_map *m, const char *dir_or_file, const char *name, tn_error *err)
 {
     tn_status status = TN_OK;

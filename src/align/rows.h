@@ -43,6 +43,14 @@ tn_status tn_row_file_add(tn_row_file *r, json_t *row, tn_error *err);
 tn_status tn_row_file_commit(tn_row_file *r, tn_error *err);
 void      tn_row_file_abandon(tn_row_file *r);
 
+/* The files of one stage (NULL-ended), their names in the same order. */
+tn_status tn_row_files_open(tn_row_file *const *files, const char *dir, const char *const *names, tn_error *err);
+tn_status tn_row_files_commit(tn_row_file *const *files, tn_error *err);
+void      tn_row_files_abandon(tn_row_file *const *files);
+
+/* What a sampling stage says to a model: its system text, if there is one, and this. Returns how many messages (1 or 2). */
+size_t    tn_align_messages(tn_message out[2], const tn_align_sampling *s, const char *text);
+
 /* A whole JSONL file of a stage, found by "id". */
 typedef struct tn_row_map { json_t *by_id; json_t *list; } tn_row_map;
 tn_status     tn_row_map_load(tn_row_map *m, const char *dir_or_file, const char *name, tn_error *err);

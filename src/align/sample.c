@@ -178,14 +178,9 @@ tn_status tn_align_answers_run(const tn_align_answers_config *c, tn_profile prof
     d = calloc(set.n, sizeof *d);
     r = calloc(set.n, sizeof *r);
     if (msg == NULL || d == NULL || r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu prompts", set.n); goto out; }
-    bool system = c->s.system != NULL && c->s.system[0] != '\0';
     for (size_t i = 0; i < set.n; i++) {
-        tn_message *m = &msg[2 * i];
-        size_t      k = 0;
-
-        if (system) m[k++] = (tn_message){ "system", c->s.system };
-        m[k++] = (tn_message){ "user", set.at[i].text };
-        d[i] = (tn_dialogue){ m, k, tn_align_sample_id(set.at[i].id, "answer") };
+        size_t k = tn_align_messages(&msg[2 * i], &c->s, set.at[i].text);
+        d[i] = (tn_dialogue){ &msg[2 * i], k, tn_align_sample_id(set.at[i].id, "answer") };
     }
     TN_GOTO(tn_align_sample(a.engine, a.model, d, set.n, &s, r, "answers", err));
     TN_GOTO(tn_row_file_open(&rows, out_dir, "answers.jsonl", err));

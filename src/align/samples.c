@@ -42,7 +42,6 @@ tn_status tn_align_samples_run(const tn_align_samples_config *c, tn_profile prof
     tn_result      *r = NULL;
     tn_sampling     s = tn_align_sampling_of(&c->s);
     size_t          k = (size_t)c->samples, n = 0;
-    bool            with_system = c->s.system != NULL && c->s.system[0] != '\0';
 
     TN_GOTO(tn_prompts_select(&set, prompts, &c->s, err));
     TN_GOTO(tn_align_engine_open(&a, model, adapter, profile, c->s.batch, NULL, c->s.memo, err));
@@ -52,10 +51,8 @@ tn_status tn_align_samples_run(const tn_align_samples_config *c, tn_profile prof
     r = calloc(n, sizeof *r);
     if (msg == NULL || d == NULL || r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu answers", n); goto out; }
     for (size_t i = 0; i < set.n; i++) {
-        size_t m = 0;
+        size_t m = tn_align_messages(&msg[2 * i], &c->s, set.at[i].text);
 
-        if (with_system) msg[2 * i + m++] = (tn_message){ "system", c->s.system };
-        msg[2 * i + m++] = (tn_message){ "user", set.at[i].text };
         for (size_t x = 0; x < k; x++) {
             char what[32];
             snprintf(what, sizeof what, "sample/%zu", x);

@@ -355,3 +355,19 @@ int64_t tn_jsonl_line(const tn_jsonl *r)
 {
     return r->n_line;
 }
+
+tn_status tn_jsonl_each(const char *path, tn_jsonl_fn fn, void *ctx, tn_error *err)
+{
+    tn_jsonl *r = NULL;
+    json_t   *row = NULL;
+    char      where[512];
+    tn_status status = tn_jsonl_open(&r, path, err);
+
+    while (status == TN_OK && (status = tn_jsonl_next(r, &row, err)) == TN_OK && row != NULL) {
+        snprintf(where, sizeof where, "%s:%lld", path, (long long)r->n_line);
+        status = fn(ctx, row, where, err);
+        json_decref(row);
+    }
+    tn_jsonl_close(r);
+    return status;
+}

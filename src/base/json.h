@@ -30,5 +30,8 @@ tn_status tn_jsonl_open(tn_jsonl **out, const char *path, tn_error *err);
 tn_status tn_jsonl_next(tn_jsonl *r, json_t **row, tn_error *err);
 int64_t   tn_jsonl_line(const tn_jsonl *r);
 void      tn_jsonl_close(tn_jsonl *r);
+/* Every row of a file in turn; where: "path:line". Stops at the first status that is not TN_OK. */
+typedef tn_status (*tn_jsonl_fn)(void *ctx, const json_t *row, const char *where, tn_error *err);
+tn_status tn_jsonl_each(const char *path, tn_jsonl_fn fn, void *ctx, tn_error *err);
 
 #endif

@@ -1,5 +1,5 @@
 /* cmd_detokenize.c - `tenet detokenize`: token ids back to text. */
-#include "cli/cli.h"
+#include "cli/with_model.h"
 
 #include "base/file.h"
 #include "base/json.h"
@@ -79,20 +79,14 @@ static tn_status print_json(const char *text, size_t n, tn_error *err)
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
     detokenize_config *c = config;
-    const char        *file = n_arg > 0 && strcmp(args[0], "-") != 0 ? args[0] : NULL;
-    FILE              *f = stdin;
-    char              *path = NULL, *line = NULL, *text = NULL;
+    FILE              *f = NULL;
+    char              *line = NULL, *text = NULL;
     size_t             cap = 0, len, number = 0, n;
     tn_tokenizer      *t = NULL;
     in_ids             ids = {0};
     tn_status          status = TN_OK;
 
-    TN_GOTO(tn_cli_model_path(common, c->model, &path, err));
-    TN_GOTO(tn_model_open_tokenizer(&t, path, err));
-    if (file != NULL && (f = fopen(file, "rb")) == NULL) {
-        status = tn_fail(err, TN_NOTFOUND, "%s: cannot be opened: does it exist, and may it be read?", file);
-        goto out;
-    }
+    TN_GOTO(tn_cli_tokenizer_open(&t, &f, common, c->model, n_arg > 0 ? args[0] : NULL, err));
     while (tn_read_line(f, &line, &cap, &len)) {
         TN_GOTO(read_ids(&ids, line, ++number, err));
         TN_GOTO(tn_detokenize(t, ids.p, ids.n, !c->hide_special, &text, &n, err));
@@ -109,7 +103,6 @@ out:
     if (f != NULL && f != stdin) fclose(f);
     free(line);
     free(text);
-    free(path);
     free(ids.p);
     tn_tokenizer_destroy(t);
     return status;

@@ -86,8 +86,14 @@ static tn_status row_stops(row *r, const json_t *stop, const char *flag, const c
     return TN_OK;
 }
 
-static tn_status add_row(batch *b, const tn_model *m, const generate_config *c, const json_t *o, const char *where, tn_error *err)
+typedef struct reader { batch *b; const tn_model *m; const generate_config *c; } reader;
+
+static tn_status add_row(void *ctx, const json_t *o, const char *where, tn_error *err)
 {
+    const reader          *x = ctx;
+    const generate_config *c = x->c;
+    batch                 *b = x->b;
+
     if (b->n == b->cap) {
         int64_t cap = b->cap == 0 ? 64 : 2 * b->cap;
         row    *rows = realloc(b->rows, (size_t)cap * sizeof *rows);
@@ -98,31 +104,9 @@ static tn_status add_row(batch *b, const tn_model *m, const generate_config *c, 
     row *r = &b->rows[b->n++];
     *r = (row){ .id = json_incref(json_object_get(o, "id")) };
     TN_TRY(row_stops(r, json_object_get(o, "stop"), c->stop, where, err));
-    TN_TRY(tn_cli_row_tokens(m, o, c->a.special, where, &r->ids, err));
+    TN_TRY(tn_cli_row_tokens(x->m, o, c->a.special, where, &r->ids, err));
     if ((int64_t)r->ids.n + c->n > b->n_longest) b->n_longest = (int64_t)r->ids.n + c->n;
     return TN_OK;
-}
-
-static tn_status read_file(batch *b, const tn_model *m, const generate_config *c, tn_error *err)
-{
-    tn_jsonl *file;
-    json_t   *o = NULL;
-    tn_status status = TN_OK;
-
-    TN_TRY(tn_jsonl_open(&file, c->file, err));
-    for (;;) {
-        char where[512];
-        TN_GOTO(tn_jsonl_next(file, &o, err));
-        if (o == NULL) break;
-        snprintf(where, sizeof where, "%s:%" PRId64, c->file, tn_jsonl_line(file));
-        TN_GOTO(add_row(b, m, c, o, where, err));
-        json_decref(o);
-        o = NULL;
-    }
-out:
-    json_decref(o);
-    tn_jsonl_close(file);
-    return status;
 }
 
 static tn_status bad_text(const char *text, tn_error *err)
@@ -141,7 +125,7 @@ static tn_status read_prompt(batch *b, const tn_model *m, const generate_config 
     json_t *o = c->chat ? json_pack("{s:[{s:s, s:s}]}", "messages", "role", "user", "content", c->prompt) : json_pack("{s:s}", "prompt", c->prompt);
 
     if (o == NULL) return bad_text(c->prompt, err);
-    tn_status s = add_row(b, m, c, o, "prompt", err);
+    tn_status s = add_row(&(reader){ b, m, c }, o, "prompt", err);
     json_decref(o);
     return s;
 }
@@ -264,7 +248,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     (void)args;
     if ((c->prompt == NULL) == (c->file == NULL)) return tn_fail(err, TN_USAGE, "generate: give either -p TEXT or --file IN.jsonl");
     TN_GOTO(tn_cli_model_open(&m, common, &c->a, true, err));
-    if (c->file != NULL) TN_GOTO(read_file(&b, m, c, err));
+    if (c->file != NULL) TN_GOTO(tn_jsonl_each(c->file, add_row, &(reader){ &b, m, c }, err));
     else TN_GOTO(read_prompt(&b, m, c, err));
     TN_GOTO(make_requests(&b, common, c, err));
     TN_GOTO(tn_cli_engine(&e, m, &c->a, b.n_longest, b.n > 0 ? b.n : 1, err));

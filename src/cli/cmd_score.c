@@ -74,9 +74,14 @@ out:
     return status;
 }
 
-static tn_status add_row(rows *b, const tn_model *m, const score_config *c, const json_t *o, const char *where, tn_error *err)
+typedef struct reader { rows *b; const tn_model *m; const score_config *c; } reader;
+
+static tn_status add_row(void *ctx, const json_t *o, const char *where, tn_error *err)
 {
-    const char *context, *continuation;
+    const reader       *x = ctx;
+    const score_config *c = x->c;
+    rows               *b = x->b;
+    const char         *context, *continuation;
 
     TN_TRY(tn_json_str(o, "context", &context, where, err));
     TN_TRY(tn_json_str(o, "continuation", &continuation, where, err));
@@ -89,8 +94,8 @@ static tn_status add_row(rows *b, const tn_model *m, const score_config *c, cons
     }
     row *r = &b->list[b->n++];
     *r = (row){ .id = json_incref(json_object_get(o, "id")) };
-    TN_TRY(row_tokens(r, m, context, continuation, c->a.special, err));
-    int64_t limit = c->a.n_ctx > 0 ? c->a.n_ctx : tn_model_hparams(m)->n_ctx, over = r->n - 1 - limit;
+    TN_TRY(row_tokens(r, x->m, context, continuation, c->a.special, err));
+    int64_t limit = c->a.n_ctx > 0 ? c->a.n_ctx : tn_model_hparams(x->m)->n_ctx, over = r->n - 1 - limit;
     if (r->n - r->n_context > limit)
         return tn_fail(err, TN_LIMIT, "%s: the continuation has %" PRId64 " tokens, the context holds %" PRId64 ": shorten it", where, r->n - r->n_context, limit);
     if (over > 0) {                                  /* the beginning of a long context falls away, as in the public harness */
@@ -100,28 +105,6 @@ static tn_status add_row(rows *b, const tn_model *m, const score_config *c, cons
     }
     if (r->n > b->n_longest) b->n_longest = r->n;
     return TN_OK;
-}
-
-static tn_status read_rows(rows *b, const tn_model *m, const score_config *c, tn_error *err)
-{
-    tn_jsonl *file;
-    json_t   *o = NULL;
-    tn_status status = TN_OK;
-
-    TN_TRY(tn_jsonl_open(&file, c->file, err));
-    for (;;) {
-        char where[512];
-        TN_GOTO(tn_jsonl_next(file, &o, err));
-        if (o == NULL) break;
-        snprintf(where, sizeof where, "%s:%" PRId64, c->file, tn_jsonl_line(file));
-        TN_GOTO(add_row(b, m, c, o, where, err));
-        json_decref(o);
-        o = NULL;
-    }
-out:
-    json_decref(o);
-    tn_jsonl_close(file);
-    return status;
 }
 
 static tn_status score_all(tn_engine *e, const rows *b, tn_score *scores, bool quiet, tn_error *err)
@@ -162,7 +145,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     (void)args;
     if (c->file == NULL) return tn_fail(err, TN_USAGE, "score: give --file IN.jsonl");
     TN_GOTO(tn_cli_model_open(&m, common, &c->a, true, err));
-    TN_GOTO(read_rows(&b, m, c, err));
+    TN_GOTO(tn_jsonl_each(c->file, add_row, &(reader){ &b, m, c }, err));
     TN_GOTO(tn_cli_engine(&e, m, &c->a, b.n_longest, b.n > 0 ? b.n : 1, err));
     if ((scores = calloc((size_t)b.n + 1, sizeof *scores)) == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory for %" PRId64 " scores", b.n);

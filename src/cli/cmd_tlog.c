@@ -180,7 +180,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
 const tn_command tn_cmd_tlog = {
     .name = "tlog",
     .line = "an append-only public log of releases, with offline proofs",
-    .usage = "tenet tlog add LOG PATH --key NAME [--origin NAME] | prove LOG PATH --key PUB.pem | verify PROOF PATH --key PUB.pem | verify LOG [PATH] --key PUB.pem",
+    .usage = "tenet tlog add LOG PATH --key NAME [--origin NAME] | prove LOG PATH --key PUB.pem | verify PROOF PATH | verify LOG [PATH]",
     .more = "LOG is a folder in the layout of C2SP tlog-tiles; any web server or USB stick serves it. A proof is one small file to ship beside a\n"
             "release. With --old CHECKPOINT, prove and verify are about the log's growth: nothing that was logged has been changed.",
     .options = options,

@@ -1,5 +1,5 @@
 /* cmd_tokenize.c - `tenet tokenize`: text to token ids, the whole file or line by line. */
-#include "cli/cli.h"
+#include "cli/with_model.h"
 
 #include "base/file.h"
 #include "base/str.h"
@@ -67,20 +67,14 @@ static tn_status read_stream(char **text, size_t *n, FILE *f, tn_error *err)
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
     tokenize_config *c = config;
-    const char      *file = n_arg > 0 && strcmp(args[0], "-") != 0 ? args[0] : NULL;
-    FILE            *f = stdin;
-    char            *path = NULL, *text = NULL;
+    FILE            *f = NULL;
+    char            *text = NULL;
     size_t           n;
     tn_tokenizer    *t = NULL;
     out_ids          ids = {0};
     tn_status        status = TN_OK;
 
-    TN_GOTO(tn_cli_model_path(common, c->model, &path, err));
-    TN_GOTO(tn_model_open_tokenizer(&t, path, err));
-    if (file != NULL && (f = fopen(file, "rb")) == NULL) {
-        status = tn_fail(err, TN_NOTFOUND, "%s: cannot be opened: does it exist, and may it be read?", file);
-        goto out;
-    }
+    TN_GOTO(tn_cli_tokenizer_open(&t, &f, common, c->model, n_arg > 0 ? args[0] : NULL, err));
     if (c->lines) TN_GOTO(by_lines(common, c, t, f, &ids, err));
     else {
         TN_GOTO(read_stream(&text, &n, f, err));
@@ -89,7 +83,6 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
 out:
     if (f != NULL && f != stdin) fclose(f);
     free(text);
-    free(path);
     free(ids.p);
     tn_tokenizer_destroy(t);
     return status;

@@ -23,6 +23,17 @@ tn_status tn_cli_model_open(tn_model **out, const tn_common *common, const tn_mo
     return s;
 }
 
+tn_status tn_cli_tokenizer_open(tn_tokenizer **t, FILE **f, const tn_common *common, const char *model, const char *file, tn_error *err)
+{
+    char     *path = NULL;
+    tn_status status = tn_cli_model_path(common, model, &path, err);
+
+    if (status == TN_OK) status = tn_model_open_tokenizer(t, path, err);
+    free(path);
+    *f = file == NULL || strcmp(file, "-") == 0 ? stdin : status == TN_OK ? fopen(file, "rb") : NULL;
+    return status != TN_OK || *f != NULL ? status : tn_fail(err, TN_NOTFOUND, "%s: cannot be opened: does it exist, and may it be read?", file);
+}
+
 /* Streams whose caches fit 2 GiB together: fewer only take longer. */
 static int64_t streams_that_fit(const tn_hparams *h, int64_t n_batch, int64_t n_ctx)
 {

@@ -5,6 +5,8 @@
 #include "cli/cli.h"
 #include "infer/infer.h"
 
+#include <stdio.h>
+
 /* Options of every such command; put TN_MODEL_OPTIONS(config type) into its table. */
 typedef struct tn_model_args { char *model, *chat_format, *kv_type; int64_t n_ctx, n_batch; bool special; } tn_model_args;
 
@@ -19,6 +21,8 @@ typedef struct tn_model_args { char *model, *chat_format, *kv_type; int64_t n_ct
 // clang-format on
 
 tn_status tn_cli_model_open(tn_model **out, const tn_common *common, const tn_model_args *a, bool pack, tn_error *err);
+/* For commands between text and ids: the model's tokenizer, and FILE to read (NULL or "-": standard input). Close *f unless stdin. */
+tn_status tn_cli_tokenizer_open(tn_tokenizer **t, FILE **f, const tn_common *common, const char *model, const char *file, tn_error *err);
 /* An engine whose context holds n_longest tokens (a->n_ctx overrides; never more than the model knows). */
 tn_status tn_cli_engine(tn_engine **out, tn_model *m, const tn_model_args *a, int64_t n_longest, int64_t n_request, tn_error *err);
 

@@ -24,6 +24,8 @@ typedef struct tn_asked {
     uint64_t   sample_id;                  /* of the row, for what is drawn */
 } tn_asked;
 void tn_asked_free(tn_asked *a);
+/* Room for the answers of one row: its replies, or the log-probabilities of its spans. */
+tn_status tn_asked_room(tn_asked *a, const tn_task *t, tn_error *err);
 
 typedef struct tn_asker tn_asker;
 typedef struct tn_asker_kind {

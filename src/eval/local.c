@@ -205,13 +205,7 @@ static tn_status group(tn_asker *base, tn_asked *list, size_t n, const tn_task *
 
     for (size_t i = 0; i < n; i++) {
         n_span += list[i].n_span;
-        if (t->output == TN_TASK_GENERATE) {
-            list[i].n_reply = (size_t)t->repeats;
-            list[i].replies = calloc(list[i].n_reply, sizeof *list[i].replies);
-        } else {
-            list[i].scored = calloc(list[i].n_span + 1, sizeof *list[i].scored);
-        }
-        if (list[i].replies == NULL && list[i].scored == NULL) return tn_fail(err, TN_NOMEM, "no memory for answers");
+        TN_TRY(tn_asked_room(&list[i], t, err));
     }
     return t->output == TN_TASK_GENERATE ? reply((local *)base, list, n, t, err) : score((local *)base, list, n, n_span, err);
 }
@@ -262,6 +256,17 @@ tn_status tn_local_open(tn_asker **out, tn_model *m, const tn_eval_options *o, t
     l->base.style.format = chat;
     *out = &l->base;
     return TN_OK;
+}
+
+tn_status tn_asked_room(tn_asked *a, const tn_task *t, tn_error *err)
+{
+    if (t->output == TN_TASK_GENERATE) {
+        a->n_reply = (size_t)t->repeats;
+        a->replies = calloc(a->n_reply, sizeof *a->replies);
+    } else {
+        a->scored = calloc(a->n_span + 1, sizeof *a->scored);
+    }
+    return a->replies != NULL || a->scored != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for answers");
 }
 
 void tn_asked_free(tn_asked *a)

@@ -232,13 +232,7 @@ static tn_status group(tn_asker *base, tn_asked *list, size_t n, const tn_task *
     const remote *r = (const remote *)base;
 
     for (size_t i = 0; i < n; i++) {
-        if (t->output == TN_TASK_GENERATE) {
-            list[i].n_reply = (size_t)t->repeats;
-            list[i].replies = calloc(list[i].n_reply, sizeof *list[i].replies);
-        } else {
-            list[i].scored = calloc(list[i].n_span + 1, sizeof *list[i].scored);
-        }
-        if (list[i].replies == NULL && list[i].scored == NULL) return tn_fail(err, TN_NOMEM, "no memory for answers");
+        TN_TRY(tn_asked_room(&list[i], t, err));
         for (size_t k = 0; k < list[i].n_reply; k++) TN_TRY(reply_one(r, &list[i], t, k, err));
     }
     return t->output == TN_TASK_GENERATE ? TN_OK : score(r, list, n, err);

@@ -229,7 +229,8 @@ static tn_status open_log(const char *dir, const tn_key *key, tn_checkpoint *c, 
     return tn_digest_equal(&root, &c->root) ? TN_OK : tn_fail(err, TN_VERIFY, "%s: the tiles do not give the checkpoint's root: the log was changed", dir);
 }
 
-static void add_hashes(tn_str *s, const tn_digest *proof, size_t n)
+/* Hash lines, a blank one, the checkpoint: the end of every proof. */
+static tn_status end_proof(tn_str *s, const tn_digest *proof, size_t n, const char *note, char **out, tn_error *err)
 {
     for (size_t i = 0; i < n; i++) {
         char *text = tn_base64(proof[i].b, TN_SHA256_BYTES);
@@ -237,6 +238,10 @@ static void add_hashes(tn_str *s, const tn_digest *proof, size_t n)
         else tn_str_addf(s, "%s\n", text);
         free(text);
     }
+    tn_str_addf(s, "\n%s", note);
+    TN_TRY(tn_str_check(s, err));
+    *out = tn_str_take(s);
+    return TN_OK;
 }
 
 static tn_status find(const char *dir, const log_state *s, const tn_digest *leaf, uint64_t *index, tn_error *err)
@@ -260,10 +265,7 @@ tn_status tn_tlog_prove(const char *dir, const tn_key *key, const tn_digest *lea
     TN_GOTO(open_log(dir, key, &c, &note, &s, err));
     TN_GOTO(find(dir, &s, leaf, &index, err));
     tn_str_addf(&text, "c2sp.org/tlog-proof@v1\nindex %llu\n", (unsigned long long)index);
-    add_hashes(&text, proof, tn_merkle_inclusion(proof, s.leaves, (size_t)s.size, (size_t)index));
-    tn_str_addf(&text, "\n%s", note);
-    TN_GOTO(tn_str_check(&text, err));
-    *out = tn_str_take(&text);
+    status = end_proof(&text, proof, tn_merkle_inclusion(proof, s.leaves, (size_t)s.size, (size_t)index), note, out, err);
 out:
     tn_str_free(&text);
     free(s.leaves);
@@ -287,10 +289,7 @@ tn_status tn_tlog_prove_growth(const char *dir, const tn_key *key, uint64_t old,
         goto out;
     }
     tn_str_addf(&text, "old %llu\n", (unsigned long long)old);
-    add_hashes(&text, proof, tn_merkle_consistency(proof, s.leaves, (size_t)s.size, (size_t)old));
-    tn_str_addf(&text, "\n%s", note);
-    TN_GOTO(tn_str_check(&text, err));
-    *out = tn_str_take(&text);
+    status = end_proof(&text, proof, tn_merkle_consistency(proof, s.leaves, (size_t)s.size, (size_t)old), note, out, err);
 out:
     tn_str_free(&text);
     free(s.leaves);

@@ -1,6 +1,9 @@
 /* stage.c - finding a kind by name, and a stage's inputs by port. */
 #include "recipe/stage.h"
 
+#include "base/file.h"
+
+#include <stdlib.h>
 #include <string.h>
 
 const tn_stage_kind *tn_stage_find(const tn_stage_kind *const *kinds, const char *name)
@@ -50,4 +53,17 @@ bool tn_stage_root(const tn_stage_run *r, const tn_stage_kind *kind, const char 
             return true;
         }
     return false;
+}
+
+tn_status tn_stage_keep(const char *from, const char *to, const char *const *names, tn_error *err)
+{
+    TN_TRY(tn_mkdirs(to, err));
+    for (; *names != NULL; names++) {
+        char     *a = tn_path(from, *names), *b = tn_path(to, *names);
+        tn_status status = a == NULL || b == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : tn_file_clone(a, b, false, err);
+        free(a);
+        free(b);
+        TN_TRY(status);
+    }
+    return TN_OK;
 }

@@ -87,6 +87,9 @@ const char *tn_stage_path(const tn_stage_run *r, const tn_stage_kind *kind, cons
 /* The root of one named port; false if absent. */
 bool        tn_stage_root(const tn_stage_run *r, const tn_stage_kind *kind, const char *port, tn_digest *out);
 
+/* Files of a work folder that go into an artifact, under the same names (NULL-ended). */
+tn_status tn_stage_keep(const char *from, const char *to, const char *const *names, tn_error *err);
+
 /* The built-in table, NULL-ended (kinds.c). */
 extern const tn_stage_kind *const tn_stage_kinds[];
 const tn_stage_kind *tn_stage_find(const tn_stage_kind *const *kinds, const char *name);

@@ -49,16 +49,6 @@ static void metrics_fill(json_t *metrics, const json_t *report)
         }
 }
 
-static tn_status keep(const char *from, const char *to, const char *name, tn_error *err)
-{
-    char     *a = tn_path(from, name), *b = tn_path(to, name);
-    tn_status s = a == NULL || b == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : tn_file_clone(a, b, false, err);
-
-    free(a);
-    free(b);
-    return s;
-}
-
 static tn_status eval_check(const void *config, const bool *given, tn_error *err)
 {
     const eval_config *c = config;
@@ -93,10 +83,7 @@ static tn_status eval_run(tn_stage_run *r, const void *config, const char *const
                                                                   .chat = strcmp(c->chat, "yes") == 0  ? TN_EVAL_CHAT_ON
                                                                           : strcmp(c->chat, "no") == 0 ? TN_EVAL_CHAT_OFF
                                                                                                        : TN_EVAL_CHAT_TASK }, err));
-    TN_GOTO(tn_mkdirs(out, err));
-    TN_GOTO(keep(log, out, "items.jsonl", err));
-    TN_GOTO(keep(log, out, "report.json", err));
-    TN_GOTO(keep(log, out, "report.html", err));
+    TN_GOTO(tn_stage_keep(log, out, (const char *const[]){ "items.jsonl", "report.json", "report.html", NULL }, err));
     metrics_fill(metrics, report);
 out:
     json_decref(report);

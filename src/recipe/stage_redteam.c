@@ -40,16 +40,6 @@ static const tn_stage_port inputs_table[] = {
 };
 enum { MODEL, PROMPTS, TWINS, PRINCIPLES, LABELS, JUDGE, ATTACKER };
 
-static tn_status keep(const char *from, const char *to, const char *name, tn_error *err)
-{
-    char     *a = tn_path(from, name), *b = tn_path(to, name);
-    tn_status s = a == NULL || b == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : tn_file_clone(a, b, false, err);
-
-    free(a);
-    free(b);
-    return s;
-}
-
 static tn_status open_if(tn_model **m, const char *path, const tn_model_options *o, tn_error *err) { return path != NULL ? tn_model_open(m, path, o, err) : TN_OK; }
 
 /* Logged in the work folder, so that a stopped stage goes on; copied when it is whole. */
@@ -71,11 +61,7 @@ static tn_status redteam_run(tn_stage_run *r, const void *config, const char *co
                              .max_asr = c->max_asr, .kv_type = TN_F32, .progress = true, .show_texts = c->keep_texts, .classify = c->classify, .model = m, .attacker = attacker,
                              .judge = judge };
     TN_GOTO(tn_redteam_run(&report, &o, err));
-    TN_GOTO(tn_mkdirs(out, err));
-    TN_GOTO(keep(log, out, "items.jsonl", err));
-    TN_GOTO(keep(log, out, "report.json", err));
-    TN_GOTO(keep(log, out, "report.html", err));
-    if (c->keep_texts) TN_GOTO(keep(log, out, "texts.jsonl", err));
+    TN_GOTO(tn_stage_keep(log, out, (const char *const[]){ "items.jsonl", "report.json", "report.html", c->keep_texts ? "texts.jsonl" : NULL, NULL }, err));
     const json_t *all = json_object_get(report, "overall");
     if (json_object_get(all, "asr") != NULL) json_object_set(metrics, "asr", json_object_get(all, "asr"));
     if (json_object_get(all, "twins_refused") != NULL) json_object_set(metrics, "twins_refused", json_object_get(all, "twins_refused"));

@@ -2,7 +2,7 @@
 # test_runs.sh TENET RECIPES - recipes, the store and the log as a person meets them: hostile recipes are refused before anything
 # runs, --explain and diff say what changed, and `tenet tlog verify` is about what it was asked.
 set -u
-tenet=$1 recipes=$2
+tenet=$(cd "$(dirname "$1")" && pwd)/$(basename "$1") recipes=$2
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 export TENET_STORE="$tmp/store" TENET_KEY_PASSPHRASE=pass
