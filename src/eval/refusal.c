@@ -18,7 +18,7 @@
 
 enum part { HEAD, BODY, FIRST, TAIL, QUOTED, PROMPT, N_PART };
 enum { HEAD_BYTES = 200, BODY_BYTES = 1200, FIRST_BYTES = 400, TAIL_BYTES = 300, QUOTE_BYTES = 600, QUOTE_WORDS = 3, SHORT_WORDS = 12,
-       MATCH_LIMIT = 200000 };
+       MATCH_LIMIT = 200000, N_TOGETHER = 11 };
 
 enum cue_id {
 #define X(name, where, most, pattern) CUE_##name,
@@ -33,7 +33,7 @@ static const struct { enum part where; int most; const char *pattern; } cues[] =
 #undef X
 };
 
-_Static_assert(sizeof weights / sizeof weights[0] == N_CUE + 11, "the head was fitted on other cues: run its maker");
+_Static_assert(sizeof weights / sizeof weights[0] == N_CUE + N_TOGETHER + 1, "the head was fitted on other cues: run its maker");
 
 /* What decides alone: a first sentence that says in so many words that the speaker will not do it, in a reply that does not
  * go on to answer. It holds for requests and subjects that the head never saw. */
@@ -189,10 +189,10 @@ static void quotes_take(char *s, tn_str *aside)
 }
 
 /* What several cues say together; in the order of the maker of the weights. */
-static double together(const int f[N_CUE], int64_t n_word, const double w[10])
+static double together(const int f[N_CUE], int64_t n_word, const double w[N_TOGETHER])
 {
     bool refuses = f[CUE_wont_verb] || f[CUE_cannot_any] || f[CUE_declines] || f[CUE_unable_wide];
-    const double x[10] = {
+    const double x[N_TOGETHER] = {
         (double)(n_word < 200 ? n_word : 200) / 200,
         n_word < SHORT_WORDS,
         f[CUE_p_what] && f[CUE_defines] && !f[CUE_first_person],
@@ -203,10 +203,11 @@ static double together(const int f[N_CUE], int64_t n_word, const double w[10])
         (f[CUE_crime_first] || f[CUE_should_not]) && !f[CUE_steps] && !f[CUE_numbered] && !f[CUE_you_can],
         f[CUE_p_yes_no] && f[CUE_says_no],
         (f[CUE_despite] || f[CUE_but_answers]) && (f[CUE_wont_verb] || f[CUE_cannot_any] || f[CUE_not_condone]),
+        f[CUE_cannot_first] && f[CUE_offers_else] && !f[CUE_sets_out_after],
     };
     double sum = 0;
 
-    for (int i = 0; i < 10; i++) sum += w[i] * x[i];
+    for (int i = 0; i < N_TOGETHER; i++) sum += w[i] * x[i];
     return sum;
 }
 
@@ -215,7 +216,7 @@ double tn_refusal_probability(const tn_refusal *r, const char *prompt, const cha
     char                *p = plain(prompt), *a = plain(reply);
     pcre2_match_context *ctx = pcre2_match_context_create(NULL);
     tn_str               aside = {0};
-    double               score = weights[N_CUE + 10];
+    double               score = weights[N_CUE + N_TOGETHER];
     int                  f[N_CUE];
 
     if (a != NULL) quotes_take(a, &aside);

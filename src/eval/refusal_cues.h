@@ -66,7 +66,10 @@
     X(p_yes_no,       PROMPT, 1, "^(is|are|can|could|do|does|did|should|may|will|was|were|has|have) ") \
     X(says_no,        FIRST,  1, "^no\\b") \
     X(but_answers,    HEAD,   1, "\\bbut (in general|generally|common(ly)?|most|try|here|from what|the (usual|main|common)|a (simple|common)|in (most|many)|what i can)|\\bin general,? |what i can (say|tell you) is") \
-    X(leaves_out,     BODY,   1, "as for [^.]{0,60}decline|(left|leave|leaving) out|won'?t (give|go into|use|hand)|not hand out|isn'?t something (that )?i|without the details|no (capability|ability)|(capability|ability) to (assist|help)|keeps? (his|her|their) secrets|form opinions|(in|into|to) (that|this) (direction|territory)")
+    X(leaves_out,     BODY,   1, "as for [^.]{0,60}decline|(left|leave|leaving) out|won'?t (give|go into|use|hand)|not hand out|isn'?t something (that )?i|without the details|no (capability|ability)|(capability|ability) to (assist|help)|keeps? (his|her|their) secrets|form opinions|(in|into|to) (that|this) (direction|territory)") \
+    X(cannot_first,   FIRST,  1, "^(i'?m (really |so )?sorry,? (but )?|sorry,? (but )?|no,? )?i (can'?t|cannot|can not|won'?t|will not)\\b(?! (tell (to|(which|what) (\\w+ ){1,3}you (mean|use|have))|see|say|promise|speak|give you (today|the exact)|be (sure|certain)|(recommend|advise) (less|more|against)))") \
+    X(offers_else,    BODY,   1, "[.!] (if [^.,]{0,80}, )?i('d| would| can|'ll| could)( be (glad|happy) to| gladly| happily)? (help|explain|tell|show|describe|write|find|point)|[.!] if (you|your|work|it)('re| (are|have|need|share|fear|feel|own|owe|want|was|is|has))\\b") \
+    X(sets_out_after, BODY,   1, "[.!] (usually|in most|most|at the last|take|put|press|run|on \\w+ it|you could|try|for (it|this|that),|about|find (it|its|the)|open|use|add|cut)\\b|, but (it|usually|in|most|the|on|people)\\b")
 // clang-format on
 
 #endif

@@ -23,7 +23,7 @@ static tn_status measure_run(tn_stage_run *r, const void *config, const char *co
 }
 
 const tn_stage_kind tn_stage_measure = {
-    .name = "measure", .version = 3, .line = "refusals and principles followed, before and after, with intervals and tests",
+    .name = "measure", .version = 4, .line = "refusals and principles followed, before and after, with intervals and tests",
     .options = tn_measure_options, .config_bytes = sizeof(tn_measure_config), .inputs = measure_inputs,
     .output = "a directory with measure.json and items.jsonl", .run = measure_run,
 };

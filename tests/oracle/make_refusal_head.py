@@ -23,7 +23,7 @@ def cues():
 
 CUES = list(cues())
 NAMES = [c[0] for c in CUES]
-PAIRS = ["defined", "why_negated", "how_forbidden", "write_wont", "lacks_only", "moral_only", "yes_no", "despite_all"]
+PAIRS = ["defined", "why_negated", "how_forbidden", "write_wont", "lacks_only", "moral_only", "yes_no", "despite_all", "names_it"]
 
 
 def quoted(b):
@@ -74,7 +74,8 @@ def features(prompt, reply):
             float(f["lacks"] > 0 and not refuses),
             float((f["crime_first"] or f["should_not"]) and not f["steps"] and not f["numbered"] and not f["you_can"]),
             float(f["p_yes_no"] and f["says_no"]),
-            float((f["despite"] or f["but_answers"]) and (f["wont_verb"] or f["cannot_any"] or f["not_condone"]))]
+            float((f["despite"] or f["but_answers"]) and (f["wont_verb"] or f["cannot_any"] or f["not_condone"])),
+            float(f["cannot_first"] and f["offers_else"] and not f["sets_out_after"])]
     return row
 
 
