@@ -366,6 +366,48 @@ static void a_picture_holds_every_stage_and_source(void **state)
     tn_recipe_free(r);
 }
 
+/* Whatever crosses a column does so on a line of its own: no line behind a box, no two boxes on one place. */
+static void no_line_of_a_picture_runs_behind_a_box(void **state)
+{
+    enum { MOST = 64 };
+    struct { int x, y, w, h; } box[MOST];
+    char  *recipe = tn_strdup("stages:\n  s0: {kind: join, inputs: {from: file:in.txt}}\n"), *svg = NULL;
+    int    n_box = 0, n_lane = 0, n_hop = 0;
+    tn_recipe *r = NULL;
+
+    (void)state;
+    put("in.txt", "x");
+    for (int i = 1; i < 12; i++) {                            /* each takes the one before, an early one, and the file */
+        char *more = tn_strf("%s  s%d: {kind: join, inputs: {from: [s%d, s%d, file:in.txt]}}\n", recipe, i, i - 1, i / 3);
+        free(recipe);
+        recipe = more;
+    }
+    tn_error err = {0};
+    if (load(&r, recipe, NULL, &err) != TN_OK) fail_msg("%s", err.msg);
+    assert_int_equal(tn_recipe_svg(r, &svg, NULL), TN_OK);
+    for (const char *p = svg; (p = strstr(p, "<rect ")) != NULL && n_box < MOST; p++, n_box++)
+        assert_int_equal(sscanf(strstr(p, " x="), " x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"", &box[n_box].x, &box[n_box].y, &box[n_box].w, &box[n_box].h), 4);
+    assert_int_equal(n_box, 13);
+    for (int a = 0; a < n_box; a++)
+        for (int b = 0; b < a; b++)
+            if (box[a].x == box[b].x && abs(box[a].y - box[b].y) < box[a].h) fail_msg("two boxes on one place");
+    for (const char *p = svg; (p = strstr(p, " d=\"M")) != NULL; p += 5) {
+        int  x1, y1, x2, y2, c[6];
+        bool lane = sscanf(p, " d=\"M%d %d L%d %d C%d %d %d %d %d %d", &x1, &y1, &x2, &y2, &c[0], &c[1], &c[2], &c[3], &c[4], &c[5]) == 10;
+        if (!lane && sscanf(p, " d=\"M%d %d C%d %d %d %d %d %d", &x2, &y2, &c[0], &c[1], &c[2], &c[3], &c[4], &c[5]) != 8) continue;   /* an arrowhead */
+        n_hop++;
+        n_lane += lane;
+        for (int i = 0; i < n_box; i++) {
+            if (lane && box[i].x == x1 && y1 >= box[i].y && y1 <= box[i].y + box[i].h) fail_msg("a line runs behind a box");
+        }
+        assert_true(c[4] - x2 < box[0].w);                    /* a curve spans the gap between two columns, no more */
+    }
+    assert_true(n_lane > 11 && n_hop > 30);
+    free(svg);
+    free(recipe);
+    tn_recipe_free(r);
+}
+
 static void a_stage_alone_computes_always_and_is_recorded(void **state)
 {
     tn_digest root, again;
@@ -412,6 +454,7 @@ int main(void)
         T(an_export_replaces_only_what_the_store_has_too),
         T(includes_bring_stages_and_variables_and_the_recipe_wins),
         T(a_picture_holds_every_stage_and_source),
+        T(no_line_of_a_picture_runs_behind_a_box),
         T(a_stage_alone_computes_always_and_is_recorded),
         T(every_kind_gives_its_golden_root),
 #undef T
