@@ -55,6 +55,18 @@ typedef struct talk {
     bool               terminal;
 } talk;
 
+/* Not by stdio: a Ctrl-C that meets a write would leave the stream in error for the rest of the conversation. */
+static void put(const char *text, size_t n)
+{
+    fflush(stdout);
+    for (size_t done = 0; done < n;) {
+        ssize_t w = write(STDOUT_FILENO, text + done, n - done);
+        if (w < 0 && errno == EINTR) continue;
+        if (w <= 0) break;                                    /* said at the end, when stdio meets the same */
+        done += (size_t)w;
+    }
+}
+
 static bool show(void *arg, int32_t id, float logprob, const char *text, size_t n)
 {
     talk *t = arg;
@@ -62,8 +74,7 @@ static bool show(void *arg, int32_t id, float logprob, const char *text, size_t 
     (void)id;
     (void)logprob;
     tn_str_add_n(&t->answer, text, n);
-    fwrite(text, 1, n, stdout);
-    fflush(stdout);
+    put(text, n);
     return tn_interrupted(NULL) == TN_OK;
 }
 
