@@ -61,7 +61,7 @@ static tn_status want_chat(bool *chat, const tn_task *t, const tn_eval_options *
     *chat = o->chat == TN_EVAL_CHAT_ON || (o->chat == TN_EVAL_CHAT_TASK && t->chat);
     if (t->output == TN_TASK_ROLLING) *chat = false;
     if (!*chat || can_chat) return TN_OK;
-    return tn_fail(err, TN_USAGE, "task %s is put as a conversation, and the model names no chat format: give --chat-format NAME, or --no-apply-chat-template", t->name);
+    return tn_fail(err, TN_USAGE, "task %s is put as a conversation, and the model names no chat format: give --chat-format NAME, or --apply-chat-template no", t->name);
 }
 
 static int64_t shots_of(const tn_task *t, const tn_eval_options *o)

@@ -46,7 +46,7 @@ static tn_status prepare(tn_asker *base, tn_asked *one, const tn_task *t, const 
         return tn_fail(err, TN_UNSUPPORTED, "task %s scores whole texts, which needs the model's own tokens: use a local model", t->name);
     for (size_t i = 0; t->output != TN_TASK_GENERATE && i < one->ask.n; i++) {
         if (one->ask.context[i][0] == '[' && one->ask.context[i][1] == '{')
-            return tn_fail(err, TN_UNSUPPORTED, "task %s: log-probabilities of a conversation cannot be asked for over this interface: add --no-apply-chat-template", t->name);
+            return tn_fail(err, TN_UNSUPPORTED, "task %s: log-probabilities of a conversation cannot be asked for over this interface: add --apply-chat-template no", t->name);
         if (tn_py_end(one->ask.context[i], strlen(one->ask.context[i])) == 0)
             return tn_fail(err, TN_UNSUPPORTED, "%s: the context is empty: an endpoint gives no log-probability for the first token", where);
     }

@@ -5,15 +5,9 @@
 #include "base/file.h"
 #include "provenance/provenance.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 static tn_key *key;
-static char    path[64];
-static int     fd = -1;
 
 static void start(void)
 {
@@ -21,20 +15,14 @@ static void start(void)
 
     memset(scalar, 7, sizeof scalar);
     if (key != NULL) return;
-    if (tn_key_from_scalar(&key, scalar, NULL) != TN_OK || (fd = memfd_create("papers", MFD_CLOEXEC)) < 0) abort();
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (tn_key_from_scalar(&key, scalar, NULL) != TN_OK) abort();
 }
 
-static void put(const void *bytes, size_t n)
-{
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, bytes, n, 0) != (ssize_t)n) abort();
-}
-
-static void as_bundle(void)
+static void as_bundle(const void *bytes, size_t n)
 {
     tn_oms *o = NULL;
 
-    if (tn_oms_open(&o, path, key, NULL) == TN_OK) tn_fuzz_use(o->n);
+    if (tn_oms_open(&o, tn_fuzz_file(bytes, n), key, NULL) == TN_OK) tn_fuzz_use(o->n);
     tn_oms_free(o);
 }
 
@@ -47,10 +35,7 @@ static void as_statement(const uint8_t *data, size_t size)
     bundle = json_pack("{s:s,s:{s:{s:s},s:[]},s:o}", "mediaType", "application/vnd.dev.sigstore.bundle.v0.3+json", "verificationMaterial",
                        "publicKey", "hint", tn_key_hint(key), "tlogEntries", "dsseEnvelope", envelope);
     text = bundle == NULL ? NULL : json_dumps(bundle, JSON_COMPACT);
-    if (text != NULL) {
-        put(text, strlen(text));
-        as_bundle();
-    }
+    if (text != NULL) as_bundle(text, strlen(text));
     free(text);
     json_decref(bundle);
 }
@@ -63,9 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char         *text;
 
     start();
-    put(data, size);
-    as_bundle();
-    if (tn_steplog_read(path, NULL, NULL, NULL, &root, NULL) == TN_OK) tn_fuzz_use(root.b[0]);
+    as_bundle(data, size);
+    if (tn_steplog_read(tn_fuzz_file(data, size), NULL, NULL, NULL, &root, NULL) == TN_OK) tn_fuzz_use(root.b[0]);
     if ((text = malloc(size + 1)) != NULL) {
         memcpy(text, data, size);
         text[size] = '\0';

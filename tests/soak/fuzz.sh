@@ -12,7 +12,7 @@ failed=0
 for t in $targets; do
     ninja -C "$dir/build" --quiet "tests/fuzz/fuzzer_$t" >"$dir/ninja.log" 2>&1 || { tail "$dir/ninja.log"; exit 1; }
     mkdir -p "$dir/corpus-$t"
-    for seed in $(grep "\['$t'," tests/fuzz/meson.build | grep -oE "tests/golden/[^']*|constitutions/[^']*|recipes/[^']*"); do
+    for seed in $(grep "\['$t'," tests/fuzz/meson.build | grep -oE "tests/golden/[^']*|constitutions/[^']*|recipes/[^']*|tasks/[^']*"); do
         [ -f "$seed" ] && cp "$seed" "$dir/corpus-$t/" || [ ! -d "$seed" ] || cp "$seed"/* "$dir/corpus-$t/"
     done
     if "$dir/build/tests/fuzz/fuzzer_$t" -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=4096 -timeout=20 -artifact_prefix="$dir/crash-$t-" \
