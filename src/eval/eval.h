@@ -96,6 +96,11 @@ typedef struct tn_rank { double rating; tn_interval interval; } tn_rank;
 /* Bradley-Terry ratings in Elo points, `anchor` at 1000, intervals by resampling prompts. out[n_model]. */
 tn_status tn_bradley_terry(tn_rank *out, int n_model, const tn_battle *battles, size_t n, int anchor, int n_rep, double confidence, uint64_t seed, tn_error *err);
 
+/* Files of judged pairs ({"prompt","a","b","winner"}, or A:B=PATH for what a compare stage wrote), all together; anchor: the model
+ * that stands at 1000 (NULL: the first one named). *out, made:
+ *   {"ranks":[{"model","rating","interval":[lo,hi],"won","tied","lost"}],"anchor","pairs","failed"}, best first (judged.c) */
+tn_status tn_eval_ranks(json_t **out, const char *const *files, size_t n, const char *anchor, int64_t seed, tn_error *err);
+
 /* ------------------------------------------------------------------------------------------------- redteam_run.c */
 
 typedef struct tn_redteam_options {

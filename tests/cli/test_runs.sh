@@ -104,4 +104,30 @@ expect 0 'sound: example.org/models, 3 entries' tlog verify growth --old checkpo
 expect 2 'leave out file1' tlog verify growth file1 --old checkpoint1 --key log.pem
 expect 2 'leave out file1' tlog prove tl file1 --old checkpoint1 --key log.pem
 
+# Ranks by judged pairs: red beats blue 3 of 4 times, blue and green are level, so red stands 400 log10(3) over blue, all but the
+# half virtual tie; green meets only blue, and so has a rating all the same.
+for i in $(seq 400); do
+    [ $((i % 4)) -eq 0 ] && w=b || w=a
+    echo "{\"prompt\":\"p$i\",\"a\":\"red\",\"b\":\"blue\",\"winner\":\"$w\"}"
+done >pairs.jsonl
+{
+    echo 'question_id,model_a,model_b,winner'
+    for i in $(seq 100); do echo "q$i,green,blue,tie (bothbad)"; done
+} >ties.csv
+expect 0 '"anchor":"blue","failed":0,"pairs":500' compare --judged pairs.jsonl ties.csv --anchor blue --json
+rating() { tr '{' '\n' <"$tmp/out" | sed -n 's/.*"model":"'"$1"'","rating":\([0-9.e+]*\).*/\1/p' | awk '{ printf "%d", $1 }'; }
+[ "$(rating red)" = 1190 ] && [ "$(rating blue)" = 1000 ] || bad "ratings: red $(rating red), blue $(rating blue); expected 1190 and 1000"
+[ "$(rating green)" -ge 995 ] && [ "$(rating green)" -le 1005 ] || bad "green stands at $(rating green), expected about 1000"
+expect 0 'red' compare --judged pairs.jsonl
+echo '{"prompt":"x","a":"far","b":"away","winner":"tie"}' >lonely.jsonl
+expect 1 "'red' and 'far' never meet" compare --judged pairs.jsonl lonely.jsonl
+echo '{"prompt":"x","a":"red","b":"blue","winner":"green"}' >odd.jsonl
+expect 1 "odd.jsonl:1: winner is 'green'" compare --judged pairs.jsonl odd.jsonl
+echo '{"prompt":"x","a":"red","winner":"a"}' >odd.jsonl
+expect 1 "odd.jsonl:1: 'b' is missing" compare --judged odd.jsonl
+expect 2 "did you mean 'blue'" compare --judged pairs.jsonl --anchor bleu
+expect 2 'two reports are expected' compare pairs.jsonl
+expect 0 '' run every-kind.yaml --until compare
+expect 0 'after' compare --judged "after:before=$TENET_STORE/objects/$("$tenet" run every-kind.yaml --until compare 2>/dev/null | sed -n 's|^compare sha256:\(..\)\([0-9a-f]*\).*|\1/\2|p')"
+
 echo "$n commands behaved"
