@@ -255,7 +255,7 @@ tn_status train_overlap_end(run *r, int64_t round, int64_t group, tn_error *err)
 /* Share of what this rank sent that was on its way before the backward pass had ended. */
 double    train_overlap_share(const run *r);
 
-/* validate.c: mean loss over held-out data; the reference's log-probabilities. */
+/* validate.c: mean loss over held-out data; the reference's log-probabilities of the pairs that the run comes to. */
 tn_status train_validate(run *r, float *loss, tn_error *err);
 tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err);
 

@@ -54,17 +54,36 @@ static void side_fill(micro *b, const corpus *k, int64_t i, int s)
     }
 }
 
+/* The pairs that the run comes to: a short run over many compares few of them. made: free. */
+static tn_status used_find(const run *r, const corpus *k, bool **out, tn_error *err)
+{
+    int64_t items = k == &r->data ? r->steps * r->c->batch : k->n_sample;
+
+    if ((*out = calloc((size_t)k->pair.n + 1, sizeof **out)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a list of pairs");
+    for (int64_t i = 0; i < items; i++) {
+        int source;
+        int64_t index;
+        tn_mix_at(&k->mix, (uint64_t)i, &source, &index);
+        (*out)[index] = true;
+    }
+    return TN_OK;
+}
+
 tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err)
 {
     tn_status status = TN_OK;
     micro b = {0};
     int64_t n = k->pair.n, first, last;
     tn_dist_message *send = NULL, *recv = NULL;
+    tn_progress *bar = NULL;
+    bool *used = NULL;
 
+    TN_GOTO(used_find(r, k, &used, err));
     TN_GOTO(train_micro_init(&b, k, 1, err));
     tn_dist_share(n, r->rank, r->size, &first, &last);
+    if (r->rank == 0 && !r->io->quiet) TN_GOTO(tn_progress_start(&bar, "reference", "pairs", last - first, err));
     for (int64_t i = first; i < last; i++) {
-        for (int s = 0; s < 3; s++) {
+        for (int s = 0; used[i] && s < 3; s++) {
             int64_t at = k->reference_at[3 * i + s], m = k->reference_at[3 * i + s + 1] - at;
             const float *logp;
             if (m == 0) continue;
@@ -72,6 +91,7 @@ tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err)
             TN_GOTO(train_engine_logp(e, &b, &logp, err));
             memcpy(k->reference + at, logp, (size_t)m * sizeof *logp);
         }
+        if (bar != NULL) tn_progress_set(bar, i + 1 - first, NULL);
         TN_GOTO(tn_interrupted(err));
     }
     if (r->size == 1) goto out;
@@ -90,7 +110,9 @@ tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err)
     }
     TN_GOTO(tn_dist_exchange(r->dist, send, n_message, recv, n_message, err));
 out:
+    tn_progress_end(bar);
     train_micro_free(&b);
+    free(used);
     free(send);
     free(recv);
     return status;
