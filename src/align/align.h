@@ -127,7 +127,8 @@ tn_status tn_align_contrast_run(const tn_align_contrast_config *c, tn_profile pr
 
 /* ---------------------------------------------------------------------------------------------------- pairs.c */
 
-/* Stage: prompts, answers, contrast or revisions (either may be NULL), constitution -> pairs.jsonl {"prompt","chosen",
+/* Stage: prompts, answers, contrast or revisions (either may be NULL), constitution, longer answers to some of the prompts (whole;
+ * or NULL: see pairs.c) -> pairs.jsonl {"prompt","chosen",
  * "rejected","principle","p","id","kind"}, sft.jsonl {"messages","principle","open"}, records.jsonl. */
 typedef struct tn_align_pairs_config {
     double  helpful_share, max_repetition, label;
@@ -137,7 +138,8 @@ typedef struct tn_align_pairs_config {
 } tn_align_pairs_config;
 extern const tn_option tn_align_pairs_options[];
 tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts, const char *answers, const char *contrast,
-                             const char *revisions, const char *constitution, const char *out_dir, json_t *metrics, tn_error *err);
+                             const char *revisions, const char *constitution, const char *whole, const char *out_dir, json_t *metrics,
+                             tn_error *err);
 
 /* ------------------------------------------------------------------------------------------------- AI feedback */
 

@@ -5,6 +5,9 @@
  *   lookalike  chosen: the model's own answer      rejected: the declining text of the principle it is mistaken for
  *   everyday   the same, against the declining text of a drawn principle
  *
+ * A prompt that is answered in `whole` has that answer in its SFT row, uncut: training on the first words alone lets the model drift
+ * behind them (decisions/132).
+ *
  * Both sides of each look-alike pair are in the data, so the words alone decide nothing. Degenerate texts (empty, short,
  * repeating) never become a chosen side. Each row keeps the principle that made it; records.jsonl keeps how. */
 #include "align/rows.h"
@@ -35,7 +38,7 @@ const tn_option tn_align_pairs_options[] = {
 typedef struct maker {
     const tn_align_pairs_config *c;
     const tn_constitution       *charter;
-    tn_row_map                   answers, contrast, revisions;
+    tn_row_map                   answers, contrast, revisions, whole;
     tn_row_file                  pairs, sft, records;
     int64_t                      n_pair, n_decline, n_answer, n_dropped, n_composed;
     tn_error                    *err;
@@ -83,6 +86,13 @@ static const tn_principle *mistaken_for(const maker *m, const tn_prompt *p)
     return NULL;
 }
 
+static bool is_cut(const json_t *row, const char *key)
+{
+    const char *stop = tn_row_text(row, key);
+
+    return stop != NULL && strcmp(stop, "length") == 0;
+}
+
 /* Whether to decline is settled in the first words, so most rows need no more: training on them costs a third, and the
  * decision is not drowned by the wording. A share of the prompts, drawn by key, keeps whole texts for the wording's sake.
  * made: free; *open says that the end was cut off. */
@@ -91,7 +101,13 @@ static char *sft_text(const maker *m, const tn_prompt *p, const char *text, bool
     tn_rng_key key = { (uint64_t)m->c->seed, TN_RNG_PRINCIPLE, 3, tn_align_sample_id(p->id, "whole") };
     int64_t    n = 0;
     size_t     end = 0;
+    const json_t *longer = p->kind != TN_PROMPT_DECLINE ? tn_row_map_get(&m->whole, p->id) : NULL;
+    const char   *whole = tn_row_text(longer, "answer");
 
+    if (sound(m, whole) && !tn_looks_declining(whole)) {
+        *open = is_cut(longer, "stop_reason");
+        return tn_strdup(whole);
+    }
     if (m->c->short_words == 0 || tn_rng_unit(&key, 0) < m->c->full_share) return tn_strdup(text);
     while (text[end] != '\0') {
         end += strspn(text + end, " \n\t\r");
@@ -134,13 +150,6 @@ static tn_status row_emit(maker *m, const tn_prompt *p, const tn_principle *prin
                                                   (json_int_t)reason, "offer", (json_int_t)offer), m->err);
 }
 
-static bool is_cut(const json_t *row, const char *key)
-{
-    const char *stop = tn_row_text(row, key);
-
-    return stop != NULL && strcmp(stop, "length") == 0;
-}
-
 static tn_status prompt_use(maker *m, const tn_prompt *p)
 {
     const json_t       *own_row = tn_row_map_get(&m->answers, p->id), *contrast = tn_row_map_get(&m->contrast, p->id);
@@ -179,7 +188,8 @@ static tn_status prompt_use(maker *m, const tn_prompt *p)
 }
 
 tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts, const char *answers, const char *contrast,
-                             const char *revisions, const char *constitution, const char *out_dir, json_t *metrics, tn_error *err)
+                             const char *revisions, const char *constitution, const char *whole, const char *out_dir, json_t *metrics,
+                             tn_error *err)
 {
     tn_status         status = TN_OK;
     tn_constitution  *charter = NULL;
@@ -194,6 +204,7 @@ tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts
     TN_GOTO(tn_row_map_load(&m.answers, answers, "answers.jsonl", err));
     if (contrast != NULL) TN_GOTO(tn_row_map_load(&m.contrast, contrast, "contrast.jsonl", err));
     if (revisions != NULL) TN_GOTO(tn_row_map_load(&m.revisions, revisions, "revisions.jsonl", err));
+    if (whole != NULL) TN_GOTO(tn_row_map_load(&m.whole, whole, "answers.jsonl", err));
     TN_GOTO(tn_row_files_open(files, out_dir, (const char *const[]){ "pairs.jsonl", "sft.jsonl", "records.jsonl" }, err));
     for (size_t i = 0; i < set.n; i++)
         if (tn_row_map_get(&m.answers, set.at[i].id) != NULL) TN_GOTO(prompt_use(&m, &set.at[i]));
@@ -221,6 +232,7 @@ out:
     tn_row_map_free(&m.answers);
     tn_row_map_free(&m.contrast);
     tn_row_map_free(&m.revisions);
+    tn_row_map_free(&m.whole);
     tn_prompts_free(&set);
     tn_constitution_free(charter);
     return status;

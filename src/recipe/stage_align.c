@@ -112,13 +112,14 @@ static const tn_stage_port pairs_inputs[] = {
     { "constitution", false, false, "the constitution file" },
     { "contrast", true, false, "output of a contrast stage" },
     { "revisions", true, false, "output of a revise stage" },
+    { "whole", true, false, "output of an answers stage: longer answers to some of the prompts, whose SFT rows keep them whole" },
     { NULL, false, false, NULL },
 };
 
 static tn_status pairs_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
     (void)r;
-    return tn_align_pairs_run(config, inputs[0], inputs[1], inputs[3], inputs[4], inputs[2], out, metrics, err);
+    return tn_align_pairs_run(config, inputs[0], inputs[1], inputs[3], inputs[4], inputs[2], inputs[5], out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_pairs = {

@@ -1,5 +1,6 @@
 /* test_pairs.c - rows for training from hand-made answers: sides, principles, filters, shares. */
 #include "align/align.h"
+#include "align/rows.h"
 #include "base/file.h"
 #include "base/str.h"
 
@@ -50,13 +51,14 @@ static json_t *rows(const char *name)
     return list;
 }
 
-static made run(const tn_align_pairs_config *c, const char *contrast_text)
+static made run_with(const tn_align_pairs_config *c, const char *contrast_text, const char *whole_text)
 {
     made  m = { .metrics = json_object() };
     char *prompts = write_file("prompts.jsonl", prompts_text), *answers = write_file("answers.jsonl", answers_text);
     char *contrast = contrast_text != NULL ? write_file("contrast.jsonl", contrast_text) : NULL, *out = tn_path(dir, "out");
+    char *whole = whole_text != NULL ? write_file("whole.jsonl", whole_text) : NULL;
 
-    m.status = tn_align_pairs_run(c, prompts, answers, contrast, NULL, "constitutions/tenet.yaml", out, m.metrics, &m.err);
+    m.status = tn_align_pairs_run(c, prompts, answers, contrast, NULL, "constitutions/tenet.yaml", whole, out, m.metrics, &m.err);
     if (m.status == TN_OK) {
         m.pairs = rows("pairs.jsonl");
         m.sft = rows("sft.jsonl");
@@ -64,9 +66,12 @@ static made run(const tn_align_pairs_config *c, const char *contrast_text)
     free(prompts);
     free(answers);
     free(contrast);
+    free(whole);
     free(out);
     return m;
 }
+
+static made run(const tn_align_pairs_config *c, const char *contrast_text) { return run_with(c, contrast_text, NULL); }
 
 static void made_free(made *m)
 {
@@ -106,6 +111,34 @@ static void sides_and_principles_are_as_the_page_says(void **state)
     assert_true(json_is_true(json_object_get(json_array_get(m.pairs, 1), "open")));
     assert_string_equal(text_of(m.pairs, 1, "principle"), "help.look-alikes");
     assert_string_equal(text_of(m.pairs, 2, "principle"), "help.useful");
+    made_free(&m);
+}
+
+static void a_longer_answer_stands_in_its_row_uncut(void **state)
+{
+    tn_align_pairs_config c = defaults();
+    static const char     longer[] = "A lovely book of plants that goes on and on for as long as anybody cares to read";
+
+    (void)state;
+    c.short_words = 2;
+    c.full_share = 0;
+    made m = run_with(&c, NULL, "{\"id\":\"l0\",\"answer\":\"A lovely book of plants that goes on and on for as long as anybody cares to read\",\"stop_reason\":\"length\"}\n"
+                                "{\"id\":\"d0\",\"answer\":\"An answer to what is to be declined is never put there.\",\"stop_reason\":\"eos\"}\n");
+    assert_int_equal(m.status, TN_OK);
+    size_t  i;
+    json_t *row;
+    bool    seen = false;
+    json_array_foreach(m.sft, i, row) {
+        const char *id = json_string_value(json_object_get(row, "id")), *said = NULL;
+        said = json_string_value(json_object_get(json_array_get(json_object_get(row, "messages"), 1), "content"));
+        if (strcmp(id, "l0") == 0) {
+            assert_string_equal(said, longer);
+            assert_true(json_is_true(json_object_get(row, "open")));
+            seen = true;
+        } else assert_true(tn_words(said) <= 2);
+    }
+    assert_true(seen);
+    assert_null(strstr(text_of(m.pairs, 1, "chosen"), "on and on"));           /* the pair keeps the answer that decides */
     made_free(&m);
 }
 
@@ -149,6 +182,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sides_and_principles_are_as_the_page_says),
+        cmocka_unit_test(a_longer_answer_stands_in_its_row_uncut),
         cmocka_unit_test(a_sampled_declining_text_is_preferred_to_a_composed_one),
         cmocka_unit_test(a_degenerate_sample_is_not_used),
         cmocka_unit_test(too_few_helpful_rows_are_refused),
