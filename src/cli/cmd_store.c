@@ -228,8 +228,8 @@ static tn_status verify(const tn_common *common, tn_store *s, const tn_digest *o
         printf("%lld artifact%s checked, %zu damaged\n", (long long)n, n == 1 ? "" : "s", json_array_size(bad));
     }
     if (json_array_size(bad) > 0)
-        status = tn_fail(err, TN_VERIFY, "%zu artifact%s of the store at %s damaged: remove what is named above; the next run makes it again",
-                         json_array_size(bad), json_array_size(bad) == 1 ? " is" : "s are", tn_store_dir(s));
+        status = tn_fail(err, TN_VERIFY, "%zu damaged in the store at %s: remove what is named above; the next run makes an artifact again",
+                         json_array_size(bad), tn_store_dir(s));
 out:
     json_decref(bad);
     return status;

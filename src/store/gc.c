@@ -296,6 +296,29 @@ out:
     return status;
 }
 
+/* Records are named by their content too; what one told of is gone, what it led to is not. */
+static tn_status verify_records(tn_store *s, json_t *bad, tn_error *err)
+{
+    char  **ids = NULL;
+    size_t  n = 0;
+    json_t *record;
+
+    TN_TRY(tn_store_run_ids(s, &ids, &n, err));
+    for (size_t i = 0; i < n; i++) {
+        tn_error  why;
+        tn_status status = tn_store_record_get(s, ids[i], &record, &why);
+        if (status == TN_OK) json_decref(record);
+        else if (status != TN_NOTFOUND) {                     /* not removed meanwhile */
+            char *path = tn_strf("%s/runs/%s.json", s->dir, ids[i]);
+            json_array_append_new(bad, json_pack("{s:s,s:s,s:s,s:s}", "what", "record differs from its name", "where", path != NULL ? path : ids[i],
+                                                 "expected", ids[i], "found", status == TN_FORMAT ? "another content" : why.msg));
+            free(path);
+        }
+    }
+    tn_list_free(ids, n);
+    return TN_OK;
+}
+
 tn_status tn_store_verify(tn_store *s, const tn_digest *only, json_t **bad, int64_t *n_checked, tn_error *err)
 {
     tn_digest   *all = NULL;
@@ -313,6 +336,7 @@ tn_status tn_store_verify(tn_store *s, const tn_digest *only, json_t **bad, int6
         if (status == TN_OK) *n_checked += (int64_t)k;
         tn_progress_set(p, *n_checked, NULL);
     }
+    if (status == TN_OK && only == NULL) status = verify_records(s, *bad, err);
 out:
     tn_progress_end(p);
     free(all);

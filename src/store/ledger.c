@@ -429,7 +429,7 @@ tn_status tn_store_record_get(tn_store *s, const char *id, json_t **out, tn_erro
     d = tn_sha256_of(text, n_text);
     tn_hex(hex, &d);
     if (memcmp(hex, found, 16) != 0) {
-        status = tn_fail(err, TN_FORMAT, "%s: damaged (its content does not give its name)", path);
+        status = tn_fail(err, TN_FORMAT, "%s: damaged (its content does not give its name); remove it: what it told of, the time and place of a run, is lost", path);
         goto out;
     }
     status = tn_json_parse(out, text, n_text, path, err);
