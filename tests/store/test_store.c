@@ -297,6 +297,33 @@ static void two_processes_may_make_the_same_artifacts_at_once(void **state)
     json_decref(rows);
 }
 
+static void a_damaged_record_is_found_too(void **state)
+{
+    tn_store *s = *state;
+    tn_digest root = make(s, "made", false);
+    json_t   *bad = NULL, *r = stage_record("train", &root, NULL);
+    char      path[400];
+    int64_t   n;
+    FILE     *f;
+
+    assert_int_equal(tn_store_record(s, r, NULL), TN_OK);
+    json_decref(r);
+    assert_int_equal(tn_store_log(s, NULL, NULL, NULL, 0, &r, NULL), TN_OK);
+    snprintf(path, sizeof path, "%s/runs/%s.json", tn_store_dir(s), json_string_value(json_object_get(json_array_get(r, 0), "id")));
+    json_decref(r);
+    chmod(path, 0644);
+    assert_non_null(f = fopen(path, "r+b"));
+    fseek(f, 2, SEEK_SET);
+    int c = fgetc(f);
+    fseek(f, 2, SEEK_SET);
+    fputc(c ^ 1, f);
+    fclose(f);
+    assert_int_equal(tn_store_verify(s, NULL, &bad, &n, NULL), TN_OK);
+    assert_int_equal(json_array_size(bad), 1);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(bad, 0), "where")), path);
+    json_decref(bad);
+}
+
 static void a_store_that_cannot_be_made_says_where_and_what_to_do(void **state)
 {
     tn_store *s = NULL;
@@ -316,6 +343,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_exported_artifact_is_the_same, setup, teardown),
         cmocka_unit_test_setup_teardown(a_key_answers_only_while_its_artifact_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flipped_bit_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_record_is_found_too, setup, teardown),
         cmocka_unit_test_setup_teardown(the_ledger_is_rebuilt_when_it_is_missing_or_damaged, setup, teardown),
         cmocka_unit_test_setup_teardown(garbage_collection_keeps_what_pins_names_runs_and_releases_reach, setup, teardown),
         cmocka_unit_test_setup_teardown(garbage_is_not_collected_while_another_has_the_store_open, setup, teardown),
