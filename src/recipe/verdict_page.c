@@ -39,6 +39,26 @@ static void add_table(tn_page *p, const json_t *rows, const char *caption, const
     free(cells);
 }
 
+/* Whole digests: this is what a verdict is compared by. */
+static void add_about(tn_page *p, const json_t *about)
+{
+    static const char *const keys[][2] = { { "name", "Name" }, { "version", "Version" }, { "date", "Date" }, { "content", "Content" }, { "key", "Key" } };
+    static const char *const head[] = { "What", "Which" };
+    const char *cells[2 * sizeof keys / sizeof keys[0]];
+    size_t      n = 0;
+
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const char *text = recipe_verify_text(about, keys[i][0]);
+        if (text[0] == '\0') continue;
+        cells[n++] = keys[i][1];
+        cells[n++] = text;
+    }
+    if (n == 0) return;
+    tn_page_section(p, "Release");
+    tn_page_table(p, &(tn_table){ .caption = "As it names itself, the root of its content as it was found, and the key that was trusted", .columns = "lm", .head = head,
+                                  .cells = cells, .n_row = n / 2 });
+}
+
 tn_status recipe_verdict_page(const json_t *verdict, const char *dir, const char *path, tn_error *err)
 {
     static const char *const check_keys[] = { "name", "state", "text" }, *const check_head[] = { "Check", "State", "What was seen" };
@@ -50,6 +70,7 @@ tn_status recipe_verdict_page(const json_t *verdict, const char *dir, const char
     tn_page_figures(p, &(tn_figure){ .label = "Verdict", .value = word, .detail = strcmp(word, "sound") == 0 ? "everything that was looked at holds"
                                      : strcmp(word, "wrong") == 0 ? "looked, and found wrong: see the reasons" : "something could not be checked: see the reasons",
                                      .tone = tone_of(word) }, 1);
+    add_about(p, json_object_get(verdict, "release"));
     tn_page_section(p, "Checks");
     add_table(p, json_object_get(verdict, "checks"), "In the order in which they were made", check_keys, check_head, "lll");
     if (json_array_size(json_object_get(verdict, "reasons")) > 0) {

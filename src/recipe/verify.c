@@ -267,6 +267,22 @@ static const char *verdict_of(const verifier *v)
     return n_wrong > 0 ? "wrong" : v->unchecked ? "unchecked" : "sound";
 }
 
+/* What the verdict is about, so that it can be kept apart from the release: the name and version that the release gives itself, the
+ * root of its content as it lies here, and the key that was trusted. */
+static json_t *about(const verifier *v)
+{
+    json_t   *o = json_object();
+    tn_digest root;
+    char     *text = v->files != NULL && recipe_release_content_root(v->files, v->n, &root, NULL) == TN_OK ? tn_digest_text(&root) : NULL;
+
+    for (const char *const *k = (const char *const[]){ "name", "version", "date", NULL }; *k != NULL; k++)
+        if (recipe_verify_text(v->manifest, *k)[0] != '\0') json_object_set_new(o, *k, json_string(recipe_verify_text(v->manifest, *k)));
+    if (text != NULL) json_object_set_new(o, "content", json_string(text));
+    if (v->key != NULL) json_object_set_new(o, "key", json_string(tn_key_hint(v->key)));
+    free(text);
+    return o;
+}
+
 tn_status tn_release_verify(const char *dir, const tn_verify_options *o, json_t **verdict, tn_error *err)
 {
     verifier  v = { .dir = dir, .o = o, .reasons = json_array(), .checks = json_array() };
@@ -278,7 +294,7 @@ tn_status tn_release_verify(const char *dir, const tn_verify_options *o, json_t 
         goto out;
     }
     TN_GOTO(check_all(&v, err));
-    *verdict = json_pack("{s:s,s:O,s:O}", "verdict", verdict_of(&v), "reasons", v.reasons, "checks", v.checks);
+    *verdict = json_pack("{s:s,s:o,s:O,s:O}", "verdict", verdict_of(&v), "release", about(&v), "reasons", v.reasons, "checks", v.checks);
     if (*verdict == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a verdict");
     if (status == TN_OK && o->html != NULL) status = recipe_verdict_page(*verdict, dir, o->html, err);
 out:

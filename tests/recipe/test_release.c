@@ -44,6 +44,35 @@ static void a_release_is_sound_and_without_a_key_unchecked(void **state)
     json_decref(v);
 }
 
+/* A verdict travels without the release: it must say which one it is about, as JSON and as a page that needs nothing else. */
+static void a_verdict_names_its_release_and_stands_by_itself(void **state)
+{
+    json_t *v = NULL, *bom = NULL;
+    char   *page = NULL, serial[TN_BOM_SERIAL];
+    size_t  n = 0;
+
+    (void)state;
+    release_make("r");
+    const tn_verify_options o = { .key = NULL, .html = release_at("verdict.html") };
+    assert_int_equal(tn_release_verify(release_at("r"), &o, &v, NULL), TN_OK);
+    const json_t *about = json_object_get(v, "release");
+    const char   *content = json_string_value(json_object_get(about, "content"));
+    tn_digest     root;
+    assert_non_null(content);
+    assert_true(tn_unhex(&root, content + 7));
+    assert_int_equal(tn_json_load(&bom, release_at("r/bom.cdx.json"), 1 << 20, NULL), TN_OK);
+    tn_bom_serial(serial, &root);                             /* the root is the one that the papers are made from */
+    assert_string_equal(json_string_value(json_object_get(bom, "serialNumber")), serial);
+    assert_int_equal(tn_file_read_all(&page, &n, release_at("verdict.html"), 1 << 20, NULL), TN_OK);
+    assert_non_null(strstr(page, content));
+    assert_non_null(strstr(page, json_string_value(json_object_get(about, "name"))));
+    assert_null(strstr(page, "src=\"http"));
+    assert_null(strstr(page, "href=\"http"));
+    free(page);
+    json_decref(bom);
+    json_decref(v);
+}
+
 /* A sample of single bits over all files, drawn by a fixed seed. */
 static void every_flipped_bit_is_found(void **state)
 {
@@ -221,6 +250,7 @@ int main(int argc, char **argv)
 #define T(f) cmocka_unit_test_setup_teardown(f, release_setup, release_teardown)
         T(same_parts_and_key_give_the_same_bytes),
         T(a_release_is_sound_and_without_a_key_unchecked),
+        T(a_verdict_names_its_release_and_stands_by_itself),
         T(every_flipped_bit_is_found),
         T(an_altered_step_is_found_and_named),
         T(a_checkpoint_of_another_state_is_found),
