@@ -1,4 +1,5 @@
 /* cmd_convert.c - `tenet convert MODEL OUT`: between Hugging Face's form and GGUF, by the suffix of OUT. */
+#include "cli/record.h"
 #include "cli/with_model.h"
 
 #include "base/str.h"
@@ -45,19 +46,28 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     bool                  keep = strcmp(c->type, "keep") == 0;
     char                 *notes = NULL;
     int64_t               max_shard;
+    tn_direct            *d = tn_direct_begin();
     tn_status             status = TN_OK;
 
     (void)n_arg;
-    TN_TRY(read_bytes(&max_shard, c->max_shard, err));
-    if (max_shard > 0 && tn_ends_with(args[1], ".gguf"))
-        return tn_fail(err, TN_USAGE, "--max-shard is for folders; %s is one file", args[1]);
-    if (!keep && !tn_dtype_parse(c->type, &type)) return tn_fail(err, TN_USAGE, "--type %s: keep, f32, f16 or bf16", c->type);
-    TN_TRY(tn_cli_model_open(&m, common, &a, false, err));
+    TN_GOTO(read_bytes(&max_shard, c->max_shard, err));
+    if (max_shard > 0 && tn_ends_with(args[1], ".gguf")) {
+        status = tn_fail(err, TN_USAGE, "--max-shard is for folders; %s is one file", args[1]);
+        goto out;
+    }
+    if (!keep && !tn_dtype_parse(c->type, &type)) {
+        status = tn_fail(err, TN_USAGE, "--type %s: keep, f32, f16 or bf16", c->type);
+        goto out;
+    }
+    TN_GOTO(tn_cli_model_open(&m, common, &a, false, err));
     TN_GOTO(tn_model_write_sharded(m, args[1], type, keep, max_shard, &notes, err));
+    tn_cli_record_made(common, d, "convert", "export", options, config, args[0], args[1]);
+    d = NULL;
     if (common->json) TN_GOTO(tn_cli_print_json(json_pack("{s:s, s:s}", "out", args[1], "family", tn_model_hparams(m)->family), err));
     else printf("%s\n", args[1]);
     if (notes != NULL && notes[0] != '\0' && !common->quiet) fputs(notes, stderr);
 out:
+    tn_direct_drop(d);
     free(notes);
     tn_model_close(m);
     return status;

@@ -1,4 +1,5 @@
 /* cmd_eval.c - `tenet eval`: scores of a model on tasks, with errors, intervals and the root of everything that was measured. */
+#include "cli/record.h"
 #include "cli/with_model.h"
 
 #include "base/file.h"
@@ -143,6 +144,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     char           *dir = NULL;
     tn_eval_options o = { .data = c->data, .out_dir = c->out, .limit = c->limit, .n_shot = c->n_shot, .n_batch = c->a.n_batch, .progress = !common->quiet,
                           .shot_seed = c->shot_seed, .seed = common->seed, .max_tokens = c->max_tokens, .one_turn = c->one_turn, .system = c->system };
+    tn_direct      *d = NULL;
     tn_status       status = TN_OK;
 
     (void)n_arg;
@@ -155,12 +157,18 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     o.chat = strcmp(c->chat, "yes") == 0 ? TN_EVAL_CHAT_ON : strcmp(c->chat, "no") == 0 ? TN_EVAL_CHAT_OFF : TN_EVAL_CHAT_TASK;
     dir = c->task_dir != NULL ? tn_strdup(c->task_dir) : shipped_tasks();
     o.task_dir = dir;
+    d = tn_direct_begin();
     TN_GOTO(evaluate(common, c, names, n, &o, &report, err));
     if (c->out != NULL && c->harmful) TN_GOTO(tn_eval_page_write(c->out, true, err));
     if (c->sign != NULL) TN_GOTO(sign(common, c, err));
+    if (c->out != NULL) {
+        tn_cli_record_made(common, d, "eval", "eval", options, config, is_address(c->a.model) ? NULL : c->a.model, c->out);
+        d = NULL;
+    }
     if (common->json) status = tn_cli_print_json(json_incref(report), err);
     else report_print(report, c->out);
 out:
+    tn_direct_drop(d);
     free(dir);
     json_decref(report);
     return status;

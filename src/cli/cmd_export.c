@@ -1,4 +1,5 @@
 /* cmd_export.c - tenet export CHECKPOINT OUT: weights alone, out of a run or one of its checkpoints. */
+#include "cli/record.h"
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -31,7 +32,10 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (!tn_dtype_parse(f->type, &o.type)) return tn_fail(err, TN_USAGE, "--type: '%s' is not known", f->type);
     if (f->model != NULL) TN_TRY(tn_cli_model_path(common, f->model, &model, err));
     o.model = model;
+    tn_direct *d = tn_direct_begin();
     status = tn_train_export(args[0], args[1], &o, &root, err);
+    if (status == TN_OK) tn_cli_record_made(common, d, "export", "export", options, config, args[0], args[1]);
+    else tn_direct_drop(d);
     free(model);
     if (status != TN_OK) return status;
     if ((text = tn_digest_text(&root)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a digest");

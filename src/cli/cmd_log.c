@@ -29,10 +29,11 @@ static const char *text_of(const json_t *row, const char *key)
 
 static void print_row(const json_t *row)
 {
-    const char *root = text_of(row, "root"), *stage = text_of(row, "stage");
+    const char *root = text_of(row, "root"), *recipe = text_of(row, "recipe"), *stage = text_of(row, "stage");
 
     printf("%s  %.19s  %-11s %9.1f s  %s%s%s", text_of(row, "id"), text_of(row, "started"), text_of(row, "status"),
-           json_number_value(json_object_get(row, "seconds")), text_of(row, "recipe"), stage[0] != '\0' ? " / " : "", stage);
+           json_number_value(json_object_get(row, "seconds")), recipe[0] != '\0' ? recipe : strcmp(text_of(row, "type"), "release") == 0 ? "tenet release" : "tenet",
+           stage[0] == '\0' ? "" : recipe[0] != '\0' ? " / " : " ", stage);
     if (root[0] != '\0') printf("  %.19s", root);
     putchar('\n');
 }
@@ -64,7 +65,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         tn_store_close(s);
         return status;
     }
-    status = tn_store_log(s, c->stages || c->stage != NULL ? "stage" : "run", c->recipe, c->stage, c->limit, &rows, err);
+    status = tn_store_log(s, c->stages || c->stage != NULL ? "stage" : c->recipe != NULL ? "run" : "asked", c->recipe, c->stage, c->limit, &rows, err);
     if (status == TN_OK)
         json_array_foreach(rows, i, row) {
             if (!common->json) {

@@ -1,4 +1,5 @@
 /* cmd_quantize.c - `tenet quantize MODEL OUT.gguf --type q4_k`: weights in blocks of few bits. */
+#include "cli/record.h"
 #include "cli/with_model.h"
 
 #include "base/str.h"
@@ -37,13 +38,17 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     tn_dtype               type;
     char                  *notes = NULL;
     struct stat            st = {0};
+    tn_direct             *d = NULL;
     tn_status              status = TN_OK;
 
     (void)n_arg;
     if (!tn_ends_with(args[1], ".gguf")) return tn_fail(err, TN_USAGE, "%s: quantised weights are written as GGUF: give a name that ends in .gguf", args[1]);
     if (!tn_dtype_parse(c->type, &type)) return tn_fail(err, TN_USAGE, "--type %s is unknown", c->type);
-    TN_TRY(tn_cli_model_open(&m, common, &a, false, err));
+    d = tn_direct_begin();
+    TN_GOTO(tn_cli_model_open(&m, common, &a, false, err));
     TN_GOTO(tn_model_write(m, args[1], type, false, &notes, err));
+    tn_cli_record_made(common, d, "quantize", "export", options, config, args[0], args[1]);
+    d = NULL;
     stat(args[1], &st);
     if (common->json) {
         TN_GOTO(tn_cli_print_json(json_pack("{s:s, s:s, s:I, s:o}", "out", args[1], "type", c->type, "bytes", (json_int_t)st.st_size,
@@ -53,6 +58,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         if (notes != NULL) fputs(notes, stdout);
     }
 out:
+    tn_direct_drop(d);
     free(notes);
     tn_model_close(m);
     return status;

@@ -1,4 +1,5 @@
 /* cmd_redteam.c - `tenet redteam`: attacks on a model or an endpoint, each with harmless twins; rates, verdicts, a page. */
+#include "cli/record.h"
 #include "cli/with_model.h"
 
 #include "base/file.h"
@@ -166,6 +167,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
                              .n_batch = c->a.n_batch, .seed = common->seed, .temperature = c->temperature, .max_asr = c->max_asr, .progress = !common->quiet, .show_texts = c->show_texts,
                              .classify = c->classify, .endpoint = c->endpoint, .endpoint_model = c->endpoint_model, .attacker_endpoint = c->attacker_endpoint,
                              .attacker_model = c->attacker_model, .judge_endpoint = c->judge_endpoint, .judge_model = c->judge_model };
+    tn_direct         *d = NULL;
     tn_status          status = TN_OK;
 
     (void)n_arg;
@@ -188,10 +190,16 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     o.model = m;
     o.judge = judge;
     o.attacker = attacker;
+    d = tn_direct_begin();
     TN_GOTO(tn_redteam_run(&report, &o, err));
+    if (c->out != NULL) {
+        tn_cli_record_made(common, d, "redteam", "redteam", options, config, c->a.model, c->out);
+        d = NULL;
+    }
     if (common->json) status = tn_cli_print_json(json_incref(report), err);
     else table_print(report);
 out:
+    tn_direct_drop(d);
     json_decref(report);
     tn_model_close(m);
     tn_model_close(judge);

@@ -1,4 +1,5 @@
 /* cmd_train.c - tenet train CONFIG.yaml: trains, or goes on; shows progress, rows of JSON, the estimate, the samples. */
+#include "cli/record.h"
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -211,6 +212,19 @@ static void keys_print(void)
     }
 }
 
+/* The root is of the weights that were made: what lies beside them tells of speeds too. */
+static void record(const tn_common *common, const tn_train_config *c, const tn_train_io *io, tn_direct *d)
+{
+    char *adapter = tn_path(io->out, "adapter"), *model = tn_path(io->out, "model"), *made = adapter != NULL && tn_exists(adapter) ? adapter : model;
+
+    if (made != NULL && tn_exists(made))
+        tn_cli_record(common, d, &(tn_direct_what){ .command = "train", .kind = "train", .options = tn_train_options, .config = c, .profile = io->profile, .made = made,
+                                                    .inputs = (const char *const[]){ "model", c->model, "adapter", c->adapter, "reference", c->reference, NULL } });
+    else tn_direct_drop(d);
+    free(adapter);
+    free(model);
+}
+
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
     train_flags *f = config;
@@ -246,7 +260,10 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         fputs(text, stdout);
     } else {
         tn_graph_set_timing(common->timing);
+        tn_direct *d = tn_direct_begin();
         status = tn_train_run(&c, &io, &result, err);
+        if (status == TN_OK && result.rank == 0) record(common, &c, &io, d);
+        else tn_direct_drop(d);
         if (result.timing != NULL) fputs(result.timing, stderr);
         if (result.rank == 0 && (status == TN_OK || result.steps > 0)) result_print(common, &result);
     }

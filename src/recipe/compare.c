@@ -161,9 +161,21 @@ static void diff_stage(json_t *list, const char *name, const json_t *a, const js
     json_decref(parts);
 }
 
-tn_status tn_run_diff(const json_t *a, const json_t *b, json_t **out, tn_error *err)
+/* A record with its rows; what a command did outside of a recipe is its own only row, named by its kind. made. */
+static json_t *with_rows(const json_t *record)
 {
-    json_t *list = json_array(), *row;
+    json_t *copy = json_copy((json_t *)record), *row;
+
+    if (copy == NULL || json_object_get(copy, "stages") != NULL || json_object_get(copy, "kind") == NULL) return copy;
+    row = json_copy(copy);
+    json_object_set(row, "name", json_object_get(copy, "kind"));
+    json_object_set_new(copy, "stages", json_pack("[o]", row));
+    return copy;
+}
+
+tn_status tn_run_diff(const json_t *first, const json_t *second, json_t **out, tn_error *err)
+{
+    json_t *list = json_array(), *row, *a = with_rows(first), *b = with_rows(second);
     size_t  i;
 
     json_array_foreach(json_object_get(b, "stages"), i, row) {
@@ -179,5 +191,7 @@ tn_status tn_run_diff(const json_t *a, const json_t *b, json_t **out, tn_error *
     if (!same(json_object_get(a, "build"), json_object_get(b, "build")))
         diff_add(list, "", "build of the program", json_object_get(a, "build"), json_object_get(b, "build"));
     *out = json_pack("{s:b,s:o}", "same", json_array_size(list) == 0, "stages", list);
+    json_decref(a);
+    json_decref(b);
     return *out == NULL ? tn_fail(err, TN_NOMEM, "no memory for a comparison") : TN_OK;
 }

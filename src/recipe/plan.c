@@ -66,7 +66,7 @@ out:
     return status;
 }
 
-static tn_status source_root(tn_store *s, const char *path, tn_digest *root, tn_error *err)
+tn_status recipe_source_root(tn_store *s, const char *path, tn_digest *root, tn_error *err)
 {
     tn_digest stamp, after;
     bool      old = false, found = false, still = false;
@@ -83,7 +83,7 @@ static tn_status ref_source(const recipe_stage *st, recipe_ref *ref, tn_store *s
 {
     tn_status status;
 
-    if (ref->path != NULL) status = source_root(s, ref->path, &ref->root, err);
+    if (ref->path != NULL) status = recipe_source_root(s, ref->path, &ref->root, err);
     else status = tn_store_resolve(s, tn_starts_with(ref->text, "store:") ? ref->text + 6 : ref->text, &ref->root, err);
     if (status != TN_OK) return tn_fail_prefix(err, status, "%s:%d: stage '%s'", st->file, ref->line, st->name);
     ref->have_root = true;
@@ -140,7 +140,7 @@ static tn_status ref_root(tn_recipe *r, tn_store *s, recipe_ref *ref, bool *read
         ref->root = from->root;
     } else {
         TN_TRY(recipe_path_of(r, s, ref, &path, err));
-        status = source_root(s, path, &ref->root, err);
+        status = recipe_source_root(s, path, &ref->root, err);
         free(path);
         TN_TRY(status);
     }

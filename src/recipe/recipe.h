@@ -50,12 +50,23 @@ tn_status tn_recipe_dot(const tn_recipe *r, char **out, tn_error *err);
 tn_status tn_recipe_svg(const tn_recipe *r, char **out, tn_error *err);
 
 /* What differs between two run records: {"same":bool,"stages":[{"stage","what","a","b"}]}. made. */
-tn_status tn_run_diff(const json_t *a, const json_t *b, json_t **out, tn_error *err);
+tn_status tn_run_diff(const json_t *first, const json_t *second, json_t **out, tn_error *err);
 
-/* One stage, computed always: what commands that make an artifact call. `inputs` is NULL-ended pairs of port name and
- * path; the artifact is put at `to` (which must not exist) and recorded. root may be NULL. */
-tn_status tn_stage_alone(tn_store *s, const tn_stage_kind *kind, const void *config, tn_profile profile,
-                         const char *const *inputs, const char *to, tn_digest *root, tn_error *err);
+/* A command that makes by itself what a stage makes, with the same function, computes always and is recorded all the same:
+ * begin before the work, then end (which frees, whatever it returns) or drop. inputs: NULL-ended pairs of port name and path (NULL:
+ * not given); made: what its root is taken of. direct.c. */
+typedef struct tn_direct tn_direct;
+typedef struct tn_direct_what {
+    const char        *command, *kind;
+    const tn_option   *options;
+    const void        *config;
+    tn_profile         profile;
+    const char *const *inputs;
+    const char        *made;
+} tn_direct_what;
+tn_direct *tn_direct_begin(void);      /* NULL: no memory, which tn_direct_end then says */
+tn_status  tn_direct_end(tn_direct *d, tn_store *s, const tn_direct_what *w, tn_error *err);
+void       tn_direct_drop(tn_direct *d);
 
 /* ---- releases: release.h draws the directory ----------------------------------------------------------------------- */
 typedef struct tn_release_options {

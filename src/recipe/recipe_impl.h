@@ -51,6 +51,7 @@ struct tn_recipe {
 int       recipe_find(const tn_recipe *r, const char *name);
 /* Marks `until` and what it needs; NULL: every stage. USAGE names the nearest stage. */
 tn_status recipe_want(tn_recipe *r, const char *until, tn_error *err);
+tn_status recipe_source_root(tn_store *s, const char *path, tn_digest *root, tn_error *err);   /* from its stamp if that is known */
 tn_status recipe_no_stage(const tn_recipe *r, const char *name, tn_error *err);   /* USAGE, with the nearest name */
 /* Roots of sources, then as far as roots are known: keys, and roots from the store; quick stages are computed. */
 tn_status recipe_sources(tn_recipe *r, tn_store *s, tn_error *err);

@@ -449,7 +449,7 @@ static tn_status query_log(tn_store *s, const char *type, const char *recipe, co
     int           rc;
 
     sqlite3_prepare_v2(s->ledger, "SELECT id,type,started,recipe,stage,kind,key,root,status,seconds FROM record WHERE "
-                       "(?1 IS NULL OR type=?1) AND (?2 IS NULL OR recipe=?2) AND (?3 IS NULL OR stage=?3) "
+                       "(?1 IS NULL OR type=?1 OR (?1='asked' AND (type='run' OR recipe IS NULL))) AND (?2 IS NULL OR recipe=?2) AND (?3 IS NULL OR stage=?3) "
                        "ORDER BY seq DESC, started DESC, id LIMIT ?4", -1, &q, NULL);
     if (q == NULL) return sql_fail(s, err);
     if (type != NULL) sqlite3_bind_text(q, 1, type, -1, SQLITE_STATIC);

@@ -81,7 +81,7 @@ tn_status tn_store_record(tn_store *s, const json_t *record, tn_error *err);
 /* A record by id or unique prefix (made). NOTFOUND. */
 tn_status tn_store_record_get(tn_store *s, const char *id, json_t **out, tn_error *err);
 /* Newest first: [{"id","type","started","recipe","stage","kind","key","root","seconds","status"}]; type, stage and recipe
- * may be NULL (any); at most `limit` rows. From the ledger, which is brought up to date from runs/ first. made. */
+ * may be NULL (any); type "asked": runs, and what commands did outside of recipes; at most `limit` rows. From the ledger, which is brought up to date from runs/ first. made. */
 tn_status tn_store_log(tn_store *s, const char *type, const char *recipe, const char *stage, int64_t limit, json_t **out, tn_error *err);
 /* Drops the ledger and builds it anew from runs/; damaged records are named in a warning and left out. */
 tn_status tn_store_ledger_rebuild(tn_store *s, int64_t *n_records, tn_error *err);

@@ -130,4 +130,21 @@ expect 2 'two reports are expected' compare pairs.jsonl
 expect 0 '' run every-kind.yaml --until compare
 expect 0 'after' compare --judged "after:before=$TENET_STORE/objects/$("$tenet" run every-kind.yaml --until compare 2>/dev/null | sed -n 's|^compare sha256:\(..\)\([0-9a-f]*\).*|\1/\2|p')"
 
+# A command by itself computes what the stage computes, to the byte, and is in the ledger beside the runs.
+expect 0 '' run every-kind.yaml --until eval
+made() { "$tenet" run every-kind.yaml --until "$1" 2>/dev/null | sed -n 's|^'"$1"' \(sha256:[0-9a-f]*\).*|\1|p'; }
+expect 0 '' store export "$(made aligned)" aligned
+expect 0 '' store export "$(made eval)" from-recipe
+expect 0 '' eval -m aligned --task-dir tasks --data data --tasks animals --seed 1 --out direct
+for file in items.jsonl report.json report.html; do cmp direct/$file from-recipe/$file || bad "tenet eval and the stage differ in $file"; done
+expect 0 "tenet eval  $(made eval | cut -c 1-19)" log -n 3
+expect 0 '' convert aligned aligned.gguf
+expect 0 '' quantize aligned.gguf small.gguf --type q8_0
+ids=$("$tenet" log -n 2 2>/dev/null | awk '{ print $1 }')
+# shellcheck disable=SC2086
+expect 0 "export: parameter 'type'" diff $ids
+expect 0 "\"root\":\"sha256:$(sha256sum <small.gguf | cut -c 1-64)\"" log --json -n 1
+HOME=/proc/nowhere TENET_STORE='' "$tenet" convert aligned again.gguf >"$tmp/out" 2>"$tmp/err" || bad "without a store a command does not do its work"
+cmp aligned.gguf again.gguf || bad "the same conversion twice gives other bytes"
+
 echo "$n commands behaved"

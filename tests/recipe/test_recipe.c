@@ -408,24 +408,6 @@ static void no_line_of_a_picture_runs_behind_a_box(void **state)
     tn_recipe_free(r);
 }
 
-static void a_stage_alone_computes_always_and_is_recorded(void **state)
-{
-    tn_digest root, again;
-    void     *config = calloc(1, toy_kinds[2]->config_bytes);
-
-    (void)state;
-    put("in.txt", "x");
-    assert_int_equal(tn_options_default(config, toy_kinds[2]->options, NULL), TN_OK);
-    const char *const inputs[] = { "from", at("in.txt"), NULL, NULL };
-    assert_int_equal(tn_stage_alone(store, toy_kinds[2], config, TN_PROFILE_STRICT, inputs, at("one"), &root, NULL), TN_OK);
-    assert_int_equal(tn_stage_alone(store, toy_kinds[2], config, TN_PROFILE_STRICT, inputs, at("two"), &again, NULL), TN_OK);
-    assert_int_equal(toy_runs, 2);
-    assert_true(tn_digest_equal(&root, &again));
-    assert_int_equal(tn_stage_alone(store, toy_kinds[2], config, TN_PROFILE_STRICT, inputs, at("two"), &again, NULL), TN_USAGE);
-    tn_options_free(config, toy_kinds[2]->options);
-    free(config);
-}
-
 /* The output of a kind may change only together with its version. The roots were computed by another program. */
 static void every_kind_gives_its_golden_root(void **state)
 {
@@ -455,7 +437,6 @@ int main(void)
         T(includes_bring_stages_and_variables_and_the_recipe_wins),
         T(a_picture_holds_every_stage_and_source),
         T(no_line_of_a_picture_runs_behind_a_box),
-        T(a_stage_alone_computes_always_and_is_recorded),
         T(every_kind_gives_its_golden_root),
 #undef T
     };

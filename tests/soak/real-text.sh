@@ -9,6 +9,8 @@ here=$(cd "$(dirname "$0")/../.." && pwd)
 tenet=$(realpath "$1")/tenet
 python=${PYTHON:-python3}
 cd "$2" || exit 1
+TENET_STORE=$(pwd)/store
+export TENET_STORE
 "$python" -c 'import torch, transformers, tokenizers' 2>/dev/null || { echo "skipped: $python has no torch, transformers and tokenizers"; exit 77; }
 text=${TENET_TEXT:-}
 if [ -z "$text" ]; then

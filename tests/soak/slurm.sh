@@ -6,6 +6,8 @@
 set -u
 tenet=$(realpath "$1")/tenet
 cd "$2" || exit 1
+TENET_STORE=$(pwd)/store
+export TENET_STORE
 dir=$(pwd)
 for tool in srun slurmctld slurmd munged mungekey; do
     command -v $tool >/dev/null 2>&1 || [ -x /usr/sbin/$tool ] || { echo "needs $tool: apt-get install slurm-wlm munge"; exit 77; }

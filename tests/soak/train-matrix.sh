@@ -5,6 +5,8 @@
 set -u
 tenet=$(realpath "$1")/tenet
 cd "$2" || exit 1
+TENET_STORE=$(pwd)/store
+export TENET_STORE
 i=0
 while [ $i -lt 400 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3 % 50))."; i=$((i + 1)); done >text.txt
 cat >tiny.yaml <<END

@@ -6,6 +6,7 @@ tenet=$(realpath "$1")                             # the folder changes below
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
+export TENET_STORE="$dir/store"
 i=0
 while [ $i -lt 300 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3 % 50))."; i=$((i + 1)); done >text.txt
 cat >tiny.yaml <<END
