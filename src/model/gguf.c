@@ -141,8 +141,8 @@ static tn_status read_kv(cursor *c, tn_gguf_kv *kv, tn_error *err)
 
 static tn_status read_info(cursor *c, tn_gguf_tensor *t, uint32_t alignment, tn_error *err)
 {
-    const char *name;
-    size_t      name_n;
+    const char *name = "";
+    size_t      name_n = 0;
     uint32_t    n_dim, type;
     uint64_t    dims[TN_MAX_DIM];
     size_t      n_elem = 1, row;

@@ -44,7 +44,7 @@ static tn_status lay_children(tn_trie *trie, const tn_trie_key *keys, size_t lo,
 
 tn_status tn_trie_build(tn_trie *trie, tn_trie_key *keys, size_t n, tn_error *err)
 {
-    int32_t first, n_child;
+    int32_t first = 0, n_child = 0;
     size_t  used = 0;
 
     for (size_t i = 0; i < n; i++)
