@@ -101,7 +101,7 @@ static tn_status write_tiles(const char *dir, const log_state *s, uint64_t old, 
 
     for (int level = 0; level < LEVELS && s->size / span > 0; level++, span *= TILE) {
         uint64_t count = s->size / span, before = old / span;
-        char     name[8];
+        char     name[12];
         snprintf(name, sizeof name, "%d", level);
         for (uint64_t n = before / TILE; n * TILE < count; n++) {
             unsigned  width = count - n * TILE < TILE ? (unsigned)(count - n * TILE) : TILE;
@@ -146,7 +146,7 @@ static void forget_tiles(const char *dir, uint64_t size)
 
     for (int level = 0; level < LEVELS && size / span > 0; level++, span *= TILE) {
         uint64_t count = size / span;
-        char     name[8], *path;
+        char     name[12], *path;
         snprintf(name, sizeof name, "%d", level);
         path = tile_path(dir, name, (count - 1) / TILE, count % TILE == 0 ? TILE : (unsigned)(count % TILE));
         if (path != NULL && count * span == size) unlink(path);
@@ -400,7 +400,7 @@ static tn_status check_upper_tiles(const char *dir, const log_state *s, tn_error
 
     for (int level = 1; level < LEVELS && s->size / span > 0; level++, span *= TILE) {
         uint64_t count = s->size / span;
-        char     name[8];
+        char     name[12];
         snprintf(name, sizeof name, "%d", level);
         for (uint64_t n = 0; n * TILE < count; n++) {
             unsigned  width = count - n * TILE < TILE ? (unsigned)(count - n * TILE) : TILE;

@@ -161,7 +161,7 @@ static void the_ledger_is_rebuilt_when_it_is_missing_or_damaged(void **state)
     json_t   *rows = NULL;
 
     for (int i = 0; i < 5; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "s%d", i);
         json_t *r = stage_record(name, &root, NULL);
         assert_int_equal(tn_store_record(s, r, NULL), TN_OK);

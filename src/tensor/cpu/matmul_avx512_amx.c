@@ -106,7 +106,7 @@ const tn_mm_tile tn_mm_bf16_tiles_amx[64] = {TILES(X)};
 
 static inline __mmask16 first_lanes(int64_t n)
 {
-    return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
+    return (__mmask16)(n >= 16 ? 0xffff : n <= 0 ? 0 : (1u << n) - 1);
 }
 
 /* The words of one row's 32 k from its two halves: neighbours change places. */
