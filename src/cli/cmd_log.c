@@ -32,7 +32,7 @@ static void print_row(const json_t *row)
     const char *root = text_of(row, "root"), *recipe = text_of(row, "recipe"), *stage = text_of(row, "stage");
 
     printf("%s  %.19s  %-11s %9.1f s  %s%s%s", text_of(row, "id"), text_of(row, "started"), text_of(row, "status"),
-           json_number_value(json_object_get(row, "seconds")), recipe[0] != '\0' ? recipe : strcmp(text_of(row, "type"), "release") == 0 ? "tenet release" : "tenet",
+           json_number_value(json_object_get(row, "seconds")), recipe[0] != '\0' ? recipe : "tenet",
            stage[0] == '\0' ? "" : recipe[0] != '\0' ? " / " : " ", stage);
     if (root[0] != '\0') printf("  %.19s", root);
     putchar('\n');

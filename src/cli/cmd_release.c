@@ -96,17 +96,22 @@ static void say(const tn_common *common, const release_config *c, const json_t *
     }
 }
 
-static tn_status record(tn_store *s, const char *out, tn_error *err)
+/* Into the ledger, like the release of a recipe: its kind is what garbage collection keeps its parts by. */
+static tn_status record(tn_store *s, tn_direct *d, json_t *params, const tn_release_parts *p, const char *out, tn_error *err)
 {
-    tn_digest root;
-    char     *text;
+    static const char *const words[] = { "reports", "records", "runs", "inputs" };
+    const char              *inputs[2 * (PARTS_MAX + 2) + 1] = { "model", p->model, "constitution", p->constitution };
+    char                   (*names)[24] = calloc(p->n_part + 1, sizeof *names);
+    size_t                   n = 4;
 
-    TN_TRY(tn_tree_digest(out, &root, NULL, err));
-    if ((text = tn_digest_text(&root)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a digest");
-    json_t   *r = json_pack("{s:s,s:s,s:s}", "type", "release", "root", text, "status", "done");
-    tn_status status = tn_store_record(s, r, err);
-    json_decref(r);
-    free(text);
+    for (size_t i = 0; names != NULL && i < p->n_part; i++) {
+        snprintf(names[i], sizeof names[i], "%s.%zu", words[p->parts[i].role], i);
+        inputs[n++] = names[i];
+        inputs[n++] = p->parts[i].path;
+    }
+    tn_status status = tn_direct_end(d, s, &(tn_direct_what){ .command = "release", .kind = "release", .params = params, .profile = TN_PROFILE_STRICT,
+                                                              .inputs = inputs, .made = out }, err);
+    free(names);
     return status;
 }
 
@@ -117,12 +122,16 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     tn_release_parts p = { .parts = parts, .constitution = c->constitution };
     tn_store        *s = NULL;
     tn_key          *key = NULL;
-    json_t          *metrics = json_object();
+    json_t          *metrics = json_object(), *params = tn_options_json(config, options);
+    tn_direct       *d = tn_direct_begin();
     char            *model = NULL, *made = NULL;
     tn_status        status = TN_OK;
 
     (void)n_arg, (void)args;
-    if (parts == NULL) return tn_fail(err, TN_NOMEM, "no memory for a release");
+    if (parts == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a release");
+        goto out;
+    }
     if (c->model == NULL || c->out == NULL || c->o.key == NULL) {
         status = tn_fail(err, TN_USAGE, "release: --%s is missing", c->model == NULL ? "model" : c->out == NULL ? "out" : "key");
         goto out;
@@ -151,10 +160,15 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     TN_GOTO(tn_remove_tree(made, err));
     TN_GOTO(tn_release_build(&p, &c->o, made, metrics, err));
     TN_GOTO(tn_rename(made, c->out, err));
-    TN_GOTO(record(s, c->out, err));
+    status = record(s, d, params, &p, c->out, err);
+    d = NULL;
+    params = NULL;
+    if (status != TN_OK) goto out;
     say(common, c, metrics, key);
 out:
     if (made != NULL) tn_remove_tree(made, NULL);
+    tn_direct_drop(d);
+    json_decref(params);
     tn_key_free(key);
     tn_store_close(s);
     json_decref(metrics);

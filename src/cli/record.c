@@ -12,6 +12,7 @@ void tn_cli_record(const tn_common *common, tn_direct *d, const tn_direct_what *
 
     if (tn_store_open(&s, common->store, &why) != TN_OK) {
         tn_direct_drop(d);
+        json_decref(w->params);
         tn_log(TN_LOG_DEBUG, "not recorded: %s", why.msg);
         return;
     }
@@ -25,7 +26,7 @@ void tn_cli_record_made(const tn_common *common, tn_direct *d, const char *comma
     char *path = NULL;
 
     if (model != NULL && tn_cli_model_path(common, model, &path, NULL) != TN_OK) path = NULL;
-    tn_cli_record(common, d, &(tn_direct_what){ .command = command, .kind = kind, .options = options, .config = config, .profile = common->profile_id,
+    tn_cli_record(common, d, &(tn_direct_what){ .command = command, .kind = kind, .params = tn_options_json(config, options), .profile = common->profile_id,
                                                 .inputs = (const char *const[]){ "model", path, NULL }, .made = made });
     free(path);
 }

@@ -57,12 +57,13 @@ tn_status tn_direct_end(tn_direct *d, tn_store *s, const tn_direct_what *w, tn_e
     json_object_set_new(d->record, "stage", json_string(w->command));
     json_object_set_new(d->record, "kind", json_string(kind->name));
     json_object_set_new(d->record, "kind_version", json_integer(kind->version));
-    json_object_set_new(d->record, "params", tn_options_json(w->config, w->options));
+    json_object_set(d->record, "params", w->params);
     json_object_set_new(d->record, "profile", json_string(tn_profile_name(w->profile)));
     json_object_set(d->record, "inputs", inputs);
     json_object_set_new(d->record, "status", json_string("done"));
     status = tn_store_record(s, d->record, err);
 out:
+    json_decref(w->params);
     json_decref(inputs);
     tn_direct_drop(d);
     return status;

@@ -58,8 +58,7 @@ tn_status tn_run_diff(const json_t *first, const json_t *second, json_t **out, t
 typedef struct tn_direct tn_direct;
 typedef struct tn_direct_what {
     const char        *command, *kind;
-    const tn_option   *options;
-    const void        *config;
+    json_t            *params;         /* given: of tn_options_json */
     tn_profile         profile;
     const char *const *inputs;
     const char        *made;

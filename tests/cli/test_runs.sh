@@ -144,6 +144,10 @@ ids=$("$tenet" log -n 2 2>/dev/null | awk '{ print $1 }')
 # shellcheck disable=SC2086
 expect 0 "export: parameter 'type'" diff $ids
 expect 0 "\"root\":\"sha256:$(sha256sum <small.gguf | cut -c 1-64)\"" log --json -n 1
+expect 0 '' key new lab2
+expect 0 '' release --model aligned --out signed --key lab2 --report direct
+expect 0 'tenet release' log -n 1
+expect 0 '"reports.0":' log "$("$tenet" log -n 1 2>/dev/null | awk '{ print $1 }')" --json
 HOME=/proc/nowhere TENET_STORE='' "$tenet" convert aligned again.gguf >"$tmp/out" 2>"$tmp/err" || bad "without a store a command does not do its work"
 cmp aligned.gguf again.gguf || bad "the same conversion twice gives other bytes"
 
