@@ -9,7 +9,7 @@
 #include "base/str.h"
 #include "report/report.h"
 
-enum { N_CURVE = 9 };
+enum { N_CURVE = 9, KL_PANEL = 6 };
 static const struct { const char *key, *name; int panel; } curves[N_CURVE] = {
     { "loss", "train", 0 }, { "valid", "validation", 0 }, { "lr", "learning rate", 1 }, { "grad_norm", "gradient norm", 2 },
     { "tokens_per_s", "tokens/s", 3 }, { "margin", "reward margin", 4 }, { "accuracy", "accuracy", 5 }, { "kl", "KL to the reference", 6 },
@@ -55,7 +55,7 @@ out:
     return status;
 }
 
-static void curves_draw(tn_page *p, const columns *c)
+static void curves_draw(tn_page *p, const columns *c, bool pairs)
 {
     tn_series series[N_CURVE];
     tn_panel panel[N_PANEL];
@@ -65,7 +65,7 @@ static void curves_draw(tn_page *p, const columns *c)
         for (int i = 0; i < N_CURVE; i++)
             if (curves[i].panel == k && c->n[i] > 0) series[n_series++] = (tn_series){ curves[i].name, c->x[i], c->y[i], c->n[i] };
         if (n_series > first)
-            panel[n_panel++] = (tn_panel){ .title = panels[k], .series = series + first, .n_series = n_series - first,
+            panel[n_panel++] = (tn_panel){ .title = k == KL_PANEL && !pairs ? "divergence from the teacher" : panels[k], .series = series + first, .n_series = n_series - first,
                                            .unit = k == 5 ? TN_UNIT_PERCENT : TN_UNIT_PLAIN };
     }
     tn_page_curves(p, &(tn_curves){ "Training", "step", panel, n_panel });
@@ -105,7 +105,7 @@ tn_status train_report(const run *r, tn_error *err)
     snprintf(line, sizeof line, "%s: %lld steps of %lld sequences, %lld of %lld parameters trained", r->c->loss, (long long)r->steps,
              (long long)r->c->batch, (long long)r->p.n_trained, (long long)tn_model_n_param(r->model, false));
     TN_GOTO(tn_page_create(&page, "Training run", line, err));
-    curves_draw(page, &c);
+    curves_draw(page, &c, r->data.pairs);
     principles_show(page, r);
     TN_GOTO(tn_page_write(page, html, err));
 out:
