@@ -253,6 +253,7 @@ static void rectangles(void *arg, int64_t begin, int64_t end, int i_thread)
         if (m0 >= m1 || p0 >= p1) continue;
         if (!job->q8 && job->set->few != NULL && m0 == 0 && m1 == job->mm->m && job->set->few(job->mm, p0, p1)) continue;
         uint8_t *scratch = job->scratch + (size_t)begin * job->slot;                /* pieces have different begins */
+        if (job->q8 && job->set->q8_unit != NULL && job->set->q8_unit(job->mm, m0, m1, p0, p1, scratch)) continue;
         if (job->q8) rectangle_q8(job, m0, m1, p0, p1, scratch);
         else rectangle(job, m0, m1, p0, p1, scratch);
     }

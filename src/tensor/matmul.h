@@ -36,7 +36,7 @@ enum {
  *   F32      [k][16] f32
  *   F16      [k][16] f16
  *   BF16     [k/2][16] dword: even k low, odd k high           (odd n_in: zero behind)
- *   C8       8 x dword [16]: byte b of word g is k = 4g + b    code = q + 128
+ *   C8       8 x dword [16]: byte b of word g is k = 4g + b    q itself, signed
  *   C4       4 x dword [16]: word t holds k = 8t + b (b < 4) in the low nibble of byte b, k = 8t + 4 + b in the high
  *   C5       C4, then 1 x dword [16]: bit 8b + g is bit 4 of k = 4g + b
  *   C6       C4, then 2 x dword [16]: word g/4, bits 8b + 2(g%4) are bits 4, 5 of k = 4g + b
@@ -140,6 +140,8 @@ typedef struct tn_mm_set {
     void (*transpose)(float *dst, const float *src);
     /* Few rows times packed panels [p0, p1), without strips; false: not for this weight or so many rows. */
     bool (*few)(const tn_mm *mm, int64_t p0, int64_t p1);
+    /* q8act on a matrix unit: rows [m0, m1) x panels [p0, p1) in its own blocks; false: the tiles above are better for so few rows. */
+    bool (*q8_unit)(const tn_mm *mm, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch);
 } tn_mm_set;
 
 extern const tn_mm_set tn_mm_avx2, tn_mm_avx512, tn_mm_avx512_vnni, tn_mm_avx512_bf16, tn_mm_avx512_amx;

@@ -96,7 +96,7 @@ static void block_words(uint32_t c[8], const uint8_t *row, tn_dtype t, int64_t i
     switch (t) {
     case TN_Q8_0:
         b = row + i_block * 34 + 2;
-        for (int g = 0; g < 8; g++) c[g] = word_at(b + 4 * g) ^ 0x80808080u;
+        for (int g = 0; g < 8; g++) c[g] = word_at(b + 4 * g);
         break;
     case TN_Q4_0:
     case TN_Q4_1:
@@ -357,7 +357,7 @@ void tn_weight_codes(uint8_t code[32], const tn_weight *w, int64_t i_out, int64_
     for (int k = 0; k < BLOCK; k++) {
         int g = k / 4, b = k % 4;
         if (w->layout == TN_L_C8) {
-            code[k] = (uint8_t)(load_word(codes, g, lane) >> (8 * b));
+            code[k] = (uint8_t)(load_word(codes, g, lane) >> (8 * b) ^ 0x80);
             continue;
         }
         uint32_t low = (load_word(codes, g / 2, lane) >> (8 * b + g % 2 * 4)) & 15, high = 0;

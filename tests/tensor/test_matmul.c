@@ -162,6 +162,62 @@ static void every_set_equals_the_definition_with_packed_weights(void **unused)
             }
 }
 
+/* q8act has kernels of its own for more rows, and cuts rows at 256 and k at lengths of its own. */
+static void q8act_equals_the_definition_for_many_rows(void **unused)
+{
+    static const shape shapes[] = {{6, 288, 19}, {10, 96, 35}, {14, 512, 21}, {65, 1568, 18}, {129, 320, 33}, {530, 64, 17}, {23, 9216, 9}, {250, 3584, 11}};
+
+    (void)unused;
+    for (int ugly = 0; ugly < 3; ugly++)
+        for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+            for (int d = 0; d < N_WEIGHT; d++) {
+                tn_dtype   t = weights[d];
+                int64_t    m = shapes[i].m, k = whole_blocks(shapes[i].k, t), n = shapes[i].n;
+                tn_weight *w;
+                if (!tn_q8_takes(t)) continue;
+                uint8_t *rows = weight_rows(t, n, k, ugly);
+                float   *x    = filled(m * k, ugly);
+                assert_int_equal(tn_weight_pack(&w, rows, t, n, k, TN_PROFILE_Q8ACT, NULL), TN_OK);
+                tn_mm y = {.ldc = n, .a = {x, k, 1}, .b = {.kind = TN_MM_B_PACKED, .w = w}, .m = m, .n = n, .k = k, .profile = TN_PROFILE_Q8ACT};
+                check(tn_dtype_name(t), y);
+                y.n -= 6, y.b.first = 3, y.add = true;              /* a slice that starts and ends inside panels, and goes on */
+                check(tn_dtype_name(t), y);
+                tn_weight_free(w);
+                free(rows);
+                free(x);
+            }
+}
+
+/* Codes, scales of 16 and activations as large as they can be, of either sign: the sums nearest to their bounds. */
+static void q8act_is_exact_at_the_largest_sums(void **unused)
+{
+    enum { M = 20, K = 512, N = 16 };
+    static const uint8_t fill[] = {0x00, 0x80, 0x7f, 0xff};
+
+    (void)unused;
+    for (int d = 0; d < N_WEIGHT; d++)
+        for (size_t f = 0; f < sizeof fill; f++) {
+            tn_dtype t = weights[d];
+            if (!tn_q8_takes(t)) continue;
+            uint8_t   *rows = weight_rows(t, N, K, 0);
+            float     *x = room(M * K * 4);
+            size_t     block = tn_row_bytes(t, tn_dtype_block(t)), n = tn_row_bytes(t, K) * N;
+            tn_weight *w;
+            for (size_t b = 0; b < n; b += block) {                 /* everything but the halves, which stay ordinary numbers */
+                size_t halves = t == TN_Q6_K ? 0 : t == TN_Q4_1 || t == TN_Q5_1 || t == TN_Q4_K || t == TN_Q5_K ? 4 : 2;
+                memset(rows + b + halves, fill[f], t == TN_Q6_K ? 192 : block - halves);
+                if (t == TN_Q6_K) memset(rows + b + 192, f < 2 ? 0x80 : 0x7f, 16);
+            }
+            for (int64_t i = 0; i < M * K; i++) x[i] = i / K % 3 == 0 ? 1.0f : i / K % 3 == 1 ? -1.0f : next() % 2 ? 1.0f : -1.0f;
+            assert_int_equal(tn_weight_pack(&w, rows, t, N, K, TN_PROFILE_Q8ACT, NULL), TN_OK);
+            tn_mm y = {.ldc = N, .a = {x, K, 1}, .b = {.kind = TN_MM_B_PACKED, .w = w}, .m = M, .n = N, .k = K, .profile = TN_PROFILE_Q8ACT};
+            check(tn_dtype_name(t), y);
+            tn_weight_free(w);
+            free(rows);
+            free(x);
+        }
+}
+
 static void every_set_equals_the_definition_with_rows(void **unused)
 {
     static const shape shapes[] = {{1, 16, 32}, {1, 37, 19}, {17, 300, 70}, {33, 530, 47}, {530, 17, 20}, {15, 64, 64}};
@@ -367,6 +423,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_set_equals_the_definition_with_packed_weights),
+        cmocka_unit_test(q8act_equals_the_definition_for_many_rows),
+        cmocka_unit_test(q8act_is_exact_at_the_largest_sums),
         cmocka_unit_test(every_set_equals_the_definition_with_rows),
         cmocka_unit_test(a_packed_row_is_the_dequantised_row),
         cmocka_unit_test(packing_costs_at_most_a_tenth),

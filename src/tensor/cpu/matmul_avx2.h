@@ -75,7 +75,7 @@ static inline __attribute__((always_inline)) block_scale8 scale8_of(const uint8_
     }
 }
 
-/* Word g of a block's codes as bytes, half h. */
+/* Word g of a block's codes as bytes, half h. Those of 8 bits are signed. */
 static inline __attribute__((always_inline)) __m256i group8(const uint8_t *codes, tn_layout l, int g, int h)
 {
     const uint8_t *at = codes + 32 * h;

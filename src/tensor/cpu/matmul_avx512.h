@@ -26,6 +26,7 @@ void tn_mm_begin_amx(void);
 void tn_mm_end_amx(void);
 void tn_mm_strip_bf16_amx(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
 void tn_mm_pairs_amx(uint32_t *dst, const float *src, int64_t k);
+bool tn_mm_q8_amx(const tn_mm *mm, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch);
 bool tn_mm_few_avx512(const tn_mm *mm, int64_t p0, int64_t p1);
 
 static inline __m512 nan_canonical(__m512 x)
@@ -172,7 +173,6 @@ static inline __attribute__((always_inline)) void group_values(__m512 v[4], cons
     __m512i        w    = _mm512_load_si512(word + (l == TN_L_C8 ? g : g / 2));
 
     if (l == TN_L_C8) {
-        w = _mm512_xor_si512(w, _mm512_set1_epi8(-128));            /* code - 128 in each byte */
 #pragma GCC unroll 4
         for (int b = 0; b < 4; b++) v[b] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_shuffle_epi8(w, k->top[b])), s.d);
         return;

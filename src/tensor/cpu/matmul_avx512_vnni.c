@@ -11,7 +11,7 @@ static inline __attribute__((always_inline)) __m512i group(const __m512i *codes,
 {
     const __m512i nibbles = _mm512_set1_epi32(0x0f0f0f0f);
 
-    if (l == TN_L_C8) return _mm512_loadu_si512(codes + g);
+    if (l == TN_L_C8) return _mm512_xor_si512(_mm512_loadu_si512(codes + g), _mm512_set1_epi8(-128));      /* q + 128 */
     __m512i q = _mm512_loadu_si512(codes + g / 2);
     q = _mm512_and_si512(g % 2 != 0 ? _mm512_srli_epi32(q, 4) : q, nibbles);
     if (l == TN_L_C5) {

@@ -165,7 +165,7 @@ static inline __attribute__((always_inline)) void block_widen(float *dst, const 
                                                               tn_layout l, int64_t i_block)
 {
     bool minimum = t == TN_Q4_1 || t == TN_Q5_1 || t == TN_Q4_K || t == TN_Q5_K;
-    int  bias    = t == TN_Q8_0 ? 128 : t == TN_Q4_0 ? 8 : t == TN_Q5_0 ? 16 : 32;
+    int  bias    = t == TN_Q8_0 ? 0 : t == TN_Q4_0 ? 8 : t == TN_Q5_0 ? 16 : 32;
 
     for (int h = 0; h < 2; h++) {
         block_scale8 s = scale8_of(scales, t, i_block, 0, h);
@@ -175,7 +175,8 @@ static inline __attribute__((always_inline)) void block_widen(float *dst, const 
             if (t == TN_Q6_K && g == 4) s = scale8_of(scales, t, i_block, 1, h);
 #pragma GCC unroll 4
             for (int b = 0; b < 4; b++) {
-                __m256i code = _mm256_and_si256(_mm256_srli_epi32(q, 8 * b), _mm256_set1_epi32(255));
+                __m256i code = l == TN_L_C8 ? _mm256_srai_epi32(_mm256_slli_epi32(q, 24 - 8 * b), 24)
+                                            : _mm256_and_si256(_mm256_srli_epi32(q, 8 * b), _mm256_set1_epi32(255));
                 __m256  x = minimum ? _mm256_fmadd_ps(_mm256_cvtepi32_ps(code), s.d, s.m)
                                     : _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(code, _mm256_set1_epi32(bias))), s.d);
                 _mm256_store_ps(dst + (4 * g + b) * TN_PANEL + 8 * h, x);

@@ -8,9 +8,8 @@ enum { MR = 3 };
 static inline __attribute__((always_inline)) __m256i dot(__m256i sum, __m256i u, __m256i x, tn_layout l)
 {
     if (l == TN_L_C8) {
-        __m256i w = _mm256_xor_si256(u, _mm256_set1_epi8((char)0x80));
-        x = _mm256_sign_epi8(x, w);
-        u = _mm256_abs_epi8(w);
+        x = _mm256_sign_epi8(x, u);
+        u = _mm256_abs_epi8(u);
     }
     return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(u, x), _mm256_set1_epi16(1)));
 }
