@@ -196,9 +196,10 @@ static bool read_line(const talk *t, tn_str *line)
 
 static tn_status save(const talk *t, const char *path, tn_error *err)
 {
-    json_t *list = json_array();
+    json_t *list;
 
     if (path[0] == '\0') return tn_fail(err, TN_USAGE, "/save needs a file name");
+    list = json_array();
     if (t->system != NULL) json_array_append_new(list, json_pack("{s:s, s:s}", "role", "system", "content", t->system));
     for (size_t i = 0; i < t->n; i++) json_array_append_new(list, json_pack("{s:s, s:s}", "role", t->turns[i].role, "content", t->turns[i].content));
     json_t   *o = json_pack("{s:o}", "messages", list);

@@ -464,9 +464,21 @@ static tn_status operate(tn_expr *t, char op, json_t **v, json_t *w)
     return tn_expr_bad(t, op == '+' ? "+ joins two texts, two lists or two numbers; these are something else, before" : "these values cannot be reckoned with, before");
 }
 
+/* The right side of an operator. A reader that fails may have read a part of it. */
+static tn_status operand(tn_expr *t, tn_status (*read)(tn_expr *t, json_t **out), json_t **w)
+{
+    *w = NULL;
+    tn_status status = read(t, w);
+
+    if (status == TN_OK) return TN_OK;
+    json_decref(*w);
+    *w = NULL;
+    return status;
+}
+
 static tn_status product(tn_expr *t, json_t **out)
 {
-    json_t *w = NULL;
+    json_t *w;
 
     TN_TRY(term(t, out));
     for (;;) {
@@ -475,23 +487,21 @@ static tn_status product(tn_expr *t, json_t **out)
         if (op == '\0' && t->end - t->p >= 2 && t->p[0] == '%' && t->p[1] == '}') return TN_OK;
         if (op == '\0') op = tn_expr_take(t, '*') ? '*' : tn_expr_take(t, '/') ? '/' : tn_expr_take(t, '%') ? '%' : '\0';
         if (op == '\0') return TN_OK;
-        TN_TRY(term(t, &w));
+        TN_TRY(operand(t, term, &w));
         TN_TRY(operate(t, op, out, w));
-        w = NULL;
     }
 }
 
 static tn_status sum(tn_expr *t, json_t **out)
 {
-    json_t *w = NULL;
+    json_t *w;
 
     TN_TRY(product(t, out));
     for (;;) {
         char op = tn_expr_take(t, '+') ? '+' : tn_expr_take(t, '~') ? '~' : tn_expr_take(t, '-') ? '-' : '\0';
         if (op == '\0') return TN_OK;
-        TN_TRY(product(t, &w));
+        TN_TRY(operand(t, product, &w));
         TN_TRY(operate(t, op, out, w));
-        w = NULL;
     }
 }
 
@@ -542,7 +552,7 @@ static tn_status is_test(tn_expr *t, json_t **v)
 static tn_status comparison(tn_expr *t, json_t **out)
 {
     static const char *const ops[] = { "==", "!=", "<=", ">=", "<", ">", "in" };
-    json_t *w = NULL;
+    json_t *w;
 
     TN_TRY(sum(t, out));
     for (;;) {
@@ -558,11 +568,10 @@ static tn_status comparison(tn_expr *t, json_t **out)
             t->p = start;
             return TN_OK;
         }
-        TN_TRY(sum(t, &w));
+        TN_TRY(operand(t, sum, &w));
         bool yes = !t->dry && compared(op, *out, w) != no;
         json_decref(w);
         json_decref(*out);
-        w = NULL;
         *out = t->dry ? NULL : json_boolean(yes);
     }
 }
@@ -584,21 +593,26 @@ static tn_status negation(tn_expr *t, json_t **out)
 }
 
 /* and, or: the value that decides, as in Python; the side that does not count is read dry. */
+static tn_status logic(tn_expr *t, bool either, json_t **out);
+static tn_status both(tn_expr *t, json_t **out) { return logic(t, false, out); }
+
 static tn_status logic(tn_expr *t, bool either, json_t **out)
 {
-    json_t *w = NULL;
+    json_t *w;
 
-    TN_TRY(either ? logic(t, false, out) : negation(t, out));
+    TN_TRY(either ? both(t, out) : negation(t, out));
     while (tn_expr_word(t, either ? "or" : "and")) {
         bool decided = t->dry || tn_expr_true(*out) == either, dry = t->dry;
         t->dry = decided;
-        tn_status s = either ? logic(t, false, &w) : negation(t, &w);
+        tn_status s = operand(t, either ? both : negation, &w);
         t->dry = dry;
         TN_TRY(s);
-        if (decided) continue;
+        if (decided) {
+            json_decref(w);                                   /* a text or list is made even when it is only read */
+            continue;
+        }
         json_decref(*out);
         *out = w;
-        w = NULL;
     }
     return TN_OK;
 }
@@ -637,8 +651,13 @@ static tn_status conditional(tn_expr *t, json_t **out)
     tn_status s = logic(t, true, out);
     t->dry = dry;
     TN_TRY(s);
+    json_decref(*out);
+    *out = NULL;
     if (!tn_expr_word(t, "if")) return tn_expr_bad(t, "an operator is expected");
-    TN_TRY(logic(t, true, &c));
+    if ((s = logic(t, true, &c)) != TN_OK) {
+        json_decref(c);
+        return s;
+    }
     bool yes = !dry && tn_expr_true(c);
     json_decref(c);
     if (tn_expr_word(t, "else")) {
@@ -650,6 +669,8 @@ static tn_status conditional(tn_expr *t, json_t **out)
         *out = json_string("");
     }
     if (!yes) return TN_OK;
+    json_decref(*out);
+    *out = NULL;
     const char *after = t->p;
     t->p = start;
     TN_TRY(logic(t, true, out));

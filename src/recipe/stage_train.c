@@ -118,7 +118,7 @@ static tn_status config_copy(const char *from, const char *to, tn_error *err)
     for (const char *const *p = places; *p != NULL; p++) {
         const json_t *v = json_object_get(config, *p);
         if (json_is_string(v) && json_string_length(v) > 0) json_object_set_new(config, *p, json_string(*p));
-        if (json_is_array(v) && json_array_size(v) > 0) json_object_set_new(config, *p, json_pack("[s]", *p));
+        else if (json_is_array(v) && json_array_size(v) > 0) json_object_set_new(config, *p, json_pack("[s]", *p));
     }
     tn_status status = tn_json_save(to, config, true, err);
     json_decref(config);

@@ -22,6 +22,7 @@
 
 static char      dir[] = "/tmp/tenet-tasks-XXXXXX";
 static tn_model *model;
+static tn_tokenizer *tok;
 
 static char *put(const char *name, const char *text)
 {
@@ -35,7 +36,6 @@ static int make_model(void **state)
 {
     char         *text = NULL;
     size_t        n;
-    tn_tokenizer *tok = NULL;
     tn_hparams    h = { .family = "llama", .n_layer = 2, .n_embd = 48, .n_head = 4, .n_head_kv = 2, .d_head = 32, .d_value = 32, .n_ff = 80,
                         .n_ctx = 128, .norm_eps = 1e-5, .rope_theta = 1e4, .d_rope = 32, .tied = true, .embd_scale = 1, .rotary_pct = 1,
                         .bos = -1, .eos = -1, .init_std = 0.3, .attn_scale = 0.176777 };
@@ -62,6 +62,7 @@ static int close_model(void **state)
 {
     (void)state;
     tn_model_close(model);
+    tn_tokenizer_destroy(tok);                                /* the model borrowed it */
     return 0;
 }
 
