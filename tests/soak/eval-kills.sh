@@ -2,7 +2,7 @@
 # evaluations of a real model killed at random items and resumed, in batches of 1, 7 and 64: the same report, to the byte
 #
 # eval-kills.sh BUILD DIR. Choices, likelihoods and sampled replies over the rows that come with tenet. SEED: of the kills (1);
-# KILLS: of each batch size (5).
+# KILLS: of each batch size (5). ITEMS: of each task (60).
 set -u
 here=$(cd "$(dirname "$0")/../.." && pwd)
 tenet=$(cd "$1" && pwd)/tenet
@@ -28,7 +28,7 @@ generation_kwargs:
 metadata:
   version: 1.0
 YAML
-ask() { "$tenet" eval --quiet -m smollm2-135m-instruct --task-dir tasks --tasks capability,chat_answers,replies --limit 60 --batch "$1" --out "$2" --json; }
+ask() { "$tenet" eval --quiet -m smollm2-135m-instruct --task-dir tasks --tasks capability,chat_answers,replies --limit ${ITEMS:-60} --batch "$1" --out "$2" --json; }
 
 ask 16 whole >whole.json 2>whole.log || { cat whole.log; exit 1; }
 n=$(($(wc -l <whole/items.jsonl) - 1))
