@@ -46,15 +46,34 @@ static void table(tn_page *p, const json_t *list)
     free(cells);
 }
 
-tn_status tn_capability_section(tn_page *p, const char *before, const char *after, json_t **out, tn_error *err)
+void tn_capability_section(tn_page *p, const json_t *compared)
 {
-    json_t *c = NULL;
-
-    *out = NULL;
-    TN_TRY(tn_eval_compare(&c, before, after, 1, err));
     tn_page_section(p, "Capability");
     tn_page_text(p, "The same questions before and after. Tests are paired by row and corrected for their number (Holm); a change whose interval holds zero is not shown to be one.");
-    table(p, json_object_get(c, "comparisons"));
-    *out = c;
-    return TN_OK;
+    table(p, json_object_get(compared, "comparisons"));
+}
+
+bool tn_capability_figure(const json_t *compared, char *label, char *value, char *detail, size_t cap, tn_figure *f)
+{
+    const json_t *list = json_object_get(compared, "comparisons"), *c = NULL;
+    size_t        i;
+    json_t       *row;
+
+    json_array_foreach((json_t *)list, i, row) {
+        bool perplexity = strcmp(json_string_value(json_object_get(row, "metric")), "word_perplexity") == 0;
+        if (perplexity || (c == NULL && is_share(row))) c = row;
+        if (perplexity) break;
+    }
+    if (c == NULL) return false;
+    const json_t *ci = json_object_get(c, "interval");
+    double lo = json_number_value(json_array_get(ci, 0)), hi = json_number_value(json_array_get(ci, 1));
+    bool   share = is_share(c), sure = (lo > 0) == (hi > 0) && lo != 0 && hi != 0;
+    double scale = share ? 100 : 1;
+
+    snprintf(label, cap, share ? "Right answers (%s)" : "Perplexity a word (%s)", json_string_value(json_object_get(c, "task")));
+    snprintf(value, cap, share ? "%.0f %% → %.0f %%" : "%.1f → %.1f", scale * number(c, "a"), scale * number(c, "b"));
+    snprintf(detail, cap, share ? "%+.0f … %+.0f points (95 %%), %lld questions" : "%+.1f … %+.1f (95 %%), %lld texts", scale * lo, scale * hi,
+             (long long)json_integer_value(json_object_get(c, "n")));
+    *f = (tn_figure){ label, value, detail, !sure ? TN_TONE_PLAIN : (hi > 0) == share ? TN_TONE_GOOD : TN_TONE_BAD };
+    return true;
 }

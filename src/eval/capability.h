@@ -5,7 +5,9 @@
 #include "base/json.h"
 #include "report/report.h"
 
-/* before, after: folders of tn_eval_run. *out, made: what tn_eval_compare found. */
-tn_status tn_capability_section(tn_page *p, const char *before, const char *after, json_t **out, tn_error *err);
+/* compared: what tn_eval_compare found. */
+void tn_capability_section(tn_page *p, const json_t *compared);
+/* The one number for a first screen: perplexity where it was measured, else the first share. false: there is neither. */
+bool tn_capability_figure(const json_t *compared, char *label, char *value, char *detail, size_t cap, tn_figure *f);
 
 #endif
