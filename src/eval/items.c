@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 struct tn_items {
@@ -143,16 +144,24 @@ tn_status tn_items_open(tn_items **out, const char *path, const json_t *header, 
 
     *out = NULL;
     TN_GOTO(items_new(&l, path, err));
-    if (path != NULL && tn_exists(path)) TN_GOTO(lines_read(l, &whole, err));
+    if (path != NULL) {                                       /* opened and locked before it is read: two runs would mix their lines */
+        if ((l->file = fopen(path, "a")) == NULL) {
+            status = tn_fail(err, TN_IO, "%s: %s", path, strerror(errno));
+            goto out;
+        }
+        if (flock(fileno(l->file), LOCK_EX | LOCK_NB) != 0) {
+            status = tn_fail(err, TN_IO, "%s: another run is writing it: wait for that one, or give another folder", path);
+            goto out;
+        }
+        TN_GOTO(lines_read(l, &whole, err));
+    }
     if (l->header != NULL && !json_equal(l->header, (json_t *)header)) {
         status = tn_fail(err, TN_MISMATCH, "%s: it was begun with another model, other tasks, rows or settings: give another folder, or remove it", path);
         goto out;
     }
-    if (path != NULL) {
-        if ((whole > 0 && truncate(path, (off_t)whole) != 0) || (l->file = fopen(path, whole > 0 ? "a" : "w")) == NULL) {
-            status = tn_fail(err, TN_IO, "%s: %s", path, strerror(errno));
-            goto out;
-        }
+    if (path != NULL && ftruncate(fileno(l->file), (off_t)whole) != 0) {
+        status = tn_fail(err, TN_IO, "%s: %s", path, strerror(errno));
+        goto out;
     }
     if (whole == 0) TN_GOTO(header_write(l, header, err));
     TN_GOTO(tn_items_sync(l, err));

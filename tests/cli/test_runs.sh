@@ -137,6 +137,8 @@ expect 0 '' store export "$(made aligned)" aligned
 expect 0 '' store export "$(made eval)" from-recipe
 expect 0 '' eval -m aligned --task-dir tasks --data data --tasks animals --seed 1 --out direct
 for file in items.jsonl report.json report.html; do cmp direct/$file from-recipe/$file || bad "tenet eval and the stage differ in $file"; done
+flock direct/items.jsonl "$tenet" eval -m aligned --task-dir tasks --data data --tasks animals --seed 1 --out direct >"$tmp/out" 2>"$tmp/err" && bad "two runs write one log"
+grep -q 'another run is writing it' "$tmp/err" || bad "it is not said that another run writes the log"
 expect 0 "tenet eval  $(made eval | cut -c 1-19)" log -n 3
 expect 0 '' convert aligned aligned.gguf
 expect 0 '' quantize aligned.gguf small.gguf --type q8_0

@@ -28,9 +28,10 @@ generation_kwargs:
 metadata:
   version: 1.0
 YAML
-ask() { "$tenet" eval --quiet -m smollm2-135m-instruct --task-dir tasks --tasks capability,chat_answers,replies --limit ${ITEMS:-60} --batch "$1" --out "$2" --json; }
+# In the background this is the program itself, so that a kill meets it and not a shell around it.
+ask() { exec "$tenet" eval --quiet -m smollm2-135m-instruct --task-dir tasks --tasks capability,chat_answers,replies --limit ${ITEMS:-60} --batch "$1" --out "$2" --json; }
 
-ask 16 whole >whole.json 2>whole.log || { cat whole.log; exit 1; }
+(ask 16 whole) >whole.json 2>whole.log || { cat whole.log; exit 1; }
 n=$(($(wc -l <whole/items.jsonl) - 1))
 echo "$n items, report $(sha256sum <whole/report.json | cut -c 1-16)"
 failed=0 killed=0 seed=${SEED:-1}
@@ -46,7 +47,7 @@ for batch in 1 7 64; do
         kill -9 $pid 2>/dev/null && killed=$((killed + 1))
         wait $pid 2>/dev/null
     done
-    ask "$batch" "$dir" >"$dir.json" 2>"$dir.log" || { cat "$dir.log"; failed=1; continue; }
+    (ask "$batch" "$dir") >"$dir.json" 2>"$dir.log" || { cat "$dir.log"; failed=1; continue; }
     for file in items.jsonl report.json report.html; do cmp "whole/$file" "$dir/$file" || failed=1; done
     cmp whole.json "$dir.json" || failed=1
     echo "batch $batch: report $(sha256sum <"$dir/report.json" | cut -c 1-16)"
