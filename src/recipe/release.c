@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/stat.h>
 
 #define AT(field) offsetof(tn_release_options, field)
@@ -82,12 +83,20 @@ void release_set_text(json_t *o, const char *key, const tn_digest *d)
     free(text);
 }
 
+/* A day of the calendar: digits in their places, and timegm gives the same day back. */
 static tn_status date_check(const char *date, tn_error *err)
 {
-    bool ok = date == NULL || (strlen(date) == 10 && date[4] == '-' && date[7] == '-');
+    struct tm day = {0};
+    int       y, m, d;
+    bool      ok = date == NULL || (strlen(date) == 10 && date[4] == '-' && date[7] == '-');
 
     for (int i = 0; ok && date != NULL && i < 10; i++) ok = i == 4 || i == 7 || isdigit((unsigned char)date[i]);
-    return ok ? TN_OK : tn_fail(err, TN_USAGE, "date is '%.40s': expected YYYY-MM-DD", date);
+    if (ok && date != NULL && sscanf(date, "%4d-%2d-%2d", &y, &m, &d) == 3) {
+        day = (struct tm){ .tm_year = y - 1900, .tm_mon = m - 1, .tm_mday = d };
+        timegm(&day);
+        ok = day.tm_mon == m - 1 && day.tm_mday == d && day.tm_year == y - 1900;
+    }
+    return ok ? TN_OK : tn_fail(err, TN_USAGE, "date is '%.40s': expected a day as YYYY-MM-DD", date);
 }
 
 static tn_status put_manifest(release_builder *b, tn_error *err)
