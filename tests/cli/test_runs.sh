@@ -147,7 +147,7 @@ ids=$("$tenet" log -n 2 2>/dev/null | awk '{ print $1 }')
 expect 0 "export: parameter 'type'" diff $ids
 expect 0 "\"root\":\"sha256:$(sha256sum <small.gguf | cut -c 1-64)\"" log --json -n 1
 expect 0 '' key new lab2
-expect 1 'expected a day' release --model aligned --out signed --key lab2 --date 2026-02-29
+expect 2 'expected a day' release --model aligned --out signed --key lab2 --date 2026-02-29
 expect 0 '' release --model aligned --out signed --key lab2 --report direct
 expect 0 'tenet release' log -n 1
 expect 0 '"reports.0":' log "$("$tenet" log -n 1 2>/dev/null | awk '{ print $1 }')" --json
