@@ -54,10 +54,10 @@ static void side_fill(micro *b, const corpus *k, int64_t i, int s)
     }
 }
 
-/* The pairs that the run comes to: a short run over many compares few of them. made: free. */
+/* The pairs that the run comes to: a short run over many compares few of them; one epoch comes to all. made: free. */
 static tn_status used_find(const run *r, const corpus *k, bool **out, tn_error *err)
 {
-    int64_t items = k == &r->data ? r->steps * r->c->batch : k->n_sample;
+    int64_t items = k == &r->data && r->steps < k->n_sample / r->c->batch ? r->steps * r->c->batch : k->n_sample;
 
     if ((*out = calloc((size_t)k->pair.n + 1, sizeof **out)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a list of pairs");
     for (int64_t i = 0; i < items; i++) {
