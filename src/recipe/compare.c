@@ -43,7 +43,8 @@ static void compare_members(json_t *list, const char *word, const json_t *before
 
 static void compare_rows(json_t *list, const json_t *before, const json_t *now)
 {
-    static const char *const plain[][2] = { { "kind", "kind" }, { "kind_version", "version of the kind" }, { "profile", "numerics profile" } };
+    static const char *const plain[][2] = { { "kind", "kind" }, { "kind_version", "version of the kind" }, { "profile", "numerics profile" },
+                                            { "arithmetic", "version of the arithmetic" } };
 
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
         if (!same(json_object_get(before, plain[i][0]), json_object_get(now, plain[i][0])))
@@ -109,7 +110,7 @@ tn_status tn_recipe_explain(tn_recipe *r, tn_store *s, const char *stage, json_t
     st = &r->stages[recipe_find(r, stage)];
     TN_TRY(last_row(r, s, stage, &before, &from, err));
     why = json_array();
-    now = recipe_stage_json(r, st);
+    now = recipe_stage_json(st);
     if (before != NULL) compare_rows(why, before, now);
     for (size_t k = 0; k < st->n_ref; k++) {                  /* what is not known yet cannot be compared: say so */
         const recipe_stage *dep = st->refs[k].stage >= 0 ? &r->stages[st->refs[k].stage] : NULL;

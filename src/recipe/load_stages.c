@@ -8,7 +8,14 @@
 
 enum { STAGES_MAX = 1000 };
 
-static const char *const stage_keys[] = { "kind", "inputs", NULL };
+static const char *const stage_keys[] = { "kind", "inputs", "profile", NULL };
+
+static bool is_stage_key(const char *key)
+{
+    for (const char *const *k = stage_keys; *k != NULL; k++)
+        if (strcmp(*k, key) == 0) return true;
+    return false;
+}
 
 static tn_status unknown_key(const recipe_stage *st, const char *key, int line, tn_error *err)
 {
@@ -53,19 +60,47 @@ static tn_status read_kind(loader *l, recipe_stage *st, const tn_yaml *y, tn_err
                    near != NULL ? "; did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : "");
 }
 
+static tn_status set_profile(recipe_stage *st, const char *text, const char *where, int line, tn_error *err)
+{
+    char place[32] = "";
+
+    if (line > 0) snprintf(place, sizeof place, ":%d", line);
+    if (!tn_profile_parse(text, &st->profile))
+        return tn_fail(err, TN_USAGE, "%s%s: stage '%s': unknown profile '%s': expected strict, strict-bf16 or q8act", where, place, st->name, text);
+    st->profile_name = tn_profile_name(st->profile);
+    return TN_OK;
+}
+
+/* A stage computes under the recipe's profile or its own; --profile is for all of them, --set STAGE.profile for one. */
+static tn_status read_profile(loader *l, recipe_stage *st, const tn_yaml *y, tn_error *err)
+{
+    const tn_yaml *own = tn_yaml_get(y, "profile");
+    size_t         n = strlen(st->name);
+
+    st->profile = l->r->profile;
+    st->profile_name = l->r->profile_name;
+    if (own != NULL && own->kind != TN_YAML_SCALAR)
+        return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': profile takes one word", st->file, own->line, st->name);
+    if (own != NULL && l->o->profile == NULL) TN_TRY(set_profile(st, own->text, st->file, own->line, err));
+    for (const char *const *s = l->o->sets; s != NULL && *s != NULL; s++)
+        if (strncmp(*s, st->name, n) == 0 && strncmp(*s + n, ".profile=", 9) == 0) TN_TRY(set_profile(st, *s + n + 9, *s, 0, err));
+    return TN_OK;
+}
+
 static tn_status read_options(loader *l, recipe_stage *st, const tn_yaml *y, const char *seed, tn_error *err)
 {
     if ((st->config = calloc(1, st->kind->config_bytes + 1)) == NULL) return recipe_load_no_memory(l, err);
     TN_TRY(tn_options_default(st->config, st->kind->options, err));
     if (seed != NULL && has_option(st->kind, "seed")) TN_TRY(tn_option_set(st->config, st->kind->options, "seed", seed, "seed", err));
     for (size_t i = 0; i < y->n; i++)
-        if (strcmp(y->keys[i], "kind") != 0 && strcmp(y->keys[i], "inputs") != 0 && !has_option(st->kind, y->keys[i]))
+        if (!is_stage_key(y->keys[i]) && !has_option(st->kind, y->keys[i]))
             return unknown_key(st, y->keys[i], y->key_lines[i], err);
     TN_TRY(tn_options_yaml(st->config, st->kind->options, y, st->file, stage_keys, err));
     for (const char *const *s = l->o->sets; s != NULL && *s != NULL; s++) {
         size_t n = strlen(st->name);
         char  *key, *where;
         if (strncmp(*s, st->name, n) != 0 || (*s)[n] != '.' || strchr(*s + n, '=') == NULL) continue;
+        if (strncmp(*s + n, ".profile=", 9) == 0) continue;
         key = tn_strndup(*s + n + 1, strcspn(*s + n + 1, "="));
         where = tn_strf("--set %.*s", (int)strcspn(*s, "="), *s);
         tn_status status = key == NULL || where == NULL ? recipe_load_no_memory(l, err)
@@ -125,6 +160,7 @@ tn_status recipe_load_stages(loader *l, const char *seed, tn_error *err)
             /* inputs are expanded one by one later: whether --set took part matters for them */
             for (size_t k = 0; k < stages->items[i]->n; k++)
                 if (strcmp(stages->items[i]->keys[k], "inputs") != 0) TN_TRY(recipe_load_expand_tree(l, stages->items[i]->items[k], st->file, err));
+            TN_TRY(read_profile(l, st, stages->items[i], err));
             TN_TRY(read_options(l, st, stages->items[i], seed, err));
         }
     }

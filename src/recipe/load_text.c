@@ -103,6 +103,7 @@ tn_status recipe_load_text(loader *l, tn_error *err)
     for (size_t i = 0; i < r->n; i++) {
         const recipe_stage *st = &r->stages[i];
         tn_str_addf(&s, "  %s:\n    kind: %s\n", st->name, st->kind->name);
+        if (st->profile != r->profile) tn_str_addf(&s, "    profile: %s\n", st->profile_name);
         if (st->n_ref > 0) tn_str_add(&s, "    inputs:\n");
         for (int p = 0; st->kind->inputs[p].name != NULL; p++) {
             bool first = true;

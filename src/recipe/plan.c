@@ -168,21 +168,20 @@ static tn_status key_of(const tn_recipe *r, tn_store *s, recipe_stage *st, tn_er
         json_array_append_new(json_object_get(inputs, port), root_json(&st->refs[k].root));
     }
     o = json_pack("{s:s,s:i,s:O,s:s,s:o}", "kind", st->kind->name, "version", st->kind->version, "params", st->params, "profile",
-                  r->profile_name, "inputs", inputs);
-    if (o != NULL && r->profile == TN_PROFILE_STRICT_BF16) json_object_set_new(o, "arithmetic", json_integer(TN_STRICT_BF16_VERSION));
+                  st->profile_name, "inputs", inputs);
+    if (o != NULL && st->profile == TN_PROFILE_STRICT_BF16) json_object_set_new(o, "arithmetic", json_integer(TN_STRICT_BF16_VERSION));
     if (o != NULL && st->kind->sees_closure) {
         json_object_set_new(o, "closure", recipe_closure(r, st));
         json_object_set_new(o, "recipe", json_string(r->text));
     }
     if (o != NULL && st->kind->salt != NULL) {
-        char      salt[128] = "";
-        tn_status status = st->kind->salt(s, st->config, salt, err);
+        tn_status status = st->kind->salt(s, st->config, st->salt, err);
         if (status != TN_OK) {
             json_decref(o);
             return tn_fail_prefix(err, status, "stage '%s'", st->name);
         }
         /* A release has always had it, empty or not: its keys stay what they were. */
-        if (salt[0] != '\0' || st->kind->sees_closure) json_object_set_new(o, "salt", json_string(salt));
+        if (st->salt[0] != '\0' || st->kind->sees_closure) json_object_set_new(o, "salt", json_string(st->salt));
     }
     text = o == NULL ? NULL : tn_json_text(o);
     json_decref(o);
@@ -243,7 +242,7 @@ tn_status recipe_path_of(tn_recipe *r, tn_store *s, const recipe_ref *ref, char 
 
 /* ---------------------------------------------------------------------------------------------------- as JSON rows */
 
-json_t *recipe_stage_json(const tn_recipe *r, const recipe_stage *st)
+json_t *recipe_stage_json(const recipe_stage *st)
 {
     json_t *inputs = json_object(), *from = json_object(), *o;
     size_t  in_port = 0;
@@ -261,7 +260,9 @@ json_t *recipe_stage_json(const tn_recipe *r, const recipe_stage *st)
         free(name);
     }
     o = json_pack("{s:s,s:s,s:i,s:O,s:s,s:o,s:o,s:b}", "name", st->name, "kind", st->kind->name, "kind_version", st->kind->version,
-                  "params", st->params, "profile", r->profile_name, "inputs", inputs, "from", from, "recorded", st->kind->recorded);
+                  "params", st->params, "profile", st->profile_name, "inputs", inputs, "from", from, "recorded", st->kind->recorded);
+    if (o != NULL && st->profile == TN_PROFILE_STRICT_BF16) json_object_set_new(o, "arithmetic", json_integer(TN_STRICT_BF16_VERSION));
+    if (o != NULL && st->salt[0] != '\0' && !st->kind->sees_closure) json_object_set_new(o, "salt", json_string(st->salt));
     if (o != NULL && st->have_key) json_object_set_new(o, "key", root_json(&st->key));
     if (o != NULL && st->have_root) json_object_set_new(o, "root", root_json(&st->root));
     return o;
@@ -279,7 +280,7 @@ json_t *recipe_closure(const tn_recipe *r, const recipe_stage *st)
         for (size_t k = 0; in[i] && k < r->stages[i].n_ref; k++)
             if (r->stages[i].refs[k].stage >= 0) in[r->stages[i].refs[k].stage] = true;
     for (size_t i = 0; i < me; i++)
-        if (in[i]) json_array_append_new(rows, recipe_stage_json(r, &r->stages[i]));
+        if (in[i]) json_array_append_new(rows, recipe_stage_json(&r->stages[i]));
     free(in);
     return rows;
 }

@@ -22,6 +22,9 @@ typedef struct recipe_stage {
     int                  line;
     const tn_stage_kind *kind;
     void                *config;
+    const char          *profile_name; /* its own `profile`, else the recipe's */
+    tn_profile           profile;
+    char                 salt[128];    /* what else its key holds (its kind says); known with the key */
     json_t              *params;       /* defaults included */
     recipe_ref          *refs;         /* ports in order */
     size_t               n_ref;
@@ -60,7 +63,7 @@ tn_status recipe_key(tn_recipe *r, tn_store *s, recipe_stage *st, bool *ready, t
 /* [{"name",...}] of the stages that `st` is made of, itself left out, in order (see recipe.h). made. */
 json_t   *recipe_closure(const tn_recipe *r, const recipe_stage *st);
 /* One row of that array; also what run records hold. */
-json_t   *recipe_stage_json(const tn_recipe *r, const recipe_stage *st);
+json_t   *recipe_stage_json(const recipe_stage *st);
 tn_status recipe_path_of(tn_recipe *r, tn_store *s, const recipe_ref *ref, char **path, tn_error *err);
 /* {"type","started","machine",...}: what every record begins with. */
 json_t   *recipe_record_begin(const char *type);

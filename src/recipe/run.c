@@ -87,7 +87,7 @@ out:
 static tn_status record_stage(tn_recipe *r, tn_store *s, const recipe_stage *st, json_t *record, double seconds, json_t *metrics,
                               const char *outcome, tn_error *err)
 {
-    json_t *row = recipe_stage_json(r, st);
+    json_t *row = recipe_stage_json(st);
 
     json_object_update(record, row);
     json_decref(row);
@@ -103,7 +103,7 @@ static tn_status record_stage(tn_recipe *r, tn_store *s, const recipe_stage *st,
 /* The rows that earlier executions of any stage computed with this model, adapter and profile. */
 typedef struct rows_open { tn_store_rows *rows; tn_memo memo; } rows_open;
 
-static tn_status open_rows(tn_recipe *r, tn_store *s, const recipe_stage *st, bool write, rows_open *out, tn_error *err)
+static tn_status open_rows(tn_store *s, const recipe_stage *st, bool write, rows_open *out, tn_error *err)
 {
     static const char *const ports[] = { "model", "judge", "adapter" };      /* whoever answers: the first two, one of them */
     bool      named = false;
@@ -111,7 +111,7 @@ static tn_status open_rows(tn_recipe *r, tn_store *s, const recipe_stage *st, bo
     char      hex[TN_SHA256_HEX];
     tn_digest space;
 
-    tn_str_addf(&text, "tenet/rows/v1\n%s\nengine %d", r->profile_name, (int)TN_ENGINE_VERSION);
+    tn_str_addf(&text, "tenet/rows/v1\n%s\nengine %d", st->profile_name, (int)TN_ENGINE_VERSION);
     for (size_t p = 0; p < sizeof ports / sizeof ports[0]; p++)
         for (size_t k = 0; k < st->n_ref; k++)
             if (strcmp(st->kind->inputs[st->refs[k].port].name, ports[p]) == 0) {
@@ -160,7 +160,7 @@ tn_status recipe_run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rer
     tn_store_work work = { NULL, -1 };
     prepared      in = { NULL, 0, NULL };
     json_t       *metrics = json_object(), *record = recipe_record_begin("stage"), *closure = NULL;
-    tn_stage_run  run = { .stage = st->name, .profile = r->profile };
+    tn_stage_run  run = { .stage = st->name, .profile = st->profile };
     tn_digest     before = st->root, key = work_key(&st->key, rerun);
     bool          was_cached = st->cached;
     rows_open     rows = { NULL, {0} };
@@ -180,7 +180,7 @@ tn_status recipe_run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rer
     run.n_all = in.n;
     run.held = st->held;
     if (st->kind->rows && !rerun) {                           /* a rerun believes nothing of before */
-        TN_GOTO(open_rows(r, s, st, true, &rows, err));
+        TN_GOTO(open_rows(s, st, true, &rows, err));
         run.memo = &rows.memo;
     }
     if (st->kind->sees_closure) {
@@ -245,12 +245,12 @@ bool recipe_count_rows(tn_recipe *r, tn_store *s, recipe_stage *st)
     tn_status    status = TN_UNCHECKED;
     rows_open    rows = { NULL, {0} };
     prepared     in = { NULL, 0, NULL };
-    tn_stage_run run = { .stage = st->name, .profile = r->profile, .store = s };
+    tn_stage_run run = { .stage = st->name, .profile = st->profile, .store = s };
     json_t      *metrics = json_object();
     char        *temp = NULL, *out = NULL;
     tn_error     why;
 
-    if (open_rows(r, s, st, false, &rows, &why) == TN_OK && tn_store_rows_count(rows.rows) > 0 && prepare(r, s, st, &in, &why) == TN_OK
+    if (open_rows(s, st, false, &rows, &why) == TN_OK && tn_store_rows_count(rows.rows) > 0 && prepare(r, s, st, &in, &why) == TN_OK
         && tn_store_temp(s, &temp, &why) == TN_OK && (out = tn_path(temp, "out")) != NULL) {
         rows.memo.count_only = true;
         run.work = temp;
@@ -350,7 +350,7 @@ static tn_status record_run(tn_recipe *r, tn_store *s, const tn_run_options *o, 
 
     for (size_t i = 0; i < r->n; i++) {
         if (!r->stages[i].wanted) continue;
-        json_t *row = recipe_stage_json(r, &r->stages[i]);
+        json_t *row = recipe_stage_json(&r->stages[i]);
         json_object_set_new(row, "cached", json_boolean(r->stages[i].have_root && r->stages[i].seconds < 0));
         if (r->stages[i].seconds >= 0) json_object_set_new(row, "seconds", json_real(r->stages[i].seconds));
         json_array_append_new(rows, row);

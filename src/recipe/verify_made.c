@@ -47,6 +47,7 @@ static json_t *inputs_by_port(const json_t *inputs)
 
 static void check_key(verifier *v, const json_t *row)
 {
+    static const char *const more[] = { "arithmetic", "salt", NULL };      /* only where a stage has them */
     json_t   *o = json_object();
     char     *text, *found;
     tn_digest d;
@@ -55,6 +56,8 @@ static void check_key(verifier *v, const json_t *row)
     json_object_set(o, "version", json_object_get(row, "kind_version"));
     json_object_set(o, "params", json_object_get(row, "params"));
     json_object_set(o, "profile", json_object_get(row, "profile"));
+    for (const char *const *k = more; *k != NULL; k++)
+        if (json_object_get(row, *k) != NULL) json_object_set(o, *k, json_object_get(row, *k));
     json_object_set_new(o, "inputs", inputs_by_port(json_object_get(row, "inputs")));
     text = tn_json_text(o);
     if (text != NULL) {
@@ -125,8 +128,9 @@ static void recipe_differs(verifier *v, const char *stage, const char *key, cons
     free(expected);
 }
 
-static void compare_stage(verifier *v, const json_t *row, const tn_yaml *stage)
+static void compare_stage(verifier *v, const json_t *row, const tn_yaml *recipe)
 {
+    const tn_yaml *stage = tn_yaml_get(tn_yaml_get(recipe, "stages"), recipe_verify_text(row, "name"));
     const json_t *params = json_object_get(row, "params");
     const char   *name = recipe_verify_text(row, "name"), *key;
     json_t       *p;
@@ -137,12 +141,15 @@ static void compare_stage(verifier *v, const json_t *row, const tn_yaml *stage)
     }
     const tn_yaml *kind = tn_yaml_get(stage, "kind");
     if (kind == NULL || !same_value(json_object_get(row, "kind"), kind)) recipe_differs(v, name, "kind", json_object_get(row, "kind"), kind);
+    const tn_yaml *profile = tn_yaml_get(stage, "profile") != NULL ? tn_yaml_get(stage, "profile") : tn_yaml_get(recipe, "profile");
+    if (profile == NULL || !same_value(json_object_get(row, "profile"), profile))
+        recipe_differs(v, name, "profile", json_object_get(row, "profile"), profile);
     json_object_foreach((json_t *)params, key, p) {
         const tn_yaml *y = tn_yaml_get(stage, key);
         if (json_is_null(p) ? y != NULL : y == NULL || !same_value(p, y)) recipe_differs(v, name, key, json_is_null(p) ? NULL : p, y);
     }
     for (size_t i = 0; i < stage->n; i++)
-        if (strcmp(stage->keys[i], "kind") != 0 && strcmp(stage->keys[i], "inputs") != 0 && json_object_get(params, stage->keys[i]) == NULL)
+        if (strcmp(stage->keys[i], "kind") != 0 && strcmp(stage->keys[i], "inputs") != 0 && strcmp(stage->keys[i], "profile") != 0 && json_object_get(params, stage->keys[i]) == NULL)
             recipe_differs(v, name, stage->keys[i], NULL, stage->items[i]);
     const tn_yaml *inputs = tn_yaml_get(stage, "inputs");
     json_object_foreach(json_object_get(row, "from"), key, p) {
@@ -175,7 +182,7 @@ static tn_status check_recipe(verifier *v, tn_error *err)
     if ((path = tn_path(v->dir, RELEASE_RECIPE)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     status = tn_yaml_load(&y, path, &why);
     if (status == TN_OK) {
-        json_array_foreach(closure, i, row) compare_stage(v, row, tn_yaml_get(tn_yaml_get(y, "stages"), recipe_verify_text(row, "name")));
+        json_array_foreach(closure, i, row) compare_stage(v, row, y);
     } else if (status == TN_NOMEM || status == TN_IO) {
         if (err != NULL) *err = why;
     } else {

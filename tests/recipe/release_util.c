@@ -91,8 +91,16 @@ static tn_status model_run(tn_stage_run *r, const void *config, const char *cons
     return TN_OK;
 }
 
+/* Something that its key holds and its parameters do not. */
+static tn_status toy_salt(tn_store *s, const void *config, char out[128], tn_error *err)
+{
+    (void)s, (void)config, (void)err;
+    snprintf(out, 128, "toy/1");
+    return TN_OK;
+}
+
 static const tn_stage_kind toy_train = { .name = "toy-train", .version = 1, .line = "", .options = toy_options, .config_bytes = sizeof(toy_config),
-                                         .inputs = toy_ports, .output = "", .run = run_run };
+                                         .inputs = toy_ports, .salt = toy_salt, .output = "", .run = run_run };
 static const tn_stage_kind toy_model = { .name = "toy-model", .version = 1, .line = "", .options = toy_options, .config_bytes = sizeof(toy_config),
                                          .inputs = toy_ports, .output = "", .run = model_run };
 extern const tn_stage_kind tn_stage_release;
@@ -103,7 +111,7 @@ static const char recipe[] =
     "vars: {base: x, out: ''}\n"
     "stages:\n"
     "  weights: {kind: toy-model, inputs: {model: \"${base}\"}}\n"
-    "  steps-run: {kind: toy-train, inputs: {model: weights}, lr: 4}\n"
+    "  steps-run: {kind: toy-train, inputs: {model: weights}, lr: 4, profile: strict-bf16}\n"
     "  release:\n"
     "    kind: release\n"
     "    inputs: {model: weights, constitution: file:c.yaml, runs: [steps-run], reports: [file:report.json]}\n"

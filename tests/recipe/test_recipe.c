@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/thread.h"
+#include "recipe/recipe_impl.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -111,6 +112,8 @@ static void wrong_recipes_are_refused_with_line_and_nearest_name(void **state)
         { "stages:\n  a: {kind: text, text: \"${a}\"}\nvars: {a: \"${b}\", b: \"${a}\"}\n", "in a circle" },
         { "stages:\n  a: {kind: text}\n  a: {kind: text}\n", "r.yaml:3" },
         { "stages:\n\ta: {kind: text}\n", "r.yaml:2" },
+        { "stages:\n  a: {kind: text}\n  b: {kind: text, profile: q9act}\n", "r.yaml:3: stage 'b': unknown profile 'q9act'" },
+        { "stages:\n  b: {kind: text, profile: [strict]}\n", "r.yaml:2: stage 'b': profile takes one word" },
         { "stages: {}\n", "has no stages" },
         { "include: r.yaml\nstages: {a: {kind: text}}\n", "includes itself" },
         { "include: ../x.yaml\nstages: {a: {kind: text}}\n", "lies outside the folder" },
@@ -131,8 +134,34 @@ static void wrong_recipes_are_refused_with_line_and_nearest_name(void **state)
         if (strstr(err.msg, cases[i].says) == NULL) fail_msg("case %zu says: %s", i, err.msg);
         assert_int_not_equal(tn_status_exit_code(err.code), 0);
     }
-    static const char *const sets[][2] = { { "wrd=1", NULL }, { "nothing", NULL }, { "x.lr=1", NULL }, { "a.lr=0", NULL } };
-    for (size_t i = 0; i < 4; i++) assert_int_equal(load(&r, "vars: {word: x}\nstages: {a: {kind: text}}\n", sets[i], &err), TN_USAGE);
+    static const char *const sets[][2] = { { "wrd=1", NULL }, { "nothing", NULL }, { "x.lr=1", NULL }, { "a.lr=0", NULL }, { "a.profile=exact", NULL } };
+    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) assert_int_equal(load(&r, "vars: {word: x}\nstages: {a: {kind: text}}\n", sets[i], &err), TN_USAGE);
+}
+
+static const char *profile_of(const json_t *record, const char *stage) { return json_string_value(json_object_get(row(record, stage), "profile")); }
+
+static void a_stage_may_have_a_profile_of_its_own(void **state)
+{
+    static const char        text[] = "profile: q8act\nstages:\n  a: {kind: text}\n  b: {kind: text, profile: strict-bf16}\n";
+    static const char *const set[] = { "a.profile=strict", NULL };
+    json_t    *first = NULL, *second = NULL;
+    tn_recipe *r = NULL;
+
+    (void)state;
+    assert_int_equal(run(text, NULL, NULL, &first, NULL), TN_OK);
+    assert_string_equal(profile_of(first, "a"), "q8act");
+    assert_string_equal(profile_of(first, "b"), "strict-bf16");
+    assert_int_equal(toy_runs, 2);
+    assert_int_equal(run(text, set, NULL, &second, NULL), TN_OK);       /* another profile is another key */
+    assert_string_equal(profile_of(second, "a"), "strict");
+    assert_true(json_is_true(json_object_get(row(second, "b"), "cached")));
+    assert_int_equal(toy_runs, 3);
+    assert_int_equal(load(&r, text, NULL, NULL), TN_OK);
+    assert_non_null(strstr(r->text, "  a:\n    kind: text\n    text"));   /* the recipe's own is not repeated */
+    assert_non_null(strstr(r->text, "  b:\n    kind: text\n    profile: strict-bf16\n"));
+    tn_recipe_free(r);
+    json_decref(first);
+    json_decref(second);
 }
 
 static void a_second_run_computes_nothing_and_a_change_only_what_it_touches(void **state)
@@ -427,6 +456,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         T(wrong_recipes_are_refused_with_line_and_nearest_name),
+        T(a_stage_may_have_a_profile_of_its_own),
         T(a_second_run_computes_nothing_and_a_change_only_what_it_touches),
         T(only_what_a_stage_needs_runs_until_it),
         T(a_rerun_computes_again_and_fails_when_the_root_differs),

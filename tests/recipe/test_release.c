@@ -168,6 +168,19 @@ static void an_edited_recipe_is_found(void **state)
     expect_wrong("r", "recipe is not the one that was run", "recipe.yaml");
 }
 
+static void an_edited_profile_is_found(void **state)
+{
+    (void)state;
+    release_make("r");
+    release_edit("r/recipe.yaml", "profile: strict-bf16", 18);
+    release_sign("r");
+    expect_wrong("r", "recipe differs from what was run", "recipe.yaml: stage 'steps-run': profile");
+    release_make("r2");
+    release_edit("r2/release.json", "\"profile\": \"strict-bf16", 20);
+    release_sign("r2");
+    expect_wrong("r2", "stage's key does not follow from its parameters and inputs", "steps-run");
+}
+
 static void an_edited_parameter_in_the_papers_is_found(void **state)
 {
     (void)state;
@@ -258,6 +271,7 @@ int main(int argc, char **argv)
         T(altered_weights_are_named_by_tensor_and_byte),
         T(a_swapped_data_set_is_found),
         T(an_edited_recipe_is_found),
+        T(an_edited_profile_is_found),
         T(an_edited_parameter_in_the_papers_is_found),
         T(another_constitution_is_found),
         T(an_extra_file_a_missing_file_and_a_symlink_are_found),
