@@ -1,6 +1,7 @@
 /* cmd_align.c - `tenet align`: the standard recipe with the user's model and constitution put in.
  *
  *   --model, --constitution, --out, --key ──→ --set model=... constitution=... out=DIR/release key=... ──→ the recipe runs
+ *   --chat-format ──→ recipes/align-format.yaml: a first stage writes the format into a copy of the model (--set base=... chat_format=...)
  *
  * The recipe is a file like any other (recipes/align.yaml beside the program's sources); --recipe names another one. */
 #include "base/file.h"
@@ -16,7 +17,7 @@
 #include <string.h>
 
 
-typedef struct align_config { char *model, *constitution, *out, *recipe, *key, *set; bool dry_run; } align_config;
+typedef struct align_config { char *model, *constitution, *out, *recipe, *key, *set, *chat_format; bool dry_run; } align_config;
 
 #define AT(f) offsetof(align_config, f)
 // clang-format off
@@ -27,6 +28,7 @@ static const tn_option options[] = {
     { "recipe",       TN_OPT_STR,  AT(recipe),       NULL,                      0, 0, "", "another recipe than the standard one", NULL },
     { "key",          TN_OPT_STR,  AT(key),          "tenet",                   0, 0, "", "signing key: a name of `tenet key new`", NULL },
     { "set",          TN_OPT_LIST, AT(set),          NULL,                      0, 0, "", "further settings of the recipe, key=value", NULL },
+    { "chat_format",  TN_OPT_STR,  AT(chat_format),  NULL,                      0, 0, "", "chat format, for a model whose template is not recognised", NULL },
     { "dry_run",      TN_OPT_BOOL, AT(dry_run),      "false",                   0, 0, "", "say what is cached and what will run, and stop", NULL },
     { .key = NULL }
 };
@@ -79,7 +81,9 @@ static tn_status sets_make(const char ***out, char **text, const align_config *c
 
     *out = NULL;
     if (here == NULL) return tn_fail(err, TN_IO, "the current folder cannot be named");
-    tn_str_addf(&s, "model=%s,constitution=%s,key=%s,out=%s%s%s/release", model, charter, c->key, c->out[0] == '/' ? "" : here,
+    if (c->chat_format != NULL) tn_str_addf(&s, "base=%s,chat_format=%s", model, c->chat_format);
+    else tn_str_addf(&s, "model=%s", model);
+    tn_str_addf(&s, ",constitution=%s,key=%s,out=%s%s%s/release", charter, c->key, c->out[0] == '/' ? "" : here,
                 c->out[0] == '/' ? "" : "/", c->out);
     if (c->set != NULL && c->set[0] != '\0') tn_str_addf(&s, ",%s", c->set);
     free(here);
@@ -162,7 +166,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     TN_GOTO(charter_whole(&whole, charter, c, err));
     TN_GOTO(source_of(&source, common, whole, "constitution", err));
     if (c->recipe != NULL) recipe = tn_strdup(c->recipe);
-    else TN_GOTO(tn_cli_shipped(&recipe, "recipes/align.yaml", err));
+    else TN_GOTO(tn_cli_shipped(&recipe, c->chat_format != NULL ? "recipes/align-format.yaml" : "recipes/align.yaml", err));
     if (recipe == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     TN_GOTO(sets_make(&sets, &text, c, model, source, err));
     status = align(common, c, recipe, sets, err);
@@ -180,9 +184,11 @@ out:
 const tn_command tn_cmd_align = {
     .name = "align",
     .line = "align a model to a written constitution: pairs, training, report, signed release",
-    .usage = "tenet align --model MODEL --constitution FILE --out DIR [--key NAME] [--set key=value,...] [--dry-run]",
+    .usage = "tenet align --model MODEL --constitution FILE --out DIR [--key NAME] [--chat-format NAME] [--set key=value,...] [--dry-run]",
     .more = "Runs the standard recipe with these put in. What the store has is not computed again; after Ctrl-C the same command\n"
-            "goes on. --dry-run says what a change of the constitution would run again.",
+            "goes on. --dry-run says what a change of the constitution would run again. A model whose\n"
+            "chat template is not recognised, or that has none, needs --chat-format: the format is written into the model, and so\n"
+            "into the release. With --recipe the recipe takes it as the variables base and chat_format (recipes/align-format.yaml).",
     .options = options,
     .config_bytes = sizeof(align_config),
     .min_args = 0,

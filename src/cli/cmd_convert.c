@@ -8,12 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct convert_config { char *type, *max_shard; } convert_config;
+typedef struct convert_config { char *type, *max_shard, *chat_format; } convert_config;
 
 static const tn_option options[] = {
     // clang-format off
     { "type", TN_OPT_CHOICE, offsetof(convert_config, type), "keep", 0, 0, "keep|f32|f16|bf16", "type of the weights; keep: as they are (block types become f32 in a folder)", NULL },
     { "max_shard", TN_OPT_STR, offsetof(convert_config, max_shard), NULL, 0, 0, "", "largest file of weights in a folder, such as 500MB or 2GB (5GB)", NULL },
+    { "chat_format", TN_OPT_STR, offsetof(convert_config, chat_format), NULL, 0, 0, "", "chat format that is written into OUT, instead of what the model's template says", NULL },
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
@@ -40,7 +41,7 @@ static tn_status read_bytes(int64_t *out, const char *text, tn_error *err)
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
     const convert_config *c = config;
-    tn_model_args         a = { .model = (char *)args[0] };
+    tn_model_args         a = { .model = (char *)args[0], .chat_format = c->chat_format };
     tn_model             *m = NULL;
     tn_dtype              type = TN_F32;
     bool                  keep = strcmp(c->type, "keep") == 0;
@@ -76,9 +77,10 @@ out:
 const tn_command tn_cmd_convert = {
     .name = "convert",
     .line = "between Hugging Face's form and GGUF",
-    .usage = "tenet convert MODEL OUT [--type f32|f16|bf16] [--max-shard 5GB]",
+    .usage = "tenet convert MODEL OUT [--type f32|f16|bf16] [--max-shard 5GB] [--chat-format NAME]",
     .more = "OUT ending in .gguf is a GGUF file, else a folder with config.json and model.safetensors. The same form again keeps\n"
-            "every byte; the other form keeps every value, and the JSON files travel along.",
+            "every byte; the other form keeps every value, and the JSON files travel along. --chat-format gives a\n"
+            "model a format whose own template is not recognised, or that has none: every command and recipe finds it there.",
     .options = options,
     .config_bytes = sizeof(convert_config),
     .min_args = 2,

@@ -43,7 +43,9 @@ static tn_status add_template(const tn_model *m, tn_str *s, uint64_t *n, const j
     char         *text;
     size_t        bytes;
 
-    TN_TRY(read_file(m, "chat_template.jinja", &text, &bytes, err));
+    TN_TRY(tn_chosen_template(m, &text, err));
+    if (text != NULL) bytes = strlen(text);
+    else TN_TRY(read_file(m, "chat_template.jinja", &text, &bytes, err));
     if (text != NULL) tn_kv_str(s, n, "tokenizer.chat_template", text, bytes);
     else if (json_is_string(t)) tn_kv_str(s, n, "tokenizer.chat_template", json_string_value(t), json_string_length(t));
     free(text);
@@ -72,9 +74,11 @@ tn_status tn_carry_tokenizer(const tn_model *m, tn_str *s, uint64_t *n, tn_error
         size_t file_bytes;
         TN_GOTO(read_file(m, *f, &file, &file_bytes, err));
         if (file == NULL) continue;
+        if (strcmp(*f, "tokenizer_config.json") == 0) status = tn_chosen_config_text(m, &file, &file_bytes, err);
         carried_key(key, *f);
-        tn_kv_str(s, n, key, file, file_bytes);
+        if (status == TN_OK && !(m->chat_chosen && strcmp(*f, "chat_template.jinja") == 0)) tn_kv_str(s, n, key, file, file_bytes);
         free(file);
+        if (status != TN_OK) goto out;
     }
 out:
     json_decref(tokenizer);

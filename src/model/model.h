@@ -56,6 +56,10 @@ const tn_hparams   *tn_model_hparams(const tn_model *m);
 const tn_tokenizer *tn_model_tokenizer(const tn_model *m);      /* NULL if it has none */
 /* The chat format; UNSUPPORTED, with the way out, if it has none. */
 tn_status           tn_model_chat(const tn_model *m, const tn_chat **out, tn_error *err);
+/* What tn_model_options.chat_format does, for a model that was created. The format is written with the model (write_chat.c). */
+tn_status           tn_model_choose_chat(tn_model *m, const char *format, tn_error *err);
+/* Puts the format that was asked for, if any, into the tokenizer's files in a directory: for a created model, whose files come from elsewhere. */
+tn_status           tn_model_write_chat(const tn_model *m, const char *dir, tn_error *err);
 const char         *tn_model_path(const tn_model *m);
 tn_profile          tn_model_profile(const tn_model *m);       /* what its matrices were packed for */
 const char         *tn_model_dtype_name(const tn_model *m);     /* "Q4_1", "BF16", "mixed" */

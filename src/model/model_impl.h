@@ -39,6 +39,7 @@ struct tn_model {
     tn_chat       chat;
     tn_status     chat_status;       /* TN_OK, or why there is no chat format: chat_why */
     char          chat_why[512];
+    bool          chat_chosen;       /* chat.format was asked for: what is written says so, whatever the file said */
 
     tn_gguf     **gguf;  size_t n_gguf;        /* the file, or the files of a split model, in order */
     tn_st_file  **st;    size_t n_st;          /* Hugging Face: one file, or the shards, sorted by file name */

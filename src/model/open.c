@@ -152,6 +152,7 @@ tn_status tn_open_chat(tn_model *m, const char *template_text, const char *chose
         if (!tn_chat_format_parse(chosen, &m->chat.format))
             return no_format(err, TN_USAGE, "unknown chat format", chosen);
         m->chat_status = TN_OK;
+        m->chat_chosen = true;
         return TN_OK;
     }
     if (template_text == NULL) {
@@ -164,6 +165,8 @@ tn_status tn_open_chat(tn_model *m, const char *template_text, const char *chose
     if (m->chat_status != TN_OK) snprintf(m->chat_why, sizeof m->chat_why, "%.150s: %.350s", m->path, why.msg);
     return TN_OK;
 }
+
+tn_status tn_model_choose_chat(tn_model *m, const char *format, tn_error *err) { return tn_open_chat(m, NULL, format, err); }
 
 static tn_status check_tokenizer(const tn_model *m, tn_error *err)
 {

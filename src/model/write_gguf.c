@@ -132,15 +132,45 @@ static bool skip_key(const tn_gguf_kv *kv)
     return false;
 }
 
+/* A chat format was asked for: the file's own templates go, and the tokenizer_config.json inside gets the new one. */
+static bool skip_template(const tn_gguf_kv *kv)
+{
+    static const char *const keys[] = { "tokenizer.chat_template", "tenet.huggingface.chat_template.jinja", "tenet.huggingface.tokenizer_config.json" };
+
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (kv->key_n >= strlen(keys[i]) && memcmp(kv->key, keys[i], strlen(keys[i])) == 0) return true;
+    return false;
+}
+
+static tn_status put_template(const tn_model *m, tn_str *s, uint64_t *n, tn_error *err)
+{
+    char     *text = NULL, *config = NULL;
+    size_t    config_n;
+    tn_status status = TN_OK;
+
+    TN_GOTO(tn_chosen_template(m, &text, err));
+    tn_kv_str(s, n, "tokenizer.chat_template", text, strlen(text));
+    TN_GOTO(tn_carried(m->gguf[0], "tokenizer_config.json", &config, err));
+    if (config == NULL) goto out;
+    config_n = strlen(config);
+    TN_GOTO(tn_chosen_config_text(m, &config, &config_n, err));
+    tn_kv_str(s, n, "tenet.huggingface.tokenizer_config.json", config, config_n);
+out:
+    free(text);
+    free(config);
+    return status;
+}
+
 static tn_status metadata(const tn_model *m, tn_str *s, uint64_t *n, tn_dtype most, tn_error *err)
 {
     if (m->n_gguf > 0) {
         const tn_gguf *g = m->gguf[0];
         for (size_t i = 0; i < g->n_kv; i++)
-            if (!skip_key(&g->kv[i]) && !(g->kv[i].key_n == 17 && memcmp(g->kv[i].key, "general.alignment", 17) == 0)) {
+            if (!skip_key(&g->kv[i]) && !(m->chat_chosen && skip_template(&g->kv[i])) && !(g->kv[i].key_n == 17 && memcmp(g->kv[i].key, "general.alignment", 17) == 0)) {
                 tn_str_add_n(s, g->kv[i].begin, (size_t)(g->kv[i].end - g->kv[i].begin));
                 ++*n;
             }
+        if (m->chat_chosen) TN_TRY(put_template(m, s, n, err));
     } else {
         const char *arch = tn_gguf_arch(&m->h), *name = tn_basename(m->path);
         if (arch == NULL) return tn_fail(err, TN_UNSUPPORTED, "family '%s' has no form in GGUF", m->h.family);
@@ -210,7 +240,7 @@ tn_status tn_write_gguf(const tn_model *m, const char *out, tn_dtype type, bool 
     tn_out   *o = NULL;
     tn_status status = TN_OK;
 
-    if (keep_types && m->n_gguf == 1 && is_unchanged(m)) {
+    if (keep_types && m->n_gguf == 1 && is_unchanged(m) && !m->chat_chosen) {
         free(list);
         return tn_file_clone(m->gguf[0]->path, out, false, err);
     }

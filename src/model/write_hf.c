@@ -269,6 +269,7 @@ static tn_status fill(const tn_model *m, const char *dir, tn_dtype type, bool ke
         for (const char *const *f = tokenizer_files; *f != NULL; f++) TN_TRY(clone_file(m, dir, *f, err));
     else if (m->n_gguf > 0)
         TN_TRY(tokenizer_from_gguf(m, dir, err));
+    if (m->origin != TN_ORIGIN_NEW) TN_TRY(tn_model_write_chat(m, dir, err));
     return tn_fsync_dir(dir, err);
 }
 

@@ -223,11 +223,15 @@ out:
     return status;
 }
 
-/* In bf16 also which definition of its arithmetic this is. */
+/* In bf16 also which definition of its arithmetic this is; with a chat format that it is written into the model. */
 static tn_status train_salt(tn_store *s, const void *config, char out[128], tn_error *err)
 {
+    const tn_train_config *c = config;
+    bool                   bf16 = strcmp(c->dtype, "bf16") == 0, chat = c->chat_format != NULL;
+
     (void)s, (void)err;
-    if (strcmp(((const tn_train_config *)config)->dtype, "bf16") == 0) snprintf(out, 128, "strict-bf16/%d", (int)TN_STRICT_BF16_VERSION);
+    if (bf16) snprintf(out, 128, "strict-bf16/%d", (int)TN_STRICT_BF16_VERSION);
+    if (chat) snprintf(out + strlen(out), 128 - strlen(out), "%stemplate/1", bf16 ? " " : "");
     return TN_OK;
 }
 
@@ -238,11 +242,12 @@ const tn_stage_kind tn_stage_train = {
 };
 
 /* ---- export: an adapter put into its base, or weights in another form */
-typedef struct export_config { char *type, *form; } export_config;
+typedef struct export_config { char *type, *form, *chat_format; } export_config;
 
 static const tn_option export_options[] = {
-    { "type", TN_OPT_STR, offsetof(export_config, type), "f32", 0, 0, "", "f32, f16, bf16, or a quantised type (gguf)", NULL },
-    { "form", TN_OPT_CHOICE, offsetof(export_config, form), "directory", 0, 0, "directory|gguf", "Hugging Face directory, or one .gguf", NULL },
+    { "type", TN_OPT_STR, offsetof(export_config, type), "f32", 0, 0, "", "keep, f32, f16, bf16, or a quantised type (gguf); keep: as the weights are", NULL },
+    { "form", TN_OPT_CHOICE, offsetof(export_config, form), "directory", 0, 0, "directory|gguf|keep", "Hugging Face directory, or one .gguf; keep: as the model is", NULL },
+    { "chat_format", TN_OPT_STR, offsetof(export_config, chat_format), NULL, 0, 0, "", "chat format that is written into the model, instead of what its template says", NULL },
     { .key = NULL }
 };
 
@@ -252,13 +257,39 @@ static const tn_stage_port export_inputs[] = {
     { NULL, false, false, NULL },
 };
 
+static tn_status chat_format_check(const char *name, tn_error *err)
+{
+    tn_chat_format f;
+    tn_str         names = { .max = 1 << 10 };
+
+    if (tn_chat_format_parse(name, &f)) return TN_OK;
+    tn_chat_format_names(&names);
+    tn_fail(err, TN_USAGE, "chat_format is '%s': expected %s", name, names.p != NULL ? names.p : "a name");
+    tn_str_free(&names);
+    return TN_USAGE;
+}
+
+/* A model is a .gguf file or a folder with one, or a folder in Hugging Face form. */
+static tn_status is_gguf(bool *out, const char *path, tn_error *err)
+{
+    char *config = tn_path(path, "config.json");
+
+    if (config == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    *out = !tn_exists(config);
+    free(config);
+    return TN_OK;
+}
+
 static tn_status export_check(const void *config, const bool *given, tn_error *err)
 {
     const export_config *c = config;
     tn_dtype             type;
+    bool                 keep = strcmp(c->type, "keep") == 0;
 
     (void)given;
-    return tn_dtype_parse(c->type, &type) ? TN_OK : tn_fail(err, TN_USAGE, "type is '%s': expected f32, f16, bf16, q8_0, q4_0, q4_1 ...", c->type);
+    if (!keep && !tn_dtype_parse(c->type, &type))
+        return tn_fail(err, TN_USAGE, "type is '%s': expected keep, f32, f16, bf16, q8_0, q4_0, q4_1 ...", c->type);
+    return c->chat_format == NULL ? TN_OK : chat_format_check(c->chat_format, err);
 }
 
 static tn_status export_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
@@ -268,14 +299,15 @@ static tn_status export_run(tn_stage_run *r, const void *config, const char *con
     tn_model            *m = NULL;
     tn_lora             *lora = NULL;
     size_t               n_lora = 0;
-    tn_dtype             type;
+    tn_dtype             type = TN_F32;
     char                *fallbacks = NULL, *path = NULL;
-    tn_model_options     o = { .profile = r->profile, .weights = true };
-    bool                 gguf = strcmp(c->form, "gguf") == 0;
+    tn_model_options     o = { .profile = r->profile, .chat_format = c->chat_format, .weights = true };
+    bool                 gguf = strcmp(c->form, "gguf") == 0, keep = strcmp(c->type, "keep") == 0;
 
     (void)metrics;
     TN_TRY(export_check(c, NULL, err));
-    if (!tn_dtype_parse(c->type, &type)) tn_bug("export: type %s", c->type);
+    if (!keep && !tn_dtype_parse(c->type, &type)) tn_bug("export: type %s", c->type);
+    if (strcmp(c->form, "keep") == 0) TN_TRY(is_gguf(&gguf, inputs[0], err));
     TN_GOTO(tn_model_open(&m, inputs[0], &o, err));
     if (inputs[1] != NULL) {
         TN_GOTO(tn_lora_read(&lora, &n_lora, m, inputs[1], err));
@@ -285,7 +317,7 @@ static tn_status export_run(tn_stage_run *r, const void *config, const char *con
     if (gguf) TN_GOTO(tn_mkdirs(out, err));
     path = gguf ? tn_path(out, "model.gguf") : tn_strdup(out);
     if (path == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
-    TN_GOTO(tn_model_write(m, path, type, false, &fallbacks, err));
+    TN_GOTO(tn_model_write(m, path, type, keep, &fallbacks, err));
 out:
     tn_lora_free(lora, n_lora);
     tn_model_close(m);

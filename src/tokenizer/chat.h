@@ -44,6 +44,9 @@ typedef struct tn_chat_layout {
 /* The layout of a chat with its ways put in; NULL if it has no format. */
 bool tn_chat_layout_of(const tn_chat *chat, tn_chat_layout *out);
 
+/* chat_write.c: whether the text is the template that we write for a format; *out is that format then. */
+bool tn_chat_is_ours(tn_chat *out, const char *text);
+
 /* encode.c: one text that stands between special tokens (or at the very start). Added tokens with skip[index] set are not
  * looked for; special ones never are. */
 tn_status tn_encode_fragment(const tn_tokenizer *t, const char *text, size_t n, bool at_start, bool after_special, const uint8_t *skip,

@@ -37,7 +37,7 @@ static tn_status unknown_template(tn_error *err, const char *why)
     tn_status status;
 
     tn_chat_format_names(&names);
-    status = tn_fail(err, TN_UNSUPPORTED, "%s. Choose one with --chat-format %s, or start from an instruct model", why,
+    status = tn_fail(err, TN_UNSUPPORTED, "%s. Choose one with --chat-format %s (for recipes: tenet convert), or start from an instruct model", why,
                      names.p != NULL ? names.p : "NAME");
     tn_str_free(&names);
     return status;
@@ -252,6 +252,7 @@ tn_status tn_chat_recognise(tn_chat *out, const char *template_text, const tn_to
     (void)t;
     *out = (tn_chat){ .recognised = true };
     if (text == NULL || text[0] == '\0') return unknown_template(err, "the model has no chat template");
+    if (tn_chat_is_ours(out, text)) return TN_OK;
     if (has(text, "<|im_start|>")) return chatml(out, text, err);
     if (has(text, "[INST]") && has(text, "[/INST]")) return inst(out, text, err);
     if (has(text, "<|start_header_id|>") && has(text, "<|eot_id|>")) return llama3(out, text, err);

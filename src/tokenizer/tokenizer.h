@@ -69,7 +69,7 @@ void        tn_tokenizer_digest(const tn_tokenizer *t, struct tn_digest *out);
 typedef enum tn_chat_format {
     TN_CHAT_NONE, TN_CHAT_CHATML, TN_CHAT_LLAMA2, TN_CHAT_LLAMA3, TN_CHAT_MISTRAL_V1, TN_CHAT_MISTRAL_V3, TN_CHAT_MISTRAL_TEKKEN,
     TN_CHAT_MISTRAL_V7, TN_CHAT_GEMMA, TN_CHAT_ZEPHYR, TN_CHAT_DEEPSEEK2, TN_CHAT_DEEPSEEK3,
-    TN_CHAT_TULU, TN_CHAT_SMOLLM3, TN_CHAT_HARMONY
+    TN_CHAT_TULU, TN_CHAT_SMOLLM3, TN_CHAT_HARMONY, TN_CHAT_COUNT
 } tn_chat_format;
 const char *tn_chat_format_name(tn_chat_format f);           /* "chatml" */
 /* Appends every name: "chatml|llama2|...". */
@@ -83,6 +83,8 @@ typedef struct tn_chat { tn_chat_format format; char *default_system; bool recog
 /* UNSUPPORTED says how to choose one (--chat-format). */
 tn_status tn_chat_recognise(tn_chat *out, const char *template_text, const tn_tokenizer *t, tn_error *err);
 void      tn_chat_free(tn_chat *c);
+/* The format in its usual ways as a template (one line of Jinja), which tn_chat_recognise knows again; made: free. */
+tn_status tn_chat_template(char **out, tn_chat_format format, tn_error *err);
 
 typedef struct tn_message { const char *role; const char *content; } tn_message;      /* "system" | "user" | "assistant" */
 

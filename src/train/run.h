@@ -189,7 +189,6 @@ typedef struct run {
     tn_tokenizer *own_tokenizer;        /* from scratch: bytes, or that of another model, at tokenizer_path */
     const char *tokenizer_path;         /* NULL: bytes */
     const tn_tokenizer *tokenizer;
-    tn_chat   own_chat;                 /* chosen by name for a model that has none */
     const tn_chat *chat;                /* NULL: none */
     corpus    data, valid;
     bool      has_valid;

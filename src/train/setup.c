@@ -75,6 +75,7 @@ tn_status train_model_open(run *r, bool pack, tn_error *err)
 
     if (path == NULL) {
         TN_TRY(model_scratch(r, err));
+        if (c->chat_format != NULL) TN_TRY(tn_model_choose_chat(r->model, c->chat_format, err));
     } else {
         /* Under LoRA the base is frozen: packed for the kernels, in whatever type it is. */
         tn_model_options o = { .profile = r->profile, .chat_format = c->chat_format, .weights = true, .pack = lora && pack };
@@ -89,10 +90,6 @@ tn_status train_model_open(run *r, bool pack, tn_error *err)
         return tn_fail(err, TN_USAGE, "n_ctx %lld is more than the model's context of %lld tokens", (long long)c->n_ctx, (long long)h->n_ctx);
     if (tn_model_chat(r->model, &r->chat, NULL) == TN_OK && r->chat != NULL) return TN_OK;
     r->chat = NULL;                                          /* plain text needs none; a conversation says that it does */
-    if (c->chat_format == NULL) return TN_OK;
-    if (!tn_chat_format_parse(c->chat_format, &r->own_chat.format))
-        return tn_fail(err, TN_USAGE, "chat_format: '%s' is not known", c->chat_format);
-    r->chat = &r->own_chat;
     return TN_OK;
 }
 
@@ -113,6 +110,12 @@ static tn_status data_open(run *r, const char *dir, tn_error *err)
         r->has_valid = true;
     }
     const tn_data_stats *s = &r->data.stats;
+    if (s->n_chat > s->n_cut && s->n_stop == 0) {
+        status = tn_fail(err, TN_FORMAT, "no stop token is ever trained: the chat format %s ends an answer with text that is no stop token of this "
+                         "vocabulary, so the model would never learn to stop; choose one with --chat-format whose marks the vocabulary holds (tulu "
+                         "and zephyr end with its own EOS)", r->chat != NULL ? tn_chat_format_name(r->chat->format) : "of the data");
+        goto out;
+    }
     if (s->n_chat > 0 && s->n_stop == 0) {
         status = tn_fail(err, TN_FORMAT, "no stop token is ever trained: every conversation is cut before its end, so the model would never learn to stop; "
                          "raise n_ctx (%lld tokens now)", (long long)c->n_ctx);
@@ -313,13 +316,11 @@ tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err)
     return TN_OK;
 }
 
-/* A model from scratch gets the files of the tokenizer that it was trained with. */
-tn_status train_write_tokenizer(const run *r, const char *dir, tn_error *err)
+static tn_status copy_tokenizer(const run *r, const char *dir, tn_error *err)
 {
     static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja" };
     tn_status status = TN_OK;
     const char *from = r->tokenizer_path;
-    if (r->own_tokenizer == NULL || !tn_is_dir(dir)) return TN_OK;
     if (from == NULL) return tn_data_byte_tokenizer_save(dir, err);
     if (tn_ends_with(from, "tokenizer.json")) {              /* named as a file: it alone */
         char *to = tn_path(dir, "tokenizer.json");
@@ -339,6 +340,14 @@ tn_status train_write_tokenizer(const run *r, const char *dir, tn_error *err)
         free(b);
     }
     return status;
+}
+
+/* A model from scratch gets the files of the tokenizer that it was trained with, and the chat format. */
+tn_status train_write_tokenizer(const run *r, const char *dir, tn_error *err)
+{
+    if (r->own_tokenizer == NULL || !tn_is_dir(dir)) return TN_OK;
+    TN_TRY(copy_tokenizer(r, dir, err));
+    return tn_model_write_chat(r->model, dir, err);
 }
 
 tn_status train_write_weights(run *r, const char *out, char *path, size_t path_bytes, tn_error *err)

@@ -154,4 +154,20 @@ expect 0 '"reports.0":' log "$("$tenet" log -n 1 2>/dev/null | awk '{ print $1 }
 HOME=/proc/nowhere TENET_STORE='' "$tenet" convert aligned again.gguf >"$tmp/out" 2>"$tmp/err" || bad "without a store a command does not do its work"
 cmp aligned.gguf again.gguf || bad "the same conversion twice gives other bytes"
 
+
+# A model whose template is foreign: align says how to go on, and --chat-format takes it through to a release that says its format.
+cp -r model foreign && chmod -R u+w foreign
+printf '%s' '{% for m in messages %}<<{{ m.role }}>> {{ m.content }}{% endfor %}' >foreign/chat_template.jinja
+sed -i 's/"max_position_embeddings": *[0-9]*/"max_position_embeddings": 2048/' foreign/config.json
+small=sft.epochs=1,sft.steps=1,dpo.steps=1,teach=2,held_out=2,answer_tokens=8,sft.n_ctx=1024,dpo.n_ctx=1024,pairs.min_words=1,pairs.max_repetition=1,pairs.helpful_share=0
+expect 1 'Choose one with --chat-format chatml|' align -m foreign --constitution "$recipes/../../../constitutions/tenet.yaml" --out aligned-1 --key lab2 --set "$small"
+expect 2 "chat_format is 'chatlm'" align -m foreign --constitution "$recipes/../../../constitutions/tenet.yaml" --out aligned-1 --key lab2 --set "$small" --chat-format chatlm
+expect 1 'ends an answer with text that is no stop token of this vocabulary' \
+    align -m foreign --constitution "$recipes/../../../constitutions/tenet.yaml" --out aligned-1 --key lab2 --set "$small" --chat-format chatml
+expect 0 'aligned-1/release' align -m foreign --constitution "$recipes/../../../constitutions/tenet.yaml" --out aligned-1 --key lab2 --set "$small" --chat-format tulu
+expect 0 '"chat_format":"tulu"' inspect aligned-1/release --json
+"$tenet" key show lab2 >lab2.pem 2>/dev/null || bad "no public key"
+expect 0 'equal bit for bit' verify aligned-1/release --key lab2.pem --replay all
+expect 0 '' convert foreign formatted --chat-format zephyr
+expect 0 '"chat_format":"zephyr"' inspect formatted --json
 echo "$n commands behaved"

@@ -190,6 +190,70 @@ static void shards_hold_the_same_weights(void **state)
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }
 
+static void has_format(const char *path, const char *name)
+{
+    const tn_chat *chat;
+    tn_model      *m = open_model(path);
+
+    assert_ok(tn_model_chat(m, &chat, err));
+    assert_string_equal(tn_chat_format_name(chat->format), name);
+    tn_model_close(m);
+}
+
+/* A model whose template is strange, opened with a format: every way out holds that format, and neither the old template nor another. */
+static void a_chosen_chat_format_is_written_into_every_form(void **state)
+{
+    static const char strange[] = "{% for m in messages %}<<{{ m.role }}>> {{ m.content }}{% endfor %}";
+    char *hf = tn_strf("%s/strange", dir), *config = path_of(hf, "tokenizer_config.json"), *jinja = path_of(hf, "chat_template.jinja");
+    const char *to[] = { "chosen", "chosen.gguf", "again.gguf", "again", "plain.gguf" };
+    char *at[5];
+    tn_model       *m = open_model("tests/golden/recipe/model");
+    const tn_chat  *chat;
+    tn_error        why = {0};
+    json_t         *v;
+    (void)state;
+
+    for (int i = 0; i < 5; i++) at[i] = path_of(dir, to[i]);
+    assert_ok(tn_model_write(m, hf, TN_F32, true, NULL, err));
+    tn_model_close(m);
+    assert_ok(tn_file_write_all(jinja, strange, strlen(strange), err));        /* wins over tokenizer_config.json's, which is zephyr's */
+    m = open_model(hf);
+    assert_int_equal(tn_model_chat(m, &chat, &why), TN_UNSUPPORTED);
+    assert_non_null(strstr(why.msg, "--chat-format"));
+    assert_ok(tn_model_write(m, at[4], TN_F32, true, NULL, err));              /* nothing chosen: as strange as it was */
+    tn_model_close(m);
+    m = open_model(at[4]);
+    assert_int_equal(tn_model_chat(m, &chat, NULL), TN_UNSUPPORTED);
+    tn_model_close(m);
+
+    /* folder to folder and to .gguf; the strange .gguf to .gguf and to a folder */
+    for (int i = 0; i < 4; i++) {
+        tn_model_options o = { .weights = true, .chat_format = "tulu" };
+        tn_digest        d, e;
+        assert_ok(tn_model_open(&m, i < 2 ? hf : at[4], &o, err));
+        assert_ok(tn_model_write(m, at[i], TN_F32, true, NULL, err));
+        assert_ok(tn_model_digest(m, &d, err));
+        tn_model_close(m);
+        has_format(at[i], "tulu");
+        m = open_model(at[i]);
+        assert_ok(tn_model_digest(m, &e, err));
+        assert_true(tn_digest_equal(&d, &e));                                  /* the weights are the same */
+        char *back = tn_strf("%s-back%s", at[i], tn_ends_with(at[i], ".gguf") ? "" : ".gguf");
+        assert_ok(tn_model_write(m, back, TN_F32, true, NULL, err));           /* and it goes on with the model */
+        tn_model_close(m);
+        has_format(back, "tulu");
+        free(back);
+    }
+    assert_ok(tn_json_load(&v, config, 1 << 20, err));
+    assert_non_null(strstr(json_string_value(json_object_get(v, "chat_template")), "<|system|>"));      /* the source's file is untouched */
+    json_decref(v);
+    assert_true(tn_exists(jinja));
+    for (int i = 0; i < 5; i++) free(at[i]);
+    free(hf);
+    free(config);
+    free(jinja);
+}
+
 static void quantising_names_what_does_not_fit(void **state)
 {
     char     *out = tn_strf("%s/q.gguf", dir), *notes;
@@ -217,6 +281,7 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(trained_weights_are_written_as_they_are);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(split_latent_attention_is_joined);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(quantising_names_what_does_not_fit);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_chosen_chat_format_is_written_into_every_form);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(shards_hold_the_same_weights);
     int failed = _cmocka_run_group_tests("formats", tests, (size_t)n, NULL, NULL);
     tn_remove_tree(dir, NULL);

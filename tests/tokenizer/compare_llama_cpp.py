@@ -37,6 +37,13 @@ class Driver:
             return self.p.stdout.read(n).decode()
         return list(struct.unpack(f"<{n}i", self.p.stdout.read(4 * n))), list(self.p.stdout.read(n))
 
+    def written(self, name=""):
+        """the template that tenet writes for a format; for no name the names of all"""
+        self.p.stdin.write(struct.pack("<II", 1024, len(name)) + name.encode())
+        self.p.stdin.flush()
+        n, = struct.unpack("<I", self.p.stdout.read(4))
+        return self.p.stdout.read(n).decode()
+
     def text(self, ids):
         self.p.stdin.write(struct.pack("<II", 256, 4 * len(ids)) + struct.pack(f"<{len(ids)}i", *ids))
         self.p.stdin.flush()

@@ -3,6 +3,7 @@
  *   tokenizer_driver VOCAB.gguf | TOKENIZER.json [CONFIG.json]
  *   in:   flags u32, n u32, n bytes of text      flags as tn_tokenize's; 256: the bytes are i32 ids to decode (special kept)
  *         512: the bytes are {"template" or "format", "messages", "open"}; out: n u32, n ids, n mask bytes
+ *         1024: the bytes are a format's name; out: n u32, n bytes of the template that we write for it; no bytes: all names
  *   out:  n u32, n ids i32                       0xffffffff, length u32, message: an error.  For 256: n u32, n bytes */
 #include "gguf_vocab.h"
 
@@ -76,6 +77,26 @@ static tn_status render(const tn_tokenizer *t, const char *text, size_t n_text, 
     return status;
 }
 
+static tn_status put_template(const char *name, size_t n, tn_error *err)
+{
+    tn_chat_format format;
+    tn_str         s = { .max = 1 << 16 };
+    char          *copy = tn_strndup(name, n), *text = NULL;
+    tn_status      status = TN_OK;
+
+    if (n == 0) tn_chat_format_names(&s);
+    else if (copy == NULL || !tn_chat_format_parse(copy, &format)) status = tn_fail(err, TN_USAGE, "no such format");
+    else if ((status = tn_chat_template(&text, format, err)) == TN_OK) tn_str_add(&s, text);
+    if (status == TN_OK) {
+        put_u32((uint32_t)s.len);
+        fwrite(s.p, 1, s.len, stdout);
+    }
+    tn_str_free(&s);
+    free(copy);
+    free(text);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     tn_tokenizer *t = NULL;
@@ -100,6 +121,8 @@ int main(int argc, char **argv)
             free(decoded);
         } else if (head[0] == 512) {
             if (render(t, text, head[1], &err) != TN_OK) put_error(&err);
+        } else if (head[0] == 1024) {
+            if (put_template(text, head[1], &err) != TN_OK) put_error(&err);
         } else if (tn_tokenize(t, text, head[1], (int)head[0], &ids, &n, &cap, &err) != TN_OK) {
             put_error(&err);
         } else {

@@ -419,12 +419,44 @@ static void normal_forms_follow_annex_15(void **state)
     }
 }
 
+static void what_is_written_for_a_format_is_recognised_as_it(void **state)
+{
+    tn_str names = { .max = 1 << 10 };
+    int    n = 0;
+
+    (void)state;
+    tn_chat_format_names(&names);
+    for (char *name = names.p, *end; name != NULL; name = end != NULL ? end + 1 : NULL, n++) {
+        tn_chat        chat;
+        tn_chat_format format;
+        char          *text, *changed;
+
+        if ((end = strchr(name, '|')) != NULL) *end = '\0';
+        assert_true(tn_chat_format_parse(name, &format));
+        assert_int_equal(tn_chat_template(&text, format, NULL), TN_OK);
+        assert_int_equal(tn_chat_recognise(&chat, text, NULL, NULL), TN_OK);
+        assert_int_equal(chat.format, format);
+        assert_false(chat.recognised);                       /* its usual ways, none read out of the text */
+        tn_chat_free(&chat);
+        changed = tn_strf("%s ", text);                      /* any other text is judged by its literals */
+        if (tn_chat_recognise(&chat, changed, NULL, NULL) == TN_OK) assert_true(chat.recognised);
+        tn_chat_free(&chat);
+        free(changed);
+        free(text);
+    }
+    assert_int_equal(n, TN_CHAT_COUNT - 1);
+    tn_str_free(&names);
+    char *none;
+    assert_int_equal(tn_chat_template(&none, TN_CHAT_NONE, NULL), TN_USAGE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_mask_covers_the_answer_and_its_stop_token),
         cmocka_unit_test(marks_that_people_write_are_ordinary_text),
         cmocka_unit_test(templates_are_recognised_or_refused_with_the_way_out),
+        cmocka_unit_test(what_is_written_for_a_format_is_recognised_as_it),
         cmocka_unit_test(llama_3_1_writes_its_two_lines_with_a_pinned_date),
         cmocka_unit_test(newer_formats_render_as_their_templates_do),
         cmocka_unit_test(streams_never_split_a_character),
