@@ -96,7 +96,7 @@ out:
 }
 
 const tn_stage_kind tn_stage_release = {
-    .name = "release", .version = 3, .line = "a signed release: model, constitution, recipe, reports, proofs",
+    .name = "release", .version = 4, .line = "a signed release: model, constitution, recipe, reports, proofs",
     .options = tn_release_option_rows, .config_bytes = sizeof(tn_release_options), .inputs = release_inputs, .output = "a release directory",
     .sees_closure = true, .salt = release_salt, .begin = release_begin, .end = release_end, .run = release_run,
 };
