@@ -172,6 +172,16 @@ extern const tn_option tn_align_samples_options[];
 tn_status tn_align_samples_run(const tn_align_samples_config *c, tn_profile profile, const char *model, const char *adapter, const char *prompts,
                                const char *out_dir, json_t *metrics, tn_error *err);
 
+/* Stage: plain text of the model's own, sampled without a prompt -> texts.jsonl {"id","text","distill","weight","open"}, data for
+ * train: what the model makes of plain text stays as it was. */
+typedef struct tn_align_texts_config {
+    int64_t  texts, max_tokens, batch, seed, min_tokens;
+    double   temperature, weight;
+    tn_memo *memo;                      /* no option: texts of before, put in by the stage; or NULL */
+} tn_align_texts_config;
+extern const tn_option tn_align_texts_options[];
+tn_status tn_align_texts_run(const tn_align_texts_config *c, tn_profile profile, const char *model, const char *out_dir, json_t *metrics, tn_error *err);
+
 /* Stage (d-RLAIF): samples rated one by one -> scores.jsonl, and pairs.jsonl, records.jsonl of best against worst. The judge
  * must have been measured in mode direct. */
 typedef struct tn_align_direct_config { tn_judge_asking j; double clamp, margin; int64_t seed, min_words; char *on_weak; } tn_align_direct_config;

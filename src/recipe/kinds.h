@@ -10,7 +10,7 @@
     X(contrast)              \
     X(revise)                \
     X(pairs)                 \
-    X(samples)               \
+    X(samples) X(texts)               \
     X(judge)                 \
     X(judge_remote)          \
     X(compare)               \

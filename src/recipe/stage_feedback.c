@@ -1,4 +1,4 @@
-/* stage_feedback.c - the stage kinds of AI feedback: samples, judge, compare, direct, screen, distill, generate. A judge that is a
+/* stage_feedback.c - the stage kinds of AI feedback: samples, texts, judge, compare, direct, screen, distill, generate. A judge that is a
  * local model makes a pure stage; an endpoint makes a recorded one (..._remote), whose artifact replay starts from. */
 #include "align/align.h"
 #include "recipe/stage.h"
@@ -24,6 +24,25 @@ static tn_status samples_run(tn_stage_run *r, const void *config, const char *co
 const tn_stage_kind tn_stage_samples = {
     .name = "samples", .version = 1, .line = "several answers to each prompt, with every token's log-probability", .options = tn_align_samples_options,
     .config_bytes = sizeof(tn_align_samples_config), .inputs = samples_inputs, .output = "a directory with samples.jsonl", .rows = true, .run = samples_run,
+};
+
+/* ---- texts */
+static tn_status texts_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+{
+    tn_align_texts_config c = *(const tn_align_texts_config *)config;
+
+    c.memo = r->memo;
+    return tn_align_texts_run(&c, r->profile, inputs[0], out, metrics, err);
+}
+
+static const tn_stage_port texts_inputs[] = {
+    { "model", false, false, "the model that writes" },
+    { NULL, false, false, NULL },
+};
+
+const tn_stage_kind tn_stage_texts = {
+    .name = "texts", .version = 1, .line = "plain text of a model's own, sampled without a prompt", .options = tn_align_texts_options,
+    .config_bytes = sizeof(tn_align_texts_config), .inputs = texts_inputs, .output = "a directory with texts.jsonl", .rows = true, .run = texts_run,
 };
 
 /* ---- judge: the first port is the judge in the local kinds, and absent in the remote ones */

@@ -14,7 +14,7 @@ fi
 "$tenet" key new demo >"$work/demo.pem" 2>/dev/null
 
 fail() { echo "quickstart: $*"; exit 1; }
-small="--set out=$work/release --set teach=4 --set held_out=3 --set answer_tokens=12 --set sft.epochs=1 --set sft.steps=2
+small="--set out=$work/release --set teach=4 --set whole=4 --set texts=2 --set held_out=3 --set answer_tokens=12 --set sft.epochs=1 --set sft.steps=2
     --set sft.checkpoint_every=1 --set dpo.steps=2 --set dpo.checkpoint_every=1"
 # shellcheck disable=SC2086
 "$tenet" run recipes/quickstart.yaml $small >"$work/first" 2>&1 || { tail -n 20 "$work/first"; fail "the recipe did not run"; }
