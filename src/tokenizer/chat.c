@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define HEADER(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
+#define ROLE(role)   "<|start_of_role|>" role "<|end_of_role|>"
 #define TRIM_ALL     (TN_WAY_TRIM_SYSTEM | TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER)
 #define EOS          "\1"
 #define PLAIN        NULL, NULL, NULL
@@ -52,6 +53,18 @@ static const tn_chat_layout layouts[] = {
       "<|start|>developer<|message|># Instructions\n\n", "\n\n<|end|>", "",
       "<|start|>user<|message|>", "<|end|>", "<|start|>assistant<|channel|>final<|message|>", "<|return|>", "",
       HARMONY, "<|start|>assistant", "<|end|>" },
+    { TN_CHAT_PHI3, "phi3", TN_WAY_FINAL_EOS,
+      "<|system|>\n", "<|end|>\n", "",            "<|user|>\n", "<|end|>\n",            "<|assistant|>\n", "<|end|>", "\n", PLAIN },
+    { TN_CHAT_PHI4, "phi4", 0,
+      "<|im_start|>system<|im_sep|>", "<|im_end|>", "", "<|im_start|>user<|im_sep|>", "<|im_end|>",
+      "<|im_start|>assistant<|im_sep|>", "<|im_end|>", "", PLAIN },
+    { TN_CHAT_PHI4_MINI, "phi4-mini", TN_WAY_FINAL_EOS,
+      "<|system|>", "<|end|>", "",                 "<|user|>", "<|end|>",                "<|assistant|>", "<|end|>", "", PLAIN },
+    { TN_CHAT_GRANITE, "granite", 0,
+      ROLE("system"), "<|end_of_text|>\n", "",     ROLE("user"), "<|end_of_text|>\n",    ROLE("assistant"), "<|end_of_text|>", "\n", PLAIN },
+    { TN_CHAT_OLMO3, "olmo3", TN_WAY_LAST_BARE,
+      "<|im_start|>system\n", "<|im_end|>\n", "",  "<|im_start|>user\n", "<|im_end|>\n", "<|im_start|>assistant\n", EOS, "\n",
+      NULL, NULL, "<|im_end|>" },
 };
 /* Short names for the newest of a family. */
 static const struct { const char *name; tn_chat_format format; } aliases[] = {
@@ -79,6 +92,11 @@ bool tn_chat_layout_of(const tn_chat *chat, tn_chat_layout *out)
         if ((out->ways & TN_WAY_AFTER_SPACE) != 0) out->after_stop = " ";
     }
     return true;
+}
+
+bool tn_chat_system_in_front(tn_chat_format f)
+{
+    return f == TN_CHAT_DEEPSEEK3 || f == TN_CHAT_SMOLLM3 || f == TN_CHAT_HARMONY;
 }
 
 const char *tn_chat_format_name(tn_chat_format f)

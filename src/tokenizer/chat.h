@@ -27,7 +27,11 @@ enum {
     TN_WAY_LAST_BARE     = 1 << 18,      /* nothing after the stop token of the last message */
     TN_WAY_CLOSED_THINK  = 1 << 19,      /* every answer begins with <think></think> (DeepSeek V3.1) ... */
     TN_WAY_CLOSE_THINK   = 1 << 20,      /* ... or with </think> alone */
-    TN_WAY_TRIM_LINES    = 1 << 21       /* answers lose the line ends at their front */
+    TN_WAY_TRIM_LINES    = 1 << 21,      /* answers lose the line ends at their front */
+    TN_WAY_FINAL_EOS     = 1 << 22,      /* without a generation prompt, EOS ends the whole (Phi); it is not trained */
+    TN_WAY_SKIP_EMPTY    = 1 << 23,      /* an empty system text is left out */
+    TN_WAY_NO_FUNCTIONS  = 1 << 24,      /* a given system text is followed by a sentence that there are no functions (OLMo 3) */
+    TN_WAY_OPEN_BARE     = 1 << 25       /* the generation prompt ends with <think> and no line end */
 };
 
 /* Text around each role's words, and where a format has them: what stands before everything, the generation prompt if it is not
@@ -43,6 +47,10 @@ typedef struct tn_chat_layout {
 
 /* The layout of a chat with its ways put in; NULL if it has no format. */
 bool tn_chat_layout_of(const tn_chat *chat, tn_chat_layout *out);
+/* Whether a system message may stand only at the front. */
+bool tn_chat_system_in_front(tn_chat_format f);
+/* OLMo 3's sentence, as it stands in a default system text and behind others. */
+#define TN_CHAT_NO_FUNCTIONS "You do not currently have access to any functions. <functions></functions>"
 
 /* chat_write.c: whether the text is the template that we write for a format; *out is that format then. */
 bool tn_chat_is_ours(tn_chat *out, const char *text);

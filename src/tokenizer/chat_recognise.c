@@ -72,22 +72,27 @@ static tn_status take(tn_chat *out, tn_str *text, tn_error *err)
 }
 
 /* The system text that a ChatML template inserts when the conversation has none: the literal
- * '<|im_start|>system\nTEXT<|im_end|>\n'. Qwen 2.5 writes a second one for tools, which differs after the text: the first
- * that closes inside its quotes counts. */
+ * '<|im_start|>system\nTEXT<|im_end|>\n', or the same between two statements, or set system_message = 'TEXT'. Qwen 2.5 writes a
+ * second one for tools, which differs after the text: the first that closes inside its quotes counts. */
 static tn_status chatml_default(tn_chat *out, const char *template_text, tn_error *err)
 {
     static const char *const opens[] = { "<|im_start|>system\\n", "<|im_start|>system\n" };
     tn_str                   text = { .max = 1 << 16 };
+    const char              *set;
 
     for (size_t k = 0; k < sizeof opens / sizeof opens[0]; k++) {
         for (const char *at = template_text; (at = strstr(at, opens[k])) != NULL; at++) {
             char quote = at > template_text ? at[-1] : '\0';
 
-            if (quote != '\'' && quote != '"') continue;
+            if (quote == '}') quote = '{';                           /* bare text ends at the next statement */
+            else if (quote != '\'' && quote != '"') continue;
             tn_str_clear(&text);
             if (read_literal(&text, at + strlen(opens[k]), quote, "<|im_end|>") && text.len > 0) return take(out, &text, err);
         }
     }
+    tn_str_clear(&text);
+    if ((set = strstr(template_text, "set system_message = '")) != NULL && read_literal(&text, strchr(set, '\'') + 1, '\'', NULL) && text.len > 0)
+        return take(out, &text, err);
     tn_str_free(&text);
     return TN_OK;
 }
@@ -115,14 +120,59 @@ static tn_status smollm3(tn_chat *out, const char *template_text, tn_error *err)
     return take(out, &text, err);
 }
 
+/* OLMo 3: ChatML whose last answer ends with EOS. Its default system text stands in one literal (Think) or in two, since the second
+ * depends on tools (Instruct). */
+static tn_status olmo3(tn_chat *out, const char *text, tn_error *err)
+{
+    static const char *const needed[] = { "'<|im_start|>user\\n' + message['content'] + '<|im_end|>\\n'", "'<|im_start|>system\\n' + message['content']",
+        "'<|im_end|>' + '\\n'", "eos_token", "loop.last and add_generation_prompt", NULL };
+    static const char *const opens[] = { "'<|im_start|>system\\nYou", "'<|im_start|>system\nYou" };
+    tn_str      system = { .max = 1 << 16 };
+    const char *p = NULL;
+    bool        known = !has(text, "</think>"), whole = false;
+
+    for (size_t i = 0; needed[i] != NULL; i++) known = known && has(text, needed[i]);
+    for (size_t k = 0; k < 2 && p == NULL; k++)
+        if ((p = strstr(text, opens[k])) != NULL) p += strlen(opens[k]) - strlen("You");
+    if (known && p != NULL) whole = read_literal(&system, p, '\'', "<|im_end|>");
+    if (known && p != NULL && !whole) {
+        tn_str_add(&system, TN_CHAT_NO_FUNCTIONS);
+        known = has(text, "{{- '" TN_CHAT_NO_FUNCTIONS "<|im_end|>\\n'");
+    }
+    if (!known || p == NULL) {
+        tn_str_free(&system);
+        return unknown_template(err, "the model's chat template is a relative of OLMo 3's that is not supported");
+    }
+    out->format = TN_CHAT_OLMO3;
+    out->ways = TN_WAY_LAST_BARE;
+    if (has(text, "' " TN_CHAT_NO_FUNCTIONS "<|im_end|>\\n'")) out->ways |= TN_WAY_NO_FUNCTIONS;
+    if (has(text, "<|im_start|>assistant\\n<think>'")) out->ways |= TN_WAY_OPEN_BARE;
+    return take(out, &system, err);
+}
+
+/* Phi-4: no line ends, and a mark behind the role. Its first template opened the answer by itself after every user text, which for a
+ * conversation that goes on is the same. The reasoning models put a long system text of their own in front. */
+static tn_status phi4(tn_chat *out, const char *text, tn_error *err)
+{
+    bool known = has(text, "'<|im_start|>system<|im_sep|>' + message['content'] + '<|im_end|>'") &&
+                 has(text, "'<|im_start|>user<|im_sep|>' + message['content'] + '<|im_end|>") && has(text, "message['content'] + '<|im_end|>'") &&
+                 !has(text, "You are Phi") && !has(text, "tool");
+
+    if (!known) return unknown_template(err, "the model's chat template is a relative of Phi-4's that is not supported");
+    out->format = TN_CHAT_PHI4;
+    return TN_OK;
+}
+
 static tn_status chatml(tn_chat *out, const char *text, tn_error *err)
 {
-    static const char *const relatives[] = { "<|im_sep|>", "<end_of_utterance>", "<|im_middle|>", "<functions>", "function calling AI model", NULL };
+    static const char *const relatives[] = { "{{ system_message }}", "'<|im_start|>system\\n' + '", "<end_of_utterance>", "<|im_middle|>", "<functions>", "function calling AI model", NULL };
     bool                     qwen3 = has(text, "ns.last_query_index") && has(text, "'\\n<think>\\n' + reasoning_content.strip('\\n')") &&
                  has(text, "enable_thinking is defined and enable_thinking is false");
     bool qwq = has(text, "content.split('</think>')[-1].lstrip('\\n')") && !has(text, "enable_thinking") && !has(text, "reasoning_content");
 
     if (has(text, "## Metadata")) return smollm3(out, text, err);
+    if (has(text, "<|im_sep|>")) return phi4(out, text, err);
+    if (has(text, "<functions></functions>")) return olmo3(out, text, err);
     if (has_any(text, relatives) || (has(text, "</think>") && !qwen3 && !qwq))
         return unknown_template(err, "the model's chat template is a relative of ChatML that is not supported");
     out->format = TN_CHAT_CHATML;
@@ -135,9 +185,11 @@ static tn_status chatml(tn_chat *out, const char *text, tn_error *err)
 
 static tn_status llama3(tn_chat *out, const char *text, tn_error *err)
 {
-    static const char *const relatives[] = { "<function=", "function(s)", "functions |", "functions|", NULL };
+    static const char *const relatives[] = { "Task: Check if there is unsafe content", "'image'", "<function=", "function(s)", "functions |", "functions|", NULL };
 
-    if (has_any(text, relatives)) return unknown_template(err, "the model's chat template is a relative of Llama 3's that is not supported");
+    /* Nemotron keeps Llama 3.1's system turn and leaves the dates out of it. */
+    if (has_any(text, relatives) || (has(text, "tools_in_user_message") && !has(text, "Cutting Knowledge Date: December 2023")))
+        return unknown_template(err, "the model's chat template is a relative of Llama 3's that is not supported");
     out->format = TN_CHAT_LLAMA3;
     out->ways = (has(text, "bos_token") ? TN_WAY_BOS : 0u) | TN_WAY_TRIM_SYSTEM | TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER;
     if (has(text, "Cutting Knowledge Date: December 2023") && has(text, "Today Date: ")) out->ways |= TN_WAY_DATES;
@@ -220,11 +272,13 @@ static tn_status inst(tn_chat *out, const char *text, tn_error *err)
     return TN_OK;
 }
 
-static void gemma(tn_chat *out, const char *text)
+static tn_status gemma(tn_chat *out, const char *text, tn_error *err)
 {
+    if (has(text, "policy expert")) return unknown_template(err, "the model's chat template is a relative of Gemma's that is not supported");
     out->format = TN_CHAT_GEMMA;
     out->ways = (has(text, "bos_token") ? TN_WAY_BOS : 0u) | TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER;
     out->ways |= has(text, "first_user_prefix") ? TN_WAY_SYSTEM_FIRST : TN_WAY_NO_SYSTEM;
+    return TN_OK;
 }
 
 static tn_status deepseek3(tn_chat *out, const char *text, tn_error *err)
@@ -245,6 +299,49 @@ static tn_status deepseek3(tn_chat *out, const char *text, tn_error *err)
     return TN_OK;
 }
 
+/* Phi-3, Phi-3.5 and Phi-4-mini: turns that end with <|end|>, and EOS behind a whole conversation. */
+static tn_status phi3(tn_chat *out, const char *text, tn_error *err)
+{
+    bool any_role = has(text, "'<|' + message['role'] + '|>'"), small = any_role && has(text, "'|>' + '\\n' + message['content'] + '<|end|>\\n'");
+    bool mini = any_role && !small && (has(text, "'|>' + message['content'] + '<|end|>'") ||
+                                       (has(text, "'<|system|>' + system_message") && has(text, "{{- '<|end|>' -}}")));
+    bool lines = has(text, "'<|user|>\\n' + message['content'] + '<|end|>\\n'") && has(text, "'<|assistant|>\\n' + message['content'] + '<|end|>\\n'") &&
+                 has(text, "'<|system|>\\n' + message['content'] + '<|end|>\\n'");
+
+    if ((!small && !mini && !lines) || has(text, "<think>") || has(text, "<|system|>Your name is"))
+        return unknown_template(err, "the model's chat template is a relative of Phi-3's that is not supported");
+    out->format = mini ? TN_CHAT_PHI4_MINI : TN_CHAT_PHI3;
+    if (has(text, "eos_token")) out->ways |= TN_WAY_FINAL_EOS;
+    if (writes_bos(text)) out->ways |= TN_WAY_BOS;
+    if (lines && has(text, "message['role'] == 'system' and message['content']")) out->ways |= TN_WAY_SKIP_EMPTY;
+    return TN_OK;
+}
+
+/* Granite 3: 3.0 has no default system text; from 3.1 on it is dated, pinned here as everywhere. */
+static tn_status granite(tn_chat *out, const char *text, tn_error *err)
+{
+    static const char open[] = "set system_message = \"", date[] = " + strftime_now('%B %d, %Y') + \"", tail[] = " You are a helpful AI assistant.";
+    const char       *p = strstr(text, open);
+    bool              each = has(text, "'<|start_of_role|>user<|end_of_role|>' + message['content'] + '<|end_of_text|>\\n'");
+    bool              any = has(text, "'<|start_of_role|>' + message['role'] + '<|end_of_role|>' + message['content'] + '<|end_of_text|>\\n'");
+    tn_str            system = { .max = 1 << 16 };
+
+    if (any && p != NULL && has(text, "\" You are a helpful AI assistant.\"") && read_literal(&system, p + strlen(open), '"', NULL) &&
+        (p = strstr(p, date)) != NULL) {
+        tn_str_add(&system, "July 26, 2024");
+        if (read_literal(&system, p + strlen(date), '"', NULL)) {
+            out->format = TN_CHAT_GRANITE;
+            tn_str_add(&system, tail);
+            return take(out, &system, err);
+        }
+    }
+    tn_str_free(&system);
+    if (!each || has(text, "set system_message") || has(text, "g4_default"))
+        return unknown_template(err, "the model's chat template is a relative of Granite's that is not supported");
+    out->format = TN_CHAT_GRANITE;
+    return TN_OK;
+}
+
 tn_status tn_chat_recognise(tn_chat *out, const char *template_text, const tn_tokenizer *t, tn_error *err)
 {
     const char *text = template_text;
@@ -256,8 +353,10 @@ tn_status tn_chat_recognise(tn_chat *out, const char *template_text, const tn_to
     if (has(text, "<|im_start|>")) return chatml(out, text, err);
     if (has(text, "[INST]") && has(text, "[/INST]")) return inst(out, text, err);
     if (has(text, "<|start_header_id|>") && has(text, "<|eot_id|>")) return llama3(out, text, err);
-    if (has(text, "<start_of_turn>")) gemma(out, text);
-    else if (has(text, "<｜Assistant｜>") && has(text, "<｜User｜>")) return deepseek3(out, text, err);
+    if (has(text, "<|start_of_role|>")) return granite(out, text, err);
+    if (has(text, "<|end|>") && has(text, "<|assistant|>")) return phi3(out, text, err);
+    if (has(text, "<start_of_turn>")) return gemma(out, text, err);
+    if (has(text, "<｜Assistant｜>") && has(text, "<｜User｜>")) return deepseek3(out, text, err);
     else if (has(text, "'User: ' + message['content'] + '\\n\\n'") && has(text, "'Assistant: ' + message['content'] + eos_token")) {
         out->format = TN_CHAT_DEEPSEEK2;
         out->ways = TN_WAY_BOS | TN_WAY_ANSWER_SPACE;

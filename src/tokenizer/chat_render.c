@@ -207,13 +207,14 @@ static tn_status render_system(renderer *r, const walk *w, const char *text, tn_
     size_t n = strlen(text);
 
     if (w->l->format == TN_CHAT_SMOLLM3) return render_smollm3_system(r, w, text, err);
-    if (w->l->format == TN_CHAT_HARMONY && n == 0) return TN_OK;
+    if (n == 0 && (w->l->format == TN_CHAT_HARMONY || (w->l->ways & TN_WAY_SKIP_EMPTY) != 0)) return TN_OK;
     if ((w->l->ways & TN_WAY_TRIM_SYSTEM) != 0) trim(&text, &n, true);
     TN_TRY(put_format(r, w->l->system_before, false, err));
     /* Pinned: a prompt must not change from day to day. */
     if ((w->l->ways & TN_WAY_DATES) != 0)
         TN_TRY(put_format(r, "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n", false, err));
     put_content(r, text, n, false);
+    if ((w->l->ways & TN_WAY_NO_FUNCTIONS) != 0 && text != w->default_system) TN_TRY(put_format(r, " " TN_CHAT_NO_FUNCTIONS, false, err));
     return put_format(r, w->l->system_after, false, err);
 }
 
@@ -296,7 +297,7 @@ static tn_status render_message(renderer *r, walk *w, size_t i, tn_error *err)
         w->system = m->content;
         return TN_OK;
     }
-    if (i > 0 && (w->l->format == TN_CHAT_DEEPSEEK3 || w->l->format == TN_CHAT_SMOLLM3 || w->l->format == TN_CHAT_HARMONY))
+    if (i > 0 && tn_chat_system_in_front(w->l->format))
         return tn_fail(err, TN_FORMAT, "message %zu is a system message; in the chat format %s it must be the first", i + 1, w->l->name);
     return render_system(r, w, m->content, err);
 }
@@ -324,6 +325,9 @@ static tn_status render_all(renderer *r, const tn_chat *chat, const tn_message *
         TN_GOTO(put_format(r, l.prompt != NULL ? l.prompt : l.answer_before, false, err));
         TN_GOTO(put_format(r, closed_thought(&l), false, err));
         if ((l.ways & TN_WAY_OPEN_THINK) != 0) TN_GOTO(put_format(r, "<think>\n", false, err));
+        if ((l.ways & TN_WAY_OPEN_BARE) != 0) TN_GOTO(put_format(r, "<think>", false, err));
+    } else if ((l.ways & TN_WAY_FINAL_EOS) != 0) {
+        TN_GOTO(put_format(r, "\1", false, err));
     }
     TN_GOTO(flush(r, err));
 out:

@@ -111,7 +111,7 @@ static void put_system(tn_str *s, const tn_chat_layout *l)
 
     if (inner || (l->ways & TN_WAY_NO_SYSTEM) != 0) return;
     tn_str_addf(s, "{%% elif message['role'] == 'system'%s %%}",
-                l->format == TN_CHAT_DEEPSEEK3 || l->format == TN_CHAT_SMOLLM3 || l->format == TN_CHAT_HARMONY ? " and loop.first" : "");
+                tn_chat_system_in_front(l->format) ? " and loop.first" : "");
     if (l->format == TN_CHAT_SMOLLM3) {
         tn_str_add(s, "{% if '/think' in message['content'] or '/no_think' in message['content'] or '/system_override' in message['content'] %}"
                       "{{ raise_exception('switches in the system text are not supported') }}{% endif %}");
@@ -149,6 +149,7 @@ tn_status tn_chat_template(char **out, tn_chat_format format, tn_error *err)
     tn_str_add(&s, "{% else %}{{ raise_exception('this chat format has no place for the role ' + message['role']) }}{% endif %}{% endfor %}"
                    "{% if add_generation_prompt %}");
     put_text(&s, l.prompt != NULL ? l.prompt : l.answer_before);
+    if ((l.ways & TN_WAY_FINAL_EOS) != 0) tn_str_add(&s, "{% else %}{{ eos_token }}");
     tn_str_add(&s, "{% endif %}");
     if (tn_str_check(&s, err) != TN_OK) {
         tn_str_free(&s);

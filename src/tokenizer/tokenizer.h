@@ -69,7 +69,8 @@ void        tn_tokenizer_digest(const tn_tokenizer *t, struct tn_digest *out);
 typedef enum tn_chat_format {
     TN_CHAT_NONE, TN_CHAT_CHATML, TN_CHAT_LLAMA2, TN_CHAT_LLAMA3, TN_CHAT_MISTRAL_V1, TN_CHAT_MISTRAL_V3, TN_CHAT_MISTRAL_TEKKEN,
     TN_CHAT_MISTRAL_V7, TN_CHAT_GEMMA, TN_CHAT_ZEPHYR, TN_CHAT_DEEPSEEK2, TN_CHAT_DEEPSEEK3,
-    TN_CHAT_TULU, TN_CHAT_SMOLLM3, TN_CHAT_HARMONY, TN_CHAT_COUNT
+    TN_CHAT_TULU, TN_CHAT_SMOLLM3, TN_CHAT_HARMONY, TN_CHAT_PHI3, TN_CHAT_PHI4, TN_CHAT_PHI4_MINI, TN_CHAT_GRANITE,
+    TN_CHAT_OLMO3, TN_CHAT_COUNT
 } tn_chat_format;
 const char *tn_chat_format_name(tn_chat_format f);           /* "chatml" */
 /* Appends every name: "chatml|llama2|...". */

@@ -59,7 +59,8 @@ def main():
                     reason = got
                     continue
                 try:
-                    want = env.from_string(text).render(messages=messages, add_generation_prompt=open_turn, bos_token="<s>", eos_token="</s>")
+                    want = env.from_string(text).render(messages=messages, add_generation_prompt=open_turn, bos_token="<s>", eos_token="</s>",
+                                                         tools=None, documents=None)
                 except jinja2.exceptions.TemplateError as e:
                     raised += 1                       # it asks for tools, or for other roles
                     if name.startswith("written") and not isinstance(got, str):

@@ -105,7 +105,10 @@ static void templates_are_recognised_or_refused_with_the_way_out(void **state)
         { "'<｜User｜>' + message['content'] '<｜Assistant｜>'", TN_CHAT_DEEPSEEK3, NULL },
     };
     static const char *const strange[] = { NULL, "", "{{ messages }}", "<|im_start|><|im_sep|>", "<|im_start|> x </think>", "<｜User｜><｜Assistant｜> thinking",
-        "<|im_start|> ## Metadata", "<|im_start|> <functions>", "{{ '<|user|>' + content }}{{ '<|assistant|>' + content + eos_token }}" };
+        "<|im_start|> ## Metadata", "<|im_start|> <functions>", "{{ '<|user|>' + content }}{{ '<|assistant|>' + content + eos_token }}",
+        "<|user|> <|assistant|> <|end|>", "'<|system|>Your name is Phi.' '<|' + message['role'] + '|>' + message['content'] + '<|end|>' <|assistant|>",
+        "<|start_of_role|> g4_default_system_message", "<|im_start|> <functions></functions> </think>", "<|im_start|> {{ system_message }}",
+        "<|start_header_id|> <|eot_id|> tools_in_user_message", "<start_of_turn> policy expert" };
     tn_chat                  chat;
     tn_error                 err = {0};
 
@@ -145,6 +148,39 @@ static void llama_3_1_writes_its_two_lines_with_a_pinned_date(void **state)
 }
 
 /* Texts of the newer formats; "^" marks where what is trained begins, "$" where it ends. */
+/* What every template of OLMo 3 holds; the default system text in one literal. */
+#define OLMO3 "'<|im_start|>system\nYou are kind.<|im_end|>\n' '<|im_start|>system\n' + message['content'] '<|im_start|>user\n' + message['content'] + " \
+              "'<|im_end|>\n' '<|im_end|>' + '\\n' eos_token loop.last and add_generation_prompt "
+
+/* Default system texts that are put together: a pinned date, a sentence behind, a variable, bare text between statements. */
+static void default_system_texts_are_read_out(void **state)
+{
+    static const struct { const char *text, *system; tn_chat_format format; } rows[] = {
+        { "set system_message = \"Cutoff: then.\\nToday: \" + strftime_now('%B %d, %Y') + \".\nYou are G.\" {%- else %} \" You are a helpful AI assistant.\" "
+          "'<|start_of_role|>' + message['role'] + '<|end_of_role|>' + message['content'] + '<|end_of_text|>\\n'",
+          "Cutoff: then.\nToday: July 26, 2024.\nYou are G. You are a helpful AI assistant.", TN_CHAT_GRANITE },
+        { OLMO3 "<functions></functions>", "You are kind.", TN_CHAT_OLMO3 },
+        { "{{- '<|im_start|>system\nYou are O. ' -}}{{- 'You do not currently have access to any functions. <functions></functions><|im_end|>\n' -}} "
+          "'<|im_start|>system\n' + message['content'] '<|im_start|>user\n' + message['content'] + '<|im_end|>\n' '<|im_end|>' + '\\n' eos_token "
+          "loop.last and add_generation_prompt",
+          "You are O. You do not currently have access to any functions. <functions></functions>", TN_CHAT_OLMO3 },
+        { "{% if x %}<|im_start|>system\nBe bare.<|im_end|>\n{% endif %}", "Be bare.", TN_CHAT_CHATML },
+        { "{% set system_message = 'Be set.' %}{{ '<|im_start|>system\n' + system_message + '<|im_end|>' }}", "Be set.", TN_CHAT_CHATML },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tn_chat  chat;
+        tn_error err = {0};
+
+        if (tn_chat_recognise(&chat, rows[i].text, NULL, &err) != TN_OK) fail_msg("row %zu: %s", i, err.msg);
+        assert_int_equal(chat.format, rows[i].format);
+        assert_non_null(chat.default_system);
+        assert_string_equal(chat.default_system, rows[i].system);
+        tn_chat_free(&chat);
+    }
+}
+
 static void newer_formats_render_as_their_templates_do(void **state)
 {
     static const tn_message m[] = { { "system", "Be kind.\n" }, { "user", "Hi" }, { "assistant", "<think>x</think>\nYes" }, { "user", "So" }, { "assistant", "\nNo" } };
@@ -171,6 +207,28 @@ static void newer_formats_render_as_their_templates_do(void **state)
         { "<｜User｜><｜Assistant｜> thinking ns.is_last_user content.split('</think>', 1)[1] {{'</think>'}}", TN_CHAT_DEEPSEEK3,
           "<s>Be kind.\n<｜User｜>Hi<｜Assistant｜></think>^\nYes<｜end▁of▁sentence｜>$<｜User｜>So<｜Assistant｜></think>^\nNo<｜end▁of▁sentence｜>$",
           "<s>Be kind.\n<｜User｜>Hi<｜Assistant｜></think>" },
+        { "'<|system|>\n' + message['content'] + '<|end|>\\n' '<|user|>\n' + message['content'] + '<|end|>\n' '<|assistant|>\n' + message['content'] + "
+          "'<|end|>\n' {% else %}{{ eos_token }}", TN_CHAT_PHI3,
+          "<|system|>\nBe kind.\n<|end|>\n<|user|>\nHi<|end|>\n<|assistant|>\n^<think>x</think>\nYes<|end|>$\n<|user|>\nSo<|end|>\n<|assistant|>"
+          "^\n\nNo<|end|>$\n</s>", "<|system|>\nBe kind.\n<|end|>\n<|user|>\nHi<|end|>\n<|assistant|>\n" },
+        { "'<|' + message['role'] + '|>' + message['content'] + '<|end|>' '<|assistant|>' eos_token", TN_CHAT_PHI4_MINI,
+          "<|system|>Be kind.\n<|end|><|user|>Hi<|end|><|assistant|>^<think>x</think>\nYes<|end|>$<|user|>So<|end|><|assistant|>^\nNo<|end|>$</s>",
+          "<|system|>Be kind.\n<|end|><|user|>Hi<|end|><|assistant|>" },
+        { "'<|im_start|>system<|im_sep|>' + message['content'] + '<|im_end|>' '<|im_start|>user<|im_sep|>' + message['content'] + '<|im_end|>'", TN_CHAT_PHI4,
+          "<|im_start|>system<|im_sep|>Be kind.\n<|im_end|><|im_start|>user<|im_sep|>Hi<|im_end|><|im_start|>assistant<|im_sep|>^<think>x</think>\nYes"
+          "<|im_end|>$<|im_start|>user<|im_sep|>So<|im_end|><|im_start|>assistant<|im_sep|>^\nNo<|im_end|>$",
+          "<|im_start|>system<|im_sep|>Be kind.\n<|im_end|><|im_start|>user<|im_sep|>Hi<|im_end|><|im_start|>assistant<|im_sep|>" },
+        { "'<|start_of_role|>user<|end_of_role|>' + message['content'] + '<|end_of_text|>\\n'", TN_CHAT_GRANITE,
+          "<|start_of_role|>system<|end_of_role|>Be kind.\n<|end_of_text|>\n<|start_of_role|>user<|end_of_role|>Hi<|end_of_text|>\n"
+          "<|start_of_role|>assistant<|end_of_role|>^<think>x</think>\nYes<|end_of_text|>$\n<|start_of_role|>user<|end_of_role|>So<|end_of_text|>\n"
+          "<|start_of_role|>assistant<|end_of_role|>^\nNo<|end_of_text|>$\n",
+          "<|start_of_role|>system<|end_of_role|>Be kind.\n<|end_of_text|>\n<|start_of_role|>user<|end_of_role|>Hi<|end_of_text|>\n"
+          "<|start_of_role|>assistant<|end_of_role|>" },
+        { OLMO3 "' You do not currently have access to any functions. <functions></functions><|im_end|>\\n' '<|im_start|>assistant\\n<think>'", TN_CHAT_OLMO3,
+          "<|im_start|>system\nBe kind.\n You do not currently have access to any functions. <functions></functions><|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+          "<|im_start|>assistant\n^<think>x</think>\nYes<|im_end|>$\n<|im_start|>user\nSo<|im_end|>\n<|im_start|>assistant^\n\nNo</s>$",
+          "<|im_start|>system\nBe kind.\n You do not currently have access to any functions. <functions></functions><|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+          "<|im_start|>assistant\n<think>" },
     };
     tn_tokenizer *t = golden_tokenizer("bpe");
 
@@ -458,6 +516,7 @@ int main(void)
         cmocka_unit_test(templates_are_recognised_or_refused_with_the_way_out),
         cmocka_unit_test(what_is_written_for_a_format_is_recognised_as_it),
         cmocka_unit_test(llama_3_1_writes_its_two_lines_with_a_pinned_date),
+        cmocka_unit_test(default_system_texts_are_read_out),
         cmocka_unit_test(newer_formats_render_as_their_templates_do),
         cmocka_unit_test(streams_never_split_a_character),
         cmocka_unit_test(broken_utf8_gives_replacement_characters_or_bytes),
