@@ -26,7 +26,7 @@ static void load_shipped(tn_prompts *set)
 {
     tn_error err = {0};
 
-    static const char *const files[] = { "pairs", "pairs-2", "pairs-3", "pairs-4", "pairs-5", "pairs-6", "pairs-7", "everyday", "everyday-2" };
+    static const char *const files[] = { "pairs", "pairs-2", "pairs-3", "pairs-4", "pairs-5", "pairs-6", "pairs-7", "pairs-8", "everyday", "everyday-2" };
 
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char *path = tn_strf("prompts/%s.txt", files[i]);
