@@ -33,6 +33,21 @@ static tn_status principles_check(const tn_prompts *set, const tn_constitution *
     return TN_OK;
 }
 
+/* Every one is named: what a failed stage has written is gone with it. */
+static tn_status overlap_refused(const json_t *overlap, tn_error *err)
+{
+    const json_t *first = json_array_get(overlap, 0), *row;
+    size_t        i;
+
+    json_array_foreach(overlap, i, row)
+        tn_log(TN_LOG_WARN, "overlap: '%s' and '%s' of %s", json_string_value(json_object_get(row, "prompt")),
+               json_string_value(json_object_get(row, "evaluation")), json_string_value(json_object_get(row, "file")));
+    return tn_fail(err, TN_VERIFY, "%zu prompts overlap with evaluation sets, the first: '%s' and '%s' of %s. Take them out of the prompt files: "
+                   "a model must not be trained on what measures it", json_array_size(overlap),
+                   json_string_value(json_object_get(first, "prompt")), json_string_value(json_object_get(first, "evaluation")),
+                   json_string_value(json_object_get(first, "file")));
+}
+
 tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const tn_named_files *files, const tn_named_files *evaluation,
                                const char *constitution, const char *out_dir, json_t *metrics, tn_error *err)
 {
@@ -56,11 +71,7 @@ tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const tn_named_
     if ((path = tn_path(out_dir, "overlap.json")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     TN_GOTO(tn_json_save(path, overlap, true, err));
     if (json_array_size(overlap) > 0) {
-        const json_t *first = json_array_get(overlap, 0);
-        status = tn_fail(err, TN_VERIFY, "%zu prompts overlap with evaluation sets, the first: '%s' and '%s' of %s. Take them out of the "
-                         "prompt files: a model must not be trained on what measures it. All of them: %s", json_array_size(overlap),
-                         json_string_value(json_object_get(first, "prompt")), json_string_value(json_object_get(first, "evaluation")),
-                         json_string_value(json_object_get(first, "file")), path);
+        status = overlap_refused(overlap, err);
         goto out;
     }
     free(path);
