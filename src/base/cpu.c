@@ -66,7 +66,7 @@ static void read_cpu(void)
                  (b7 & bit_AVX512VL);
     cpu.avx512_bf16 = cpu.avx512 && (a71 & (1u << 5));
     cpu.avx512_vnni = cpu.avx512 && (c7 & bit_AVX512VNNI);
-    cpu.avx512_amx = cpu.avx512 && (xcr0 & 0x60000) == 0x60000 && (c7 & (1u << 8)) && (d7 & (1u << 22)) && (d7 & (1u << 24)) &&
+    cpu.avx512_amx = cpu.avx512_bf16 && (xcr0 & 0x60000) == 0x60000 && (c7 & (1u << 8)) && (d7 & (1u << 22)) && (d7 & (1u << 24)) &&
                      (d7 & (1u << 25)) && tiles_granted();
 }
 #else

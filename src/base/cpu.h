@@ -11,7 +11,7 @@ bool tn_cpu_avx2(void);            /* AVX2 + FMA + F16C, and the system saves th
 bool tn_cpu_avx512(void);          /* AVX-512 F, BW, DQ, VL on top */
 bool tn_cpu_avx512_bf16(void);
 bool tn_cpu_avx512_vnni(void);
-bool tn_cpu_avx512_amx(void);      /* AMX tiles with bf16 and int8, and GFNI, beside AVX-512, and the system lets this process use tiles */
+bool tn_cpu_avx512_amx(void);      /* AMX tiles with bf16 and int8, and GFNI, beside AVX-512 with bf16, and the system lets this process use tiles */
 const char *tn_cpu_name(void);     /* brand string */
 /* For tests: from now on this process sees a CPU that has no more than `most`, as if the others were missing. Before kernels are chosen. */
 void        tn_cpu_hide_above(tn_isa most);

@@ -17,6 +17,9 @@ enum {
     STRIP_PART = 32,                                /* a block of strict-bf16 */
     WIDENED_KC = 128, WIDENED_ROWS = 96,            /* a multiple of 32 */
     PAIRS_KC   = 128,                               /* a multiple of 32 */
+    UNIT_KC = 576,                                  /* most k of a matrix unit's block */
+    STREAM_BYTES = 32 << 20,                        /* of C */
+    GROUP_PANELS = 8, GROUP_BLOCKS = 192,           /* of a matrix unit: panels of a group, and their blocks of 32 k (192 KiB) */
 };
 
 typedef struct gemm_job {
@@ -25,7 +28,7 @@ typedef struct gemm_job {
     int64_t          n_panel, tm, tn;               /* C is cut into tm x tn rectangles */
     uint8_t         *scratch;
     size_t           slot;                          /* bytes of scratch of one rectangle */
-    bool             q8;
+    bool             q8, unit;                      /* q8act; strict-bf16 on a matrix unit */
 } gemm_job;
 
 int64_t tn_mm_panel_column(const tn_mm *mm, int64_t p)
@@ -78,13 +81,13 @@ static void panel_transposed(const tn_mm_set *set, float *dst, float *tile, cons
 }
 
 /* Where a panel lies already in words of the profile; else NULL. */
-static const void *panel_there(const tn_mm_set *set, const tn_mm *mm, int64_t p, int64_t k0, int64_t k)
+static const void *panel_there(const tn_mm *mm, int64_t p, int64_t k0, int64_t k)
 {
     const tn_mm_b *b    = &mm->b;
     bool           bf16 = mm->profile == TN_PROFILE_STRICT_BF16;
 
     if (b->kind != TN_MM_B_PACKED || b->w->layout != (bf16 ? TN_L_BF16 : TN_L_F32)) return NULL;
-    if (bf16 && (set->bf16_begin != NULL || (k0 + k) % 32 != 0)) return NULL;      /* words of another order; a block that is not whole */
+    if (bf16 && (k0 + k) % 32 != 0) return NULL;                    /* a block that is not whole */
     return b->w->codes + (size_t)(b->first / TN_PANEL + p) * b->w->code_stride + (size_t)(bf16 ? k0 / 2 : k0) * 64;
 }
 
@@ -110,7 +113,7 @@ static void panels_f32(const tn_mm_set *set, const tn_mm *mm, int64_t p, int np,
 static void panels_get(const void *out[2], const tn_mm_set *set, const tn_mm *mm, int64_t p, int np, int64_t k0, int64_t k,
                        float *made, float *stage, float *tile)
 {
-    for (int j = 0; j < np; j++) out[j] = panel_there(set, mm, p + j, k0, k);
+    for (int j = 0; j < np; j++) out[j] = panel_there(mm, p + j, k0, k);
     if (out[0] != NULL) return;
     for (int j = 0; j < np; j++) out[j] = made + j * TN_MM_KC * TN_PANEL;
     if (mm->profile != TN_PROFILE_STRICT_BF16) {
@@ -125,13 +128,6 @@ static void panels_get(const void *out[2], const tn_mm_set *set, const tn_mm *mm
     }
 }
 
-/* The first row of tile t of a block. Tiles of equal height (14, 14, 13 ...) rather than a low last one: a low tile cannot hide the
- * latency. A matrix unit takes as long for one row as for all. */
-static int64_t tile_row(const tn_mm_set *set, bool bf16, int64_t n_row, int64_t n_tile, int64_t t)
-{
-    return bf16 && set->bf16_begin != NULL ? min64(t * set->mr_bf16, n_row) : n_row * t / n_tile;
-}
-
 /* A's rows m0 .. m0 + n_row, k0 .. k0 + k, as strips one after another. */
 static void strips_make(const tn_mm_set *set, const tn_mm *mm, float *strips, int64_t m0, int64_t n_row, int64_t k0, int64_t k,
                         int64_t n_word)
@@ -143,7 +139,7 @@ static void strips_make(const tn_mm_set *set, const tn_mm *mm, float *strips, in
     for (int64_t i = 0; i < k; i += part) {
         int64_t n = min64(part, k - i);
         for (int64_t t = 0, row = 0; t < n_tile; t++) {
-            int64_t next = tile_row(set, bf16, n_row, n_tile, t + 1), rows = next - row;
+            int64_t next = n_row * (t + 1) / n_tile, rows = next - row;
             float  *dst  = strips + row * n_word + (bf16 ? i / 2 : i) * rows;
             if (bf16) set->strip_bf16((uint32_t *)(void *)dst, &mm->a, m0 + row, (int)rows, k0 + i, n);
             else set->strip(dst, &mm->a, m0 + row, (int)rows, k0 + i, n);
@@ -165,13 +161,6 @@ static int64_t k_of_block(const tn_mm *mm, int64_t n_row)
 /* Words of a row in a slot's strips. */
 static int64_t strip_words(int64_t k) { return min64(ceil_div(k, 32) * 32, TN_MM_KC); }
 
-/* Rows of a block. A matrix unit is fast enough for B's panels, made again for each block, to count: as many rows as the strips hold. */
-static int64_t rows_of_block(const tn_mm_set *set, const tn_mm *mm)
-{
-    if (mm->profile != TN_PROFILE_STRICT_BF16 || set->bf16_begin == NULL) return TN_MM_MC;
-    return TN_MM_MC * strip_words(mm->k) / (ceil_div(min64(mm->k, 2 * TN_MM_KC), 32) * 16) / 32 * 32;
-}
-
 /* Rows [m0, m1) x panels [p0, p1) of C. */
 static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch)
 {
@@ -181,10 +170,9 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
     const tn_mm_tile *tiles = bf16 ? set->bf16 : set->f32;
     float            *made = (float *)(void *)scratch, *stage = made + 2 * TN_MM_KC * TN_PANEL, *tile = stage + 2 * TN_MM_KC * TN_PANEL;
     float            *strips = tile + 48 * TN_PANEL;
-    int64_t           n_block = ceil_div(m1 - m0, rows_of_block(set, mm));
+    int64_t           n_block = ceil_div(m1 - m0, TN_MM_MC);
 
     uint32_t before = bf16 ? denormals_flush() : 0;
-    if (bf16 && set->bf16_begin != NULL) set->bf16_begin();
     for (int64_t i_block = 0; i_block < n_block; i_block++) {       /* of equal height */
         int64_t mc = m0 + (m1 - m0) * i_block / n_block, n_row = m0 + (m1 - m0) * (i_block + 1) / n_block - mc;
         int64_t n_tile = ceil_div(n_row, bf16 ? set->mr_bf16 : set->mr), kc = k_of_block(mm, n_row);
@@ -198,8 +186,9 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
                 uint16_t    mask[2];
                 panels_get(b, set, mm, p, np, k0, k, made, stage, tile);
                 for (int j = 0; j < np; j++) mask[j] = tn_mm_panel_mask(mm, p + j);
+                /* Tiles of equal height (14, 14, 13 ...) rather than a low last one: a low tile cannot hide the latency. */
                 for (int64_t t = 0, row = 0; t < n_tile; t++) {
-                    int64_t next = tile_row(set, bf16, n_row, n_tile, t + 1);
+                    int64_t next = n_row * (t + 1) / n_tile;
                     tiles[(next - row - 1) * set->np + np - 1](mm->c + (mc + row) * mm->ldc + tn_mm_panel_column(mm, p), mm->ldc,
                                                                strips + row * n_word, b, n_word, mask, load);
                     row = next;
@@ -207,8 +196,50 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
             }
         }
     }
-    if (bf16 && set->bf16_begin != NULL) set->bf16_end();
     if (bf16) float_mode_restore(before);
+}
+
+/* strict-bf16 on a matrix unit. It is fast enough for the making of strips and panels, and the way of C to memory, to count: as many rows as
+ * the strips hold, and a group of panels at a time, so that rows of C are written some lines long. */
+static void rectangle_unit(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch)
+{
+    const tn_mm_unit *unit = job->set->unit;
+    const tn_mm      *mm   = job->mm;
+    uint32_t         *panels = (uint32_t *)(void *)scratch;
+    float            *stage  = (float *)(void *)(panels + GROUP_BLOCKS * TN_MM_UNIT_BLOCK), *tile = stage + PAIRS_KC * TN_PANEL;
+    uint32_t         *strips = (uint32_t *)(void *)(tile + 48 * TN_PANEL);
+    int64_t           n_part = ceil_div(mm->k, UNIT_KC), kc = ceil_div(ceil_div(mm->k, n_part), 32) * 32;   /* equal parts, as elsewhere */
+    int64_t           room = TN_MM_MC * strip_words(mm->k) / (kc / 2) / TN_MM_UNIT_ROWS * TN_MM_UNIT_ROWS;       /* rows that the strips hold */
+    int64_t           n_high = ceil_div(m1 - m0, room), high = ceil_div(ceil_div(m1 - m0, n_high), TN_MM_UNIT_ROWS) * TN_MM_UNIT_ROWS;
+    int64_t           group = min64(GROUP_PANELS, GROUP_BLOCKS / (kc / 32) / 2 * 2);
+
+    unit->begin();
+    for (int64_t mc = m0; mc < m1; mc += high) {
+        int64_t n_row = min64(high, m1 - mc);
+        for (int64_t k0 = 0; k0 < mm->k; k0 += kc) {
+            int64_t k = min64(kc, mm->k - k0), n_block = ceil_div(k, 32);
+            int64_t part = mm->a.ks == 1 ? k : STRIP_PART;          /* see strips_make */
+            for (int64_t i = 0; i < k; i += part)
+                for (int64_t row = 0; row < n_row; row += TN_MM_UNIT_ROWS) {
+                    int64_t rows = min64(TN_MM_UNIT_ROWS, n_row - row);
+                    unit->strip(strips + row * n_block * 16 + i / 2 * rows, &mm->a, mc + row, (int)rows, k0 + i, min64(part, k - i));
+                }
+            for (int64_t p = p0; p < p1; p += group) {
+                int      np = (int)min64(group, p1 - p);
+                uint16_t mask[GROUP_PANELS];
+                for (int j = 0; j < np; j++) mask[j] = tn_mm_panel_mask(mm, p + j);
+                if (!unit->panels(panels, mm, p, np, k0, k))
+                    for (int j = 0; j < np; j++)
+                        for (int64_t i = 0; i < k; i += PAIRS_KC) {
+                            panels_f32(job->set, mm, p + j, 1, k0 + i, min64(PAIRS_KC, k - i), stage, tile);
+                            unit->pairs(panels + (j * n_block + i / 32) * TN_MM_UNIT_BLOCK, stage, min64(PAIRS_KC, k - i));
+                        }
+                unit->product(&(tn_mm_block){.c = mm->c + mc * mm->ldc + tn_mm_panel_column(mm, p), .ldc = mm->ldc, .n_row = n_row, .n_block = n_block,
+                                             .strips = strips, .panels = panels, .n_panel = np, .mask = mask, .load = mm->add || k0 > 0, .stream = mm->m * mm->n * 4 >= STREAM_BYTES});
+            }
+        }
+    }
+    unit->end();
 }
 
 /* The same for q8act: strips of int8 activations times the codes of the panels. */
@@ -255,6 +286,7 @@ static void rectangles(void *arg, int64_t begin, int64_t end, int i_thread)
         uint8_t *scratch = job->scratch + (size_t)begin * job->slot;                /* pieces have different begins */
         if (job->q8 && job->set->q8_unit != NULL && job->set->q8_unit(job->mm, m0, m1, p0, p1, scratch)) continue;
         if (job->q8) rectangle_q8(job, m0, m1, p0, p1, scratch);
+        else if (job->unit) rectangle_unit(job, m0, m1, p0, p1, scratch);
         else rectangle(job, m0, m1, p0, p1, scratch);
     }
 }
@@ -272,6 +304,8 @@ static void cut(gemm_job *job, int64_t n_thread)
         int64_t tn   = n_thread / tm;
         double  rows = (double)min64(ceil_div(um, tm) * job->set->mr, mm->m), columns = (double)(ceil_div(un, tn) * unit_n);
         double  cost = rows * columns / 32 + rows / 4 + (made ? columns / 4 * ceil(rows / TN_MM_MC) : 0);
+        /* A matrix unit is so fast that what is read and made for it counts: in cycles a k. */
+        if (job->unit) cost = rows * columns / 400 + rows / 2 + columns / 2 * ceil(rows / (2 * TN_MM_MC));
         if (cost < best) {
             best    = cost;
             job->tm = tm;
@@ -282,7 +316,7 @@ static void cut(gemm_job *job, int64_t n_thread)
 
 static size_t slot_bytes(int64_t k)
 {
-    int64_t words = 4 * TN_MM_KC * TN_PANEL + 48 * TN_PANEL + TN_MM_MC * strip_words(k);
+    int64_t words = 4 * TN_MM_KC * TN_PANEL + (PAIRS_KC + 48) * TN_PANEL + TN_MM_MC * strip_words(k);
     int64_t q8    = TN_Q8_MC * (min64(k, TN_Q8_KC) / 32) * TN_Q8_WORDS;
 
     return (size_t)((words > q8 ? words : q8) + 16 * TN_PANEL) / 16 * 64;
@@ -307,6 +341,7 @@ void tn_mm_run_set(const tn_mm_set *set, const tn_mm *mm, void *scratch, size_t 
                              (long long)mm->m, (long long)mm->n, scratch_bytes, job.slot);
     job.n_panel = ceil_div(mm->n + (mm->b.kind == TN_MM_B_PACKED ? mm->b.first % TN_PANEL : 0), TN_PANEL);
     job.q8 = mm->profile == TN_PROFILE_Q8ACT && mm->b.kind == TN_MM_B_PACKED && tn_q8_takes(mm->b.w->dtype);
+    job.unit = mm->profile == TN_PROFILE_STRICT_BF16 && set->unit != NULL;
     if (job.q8 && set->q8[mm->b.w->dtype] == NULL) {
         tn_mm_run_ref(mm);
         return;

@@ -113,15 +113,35 @@ enum { TN_Q8_WORDS = 12, TN_Q8_MC = 512, TN_Q8_KC = 1024 };       /* rows of a b
 typedef void (*tn_mm_q8_tile)(float *c, int64_t ldc, const uint32_t *strip, const tn_weight *w, int64_t i_panel, int64_t b0,
                               int64_t n_block, uint16_t mask, bool load);
 
+/* strict-bf16 on a matrix unit. It multiplies blocks of 32 k; words of strips and panels are in its own order (cpu/matmul_avx512_amx.c):
+ * a strip is [32 k][up to 32 rows][16 words], a panel [32 k][16 words][16 outputs]. */
+enum { TN_MM_UNIT_ROWS = 32, TN_MM_UNIT_BLOCK = 16 * TN_PANEL };      /* words of a panel's 32 k */
+
+typedef struct tn_mm_block {
+    float          *c;                              /* first row, first panel */
+    int64_t         ldc, n_row, n_block;            /* n_block: of 32 k */
+    const uint32_t *strips, *panels;                /* one after another */
+    int             n_panel;
+    const uint16_t *mask;                           /* lanes of a panel that exist in C */
+    bool            load, stream;                   /* continue the chains of C; C is so large that nobody finds it in a cache */
+} tn_mm_block;
+
+typedef struct tn_mm_unit {
+    void (*begin)(void), (*end)(void);              /* sets the unit up, releases it */
+    void (*strip)(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
+    /* B's panels p .. p + np, k0 .. k0 + k, one after another; false: B is none of those that it takes directly, so make [k][16] f32 first. */
+    bool (*panels)(uint32_t *dst, const tn_mm *mm, int64_t p, int np, int64_t k0, int64_t k);
+    void (*pairs)(uint32_t *dst, const float *src, int64_t k);
+    void (*product)(const tn_mm_block *b);
+} tn_mm_unit;
+
 typedef struct tn_mm_set {
     const char *name;
     int         mr, mr_bf16;                        /* rows of the tallest tile */
     int         np;                                 /* panels of the widest tile, 1 or 2 */
     const tn_mm_tile *f32;                          /* tile of `rows` rows and n panels: [(rows - 1) * np + n - 1] */
     const tn_mm_tile *bf16;
-    /* strict-bf16 runs with denormals flushed. Not NULL: tiles of a matrix unit, to be set up before them and released
-     * after; strips and panels are then in the unit's own order (cpu/matmul_avx512_amx.c). */
-    void (*bf16_begin)(void), (*bf16_end)(void);
+    const struct tn_mm_unit *unit;                  /* not NULL: a matrix unit computes strict-bf16, and the bf16 pieces below are not there */
     /* Strip [k][rows] of A, k from k0 on. May write up to 16 words past the end if A's rows are contiguous (ks 1). */
     void (*strip)(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
     void (*strip_bf16)(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);

@@ -7,8 +7,8 @@
 #include <immintrin.h>
 #include <string.h>
 
-extern const tn_mm_tile tn_mm_f32_tiles_avx512[28], tn_mm_bf16_tiles_avx512[24], tn_mm_dpbf16_tiles_avx512[28],
-    tn_mm_bf16_tiles_amx[64];
+extern const tn_mm_tile tn_mm_f32_tiles_avx512[28], tn_mm_bf16_tiles_avx512[24], tn_mm_dpbf16_tiles_avx512[28];
+extern const tn_mm_unit tn_mm_unit_amx;
 
 extern const tn_mm_q8_tile tn_mm_q8_0_tiles_vnni[12], tn_mm_q4_0_tiles_vnni[12], tn_mm_q4_1_tiles_vnni[12],
     tn_mm_q5_0_tiles_vnni[12], tn_mm_q5_1_tiles_vnni[12], tn_mm_q4_k_tiles_vnni[12], tn_mm_q5_k_tiles_vnni[12],
@@ -22,10 +22,6 @@ void tn_mm_panels_kn_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld
 void tn_mm_panel_packed_avx512(float *dst, const tn_weight *w, int64_t i_panel, int64_t k0, int64_t k);
 void tn_mm_pairs_avx512(uint32_t *dst, const float *src, int64_t k);
 void tn_mm_transpose_avx512(float *dst, const float *src);
-void tn_mm_begin_amx(void);
-void tn_mm_end_amx(void);
-void tn_mm_strip_bf16_amx(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
-void tn_mm_pairs_amx(uint32_t *dst, const float *src, int64_t k);
 bool tn_mm_q8_amx(const tn_mm *mm, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch);
 bool tn_mm_few_avx512(const tn_mm *mm, int64_t p0, int64_t p1);
 

@@ -26,7 +26,5 @@
 const tn_mm_set tn_mm_avx512 =      {.name = "avx512",      COMMON, PAIRS, MADDUBS, .mr_bf16 = 12, .bf16 = tn_mm_bf16_tiles_avx512};
 const tn_mm_set tn_mm_avx512_vnni = {.name = "avx512_vnni", COMMON, PAIRS, VNNI, .mr_bf16 = 12, .bf16 = tn_mm_bf16_tiles_avx512};
 const tn_mm_set tn_mm_avx512_bf16 = {.name = "avx512_bf16", COMMON, PAIRS, VNNI, .mr_bf16 = 14, .bf16 = tn_mm_dpbf16_tiles_avx512};
-const tn_mm_set tn_mm_avx512_amx =  {.name = "avx512_amx",  COMMON, VNNI, .mr_bf16 = 32, .bf16 = tn_mm_bf16_tiles_amx,
-                                     .strip_bf16 = tn_mm_strip_bf16_amx, .pairs = tn_mm_pairs_amx,
-                                     .bf16_begin = tn_mm_begin_amx, .bf16_end = tn_mm_end_amx, .q8_unit = tn_mm_q8_amx};
+const tn_mm_set tn_mm_avx512_amx =  {.name = "avx512_amx",  COMMON, VNNI, .unit = &tn_mm_unit_amx, .q8_unit = tn_mm_q8_amx};
 // clang-format on
