@@ -23,7 +23,8 @@ typedef struct sink {
     int32_t *text_ids; size_t text_cap;                      /* one text, reused */
 } sink;
 
-static tn_status document_put(sink *s, const int32_t *ids, const uint8_t *mask, uint32_t weight_16, bool taught, tn_error *err)
+/* Stop tokens count where an answer ends with one (chat): the end of a plain text teaches nobody to end an answer. */
+static tn_status document_put(sink *s, const int32_t *ids, const uint8_t *mask, bool chat, uint32_t weight_16, bool taught, tn_error *err)
 {
     if (s->n < 2) { s->stats->n_dropped++; return TN_OK; }
     TN_TRY(tn_shard_add(s->w, ids, mask, s->n, weight_16, taught, err));
@@ -32,7 +33,7 @@ static tn_status document_put(sink *s, const int32_t *ids, const uint8_t *mask, 
     for (size_t i = 1; i < s->n; i++) {
         if (mask != NULL && !mask[i]) continue;
         s->stats->n_target++;
-        if (tn_tokenizer_is_stop(s->o->tokenizer, ids[i])) s->stats->n_stop++;
+        if (chat && tn_tokenizer_is_stop(s->o->tokenizer, ids[i])) s->stats->n_stop++;
     }
     return TN_OK;
 }
@@ -58,7 +59,7 @@ static tn_status text_put(sink *s, const char *text, size_t n, uint32_t weight_1
                                    &s->text_cap, err);
     if (status == TN_OK) status = tn_data_end(s->o->tokenizer, &s->text_ids, &s->n, &s->text_cap, err);
     if (status != TN_OK) return tn_fail_prefix(err, status, "%s", where);
-    return document_put(s, s->text_ids, NULL, weight_16, taught, err);
+    return document_put(s, s->text_ids, NULL, false, weight_16, taught, err);
 }
 
 /* open: the last answer was cut off where it was sampled, so its stop token is no target and is left out. */
@@ -81,7 +82,7 @@ static tn_status chat_put(sink *s, const tn_message *m, size_t n, bool open, uin
     bool any = false;
     for (size_t i = 1; i < s->n; i++) any |= s->mask[i] != 0;
     if (!any) { s->stats->n_dropped++; return TN_OK; }       /* nothing the assistant said is left */
-    return document_put(s, s->ids, s->o->train_prompt ? NULL : s->mask, weight_16, taught, err);
+    return document_put(s, s->ids, s->o->train_prompt ? NULL : s->mask, true, weight_16, taught, err);
 }
 
 static tn_status row_weight(const json_t *row, const char *where, uint32_t *out, tn_error *err)
