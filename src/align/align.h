@@ -132,7 +132,7 @@ tn_status tn_align_contrast_run(const tn_align_contrast_config *c, tn_profile pr
  * "rejected","principle","p","id","kind"}, sft.jsonl {"messages","principle","open"}, records.jsonl. */
 typedef struct tn_align_pairs_config {
     double  helpful_share, max_repetition, label;
-    double  full_share, answer_weight, pair_share;
+    double  full_share, answer_weight, pair_share, decline_pairs;
     int64_t min_words, seed, short_words;
     bool    compose, distill_answers;
 } tn_align_pairs_config;

@@ -27,6 +27,7 @@ const tn_option tn_align_pairs_options[] = {
     { "seed",           TN_OPT_INT,  AT(seed),           "1",    0, 1e15, "",      "of the draws", NULL },
     { "short_words",    TN_OPT_INT,  AT(short_words),    "0",    0, 1000, "words", "cut the SFT texts after this many words; 0: none is cut", NULL },
     { "pair_share",     TN_OPT_REAL, AT(pair_share),     "1",    0.001, 1, "",     "share of the prompts that also give a preference pair", NULL },
+    { "decline_pairs",  TN_OPT_REAL, AT(decline_pairs),  "1",    0, 1,    "",      "pair_share of requests to decline, as a part of the others': below 1 leans to answering", NULL },
     { "answer_weight",  TN_OPT_REAL, AT(answer_weight),  "1",    0.1, 16, "",      "weight of SFT rows that answer: above 1 declines less readily", NULL },
     { "full_share",     TN_OPT_REAL, AT(full_share),     "0.3",  0, 1,    "",      "short_words: share of the prompts whose texts stay whole", NULL },
     { "distill_answers", TN_OPT_BOOL, AT(distill_answers), "false", 0, 0, "",      "SFT rows that answer keep the model's distribution, not only its words", NULL },
@@ -127,7 +128,8 @@ static tn_status row_emit(maker *m, const tn_prompt *p, const tn_principle *prin
 
     tn_hex(hex, &principle->digest);
     tn_rng_key drawn = { (uint64_t)m->c->seed, TN_RNG_PRINCIPLE, 4, tn_align_sample_id(p->id, "pair") };
-    if (tn_rng_unit(&drawn, 0) < m->c->pair_share && rejected != NULL && rejected[0] != '\0' && strcmp(chosen, rejected) != 0) {
+    double share = m->c->pair_share * (p->kind == TN_PROMPT_DECLINE ? m->c->decline_pairs : 1);
+    if (tn_rng_unit(&drawn, 0) < share && rejected != NULL && rejected[0] != '\0' && strcmp(chosen, rejected) != 0) {
         TN_TRY(tn_row_file_add(&m->pairs, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:b, s:b}", "id", p->id, "kind", tn_prompt_kind_name(p->kind),
                                                     "prompt", p->text, "chosen", chosen, "rejected", rejected, "principle", principle->id, "p",
                                                     m->c->label, "open", chosen_open, "rejected_open", rejected_open), m->err));

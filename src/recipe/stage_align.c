@@ -123,7 +123,7 @@ static tn_status pairs_run(tn_stage_run *r, const void *config, const char *cons
 }
 
 const tn_stage_kind tn_stage_pairs = {
-    .name = "pairs", .version = 4, .line = "training rows with the principle on each: sft.jsonl, pairs.jsonl, records.jsonl",
+    .name = "pairs", .version = 5, .line = "training rows with the principle on each: sft.jsonl, pairs.jsonl, records.jsonl",
     .options = tn_align_pairs_options, .config_bytes = sizeof(tn_align_pairs_config), .inputs = pairs_inputs,
     .output = "a directory with sft.jsonl, pairs.jsonl and records.jsonl", .quick = true, .run = pairs_run,
 };

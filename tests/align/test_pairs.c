@@ -114,6 +114,20 @@ static void sides_and_principles_are_as_the_page_says(void **state)
     made_free(&m);
 }
 
+static void pairs_that_decline_can_be_fewer(void **state)
+{
+    tn_align_pairs_config c = defaults();
+
+    (void)state;
+    c.decline_pairs = 0;
+    made m = run(&c, NULL);
+    assert_int_equal(m.status, TN_OK);
+    assert_int_equal(json_array_size(m.pairs), 2);
+    assert_string_equal(text_of(m.pairs, 0, "id"), "l0");       /* the others' pairs stay, and d0 stays among the SFT rows */
+    assert_string_equal(text_of(m.sft, 0, "id"), "d0");
+    made_free(&m);
+}
+
 static void a_longer_answer_stands_in_its_row_uncut(void **state)
 {
     tn_align_pairs_config c = defaults();
@@ -182,6 +196,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sides_and_principles_are_as_the_page_says),
+        cmocka_unit_test(pairs_that_decline_can_be_fewer),
         cmocka_unit_test(a_longer_answer_stands_in_its_row_uncut),
         cmocka_unit_test(a_sampled_declining_text_is_preferred_to_a_composed_one),
         cmocka_unit_test(a_degenerate_sample_is_not_used),
