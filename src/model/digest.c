@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PIECE = 4 << 20 };
+
 static void hash_head(tn_sha256 *s, const tn_param *p, tn_dtype dtype)
 {
     uint32_t n_dim = (uint32_t)p->w.n_dim;
@@ -24,6 +26,18 @@ static void hash_head(tn_sha256 *s, const tn_param *p, tn_dtype dtype)
     for (int i = 0; i < p->w.n_dim; i++) {
         uint64_t d = (uint64_t)p->w.shape[i];
         tn_sha256_update(s, &d, sizeof d);
+    }
+}
+
+/* Rows that nobody else reads (the panels took their place) leave memory behind us: else a model would lie there twice. */
+static void hash_rows(tn_sha256 *s, const tn_model *m, size_t i, const uint8_t *rows, size_t n)
+{
+    bool drop = m->params[i].w.data == NULL;
+
+    for (size_t at = 0, k; at < n; at += k) {
+        k = n - at < PIECE ? n - at : PIECE;
+        tn_sha256_update(s, rows + at, k);
+        if (drop) tn_model_drop_pages(m, rows + at, k);
     }
 }
 
@@ -41,13 +55,14 @@ static void leaf(const tn_model *m, size_t i, tn_sha256 *s, tn_digest *out)
         int64_t n = p->w.shape[0];
         size_t  one = p->w.n_dim == 1 ? sizeof(float) : row;
         for (int64_t r = 0; r < n; r++) tn_sha256_update(s, rows + (size_t)tn_row_half_split(r, m->h.d_head) * one, one);
+        if (p->w.data == NULL) tn_model_drop_pages(m, rows, all);
     } else if (m->h.norm_plus_one && tn_name_to_hf(&m->h, p->name, -1, &name) && name.layout == TN_LAYOUT_NORM) {
         for (int64_t k = 0; k < p->w.shape[0]; k++) {
             float one_more = 1.0f + ((const float *)(const void *)rows)[k];
             tn_sha256_update(s, &one_more, sizeof one_more);
         }
     } else {
-        tn_sha256_update(s, rows, all);
+        hash_rows(s, m, i, rows, all);
     }
     tn_sha256_final(s, out);
 }

@@ -179,8 +179,7 @@ const void *tn_model_rows(const tn_model *m, size_t i, tn_dtype *dtype)
 
 /* ---------------------------------------------------------------------------------------------- packing and f32 */
 
-/* The map that holds the rows of a weight, to drop its pages. */
-static void drop_pages(const tn_model *m, const void *rows, size_t bytes)
+void tn_model_drop_pages(const tn_model *m, const void *rows, size_t bytes)
 {
     const uint8_t *p = rows;
 
@@ -223,7 +222,7 @@ static tn_status pack_one(tn_model *m, size_t i, tn_error *err)
     if (is_vector(&m->params[i])) return copy_vector(m, i, err);
     TN_TRY(tn_weight_pack(&s->packed, w->data, w->dtype, tn_rows(w), tn_cols(w), m->profile, err));
     w->packed = s->packed;
-    drop_pages(m, w->data, tn_n_bytes(w));
+    tn_model_drop_pages(m, w->data, tn_n_bytes(w));
     w->data = NULL;
     if (s->own != NULL) {                            /* rearranged rows: only the packed form is kept */
         free(s->own);
@@ -284,7 +283,7 @@ tn_status tn_model_to_f32(tn_model *m, tn_error *err)
         tn_weight_free(s->packed);
         free(s->own);
         free(s->own_file);
-        if (s->file_rows != NULL) drop_pages(m, s->file_rows, tn_row_bytes(s->file_dtype, j.n) * (size_t)tn_rows(w));
+        if (s->file_rows != NULL) tn_model_drop_pages(m, s->file_rows, tn_row_bytes(s->file_dtype, j.n) * (size_t)tn_rows(w));
         s->packed = NULL;
         s->own_file = NULL;
         s->file_rows = NULL;

@@ -254,6 +254,54 @@ static void a_chosen_chat_format_is_written_into_every_form(void **state)
     free(jinja);
 }
 
+/* Bytes of the file that lie in this process's memory. */
+static size_t resident(const char *path)
+{
+    FILE  *f = fopen("/proc/self/smaps", "r");
+    char   line[4096];
+    bool   ours = false;
+    size_t sum = 0, kib;
+
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (strchr(line, '-') != NULL && strchr(line, ':') != NULL && strchr(line, '/') != NULL) ours = strstr(line, path) != NULL;
+        if (ours && sscanf(line, "Rss: %zu kB", &kib) == 1) sum += kib * 1024;
+    }
+    fclose(f);
+    return sum;
+}
+
+/* The panels take the place of the file's rows; taking the digest afterwards must not bring the rows back for good. */
+static void a_packed_model_lies_in_memory_once(void **state)
+{
+    char            *out = path_of(dir, "large");
+    tn_model        *m;
+    tn_model_options o = { .weights = true, .pack = true };
+    tn_digest        d, plain;
+    tn_hparams       h;
+    size_t           bytes;
+    (void)state;
+
+    m = open_model("tests/golden/families/llama");
+    h = *tn_model_hparams(m);
+    tn_model_close(m);
+    h.n_vocab = 65536;                                       /* most of the file are two matrices */
+    bytes = (size_t)(h.n_vocab * h.n_embd) * 4;
+    assert_ok(tn_model_create(&m, &h, NULL, 1, err));
+    assert_ok(tn_model_write(m, out, TN_F32, false, NULL, err));
+    tn_model_close(m);
+    m = open_model(out);
+    assert_ok(tn_model_digest(m, &plain, err));
+    if (resident("model.safetensors") < bytes) fail_msg("this test sees no mapped file");
+    tn_model_close(m);
+    assert_ok(tn_model_open(&m, out, &o, err));
+    assert_ok(tn_model_digest(m, &d, err));
+    assert_true(tn_digest_equal(&d, &plain));
+    if (resident("model.safetensors") > bytes / 2) fail_msg("%zu bytes of the file are still in memory", resident("model.safetensors"));
+    tn_model_close(m);
+    free(out);
+}
+
 static void quantising_names_what_does_not_fit(void **state)
 {
     char     *out = tn_strf("%s/q.gguf", dir), *notes;
@@ -282,6 +330,7 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(split_latent_attention_is_joined);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(quantising_names_what_does_not_fit);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_chosen_chat_format_is_written_into_every_form);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_packed_model_lies_in_memory_once);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(shards_hold_the_same_weights);
     int failed = _cmocka_run_group_tests("formats", tests, (size_t)n, NULL, NULL);
     tn_remove_tree(dir, NULL);
