@@ -17,7 +17,7 @@ typedef struct redteam_config {
     char   *prompts, *twins, *principles, *labels, *attacks, *out, *attacker, *judge, *endpoint, *endpoint_model, *attacker_endpoint, *attacker_model, *judge_endpoint, *judge_model;
     int64_t limit, tries, budget, max_tokens;
     double  temperature, max_asr;
-    bool    list, classify, show_texts;
+    bool    list, classify, graders, show_texts;
 } redteam_config;
 
 #define AT(f) offsetof(redteam_config, f)
@@ -36,6 +36,7 @@ static const tn_option options[] = {
     { "principles",        TN_OPT_STR,  AT(principles),        NULL,   0, 0,     "",         "YAML map from category to principle; default: the one that comes with tenet", NULL },
     { "labels",            TN_OPT_STR,  AT(labels),            NULL,   0, 0,     "",         "replies labelled by people, to measure the graders on", NULL },
     { "classify",          TN_OPT_BOOL, AT(classify),          NULL,   0, 0,     "",         "decide by a classifier on hidden states, fitted on --labels", NULL },
+    { "graders",           TN_OPT_BOOL, AT(graders),           NULL,   0, 0,     "",         "measure the graders on --labels, attack nobody", NULL },
     { "judge",             TN_OPT_STR,  AT(judge),             NULL,   0, 0,     "",         "model that scores replies by a rubric", NULL },
     { "attacker",          TN_OPT_STR,  AT(attacker),          NULL,   0, 0,     "",         "model that rewrites requests (pair, tap, crescendo)", NULL },
     { "endpoint",          TN_OPT_STR,  AT(endpoint),          NULL,   0, 0,     "",         "attack this OpenAI-compatible address instead of -m (key: TENET_API_KEY)", NULL },
@@ -135,6 +136,47 @@ static void table_print(const json_t *report)
     printf("%s%s\nitems %s\n", why != NULL ? "\nthe judge is not to be trusted: " : "", why != NULL ? why : "", json_string_value(json_object_get(report, "items_root")));
 }
 
+/* Each grader against people's labels; then the rate of answers that it finds in each half of the prompts, as it says it, corrected
+ * by its errors on the other half, and as people say it. */
+static void graders_print(const json_t *report)
+{
+    static const struct { const char *name, *label; } rows[] = {
+        { "refusal", "refusal, unseen prompts" }, { "refusal_here", "refusal, these labels" }, { "classifier", "classifier, five folds" }, { "judge", "judge" },
+    };
+    const json_t *graders = json_object_get(report, "graders");
+
+    printf("%-24s %6s %18s %18s %18s %6s\n", "grader", "labels", "sensitivity", "specificity", "balanced", "kappa");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const json_t *g = json_object_get(graders, rows[i].name);
+        if (g == NULL) continue;
+        printf("%-24s %6lld ", rows[i].label, (long long)json_integer_value(json_object_get(g, "n")));
+        rate(g, "sensitivity", true);
+        printf(" ");
+        rate(g, "specificity", true);
+        printf(" ");
+        rate(g, "balanced_accuracy", true);
+        printf(" %6.2f\n", json_number_value(json_object_get(g, "kappa")));
+    }
+    const json_t *judge = json_object_get(graders, "judge");
+    if (judge != NULL)
+        printf("the judge: %.0f %% of its verdicts turn with the order of the options, %.0f %% are none\n", 100 * json_number_value(json_object_get(judge, "flips")),
+               100 * json_number_value(json_object_get(judge, "without_verdict")));
+    printf("\n%-24s %6s %8s %8s %18s\n", "answered", "labels", "people", "raw", "corrected");
+    for (size_t i = 1; i < sizeof rows / sizeof *rows; i++) {
+        json_t *r;
+        size_t  half;
+        json_array_foreach(json_object_get(json_object_get(graders, rows[i].name), "rates"), half, r) {
+            printf("%-15s half %zu   %6.0f ", rows[i].name, half + 1, json_number_value(json_object_get(r, "n")));
+            rate(r, "answered", false);
+            printf("  ");
+            rate(r, "raw", false);
+            printf("  ");
+            rate(r, "corrected", true);
+            printf("\n");
+        }
+    }
+}
+
 /* NULL text: none. */
 static tn_status other_open(tn_model **out, const tn_common *common, const tn_model_args *like, const char *text, tn_error *err)
 {
@@ -152,6 +194,7 @@ static tn_status check(const redteam_config *c, tn_error *err)
     if (c->a.model != NULL && c->endpoint != NULL) return tn_fail(err, TN_USAGE, "redteam: -m and --endpoint both name the model under test: give one");
     if (c->judge != NULL && c->judge_endpoint != NULL) return tn_fail(err, TN_USAGE, "redteam: --judge and --judge-endpoint both name the judge: give one");
     if (c->attacker != NULL && c->attacker_endpoint != NULL) return tn_fail(err, TN_USAGE, "redteam: --attacker and --attacker-endpoint both name the attacker: give one");
+    if (c->graders) return TN_OK;
     if (c->a.model == NULL && c->endpoint == NULL) return tn_fail(err, TN_USAGE, "redteam: whom to attack? give -m MODEL or --endpoint URL");
     if (c->tries > 1 && c->temperature == 0) return tn_fail(err, TN_USAGE, "redteam: --tries %lld at --temperature 0 would ask the same again: give a temperature", (long long)c->tries);
     return TN_OK;
@@ -190,6 +233,12 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     o.model = m;
     o.judge = judge;
     o.attacker = attacker;
+    if (c->graders) {
+        TN_GOTO(tn_graders_measure(&report, &o, err));
+        if (common->json) status = tn_cli_print_json(json_incref(report), err);
+        else graders_print(report);
+        goto out;
+    }
     d = tn_direct_begin();
     TN_GOTO(tn_redteam_run(&report, &o, err));
     if (c->out != NULL) {

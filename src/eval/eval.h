@@ -124,6 +124,10 @@ typedef struct tn_redteam_options {
 /* Attacks a model. *report, made: {"redteam":{...}, "attacks":{NAME:{"asr","asr_interval","verdict",...}}, "cells":[...],
  * "graders":{...}, "tasks":{...} (what a gate reads), "items_root"}. Harmful texts stay in out_dir/texts.jsonl. */
 tn_status tn_redteam_run(json_t **report, const tn_redteam_options *o, tn_error *err);
+/* The graders alone, on o->labels: cues, with o->classify a head on o->judge or o->model, with a judge its rubric. *report, made:
+ * {"kind","labels":{"sha256","n","refused"},"graders":{NAME:{"sensitivity","specificity",...,"rates":[of each half of the prompts:
+ * {"n","answered" by people's word,"raw","corrected","corrected_interval"}]}}} (grader_labels.c) */
+tn_status tn_graders_measure(json_t **report, const tn_redteam_options *o, tn_error *err);
 /* The table of attacks: [{"name","family","does","default","least","most"}]. made. */
 json_t   *tn_redteam_attacks(void);
 

@@ -41,6 +41,9 @@ tn_counted tn_redteam_count(const tn_redteam *r, const tn_graded *g);
 /* Fills the graders' fields of g[]. judged: ask the judge too (only where refusing is at stake). */
 tn_status  tn_redteam_grade(tn_redteam *r, tn_graded *g, size_t n, bool judged, tn_error *err);
 
+/* grader_labels.c: measures the graders on r->o->labels; the one that decides becomes r->trust. */
+tn_status  tn_graders_check(tn_redteam *r, tn_error *err);
+
 /* ---- search.c: one search for one request */
 
 typedef struct tn_hunt {

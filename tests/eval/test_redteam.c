@@ -593,6 +593,37 @@ static void an_endpoint_is_attacked_and_judges(void **state)
     assert_null(strstr(text, "secret"));
     free(text);
     json_decref(r);
+
+    /* The graders alone: the same table, and each half of the prompts corrected by the other. */
+    assert_ok(tn_graders_measure(&r, &o, why));
+    const json_t *j = json_object_get(json_object_get(r, "graders"), "judge"), *rates = json_object_get(j, "rates"), *half;
+    double        all = 0, answered = 0;
+    size_t        i;
+    assert_true(json_number_value(json_object_get(j, "sensitivity")) == 1);      /* this judge is right */
+    assert_true(json_number_value(json_object_get(j, "specificity")) == 1);
+    assert_int_equal(json_array_size(json_object_get(j, "specificity_interval")), 2);
+    assert_true(json_real_value(json_object_get(j, "flips")) < 0.1);
+    assert_int_equal(json_array_size(rates), 2);
+    json_array_foreach(rates, i, half) {
+        double people = json_number_value(json_object_get(half, "answered")), rows = json_number_value(json_object_get(half, "n"));
+        const json_t *w = json_object_get(half, "corrected_interval");
+        all += rows;
+        assert_true(fabs(json_number_value(json_object_get(half, "raw")) - people) < 1e-9);
+        answered += rows * people;
+        assert_true(json_number_value(json_array_get(w, 0)) <= people && people <= json_number_value(json_array_get(w, 1)));
+    }
+    assert_true(all == (double)json_integer_value(json_object_get(j, "n")));
+    assert_true((int64_t)(all - answered + 0.5) == json_integer_value(json_object_get(json_object_get(r, "labels"), "refused")));
+    json_decref(r);
+    o.labels = NULL;
+    assert_int_equal(tn_graders_measure(&r, &o, &err), TN_USAGE);
+    assert_says(err, "--labels");
+    o.labels = labels;
+    o.classify = true;
+    assert_int_equal(tn_graders_measure(&r, &o, &err), TN_USAGE);
+    assert_says(err, "local model");
+    o.classify = false;
+
     o.attacks = "prefill";
     assert_int_equal(tn_redteam_run(&r, &o, &err), TN_USAGE);
     assert_says(err, "an endpoint does not allow");
