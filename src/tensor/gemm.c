@@ -171,6 +171,7 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
     float            *made = (float *)(void *)scratch, *stage = made + 2 * TN_MM_KC * TN_PANEL, *tile = stage + 2 * TN_MM_KC * TN_PANEL;
     float            *strips = tile + 48 * TN_PANEL;
     int64_t           n_block = ceil_div(m1 - m0, TN_MM_MC);
+    bool              thin    = set->thin != NULL && !bf16 && mm->a.ks == 1 && p1 - p0 <= 2;
 
     uint32_t before = bf16 ? denormals_flush() : 0;
     for (int64_t i_block = 0; i_block < n_block; i_block++) {       /* of equal height */
@@ -179,7 +180,7 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
         for (int64_t k0 = 0; k0 < mm->k; k0 += kc) {
             int64_t k = min64(kc, mm->k - k0), n_word = bf16 ? ceil_div(k, 32) * 16 : k;
             bool    load = mm->add || k0 > 0;
-            strips_make(set, mm, strips, mc, n_row, k0, k, n_word);
+            if (!thin) strips_make(set, mm, strips, mc, n_row, k0, k, n_word);
             for (int64_t p = p0; p < p1; p += set->np) {
                 int         np = (int)min64(set->np, p1 - p);
                 const void *b[2];
@@ -189,7 +190,10 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
                 /* Tiles of equal height (14, 14, 13 ...) rather than a low last one: a low tile cannot hide the latency. */
                 for (int64_t t = 0, row = 0; t < n_tile; t++) {
                     int64_t next = n_row * (t + 1) / n_tile;
-                    tiles[(next - row - 1) * set->np + np - 1](mm->c + (mc + row) * mm->ldc + tn_mm_panel_column(mm, p), mm->ldc,
+                    if (thin)
+                        set->thin[(next - row - 1) * set->np + np - 1](mm->c + (mc + row) * mm->ldc + tn_mm_panel_column(mm, p), mm->ldc,
+                                                                       mm->a.a + (mc + row) * mm->a.rs + k0, mm->a.rs, b, k, mask, load);
+                    else tiles[(next - row - 1) * set->np + np - 1](mm->c + (mc + row) * mm->ldc + tn_mm_panel_column(mm, p), mm->ldc,
                                                                strips + row * n_word, b, n_word, mask, load);
                     row = next;
                 }

@@ -369,6 +369,32 @@ static void bf16_judges_tiny_after_rounding(void **unused)
     }
 }
 
+/* Rounding to bf16 comes before denormals are flushed: the largest of them become 2^-126. */
+static void bf16_rounds_the_largest_denormals_to_a_normal_number(void **unused)
+{
+    enum { M = 33, K = 40, N = 35 };
+    float *x = filled(M * K, 0), *w = filled(N * K, 0);
+
+    (void)unused;
+    for (int i = 0; i < M * K; i++)
+        if (next() % 3 == 0) x[i] = ldexpf((float)(0x7f0000 + next() % 0x10000), -149) * (next() % 2 ? 1.0f : -1.0f);
+        else x[i] = 0.0f;
+    for (int i = 0; i < N * K; i++) w[i] = ldexpf(w[i], 60);
+    for (int turned = 0; turned < 2; turned++) {                    /* the denormals on either side, rows and columns */
+        const float *a = turned ? w : x, *b = turned ? x : w;
+        int64_t      m = turned ? N : M, n = turned ? M : N;
+        tn_mm        mm = {.ldc = n, .m = m, .n = n, .k = K, .profile = TN_PROFILE_STRICT_BF16};
+        mm.a = (tn_mm_a){a, K, 1};
+        mm.b = (tn_mm_b){.kind = TN_MM_B_NK, .dtype = TN_F32, .rows = b, .ld = K};
+        check("largest denormals, rows", mm);
+        mm.a = (tn_mm_a){a, 1, m};                                  /* other numbers, as the buffer is read the other way */
+        mm.b = (tn_mm_b){.kind = TN_MM_B_KN, .dtype = TN_F32, .rows = b, .ld = n};
+        check("largest denormals, columns", mm);
+    }
+    free(x);
+    free(w);
+}
+
 static void wrong_tile(float *c, int64_t ldc, const void *a, const void *const *b, int64_t k, const uint16_t *mask, bool load)
 {
     const float *x = a, *w = b[0];
@@ -430,6 +456,7 @@ int main(void)
         cmocka_unit_test(packing_costs_at_most_a_tenth),
         cmocka_unit_test(a_row_alone_equals_the_row_in_a_batch_at_any_thread_count),
         cmocka_unit_test(bf16_judges_tiny_after_rounding),
+        cmocka_unit_test(bf16_rounds_the_largest_denormals_to_a_normal_number),
         cmocka_unit_test(a_kernel_with_two_chains_is_seen),
         cmocka_unit_test(bad_matrices_are_refused_with_a_reason),
     };

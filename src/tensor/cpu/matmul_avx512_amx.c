@@ -290,6 +290,18 @@ static void panels_bf16(uint32_t *dst, const tn_weight *w, int64_t p, int np, in
     }
 }
 
+/* The words of 16 inputs, turned: what was a lane's word is a row's. Outputs i + 32 and on do not exist when k ends before. */
+static inline __attribute__((always_inline)) void turned_store(uint32_t *dst, __m512 v[16], int64_t left)
+{
+    transpose16(v);
+#pragma GCC unroll 16
+    for (int o = 0; o < 16; o++) {
+        __m512i x = _mm512_castps_si512(v[o]);
+        if (left < 32) x = _mm512_and_si512(x, _mm512_set1_epi32(o >= left ? 0 : o + 16 >= left ? 0xffff : -1));
+        _mm512_store_si512(dst + (o ^ 1) * TN_PANEL, x);
+    }
+}
+
 /* The same weight seen from the other side: k runs over its outputs from `first` on, two of its panels are 32 k; a pair of its inputs is a
  * word. Inputs of both panels come together in words, which are then turned. */
 static void panels_bf16_turned(uint32_t *dst, const tn_weight *w, int64_t first, int64_t p, int np, int64_t k)
@@ -298,24 +310,105 @@ static void panels_bf16_turned(uint32_t *dst, const tn_weight *w, int64_t first,
 
     for (int64_t i = 0; i < k; i += 32, dst += REGISTER) {
         const uint8_t *near = w->codes + (size_t)((first + i) / TN_PANEL) * w->code_stride + (size_t)p * 512, *far = near + w->code_stride;
-        for (int j = 0; j < np; j += 2, near += 1024, far += 1024) {
-            __m512 v[2][16];
-#pragma GCC unroll 16
-            for (int r = 0; r < 16; r++) {
+        for (int j = 0; j < np; j++, near += 512, far += 512) {     /* 8 words: a panel's 16 inputs */
+            __m512 v[16];
+#pragma GCC unroll 8
+            for (int r = 0; r < 8; r++) {
                 __m512i a = _mm512_load_si512(near + 64 * r), b = i + TN_PANEL < k ? _mm512_load_si512(far + 64 * r) : _mm512_setzero_si512();
-                v[r / 8][2 * r % 16]     = _mm512_castsi512_ps(even_halves(a, b));
-                v[r / 8][2 * r % 16 + 1] = _mm512_castsi512_ps(odd_halves(a, b));
+                v[2 * r]     = _mm512_castsi512_ps(even_halves(a, b));
+                v[2 * r + 1] = _mm512_castsi512_ps(odd_halves(a, b));
             }
-            for (int h = 0; h < 2; h++) {
-                transpose16(v[h]);
-#pragma GCC unroll 16
-                for (int o = 0; o < 16; o++) {
-                    __m512i x = _mm512_castps_si512(v[h][o]);
-                    if (i + 32 > k) x = _mm512_and_si512(x, _mm512_set1_epi32(i + o >= k ? 0 : i + o + 16 >= k ? 0xffff : -1));
-                    _mm512_store_si512(dst + (j + h) * panel + (o ^ 1) * TN_PANEL, x);
+            turned_store(dst + j * panel, v, k - i);
+        }
+    }
+}
+
+/* Weights in codes. Their numbers are multiples of 2^-24, the smallest half, so none is a denormal. */
+static inline __m512i words_normal(__m512 low, __m512 high)
+{
+    const __m512i lane  = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i order = _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32(0x10001)), _mm512_set1_epi32(0x100000));
+
+    return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
+
+static inline __attribute__((always_inline)) void codes_words(uint32_t *dst, const tn_weight *w, tn_dtype t, tn_layout l, int64_t p, int64_t block, int64_t n_block)
+{
+    const code_tables tables = code_tables_of(t);
+    const size_t      bytes  = l == TN_L_C8 ? 512 : l == TN_L_C4 ? 256 : l == TN_L_C5 ? 320 : 384;
+    const uint8_t    *codes = w->codes + (size_t)p * w->code_stride, *scales = w->scales + (size_t)p * w->scale_stride;
+
+    for (int64_t i = block; i < block + n_block; i++, dst += REGISTER) {
+        const uint8_t *at = codes + (size_t)i * bytes;
+        block_scale    first = group_scale(scales, t, i, 0), second = t == TN_Q6_K ? group_scale(scales, t, i, 1) : first;
+        for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(at + 4 * bytes + line);
+#pragma GCC unroll 4
+        for (int g = 0; g < 4; g++) {
+            __m512 low[4], high[4];
+            group_values(low, at, t, l, g, first, &tables);
+            group_values(high, at, t, l, g + 4, second, &tables);
+#pragma GCC unroll 4
+            for (int b = 0; b < 4; b++) _mm512_store_si512(dst + (4 * g + (b ^ 1)) * TN_PANEL, words_normal(low[b], high[b]));
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void codes_words_turned(uint32_t *dst, const tn_weight *w, tn_dtype t, tn_layout l, int64_t first, int64_t p,
+                                                                     int np, int64_t k)
+{
+    const code_tables tables = code_tables_of(t);
+    const int64_t     panel  = (k + 31) / 32 * REGISTER;
+    const size_t      bytes  = l == TN_L_C8 ? 512 : l == TN_L_C4 ? 256 : l == TN_L_C5 ? 320 : 384;
+
+    for (int64_t i = 0; i < k; i += 32, dst += REGISTER) {
+        size_t         q = (size_t)((first + i) / TN_PANEL);
+        const uint8_t *near = w->codes + q * w->code_stride, *far = i + TN_PANEL < k ? near + w->code_stride : near;
+        const uint8_t *near_scales = w->scales + q * w->scale_stride, *far_scales = i + TN_PANEL < k ? near_scales + w->scale_stride : near_scales;
+        for (int j = 0; j < np; j++) {                              /* half a block: a panel's 16 inputs */
+            int64_t     block = (p + j) / 2;
+            int         half  = (int)((p + j) % 2);
+            block_scale a = group_scale(near_scales, t, block, half), b = group_scale(far_scales, t, block, half);
+            __m512      v[2][16];
+            if (half == 0) {
+#pragma GCC unroll 4
+                for (int g = 0; g < 4; g++) {
+                    group_values(v[0] + 4 * g, near + (size_t)block * bytes, t, l, g, a, &tables);
+                    group_values(v[1] + 4 * g, far + (size_t)block * bytes, t, l, g, b, &tables);
+                }
+            } else {
+#pragma GCC unroll 4
+                for (int g = 0; g < 4; g++) {
+                    group_values(v[0] + 4 * g, near + (size_t)block * bytes, t, l, g + 4, a, &tables);
+                    group_values(v[1] + 4 * g, far + (size_t)block * bytes, t, l, g + 4, b, &tables);
                 }
             }
+#pragma GCC unroll 16
+            for (int r = 0; r < 16; r++) v[0][r] = _mm512_castsi512_ps(words_normal(v[0][r], v[1][r]));
+            turned_store(dst + j * panel, v[0], k - i);
         }
+    }
+}
+
+#define CODES(X) X(Q8_0, C8) X(Q4_0, C4) X(Q4_1, C4) X(Q4_K, C4) X(Q5_0, C5) X(Q5_1, C5) X(Q5_K, C5) X(Q6_K, C6)
+
+static void panels_codes(uint32_t *dst, const tn_weight *w, int64_t p, int np, int64_t k0, int64_t k)
+{
+    for (; np > 0; np--, p++, dst += k / 32 * REGISTER)
+        switch (w->dtype) {
+#define X(t, l) case TN_##t: codes_words(dst, w, TN_##t, TN_L_##l, p, k0 / 32, k / 32); break;
+            CODES(X)
+#undef X
+        default: break;
+        }
+}
+
+static void panels_codes_turned(uint32_t *dst, const tn_weight *w, int64_t first, int64_t p, int np, int64_t k)
+{
+    switch (w->dtype) {
+#define X(t, l) case TN_##t: codes_words_turned(dst, w, TN_##t, TN_L_##l, first, p, np, k); break;
+        CODES(X)
+#undef X
+    default: break;
     }
 }
 
@@ -327,12 +420,12 @@ static bool panels(uint32_t *dst, const tn_mm *mm, int64_t p, int np, int64_t k0
     case TN_MM_B_KN: panels_kn(dst, b, p * TN_PANEL, mm->n - p * TN_PANEL, np, k0, k); return true;
     case TN_MM_B_NK: panels_nk(dst, b, p * TN_PANEL, mm->n - p * TN_PANEL, np, k0, k); return true;
     case TN_MM_B_PACKED:
-        if (b->w->layout != TN_L_BF16) return false;
-        panels_bf16(dst, b->w, b->first / TN_PANEL + p, np, k0, k);
+        if (b->w->layout < TN_L_BF16) return false;
+        (b->w->layout == TN_L_BF16 ? panels_bf16 : panels_codes)(dst, b->w, b->first / TN_PANEL + p, np, k0, k);
         return true;
     case TN_MM_B_PACKED_T:
-        if (b->w->layout != TN_L_BF16 || b->first % TN_PANEL != 0 || b->w->n_in % 32 != 0 || p % 2 != 0 || np % 2 != 0) return false;
-        panels_bf16_turned(dst, b->w, b->first + k0, p, np, k);
+        if (b->w->layout < TN_L_BF16 || b->first % TN_PANEL != 0 || b->w->n_in % 32 != 0) return false;
+        (b->w->layout == TN_L_BF16 ? panels_bf16_turned : panels_codes_turned)(dst, b->w, b->first + k0, p, np, k);
         return true;
     }
     return false;

@@ -58,6 +58,57 @@ TILES(X)
 const tn_mm_tile tn_mm_f32_tiles_avx512[28] = {TILES(X)};
 #undef X
 
+/* -------------------------------------------------------------------------------------------------------- thin tiles */
+
+/* A tile whose rows are read where they lie: A is used once or twice only, when B has few panels (an adapter's rank), so a strip would cost
+ * as much as the product. Rows i, i + 1, i + 2 have one address and two multiples of the distance: few enough for the registers. */
+static inline __attribute__((always_inline)) void thin_tile(int mr, int np, float *c, int64_t ldc, const float *a, int64_t lda,
+                                                            const float *const *b, int64_t n_k, const uint16_t *mask, bool load)
+{
+    const float *row[5];
+    const float *b0 = b[0], *b1 = b[np - 1];
+    __m512       acc[14][2];
+
+#pragma GCC unroll 5
+    for (int i = 0; i < 5; i++) row[i] = a + 3 * i * lda;
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < np; j++)
+            acc[i][j] = load ? _mm512_maskz_loadu_ps(mask[j], c + i * ldc + j * TN_PANEL) : _mm512_setzero_ps();
+    for (int64_t k = 0; k < n_k; k++) {
+        __m512 bv[2];
+        if (k % 16 == 0)                                            /* the rows of the tile below */
+#pragma GCC unroll 14
+            for (int i = 0; i < mr; i++) __builtin_prefetch(row[i / 3] + (mr + i % 3) * lda + k);
+        bv[0] = _mm512_load_ps(b0 + k * TN_PANEL);
+        if (np > 1) bv[1] = _mm512_load_ps(b1 + k * TN_PANEL);
+#pragma GCC unroll 14
+        for (int i = 0; i < mr; i++) {
+            __m512 av = _mm512_set1_ps(row[i / 3][i % 3 * lda + k]);
+#pragma GCC unroll 2
+            for (int j = 0; j < np; j++) acc[i][j] = _mm512_fmadd_ps(av, bv[j], acc[i][j]);
+        }
+    }
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < np; j++) _mm512_mask_storeu_ps(c + i * ldc + j * TN_PANEL, mask[j], nan_canonical(acc[i][j]));
+}
+
+#define THIN(mr, np)                                                                                                \
+    static void thin_##mr##_##np(float *c, int64_t ldc, const float *a, int64_t lda, const void *const *b, int64_t k, \
+                                 const uint16_t *mask, bool load)                                                   \
+    {                                                                                                               \
+        thin_tile(mr, np, c, ldc, a, lda, (const float *const *)b, k, mask, load);                                  \
+    }
+#define X(mr) THIN(mr, 1) THIN(mr, 2)
+TILES(X)
+#undef X
+#define X(mr) thin_##mr##_1, thin_##mr##_2,
+const tn_mm_thin tn_mm_f32_thin_avx512[28] = {TILES(X)};
+#undef X
+
 /* --------------------------------------------------------------------------------------------------- strips, panels */
 
 void tn_mm_strip_avx512(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k)

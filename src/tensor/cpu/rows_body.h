@@ -199,12 +199,15 @@ TN_INLINE void rotate_halves(float *y, const float *x, const float *cs, int64_t 
     }
 }
 
+/* Pairs (2t, 2t + 1) of one head; the table has its cosines and sines in the same order. */
 TN_INLINE void rotate_pairs(float *y, const float *x, const float *cs, int64_t half, float sign, bool add)
 {
-    for (int64_t t = 0; t < half; t++) {
-        float co = cs[2 * t], si = sign * cs[2 * t + 1], x0 = x[2 * t], x1 = x[2 * t + 1];
-        y[2 * t]     = tn_put(y[2 * t], add, fmaf(x0, co, -(x1 * si)));
-        y[2 * t + 1] = tn_put(y[2 * t + 1], add, fmaf(x0, si, x1 * co));
+    static const float one[16] = { 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0 }, other[16] = { 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1 };
+    const vf signs = vf_fma(vf_set(sign), vf_load(other), vf_load(one));
+
+    for (int64_t t = 0; t < 2 * half; t += 16) {
+        vf c = vf_mul(get(cs, t, 2 * half), signs), v = get(x, t, 2 * half);
+        put(y, vf_fma_sub_add(vf_firsts(v), c, vf_mul(vf_seconds(v), vf_swapped(c))), t, 2 * half, add);
     }
 }
 
@@ -221,8 +224,8 @@ static void rope_piece(void *arg, int64_t begin, int64_t end, int i_thread)
         for (int64_t h = 0; h < p->n_head; h++) {
             const float *x = j->x + r * n + h * p->d_head;
             float       *y = j->y + r * n + h * p->d_head;
-            for (int64_t i = 0; i < p->d_head; i++)
-                if (i < p->first || i >= p->first + p->n_rot) y[i] = tn_put(y[i], j->add, x[i]);
+            for (int64_t i = 0; i < p->first; i++) y[i] = tn_put(y[i], j->add, x[i]);
+            for (int64_t i = p->first + p->n_rot; i < p->d_head; i++) y[i] = tn_put(y[i], j->add, x[i]);
             if (cs == NULL) for (int64_t i = p->first; i < p->first + p->n_rot; i++) y[i] = NAN;
             else if (p->interleaved) rotate_pairs(y + p->first, x + p->first, cs, p->n_rot / 2, j->sign, j->add);
             else rotate_halves(y + p->first, x + p->first, cs, p->n_rot / 2, j->sign, j->add);

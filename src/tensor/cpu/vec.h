@@ -30,6 +30,11 @@ TN_INLINE vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
 TN_INLINE vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 TN_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 TN_INLINE vf vf_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
+/* a b - c in even lanes, a b + c in odd ones; both lanes of a pair its first, or its second; the two exchanged. */
+TN_INLINE vf vf_fma_sub_add(vf a, vf b, vf c) { return _mm512_fmaddsub_ps(a, b, c); }
+TN_INLINE vf vf_firsts(vf v) { return _mm512_moveldup_ps(v); }
+TN_INLINE vf vf_seconds(vf v) { return _mm512_movehdup_ps(v); }
+TN_INLINE vf vf_swapped(vf v) { return _mm512_permute_ps(v, 0xb1); }
 TN_INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 TN_INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 TN_INLINE vi vi_set(int32_t x) { return _mm512_set1_epi32(x); }
@@ -75,6 +80,10 @@ TN_INLINE vf vf_div(vf a, vf b) { return (vf){ _mm256_div_ps(a.a, b.a), _mm256_d
 TN_INLINE vf vf_sqrt(vf a) { return (vf){ _mm256_sqrt_ps(a.a), _mm256_sqrt_ps(a.b) }; }
 TN_INLINE vf vf_fma(vf a, vf b, vf c) { return (vf){ _mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b) }; }
 TN_INLINE vf vf_fnma(vf a, vf b, vf c) { return (vf){ _mm256_fnmadd_ps(a.a, b.a, c.a), _mm256_fnmadd_ps(a.b, b.b, c.b) }; }
+TN_INLINE vf vf_fma_sub_add(vf a, vf b, vf c) { return (vf){ _mm256_fmaddsub_ps(a.a, b.a, c.a), _mm256_fmaddsub_ps(a.b, b.b, c.b) }; }
+TN_INLINE vf vf_firsts(vf v) { return (vf){ _mm256_moveldup_ps(v.a), _mm256_moveldup_ps(v.b) }; }
+TN_INLINE vf vf_seconds(vf v) { return (vf){ _mm256_movehdup_ps(v.a), _mm256_movehdup_ps(v.b) }; }
+TN_INLINE vf vf_swapped(vf v) { return (vf){ _mm256_permute_ps(v.a, 0xb1), _mm256_permute_ps(v.b, 0xb1) }; }
 TN_INLINE vf vf_min(vf a, vf b) { return (vf){ _mm256_min_ps(a.a, b.a), _mm256_min_ps(a.b, b.b) }; }
 TN_INLINE vf vf_max(vf a, vf b) { return (vf){ _mm256_max_ps(a.a, b.a), _mm256_max_ps(a.b, b.b) }; }
 TN_INLINE vi vi_set(int32_t x) { __m256i v = _mm256_set1_epi32(x); return (vi){ v, v }; }
