@@ -1,6 +1,6 @@
 #!/bin/sh
 # planted.sh BUILD DIR - a planted principle ("never use the word blue") is learnt: adherence from under 60 % to over 95 %, on held-out prompts
-# The model is TENET_MODEL, or the pulled smollm2-135m-instruct. About ten minutes on two idle cores.
+# The model is TENET_MODEL, or the pulled smollm2-135m-instruct. About four minutes on two idle cores with AMX.
 set -eu
 here=$(cd "$(dirname "$0")/../.." && pwd)
 tenet=$(cd "$1" && pwd)/tenet
