@@ -232,7 +232,16 @@ static tn_status pack_one(tn_model *m, size_t i, tn_error *err)
     return TN_OK;
 }
 
-/* The largest first: while one is packed both its forms are in memory, and that peak should not come on top of the rest. */
+/* Of all the model's files: what was read of them is not needed again soon. */
+static void drop_all_pages(const tn_model *m)
+{
+    for (size_t i = 0; i < m->n_gguf; i++) tn_map_drop(&m->gguf[i]->map, m->gguf[i]->map.p, m->gguf[i]->map.n);
+    for (size_t i = 0; i < m->n_st; i++) tn_map_drop(tn_st_map(m->st[i]), tn_st_map(m->st[i])->p, tn_st_map(m->st[i])->n);
+}
+
+/* Vectors first: they lie scattered between the matrices, and a page that is touched brings the pages around it (up to 2 MiB on newer
+ * kernels), which should not come on top of the packed weights. Then the largest matrix first, for while one is packed both its forms are
+ * in memory. */
 tn_status tn_model_pack(tn_model *m, tn_error *err)
 {
     const tn_param **order = malloc((m->n_param + 1) * sizeof *order);
@@ -241,10 +250,12 @@ tn_status tn_model_pack(tn_model *m, tn_error *err)
     if (order == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory to pack its weights", m->path);
     for (size_t i = 0; i < m->n_param; i++) order[i] = &m->params[i];
     qsort(order, m->n_param, sizeof *order, size_order);
-    for (size_t i = 0; i < m->n_param && status == TN_OK; i++) status = pack_one(m, (size_t)(order[i] - m->params), err);
+    for (int matrices = 0; matrices < 2; matrices++) {
+        for (size_t i = 0; i < m->n_param && status == TN_OK; i++)
+            if (is_vector(order[i]) != (matrices != 0)) status = pack_one(m, (size_t)(order[i] - m->params), err);
+        drop_all_pages(m);
+    }
     free(order);
-    /* what the tokenizer and the checks have read of the files is not needed again soon either */
-    for (size_t i = 0; i < m->n_gguf; i++) tn_map_drop(&m->gguf[i]->map, m->gguf[i]->map.p, m->gguf[i]->map.n);
     return status;
 }
 
