@@ -22,8 +22,9 @@ enum { TN_MAX_VOCAB = 1 << 22, TN_MAX_TOKEN_BYTES = 1 << 16, TN_MAX_ADDED_BYTES 
 /* Strings in one block: string i is p[at[i], at[i + 1]). */
 typedef struct tn_pool { char *p; uint32_t *at; } tn_pool;
 
-/* Open addressing from bytes to an index into a pool; 0 is empty, else index + 1. */
-typedef struct tn_index { uint32_t *slot; uint32_t *tag; size_t mask; } tn_index;
+/* Open addressing from bytes to an index into a pool; 0 is empty, else index + 1 in the low TN_INDEX_BITS, bits of the hash above. */
+typedef struct tn_index { uint32_t *slot; size_t mask; } tn_index;
+enum { TN_INDEX_BITS = 24 };
 
 /* Merge (left, right): lower rank first; `to` is the symbol it gives. Open addressing; key 0 is empty. */
 typedef struct tn_merge { uint64_t key; uint32_t rank; int32_t to; } tn_merge;
@@ -70,7 +71,7 @@ struct tn_tokenizer {
 
     /* BPE and SPM */
     tn_merge *merge;
-    size_t    merge_mask;
+    size_t    n_merge_slot;
     tn_pool   lone;                      /* SPM: characters that tokens contain but that are no token: symbols n_vocab.. */
     tn_index  by_lone;
     int64_t   n_lone;
@@ -153,12 +154,14 @@ tn_status tn_merges_add(tn_tokenizer *t, const char *left, size_t left_n, const 
                         const char *where, tn_error *err);
 /* ... or, for SentencePiece, from every way to cut a token in two (rank = order of the scores). */
 tn_status tn_merges_from_scores(tn_tokenizer *t, tn_error *err);
+/* Where a pair is looked for first. The number of slots is no power of two: the table is the largest part of a tokenizer. */
+static inline size_t tn_merge_slot(const tn_tokenizer *t, uint64_t key) { return (size_t)(((key * 0x9e3779b97f4a7c15u) >> 32) * t->n_merge_slot >> 32); }
 /* The merge of two symbols, or NULL. */
 static inline const tn_merge *tn_merge_find(const tn_tokenizer *t, int32_t left, int32_t right)
 {
     uint64_t key = (uint64_t)((uint32_t)left + 1) << 32 | ((uint32_t)right + 1);
 
-    for (size_t i = (size_t)((key * 0x9e3779b97f4a7c15u) >> 32) & t->merge_mask; t->merge[i].key != 0; i = (i + 1) & t->merge_mask)
+    for (size_t i = tn_merge_slot(t, key); t->merge[i].key != 0; i = i + 1 < t->n_merge_slot ? i + 1 : 0)
         if (t->merge[i].key == key) return &t->merge[i];
     return NULL;
 }

@@ -11,12 +11,11 @@
 
 tn_status tn_merges_create(tn_tokenizer *t, int64_t n, tn_error *err)
 {
-    size_t slots = 64;
+    const size_t slots = (size_t)n * 7 / 4 + 64;
 
-    while (slots < 2 * (size_t)n + 2) slots *= 2;
     if ((t->merge = calloc(slots, sizeof *t->merge)) == NULL)
         return tn_fail(err, TN_NOMEM, "no memory for a table of %lld merges", (long long)n);
-    t->merge_mask = slots - 1;
+    t->n_merge_slot = slots;
     return TN_OK;
 }
 
@@ -24,9 +23,9 @@ tn_status tn_merges_create(tn_tokenizer *t, int64_t n, tn_error *err)
 static void merge_put(tn_tokenizer *t, int32_t left, int32_t right, uint32_t rank, int32_t to)
 {
     uint64_t key = (uint64_t)((uint32_t)left + 1) << 32 | ((uint32_t)right + 1);
-    size_t   i = (size_t)((key * 0x9e3779b97f4a7c15u) >> 32) & t->merge_mask;
+    size_t   i = tn_merge_slot(t, key);
 
-    while (t->merge[i].key != 0 && t->merge[i].key != key) i = (i + 1) & t->merge_mask;
+    while (t->merge[i].key != 0 && t->merge[i].key != key) i = i + 1 < t->n_merge_slot ? i + 1 : 0;
     if (t->merge[i].key == 0) t->merge[i] = (tn_merge){ key, rank, to };
 }
 

@@ -88,7 +88,7 @@ static tn_status make_digest(tn_tokenizer *t, tn_error *err)
     tn_sha256_update(h, t->type, (size_t)t->n_vocab);
     if (t->score != NULL) tn_sha256_update(h, t->score, (size_t)t->n_vocab * sizeof *t->score);
     if (t->merge != NULL)                            /* the table's layout follows from the merges in order */
-        for (size_t i = 0; i <= t->merge_mask; i++)
+        for (size_t i = 0; i < t->n_merge_slot; i++)
             if (t->merge[i].key != 0) {
                 hash_number(h, (int64_t)t->merge[i].key);
                 hash_number(h, t->merge[i].rank);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { ID_MASK = (1 << TN_INDEX_BITS) - 1 };
+
 tn_status tn_pool_fill(tn_pool *pool, const char *const *text, const size_t *n_bytes, int64_t n, const char *where, tn_error *err)
 {
     uint64_t total = 0;
@@ -39,33 +41,32 @@ tn_status tn_index_create(tn_index *index, int64_t n, tn_error *err)
 {
     size_t slots = 64;
 
+    if (n >= ID_MASK) return tn_fail(err, TN_LIMIT, "a table of %lld tokens, at most %d are read: the file is damaged", (long long)n, ID_MASK - 1);
     while (slots < 2 * (size_t)n + 2) slots *= 2;
     index->slot = calloc(slots, sizeof *index->slot);
-    index->tag = malloc(slots * sizeof *index->tag);
     index->mask = slots - 1;
-    if (index->slot == NULL || index->tag == NULL) return tn_fail(err, TN_NOMEM, "no memory for a table of %lld tokens", (long long)n);
+    if (index->slot == NULL) return tn_fail(err, TN_NOMEM, "no memory for a table of %lld tokens", (long long)n);
     return TN_OK;
 }
 
 void tn_index_free(tn_index *index)
 {
     free(index->slot);
-    free(index->tag);
     *index = (tn_index){0};
 }
 
-/* The slot that holds these bytes, or the empty one where they belong. The tag saves comparing strings that differ. */
+/* The slot that holds these bytes, or the empty one where they belong. The tag saves comparing most strings that differ. */
 static size_t index_slot(const tn_index *index, const tn_pool *pool, const void *text, size_t n, uint32_t *tag)
 {
     uint64_t h = tn_hash64(text, n);
     size_t   i = (size_t)h & index->mask;
 
-    for (*tag = (uint32_t)(h >> 32); index->slot[i] != 0; i = (i + 1) & index->mask) {
+    for (*tag = (uint32_t)(h >> 32) & ~(uint32_t)ID_MASK; index->slot[i] != 0; i = (i + 1) & index->mask) {
         size_t      have_n;
         const char *have;
 
-        if (index->tag[i] != *tag) continue;
-        have = tn_pool_at(pool, index->slot[i] - 1, &have_n);
+        if ((index->slot[i] & ~(uint32_t)ID_MASK) != *tag) continue;
+        have = tn_pool_at(pool, (index->slot[i] & ID_MASK) - 1, &have_n);
         if (have_n == n && memcmp(have, text, n) == 0) break;
     }
     return i;
@@ -78,18 +79,15 @@ int32_t tn_index_put(tn_index *index, const tn_pool *pool, int32_t i)
     const char *text = tn_pool_at(pool, i, &n);
     size_t      at = index_slot(index, pool, text, n, &tag);
 
-    if (index->slot[at] == 0) {
-        index->slot[at] = (uint32_t)i + 1;
-        index->tag[at] = tag;
-    }
-    return (int32_t)(index->slot[at] - 1);
+    if (index->slot[at] == 0) index->slot[at] = tag | ((uint32_t)i + 1);
+    return (int32_t)((index->slot[at] & ID_MASK) - 1);
 }
 
 int32_t tn_index_find(const tn_index *index, const tn_pool *pool, const void *text, size_t n)
 {
     uint32_t tag;
 
-    return (int32_t)index->slot[index_slot(index, pool, text, n, &tag)] - 1;
+    return (int32_t)(index->slot[index_slot(index, pool, text, n, &tag)] & ID_MASK) - 1;
 }
 
 /* Bytes that are printable in Latin-1 stand for themselves; the other 68 get U+0100 upwards, in order. */
