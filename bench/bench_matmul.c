@@ -23,6 +23,7 @@
 typedef void (*sgemm_fn)(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,
                          const float *b, int ldb, float beta, float *c, int ldc);
 enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112, MAX_REPEAT = 200, N_WAY = 4 };
+enum { PAUSE_US = 50000 };                          /* longer than anybody's threads spin (OpenBLAS's: 32 ms by default) */
 
 static const char *const ways[N_WAY] = {"packed", "y = x w^T", "dx = dy w", "dw = dy^T x"};
 
@@ -92,7 +93,7 @@ static double turn_time(const turn *t)
 {
     double s[3];
 
-    usleep(30000);
+    usleep(PAUSE_US);
     for (int i = 0; i < 3; i++) {
         double start = tn_now();
         turn_run(t);
@@ -110,7 +111,7 @@ static void way_run(times *t, sgemm_fn sgemm, tn_call *c, int way, const int mnk
     for (int i = -1; i < n_repeat; i++) {                           /* the first round warms up */
         int  at = i < 0 ? 0 : i;
         turn us = {.c = c, .way = way}, blas = {sgemm, NULL, c, way, mnk}, dnn[2] = {{.dnn = plain}, {.dnn = packs}};
-        usleep(30000);
+        usleep(PAUSE_US);
         t->peak[at] = tn_peak_f32(0.01);
         t->ours[at] = turn_time(&us);
         if (sgemm != NULL) t->blas[at] = turn_time(&blas);
@@ -166,6 +167,7 @@ int main(int argc, char **argv)
     }
     snprintf(text, sizeof text, "%d", threads);
     setenv("OPENBLAS_NUM_THREADS", text, 1);
+    setenv("OPENBLAS_THREAD_TIMEOUT", "24", 1);                     /* 2^24 cycles: not longer than a few calls */
     if (tn_cpu_avx512()) setenv("OPENBLAS_CORETYPE", "SKYLAKEX", 1);
     void (*omp_threads)(int);
     *(void **)&omp_threads = dlsym(RTLD_DEFAULT, "omp_set_num_threads");    /* oneDNN's threads; its runtime has read the environment */
