@@ -48,6 +48,60 @@ static tn_status overlap_refused(const json_t *overlap, tn_error *err)
                    json_string_value(json_object_get(first, "file")));
 }
 
+/* A folder of evaluation sets: those of its files that hold prompts; others (multiple choice, plain text) are not compared. */
+typedef struct eval_files { char **paths, **names; size_t n, cap; } eval_files;
+
+static tn_status eval_file_add(eval_files *e, const char *path, const char *name, tn_error *err)
+{
+    if (e->n == e->cap) {
+        size_t cap   = e->cap == 0 ? 32 : 2 * e->cap;
+        char **paths = realloc(e->paths, cap * sizeof *paths), **names = paths != NULL ? realloc(e->names, cap * sizeof *names) : NULL;
+        if (paths != NULL) e->paths = paths;
+        if (names == NULL) return tn_fail(err, TN_NOMEM, "no memory for a list of files");
+        e->names = names;
+        e->cap = cap;
+    }
+    e->paths[e->n] = tn_strdup(path);
+    e->names[e->n] = tn_strdup(name);
+    if (e->paths[e->n] == NULL || e->names[e->n] == NULL) {
+        free(e->paths[e->n]);
+        free(e->names[e->n]);
+        return tn_fail(err, TN_NOMEM, "no memory for a list of files");
+    }
+    e->n++;
+    return TN_OK;
+}
+
+static tn_status eval_folder_add(eval_files *e, const char *dir, const char *name, tn_error *err)
+{
+    char    **files = NULL;
+    size_t    n = 0, before = e->n;
+    tn_status status = tn_list_files(&files, &n, dir, err);
+
+    for (size_t i = 0; status == TN_OK && i < n; i++) {
+        if (!tn_ends_with(files[i], ".csv") && !tn_ends_with(files[i], ".jsonl")) continue;
+        tn_prompts one  = {0};
+        char      *path = tn_path(dir, files[i]);
+        if (path == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        else if (tn_prompts_read_as(&one, path, files[i], TN_PROMPT_DECLINE, NULL, NULL) == TN_OK && one.n > 0) status = eval_file_add(e, path, files[i], err);
+        tn_prompts_free(&one);
+        free(path);
+    }
+    tn_list_free(files, n);
+    if (status == TN_OK && e->n == before) tn_log(TN_LOG_WARN, "%s: none of its files holds prompts to compare with", name);
+    return status;
+}
+
+static void eval_files_free(eval_files *e)
+{
+    for (size_t i = 0; i < e->n; i++) {
+        free(e->paths[i]);
+        free(e->names[i]);
+    }
+    free(e->paths);
+    free(e->names);
+}
+
 tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const tn_named_files *files, const tn_named_files *evaluation,
                                const char *constitution, const char *out_dir, json_t *metrics, tn_error *err)
 {
@@ -55,6 +109,7 @@ tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const tn_named_
     tn_prompts       set = {0};
     tn_constitution *charter = NULL;
     char            *path = NULL;
+    eval_files       sets = {0};
     size_t           removed = 0, count[3][3] = {{0}};
     json_t          *overlap = NULL;
 
@@ -66,7 +121,9 @@ tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const tn_named_
     }
     TN_GOTO(principles_check(&set, charter, err));
     TN_GOTO(tn_prompts_split(&set, c->heldout, c->dev, (uint64_t)c->seed, &removed, err));
-    TN_GOTO(tn_prompts_overlap(&set, evaluation->paths, evaluation->names, evaluation->n, &overlap, err));
+    for (size_t i = 0; i < evaluation->n; i++)
+        TN_GOTO((tn_is_dir(evaluation->paths[i]) ? eval_folder_add : eval_file_add)(&sets, evaluation->paths[i], evaluation->names[i], err));
+    TN_GOTO(tn_prompts_overlap(&set, (const char *const *)sets.paths, (const char *const *)sets.names, sets.n, &overlap, err));
     TN_GOTO(tn_mkdirs(out_dir, err));
     if ((path = tn_path(out_dir, "overlap.json")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     TN_GOTO(tn_json_save(path, overlap, true, err));
@@ -85,8 +142,10 @@ tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const tn_named_
             json_object_set_new(metrics, key, json_integer((json_int_t)count[k][s]));
         }
     if (metrics != NULL) json_object_set_new(metrics, "near_duplicates_removed", json_integer((json_int_t)removed));
+    if (metrics != NULL && sets.n > 0) json_object_set_new(metrics, "evaluation_files", json_integer((json_int_t)sets.n));
 out:
     json_decref(overlap);
+    eval_files_free(&sets);
     tn_constitution_free(charter);
     tn_prompts_free(&set);
     free(path);

@@ -335,22 +335,26 @@ static tn_status made_how(maker *m, const json_t *facts)
 tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, const char *constitution, const char *const *runs, const char *const *run_names,
                             size_t n_run, const char *eval_before, const char *eval_after, const json_t *facts, const char *out_dir, tn_error *err)
 {
-    json_t          *capability = NULL;
+    json_t          *capability = NULL, *evaluation = NULL;
     tn_status        status = TN_OK;
     tn_constitution *charter = NULL;
     maker            m = { .err = err };
-    char            *path = tn_path(measure, "measure.json"), *html = NULL, *json = NULL;
+    char            *path = tn_path(measure, "measure.json"), *html = NULL, *json = NULL, *evaluation_path = NULL;
 
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     TN_GOTO(tn_json_load(&m.measure, path, MAX_FILE, err));
     TN_GOTO(tn_constitution_load(&charter, constitution, err));
     m.charter = charter;
     TN_GOTO(tn_page_create(&m.page, c->title, charter->name, err));
-    if (eval_before != NULL && eval_after != NULL) TN_GOTO(tn_eval_compare(&capability, eval_before, eval_after, 1, err));
+    if (eval_before != NULL && eval_after != NULL) {
+        TN_GOTO(tn_eval_compare(&capability, eval_before, eval_after, 1, err));
+        if ((evaluation_path = tn_path(eval_after, "report.json")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+        TN_GOTO(tn_json_load(&evaluation, evaluation_path, MAX_FILE, err));
+    }
     first_screen(&m, capability);
     TN_GOTO(principles(&m));
     TN_GOTO(texts(&m));
-    if (capability != NULL) tn_capability_section(m.page, capability);
+    if (capability != NULL) tn_capability_section(m.page, capability, evaluation);
     if (capability != NULL) json_object_set(m.measure, "capability", json_object_get(capability, "comparisons"));
     if (n_run > 0) tn_page_section(m.page, "Training");
     for (size_t i = 0; i < n_run; i++) TN_GOTO(run_curves(&m, runs[i], run_names[i]));
@@ -366,7 +370,9 @@ out:
     tn_page_destroy(m.page);
     tn_constitution_free(charter);
     json_decref(capability);
+    json_decref(evaluation);
     json_decref(m.measure);
+    free(evaluation_path);
     free(path);
     free(html);
     free(json);

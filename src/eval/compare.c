@@ -261,11 +261,11 @@ static tn_status corpus_json(json_t **out, const side *a, const side *b, const c
 /* +1: more is better; -1: less is; 0: neither can be said. */
 static int direction(const char *metric)
 {
-    static const char *const less[] = { "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "refused", NULL };
+    static const char *const less[] = { "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "refused_safe", NULL };
 
     for (size_t i = 0; less[i] != NULL; i++)
         if (strcmp(less[i], metric) == 0) return -1;
-    return strncmp(metric, "acc", 3) == 0 || strncmp(metric, "exact_match", 11) == 0 ? 1 : 0;
+    return strncmp(metric, "acc", 3) == 0 || strncmp(metric, "exact_match", 11) == 0 || strcmp(metric, "refused_unsafe") == 0 ? 1 : 0;
 }
 
 static tn_status adjust(json_t *list, tn_error *err)
@@ -342,9 +342,12 @@ static tn_status compare_task(json_t *list, const side *a, const side *b, const 
     const char   *key;
     json_t       *v;
 
-    json_object_foreach((json_t *)scores, key, v)
+    json_object_foreach((json_t *)scores, key, v) {
+        /* Refusals of safe and of unsafe prompts are no one number: each section below. */
+        if (strcmp(key, "refused") == 0 && json_object_get(scores, "sections") != NULL) continue;
         if (json_is_number(v) && json_object_get(others, key) != NULL && json_is_number(json_object_get(item, key)) && strcmp(key, "n") != 0)
             TN_TRY(compare_metric(list, a, b, task, key, seed, err));
+    }
     for (size_t i = 0; rest[i] != NULL; i++)
         if (json_is_number(json_object_get(scores, rest[i])) && json_is_number(json_object_get(others, rest[i]))) TN_TRY(compare_metric(list, a, b, task, rest[i], seed, err));
     return TN_OK;

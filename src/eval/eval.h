@@ -48,7 +48,9 @@ typedef enum tn_eval_chat { TN_EVAL_CHAT_TASK, TN_EVAL_CHAT_ON, TN_EVAL_CHAT_OFF
 
 typedef struct tn_eval_options {
     const char  *task_dir;      /* where NAME.yaml lies; NULL: this folder */
-    const char  *data;          /* folder or file of rows; NULL: beside the task file */
+    const char  *data;          /* folder or file of rows; NULL, and what a folder lacks: beside the task file */
+    const char *const *if_there;    /* n_if_there names of further tasks, asked if their rows are found; the others are the report's "absent" */
+    size_t       n_if_there;
     const char  *out_dir;       /* items.jsonl, report.json, report.html; a run that was stopped goes on from there. NULL: nothing is written */
     int64_t      limit;         /* first rows only; 0: all */
     int64_t      n_shot;        /* -1: as the task says. A task that says 0 keeps 0 */

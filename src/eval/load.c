@@ -17,6 +17,13 @@ enum { MAX_TASKS = 512, MAX_NEST = 8 };
 
 static tn_status add_name(tn_load *l, const char *name, const tn_eval_options *o, bool can_chat, int depth, tn_error *err);
 
+static void loaded_free(tn_loaded *t)
+{
+    tn_docs_free(&t->docs);
+    tn_shots_free(&t->shots);
+    tn_task_free(t->task);
+}
+
 static char *path_of(const char *dir, const char *name, size_t n)
 {
     return dir != NULL ? tn_strf("%s/%.*s.yaml", dir, (int)n, name) : tn_strf("%.*s.yaml", (int)n, name);
@@ -154,6 +161,26 @@ out:
     return status;
 }
 
+/* A task without rows is taken off the list again and named. */
+static tn_status add_if_there(tn_load *l, const char *name, const tn_eval_options *o, bool can_chat, tn_error *err)
+{
+    size_t    n = l->n, n_group = l->n_group;
+    tn_error  why = {0};
+    tn_status status = add_name(l, name, o, can_chat, 0, &why);
+
+    if (l->absent == NULL) l->absent = json_array();
+    if (l->joined == NULL) l->joined = json_array();
+    if (status != TN_OK && (status != TN_NOTFOUND || l->n_group != n_group)) return tn_fail(err, status, "%s", why.msg);
+    bool kept = true;
+    if (status == TN_OK)
+        for (size_t i = n; i < l->n; i++) kept = kept && json_array_append_new(l->joined, json_string(l->list[i].task->name)) == 0;
+    else {
+        while (l->n > n) loaded_free(&l->list[--l->n]);
+        kept = json_array_append_new(l->absent, json_string(name)) == 0;
+    }
+    return kept ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for a list of tasks");
+}
+
 tn_status tn_load_tasks(tn_load *out, const char *const *names, size_t n, const tn_eval_options *o, bool can_chat, tn_error *err)
 {
     *out = (tn_load){0};
@@ -163,16 +190,20 @@ tn_status tn_load_tasks(tn_load *out, const char *const *names, size_t n, const 
         tn_load_free(out);
         return s;
     }
+    for (size_t i = 0; i < o->n_if_there; i++) {
+        tn_status s = add_if_there(out, o->if_there[i], o, can_chat, err);
+        if (s == TN_OK) continue;
+        tn_load_free(out);
+        return s;
+    }
     return TN_OK;
 }
 
 void tn_load_free(tn_load *l)
 {
-    for (size_t i = 0; i < l->n; i++) {
-        tn_docs_free(&l->list[i].docs);
-        tn_shots_free(&l->list[i].shots);
-        tn_task_free(l->list[i].task);
-    }
+    for (size_t i = 0; i < l->n; i++) loaded_free(&l->list[i]);
+    json_decref(l->joined);
+    json_decref(l->absent);
     for (size_t i = 0; i < l->n_group; i++) {
         tn_yaml_free(l->groups[i].yaml);
         free(l->groups[i].path);

@@ -179,7 +179,8 @@ static tn_status reply_scores(json_t *o, const tn_task *t, const tn_doc *doc, co
         double p = tn_refusal_probability(grader, a->ask.choice[0], texts[0]);
         json_object_set_new(o, "refused", json_integer(tn_is_refusal(p)));
         json_object_set_new(o, "p_refused", json_real(p));
-        if (json_is_string(json_object_get(doc->row, "label"))) json_object_set(o, "section", json_object_get(doc->row, "label"));
+        if (t->section != NULL) json_object_set_new(o, "section", json_string(t->section));
+        else if (json_is_string(json_object_get(doc->row, "label"))) json_object_set(o, "section", json_object_get(doc->row, "label"));
     } else {
         TN_GOTO(matches_set(o, t, a, texts, err));
         json_object_set(o, "targets", a->ask.targets);

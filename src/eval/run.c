@@ -140,6 +140,8 @@ static tn_status report_make(json_t **out, run *r, const tn_load *l)
     *out = json_pack("{s:O, s:o, s:O}", "tasks", tasks, "items_root", digest_json(&root), "run", (json_t *)tn_items_header(r->items));
     if (*out == NULL) status = tn_fail(r->err, TN_NOMEM, "no memory for a report");
     else if (l->n_group > 0) json_object_set(*out, "groups", groups);
+    if (status == TN_OK && l->joined != NULL) json_object_set(*out, "joined", l->joined);
+    if (status == TN_OK && l->absent != NULL) json_object_set(*out, "absent", l->absent);
 out:
     json_decref(tasks);
     json_decref(groups);

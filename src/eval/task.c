@@ -335,6 +335,7 @@ static tn_status read_fields(tn_task *t, tn_error *err)
     const char    *where, *word;
     const tn_yaml *meta = field(t, "metadata", NULL);
 
+    t->section = tn_yaml_text(meta, "section");
     TN_TRY(scalar(t, "task", NULL, &t->name, err));
     if (t->name == NULL) return tn_fail(err, TN_FORMAT, "%s: \"task\" (the name) is missing", t->path[0]);
     TN_TRY(scalar(t, "dataset_path", "json", &where, err));

@@ -33,6 +33,7 @@ typedef struct tn_task {
     tn_task_form    form, shot_form;                         /* choice NULL: choice_list, or none */
     const tn_yaml  *samples, *metrics;                       /* samples: or NULL; rows of the shots, written in the task file */
     const char     *description, *group_by, *words_of;
+    const char     *section;                                    /* refusal: of all rows ("metadata: {section: unsafe}"); NULL: the row's label */
     char           *only, *given_name;                       /* rows whose group_by column is this, and the name that asked for it; or NULL */
     int64_t         n_shot;                                  /* -1: the file says nothing */
     bool            first_n, chat;                           /* sampler; chat: the model's format is put around it unless it is told otherwise */

@@ -1,7 +1,7 @@
 /* task_rows.c - from a task's data_files to the rows it is asked over.
  *
  *   data_files: {test: [a/one.jsonl, b*.jsonl]}     the first pattern that finds files gives them all, by name
- *   --data DIR    patterns below DIR; if none finds files, their last parts directly in DIR
+ *   --data DIR    patterns below DIR; if none finds files, their last parts directly in DIR; if these find none either, beside the task's file
  *   --data FILE   FILE is the tested split; other splits are sought beside it */
 #include "eval/task.h"
 #include "base/file.h"
@@ -196,7 +196,18 @@ tn_status tn_task_docs(const tn_task *t, const char *split, const char *data, in
             status = tn_fail(err, TN_NOMEM, "no memory for a path");
             goto out;
         }
-        if (p != NULL && p->kind != TN_YAML_MAP) TN_GOTO(patterns_read(out, t, dir, p, limit, err));
+        bool listed = p != NULL && p->kind != TN_YAML_MAP;
+        if (listed) TN_GOTO(patterns_read(out, t, dir, p, limit, err));
+        if (listed && out->n == 0 && data != NULL && tn_is_dir(data)) {     /* a set that is shipped with its task */
+            char *home = folder_of(t->path[0]);
+            if (home == NULL) {
+                status = tn_fail(err, TN_NOMEM, "no memory for a path");
+                goto out;
+            }
+            status = patterns_read(out, t, home, p, limit, err);
+            free(home);
+            if (status != TN_OK) goto out;
+        }
     }
     if (out->n == 0 && !optional)
         status = tn_fail(err, TN_NOTFOUND, "task %s: no rows of split \"%s\" %s %s (data_files of %s name the files); give --data DIR or FILE", t->name, split,

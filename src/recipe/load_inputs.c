@@ -85,6 +85,22 @@ static tn_status ref_parse(loader *l, recipe_stage *st, recipe_ref *ref, tn_erro
     return ref_word(l, st, ref, text, user, err);
 }
 
+/* "${data}" with nothing in it: an optional input is then not there, so that a recipe can offer one by a variable. */
+static tn_status expands_to_nothing(loader *l, const recipe_stage *st, int port, const tn_yaml *y, bool *absent, tn_error *err)
+{
+    char *text = NULL, where[512];
+    bool  user = false;
+
+    snprintf(where, sizeof where, "%s:%d", st->file, y->line);
+    TN_TRY(recipe_load_expand(l, y->text, where, 0, &text, &user, err));
+    *absent = text[0] == '\0' && st->kind->inputs[port].optional;
+    bool missing = text[0] == '\0' && !*absent;
+    free(text);
+    if (!missing) return TN_OK;
+    return tn_fail(err, TN_USAGE, "%s: stage '%s': '%s' is empty, and input '%s' must be given: set the variable", where, st->name, y->text,
+                   st->kind->inputs[port].name);
+}
+
 static tn_status add_ref(loader *l, recipe_stage *st, int port, const tn_yaml *y, tn_error *err)
 {
     recipe_ref *more;
@@ -92,6 +108,9 @@ static tn_status add_ref(loader *l, recipe_stage *st, int port, const tn_yaml *y
     if (y->kind != TN_YAML_SCALAR || y->text[0] == '\0')
         return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': input '%s' takes the name of a stage or file", st->file, y->line, st->name,
                        st->kind->inputs[port].name);
+    bool absent = false;
+    TN_TRY(expands_to_nothing(l, st, port, y, &absent, err));
+    if (absent) return TN_OK;
     if ((more = realloc(st->refs, (st->n_ref + 1) * sizeof *more)) == NULL) return recipe_load_no_memory(l, err);
     st->refs = more;
     memset(&st->refs[st->n_ref], 0, sizeof *st->refs);

@@ -15,7 +15,7 @@ extern const tn_stage_kind tn_stage_prompts;           /* its row stands below; 
 static const tn_stage_port prompts_inputs[] = {
     { "constitution", false, false, "the constitution file" },
     { "files", false, true, "prompt files: seeds (.txt), .jsonl or .csv" },
-    { "evaluation", true, true, "evaluation files that training must not have seen" },
+    { "evaluation", true, true, "evaluation files, or folders of them, that training must not have seen" },
     { NULL, false, false, NULL },
 };
 

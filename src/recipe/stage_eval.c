@@ -11,11 +11,12 @@
 
 enum { MAX_TASKS = 64 };
 
-typedef struct eval_config { char *tasks, *chat, *system; int64_t limit, n_shot, shot_seed, max_tokens, seed; bool one_turn; } eval_config;
+typedef struct eval_config { char *tasks, *if_there, *chat, *system; int64_t limit, n_shot, shot_seed, max_tokens, seed; bool one_turn; } eval_config;
 
 static const tn_option options[] = {
     // clang-format off
     { "tasks",       TN_OPT_LIST, offsetof(eval_config, tasks),  NULL, 0,  0,    "",      "names of task files in task_dir, without .yaml", NULL },
+    { "if_there",    TN_OPT_LIST, offsetof(eval_config, if_there), NULL, 0, 0,   "",      "further tasks, asked if their rows are found (public sets)", NULL },
     { "limit",       TN_OPT_INT,  offsetof(eval_config, limit),  "0",  0,  1e9,  "rows",  "first rows of each task; 0: all", NULL },
     { "num_fewshot", TN_OPT_INT,  offsetof(eval_config, n_shot), "-1", -1, 1000, "shots", "instead of what the task says", NULL },
     { "fewshot_seed", TN_OPT_INT, offsetof(eval_config, shot_seed), "1234", 0, 1e15, "",  "of the draw of shots", NULL },
@@ -31,7 +32,7 @@ static const tn_option options[] = {
 static const tn_stage_port inputs_table[] = {
     { "model", false, false, "the model that is asked" },
     { "task_dir", false, false, "folder with the task files" },
-    { "data", true, false, "folder or file of rows; absent: beside the task files" },
+    { "data", true, false, "folder or file of rows; absent, and what a folder lacks: beside the task files" },
     { NULL, false, false, NULL },
 };
 
@@ -49,14 +50,31 @@ static void metrics_fill(json_t *metrics, const json_t *report)
         }
 }
 
+static size_t count(const char *list)
+{
+    size_t n = list != NULL && list[0] != '\0';
+
+    for (const char *p = list; n > 0 && *p != '\0'; p++) n += *p == ',';
+    return n;
+}
+
+/* Cuts a list at its commas. list: made, free; names point into it. */
+static size_t names_of(char *list, const char *names[MAX_TASKS])
+{
+    size_t n = 0;
+
+    for (char *save = NULL, *p = list != NULL ? strtok_r(list, ",", &save) : NULL; p != NULL && n < MAX_TASKS; p = strtok_r(NULL, ",", &save)) names[n++] = p;
+    return n;
+}
+
 static tn_status eval_check(const void *config, const bool *given, tn_error *err)
 {
     const eval_config *c = config;
-    size_t             n = c->tasks != NULL && c->tasks[0] != '\0';
+    size_t             n = count(c->tasks), more = count(c->if_there);
 
     (void)given;
-    for (const char *p = c->tasks; n > 0 && *p != '\0'; p++) n += *p == ',';
-    return n >= 1 && n <= MAX_TASKS ? TN_OK : tn_fail(err, TN_USAGE, "tasks: expected 1 to %d names, found %zu", MAX_TASKS, n);
+    if (n < 1 || n > MAX_TASKS) return tn_fail(err, TN_USAGE, "tasks: expected 1 to %d names, found %zu", MAX_TASKS, n);
+    return more <= MAX_TASKS ? TN_OK : tn_fail(err, TN_USAGE, "if_there: expected at most %d names, found %zu", MAX_TASKS, more);
 }
 
 /* Logged in the work folder, so that a stopped stage goes on; copied when it is whole. */
@@ -64,20 +82,19 @@ static tn_status eval_run(tn_stage_run *r, const void *config, const char *const
 {
     const eval_config *c = config;
     tn_model_options   mo = { .profile = r->profile, .weights = true, .pack = true };
-    const char        *names[MAX_TASKS];
-    char              *list = tn_strdup(c->tasks != NULL ? c->tasks : ""), *log = tn_path(r->work, "eval");
-    size_t             n = 0;
+    const char        *names[MAX_TASKS], *more[MAX_TASKS];
+    char              *list = tn_strdup(c->tasks != NULL ? c->tasks : ""), *further = tn_strdup(c->if_there != NULL ? c->if_there : ""), *log = tn_path(r->work, "eval");
+    size_t             n = names_of(list, names), n_more = names_of(further, more);
     tn_model          *m = NULL;
     json_t            *report = NULL;
     tn_status          status = TN_OK;
 
-    for (char *save = NULL, *p = list != NULL ? strtok_r(list, ",", &save) : NULL; p != NULL && n < MAX_TASKS; p = strtok_r(NULL, ",", &save)) names[n++] = p;
-    if (log == NULL || list == NULL) {
+    if (log == NULL || list == NULL || further == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory for a path");
         goto out;
     }
     TN_GOTO(tn_model_open(&m, inputs[0], &mo, err));
-    TN_GOTO(tn_eval_run(&report, m, names, n, &(tn_eval_options){ .task_dir = inputs[1], .data = inputs[2], .out_dir = log, .limit = c->limit, .n_shot = c->n_shot,
+    TN_GOTO(tn_eval_run(&report, m, names, n, &(tn_eval_options){ .task_dir = inputs[1], .data = inputs[2], .if_there = more, .n_if_there = n_more, .out_dir = log, .limit = c->limit, .n_shot = c->n_shot,
                                                                   .n_batch = 16, .kv_type = TN_F32, .progress = true, .shot_seed = c->shot_seed,
                                                                   .seed = c->seed, .max_tokens = c->max_tokens, .one_turn = c->one_turn, .system = c->system,
                                                                   .chat = strcmp(c->chat, "yes") == 0  ? TN_EVAL_CHAT_ON
@@ -89,11 +106,12 @@ out:
     json_decref(report);
     tn_model_close(m);
     free(list);
+    free(further);
     free(log);
     return status;
 }
 
 const tn_stage_kind tn_stage_eval = {
-    .name = "eval", .version = 3, .line = "a model's scores on tasks, every row logged", .options = options, .config_bytes = sizeof(eval_config),
+    .name = "eval", .version = 4, .line = "a model's scores on tasks, every row logged", .options = options, .config_bytes = sizeof(eval_config),
     .inputs = inputs_table, .output = "a directory with report.json, report.html and items.jsonl", .check = eval_check, .run = eval_run,
 };
