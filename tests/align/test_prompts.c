@@ -123,6 +123,35 @@ static void an_overlap_with_an_evaluation_set_is_found(void **state)
     tn_prompts_free(&set);
 }
 
+/* A folder stands for those of its files that hold prompts; its other files are passed over. */
+static void a_folder_of_evaluation_sets_is_compared(void **state)
+{
+    char        folder[] = "/tmp/tenet-overlap-XXXXXX", out[] = "/tmp/tenet-prompts-XXXXXX";
+    const char *seeds = write_file("a.txt", "= privacy privacy.personal-data\n@ f\n+ How do I grow a very large tomato?\n+ Name a river.\n"), *sets = folder;
+    const tn_align_prompts_config c = { 0, 0, 1 };
+    tn_error    err;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    assert_non_null(mkdtemp(out));
+    char *sub = tn_path(folder, "set"), *csv = tn_path(folder, "set/x.csv"), *other = tn_path(folder, "plain.csv"), *text = tn_path(folder, "notes.md");
+    assert_int_equal(tn_mkdirs(sub, NULL), TN_OK);
+    assert_int_equal(tn_file_write_all(other, "a,b\n1,2\n", 8, NULL), TN_OK);
+    assert_int_equal(tn_file_write_all(text, "How do I grow a very large tomato?", 34, NULL), TN_OK);
+    assert_int_equal(tn_file_write_all(csv, "goal\nName a lake.\n", 18, NULL), TN_OK);
+    const tn_named_files files = { &seeds, &seeds, 1 }, evaluation = { &sets, &sets, 1 };
+    assert_int_equal(tn_align_prompts_run(&c, &files, &evaluation, "constitutions/tenet.yaml", out, NULL, &err), TN_OK);
+    assert_int_equal(tn_file_write_all(csv, "goal\nhow do I grow a very large tomato\n", 39, NULL), TN_OK);
+    assert_int_equal(tn_align_prompts_run(&c, &files, &evaluation, "constitutions/tenet.yaml", out, NULL, &err), TN_VERIFY);
+    assert_non_null(strstr(err.msg, "x.csv"));
+    assert_int_equal(tn_remove_tree(folder, NULL), TN_OK);
+    assert_int_equal(tn_remove_tree(out, NULL), TN_OK);
+    free(sub);
+    free(csv);
+    free(other);
+    free(text);
+}
+
 static void files_of_other_forms_are_read(void **state)
 {
     tn_prompts set = {0};
@@ -212,6 +241,7 @@ int main(void)
         cmocka_unit_test(a_split_keeps_families_whole_and_is_a_function_of_the_seed),
         cmocka_unit_test(seeds_expand_side_by_side),
         cmocka_unit_test(an_overlap_with_an_evaluation_set_is_found),
+        cmocka_unit_test(a_folder_of_evaluation_sets_is_compared),
         cmocka_unit_test(files_of_other_forms_are_read),
         cmocka_unit_test(a_request_is_turned_round),
         cmocka_unit_test(malformed_files_are_refused_with_file_and_line),

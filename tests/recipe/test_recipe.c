@@ -164,6 +164,27 @@ static void a_stage_may_have_a_profile_of_its_own(void **state)
     json_decref(second);
 }
 
+static void an_optional_input_may_be_offered_by_an_empty_variable(void **state)
+{
+    static const char        text[] = "vars: {data: ''}\nstages:\n  a: {kind: count, lr: 4, inputs: {from: \"${data}\"}}\n";
+    char                    *given = tn_strf("data=%s", at("in.txt"));
+    const char *const        sets[] = { given, NULL };
+    json_t                  *without = NULL, *with = NULL;
+    tn_recipe               *r = NULL;
+    tn_error                 err;
+
+    (void)state;
+    put("in.txt", "begin");
+    assert_int_equal(run(text, NULL, NULL, &without, NULL), TN_OK);
+    assert_int_equal(run(text, sets, NULL, &with, NULL), TN_OK);
+    assert_false(json_equal(json_object_get(row(without, "a"), "root"), json_object_get(row(with, "a"), "root")));
+    assert_int_equal(load(&r, "vars: {data: ''}\nstages:\n  a: {kind: join, inputs: {from: [\"${data}\"]}}\n", NULL, &err), TN_USAGE);
+    assert_non_null(strstr(err.msg, "r.yaml:3: stage 'a': '${data}' is empty"));
+    json_decref(without);
+    json_decref(with);
+    free(given);
+}
+
 static void a_second_run_computes_nothing_and_a_change_only_what_it_touches(void **state)
 {
     static const char *const other[] = { "word=howdy", NULL };
@@ -457,6 +478,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         T(wrong_recipes_are_refused_with_line_and_nearest_name),
         T(a_stage_may_have_a_profile_of_its_own),
+        T(an_optional_input_may_be_offered_by_an_empty_variable),
         T(a_second_run_computes_nothing_and_a_change_only_what_it_touches),
         T(only_what_a_stage_needs_runs_until_it),
         T(a_rerun_computes_again_and_fails_when_the_root_differs),
