@@ -1,6 +1,7 @@
 /* cmd_align.c - `tenet align`: the standard recipe with the user's model and constitution put in.
  *
  *   --model, --constitution, --out, --key ──→ --set model=... constitution=... out=DIR/release key=... ──→ the recipe runs
+ *   --suites DIR ──→ --set suites=DIR
  *   --chat-format ──→ recipes/align-format.yaml: a first stage writes the format into a copy of the model (--set base=... chat_format=...)
  *
  * The recipe is a file like any other (recipes/align.yaml beside the program's sources); --recipe names another one. */
@@ -17,7 +18,7 @@
 #include <string.h>
 
 
-typedef struct align_config { char *model, *constitution, *out, *recipe, *key, *set, *chat_format; bool dry_run; } align_config;
+typedef struct align_config { char *model, *constitution, *out, *recipe, *key, *set, *chat_format, *suites; bool dry_run; } align_config;
 
 #define AT(f) offsetof(align_config, f)
 // clang-format off
@@ -29,6 +30,7 @@ static const tn_option options[] = {
     { "key",          TN_OPT_STR,  AT(key),          "tenet",                   0, 0, "", "signing key: a name of `tenet key new`", NULL },
     { "set",          TN_OPT_LIST, AT(set),          NULL,                      0, 0, "", "further settings of the recipe, key=value", NULL },
     { "chat_format",  TN_OPT_STR,  AT(chat_format),  NULL,                      0, 0, "", "chat format, for a model whose template is not recognised", NULL },
+    { "suites",       TN_OPT_STR,  AT(suites),       NULL,                      0, 0, "", "folder with public sets: those that are there are measured too", NULL },
     { "dry_run",      TN_OPT_BOOL, AT(dry_run),      "false",                   0, 0, "", "say what is cached and what will run, and stop", NULL },
     { .key = NULL }
 };
@@ -73,7 +75,7 @@ static tn_status charter_whole(char **path, const tn_constitution *charter, cons
     return status;
 }
 
-static tn_status sets_make(const char ***out, char **text, const align_config *c, const char *model, const char *charter, tn_error *err)
+static tn_status sets_make(const char ***out, char **text, const align_config *c, const char *model, const char *charter, const char *suites, tn_error *err)
 {
     char   *here = realpath(".", NULL);
     size_t  n = 0;
@@ -85,6 +87,7 @@ static tn_status sets_make(const char ***out, char **text, const align_config *c
     else tn_str_addf(&s, "model=%s", model);
     tn_str_addf(&s, ",constitution=%s,key=%s,out=%s%s%s/release", charter, c->key, c->out[0] == '/' ? "" : here,
                 c->out[0] == '/' ? "" : "/", c->out);
+    if (suites != NULL) tn_str_addf(&s, ",suites=%s", suites);
     if (c->set != NULL && c->set[0] != '\0') tn_str_addf(&s, ",%s", c->set);
     free(here);
     TN_TRY(tn_str_check(&s, err));
@@ -152,7 +155,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     align_config    *c = config;
     tn_status        status = TN_OK;
     tn_constitution *charter = NULL;
-    char            *model = NULL, *source = NULL, *recipe = NULL, *text = NULL, *whole = NULL;
+    char            *model = NULL, *source = NULL, *suites = NULL, *recipe = NULL, *text = NULL, *whole = NULL;
     const char     **sets = NULL;
 
     (void)n_arg;
@@ -168,12 +171,14 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (c->recipe != NULL) recipe = tn_strdup(c->recipe);
     else TN_GOTO(tn_cli_shipped(&recipe, c->chat_format != NULL ? "recipes/align-format.yaml" : "recipes/align.yaml", err));
     if (recipe == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
-    TN_GOTO(sets_make(&sets, &text, c, model, source, err));
+    if (c->suites != NULL) TN_GOTO(source_of(&suites, common, c->suites, "suites", err));
+    TN_GOTO(sets_make(&sets, &text, c, model, source, suites, err));
     status = align(common, c, recipe, sets, err);
 out:
     tn_constitution_free(charter);
     free(model);
     free(source);
+    free(suites);
     free(recipe);
     free(text);
     free(whole);
@@ -184,9 +189,10 @@ out:
 const tn_command tn_cmd_align = {
     .name = "align",
     .line = "align a model to a written constitution: pairs, training, report, signed release",
-    .usage = "tenet align --model MODEL --constitution FILE --out DIR [--key NAME] [--chat-format NAME] [--set key=value,...] [--dry-run]",
+    .usage = "tenet align --model MODEL --constitution FILE --out DIR [--key NAME] [--suites DIR] [--chat-format NAME] [--set key=value,...] [--dry-run]",
     .more = "Runs the standard recipe with these put in. What the store has is not computed again; after Ctrl-C the same command\n"
-            "goes on. --dry-run says what a change of the constitution would run again. A model whose\n"
+            "goes on. --suites DIR measures the public sets whose files lie there (XSTest, HarmBench, HellaSwag ...) before and after too,\n"
+            "and stops if a training prompt is one of theirs. --dry-run says what a change of the constitution would run again. A model whose\n"
             "chat template is not recognised, or that has none, needs --chat-format: the format is written into the model, and so\n"
             "into the release. With --recipe the recipe takes it as the variables base and chat_format (recipes/align-format.yaml).",
     .options = options,

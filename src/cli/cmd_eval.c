@@ -28,7 +28,7 @@ static const tn_option options[] = {
     TN_MODEL_OPTIONS(eval_config, a),
     { "tasks",       TN_OPT_LIST, offsetof(eval_config, tasks),    NULL, 0,  0,    "",     "names, or paths that end in .yaml", NULL },
     { "task_dir",    TN_OPT_STR,  offsetof(eval_config, task_dir), NULL, 0,  0,    "",     "where NAME.yaml lies; default: the tasks that come with tenet", NULL },
-    { "data",        TN_OPT_STR,  offsetof(eval_config, data),     NULL, 0,  0,    "",     "folder or file of rows; default: beside the task file", NULL },
+    { "data",        TN_OPT_STR,  offsetof(eval_config, data),     NULL, 0,  0,    "",     "folder or file of rows, or a set in the store; default: beside the task file", NULL },
     { "limit",       TN_OPT_INT,  offsetof(eval_config, limit),    "0",  0,  1e9,  "rows", "first rows of each task; 0: all", NULL },
     { "num_fewshot", TN_OPT_INT,  offsetof(eval_config, n_shot),   "-1", -1, 1000, "shots", "instead of what the task says (a task that says 0 keeps 0)", NULL },
     { "fewshot_seed", TN_OPT_INT, offsetof(eval_config, shot_seed), "1234", 0, 1e15, "",   "of the draw of shots", NULL },
@@ -141,7 +141,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     eval_config    *c = config;
     json_t         *report = NULL;
     const char     *names[MAX_TASKS];
-    char           *dir = NULL;
+    char           *dir = NULL, *rows = NULL;
     tn_eval_options o = { .data = c->data, .out_dir = c->out, .limit = c->limit, .n_shot = c->n_shot, .n_batch = c->a.n_batch, .progress = !common->quiet,
                           .shot_seed = c->shot_seed, .seed = common->seed, .max_tokens = c->max_tokens, .one_turn = c->one_turn, .system = c->system };
     tn_direct      *d = NULL;
@@ -155,6 +155,10 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (n == 0 || n > MAX_TASKS) return tn_fail(err, TN_USAGE, "eval: --tasks takes 1 to %d names", MAX_TASKS);
     if (!tn_dtype_parse(c->a.kv_type, &o.kv_type)) return tn_fail(err, TN_USAGE, "--kv-type %s: f32, bf16 or q8_0", c->a.kv_type);
     o.chat = strcmp(c->chat, "yes") == 0 ? TN_EVAL_CHAT_ON : strcmp(c->chat, "no") == 0 ? TN_EVAL_CHAT_OFF : TN_EVAL_CHAT_TASK;
+    if (c->data != NULL && !tn_exists(c->data)) {
+        TN_GOTO(tn_cli_model_path(common, c->data, &rows, err));       /* a set by its name in the store */
+        o.data = rows;
+    }
     dir = c->task_dir != NULL ? tn_strdup(c->task_dir) : shipped_tasks();
     o.task_dir = dir;
     d = tn_direct_begin();
@@ -170,6 +174,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
 out:
     tn_direct_drop(d);
     free(dir);
+    free(rows);
     json_decref(report);
     return status;
 }

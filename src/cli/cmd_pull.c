@@ -1,4 +1,4 @@
-/* cmd_pull.c - `tenet pull NAME | hf:ORG/NAME[@REV]`: a model from its source into the store, under its name. */
+/* cmd_pull.c - `tenet pull NAME | hf:ORG/NAME[@REV] | hf:datasets/ORG/NAME`: a model, or a set of rows, into the store, under its name. */
 #include "cli/cli.h"
 
 #include "base/file.h"
@@ -39,7 +39,7 @@ static const char *name_before(const char *spec, const char *chosen)
     return strchr(spec, '@') == NULL && strchr(spec, '/') != NULL ? tn_basename(spec) : NULL;
 }
 
-static tn_status say(const tn_common *common, const tn_pull_known *known, const char *name, const tn_digest *root, const char *path,
+static tn_status say(const tn_common *common, const tn_pull_known *known, bool rows, const char *name, const tn_digest *root, const char *path,
                      bool was_here, double seconds, tn_error *err)
 {
     char       *digest = tn_digest_text(root), *text = NULL;
@@ -55,7 +55,7 @@ static tn_status say(const tn_common *common, const tn_pull_known *known, const 
     } else {
         printf("%s%s%s%s%s\n", known != NULL ? known->title : name, license != NULL ? ", " : "", license != NULL ? license : "",
                was_here ? ", was in the store" : "", "");
-        printf("  %s\n  next: tenet chat -m %s\n", digest, name);
+        printf(rows ? "  %s\n  next: tenet eval -m MODEL --tasks NAME --data %s\n" : "  %s\n  next: tenet chat -m %s\n", digest, name);
         if (!was_here) tn_log(TN_LOG_INFO, "fetched and checked in %.1f s", seconds);
     }
     free(text);
@@ -95,7 +95,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         TN_GOTO(tn_store_name(store, before, &root, err));
     }
     TN_GOTO(tn_store_path(store, &root, &artifact, err));
-    status = say(common, known, before, &root, artifact, here, tn_now() - start, err);
+    status = say(common, known, tn_starts_with(args[0], "hf:datasets/"), before, &root, artifact, here, tn_now() - start, err);
 out:
     tn_store_close(store);
     free(dir);
@@ -107,8 +107,8 @@ out:
 
 const tn_command tn_cmd_pull = {
     .name = "pull",
-    .line = "fetch an open-weight model, check it, and name it in the store",
-    .usage = "tenet pull smollm2-135m-instruct | hf:ORG/NAME[@REVISION] | hf:ORG/NAME/FILE.gguf",
+    .line = "fetch an open-weight model or a data set, check it, and name it in the store",
+    .usage = "tenet pull smollm2-135m-instruct | hf:ORG/NAME[@REVISION] | hf:ORG/NAME/FILE.gguf | hf:datasets/ORG/NAME[/FILE]",
     .more = "What is fetched is checked against pinned digests or those of the hub, and appears in the store only when it is\n"
             "whole; a broken download goes on from where it stopped. HF_ENDPOINT and HF_TOKEN are heeded for hf:, PIP_INDEX_URL\n"
             "and pip's own settings for the built-in name, proxies and SSL_CERT_FILE for both.",

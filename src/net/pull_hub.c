@@ -1,11 +1,12 @@
-/* pull_hub.c - a model of the Hugging Face hub (see net.h).
+/* pull_hub.c - a model, or a set of rows, of the Hugging Face hub (see net.h).
  *
  *   ENDPOINT/api/models/ORG/NAME/revision/REV?blobs=true   → the commit, and each file's size and digest
  *   ENDPOINT/ORG/NAME/resolve/COMMIT/FILE                  → the files, each checked by SHA-256 (large ones) or git id
+ *   the same below /api/datasets/ and /datasets/           → of sets: JSON Lines and CSV, where they lie, licence and card
  *
  * ENDPOINT is $HF_ENDPOINT or https://huggingface.co; $HF_TOKEN is sent for models that want one. Of a repository only
  * what tenet opens is taken: safetensors (else one GGUF), the JSON beside them, tokenizers, licence and card. Pickles
- * are never fetched: they are programs. */
+ * and a set's loading scripts are never fetched: they are programs. */
 #include "net/http.h"
 #include "net/pull.h"
 
@@ -23,6 +24,7 @@ typedef struct hub_file { const char *name, *git_oid; tn_digest sha256; bool has
 
 typedef struct hub {
     char    *endpoint, *repo, *base, *file, *rev;    /* ORG/NAME, NAME; file: the one asked for, or NULL */
+    bool     rows;                                   /* a data set, not a model */
     char    *auth;
     json_t  *info;                                   /* what the files' names borrow from */
     char     commit[COMMIT_HEX + 1];
@@ -38,9 +40,12 @@ static bool is_word(const char *s, size_t n)
     return true;
 }
 
-/* ORG/NAME[/FILE][@REV] */
+/* [datasets/]ORG/NAME[/FILE][@REV] */
 static tn_status parse_spec(hub *h, const char *spec, tn_error *err)
 {
+    const char *whole = spec;
+    h->rows = tn_starts_with(spec, "datasets/");
+    spec += h->rows ? strlen("datasets/") : 0;
     size_t      n = strcspn(spec, "@"), n_org, n_name;
     const char *slash = memchr(spec, '/', n), *name = slash != NULL ? slash + 1 : NULL, *second;
 
@@ -60,7 +65,7 @@ static tn_status parse_spec(hub *h, const char *spec, tn_error *err)
     if (!is_word(h->rev, strlen(h->rev))) goto bad;
     return TN_OK;
 bad:
-    return tn_fail(err, TN_USAGE, "hf:%s: expected hf:ORG/NAME, hf:ORG/NAME@REVISION or hf:ORG/NAME/FILE.gguf", spec);
+    return tn_fail(err, TN_USAGE, "hf:%s: expected hf:ORG/NAME, hf:ORG/NAME@REVISION or hf:ORG/NAME/FILE.gguf, or the same after hf:datasets/", whole);
 }
 
 /* ------------------------------------------------------------------------------------------------ which files */
@@ -78,6 +83,13 @@ static bool is_beside(const char *name)
         if (strcmp(*n, name) == 0) return true;
     return tn_starts_with(name, "LICENSE") || tn_starts_with(name, "NOTICE") || tn_starts_with(name, "USE_POLICY");
 }
+
+static bool is_rows(const char *name)
+{
+    return tn_ends_with(name, ".jsonl") || tn_ends_with(name, ".jsonl.gz") || tn_ends_with(name, ".jsonl.zst") || tn_ends_with(name, ".csv");
+}
+
+static bool is_paper(const char *name) { return strcmp(name, "README.md") == 0 || tn_starts_with(name, "LICENSE") || tn_starts_with(name, "NOTICE"); }
 
 static tn_status file_of(hub_file *f, const json_t *item, const char *repo, tn_error *err)
 {
@@ -100,6 +112,28 @@ static tn_status file_of(hub_file *f, const json_t *item, const char *repo, tn_e
     return TN_OK;
 }
 
+/* Of a data set. Sets that are parquet only have a JSON Lines or CSV copy elsewhere as a rule: the message says what is read. */
+static tn_status choose_rows(hub *h, const json_t *list, tn_error *err)
+{
+    size_t n_rows = 0, n_parquet = 0;
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        hub_file f;
+        TN_TRY(file_of(&f, json_array_get(list, i), h->repo, err));
+        n_parquet += tn_ends_with(f.name, ".parquet");
+        bool take = h->file != NULL ? strcmp(f.name, h->file) == 0 : is_rows(f.name) || is_paper(f.name);
+        if (take && h->file != NULL && !is_rows(f.name))
+            return tn_fail(err, TN_UNSUPPORTED, "%s/%s: rows are read from .jsonl, .jsonl.gz, .jsonl.zst and .csv files", h->repo, f.name);
+        if (!take) continue;
+        n_rows += is_rows(f.name);
+        h->files[h->n_file++] = f;
+    }
+    if (n_rows > 0) return TN_OK;
+    if (h->file != NULL) return tn_fail(err, TN_NOTFOUND, "%s: the hub has no file '%s'", h->repo, h->file);
+    return tn_fail(err, TN_UNSUPPORTED, "%s: has no .jsonl or .csv files%s: convert them, and give the folder by --data", h->repo,
+                   n_parquet > 0 ? " (parquet is not read)" : "");
+}
+
 /* Keeps in h->files what will be fetched. */
 static tn_status choose_files(hub *h, tn_error *err)
 {
@@ -109,6 +143,7 @@ static tn_status choose_files(hub *h, tn_error *err)
 
     if (n == 0 || n > MAX_FILES) return tn_fail(err, TN_FORMAT, "%s: the hub lists %zu files, expected 1 to %d", h->repo, n, (int)MAX_FILES);
     if ((h->files = calloc(n, sizeof *h->files)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for %zu files", n);
+    if (h->rows) return choose_rows(h, list, err);
     for (size_t i = 0; i < n; i++) {
         hub_file f;
         TN_TRY(file_of(&f, json_array_get(list, i), h->repo, err));
@@ -140,14 +175,14 @@ static tn_status choose_files(hub *h, tn_error *err)
 
 static tn_status ask(hub *h, const tn_http *opts, tn_error *err)
 {
-    char       *url = tn_strf("%s/api/models/%s/revision/%s?blobs=true", h->endpoint, h->repo, h->rev);
+    char       *url = tn_strf("%s/api/%s/%s/revision/%s?blobs=true", h->endpoint, h->rows ? "datasets" : "models", h->repo, h->rev);
     const char *sha;
     tn_status   status;
 
     if (url == NULL) return tn_fail(err, TN_NOMEM, "no memory for a URL");
     status = tn_http_get_json(&h->info, url, opts, err);
     free(url);
-    if (status == TN_NOTFOUND) return tn_fail_prefix(err, status, "hf:%s has no revision '%s', or does not exist", h->repo, h->rev);
+    if (status == TN_NOTFOUND) return tn_fail_prefix(err, status, "hf:%s%s has no revision '%s', or does not exist", h->rows ? "datasets/" : "", h->repo, h->rev);
     TN_TRY(status);
     sha = json_string_value(json_object_get(h->info, "sha"));
     if (sha == NULL || strlen(sha) != COMMIT_HEX || strspn(sha, "0123456789abcdef") != COMMIT_HEX)
@@ -159,7 +194,9 @@ static tn_status ask(hub *h, const tn_http *opts, tn_error *err)
 static tn_status fetch_file(const hub *h, const hub_file *f, const char *dir, const tn_http *opts, tn_error *err)
 {
     tn_expected expected = { .sha256 = f->has_sha256 ? &f->sha256 : NULL, .git_oid = f->git_oid, .size = f->size };
-    char       *path = tn_path(dir, f->name), *url = tn_strf("%s/%s/resolve/%s/%s", h->endpoint, h->repo, h->commit, f->name);
+    /* One file of a data set, asked for by name, lies in a folder of its own without the folders above it. */
+    const char *as = h->rows && h->file != NULL ? tn_basename(f->name) : f->name;
+    char       *path = tn_path(dir, as), *url = tn_strf("%s/%s%s/resolve/%s/%s", h->endpoint, h->rows ? "datasets/" : "", h->repo, h->commit, f->name);
     char       *up = tn_strdup(path != NULL ? path : "");
     tn_status   status = TN_OK;
 
@@ -188,7 +225,8 @@ static tn_status remove_others(const hub *h, const char *dir, tn_error *err)
     for (size_t i = 0; i < n; i++) {
         bool  wanted = false;
         char *path;
-        for (size_t k = 0; k < h->n_file; k++) wanted = wanted || strcmp(h->files[k].name, list[i]) == 0;
+        for (size_t k = 0; k < h->n_file; k++)
+            wanted = wanted || strcmp(h->rows && h->file != NULL ? tn_basename(h->files[k].name) : h->files[k].name, list[i]) == 0;
         if (!wanted && (path = tn_path(dir, list[i])) != NULL) {
             unlink(path);
             free(path);
@@ -233,7 +271,7 @@ tn_status tn_pull_hub(const char *spec, const char *dir, char **path, char **nam
     TN_GOTO(tn_mkdirs(into, err));
     for (size_t i = 0; i < h.n_file; i++) TN_GOTO(fetch_file(&h, &h.files[i], into, &opts, err));
     TN_GOTO(remove_others(&h, into, err));
-    *path = h.file != NULL ? tn_path(into, h.file) : tn_strdup(into);
+    *path = h.file != NULL && !h.rows ? tn_path(into, h.file) : tn_strdup(into);
     *name = tn_strdup(h.base);
     if (*path == NULL || *name == NULL) goto nomem;
     goto out;

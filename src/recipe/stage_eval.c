@@ -94,7 +94,8 @@ static tn_status eval_run(tn_stage_run *r, const void *config, const char *const
         goto out;
     }
     TN_GOTO(tn_model_open(&m, inputs[0], &mo, err));
-    TN_GOTO(tn_eval_run(&report, m, names, n, &(tn_eval_options){ .task_dir = inputs[1], .data = inputs[2], .if_there = more, .n_if_there = n_more, .out_dir = log, .limit = c->limit, .n_shot = c->n_shot,
+    TN_GOTO(tn_eval_run(&report, m, names, n, &(tn_eval_options){ .task_dir = inputs[1], .data = inputs[2], .if_there = more, .n_if_there = n_more,
+                                                                  .out_dir = log, .limit = c->limit, .n_shot = c->n_shot,
                                                                   .n_batch = 16, .kv_type = TN_F32, .progress = true, .shot_seed = c->shot_seed,
                                                                   .seed = c->seed, .max_tokens = c->max_tokens, .one_turn = c->one_turn, .system = c->system,
                                                                   .chat = strcmp(c->chat, "yes") == 0  ? TN_EVAL_CHAT_ON

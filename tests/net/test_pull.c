@@ -84,6 +84,21 @@ static void answer(void *arg, const request *r, int fd)
         free(text);
         return;
     }
+    if (strcmp(r->path, "/api/datasets/org/Rows-1/revision/main?blobs=true") == 0) {
+        text = json_dumps(hub_info, 0);
+        send_answer(fd, 200, NULL, text, strlen(text));
+        free(text);
+        return;
+    }
+    snprintf(want, sizeof want, "/datasets/org/Rows-1/resolve/%s/", commit);
+    if (strncmp(r->path, want, strlen(want)) == 0) {
+        const char *name = r->path + strlen(want);
+        const char *t = strcmp(name, "data/test.jsonl") == 0 ? "{\"q\":1}\n" : strcmp(name, "x.csv") == 0 ? "q\n1\n" : strcmp(name, "README.md") == 0 ? readme_text : NULL;
+        if (t != NULL) {
+            send_answer(fd, 200, NULL, t, strlen(t));
+            return;
+        }
+    }
     snprintf(want, sizeof want, "/org/Tiny-1/resolve/%s/", commit);
     if (strncmp(r->path, want, strlen(want)) == 0) {
         const char *name = r->path + strlen(want);
@@ -239,6 +254,44 @@ static void a_hub_model_comes_with_what_tenet_opens_and_no_more(void **state)
     free(name);
 }
 
+static void a_hub_set_comes_with_its_rows_and_no_program(void **state)
+{
+    char    *path, *name, **list;
+    size_t   n;
+    tn_error err;
+
+    hub_reset();
+    json_array_clear(json_object_get(hub_info, "siblings"));
+    add_file("README.md", readme_text, false);
+    add_file("data/test.jsonl", "{\"q\":1}\n", true);
+    add_file("x.csv", "q\n1\n", false);
+    add_file("load.py", "import os", false);
+    add_file("data/test.parquet", "PAR1", true);
+    if (tn_pull("hf:datasets/org/Rows-1", *state, &path, &name, &err) != TN_OK) fail_msg("%s", err.msg);
+    assert_string_equal(name, "Rows-1");
+    assert_int_equal(tn_list_files(&list, &n, path, &err), TN_OK);
+    assert_int_equal(n, 3);
+    assert_string_equal(list[1], "data/test.jsonl");
+    tn_list_free(list, n);
+    free(path);
+    free(name);
+    /* One file alone: a folder with it, so that its name still tells its form. */
+    if (tn_pull("hf:datasets/org/Rows-1/data/test.jsonl", *state, &path, &name, &err) != TN_OK) fail_msg("%s", err.msg);
+    assert_int_equal(tn_list_files(&list, &n, path, &err), TN_OK);
+    assert_int_equal(n, 1);
+    assert_string_equal(list[0], "test.jsonl");
+    tn_list_free(list, n);
+    free(path);
+    free(name);
+    assert_int_equal(tn_pull("hf:datasets/org/Rows-1/load.py", *state, &path, &name, &err), TN_UNSUPPORTED);
+    assert_int_equal(tn_pull("hf:datasets/org/Rows-1/none.csv", *state, &path, &name, &err), TN_NOTFOUND);
+    hub_reset();
+    json_array_clear(json_object_get(hub_info, "siblings"));
+    add_file("data/test.parquet", "PAR1", true);
+    assert_int_equal(tn_pull("hf:datasets/org/Rows-1", *state, &path, &name, &err), TN_UNSUPPORTED);
+    assert_says(err, "parquet is not read");
+}
+
 static void only_the_top_folder_of_a_repository_counts(void **state)
 {
     char   *path, *name, **list;
@@ -305,7 +358,7 @@ static void odd_repositories_are_refused_with_a_reason(void **state)
 
 static void wrong_words_are_wrong_use(void **state)
 {
-    static const char *const specs[] = { "hf:", "hf:org", "hf:org/", "hf:../x", "hf:org/name/../x", "hf:org/name@", "hf:org/name@../x", "smollm2", "" };
+    static const char *const specs[] = { "hf:", "hf:org", "hf:org/", "hf:../x", "hf:org/name/../x", "hf:org/name@", "hf:org/name@../x", "hf:datasets/", "hf:datasets/org", "smollm2", "" };
     char    *path, *name;
     tn_error err;
 
@@ -321,6 +374,7 @@ int main(void)
         folder_test(other_bytes_than_the_pinned_ones_are_refused),
         folder_test(pip_is_used_where_it_is),
         folder_test(a_hub_model_comes_with_what_tenet_opens_and_no_more),
+        folder_test(a_hub_set_comes_with_its_rows_and_no_program),
         folder_test(only_the_top_folder_of_a_repository_counts),
         folder_test(a_hub_file_of_other_bytes_is_refused),
         folder_test(odd_repositories_are_refused_with_a_reason),
