@@ -1,7 +1,7 @@
 /* align_page.c - the page about an alignment: what changed, by principle and topic, with intervals; how training went; answers
  * side by side; how it was made; what was not measured.
  *
- *   measure.json, items.jsonl, constitution, metrics.jsonl of runs ──→ report.html (report's blocks) and report.json */
+ *   measure.json, items.jsonl (of the alignment; of the quantising), constitution, metrics.jsonl of runs ──→ report.html (report's blocks) and report.json */
 #include "eval/eval.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -186,6 +186,72 @@ static tn_status texts(maker *m)
     return TN_OK;
 }
 
+/* ---------------------------------------------------------------------------------------------------- quantising */
+
+/* Replies that are the same to the letter, of all. */
+static tn_status same_replies(maker *m, const char *measure, int64_t *same, int64_t *all)
+{
+    tn_status status = TN_OK;
+    tn_jsonl *r = NULL;
+    json_t   *row = NULL;
+    char     *path = tn_path(measure, "items.jsonl");
+
+    *same = *all = 0;
+    if (path == NULL) return tn_fail(m->err, TN_NOMEM, "no memory for a path");
+    TN_GOTO(tn_jsonl_open(&r, path, m->err));
+    TN_GOTO(tn_jsonl_next(r, &row, m->err));
+    while (row != NULL) {
+        *same += json_equal(json_object_get(row, "before"), json_object_get(row, "after"));
+        (*all)++;
+        json_decref(row);
+        row = NULL;
+        TN_GOTO(tn_jsonl_next(r, &row, m->err));
+    }
+out:
+    tn_jsonl_close(r);
+    free(path);
+    return status;
+}
+
+/* The weights that were trained against the file that is released: what rounding them back lost. */
+static tn_status quantising(maker *m, const char *measure)
+{
+    static const char *const kinds[] = { "decline", "lookalike", "everyday" };
+    static const char *const names[] = { "harmful requests", "look-alikes", "everyday" };
+    static const char *const head[] = { "declined", "as trained", "released", "change", "95 % interval", "p" };
+    char        cell[3][5][48], *path = tn_path(measure, "measure.json");
+    const char *cells[18];
+    json_t     *found = NULL;
+    size_t      n = 0;
+    int64_t     same, all;
+    tn_status   status = TN_OK;
+
+    if (path == NULL) return tn_fail(m->err, TN_NOMEM, "no memory for a path");
+    TN_GOTO(tn_json_load(&found, path, MAX_FILE, m->err));
+    TN_GOTO(same_replies(m, measure, &same, &all));
+    for (int k = 0; k < 3; k++) {
+        const json_t *g = json_object_get(json_object_get(found, "kinds"), kinds[k]);
+        if (g == NULL) continue;
+        snprintf(cell[n][0], 48, "%.1f %%", 100 * number(g, "before", "rate"));
+        snprintf(cell[n][1], 48, "%.1f %%", 100 * number(g, "after", "rate"));
+        snprintf(cell[n][2], 48, "%+.1f points", 100 * number(g, NULL, "change"));
+        snprintf(cell[n][3], 48, "%+.3g … %+.3g", 100 * number(g, NULL, "change_lo"), 100 * number(g, NULL, "change_hi"));
+        snprintf(cell[n][4], 48, "%.2g", number(g, NULL, "p"));
+        cells[n * 6] = names[k];
+        for (int i = 0; i < 5; i++) cells[n * 6 + 1 + (size_t)i] = cell[n][i];
+        n++;
+    }
+    tn_page_section(m->page, "What quantising changed");
+    tn_page_text(m->page, "Everything else on this page is measured on the released file. Here are its answers beside those of the weights as they were trained "
+                 "(the base model with its adapter): %lld of %lld replies are the same to the letter.", (long long)same, (long long)all);
+    tn_page_table(m->page, &(tn_table){ .columns = "lrrrrr", .head = head, .cells = cells, .n_row = n });
+    json_object_set_new(m->measure, "quantised", json_pack("{s:O, s:I, s:I}", "kinds", json_object_get(found, "kinds"), "replies", (json_int_t)all, "same", (json_int_t)same));
+out:
+    json_decref(found);
+    free(path);
+    return status;
+}
+
 /* ---------------------------------------------------------------------------------------------------- training */
 
 typedef struct curve { double *x, *y; size_t n; } curve;
@@ -333,7 +399,7 @@ static tn_status made_how(maker *m, const json_t *facts)
 }
 
 tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, const char *constitution, const char *const *runs, const char *const *run_names,
-                            size_t n_run, const char *eval_before, const char *eval_after, const json_t *facts, const char *out_dir, tn_error *err)
+                            size_t n_run, const char *eval_before, const char *eval_after, const char *quantised, const json_t *facts, const char *out_dir, tn_error *err)
 {
     json_t          *capability = NULL, *evaluation = NULL;
     tn_status        status = TN_OK;
@@ -356,6 +422,7 @@ tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, 
     TN_GOTO(texts(&m));
     if (capability != NULL) tn_capability_section(m.page, capability, evaluation);
     if (capability != NULL) json_object_set(m.measure, "capability", json_object_get(capability, "comparisons"));
+    if (quantised != NULL) TN_GOTO(quantising(&m, quantised));
     if (n_run > 0) tn_page_section(m.page, "Training");
     for (size_t i = 0; i < n_run; i++) TN_GOTO(run_curves(&m, runs[i], run_names[i]));
     TN_GOTO(transcripts(&m, measure, c));

@@ -35,12 +35,13 @@ tn_status tn_measure_run(const tn_measure_config *c, const char *before, const c
 /* ----------------------------------------------------------------------------------------------- align_page.c */
 
 /* Stage: the report that a manager can read: report.html and report.json from a measurement, the constitution and, where
- * given, training runs (metrics.jsonl), evaluations before and after (folders of tn_eval_run) and facts to print (an object of
+ * given, training runs (metrics.jsonl), evaluations before and after (folders of tn_eval_run), a second measurement of the answers
+ * of the weights as they were trained against those of the released file (quantised), and facts to print (an object of
  * texts: model, digests, recipe). */
 typedef struct tn_align_page_config { char *title; int64_t transcripts, seed; } tn_align_page_config;
 extern const tn_option tn_align_page_options[];
 tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, const char *constitution, const char *const *runs, const char *const *run_names,
-                            size_t n_run, const char *eval_before, const char *eval_after, const json_t *facts, const char *out_dir, tn_error *err);
+                            size_t n_run, const char *eval_before, const char *eval_after, const char *quantised, const json_t *facts, const char *out_dir, tn_error *err);
 
 /* ------------------------------------------------------------------------------------------------- run.c: tasks */
 

@@ -35,6 +35,7 @@ static const tn_stage_port report_inputs[] = {
     { "model", true, false, "the model that was aligned; its digest is named" },
     { "eval_before", true, false, "output of an eval stage of the model as it was" },
     { "eval_after", true, false, "output of an eval stage of the aligned model, over the same tasks" },
+    { "quantised", true, false, "output of a measure stage: answers of the weights as trained against those of the released file" },
     { NULL, false, false, NULL },
 };
 
@@ -57,12 +58,12 @@ static tn_status report_run(tn_stage_run *r, const void *config, const char *con
         free(text);
     }
     tn_status status = tn_align_page_run(config, inputs[0], inputs[1], runs, names, n, tn_stage_path(r, &tn_stage_report, "eval_before"),
-                                         tn_stage_path(r, &tn_stage_report, "eval_after"), facts, out, err);
+                                         tn_stage_path(r, &tn_stage_report, "eval_after"), tn_stage_path(r, &tn_stage_report, "quantised"), facts, out, err);
     json_decref(facts);
     return status;
 }
 
 const tn_stage_kind tn_stage_report = {
-    .name = "report", .version = 5, .line = "the page that tells what alignment changed", .options = tn_align_page_options,
+    .name = "report", .version = 6, .line = "the page that tells what alignment changed", .options = tn_align_page_options,
     .config_bytes = sizeof(tn_align_page_config), .inputs = report_inputs, .output = "a directory with report.html and report.json", .run = report_run,
 };
