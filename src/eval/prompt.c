@@ -171,7 +171,7 @@ static tn_status choices_make(json_t **out, const tn_task *t, const tn_task_form
         }
     }
     for (size_t i = 0; i < json_array_size(*out); i++)
-        if (json_string_length(json_array_get(*out, i)) == 0)
+        if (json_string_length(json_array_get(*out, i)) == 0 && !(t->empty_choices && json_is_string(json_array_get(*out, i))))
             return tn_fail(err, TN_FORMAT, "%s: choice %zu of task %s is empty or no text", doc->where, i, t->name);
     if (json_array_size(*out) > 0) return TN_OK;
     return tn_fail(err, TN_FORMAT, "%s: task %s: doc_to_choice gives no list of texts", doc->where, t->name);

@@ -267,6 +267,7 @@ static tn_status read_processing(tn_task *t, tn_error *err)
 
     TN_TRY(scalar(t, "process_docs", NULL, &process, err));
     if (process != NULL && (t->process = tn_docs_find(process)) == NULL) return unknown("built-in for process_docs", process, tn_docs_names(), t->path[i], v->line, err);
+    t->empty_choices = process != NULL && strcmp(process, "truthfulqa") == 0;
     v = field(t, "process_results", &i);
     TN_TRY(scalar(t, "process_results", NULL, &results, err));
     if (results == NULL) return TN_OK;

@@ -30,6 +30,7 @@ typedef struct tn_task {
     tn_task_output  output;
     tn_task_results results;
     tn_docs_fn     *process;                                 /* or NULL: rows as they are */
+    bool            empty_choices;                           /* a choice may be empty: the delimiter before it is scored */
     tn_task_form    form, shot_form;                         /* choice NULL: choice_list, or none */
     const tn_yaml  *samples, *metrics;                       /* samples: or NULL; rows of the shots, written in the task file */
     const char     *description, *group_by, *words_of;
