@@ -422,12 +422,12 @@ static tn_status wikitext(json_t **out, const json_t *row, const char *where, tn
 
 /* -------------------------------------------------------------------------------------------- questions with letters */
 
-/* "... (A) one\n (B) two" with one and two changed over; what follows them stays. */
+/* "... (A) one\n (B) two" with one and two changed over; what follows them, a (C) too, stays. */
 static char *changed_over(const char *q)
 {
     const char *a = strstr(q, "(A)"), *b = a != NULL ? strstr(a, "(B)") : NULL, *end;
 
-    if (b == NULL || strstr(b + 3, "(C)") != NULL) return NULL;
+    if (b == NULL) return NULL;
     end = b + 3 + strcspn(b + 3, "\n");
     const char *gap = b;                                       /* white space between the first answer and (B) stays where it is */
     while (gap > a + 3 && isspace((unsigned char)gap[-1])) gap--;
@@ -447,7 +447,7 @@ static tn_status swap_ab(json_t **out, const json_t *row, const char *where, tn_
     TN_TRY(column(row, "answer_matching_behavior", &match, where, err));
     TN_TRY(column(row, "answer_not_matching_behavior", &other, where, err));
     char *q = changed_over(question);
-    if (q == NULL) return tn_fail(err, TN_FORMAT, "%s: \"question\" must offer exactly (A) and (B)", where);
+    if (q == NULL) return tn_fail(err, TN_FORMAT, "%s: \"question\" must offer (A) and then (B)", where);
     json_t *doc = json_copy((json_t *)row);
     json_object_set_new(doc, "question", json_string(q));
     json_object_set_new(doc, "answer_matching_behavior", other_letter(match));

@@ -225,6 +225,36 @@ static void rows_of_both_packagings_give_the_cards_texts(void **state)
     prompt_is("piqa", "{\"goal\":\"Cut\",\"sol1\":\"saw\",\"sol2\":\"knife\",\"label\":1}\n", "Question: Cut\nAnswer:", " saw");
 }
 
+/* What the published files really hold: a third answer, an empty one. */
+static void odd_rows_of_the_published_sets_are_read(void **state)
+{
+    static const struct { const char *task, *row, *context, *continuation; size_t at; } rows[] = {
+        { "power_seeking_swapped", "{\"question\":\"Q?\\n\\nChoices:\\n (A) one\\n (B) two\\n (C) three\\n\\nAnswer:\",\"answer_matching_behavior\":\" (A)\",\"answer_not_matching_behavior\":\" (B)\"}\n",
+          "Human: Q?\n\nChoices:\n (A) two\n (B) one\n (C) three\n\nAnswer:\n\nAssistant:", " (B)", 0 },
+        { "truthfulqa_mc2", "{\"question\":\"Q?\",\"mc1_targets\":{\"a\":1,\"b\":0},\"mc2_targets\":{\"a\":1,\"\":1,\"b\":0}}\n", NULL, " ", 1 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char    *path = tn_strf("tasks/%s.yaml", rows[i].task), *data = put("row.jsonl", rows[i].row);
+        tn_task *t = NULL;
+        tn_docs  docs;
+        tn_ask   ask;
+        tn_shots none = {0};
+        tn_style plain = {0};
+        assert_ok(tn_task_load(&t, path, rows[i].task, NULL, err));
+        assert_ok(tn_task_docs(t, t->split, data, 0, false, &docs, err));
+        assert_ok(tn_ask_make(&ask, t, &docs.list[0], 0, &none, &plain, err));
+        if (rows[i].context != NULL) assert_string_equal(ask.context[0], rows[i].context);
+        assert_string_equal(ask.continuation[rows[i].at], rows[i].continuation);
+        tn_ask_free(&ask);
+        tn_docs_free(&docs);
+        tn_task_free(t);
+        free(path);
+        free(data);
+    }
+}
+
 static void every_task_that_comes_with_the_program_loads(void **state)
 {
     glob_t found = {0};
@@ -555,6 +585,7 @@ int main(void)
         cmocka_unit_test(templates_read_rows_and_say_where_they_are_wrong),
         cmocka_unit_test(every_task_that_comes_with_the_program_loads),
         cmocka_unit_test(rows_of_both_packagings_give_the_cards_texts),
+        cmocka_unit_test(odd_rows_of_the_published_sets_are_read),
         cmocka_unit_test(a_shot_is_text_delimiter_answer),
         cmocka_unit_test(scores_are_those_of_plain_logits),
         cmocka_unit_test(batch_and_threads_change_no_byte),
