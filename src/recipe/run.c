@@ -272,7 +272,8 @@ bool recipe_count_rows(tn_recipe *r, tn_store *s, recipe_stage *st)
 
 /* ------------------------------------------------------------------------------------------------------ exports, run */
 
-/* What lies at `to` may be replaced only if the store has it too: then nothing is lost. */
+/* What lies at `to` may be replaced only if the store has it too: then nothing is lost. Like a source it is hashed once and remembered by its
+ * stamp, so that a cached run does not read a release of gigabytes again. */
 static tn_status make_room(tn_store *s, const char *to, const tn_digest *root, bool *there, tn_error *err)
 {
     tn_digest found;
@@ -280,7 +281,7 @@ static tn_status make_room(tn_store *s, const char *to, const tn_digest *root, b
     *there = false;
     if (!tn_exists(to)) return TN_OK;
     if (rmdir(to) == 0) return TN_OK;                         /* an empty folder */
-    if (tn_tree_digest(to, &found, NULL, NULL) == TN_OK) {
+    if (recipe_source_root(s, to, &found, NULL) == TN_OK) {
         if (tn_digest_equal(&found, root)) {
             *there = true;
             return TN_OK;
