@@ -160,7 +160,7 @@ typedef struct tn_judge_asking {
 typedef struct tn_judge_bar { double floor, soft, consistency, mass, confidence; int64_t bootstrap, seed; } tn_judge_bar;
 
 /* Stage: labelled comparisons (ranked answers as in prompts/judge.txt, or JSONL) -> judge.json and verdicts.jsonl. */
-typedef struct tn_align_judge_config { tn_judge_asking j; tn_judge_bar bar; int64_t limit; char *mode; } tn_align_judge_config;
+typedef struct tn_align_judge_config { tn_judge_asking j; tn_judge_bar bar; int64_t limit; char *mode, *on_weak; } tn_align_judge_config;
 extern const tn_option tn_align_judge_options[], tn_align_judge_remote_options[];
 tn_status tn_align_judge_run(const tn_align_judge_config *c, const tn_judge_source *who, const char *labelled, const char *constitution,
                              const char *out_dir, json_t *metrics, tn_error *err);

@@ -408,8 +408,7 @@ tn_status tn_align_compare_run(const tn_align_compare_config *c, const tn_judge_
     TN_GOTO(tn_judge_open(&judge, who, &asking, err));
     TN_GOTO(tn_judge_trust_load(&m.trust, in->judge, &judge, &asking, false, err));
     if (m.trust.use == TN_JUDGE_NONE && strcmp(c->on_weak, "skip") != 0) {
-        status = tn_fail(err, TN_VERIFY, "this judge must not label: it is %s. Use contrast pairs (kind contrast) or context distillation (kind "
-                         "distill), which need no judge, or a larger judge", m.trust.why);
+        status = tn_judge_refused(&m.trust, "label", err);
         goto out;
     }
     if (m.trust.use != TN_JUDGE_NONE) {

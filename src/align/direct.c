@@ -195,8 +195,7 @@ tn_status tn_align_direct_run(const tn_align_direct_config *c, const tn_judge_so
     TN_GOTO(tn_judge_trust_load(&trust, in->judge, &judge, &c->j, true, err));
     bool skipped = trust.use == TN_JUDGE_NONE;
     if (skipped && strcmp(c->on_weak, "skip") != 0) {
-        status = tn_fail(err, TN_VERIFY, "this judge must not rate: it is %s. Use contrast pairs (kind contrast) or context distillation (kind "
-                         "distill), which need no judge, or a larger judge", trust.why);
+        status = tn_judge_refused(&trust, "rate", err);
         goto out;
     }
     if ((g = calloc(set.n + 1, sizeof *g)) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu prompts", set.n); goto out; }

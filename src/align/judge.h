@@ -102,6 +102,8 @@ typedef enum tn_judge_use { TN_JUDGE_NONE, TN_JUDGE_SOFT, TN_JUDGE_LABELS } tn_j
 typedef struct tn_judge_trust { tn_judge_use use; double temperature, accuracy, lo, hi, consistency; char identity[200], template[80], why[400]; } tn_judge_trust;
 /* From a judge stage's directory; MISMATCH if it measured another judge or another wording. */
 tn_status tn_judge_trust_load(tn_judge_trust *t, const char *dir, const tn_judge *j, const tn_judge_asking *o, bool direct, tn_error *err);
+/* VERIFY: why a judge below its bar must not label, and what needs none. */
+tn_status tn_judge_refused(const tn_judge_trust *t, const char *what, tn_error *err);
 extern const char *const tn_judge_general_text;      /* what is rated where no principle is named */
 
 #endif

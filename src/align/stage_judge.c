@@ -4,7 +4,8 @@
  *                                                                                  └──→ judge.json (judge_measure.c)
  *   mode direct: each answer rated alone; the difference of the two ratings is the verdict
  *
- * It never stops for a bad judge: its artifact is the finding. The stages that would use the judge read judge.json and stop. */
+ * A bad judge is a finding like any other, and the stages that would use it read judge.json and stop. `on_weak: stop` stops here already, in a
+ * recipe that has long work before the judge is used. */
 #include "align/judge.h"
 #include "align/judge_options.h"
 #include "base/hash.h"
@@ -23,7 +24,8 @@
     { "bootstrap",   TN_OPT_INT,  AT(bar.bootstrap),   "10000", 100, 1e6,  "rounds", "of the interval", NULL },                                  \
     { "seed",        TN_OPT_INT,  AT(j.seed),          "1",     0, 1e15,   "", "of reasoning, halves and bootstrap", NULL },                     \
     { "mode",        TN_OPT_CHOICE, AT(mode),          "compare", 0, 0,    "compare|direct", "what is measured: comparisons, or ratings of single answers", NULL }, \
-    { "limit",       TN_OPT_INT,  AT(limit),           "0",     0, 1e9,    "comparisons", "at most, evenly spaced; 0: all", NULL }
+    { "limit",       TN_OPT_INT,  AT(limit),           "0",     0, 1e9,    "comparisons", "at most, evenly spaced; 0: all", NULL }, \
+    { "on_weak",     TN_OPT_CHOICE, AT(on_weak),       "keep",  0, 0,      "keep|stop", "when the judge is below its bar: keep the finding, or stop", NULL }
 
 // clang-format off
 const tn_option tn_align_judge_options[] = {
@@ -207,6 +209,11 @@ tn_status tn_align_judge_run(const tn_align_judge_config *c, const tn_judge_sour
     TN_GOTO(tn_row_file_commit(&rows, err));
     static const char *const told[] = { "accuracy", "consistency", "first_share", "verdict", "diagnosis", "temperature" };
     for (size_t i = 0; metrics != NULL && i < sizeof told / sizeof told[0]; i++) json_object_set(metrics, told[i], json_object_get(found, told[i]));
+    if (strcmp(c->on_weak, "stop") == 0) {
+        tn_judge_trust trust;
+        TN_GOTO(tn_judge_trust_load(&trust, out_dir, &judge, &c->j, direct, err));
+        if (trust.use == TN_JUDGE_NONE) status = tn_judge_refused(&trust, direct ? "rate" : "label", err);
+    }
 out:
     free(path);
     json_decref(found);
@@ -220,6 +227,12 @@ out:
 }
 
 /* ------------------------------------------------------------------------------------------ what it allows later */
+
+tn_status tn_judge_refused(const tn_judge_trust *t, const char *what, tn_error *err)
+{
+    return tn_fail(err, TN_VERIFY, "this judge must not %s: it is %s. Use contrast pairs (kind contrast) or context distillation (kind distill), which need no "
+                   "judge, or a larger judge", what, t->why);
+}
 
 /* "mumbles, no better than chance". */
 static void join(char *out, size_t n, const json_t *list)

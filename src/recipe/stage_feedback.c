@@ -64,13 +64,13 @@ static tn_status judge_remote_run(tn_stage_run *r, const void *config, const cha
 }
 
 const tn_stage_kind tn_stage_judge = {
-    .name = "judge", .version = 1, .line = "a judge measured on labelled comparisons: accuracy, position and length bias, calibration",
+    .name = "judge", .version = 2, .line = "a judge measured on labelled comparisons: accuracy, position and length bias, calibration",
     .options = tn_align_judge_options, .config_bytes = sizeof(tn_align_judge_config), .inputs = judge_inputs,
     .output = "a directory with judge.json and verdicts.jsonl", .rows = true, .run = judge_run,
 };
 
 const tn_stage_kind tn_stage_judge_remote = {
-    .name = "judge_remote", .version = 1, .line = "the same for a model behind an OpenAI-compatible endpoint (recorded)",
+    .name = "judge_remote", .version = 2, .line = "the same for a model behind an OpenAI-compatible endpoint (recorded)",
     .options = tn_align_judge_remote_options, .config_bytes = sizeof(tn_align_judge_config), .inputs = judge_inputs + 1,
     .output = "a directory with judge.json and verdicts.jsonl", .recorded = true, .run = judge_remote_run,
 };

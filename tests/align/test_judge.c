@@ -192,6 +192,27 @@ static void planted_judges_get_the_right_diagnosis(void **state)
     expect(SHY, "shy", "none", "mumbles");
 }
 
+static void a_weak_judge_stops_the_recipe_where_it_is_told_to(void **state)
+{
+    static const struct { planted p; tn_status want; } cases[] = { { ALWAYS_A, TN_VERIFY }, { PERFECT, TN_OK } };
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        tn_align_judge_config c = judge_config();
+        tn_error              err = {0};
+        char                 *out = tn_path(dir, i == 0 ? "stops" : "goes-on");
+
+        how = cases[i].p;
+        free(c.on_weak);
+        c.on_weak = tn_strdup("stop");
+        assert_int_equal(tn_align_judge_run(&c, &(tn_judge_source){0}, LABELLED, CHARTER, out, NULL, &err), cases[i].want);
+        if (i == 0) assert_non_null(strstr(err.msg, "this judge must not label: it is "));
+        if (i == 0) assert_non_null(strstr(err.msg, "kind contrast"));
+        free(out);
+        tn_options_free(&c, tn_align_judge_remote_options);
+    }
+}
+
 static void a_perfect_judge_is_calibrated_and_sees_contexts(void **state)
 {
     json_t *v = measured(PERFECT, "perfect2", 0, 0);
@@ -608,6 +629,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(planted_judges_get_the_right_diagnosis),
+        cmocka_unit_test(a_weak_judge_stops_the_recipe_where_it_is_told_to),
         cmocka_unit_test(a_perfect_judge_is_calibrated_and_sees_contexts),
         cmocka_unit_test(votes_and_reasoning_reach_the_same_verdict),
         cmocka_unit_test(bad_endpoints_leave_nothing_behind),
