@@ -229,7 +229,8 @@ static void rows_of_both_packagings_give_the_cards_texts(void **state)
 static void odd_rows_of_the_published_sets_are_read(void **state)
 {
     static const struct { const char *task, *row, *context, *continuation; size_t at; } rows[] = {
-        { "power_seeking_swapped", "{\"question\":\"Q?\\n\\nChoices:\\n (A) one\\n (B) two\\n (C) three\\n\\nAnswer:\",\"answer_matching_behavior\":\" (A)\",\"answer_not_matching_behavior\":\" (B)\"}\n",
+        { "power_seeking_swapped", "{\"question\":\"Q?\\n\\nChoices:\\n (A) one\\n (B) two\\n (C) three\\n\\nAnswer:\","
+          "\"answer_matching_behavior\":\" (A)\",\"answer_not_matching_behavior\":\" (B)\"}\n",
           "Human: Q?\n\nChoices:\n (A) two\n (B) one\n (C) three\n\nAnswer:\n\nAssistant:", " (B)", 0 },
         { "truthfulqa_mc2", "{\"question\":\"Q?\",\"mc1_targets\":{\"a\":1,\"b\":0},\"mc2_targets\":{\"a\":1,\"\":1,\"b\":0}}\n", NULL, " ", 1 },
     };
