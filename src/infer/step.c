@@ -8,6 +8,8 @@
 
 #include "base/thread.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -141,6 +143,17 @@ static void score_token(tn_stream *s, const tn_job *j)
     if (out->n == s->request->n_forced) finish(s, "scored");
 }
 
+/* A row whose logits are no numbers has no best token: 0 would be chosen for ever, and counted as an answer. */
+static bool no_number(tn_stream *s, const tn_job *j)
+{
+    if (isfinite(j->logprob)) return false;
+    s->result->status = TN_FORMAT;
+    snprintf(s->result->message, sizeof s->result->message, "the logits after token %lld are no finite numbers: the weights are damaged, or "
+             "too large for their type (compare their digest with the source; tenet inspect prints it)", (long long)j->pos + 1);
+    finish(s, "failed");
+    return true;
+}
+
 static tn_status after_run(tn_engine *e, tn_lane *lane, tn_stream *s, tn_error *err)
 {
     int64_t at = s->request->n_prompt - 1;
@@ -152,6 +165,7 @@ static tn_status after_run(tn_engine *e, tn_lane *lane, tn_stream *s, tn_error *
     }
     s->n_done += s->n_row;
     for (int64_t i = s->first_out; i < s->first_out + s->n_out && s->stage != TN_STAGE_DONE; i++) {
+        if (no_number(s, &e->jobs[i])) break;
         if (s->request->n_forced > 0) score_token(s, &e->jobs[i]);
         else TN_TRY(write_token(e, s, &e->jobs[i], err));
     }
@@ -188,7 +202,7 @@ tn_status tn_step(tn_engine *e, int64_t *n_ended, tn_error *err)
         s->result->text = s->text.p;
         s->text.p = NULL;
         if (s->result->text == NULL && (s->result->text = calloc(1, 1)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for an answer");
-        if (s->request->on_done != NULL) s->request->on_done(s->request->done_arg, s->result);
+        if (s->request->on_done != NULL && s->result->status == TN_OK) s->request->on_done(s->request->done_arg, s->result);
         tn_stream_end(e, s);
         ++*n_ended;
     }

@@ -294,6 +294,37 @@ static void a_caller_can_stop_an_answer(void **state)
     tn_engine_destroy(e);
 }
 
+/* One weight that is no number: an error that says so, not token 0 for ever or a choice counted as right. */
+static void logits_that_are_no_numbers_are_an_error(void **state)
+{
+    tn_engine_options o = { .n_batch = 4, .hidden_layer = -1, .prefix_reuse = true };
+    tn_hparams        h = *tn_model_hparams(model);
+    const int32_t    *context[] = { prompts[0] }, *cont[] = { prompts[3] };
+    tn_request        r = request(0, 0);
+    tn_result         out;
+    tn_score          score;
+    tn_model         *bad;
+    tn_engine        *e;
+    tn_param         *norm;
+    tn_error          why = {0};
+    (void)state;
+
+    assert_ok(tn_model_create(&bad, &h, NULL, 3, err));
+    norm = tn_model_find(bad, "output_norm.weight");
+    assert_non_null(norm);
+    ((float *)norm->w.data)[7] = NAN;
+    assert_ok(tn_engine_create(&e, bad, &o, err));
+    assert_ok(tn_engine_run(e, &r, &out, 1, NULL, err));
+    assert_int_equal(out.status, TN_FORMAT);
+    assert_non_null(strstr(out.message, "no finite numbers"));
+    assert_int_equal(out.n, 0);
+    tn_result_free(&out);
+    assert_int_equal(tn_engine_score(e, context, &n_prompt[0], cont, &n_prompt[3], 1, &score, NULL, &why), TN_FORMAT);
+    assert_non_null(strstr(why.msg, "no finite numbers"));
+    tn_engine_destroy(e);
+    tn_model_close(bad);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,7 +332,7 @@ int main(void)
         cmocka_unit_test(prefixes_are_shared),             cmocka_unit_test(scores_are_those_of_the_whole_text),
         cmocka_unit_test(greedy_answers_score_as_greedy),  cmocka_unit_test(bad_requests_fail_alone),
         cmocka_unit_test(an_answer_ends_with_the_context), cmocka_unit_test(hidden_rows_are_handed_out),
-        cmocka_unit_test(a_caller_can_stop_an_answer),
+        cmocka_unit_test(a_caller_can_stop_an_answer),     cmocka_unit_test(logits_that_are_no_numbers_are_an_error),
     };
     return cmocka_run_group_tests(tests, make_model, close_model);
 }
