@@ -4,6 +4,7 @@
  */
 #include "model/net.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,7 +109,10 @@ tn_value tn_net_head_weight(tn_net *net)
     tn_param *p = tn_model_find(net->model, tn_model_hparams(net->model)->tied ? "token_embd.weight" : "output.weight");
 
     if (p == NULL) {
-        tn_graph_set_error(net->g, TN_FORMAT, "weight 'output.weight' is missing: the file is not whole");
+        char why[400];
+        snprintf(why, sizeof why, "%.200s: weight 'output.weight' is missing: the file is not whole, or its head and embedding are one "
+                 "matrix ('tie_word_embeddings')", tn_model_path(net->model));
+        tn_graph_set_error(net->g, TN_FORMAT, why);
         return 0;
     }
     return tn_graph_weight(net->g, p->name, &p->w, net->train && p->grad.data != NULL ? &p->grad : NULL);

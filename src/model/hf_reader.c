@@ -196,6 +196,9 @@ void tn_hf_rope(tn_hf_reader *r, tn_hparams *h)
     h->rope_theta = tn_hf_real(r, "rope_theta", 1, 1e12, h->rope_theta);
     h->rope_theta_local = tn_hf_real(r, "rope_local_base_freq", 1, 1e12, 0);
     h->rope = (tn_rope_scaling){ .factor = 1, .beta_fast = 32, .beta_slow = 1, .truncate = true, .n_ctx_orig = h->n_ctx };
+    if (p != NULL && old != NULL && !json_equal(p, old) && r->status == TN_OK)
+        r->status = tn_fail(r->err, TN_FORMAT, "%s: 'rope_parameters' and 'rope_scaling' are both there and differ: readers would disagree "
+                            "which counts; remove the one that does not", r->where);
     if (p == NULL) p = old;
     if (full != NULL && local != NULL) {
         read_scaling(r, full, h, &h->rope, &h->rope_theta, &partial);

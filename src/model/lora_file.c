@@ -161,7 +161,7 @@ out:
 
 /* --------------------------------------------------------------------------------------------------------- reading */
 
-typedef struct config { double alpha; bool rs, dora; } config;
+typedef struct config { double alpha; int64_t rank; bool rs, dora; } config;      /* rank 0: the tensors say it, each its own */
 
 /* Keys that are read below, or change nothing in the forward. A key that is none of these must be off. */
 static const char *const known_keys[] = {
@@ -204,6 +204,8 @@ static tn_status read_config(config *c, const char *path, tn_error *err)
     TN_GOTO(tn_json_real_or(root, "lora_alpha", 8, &c->alpha, path, err));
     TN_GOTO(tn_json_bool_or(root, "use_rslora", false, &c->rs, path, err));
     TN_GOTO(tn_json_bool_or(root, "use_dora", false, &c->dora, path, err));
+    if (json_object_get(root, "r") != NULL && is_off(json_object_get(root, "rank_pattern") != NULL ? json_object_get(root, "rank_pattern") : json_null()))
+        TN_GOTO(tn_json_int(root, "r", 1, 1 << 20, &c->rank, path, err));
     if (!(fabs(c->alpha) < 1e9)) status = tn_fail(err, TN_FORMAT, "%s: 'lora_alpha' is %g", path, c->alpha);
 out:
     json_decref(root);
@@ -286,6 +288,9 @@ static tn_status finish(reader *r, const config *c, tn_error *err)
             || (c->dora && tn_n_elem(&l->magnitude) != tn_rows(&p->w)))
             return tn_fail(err, TN_MISMATCH, "%s: the adapter of '%s' (%" PRId64 "x%" PRId64 ") does not fit the weight (%" PRId64 "x%" PRId64 ")",
                            r->path, l->name, tn_rows(&l->b), tn_cols(&l->a), tn_rows(&p->w), tn_cols(&p->w));
+        if (c->rank > 0 && tn_cols(&l->b) != c->rank)
+            return tn_fail(err, TN_MISMATCH, "%s: the adapter of '%s' has rank %" PRId64 ", but adapter_config.json says 'r' is %" PRId64 ": they do not belong "
+                           "together, and the scale is alpha / r", r->path, l->name, tn_cols(&l->b), c->rank);
         double rank = (double)tn_cols(&l->b);
         l->scale = (float)(c->alpha / (c->rs ? sqrt(rank) : rank));
         l->magnitude.n_dim = l->magnitude.data != NULL;

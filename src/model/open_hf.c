@@ -9,6 +9,7 @@
 #include "model/hf_layout.h"
 #include "model/open.h"
 
+#include "base/log.h"
 #include "base/str.h"
 
 #include <inttypes.h>
@@ -177,18 +178,18 @@ static tn_status template_text(char **out, const tn_model *m, const json_t *tok_
 
 static tn_status read_tokenizer(tn_model *m, const tn_model_options *o, tn_error *err)
 {
-    char     *text = NULL, *config_text = NULL, *template = NULL, *where = NULL;
+    char     *text = NULL, *config_text = NULL, *template = NULL, *where = NULL, *config_where = NULL;
     size_t    n = 0, config_n = 0;
     json_t   *config = NULL;
     tn_status status = TN_OK;
 
     TN_GOTO(file_text(&text, &n, m->path, "tokenizer.json", err));
     TN_GOTO(file_text(&config_text, &config_n, m->path, "tokenizer_config.json", err));
-    if ((where = tn_path(m->path, "tokenizer.json")) == NULL) {
+    if ((where = tn_path(m->path, "tokenizer.json")) == NULL || (config_where = tn_path(m->path, "tokenizer_config.json")) == NULL) {
         status = tn_fail(err, TN_NOMEM, "%s: no memory", m->path);
         goto out;
     }
-    if (config_text != NULL) TN_GOTO(tn_json_parse(&config, config_text, config_n, "tokenizer_config.json", err));
+    if (config_text != NULL) TN_GOTO(tn_json_parse(&config, config_text, config_n, config_where, err));
     if (text != NULL) TN_GOTO(tn_tokenizer_from_json(&m->tok_own, text, n, config_text, config_n, where, err));
     m->tok = m->tok_own;
     TN_GOTO(template_text(&template, m, config, err));
@@ -198,19 +199,32 @@ out:
     free(config_text);
     free(template);
     free(where);
+    free(config_where);
     json_decref(config);
     return status;
 }
 
-static void add_stops(tn_model *m, const json_t *v)
+/* The ids that `file` says end an answer: one number or a list. An id that no token has can never come: said, not refused,
+ * for models with a cut vocabulary keep the id of the whole one. */
+static tn_status add_stops(tn_model *m, const char *file, const json_t *config, tn_error *err)
 {
-    size_t n = json_is_array(v) ? json_array_size(v) : 1;
+    const json_t *v = json_object_get(config, "eos_token_id");
+    size_t        n = json_is_array(v) ? json_array_size(v) : v != NULL && !json_is_null(v);
 
-    for (size_t i = 0; i < n && m->n_stop < (int)(sizeof m->stop / sizeof m->stop[0]); i++) {
+    for (size_t i = 0; i < n; i++) {
         const json_t *id = json_is_array(v) ? json_array_get(v, i) : v;
-        if (json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < m->h.n_vocab)
-            m->stop[m->n_stop++] = (int32_t)json_integer_value(id);
+        if (!json_is_integer(id))
+            return tn_fail(err, TN_FORMAT, "%s/%s: 'eos_token_id' must be the id of a token, or a list of ids", m->path, file);
+        if (json_integer_value(id) < 0 || json_integer_value(id) >= m->h.n_vocab) {
+            tn_log(TN_LOG_WARN, "%s/%s: 'eos_token_id' names token %" JSON_INTEGER_FORMAT ", but the vocabulary has %" PRId64 ": no answer can "
+                   "end with it", m->path, file, json_integer_value(id), m->h.n_vocab);
+            continue;
+        }
+        if (m->n_stop == (int)(sizeof m->stop / sizeof m->stop[0]))
+            return tn_fail(err, TN_LIMIT, "%s/%s: 'eos_token_id' names too many tokens: at most %d end an answer", m->path, file, m->n_stop);
+        m->stop[m->n_stop++] = (int32_t)json_integer_value(id);
     }
+    return TN_OK;
 }
 
 tn_status tn_open_hf(tn_model *m, const tn_model_options *o, tn_error *err)
@@ -231,8 +245,8 @@ tn_status tn_open_hf(tn_model *m, const tn_model_options *o, tn_error *err)
     TN_GOTO(add_weights(m, err));
     TN_GOTO(read_tokenizer(m, o, err));
     TN_GOTO(file_json(&generation, m->path, "generation_config.json", err));
-    add_stops(m, json_object_get(m->config, "eos_token_id"));
-    add_stops(m, json_object_get(generation, "eos_token_id"));
+    TN_GOTO(add_stops(m, "config.json", m->config, err));
+    TN_GOTO(add_stops(m, "generation_config.json", generation, err));
 out:
     json_decref(generation);
     free(where);

@@ -2,10 +2,20 @@
 #include "model/write_parts.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
 tn_status tn_model_write(const tn_model *m, const char *out, tn_dtype type, bool keep_types, char **fallbacks, tn_error *err)
 {
     return tn_model_write_sharded(m, out, type, keep_types, 0, fallbacks, err);
+}
+
+/* The file that a model was read from is not replaced by what is made of it: the original would be gone. */
+static tn_status check_not_itself(const tn_model *m, const char *out, tn_error *err)
+{
+    struct stat from, to;
+
+    if (stat(tn_model_path(m), &from) != 0 || stat(out, &to) != 0 || from.st_dev != to.st_dev || from.st_ino != to.st_ino) return TN_OK;
+    return tn_fail(err, TN_USAGE, "%s: is the file that the model is read from: give another name", out);
 }
 
 tn_status tn_model_write_sharded(const tn_model *m, const char *out, tn_dtype type, bool keep_types, int64_t max_shard, char **fallbacks,
@@ -21,6 +31,7 @@ tn_status tn_model_write_sharded(const tn_model *m, const char *out, tn_dtype ty
                            out, tn_dtype_name(type));
         return tn_write_hf(m, out, type, keep_types, max_shard, err);
     }
+    TN_TRY(check_not_itself(m, out, err));
     status = tn_write_gguf(m, out, type, keep_types, fallbacks != NULL ? &notes : NULL, err);
     if (status == TN_OK && fallbacks != NULL) *fallbacks = tn_str_take(&notes);
     tn_str_free(&notes);

@@ -205,9 +205,43 @@ static void adapters_of_other_models_are_refused(void **state)
     family_close(&f);
 }
 
+/* The rank in adapter_config.json is half of the scale: with another one than the tensors' the adapter would mean something else. */
+static void a_rank_that_the_tensors_do_not_have_is_refused(void **state)
+{
+    char        dir[] = "/tmp/tenet-adapter-XXXXXX", path[300], *text;
+    const char *from = "tests/golden/adapters/llama-lora";
+    adapted     a;
+    tn_lora    *lora;
+    size_t      n, bytes;
+    json_t     *config;
+    tn_error    why = {0};
+    (void)state;
+
+    open_case(&a, &cases[0]);
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", from);
+    assert_ok(tn_file_read_all(&text, &bytes, path, 1 << 20, err));
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", dir);
+    assert_ok(tn_file_write_all(path, text, bytes, err));
+    free(text);
+    snprintf(path, sizeof path, "%s/adapter_config.json", from);
+    assert_ok(tn_json_load(&config, path, 1 << 20, err));
+    snprintf(path, sizeof path, "%s/adapter_config.json", dir);
+    assert_ok(tn_json_save(path, config, true, err));
+    assert_ok(tn_lora_read(&lora, &n, a.f.m, dir, err));
+    tn_lora_free(lora, n);
+    json_object_set_new(config, "r", json_integer(json_integer_value(json_object_get(config, "r")) + 1));
+    assert_ok(tn_json_save(path, config, true, err));
+    assert_int_equal(tn_lora_read(&lora, &n, a.f.m, dir, &why), TN_MISMATCH);
+    assert_non_null(strstr(why.msg, "has rank"));
+    json_decref(config);
+    tn_remove_tree(dir, NULL);
+    close_case(&a);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[4 * N_CASE + 1];
+    struct CMUnitTest tests[4 * N_CASE + 2];
     char              names[4 * N_CASE][96];
     int               n = 0;
     const struct { const char *name; CMUnitTestFunction fn; } kinds[] = {
@@ -221,5 +255,6 @@ int main(void)
             tests[n] = (struct CMUnitTest){ .name = names[n], .test_func = kinds[k].fn, .initial_state = (void *)&cases[i] };
         }
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(adapters_of_other_models_are_refused);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_rank_that_the_tensors_do_not_have_is_refused);
     return _cmocka_run_group_tests("adapters", tests, (size_t)n, NULL, NULL);
 }

@@ -40,6 +40,8 @@ static void unknown_and_changing_keys_are_named(void **state)
     says("{" LLAMA ",\"rope_theta\":1e4,\"hidden_act\":\"mish\"}", TN_UNSUPPORTED, "mish");
     says("{" LLAMA ",\"rope_theta\":1e4,\"rope_scaling\":{\"rope_type\":\"su\",\"factor\":2}}", TN_UNSUPPORTED, "su");
     says("{" LLAMA ",\"rope_theta\":1e4,\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":2,\"odd\":1}}", TN_UNSUPPORTED, "RoPE");
+    says("{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":1e4},\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":2}}",
+         TN_FORMAT, "'rope_scaling'");
     says("{" LLAMA ",\"rope_theta\":1e4,\"quantization_config\":{\"quant_method\":\"gptq\"}}", TN_UNSUPPORTED, "quantization_config");
     says("{\"model_type\":\"bert\"," COMMON "}", TN_UNSUPPORTED, "bert");
     says("{\"model_type\":\"qwen2\"," COMMON ",\"rope_theta\":1e6,\"use_sliding_window\":true}", TN_UNSUPPORTED, "use_sliding_window");
