@@ -42,7 +42,7 @@ static const tn_option *find(const tn_option *table, const char *word, size_t n)
 static tn_status range_check(const tn_option *o, double v, const char *text, const char *where, tn_error *err)
 {
     if ((o->min == 0 && o->max == 0) || (v >= o->min && v <= o->max)) return TN_OK;
-    return tn_fail(err, TN_USAGE, "%s: %s is %s: expected %g to %g%s%s", where, o->key, text, o->min, o->max,
+    return tn_fail(err, TN_USAGE, "%s: %s is %s: expected %.9g to %.9g%s%s", where, o->key, text, o->min, o->max,
                    o->unit != NULL && o->unit[0] != '\0' ? " " : "", o->unit != NULL ? o->unit : "");
 }
 
@@ -69,7 +69,10 @@ static tn_status value_set(void *config, const tn_option *o, const char *text, c
         int64_t v;
         double  real;
         if (!tn_parse_i64(text, &v)) {                       /* 1e6 is a whole number too */
-            if (!tn_parse_f64(text, &real) || real != floor(real) || fabs(real) > 9e15)
+            bool number = tn_parse_f64(text, &real);
+            if (number && fabs(real) > 9e15)
+                return tn_fail(err, TN_USAGE, "%s: %s is %s: too large for a whole number of 64 bits", where, o->key, text);
+            if (!number || real != floor(real))
                 return tn_fail(err, TN_USAGE, "%s: %s is '%s': expected a whole number", where, o->key, text);
             v = (int64_t)real;
         }
@@ -136,6 +139,56 @@ static const char **all_keys(const tn_option_set_ref *sets, const char *const *a
     return keys;
 }
 
+/* Do `words` words of text from p on, with spaces between, come near to `key`? */
+static bool near_words(const char *key, const char *p, int words)
+{
+    char        buf[64];
+    size_t      n = 0;
+    const char *names[] = { buf, NULL };
+
+    for (; words > 0; words--) {
+        size_t w = strcspn(p, " ,.;:()");
+        if (w == 0 || n + w + 2 > sizeof buf) return false;
+        if (n > 0) buf[n++] = ' ';
+        memcpy(buf + n, p, w);
+        n += w;
+        p += w;
+        if (words > 1 && *p++ != ' ') return false;
+    }
+    buf[n] = '\0';
+    return tn_nearest(key, names) != NULL;
+}
+
+/* "lr" of "learning rate" */
+static bool is_initials(const char *key, const char *words)
+{
+    for (; *key == *words && *key != '\0'; key++) {
+        words += strcspn(words, " ");
+        if (*words == ' ') words++;
+    }
+    return *key == *words;
+}
+
+/* What other programs call learning_rate stands in our help as "peak learning rate": a key of two words or more is sought there. */
+const tn_option *tn_option_by_help(const tn_option *table, const char *key)
+{
+    const tn_option *best = NULL;
+    char             spaced[64];
+    size_t           n = strlen(key);
+    int              words = 1;
+
+    if (n >= sizeof spaced) return NULL;
+    for (size_t i = 0; i <= n; i++) {
+        spaced[i] = key[i] == '_' || key[i] == '-' ? ' ' : key[i];
+        words += spaced[i] == ' ';
+    }
+    if (words < 2) return NULL;
+    for (const tn_option *o = table; o->key != NULL; o++)
+        for (const char *p = o->help; p != NULL; p = strchr(p, ' ') != NULL ? strchr(p, ' ') + 1 : NULL)
+            if (near_words(spaced, p, words) && (best == NULL || is_initials(o->key, spaced))) best = o;
+    return best;
+}
+
 static tn_status unknown(const tn_option_set_ref *sets, const char *const *also, const char *key, const char *kind,
                          const char *where, tn_error *err)
 {
@@ -145,6 +198,8 @@ static tn_status unknown(const tn_option_set_ref *sets, const char *const *also,
 
     for (const tn_option_set_ref *s = sets; near != NULL && s->table != NULL && o == NULL; s++)
         o = find(s->table, near, strlen(near));
+    for (const tn_option_set_ref *s = sets; near == NULL && s->table != NULL; s++)
+        if ((o = tn_option_by_help(s->table, key)) != NULL) near = o->key;
     tn_status status = near == NULL
         ? tn_fail(err, TN_USAGE, "%s: unknown %s '%s'", where, kind, key)
         : tn_fail(err, TN_USAGE, "%s: unknown %s '%s'; did you mean '%s'%s%s%s?", where, kind, key, near, o != NULL ? " (" : "",
@@ -256,6 +311,18 @@ static bool is_flag(const char *a)
     double d;
 
     return a[0] == '-' && a[1] != '\0' && !tn_parse_f64(a, &d);
+}
+
+int tn_option_words(const tn_option *table, const char *arg)
+{
+    const char      *word = arg + (arg[0] == '-' && arg[1] == '-' ? 2 : 1);
+    size_t           n = strcspn(word, "=");
+    const tn_option *o;
+
+    if (!is_flag(arg)) return 0;
+    if ((o = find(table, word, n)) == NULL)
+        return strncmp(word, "no-", 3) == 0 && (o = find(table, word + 3, n - (n < 3 ? n : 3))) != NULL && o->type == TN_OPT_BOOL;
+    return o->type == TN_OPT_BOOL || word[n] == '=' ? 1 : 2;
 }
 
 tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, const char **rest, int *n_rest, tn_error *err)

@@ -38,6 +38,10 @@ tn_status tn_options_yaml(void *config, const tn_option *table, const tn_yaml *m
  * pairs of (table, config): a command's own options and the common ones. USAGE with the nearest name. */
 typedef struct tn_option_set_ref { const tn_option *table; void *config; } tn_option_set_ref;
 tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, const char **rest, int *n_rest, tn_error *err);
+/* The option in whose help the words of `key` stand, or nearly so (learning_rate: "peak learning rate"), or NULL. */
+const tn_option *tn_option_by_help(const tn_option *table, const char *key);
+/* How many words of a command line the flag `arg` and its value take; 0: it is no flag of this table. */
+int       tn_option_words(const tn_option *table, const char *arg);
 /* Every value, defaults included, as an object with sorted keys: what manifests and stage keys hold. made. */
 json_t   *tn_options_json(const void *config, const tn_option *table);
 void      tn_options_free(void *config, const tn_option *table);

@@ -366,3 +366,16 @@ const char *tn_nearest(const char *word, const char *const *names)
     }
     return found;
 }
+
+void tn_str_add_utf8(tn_str *s, const char *text, size_t n)
+{
+    uint32_t cp;
+
+    for (size_t i = 0; i < n;) {
+        int len = tn_utf8_decode(text + i, n - i, &cp);
+
+        if (len > 0) tn_str_add_n(s, text + i, (size_t)len);
+        else tn_str_add(s, "\xef\xbf\xbd");
+        i += len > 0 ? (size_t)len : 1;
+    }
+}

@@ -40,6 +40,8 @@ const char *tn_i64_grouped(int64_t v, char buf[32]);
 /* UTF-8: decodes one code point at s (n bytes left); returns its length, or 0 if malformed. */
 int   tn_utf8_decode(const char *s, size_t n, uint32_t *cp);
 int   tn_utf8_encode(uint32_t cp, char out[4]);
+/* Characters as they are, U+FFFD for each byte that is none: what JSON can hold. */
+void  tn_str_add_utf8(tn_str *s, const char *text, size_t n);
 bool  tn_utf8_valid(const char *s, size_t n);
 /* Of `names` (NULL-ended), the one nearest to `word` by edit distance (at most a third of its length), or NULL. */
 const char *tn_nearest(const char *word, const char *const *names);

@@ -55,17 +55,10 @@ static tn_status read_ids(in_ids *ids, const char *line, size_t number, tn_error
 static tn_status print_json(const char *text, size_t n, tn_error *err)
 {
     tn_str    whole = {0};
-    uint32_t  cp;
     json_t   *o;
     char     *line;
 
-    for (size_t i = 0; i < n;) {
-        int len = tn_utf8_decode(text + i, n - i, &cp);
-
-        if (len > 0) tn_str_add_n(&whole, text + i, (size_t)len);
-        else tn_str_add(&whole, "\xef\xbf\xbd");
-        i += len > 0 ? (size_t)len : 1;
-    }
+    tn_str_add_utf8(&whole, text, n);
     o = whole.failed ? NULL : json_pack("{s:s%}", "text", whole.p != NULL ? whole.p : "", whole.len);
     line = o != NULL ? tn_json_text(o) : NULL;
     json_decref(o);

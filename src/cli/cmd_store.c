@@ -251,6 +251,18 @@ static tn_status gc(const tn_common *common, tn_store *s, const store_config *c,
     return TN_OK;
 }
 
+/* What pin and export have to say is their exit code; --json still asks for an object. */
+static tn_status done(const tn_common *common, const tn_digest *root, const char *key, json_t *value, tn_error *err)
+{
+    char     *text = tn_digest_text(root);
+    tn_status status = text != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for the result");
+
+    if (common->json && text != NULL) print_json(json_pack("{s:s,s:O?}", "digest", text, key, value));
+    json_decref(value);
+    free(text);
+    return status;
+}
+
 static tn_status with_artifact(tn_common *common, tn_store *s, const store_config *c, int n_arg, const char **args, tn_error *err)
 {
     tn_digest root;
@@ -260,9 +272,13 @@ static tn_status with_artifact(tn_common *common, tn_store *s, const store_confi
     if (strcmp(args[0], "show") == 0) return show(common, s, &root, err);
     if (strcmp(args[0], "cat") == 0) return cat(s, &root, n_arg > 2 ? args[2] : NULL, err);
     if (strcmp(args[0], "verify") == 0) return verify(common, s, &root, err);
-    if (strcmp(args[0], "pin") == 0) return tn_store_pin(s, &root, !c->unpin, err);
+    if (strcmp(args[0], "pin") == 0) {
+        TN_TRY(tn_store_pin(s, &root, !c->unpin, err));
+        return done(common, &root, "pinned", json_boolean(!c->unpin), err);
+    }
     if (n_arg < 3) return tn_fail(err, TN_USAGE, "store export: where to? tenet store export DIGEST PATH");
-    return tn_store_export(s, &root, args[2], err);
+    TN_TRY(tn_store_export(s, &root, args[2], err));
+    return done(common, &root, "out", json_string(args[2]), err);
 }
 
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)

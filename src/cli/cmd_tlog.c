@@ -80,7 +80,7 @@ static tn_status old_size(const char *path, const tn_key *key, uint64_t *size, t
     return status;
 }
 
-static tn_status prove(const tlog_config *c, const tn_key *key, const char *log, const char *what, tn_error *err)
+static tn_status prove(const tn_common *common, const tlog_config *c, const tn_key *key, const char *log, const char *what, tn_error *err)
 {
     char     *proof = NULL;
     tn_digest leaf;
@@ -99,7 +99,9 @@ static tn_status prove(const tlog_config *c, const tn_key *key, const char *log,
         return tn_fail(err, TN_USAGE, "tlog prove: name what is in the log, or an old checkpoint with --old");
     }
     if (status == TN_OK && c->out != NULL) status = tn_file_write_all(c->out, proof, strlen(proof), err);
-    else if (status == TN_OK) fputs(proof, stdout);
+    else if (status == TN_OK && !common->json) fputs(proof, stdout);
+    if (status == TN_OK && common->json)
+        print_json(c->out != NULL ? json_pack("{s:s,s:s}", "log", log, "out", c->out) : json_pack("{s:s,s:s}", "log", log, "proof", proof));
     free(proof);
     return status;
 }
@@ -172,7 +174,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (strcmp(args[0], "prove") != 0 && strcmp(args[0], "verify") != 0)
         return tn_fail(err, TN_USAGE, "tlog: unknown word '%s': expected add, prove or verify", args[0]);
     TN_TRY(tn_key_load_public(&key, c->key, err));
-    status = strcmp(args[0], "prove") == 0 ? prove(c, key, args[1], what, err) : verify(common, c, key, args[1], what, err);
+    status = strcmp(args[0], "prove") == 0 ? prove(common, c, key, args[1], what, err) : verify(common, c, key, args[1], what, err);
     tn_key_free(key);
     return status;
 }

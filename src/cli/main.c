@@ -77,10 +77,15 @@ static tn_status apply_common(tn_common *common, tn_error *err)
     return tn_threads_set((int)common->threads, err);
 }
 
-static bool asks_for_help(int argc, char **argv)
+/* Is one of the words --help? The value of an option is none: `-p --help` asks the model. */
+static bool asks_for_help(const tn_command *c, int argc, char **argv)
 {
-    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+        int words = tn_option_words(c->options != NULL ? c->options : no_options, argv[i]);
+        if (words == 0) words = tn_option_words(common_options, argv[i]);
+        if (words == 2) i++;
+    }
     return false;
 }
 
@@ -123,11 +128,26 @@ out:
     return status;
 }
 
+/* `tenet --json inspect M` is `tenet inspect --json M`: common options may stand before the command too. */
+static void command_first(int argc, char **argv)
+{
+    char *command;
+    int   i = 1, words;
+
+    while (i < argc && (words = tn_option_words(common_options, argv[i])) > 0) i += words;
+    if (i == 1 || i >= argc) return;
+    command = argv[i];
+    memmove(argv + 2, argv + 1, (size_t)(i - 1) * sizeof *argv);
+    argv[1] = command;
+}
+
 static tn_status dispatch(int argc, char **argv, tn_common *common, tn_error *err)
 {
     const tn_command *c;
-    const char       *word = argc > 1 ? argv[1] : "help";
+    const char       *word;
 
+    command_first(argc, argv);
+    word = argc > 1 ? argv[1] : "help";
     if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
         printf("tenet %s\n", TN_VERSION);
         return TN_OK;
@@ -138,7 +158,7 @@ static tn_status dispatch(int argc, char **argv, tn_common *common, tn_error *er
         return tn_help_command(c, common_options, err);
     }
     if ((c = find_command(word)) == NULL) return unknown_command(word, err);
-    if (asks_for_help(argc - 2, argv + 2)) return tn_help_command(c, common_options, err);
+    if (asks_for_help(c, argc - 2, argv + 2)) return tn_help_command(c, common_options, err);
     return run_command(c, argc - 2, argv + 2, common, err);
 }
 

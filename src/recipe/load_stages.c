@@ -19,8 +19,9 @@ static bool is_stage_key(const char *key)
 
 static tn_status unknown_key(const recipe_stage *st, const char *key, int line, tn_error *err)
 {
-    const char *names[256], *near;
-    size_t      n = 0;
+    const char      *names[256], *near;
+    const tn_option *by_help;
+    size_t           n = 0;
 
     for (const char *const *k = stage_keys; *k != NULL; k++) names[n++] = *k;
     for (const tn_option *o = st->kind->options; o->key != NULL && n < 250; o++) {
@@ -28,7 +29,8 @@ static tn_status unknown_key(const recipe_stage *st, const char *key, int line, 
         if (o->alias != NULL && n < 250) names[n++] = o->alias;
     }
     names[n] = NULL;
-    if ((near = tn_nearest(key, names)) == NULL)
+    if ((near = tn_nearest(key, names)) == NULL && (by_help = tn_option_by_help(st->kind->options, key)) != NULL) near = by_help->key;
+    if (near == NULL)
         return tn_fail(err, TN_USAGE, "%s:%d: unknown key '%s' in stage '%s' (kind %s)", st->file, line, key, st->name, st->kind->name);
     for (const tn_option *o = st->kind->options; o->key != NULL; o++)
         if (strcmp(o->key, near) == 0 || (o->alias != NULL && strcmp(o->alias, near) == 0))

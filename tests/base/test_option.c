@@ -68,7 +68,7 @@ static void wrong_flags_say_what_would_be_right(void **state)
     static const struct { const char *words[3]; int n; const char *says; } cases[] = {
         { { "--step", "5" }, 2, "did you mean 'steps' (optimiser steps)" },
         { { "--steps" }, 1, "needs a value" },
-        { { "--steps", "0" }, 2, "expected 1 to 1e+06" },
+        { { "--steps", "0" }, 2, "expected 1 to 1000000" },
         { { "--steps", "five" }, 2, "expected a whole number" },
         { { "--steps", "1.5" }, 2, "expected a whole number" },
         { { "--lr", "x" }, 2, "expected a number" },
