@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "base/thread.h"
 #include "cli/supervise.h"
+#include "cli/with_model.h"
 #include "graph/graph.h"
 #include "train/train.h"
 
@@ -202,14 +203,19 @@ static char *default_out(const char *config)
     return tn_strf("runs/%.*s", (int)n, base);
 }
 
-static void keys_print(void)
+static tn_status keys_print(const tn_common *common, tn_error *err)
 {
     for (const tn_option *o = tn_train_options; o->key != NULL; o++) {
+        if (common->json) {
+            TN_TRY(tn_cli_print_json(json_pack("{s:s, s:s, s:s?, s:s?}", "key", o->key, "help", o->help, "unit", o->unit, "default", o->dflt), err));
+            continue;
+        }
         printf("%-20s  %s", o->key, o->help);
         if (o->unit != NULL && o->unit[0] != '\0') printf(" [%s]", o->unit);
         if (o->dflt != NULL && o->dflt[0] != '\0') printf(" (%s)", o->dflt);
         putchar('\n');
     }
+    return TN_OK;
 }
 
 /* The root is of the weights that were made: what lies beside them tells of speeds too. */
@@ -235,10 +241,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     view v = { common->json, common->quiet, isatty(2) != 0, 0 };
     tn_train_io io = { .profile = common->profile_id, .on_step = on_step, .arg = &v, .quiet = common->quiet };
 
-    if (f->keys) {
-        keys_print();
-        return TN_OK;
-    }
+    if (f->keys) return keys_print(common, err);
     if (n_arg == 0) return tn_fail(err, TN_USAGE, "which CONFIG.yaml? recipes/train-tiny.yaml is one; tenet train --keys lists what it may hold");
     TN_TRY(tn_train_config_load(&c, args[0], err));
     TN_GOTO(set_apply(&c, f->set, err));
@@ -256,7 +259,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (f->estimate) {
         TN_GOTO(estimate_print(common, &c, &io, err));
     } else if (f->show_batch) {
-        TN_GOTO(tn_train_show_batch(&c, &io, c.batch, &text, err));
+        TN_GOTO(tn_train_show_batch(&c, &io, c.batch, common->json, &text, err));
         fputs(text, stdout);
     } else {
         tn_graph_set_timing(common->timing);

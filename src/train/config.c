@@ -1,6 +1,8 @@
 /* config.c - the options of a training run: one row drives the YAML key, --set, the help and the manifest. */
 #include "train/train.h"
 
+#include "base/str.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -84,7 +86,7 @@ const tn_option tn_train_options[] = {
     { "decay",             TN_OPT_REAL,   AT(decay),               "0.2",     1e-6, 1,   "", "WSD: share of the steps that decay", NULL },
     { "beta1",             TN_OPT_REAL,   AT(beta1),               "0.9",     0, 0.9999999, "", "AdamW", NULL },
     { "beta2",             TN_OPT_REAL,   AT(beta2),               "0.95",    0, 0.9999999, "", "AdamW", NULL },
-    { "eps",               TN_OPT_REAL,   AT(eps),                 "1e-8",    0, 1,      "", "AdamW", NULL },
+    { "eps",               TN_OPT_REAL,   AT(eps),                 "1e-8",    1e-20, 1,      "", "AdamW", NULL },
     { "momentum",          TN_OPT_REAL,   AT(momentum),            "0.95",    0, 0.9999999, "", "SGD and Muon", NULL },
     { "weight_decay",      TN_OPT_REAL,   AT(weight_decay),        "0",       0, 10,
       "", "decoupled; never on norms, biases and embeddings", NULL },
@@ -148,6 +150,27 @@ void tn_train_config_free(tn_train_config *c) { tn_options_free(c, tn_train_opti
 
 static bool power_of_two(int64_t n) { return n > 0 && (n & (n - 1)) == 0; }
 
+/* What only a model from scratch has would be ignored beside 'model': a shape that is asked for and not given. */
+static tn_status check_no_shape(const tn_train_config *c, tn_error *err)
+{
+    tn_train_config usual = {0};
+    tn_status       status = tn_options_default(&usual, tn_train_options, err);
+    json_t         *is = NULL, *by_default = NULL;
+
+    if (status == TN_OK && ((is = tn_options_json(c, tn_train_options)) == NULL || (by_default = tn_options_json(&usual, tn_train_options)) == NULL))
+        status = tn_fail(err, TN_NOMEM, "no memory for the settings");
+    for (const tn_option *o = tn_train_options; status == TN_OK && o->key != NULL; o++) {
+        const json_t *v = json_object_get(is, o->key);
+        if (!tn_starts_with(o->help, "from scratch") || (json_is_string(v) && json_string_length(v) == 0)) continue;
+        if (!json_equal(v, json_object_get(by_default, o->key)))
+            status = tn_fail(err, TN_USAGE, "%s is for a model from scratch, but 'model' names one to start from: leave one of the two out", o->key);
+    }
+    json_decref(is);
+    json_decref(by_default);
+    tn_options_free(&usual, tn_train_options);
+    return status;
+}
+
 tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
 {
     bool pairs = strcmp(c->loss, "sft") != 0;
@@ -161,6 +184,9 @@ tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
     if (c->model == NULL && c->lora_rank > 0) return tn_fail(err, TN_USAGE, "lora_rank needs a model to adapt: name one with 'model'");
     if (c->model == NULL && c->like == NULL && c->n_embd % c->n_head != 0 && c->d_head == 0)
         return tn_fail(err, TN_USAGE, "n_embd %lld is no multiple of n_head %lld", (long long)c->n_embd, (long long)c->n_head);
+    if (c->model != NULL) TN_TRY(check_no_shape(c, err));
+    if (c->early_stop > 0 && (c->valid == NULL || c->valid[0] == '\0'))
+        return tn_fail(err, TN_USAGE, "early_stop looks at the validation loss: name held-out files with 'valid'");
     if (c->micro_batch > c->batch) return tn_fail(err, TN_USAGE, "micro_batch %lld is more than batch %lld", (long long)c->micro_batch, (long long)c->batch);
     if (c->micro_batch > 0) {
         int64_t l = c->batch / c->micro_batch;

@@ -117,6 +117,10 @@ tn_status tn_train_export(const char *checkpoint, const char *out, const tn_expo
     TN_GOTO(train_params_root(&r.p, weights_root, err));
     train_params_masters(&r.p, true);
     if (r.p.lora != NULL && !o->merge) {
+        if (tn_ends_with(out, ".gguf")) {
+            status = tn_fail(err, TN_USAGE, "%s: the adapter alone is a folder in PEFT's form: give a folder's name, or --merge for the whole model as GGUF", out);
+            goto out;
+        }
         TN_GOTO(tn_lora_write(r.model, r.p.lora, r.p.n_lora, out, err));
         goto out;
     }

@@ -122,8 +122,8 @@ tn_status tn_train_replay(const tn_train_config *c, const char *run_dir, int64_t
 typedef struct tn_export_options { const char *model; bool merge; tn_dtype type; const char *adapter; } tn_export_options;
 tn_status tn_train_export(const char *checkpoint, const char *out, const tn_export_options *o, tn_digest *weights_root, tn_error *err);
 
-/* Prints conversations with the trained tokens marked. made: free. */
-tn_status tn_train_show_batch(const tn_train_config *c, const tn_train_io *io, int64_t n, char **text, tn_error *err);
+/* Conversations with the trained tokens marked; json: a line a sample, its pieces told apart by "trained". made: free. */
+tn_status tn_train_show_batch(const tn_train_config *c, const tn_train_io *io, int64_t n, bool json, char **text, tn_error *err);
 
 typedef struct tn_train_estimate {
     int64_t n_param, n_trained, tokens_per_step, steps;

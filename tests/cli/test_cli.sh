@@ -50,6 +50,19 @@ expect 2 '' 'one word too many' pull a b
 expect 2 '' 'hf:ORG/NAME' pull nonsuch
 expect 2 '' 'expected hf:ORG/NAME' pull 'hf:../x'
 
+# Common options before the command, numbers past 64 bits, and other programs' words for ours.
+expect 0 '"sound":true' '' --json --threads 2 selftest scale
+expect 2 '' "did you mean 'selftest'" --quiet selftst
+expect 1 '' 'nowhere: no such file' generate -m nowhere -p --help
+expect 0 'usage: tenet generate' '' generate -m nowhere --help
+expect 2 '' 'too large' bench --seed 18446744073709551615
+printf 'learning_rate: 1\n' >"$tmp/c.yaml"
+expect 2 '' "did you mean 'lr' (peak learning rate)" train "$tmp/c.yaml"
+printf 'learning_rte: 1\n' >"$tmp/c.yaml"
+expect 2 '' "did you mean 'lr' (peak learning rate)" train "$tmp/c.yaml"
+expect 0 '{"default":"3e-4","help":"peak learning rate","key":"lr"' '' train --keys --json
+grep -qv '^{.*}$' "$tmp/out" && bad "tenet train --keys --json prints other lines than JSON"
+
 # Every command of the list explains itself, with each of its options and the common ones.
 for name in $(awk '/^  [a-z]+ +/ { print $1 }' "$tmp/overview"); do
     expect 0 "usage: tenet $name" '' help "$name"
