@@ -66,6 +66,20 @@ static tn_status take_all(release_config *c, tn_release_part *parts, size_t *n, 
     return take(c->input, TN_RELEASE_INPUT, parts, n, err);
 }
 
+/* The folders of runs as a stage would have left them: two runs of the same training give the same release, and none says on which
+ * machine it was. made: the paths, in `paths`. */
+static tn_status runs_cleaned(const char *dir, tn_release_part *parts, size_t n, char **paths, tn_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (parts[i].role != TN_RELEASE_RUN || !tn_is_dir(parts[i].path)) continue;
+        if ((paths[i] = tn_strf("%s/%zu", dir, i)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+        TN_TRY(tn_mkdirs(paths[i], err));
+        TN_TRY(tn_train_run_take(parts[i].path, paths[i], err));
+        parts[i].path = paths[i];
+    }
+    return TN_OK;
+}
+
 /* "models/qwen2.5-0.5b/" -> "qwen2.5-0.5b", "a/m.gguf" -> "m"; a digest says nothing: "model". */
 static char *default_name(const char *model)
 {
@@ -124,7 +138,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     tn_key          *key = NULL;
     json_t          *metrics = json_object(), *params = tn_options_json(config, options);
     tn_direct       *d = tn_direct_begin();
-    char            *model = NULL, *made = NULL;
+    char            *model = NULL, *made = NULL, *runs = NULL, *run_paths[PARTS_MAX] = { NULL };
     tn_status        status = TN_OK;
 
     (void)n_arg, (void)args;
@@ -153,11 +167,13 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     p.store = s;
     p.key = key;
     /* Built beside its place and renamed: an interrupted release leaves nothing under the name. */
-    if ((made = tn_strf("%s.part", c->out)) == NULL) {
+    if ((made = tn_strf("%s.part", c->out)) == NULL || (runs = tn_strf("%s.runs", c->out)) == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory for a path");
         goto out;
     }
     TN_GOTO(tn_remove_tree(made, err));
+    TN_GOTO(tn_remove_tree(runs, err));
+    TN_GOTO(runs_cleaned(runs, parts, p.n_part, run_paths, err));
     TN_GOTO(tn_release_build(&p, &c->o, made, metrics, err));
     TN_GOTO(tn_rename(made, c->out, err));
     status = record(s, d, params, &p, c->out, err);
@@ -167,6 +183,8 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     say(common, c, metrics, key);
 out:
     if (made != NULL) tn_remove_tree(made, NULL);
+    if (runs != NULL) tn_remove_tree(runs, NULL);
+    for (size_t i = 0; i < PARTS_MAX; i++) free(run_paths[i]);
     tn_direct_drop(d);
     json_decref(params);
     tn_key_free(key);
@@ -174,6 +192,7 @@ out:
     json_decref(metrics);
     free(model);
     free(made);
+    free(runs);
     free(parts);
     return status;
 }

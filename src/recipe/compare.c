@@ -106,9 +106,14 @@ tn_status tn_recipe_explain(tn_recipe *r, tn_store *s, const char *stage, json_t
 
     *out = NULL;
     TN_TRY(recipe_want(r, stage, err));
-    TN_TRY(recipe_sources(r, s, err));
+    TN_TRY(last_row(r, s, stage, &before, &from, err));       /* first: a quick stage is done while the sources are looked at */
+    tn_status status = recipe_sources(r, s, err);
+    if (status != TN_OK) {
+        json_decref(before);
+        json_decref(from);
+        return status;
+    }
     st = &r->stages[recipe_find(r, stage)];
-    TN_TRY(last_row(r, s, stage, &before, &from, err));
     why = json_array();
     now = recipe_stage_json(st);
     if (before != NULL) compare_rows(why, before, now);

@@ -74,6 +74,10 @@ typedef struct tn_release_options {
 } tn_release_options;
 extern const tn_option tn_release_option_rows[];
 
+/* A training run's folder without what tells of a clock, a host, a speed or a path: what the artifact of a train stage holds.
+ * Of such an artifact it makes the same bytes again. */
+tn_status tn_train_run_take(const char *run, const char *out, tn_error *err);
+
 typedef enum tn_release_role { TN_RELEASE_REPORT, TN_RELEASE_RECORD, TN_RELEASE_RUN, TN_RELEASE_INPUT } tn_release_role;
 typedef struct tn_release_part { tn_release_role role; const char *name, *path; } tn_release_part;
 typedef struct tn_release_parts {

@@ -4,7 +4,9 @@
  *   metrics.jsonl without speeds, data/ and step-N/ (what a replay starts from)
  *
  * The options are those of `tenet train`, except the ones that name files: those are inputs here. */
+#include "recipe/recipe.h"
 #include "recipe/stage.h"
+
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -51,6 +53,7 @@ static tn_status train_check(const void *config, const bool *given, tn_error *er
     TN_TRY(files_refused(&c, err));
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) *files[i] = given[i] ? there : NULL;
     if (given[4]) c.tokenizer = there;
+    if (given[5]) c.valid = there;
     return tn_train_config_check(&c, err);
 }
 
@@ -131,7 +134,7 @@ static bool left_out(const char *name)
            strstr(name, ".tmp") != NULL || tn_starts_with(name, "heartbeat");
 }
 
-static tn_status artifact_take(const char *run, const char *out, tn_error *err)
+tn_status tn_train_run_take(const char *run, const char *out, tn_error *err)
 {
     tn_status status = TN_OK;
     char    **list = NULL, *from = NULL, *to = NULL;
@@ -205,7 +208,7 @@ static tn_status train_run(tn_stage_run *r, const void *config, const char *cons
         status = tn_fail(err, TN_INTERRUPTED, "training stopped after step %lld; the same command goes on from there", (long long)result.steps);
         goto out;
     }
-    TN_GOTO(artifact_take(run, out, err));
+    TN_GOTO(tn_train_run_take(run, out, err));
     json_object_set_new(metrics, "steps", json_integer(result.steps));
     json_object_set_new(metrics, "loss", tn_json_f32(result.loss));
     json_object_set_new(metrics, "tokens", json_integer(result.tokens));

@@ -32,6 +32,31 @@ recipe 'stages:\n  p:\n    kind: prompts\n    inputs: {constitution: file:consti
 expect 2 'is a symlink' run bad.yaml
 recipe 'stages:\n  p:\n    kind: prompts\n    inputs: {constitution: file:constitution.yaml, files: [file:here/prompts.txt]}\n'
 expect 0 '' run bad.yaml
+recipe 'vars: {h: 0.25}\nname: shares\nstages:\n  p:\n    kind: prompts\n    inputs: {constitution: file:constitution.yaml, files: [file:prompts.txt]}\n    heldout: ${h}\n'
+expect 0 '' run bad.yaml
+expect 0 "parameter 'heldout'" run bad.yaml --explain p --set h=0.5
+recipe 'stages:\n  sft:\n    kind: train\n    inputs: {model: file:model, data: [file:data/animals.jsonl]}\n    learning_rte: 3\n'
+expect 2 "bad.yaml:5: unknown key 'learning_rte' in stage 'sft'; did you mean 'lr' (peak learning rate)?" run bad.yaml
+printf 'model: model\ndata: data/animals.jsonl\nsteps: 1\n' >tune.yaml
+expect 2 "n_layer is for a model from scratch, but 'model' names one" train tune.yaml --out none --set n_layer=3
+expect 2 "family is for a model from scratch" train tune.yaml --out none --set family=gpt2
+expect 2 "early_stop looks at the validation loss" train tune.yaml --out none --set early_stop=1
+expect 2 'expected 1e-20 to 1' train tune.yaml --out none --set eps=0
+expect 2 'expected 0 to 0.9999999' train tune.yaml --out none --set beta1=1
+[ -e none ] && bad "a refused training left its folder"
+expect 0 '' train tune.yaml --out low --set lora_rank=2,data=prompts.txt,batch=2
+expect 2 'low.gguf: the adapter alone is a folder' export low low.gguf
+[ -e low.gguf ] && bad "a refused export left something"
+expect 0 '' export low low.gguf --merge
+# A release says nothing of the machine: two runs of one training give the same bytes.
+expect 0 '' key new lab3
+for i in 1 2; do
+    expect 0 '' train tune.yaml --out low-$i/low --set lora_rank=2,data=prompts.txt,batch=2
+    expect 0 '' release --model model --run low-$i/low --out rel-$i --key lab3
+done
+diff -r rel-1 rel-2 >"$tmp/out" 2>"$tmp/err" || bad "two runs of one training give two releases"
+find rel-1 | grep -qE 'heartbeat|events\.out|/lock$|\.runs' && bad "a release holds a run's lock, heartbeat or TensorBoard file"
+[ -e rel-1.runs ] && bad "a release left its working folder"
 recipe 'vars: {f: ""}\nstages:\n  p:\n    kind: prompts\n    inputs: {constitution: file:constitution.yaml, files: ["file:${f}"]}\n'
 expect 0 '' run bad.yaml --set f=away/prompts.txt
 printf "$prompts" >../outside/inc.yaml
@@ -141,6 +166,7 @@ flock direct/items.jsonl "$tenet" eval -m aligned --task-dir tasks --data data -
 grep -q 'another run is writing it' "$tmp/err" || bad "it is not said that another run writes the log"
 expect 0 "tenet eval  $(made eval | cut -c 1-19)" log -n 3
 expect 0 '' convert aligned aligned.gguf
+expect 2 'is the file that the model is read from' quantize aligned.gguf aligned.gguf --type q8_0
 expect 0 '' quantize aligned.gguf small.gguf --type q8_0
 ids=$("$tenet" log -n 2 2>/dev/null | awk '{ print $1 }')
 # shellcheck disable=SC2086
@@ -151,9 +177,19 @@ expect 2 'expected a day' release --model aligned --out signed --key lab2 --date
 expect 0 '' release --model aligned --out signed --key lab2 --report direct
 expect 0 'tenet release' log -n 1
 expect 0 '"reports.0":' log "$("$tenet" log -n 1 2>/dev/null | awk '{ print $1 }')" --json
+expect 0 '{"digest":"sha256:' store pin "$(made aligned)" --json
+expect 0 '{"index":0' tlog add tl2 signed --key lab2 --origin example.org/x --json
+"$tenet" key show lab2 >lab2.pem 2>/dev/null || bad "no public key"
+expect 0 '{"log":"tl2","proof":"c2sp.org/tlog-proof' tlog prove tl2 signed --key lab2.pem --json
 HOME=/proc/nowhere TENET_STORE='' "$tenet" convert aligned again.gguf >"$tmp/out" 2>"$tmp/err" || bad "without a store a command does not do its work"
 cmp aligned.gguf again.gguf || bad "the same conversion twice gives other bytes"
 
+# Ids that end an answer: what is no id is refused, what no token has is said.
+cp -r model stops && chmod -R u+w stops
+printf '{"eos_token_id":[3,"x"]}' >stops/generation_config.json
+expect 1 "generation_config.json: 'eos_token_id' must be the id of a token" generate -m stops -p a -n 1
+printf '{"eos_token_id":[3,99999]}' >stops/generation_config.json
+expect 0 "names token 99999, but the vocabulary has" generate -m stops -p a -n 1
 
 # A model whose template is foreign: align says how to go on, and --chat-format takes it through to a release that says its format.
 cp -r model foreign && chmod -R u+w foreign
@@ -166,7 +202,6 @@ expect 1 'ends an answer with text that is no stop token of this vocabulary' \
     align -m foreign --constitution "$recipes/../../../constitutions/tenet.yaml" --out aligned-1 --key lab2 --set "$small" --chat-format chatml
 expect 0 'aligned-1/release' align -m foreign --constitution "$recipes/../../../constitutions/tenet.yaml" --out aligned-1 --key lab2 --set "$small" --chat-format tulu
 expect 0 '"chat_format":"tulu"' inspect aligned-1/release --json
-"$tenet" key show lab2 >lab2.pem 2>/dev/null || bad "no public key"
 expect 0 'equal bit for bit' verify aligned-1/release --key lab2.pem --replay all
 expect 0 '' convert foreign formatted --chat-format zephyr
 expect 0 '"chat_format":"zephyr"' inspect formatted --json
