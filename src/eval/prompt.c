@@ -149,12 +149,20 @@ static void parts_free(parts *p)
     *p = (parts){0};
 }
 
+/* A field of the task over a row. What is wrong lies in one of two files: both are named. */
+static tn_status field(json_t **out, const tn_task *t, const char *name, const char *text, const tn_doc *doc, tn_error *err)
+{
+    tn_status s = tn_template_field(out, text, doc->row, doc->where, err);
+
+    return s == TN_OK ? s : tn_fail_prefix(err, s, "%s, %s", t->path[0], name);
+}
+
 static tn_status choices_make(json_t **out, const tn_task *t, const tn_task_form *f, const tn_doc *doc, tn_error *err)
 {
     json_t *v;
 
     if (f->choice != NULL) {
-        TN_TRY(tn_template_field(out, f->choice, doc->row, doc->where, err));
+        TN_TRY(field(out, t, "doc_to_choice", f->choice, doc, err));
         if (json_is_string(*out)) {                          /* a list that a longer template wrote down */
             tn_status s = tn_template_list(&v, json_string_value(*out), doc->where, err);
             json_decref(*out);
@@ -199,13 +207,13 @@ static tn_status parts_make(parts *p, const tn_task *t, const tn_task_form *f, c
     bool has_choices = f->choice != NULL || f->choice_list != NULL;
 
     *p = (parts){ .plain_target = json_object_get(doc->row, f->target) != NULL };
-    TN_TRY(tn_template_field(&p->text, f->text, doc->row, doc->where, err));
-    TN_TRY(tn_template_field(&p->target, f->target, doc->row, doc->where, err));
+    TN_TRY(field(&p->text, t, "doc_to_text", f->text, doc, err));
+    TN_TRY(field(&p->target, t, "doc_to_target", f->target, doc, err));
     if (json_object_get(doc->row, f->text) == NULL) typed(&p->text, has_choices, false, doc);
     if (!p->plain_target) typed(&p->target, has_choices, true, doc);
     if (f->prefix != NULL) {
         json_t   *v = NULL;
-        tn_status s = tn_template_field(&v, f->prefix, doc->row, doc->where, err);
+        tn_status s = field(&v, t, "gen_prefix", f->prefix, doc, err);
         if (s == TN_OK) s = tn_template_text(&p->prefix, v, doc->where, err);
         json_decref(v);
         TN_TRY(s);
@@ -270,7 +278,7 @@ static tn_status head_make(turns *s, const tn_task *t, const tn_doc *doc, size_t
     const char *system = y->system != NULL ? y->system : "";
     tn_status   status = TN_OK;
 
-    TN_GOTO(tn_template_field(&description, t->description, doc->row, doc->where, err));
+    TN_GOTO(field(&description, t, "description", t->description, doc, err));
     TN_GOTO(tn_template_text(&text, description, doc->where, err));
     if ((joint = tn_strf("%s%s%s", system, apart(system, text) ? t->form.fewshot_delimiter : "", text)) == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory for a prompt");
