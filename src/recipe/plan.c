@@ -303,7 +303,10 @@ static double last_seconds(tn_store *s, const recipe_stage *st, const char *reci
             const json_t *m = json_object_get(record, "metrics");
             int64_t       all = json_integer_value(json_object_get(m, "rows")), known = json_integer_value(json_object_get(m, "rows_from_before"));
             double        took = json_number_value(json_object_get(row, "seconds"));
+            const char   *profile = json_string_value(json_object_get(record, "profile"));
+            bool          other = profile != NULL && strcmp(profile, st->profile_name) != 0;      /* another arithmetic, another speed */
             json_decref(record);
+            if (other) continue;
             if (all > 0 && all == known) continue;            /* nothing was computed then: it tells no time */
             seconds = all > 0 ? took / (double)(all - known) * (double)(st->n_row > 0 ? st->n_row - st->n_known : all) : took;
             break;
