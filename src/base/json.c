@@ -141,6 +141,17 @@ json_t *tn_json_f32(float v)
     return json_real(d);
 }
 
+json_t *tn_json_name(const char *s)
+{
+    tn_str  whole = {0};
+    json_t *v;
+
+    tn_str_add_utf8(&whole, s, strlen(s));
+    v = whole.failed ? NULL : json_stringn(whole.p != NULL ? whole.p : "", whole.len);
+    tn_str_free(&whole);
+    return v;
+}
+
 static tn_status wrong_type(const json_t *v, const char *key, const char *want, const char *where, tn_error *err)
 {
     if (v == NULL) return tn_fail(err, TN_FORMAT, "%s: '%s' is missing: expected %s", where, key, want);

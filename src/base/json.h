@@ -16,6 +16,9 @@ tn_status tn_json_save(const char *path, const json_t *v, bool pretty, tn_error 
 /* A real that prints as the shortest text that reads back as the same float. */
 json_t   *tn_json_f32(float v);
 
+/* A name from outside, such as a path: bytes that are no UTF-8 become U+FFFD, since JSON holds characters only. */
+json_t   *tn_json_name(const char *s);
+
 /* Typed members; missing or of another type is an error that names `where` and the key. `_or` gives a default if absent. */
 tn_status tn_json_str(const json_t *o, const char *key, const char **out, const char *where, tn_error *err);
 tn_status tn_json_int(const json_t *o, const char *key, int64_t lo, int64_t hi, int64_t *out, const char *where, tn_error *err);

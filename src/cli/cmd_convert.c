@@ -64,7 +64,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     TN_GOTO(tn_model_write_sharded(m, args[1], type, keep, max_shard, &notes, err));
     tn_cli_record_made(common, d, "convert", "export", options, config, args[0], args[1]);
     d = NULL;
-    if (common->json) TN_GOTO(tn_cli_print_json(json_pack("{s:s, s:s}", "out", args[1], "family", tn_model_hparams(m)->family), err));
+    if (common->json) TN_GOTO(tn_cli_print_json(json_pack("{s:o, s:s}", "out", tn_json_name(args[1]), "family", tn_model_hparams(m)->family), err));
     else printf("%s\n", args[1]);
     if (notes != NULL && notes[0] != '\0' && !common->quiet) fputs(notes, stderr);
 out:

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cli/with_model.h"
 #include "train/train.h"
 
 typedef struct export_flags { char *model, *type; bool merge; } export_flags;
@@ -39,10 +40,10 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     free(model);
     if (status != TN_OK) return status;
     if ((text = tn_digest_text(&root)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a digest");
-    if (common->json) printf("{\"out\":\"%s\",\"weights_root\":\"%s\"}\n", args[1], text);
+    if (common->json) status = tn_cli_print_json(json_pack("{s:o, s:s}", "out", tn_json_name(args[1]), "weights_root", text), err);
     else printf("written  %s\nweights  %s\n", args[1], text);
     free(text);
-    return TN_OK;
+    return status;
 }
 
 const tn_command tn_cmd_export = {

@@ -76,7 +76,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     TN_GOTO(tn_cli_model_open(&m, common, &c->a, true, err));
     TN_GOTO(tn_logits(&x, m, ids.p, (int64_t)ids.n, err));
     TN_GOTO(write_npy(c->out, x, (int64_t)ids.n, tn_model_hparams(m)->n_vocab, err));
-    if (common->json) TN_GOTO(tn_cli_print_json(json_pack("{s:s, s:[I, I]}", "out", c->out, "shape", (json_int_t)ids.n,
+    if (common->json) TN_GOTO(tn_cli_print_json(json_pack("{s:o, s:[I, I]}", "out", tn_json_name(c->out), "shape", (json_int_t)ids.n,
                                                           (json_int_t)tn_model_hparams(m)->n_vocab), err));
     else printf("%s: %zu × %" PRId64 " float32\n", c->out, ids.n, tn_model_hparams(m)->n_vocab);
 out:

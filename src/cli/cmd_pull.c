@@ -77,6 +77,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     tn_status            status;
 
     (void)n_arg;
+    if (c->name != NULL) TN_GOTO(tn_store_name_check(c->name, err));      /* before gigabytes, not after them */
     TN_GOTO(tn_store_open(&store, common->store, err));
     here = !c->again && before != NULL && tn_store_resolve(store, before, &root, NULL) == TN_OK && tn_store_has(store, &root);
     if (here && known != NULL) {                     /* the name must still mean the pinned file */

@@ -51,7 +51,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     d = NULL;
     stat(args[1], &st);
     if (common->json) {
-        TN_GOTO(tn_cli_print_json(json_pack("{s:s, s:s, s:I, s:o}", "out", args[1], "type", c->type, "bytes", (json_int_t)st.st_size,
+        TN_GOTO(tn_cli_print_json(json_pack("{s:o, s:s, s:I, s:o}", "out", tn_json_name(args[1]), "type", c->type, "bytes", (json_int_t)st.st_size,
                                             "fallbacks", lines(notes)), err));
     } else {
         printf("%s: %.1f MB, %s\n", args[1], (double)st.st_size / 1e6, c->type);

@@ -98,7 +98,7 @@ static char *default_name(const char *model)
 static void say(const tn_common *common, const release_config *c, const json_t *metrics, const tn_key *key)
 {
     if (common->json) {
-        json_t *o = json_pack("{s:s,s:O,s:O,s:s}", "release", c->out, "files", json_object_get(metrics, "files"), "content",
+        json_t *o = json_pack("{s:o,s:O,s:O,s:s}", "release", tn_json_name(c->out), "files", json_object_get(metrics, "files"), "content",
                               json_object_get(metrics, "content"), "key", tn_key_hint(key));
         char   *text = o == NULL ? NULL : tn_json_text(o);
         if (text != NULL) puts(text);
@@ -156,6 +156,10 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     }
     if (c->o.name == NULL && (c->o.name = default_name(c->model)) == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory for a name");
+        goto out;
+    }
+    if (!tn_utf8_valid(c->o.name, strlen(c->o.name))) {       /* it goes into the card and the bill of materials */
+        status = tn_fail(err, TN_USAGE, "release: the model's name is no valid UTF-8: give another with --name");
         goto out;
     }
     tn_signing_ask(tn_cli_ask);

@@ -278,7 +278,7 @@ static tn_status with_artifact(tn_common *common, tn_store *s, const store_confi
     }
     if (n_arg < 3) return tn_fail(err, TN_USAGE, "store export: where to? tenet store export DIGEST PATH");
     TN_TRY(tn_store_export(s, &root, args[2], err));
-    return done(common, &root, "out", json_string(args[2]), err);
+    return done(common, &root, "out", tn_json_name(args[2]), err);
 }
 
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)

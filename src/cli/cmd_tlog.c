@@ -59,7 +59,7 @@ static tn_status add(const tn_common *common, const tlog_config *c, const char *
     TN_GOTO(tn_signing_key(tn_store_dir(s), c->key, c->passphrase_file, &key, err));
     TN_GOTO(tn_tlog_entry(what, &entry, err));
     TN_GOTO(tn_tlog_add(log, c->origin, entry, strlen(entry), key, &index, err));
-    if (common->json) print_json(json_pack("{s:s,s:I}", "log", log, "index", (json_int_t)index));
+    if (common->json) print_json(json_pack("{s:o,s:I}", "log", tn_json_name(log), "index", (json_int_t)index));
     else printf("%s: entry %llu\n", log, (unsigned long long)index);
 out:
     free(entry);
@@ -101,7 +101,7 @@ static tn_status prove(const tn_common *common, const tlog_config *c, const tn_k
     if (status == TN_OK && c->out != NULL) status = tn_file_write_all(c->out, proof, strlen(proof), err);
     else if (status == TN_OK && !common->json) fputs(proof, stdout);
     if (status == TN_OK && common->json)
-        print_json(c->out != NULL ? json_pack("{s:s,s:s}", "log", log, "out", c->out) : json_pack("{s:s,s:s}", "log", log, "proof", proof));
+        print_json(c->out != NULL ? json_pack("{s:o,s:o}", "log", tn_json_name(log), "out", tn_json_name(c->out)) : json_pack("{s:o,s:s}", "log", tn_json_name(log), "proof", proof));
     free(proof);
     return status;
 }

@@ -51,7 +51,7 @@ tn_status tn_store_write_root(const char *path, const tn_digest *root, tn_error 
 
 /* ---------------------------------------------------------------------------------------------------------- names */
 
-static tn_status name_check(const char *name, tn_error *err)
+tn_status tn_store_name_check(const char *name, tn_error *err)
 {
     size_t n = strlen(name);
     bool   ok = n > 0 && n <= 128 && name[0] != '.' && name[0] != '-';
@@ -66,7 +66,7 @@ static tn_status name_check(const char *name, tn_error *err)
 
 tn_status tn_store_name(tn_store *s, const char *name, const tn_digest *root, tn_error *err)
 {
-    TN_TRY(name_check(name, err));
+    TN_TRY(tn_store_name_check(name, err));
     char *path = tn_strf("%s/names/%s", s->dir, name);
     if (path == NULL) return no_memory(err);
     tn_status status = TN_OK;
@@ -86,7 +86,7 @@ tn_status tn_store_names(tn_store *s, json_t **out, tn_error *err)
     while (d != NULL && (e = readdir(d)) != NULL) {
         tn_digest root;
         char     *path, *text;
-        if (name_check(e->d_name, NULL) != TN_OK) continue;
+        if (tn_store_name_check(e->d_name, NULL) != TN_OK) continue;
         path = tn_path(dir, e->d_name);
         if (path != NULL && tn_store_read_root(path, &root, NULL) == TN_OK && (text = tn_digest_text(&root)) != NULL) {
             json_object_set_new(*out, e->d_name, json_string(text));
@@ -154,7 +154,7 @@ tn_status tn_store_resolve(tn_store *s, const char *text, tn_digest *root, tn_er
 
     if (is_digest && (!all_hex(hex) || strlen(hex) < 8 || strlen(hex) > 64))
         return tn_fail(err, TN_USAGE, "'%s' is no digest: sha256: and 8 to 64 lowercase hex digits", text);
-    if (!is_digest && name_check(text, NULL) == TN_OK) {
+    if (!is_digest && tn_store_name_check(text, NULL) == TN_OK) {
         char     *path = tn_strf("%s/names/%s", s->dir, text);
         tn_status status = path == NULL ? no_memory(err) : tn_store_read_root(path, root, err);
         free(path);

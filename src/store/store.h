@@ -47,6 +47,7 @@ tn_status tn_store_list(tn_store *s, tn_digest **out, size_t *n, tn_error *err);
 tn_status tn_store_resolve(tn_store *s, const char *text, tn_digest *root, tn_error *err);
 /* Names: letters, digits, '.', '_', '-'; at most 128 bytes; not led by '.' or '-'. root NULL takes the name away. */
 tn_status tn_store_name(tn_store *s, const char *name, const tn_digest *root, tn_error *err);
+tn_status tn_store_name_check(const char *name, tn_error *err);      /* before work that ends in a name */
 tn_status tn_store_names(tn_store *s, json_t **out /* {"name": "sha256:..."}; made */, tn_error *err);
 tn_status tn_store_pin(tn_store *s, const tn_digest *root, bool pinned, tn_error *err);
 bool      tn_store_pinned(tn_store *s, const tn_digest *root);

@@ -49,6 +49,7 @@ expect 2 '' 'usage: tenet pull' pull
 expect 2 '' 'one word too many' pull a b
 expect 2 '' 'hf:ORG/NAME' pull nonsuch
 expect 2 '' 'expected hf:ORG/NAME' pull 'hf:../x'
+HF_ENDPOINT=http://127.0.0.1:1 expect 2 '' "'../x'" pull hf:a/b --name ../x
 
 # Common options before the command, numbers past 64 bits, and other programs' words for ours.
 expect 0 '"sound":true' '' --json --threads 2 selftest scale

@@ -48,6 +48,9 @@ expect 0 '' train tune.yaml --out low --set lora_rank=2,data=prompts.txt,batch=2
 expect 2 'low.gguf: the adapter alone is a folder' export low low.gguf
 [ -e low.gguf ] && bad "a refused export left something"
 expect 0 '' export low low.gguf --merge
+expect 0 '{"out":"a \"b\".gguf",' export low 'a "b".gguf' --merge --json
+expect 0 "\"out\":\"x$(printf '\357\277\275')\"" convert model "$(printf 'x\377')" --json
+expect 2 'no valid UTF-8: give another with --name' release --model "$(printf 'x\377')" --out rel-3 --key lab3
 # A release says nothing of the machine: two runs of one training give the same bytes.
 expect 0 '' key new lab3
 for i in 1 2; do
@@ -91,6 +94,9 @@ expect 2 "--set sfy.lr=1: every-kind.yaml has no stage 'sfy'; did you mean 'sft'
 # What changed, and nothing that did not.
 expect 0 '' run every-kind.yaml --until weights
 expect 0 '' run every-kind.yaml --until sft --set sft.lr=0.01
+expect 0 '"estimate_s"' run every-kind.yaml --dry-run --until sft --set sft.lr=0.02 --json
+expect 0 '"will run"' run every-kind.yaml --dry-run --until sft --set sft.lr=0.02 --json --profile strict-bf16
+silent_about '"estimate_s"'                              # another arithmetic has another speed
 ids=$("$tenet" log 2>/dev/null | awk 'NR <= 2 { print $1 }')
 # shellcheck disable=SC2086
 expect 0 "parameter 'lr'" diff $ids
