@@ -3,8 +3,9 @@
  *
  * The sums start at -bias * (sum of the activations), so that unsigned codes do for weights that are signed. */
 #include "tensor/cpu/matmul_avx512.h"
+#include "tensor/cpu/q8_numbers_avx512.h"
 
-enum { MR = 12, AHEAD = 6 };                        /* blocks */
+enum { MR = 12, AHEAD_BYTES = 4096 };               /* of codes: nearer, the core does not keep enough lines on their way */
 
 /* Codes of words g of a panel's block, one byte each. */
 static inline __attribute__((always_inline)) __m512i group(const __m512i *codes, tn_layout l, int g)
@@ -42,8 +43,8 @@ static inline __attribute__((always_inline)) void tile(tn_dtype t, tn_layout l, 
         const __m512i *q = (const __m512i *)(const void *)(codes + (size_t)block * bytes);
         __m512i        sum[MR];
         /* The weights come from memory once a tile column; without this each panel would begin with a wait. */
-        for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const uint8_t *)q + AHEAD * bytes + i);
-        if (scale_bytes == 64 || block % 2 == 0) __builtin_prefetch(scales + (size_t)(block + AHEAD) * scale_bytes);
+        for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const uint8_t *)q + AHEAD_BYTES + i);
+        if (scale_bytes == 64 || block % 2 == 0) __builtin_prefetch(scales + ((size_t)block + AHEAD_BYTES / bytes) * scale_bytes);
 #pragma GCC unroll 12
         for (int i = 0; i < mr; i++) sum[i] = _mm512_set1_epi32((int)x[9 * mr + i]);
 #pragma GCC unroll 8
@@ -109,38 +110,44 @@ DTYPE(q6_k, TN_Q6_K, TN_L_C6)
 
 /* --------------------------------------------------------------------------------------------------- activations */
 
+/* One row of a strip: word g of a block at out[g * rows]. */
+static inline __attribute__((always_inline)) void row_strip(uint32_t *out, const float *x, int rows, int64_t n_block, int bias, bool halves_apart)
+{
+    for (int64_t i = 0; i < n_block; i += GROUP, x += 32 * GROUP) {
+        int      n = n_block - i < GROUP ? (int)(n_block - i) : GROUP;
+        uint32_t words[GROUP][8], d[GROUP], total[GROUP], first[GROUP], second[GROUP];
+        float    inverse[GROUP];
+        __m512   scale = scales_of(x, n, inverse);
+        __m512i  low[GROUP], high[GROUP];
+        for (int j = 0; j < GROUP; j++) {
+            __m512 by = _mm512_set1_ps(j < n ? inverse[j] : 0.0f);
+            low[j]    = j < n ? _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 32 * j), by)) : _mm512_setzero_si512();
+            high[j]   = j < n ? _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 32 * j + 16), by)) : _mm512_setzero_si512();
+            _mm_storeu_si128((__m128i *)(void *)words[j], _mm512_cvtepi32_epi8(low[j]));
+            _mm_storeu_si128((__m128i *)(void *)(words[j] + 4), _mm512_cvtepi32_epi8(high[j]));
+            if (!halves_apart) low[j] = _mm512_add_epi32(low[j], high[j]);
+        }
+        __m512i sum = sum_of(low), sum_high = halves_apart ? sum_of(high) : _mm512_setzero_si512(), by = _mm512_set1_epi32(-bias);
+        _mm512_storeu_si512(first, _mm512_mullo_epi32(by, sum));
+        _mm512_storeu_si512(second, _mm512_mullo_epi32(by, sum_high));
+        _mm512_storeu_ps(total, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_add_epi32(sum, sum_high))));
+        _mm512_storeu_ps(d, scale);
+        for (int j = 0; j < n; j++, out += TN_Q8_WORDS * rows) {
+#pragma GCC unroll 8
+            for (int g = 0; g < 8; g++) out[g * rows] = words[j][g];
+            out[8 * rows]  = d[j];
+            out[9 * rows]  = first[j];
+            out[10 * rows] = second[j];
+            out[11 * rows] = total[j];
+        }
+    }
+}
+
 void tn_mm_strip_q8_vnni(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k, tn_dtype t)
 {
-    const __m512 magnitude = _mm512_castsi512_ps(_mm512_set1_epi32(0x7fffffff));
-    int          bias = tn_q8_bias(t);
-
-    for (int r = 0; r < rows; r++) {
-        const float *x   = a->a + (m0 + r) * a->rs + k0;            /* rows are contiguous: only y = x w^T comes here */
-        uint32_t    *out = dst + r;
-        for (int64_t i = 0; i < k; i += 32, x += 32, out += TN_Q8_WORDS * rows) {
-            __m512    low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
-            __m512    al = _mm512_and_ps(low, magnitude), ah = _mm512_and_ps(high, magnitude);
-            __m512    inf = _mm512_set1_ps(__builtin_inff());
-            bool      finite = (_mm512_cmp_ps_mask(al, inf, _CMP_LT_OQ) & _mm512_cmp_ps_mask(ah, inf, _CMP_LT_OQ)) == 0xffff;
-            float     amax = finite ? _mm512_reduce_max_ps(_mm512_max_ps(al, ah)) : 0.0f, d = amax / 127.0f;
-            __m512i   ql = _mm512_setzero_si512(), qh = ql;
-            uint32_t  words[8];
-            if (amax >= 0x1p-100f) {
-                __m512 inverse = _mm512_set1_ps(127.0f / amax);
-                ql = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
-                qh = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
-            } else {
-                d = finite ? 0.0f : __builtin_nanf("");
-            }
-            _mm_storeu_si128((__m128i *)(void *)words, _mm512_cvtepi32_epi8(ql));
-            _mm_storeu_si128((__m128i *)(void *)(words + 4), _mm512_cvtepi32_epi8(qh));
-            int   sum_low = _mm512_reduce_add_epi32(ql), sum_high = _mm512_reduce_add_epi32(qh);
-            float total = d * (float)(sum_low + sum_high);
-            for (int g = 0; g < 8; g++) out[g * rows] = words[g];
-            memcpy(&out[8 * rows], &d, 4);
-            out[9 * rows]  = (uint32_t)(-bias * (t == TN_Q6_K ? sum_low : sum_low + sum_high));
-            out[10 * rows] = (uint32_t)(-bias * sum_high);
-            memcpy(&out[11 * rows], &total, 4);
-        }
+    for (int r = 0; r < rows; r++) {                                /* a row is contiguous: only y = x w^T comes here */
+        const float *x = a->a + (m0 + r) * a->rs + k0;
+        if (t == TN_Q6_K) row_strip(dst + r, x, rows, k / 32, tn_q8_bias(t), true);
+        else row_strip(dst + r, x, rows, k / 32, tn_q8_bias(t), false);
     }
 }

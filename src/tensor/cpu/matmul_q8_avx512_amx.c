@@ -14,12 +14,12 @@
  * of two, and a row of a block needs three: 48 cycles for 16 rows, 8192 multiply-adds. VPDPBUSD needs 88. Storing the sums takes 16
  * cycles whatever the height, so that few rows gain little. */
 #include "tensor/cpu/matmul_avx512.h"
+#include "tensor/cpu/q8_numbers_avx512.h"
 
 enum {
     HEIGHT      = 16,                               /* rows of a register */
     ROWS        = 256,                              /* of a block: its strips, and some of C, stay in the second cache */
     SLOT        = 256,                              /* words of a register of sums */
-    GROUP       = 16,                               /* blocks whose scales are made together */
     PIECE       = 48,                               /* blocks of a panel that is made: it stays in the first cache */
     AHEAD       = 6,                                /* blocks fetched before they are needed */
     PANEL_BYTES = PIECE * 512,
@@ -28,46 +28,16 @@ enum {
 
 /* ------------------------------------------------------------------------------------------------------- activations */
 
-/* Sixteen vectors become one: lane i is the largest (or the sum) of vector i's lanes. Only integers come here: any order will do. */
-#define TREE(name, join)                                                                                                                       \
-    static inline __attribute__((always_inline)) __m512i name(__m512i v[GROUP])                                                                \
-    {                                                                                                                                          \
-        for (int i = 0; i < 8; i++) v[i] = join(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1])); \
-        for (int i = 0; i < 4; i++) v[i] = join(_mm512_unpacklo_epi64(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi64(v[2 * i], v[2 * i + 1])); \
-        for (int i = 0; i < 2; i++)                                                                                                            \
-            v[i] = join(_mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0x44), _mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0xee));               \
-        return join(_mm512_shuffle_i32x4(v[0], v[1], 0x88), _mm512_shuffle_i32x4(v[0], v[1], 0xdd));                                           \
-    }
-TREE(largest_of, _mm512_max_epi32)
-TREE(sum_of, _mm512_add_epi32)
-
-/* The definition's d and 127 / amax (0 where all codes are 0) from the bits of amax: as integers, NaN is above infinity. */
-static inline __m512 scales_of(__m512i top, float inverse[GROUP])
-{
-    const __m512 c127   = _mm512_set1_ps(127.0f);
-    __m512       amax   = _mm512_castsi512_ps(top);
-    __mmask16    finite = _mm512_cmplt_epi32_mask(top, _mm512_set1_epi32(0x7f800000));
-    __mmask16    some   = _mm512_mask_cmp_ps_mask(finite, amax, _mm512_set1_ps(0x1p-100f), _CMP_GE_OQ);
-
-    _mm512_storeu_ps(inverse, _mm512_maskz_div_ps(some, c127, amax));
-    return _mm512_mask_mov_ps(_mm512_maskz_div_ps(some, amax, c127), (__mmask16)~finite, _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));
-}
-
-/* One row of a strip. Infinity and NaN times 0 become codes of which the low byte, all that is kept, is 0. */
+/* One row of a strip. */
 static inline __attribute__((always_inline)) void row_strip(uint8_t *codes, float *numbers, const float *x, int height, int64_t n_block, bool sums)
 {
-    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    const size_t  step      = (size_t)height * 32;
+    const size_t step = (size_t)height * 32;
 
     for (int64_t i = 0; i < n_block; i += GROUP, x += 32 * GROUP, codes += step * GROUP, numbers += 2 * height * GROUP) {
         int     n = n_block - i < GROUP ? (int)(n_block - i) : GROUP;
         __m512i v[GROUP];
         float   inverse[GROUP], d[GROUP];
-        for (int j = 0; j < GROUP; j++)
-            v[j] = j < n ? _mm512_max_epi32(_mm512_and_si512(_mm512_loadu_si512(x + 32 * j), magnitude),
-                                            _mm512_and_si512(_mm512_loadu_si512(x + 32 * j + 16), magnitude))
-                         : _mm512_setzero_si512();
-        __m512 scale = scales_of(largest_of(v), inverse);
+        __m512  scale = scales_of(x, n, inverse);
         _mm512_storeu_ps(d, scale);
         for (int j = 0; j < n; j++) {
             __m512   by  = _mm512_set1_ps(inverse[j]);
@@ -80,6 +50,7 @@ static inline __attribute__((always_inline)) void row_strip(uint8_t *codes, floa
             numbers[2 * height * j] = d[j];
         }
         if (!sums) continue;
+        for (int j = n; j < GROUP; j++) v[j] = _mm512_setzero_si512();
         _mm512_storeu_ps(d, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(sum_of(v))));
         for (int j = 0; j < n; j++) numbers[2 * height * j + height] = d[j];
     }
