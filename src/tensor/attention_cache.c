@@ -39,23 +39,26 @@ bool tn_attn_cache_row_ok(const tn_call *c, int64_t r)
     return true;
 }
 
+void tn_attention_cache_store_one(const tn_call *c, int64_t r, int64_t g)
+{
+    const tn_attention_cache_params *p = c->params;
+    int64_t t = r * p->a.n_head_kv + g, pos = tn_i32(c->in[3])[r];
+    tn_kv_store(p->kv, tn_i32(c->in[4])[r * tn_cols(c->in[4]) + pos / TN_KV_PAGE], p->i_layer, g, pos % TN_KV_PAGE,
+                tn_f32(c->in[1]) + t * p->a.d_k, tn_f32(c->in[2]) + t * p->a.d_v);
+}
+
 static void store_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    const tn_attention_cache_params *p = c->params;
-    int64_t n_page = tn_cols(c->in[4]), n_kv = p->a.n_head_kv;
+    int64_t        n_kv = TN_PARAMS(c, tn_attention_cache_params)->a.n_head_kv;
     (void)i_thread;
-    for (int64_t t = begin; t < end; t++) {
-        int64_t r = t / n_kv, g = t % n_kv, pos = tn_i32(c->in[3])[r];
-        if (!tn_attn_cache_row_ok(c, r)) continue;
-        tn_kv_store(p->kv, tn_i32(c->in[4])[r * n_page + pos / TN_KV_PAGE], p->i_layer, g, pos % TN_KV_PAGE,
-                    tn_f32(c->in[1]) + t * p->a.d_k, tn_f32(c->in[2]) + t * p->a.d_v);
-    }
+    for (int64_t t = begin; t < end; t++)
+        if (tn_attn_cache_row_ok(c, t / n_kv)) tn_attention_cache_store_one(c, t / n_kv, t % n_kv);
 }
 
 void tn_attention_cache_store(const tn_call *c)
 {
-    tn_parallel(tn_rows(c->in[0]) * TN_PARAMS(c, tn_attention_cache_params)->a.n_head_kv, 64, store_piece, (void *)c);
+    tn_parallel(tn_rows(c->in[0]) * TN_PARAMS(c, tn_attention_cache_params)->a.n_head_kv, 16, store_piece, (void *)c);
 }
 
 static void attend_piece(void *arg, int64_t begin, int64_t end, int i_thread)

@@ -14,7 +14,8 @@ static inline size_t tn_attn_cache_slot_bytes(const tn_attention_params *p)
 
 /* Position and pages of row r can be used. */
 bool tn_attn_cache_row_ok(const tn_call *c, int64_t r);
-/* Puts the rows' keys and values into their pages. */
+/* Puts the rows' keys and values into their pages; those of one row, which can be used, and one head. */
 void tn_attention_cache_store(const tn_call *c);
+void tn_attention_cache_store_one(const tn_call *c, int64_t r, int64_t g);
 
 #endif

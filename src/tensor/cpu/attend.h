@@ -56,11 +56,22 @@ static void scale_row(float *o, int64_t n, float s)
     if (d < n) vf_store_n(o + d, vf_mul(vf_load_n(o + d, (int)(n - d)), vf_set(s)), (int)(n - d));
 }
 
+/* Asks for n_row pieces of `bytes`, `step` bytes apart. */
+static inline void fetch_rows(const void *p, int64_t n_row, size_t bytes, size_t step)
+{
+    for (int64_t r = 0; r < n_row; r++)
+        for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + (size_t)r * step + i);
+}
+
+/* What single rows wait for is memory: the values are asked for while the softmax runs, the next keys [d_k][64] (NULL: none; n_next of the
+ * 64 columns) before P V. */
+typedef struct ahead { const float *next_kt; int64_t n_next; } ahead;
+
 /* One block of keys against rows of one key head: row r has position pos0 + r step (step 0: the heads of one position);
  * key0 is the position of the block. S is scratch of [TILE_M][64]. kt [d_k][64]; v rows of ldv floats, the first one of
- * the block. o, m, l go on from the blocks before. */
+ * the block. o, m, l go on from the blocks before. then: see above, or NULL. */
 static inline void attend_block(const tn_attention_params *p, const float *q, int64_t ldq, const float *kt, const float *v, int64_t ldv, int64_t pos0, int64_t step,
-                                int64_t n_row, int64_t key0, float *o, int64_t ldo, float *m, float *l, float *s)
+                                int64_t n_row, int64_t key0, float *o, int64_t ldo, float *m, float *l, float *s, const ahead *then)
 {
     for (int64_t r = 0; r < n_row; r += TILE_M) {
         int64_t  mr = tn_min64(TILE_M, n_row - r), width = 0;
@@ -75,6 +86,7 @@ static inline void attend_block(const tn_attention_params *p, const float *q, in
         if (width == 0) continue;
         tile_job qk = { .c = s, .a = q + r * ldq, .b = kt, .ldc = BLOCK, .ars = ldq, .aks = 1, .ldb = BLOCK };
         tile_some(mr, &qk, 0, tn_round_up(width, 16), 0, p->d_k);
+        if (then != NULL && r == 0) fetch_rows(v, width, (size_t)p->d_v * 4, (size_t)ldv * 4);
         float corr[16];
         bool  whole = true;
         for (int64_t i = 0; i < mr; i++) whole &= lo[i] == 0 && hi[i] == BLOCK;
@@ -83,6 +95,7 @@ static inline void attend_block(const tn_attention_params *p, const float *q, in
         else soften(s, mr, lo, hi, p, false, false, m + r, l + r, corr);
         for (int64_t i = 0; i < mr; i++)
             if (corr[i] != 1.0f) scale_row(o + (r + i) * ldo, p->d_v, corr[i]);
+        if (then != NULL && then->next_kt != NULL && r == 0) fetch_rows(then->next_kt, p->d_k, (size_t)then->n_next * 4, BLOCK * 4);
         tile_job pv = { .c = o + r * ldo, .a = s, .b = v, .ldc = ldo, .ars = BLOCK, .aks = 1, .ldb = ldv, .load = true };
         tile_ranges(&pv, 0, mr, p->d_v, lo, hi);
     }

@@ -85,7 +85,7 @@ static void fwd_task(const plan *t, const stretch *z, int64_t g, float *slot)
         transpose_block(kt, a->k + (row0 * p->n_head_kv + g) * p->d_k, p->n_head_kv * p->d_k, n_key, p->d_k);
         for (int64_t h = 0; h < a->group; h++)
             attend_block(p, a->q + (z->start + z->first + r0) * ldq + (g * a->group + h) * p->d_k, ldq, kt, a->v + row0 * ldv + g * p->d_v, ldv, z->first + r0,
-                         1, n_row - r0, key0, o + (h * STRETCH + r0) * p->d_v, p->d_v, m + h * STRETCH + r0, l + h * STRETCH + r0, s);
+                         1, n_row - r0, key0, o + (h * STRETCH + r0) * p->d_v, p->d_v, m + h * STRETCH + r0, l + h * STRETCH + r0, s, NULL);
     }
     for (int64_t h = 0; h < a->group; h++)
         for (int64_t r = 0; r < n_row; r++) {

@@ -2,7 +2,11 @@
  *
  * A task is (run of rows, key head): a run is up to 64 rows that continue one sequence. Pages are visited in order; a page
  * of another type than f32 is widened once for all rows and heads of the run. Runs take six rows of one head at a time;
- * single rows take six heads of the group, which share the keys. Private to tensor/cpu. */
+ * single rows take six heads of the group, which share the keys. Private to tensor/cpu.
+ *
+ * Writing text, every run is a single row of a sequence of its own: then a task stores its row and attends at once, while the
+ * lines are there, and asks for the next task's keys before it ends. Otherwise a run may read what another one stores, so all
+ * are stored first. */
 #include <stdatomic.h>
 
 #include "tensor/attention_cache.h"
@@ -15,6 +19,7 @@ typedef struct plan {
     int64_t  n_run;
     char    *slots;
     size_t   slot_bytes;
+    bool     stores;                                /* tasks store their own rows */
     _Atomic int64_t next;
 } plan;
 
@@ -54,7 +59,19 @@ static void open_page(const tn_kv *kv, int64_t page, int64_t i_layer, int64_t g,
     *v_out = v;
 }
 
-static void run_task(const plan *t, int64_t r0, int64_t n_row, int64_t g, float *slot)
+static int32_t page_of(const tn_call *c, int64_t r, int64_t i) { return tn_i32(c->in[4])[r * tn_cols(c->in[4]) + i]; }
+
+/* The first keys of a task, and how many columns of them are used. */
+static ahead first_keys(const plan *t, int64_t i)
+{
+    const tn_attention_cache_params *p = t->c->params;
+    int64_t n_kv = p->a.n_head_kv, r = t->run[i / n_kv], pos = tn_i32(t->c->in[3])[r];
+    if (!tn_attn_cache_row_ok(t->c, r)) return (ahead){ 0 };
+    int64_t b = tn_attn_first(&p->a, pos) / BLOCK;
+    return (ahead){ (const float *)tn_kv_at(p->kv, page_of(t->c, r, b), p->i_layer, i % n_kv), tn_min64(BLOCK, pos + 1 - b * BLOCK) };
+}
+
+static void run_task(const plan *t, int64_t r0, int64_t n_row, int64_t g, float *slot, const ahead *after)
 {
     const tn_call *c = t->c;
     const tn_attention_cache_params *cp = c->params;
@@ -77,13 +94,16 @@ static void run_task(const plan *t, int64_t r0, int64_t n_row, int64_t g, float 
         const float *page_k, *page_v;
         int64_t      key0 = b * BLOCK, skip = tn_max64(0, key0 - pos0);
         open_page(cp->kv, pages[b], cp->i_layer, g, kt, v, &page_k, &page_v);
+        int64_t      n_next = tn_min64(BLOCK, pos0 + n_row - key0 - BLOCK);         /* keys of this run's next page */
+        const ahead  next_page = { n_next > 0 ? (const float *)tn_kv_at(cp->kv, pages[b + 1], cp->i_layer, g) : NULL, n_next };
+        const ahead *then = cp->kv->type != TN_F32 ? NULL : n_next > 0 ? &next_page : after;
         if (by_head)
             for (int64_t r = skip; r < n_row; r++)
-                attend_block(p, q + r * ldq, p->d_k, page_k, page_v, p->d_v, pos0 + r, 0, group, key0, o + r * group * p->d_v, p->d_v, m + r * group, l + r * group, s);
+                attend_block(p, q + r * ldq, p->d_k, page_k, page_v, p->d_v, pos0 + r, 0, group, key0, o + r * group * p->d_v, p->d_v, m + r * group, l + r * group, s, then);
         else
             for (int64_t h = 0; h < group; h++)
                 attend_block(p, q + skip * ldq + h * p->d_k, ldq, page_k, page_v, p->d_v, pos0 + skip, 1, n_row - skip, key0, o + (h * n_row + skip) * p->d_v, p->d_v,
-                             m + h * n_row + skip, l + h * n_row + skip, s);
+                             m + h * n_row + skip, l + h * n_row + skip, s, NULL);
     }
     for (int64_t r = 0; r < n_row; r++)
         for (int64_t h = 0; h < group; h++) {
@@ -95,18 +115,23 @@ static void run_task(const plan *t, int64_t r0, int64_t n_row, int64_t g, float 
 static void worker(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     plan *t = arg;
-    const tn_attention_params *p = &TN_PARAMS(t->c, tn_attention_cache_params)->a;
+    const tn_attention_cache_params *p = t->c->params;
+    int64_t n_kv = p->a.n_head_kv, n_task = t->n_run * n_kv, after;
     (void)end;
     (void)i_thread;
-    for (int64_t i; (i = atomic_fetch_add(&t->next, 1)) < t->n_run * p->n_head_kv;) {
-        int64_t run = i / p->n_head_kv, g = i % p->n_head_kv, r0 = t->run[run], n = t->run[run + 1] - r0;
+    for (int64_t i = atomic_fetch_add(&t->next, 1); i < n_task; i = after) {
+        int64_t run = i / n_kv, g = i % n_kv, r0 = t->run[run], n = t->run[run + 1] - r0;
+        ahead   then = { 0 };
+        after = atomic_fetch_add(&t->next, 1);
+        if (after < n_task && t->stores) then = first_keys(t, after);
         if (tn_attn_cache_row_ok(t->c, r0) && tn_attn_cache_row_ok(t->c, r0 + n - 1)) {
-            run_task(t, r0, n, g, (float *)(t->slots + (size_t)begin * t->slot_bytes));
+            if (t->stores) tn_attention_cache_store_one(t->c, r0, g);
+            run_task(t, r0, n, g, (float *)(t->slots + (size_t)begin * t->slot_bytes), &then);
             continue;
         }
-        int64_t group = p->n_head / p->n_head_kv;   /* such runs are single rows, see cut_runs */
-        float  *o = tn_f32(t->c->out[0]) + (r0 * p->n_head + g * group) * p->d_v;
-        for (int64_t d = 0; d < group * p->d_v; d++) o[d] = NAN;
+        int64_t group = p->a.n_head / n_kv;         /* such runs are single rows, see cut_runs */
+        float  *o = tn_f32(t->c->out[0]) + (r0 * p->a.n_head + g * group) * p->a.d_v;
+        for (int64_t d = 0; d < group * p->a.d_v; d++) o[d] = NAN;
     }
 }
 
@@ -124,6 +149,29 @@ static void cut_runs(plan *t)
     t->run[t->n_run] = (int32_t)n_row;
 }
 
+/* Single rows, none of which reads a page that another one stores into? Pages are told apart by their low bits first. */
+static bool rows_are_apart(const plan *t)
+{
+    enum { BITS = 1024 };
+    const tn_call *c = t->c;
+    const int32_t *pos = tn_i32(c->in[3]);
+    int64_t        n = tn_rows(c->in[0]);
+    uint64_t       stored[BITS / 64] = { 0 };
+    if (t->n_run != n) return false;
+    for (int64_t r = 0; r < n; r++) {
+        if (!tn_attn_cache_row_ok(c, r)) continue;
+        uint32_t bit = (uint32_t)page_of(c, r, pos[r] / BLOCK) % BITS;
+        if (stored[bit / 64] >> bit % 64 & 1) return false;
+        stored[bit / 64] |= 1ull << bit % 64;
+    }
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t b = tn_attn_cache_row_ok(c, r) ? tn_attn_first(&TN_PARAMS(c, tn_attention_cache_params)->a, pos[r]) / BLOCK : INT64_MAX; b < pos[r] / BLOCK; b++) {
+            uint32_t bit = (uint32_t)page_of(c, r, b) % BITS;
+            if (stored[bit / 64] >> bit % 64 & 1) return false;
+        }
+    return true;
+}
+
 void FWD(const tn_call *c)
 {
     const tn_attention_params *p = &TN_PARAMS(c, tn_attention_cache_params)->a;
@@ -131,8 +179,9 @@ void FWD(const tn_call *c)
     size_t list = tn_align64((size_t)(tn_rows(c->in[0]) + 1) * 4);
     t.slots = (char *)c->scratch + list;
     if (tn_rows(c->in[0]) == 0) return;
-    tn_attention_cache_store(c);
     cut_runs(&t);
+    t.stores = rows_are_apart(&t);
+    if (!t.stores) tn_attention_cache_store(c);
     atomic_init(&t.next, 0);
     int64_t n_slot = (int64_t)((c->scratch_bytes - list) / t.slot_bytes);
     tn_parallel(tn_min64(tn_min64(tn_threads(), n_slot), t.n_run * p->n_head_kv), 1, worker, &t);
