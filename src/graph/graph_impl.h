@@ -56,6 +56,7 @@ typedef struct step {
     bool      add[TN_MAX_IN];
     tn_value  copy_from, copy_to;       /* STEP_COPY: seed, value */
     int32_t   scratch_slot;             /* -1: none */
+    int32_t   n_together;               /* steps from here on that may run at once (find_together); 0, 1: only this */
     tn_call   call;
 } step;
 

@@ -196,6 +196,34 @@ static void share_in_place(tn_graph *g)
     }
 }
 
+/* Neighbouring forward steps of one operation and one in[0] can run as one, if it knows how: at the last one's step all their outputs and
+ * inputs are alive, so its scratch lies beside them. */
+static void find_together(tn_graph *g)
+{
+    for (int32_t i = 0, n; i < g->n_step; i += n) {
+        const step *s = &g->steps[i];
+        for (n = 1; i + n < g->n_step && n < TN_TOGETHER; n++) {
+            const step *t = &g->steps[i + n];
+            if (s->kind != STEP_FORWARD || t->kind != STEP_FORWARD || s->call.op != t->call.op || s->call.op->together == NULL || s->call.in[0] != t->call.in[0]) break;
+            bool follows = false;                       /* it reads what another of the group makes */
+            for (int k = 1; k < t->call.n_in; k++) {
+                tn_value v = g->nodes[t->node].in[k];
+                follows |= v != 0 && g->values[v].kind == VALUE_RESULT;
+            }
+            if (follows) break;
+        }
+        g->steps[i].n_together = n;
+    }
+}
+
+/* What dies inside a group (an output that nobody reads) must not make room for the next one's. */
+static void live_together(tn_graph *g)
+{
+    for (int32_t i = 0; i < g->n_step; i += g->steps[i].n_together)
+        for (int32_t k = 0; k < g->steps[i].n_together - 1; k++)
+            touch(g, g->values[g->nodes[g->steps[i + k].node].out].slot, i + g->steps[i].n_together - 1);
+}
+
 typedef struct order { size_t key; int32_t i; } order;
 
 static int order_compare(const void *a, const void *b)
@@ -305,6 +333,8 @@ tn_status tn_graph_plan(tn_graph *g, size_t max_bytes, tn_graph_memory *out, tn_
         if (!make_scratch(g, i)) return tn_graph_status(g, err);
     }
     for (int32_t i = 0; i < g->n_step; i++) make_call(g, i);
+    find_together(g);
+    live_together(g);
     extend_lives(g);
     share_in_place(g);
 

@@ -71,11 +71,27 @@ static tn_status prepare(tn_graph *g, int64_t rows, tn_error *err)
     return TN_OK;
 }
 
+/* The n steps from i on, which are of one operation and one input, at once. */
+static void run_together(tn_graph *g, int32_t i, int32_t n)
+{
+    const tn_call *calls[TN_TOGETHER];
+    double         start = graph_timing_on ? tn_now() : 0;
+
+    for (int32_t k = 0; k < n; k++) calls[k] = &g->steps[i + k].call;
+    calls[0]->op->together(calls, n);
+    for (int32_t k = 0; k < n && graph_timing_on; k++) graph_time_step(g, &g->steps[i + k], k == 0 ? tn_now() - start : 0);
+}
+
 static void run_steps(tn_graph *g, int32_t from, int32_t to)
 {
     int32_t n_left = g->n_grad;         /* gradients that on_grad does not know yet: the first of the list */
     for (int32_t i = from; i < to; i++) {
         step  *s = &g->steps[i];
+        if (s->kind == STEP_FORWARD && s->n_together > 1 && !graph_hashing()) {
+            run_together(g, i, s->n_together);
+            i += s->n_together - 1;
+            continue;
+        }
         double start = graph_timing_on ? tn_now() : 0;
         switch (s->kind) {
         case STEP_FORWARD:

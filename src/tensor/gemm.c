@@ -19,6 +19,8 @@ enum {
     PAIRS_KC   = 128,                               /* a multiple of 32 */
     UNIT_KC = 576,                                  /* most k of a matrix unit's block */
     STREAM_BYTES = 32 << 20,                        /* of C */
+    FIRST_BYTES = 2048,                             /* of a rectangle's codes */
+    FEW_ROWS = 12,                                  /* of products that are worth one region: one tile, one block of k in q8act */
     GROUP_PANELS = 8, GROUP_BLOCKS = 192,           /* of a matrix unit: panels of a group, and their blocks of 32 k (192 KiB) */
 };
 
@@ -246,8 +248,17 @@ static void rectangle_unit(const gemm_job *job, int64_t m0, int64_t m1, int64_t 
     unit->end();
 }
 
-/* The same for q8act: strips of int8 activations times the codes of the panels. */
-static void rectangle_q8(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch)
+/* The first panels of a rectangle on their way while its strips are made. */
+static void fetch_first(const tn_weight *w, int64_t i_panel)
+{
+    const uint8_t *codes = w->codes + (size_t)i_panel * w->code_stride, *scales = w->scales + (size_t)i_panel * w->scale_stride;
+
+    for (size_t i = 0; i < FIRST_BYTES; i += 64) __builtin_prefetch(codes + i);
+    for (size_t i = 0; i < FIRST_BYTES / 4; i += 64) __builtin_prefetch(scales + i);
+}
+
+/* The same for q8act: strips of int8 activations times the codes of the panels. made: the strips are there (one block of rows and of k). */
+static void rectangle_q8(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch, bool made)
 {
     const tn_mm_set     *set    = job->set;
     const tn_mm         *mm     = job->mm;
@@ -255,12 +266,13 @@ static void rectangle_q8(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0
     const tn_mm_q8_tile *tiles  = set->q8[w->dtype];
     uint32_t            *strips = (uint32_t *)(void *)scratch;
 
+    fetch_first(w, mm->b.first / TN_PANEL + p0);
     for (int64_t mc = m0; mc < m1; mc += TN_Q8_MC) {
         int64_t n_row = min64(TN_Q8_MC, m1 - mc), n_tile = ceil_div(n_row, set->mr_q8);
         int64_t k_most = TN_Q8_MC * (TN_Q8_KC / 32) / n_row * 32;    /* few rows: all of k, the weights are read in order */
         for (int64_t k0 = 0; k0 < mm->k; k0 += k_most) {
             int64_t n_block = min64(k_most, mm->k - k0) / 32;
-            for (int64_t t = 0, row = 0, next; t < n_tile; t++, row = next) {
+            for (int64_t t = 0, row = 0, next; t < n_tile && !made; t++, row = next) {
                 next = n_row * (t + 1) / n_tile;
                 set->strip_q8(strips + row * n_block * TN_Q8_WORDS, &mm->a, mc + row, (int)(next - row), k0, n_block * 32, w->dtype);
             }
@@ -275,6 +287,16 @@ static void rectangle_q8(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0
     }
 }
 
+static void one_rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch, bool strips_made)
+{
+    if (m0 >= m1 || p0 >= p1) return;
+    if (!job->q8 && job->set->few != NULL && m0 == 0 && m1 == job->mm->m && job->set->few(job->mm, p0, p1)) return;
+    if (job->q8 && job->set->q8_unit != NULL && job->set->q8_unit(job->mm, m0, m1, p0, p1, scratch)) return;
+    if (job->q8) rectangle_q8(job, m0, m1, p0, p1, scratch, strips_made);
+    else if (job->unit) rectangle_unit(job, m0, m1, p0, p1, scratch);
+    else rectangle(job, m0, m1, p0, p1, scratch);
+}
+
 static void rectangles(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const gemm_job *job  = arg;
@@ -285,13 +307,7 @@ static void rectangles(void *arg, int64_t begin, int64_t end, int i_thread)
         int64_t im = i / job->tn, in = i % job->tn;
         int64_t m0 = job->mm->m * im / job->tm, m1 = job->mm->m * (im + 1) / job->tm;
         int64_t p0 = n_unit * in / job->tn * unit, p1 = min64(n_unit * (in + 1) / job->tn * unit, job->n_panel);
-        if (m0 >= m1 || p0 >= p1) continue;
-        if (!job->q8 && job->set->few != NULL && m0 == 0 && m1 == job->mm->m && job->set->few(job->mm, p0, p1)) continue;
-        uint8_t *scratch = job->scratch + (size_t)begin * job->slot;                /* pieces have different begins */
-        if (job->q8 && job->set->q8_unit != NULL && job->set->q8_unit(job->mm, m0, m1, p0, p1, scratch)) continue;
-        if (job->q8) rectangle_q8(job, m0, m1, p0, p1, scratch);
-        else if (job->unit) rectangle_unit(job, m0, m1, p0, p1, scratch);
-        else rectangle(job, m0, m1, p0, p1, scratch);
+        one_rectangle(job, m0, m1, p0, p1, job->scratch + (size_t)begin * job->slot, false);     /* pieces have different begins */
     }
 }
 
@@ -331,25 +347,74 @@ size_t tn_mm_scratch_bytes(int n_thread, int64_t k)
     return slot_bytes(k) * (size_t)n_thread;
 }
 
-void tn_mm_run_set(const tn_mm_set *set, const tn_mm *mm, void *scratch, size_t scratch_bytes)
+static gemm_job job_of(const tn_mm_set *set, const tn_mm *mm, void *scratch)
 {
     gemm_job job = {.set = set, .mm = mm, .scratch = scratch, .slot = slot_bytes(mm->k)};
-    int64_t  n_thread = min64(tn_threads(), (int64_t)(scratch_bytes / job.slot));
 
-    if (mm->m <= 0 || mm->n <= 0) return;
-    if (set == NULL) {
-        tn_mm_run_ref(mm);
-        return;
-    }
-    if (n_thread < 1) tn_bug("matrix product [%lld][%lld] with %zu bytes of scratch, one thread needs %zu",
-                             (long long)mm->m, (long long)mm->n, scratch_bytes, job.slot);
     job.n_panel = ceil_div(mm->n + (mm->b.kind == TN_MM_B_PACKED ? mm->b.first % TN_PANEL : 0), TN_PANEL);
     job.q8 = mm->profile == TN_PROFILE_Q8ACT && mm->b.kind == TN_MM_B_PACKED && tn_q8_takes(mm->b.w->dtype);
     job.unit = mm->profile == TN_PROFILE_STRICT_BF16 && set->unit != NULL;
-    if (job.q8 && set->q8[mm->b.w->dtype] == NULL) {
+    return job;
+}
+
+/* No kernel for this: the definition computes it. */
+static bool only_by_ref(const tn_mm_set *set, const tn_mm *mm)
+{
+    return set == NULL || (job_of(set, mm, NULL).q8 && set->q8[mm->b.w->dtype] == NULL);
+}
+
+void tn_mm_run_set(const tn_mm_set *set, const tn_mm *mm, void *scratch, size_t scratch_bytes)
+{
+    if (mm->m <= 0 || mm->n <= 0) return;
+    if (only_by_ref(set, mm)) {
         tn_mm_run_ref(mm);
         return;
     }
+    gemm_job job = job_of(set, mm, scratch);
+    int64_t  n_thread = min64(tn_threads(), (int64_t)(scratch_bytes / job.slot));
+    if (n_thread < 1) tn_bug("matrix product [%lld][%lld] with %zu bytes of scratch, one thread needs %zu",
+                             (long long)mm->m, (long long)mm->n, scratch_bytes, job.slot);
     cut(&job, n_thread);
     tn_parallel(job.tm * job.tn, 1, rectangles, &job);
+}
+
+/* ------------------------------------------------------------------------------------------- several products of one A */
+
+typedef struct together { gemm_job job[TN_TOGETHER]; int n; int64_t unit, n_unit; } together;
+
+/* Units of panels [begin, end), counted through all products. */
+static void panels_of_several(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const together *all    = arg;
+    const gemm_job *before = NULL;
+    int64_t         first  = 0;
+
+    for (int i = 0; i < all->n; i++) {
+        const gemm_job *job = &all->job[i];
+        int64_t         n_unit = ceil_div(job->n_panel, all->unit), p0 = begin - first, p1 = end - first;
+        first += n_unit;
+        p0 = (p0 < 0 ? 0 : p0) * all->unit;
+        p1 = min64(p1 * all->unit, job->n_panel);
+        if (p0 >= p1) continue;
+        one_rectangle(job, 0, job->mm->m, p0, p1, job->scratch + (size_t)i_thread * job->slot, before != NULL && before->mm->b.w->dtype == job->mm->b.w->dtype);
+        before = job->q8 ? job : NULL;
+    }
+}
+
+void tn_mm_run_several(const tn_mm_set *set, const tn_mm *mm, int n, void *scratch, size_t scratch_bytes)
+{
+    together all = {.n = n};
+    bool     apart = n > TN_TOGETHER || n < 2;
+
+    for (int i = 0; i < n && !apart; i++)
+        apart = mm[i].m > FEW_ROWS || mm[i].m <= 0 || mm[i].n <= 0 || mm[i].m != mm[0].m || mm[i].k != mm[0].k || mm[i].a.a != mm[0].a.a || mm[i].a.rs != mm[0].a.rs ||
+                mm[i].a.ks != mm[0].a.ks || only_by_ref(set, &mm[i]) || (int64_t)(scratch_bytes / slot_bytes(mm[i].k)) < tn_threads();
+    for (int i = 0; i < n && apart; i++) tn_mm_run_set(set, &mm[i], scratch, scratch_bytes);
+    if (apart) return;
+    all.unit = set->np;
+    for (int i = 0; i < n; i++) {
+        all.job[i] = job_of(set, &mm[i], scratch);
+        all.n_unit += ceil_div(all.job[i].n_panel, all.unit);
+    }
+    tn_parallel(all.n_unit, 1, panels_of_several, &all);
 }

@@ -170,6 +170,15 @@ void tn_mm_run(const tn_mm *mm, void *scratch, size_t scratch_bytes)
     tn_mm_run_set(sets[tn_op_kernel(&tn_op_matmul) - kernels], mm, scratch, scratch_bytes);
 }
 
+static void matmul_together(const tn_call *const *calls, int n)
+{
+    tn_mm mm[TN_TOGETHER];
+
+    if (n > TN_TOGETHER) tn_bug("%d products together, at most %d", n, (int)TN_TOGETHER);
+    for (int i = 0; i < n; i++) mm[i] = forward_product(calls[i]);
+    tn_mm_run_several(sets[tn_op_kernel(&tn_op_matmul) - kernels], mm, n, calls[n - 1]->scratch, calls[n - 1]->scratch_bytes);
+}
+
 /* ---------------------------------------------------------------------------------------------- self-test's cases */
 
 static const struct {
@@ -199,5 +208,5 @@ static int matmul_cases(tn_case *out, int i)
 const tn_op tn_op_matmul = {
     .name = "matmul", .params_bytes = sizeof(tn_matmul_params), .n_in = 2, .n_out = 1,
     .shape = matmul_shape, .scratch = matmul_scratch, .kernels = kernels,
-    .bwd_in = 3, .bwd_out = 0, .cases = matmul_cases, .flops = matmul_flops,
+    .bwd_in = 3, .bwd_out = 0, .cases = matmul_cases, .flops = matmul_flops, .together = matmul_together,
 };

@@ -177,6 +177,8 @@ uint16_t tn_mm_panel_mask(const tn_mm *mm, int64_t p);
 /* Runs with the kernels chosen for matmul; threads by tn_parallel inside (one piece when already inside one). scratch:
  * tn_mm_scratch_bytes for as many threads as should run; 64-byte aligned. */
 void   tn_mm_run(const tn_mm *mm, void *scratch, size_t scratch_bytes);
+/* n products of the same A: for few rows in one parallel region, with the strips of q8act made once; otherwise one after another. */
+void   tn_mm_run_several(const tn_mm_set *set, const tn_mm *mm, int n, void *scratch, size_t scratch_bytes);
 void   tn_mm_run_set(const tn_mm_set *set /* NULL: ref */, const tn_mm *mm, void *scratch, size_t scratch_bytes);
 /* B's elements k0 .. k0 + k of column n: the definition's way to read any operand. */
 void   tn_mm_column(float *dst, const tn_mm_b *b, int64_t n, int64_t k0, int64_t k);

@@ -40,7 +40,7 @@ int64_t     tn_dtype_block(tn_dtype t);
 /* Bytes of a row of n elements; 0 if n is no multiple of the block. */
 size_t      tn_row_bytes(tn_dtype t, int64_t n);
 
-enum { TN_MAX_DIM = 4, TN_MAX_IN = 12, TN_MAX_OUT = 4, TN_PARAM_BYTES = 96 };
+enum { TN_MAX_DIM = 4, TN_MAX_IN = 12, TN_MAX_OUT = 4, TN_TOGETHER = 4, TN_PARAM_BYTES = 96 };
 
 typedef struct tn_weight tn_weight;                 /* a packed matrix, below */
 
@@ -138,6 +138,9 @@ struct tn_op {
     int         in_place;                           /* 1: out[0] may share memory with in[0] in the forward pass */
     int       (*cases)(tn_case *out, int i);        /* fills case i; returns 0 when there is no such case */
     double    (*flops)(const tn_call *c);           /* of the forward; NULL: not counted */
+    /* Forward of up to TN_TOGETHER calls with the same in[0] in one parallel region: the bits of one after another. Only the last one's
+     * scratch is used, so that the others' may lie where outputs of the group do. NULL: there is no gain in it. */
+    void      (*together)(const tn_call *const *calls, int n);
 };
 
 /* The table. Each name X gives `extern const tn_op tn_op_X;` in tensor/<x>.c and the id TN_OP_X. */

@@ -323,6 +323,55 @@ static void a_seeded_value_may_be_used_further(void **state)
     tn_graph_destroy(g);
 }
 
+/* Three products of x, one of which nobody reads, then one of x that also reads a product, which cannot be of the group. */
+static void products_of_one_input_run_at_once(void **state)
+{
+    tn_graph *g;
+    tn_error  err;
+    unsigned  seed = 3;
+    float     data[3][WIDE * WIDE];
+    tn_tensor w[3];
+    tn_value  in[3], out[3];
+
+    (void)state;
+    assert_int_equal(tn_graph_create(&g, WIDE, &err), TN_OK);
+    tn_value x = tn_graph_input(g, "x", TN_F32, 2, (int64_t[]){ TN_ROWS, WIDE });
+    for (int i = 0; i < 3; i++) {
+        for (int k = 0; k < WIDE * WIDE; k++) data[i][k] = noise(&seed);
+        w[i] = (tn_tensor){ .dtype = TN_F32, .n_dim = 2, .shape = { WIDE, WIDE }, .data = data[i] };
+        in[i] = tn_graph_weight(g, "w", &w[i], NULL);
+    }
+    tn_value h = tn_graph_op(g, "h", TN_OP_SCALE, &(tn_scale_params){ 2 }, (tn_value[]){ x }, 1);
+    for (int i = 0; i < 3; i++) out[i] = tn_graph_op(g, "p", TN_OP_MATMUL, NULL, (tn_value[]){ h, in[i] }, 2);
+    tn_value apart = tn_graph_op(g, "apart", TN_OP_MATMUL, NULL, (tn_value[]){ h, out[0] }, 2);
+    tn_value y = tn_graph_op(g, "y", TN_OP_ADD, NULL, (tn_value[]){ out[2], apart }, 2);
+    tn_graph_keep(g, y);
+    assert_int_equal(tn_graph_plan(g, 0, NULL, &err), TN_OK);
+    float *px = tn_graph_data(g, x), want[WIDE * WIDE], first[WIDE * WIDE];
+    for (int i = 0; i < WIDE * WIDE; i++) px[i] = noise(&seed);
+    toy_together_count = 0;
+    memset(toy_forward_count, 0, sizeof toy_forward_count);
+    assert_int_equal(tn_graph_forward(g, WIDE, &err), TN_OK);
+    assert_int_equal(toy_together_count, 3);
+    assert_int_equal(toy_forward_count[TN_OP_MATMUL], 4);
+    for (int r = 0; r < WIDE; r++)
+        for (int o = 0; o < WIDE; o++) {
+            first[r * WIDE + o] = want[r * WIDE + o] = 0;
+            for (int k = 0; k < WIDE; k++) {
+                first[r * WIDE + o] = fmaf(2 * px[r * WIDE + k], data[0][o * WIDE + k], first[r * WIDE + o]);
+                want[r * WIDE + o] = fmaf(2 * px[r * WIDE + k], data[2][o * WIDE + k], want[r * WIDE + o]);
+            }
+        }
+    for (int r = 0; r < WIDE; r++)
+        for (int o = 0; o < WIDE; o++) {
+            float p = 0;
+            for (int k = 0; k < WIDE; k++) p = fmaf(2 * px[r * WIDE + k], first[o * WIDE + k], p);
+            want[r * WIDE + o] += p;
+        }
+    assert_memory_equal(tn_graph_data(g, y), want, sizeof want);
+    tn_graph_destroy(g);
+}
+
 static void the_first_error_sticks_and_names_the_node(void **state)
 {
     tn_graph *g;
@@ -426,7 +475,7 @@ int main(void)
         cmocka_unit_test(out_of_memory_is_an_error),
         cmocka_unit_test(scratch_may_grow_after_the_plan),
         cmocka_unit_test(a_seeded_value_may_be_used_further),
-        cmocka_unit_test(the_first_error_sticks_and_names_the_node),
+        cmocka_unit_test(products_of_one_input_run_at_once), cmocka_unit_test(the_first_error_sticks_and_names_the_node),
         cmocka_unit_test(limits_of_rows_and_memory_are_errors),
         cmocka_unit_test(hashes_tell_equal_runs_from_different_ones),
         cmocka_unit_test(timing_counts_calls),

@@ -9,5 +9,7 @@
 extern int toy_forward_count[TN_OP_COUNT];
 /* Scratch bytes that toy matmul asks for (a test raises them after the plan). */
 extern size_t toy_scratch_bytes;
+/* How many toy matmuls ran in groups. */
+extern int toy_together_count;
 
 #endif

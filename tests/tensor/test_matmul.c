@@ -218,6 +218,53 @@ static void q8act_is_exact_at_the_largest_sums(void **unused)
         }
 }
 
+/* Three products of the same rows in one region, of types whose strips differ or not, for every profile and number of threads. */
+static void products_of_one_input_equal_those_apart(void **unused)
+{
+    static const tn_dtype types[][3] = {{TN_Q4_1, TN_Q4_1, TN_Q4_1}, {TN_Q4_1, TN_Q8_0, TN_Q4_0}, {TN_Q6_K, TN_Q8_0, TN_Q6_K}, {TN_F32, TN_Q4_0, TN_BF16}};
+    static const int64_t  n_out[3] = {83, 16, 41};
+    static const int      rows_of[] = {1, 2, 8, 12, 13}, threads[] = {1, 2, 3, 8};
+    enum { K = 768 };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        for (size_t j = 0; j < sizeof rows_of / sizeof rows_of[0]; j++)
+            for (int p = 0; p < 3; p++) {
+                int64_t m = rows_of[j];
+                float  *x = filled(m * K, 1), *got[3], *want[3];
+                tn_mm   mm[3];
+                tn_weight *w[3];
+                for (int q = 0; q < 3; q++) {
+                    uint8_t *rows = weight_rows(types[i][q], n_out[q], K, 0);
+                    assert_int_equal(tn_weight_pack(&w[q], rows, types[i][q], n_out[q], K, (tn_profile)p, NULL), TN_OK);
+                    free(rows);
+                    got[q] = room((size_t)(m * n_out[q]) * 4);
+                    want[q] = room((size_t)(m * n_out[q]) * 4);
+                    mm[q] = (tn_mm){.c = want[q], .ldc = n_out[q], .a = {x, K, 1}, .b = {.kind = TN_MM_B_PACKED, .w = w[q]}, .m = m, .n = n_out[q],
+                                    .k = K, .profile = (tn_profile)p};
+                    tn_mm_run_ref(&mm[q]);
+                    mm[q].c = got[q];
+                }
+                for (int s = 0; s < N_SET; s++)
+                    for (int t = 0; t < 4 && sets[s].usable(); t++) {
+                        assert_int_equal(tn_threads_set(threads[t], NULL), TN_OK);
+                        size_t bytes = tn_mm_scratch_bytes(threads[t], K);
+                        void  *scratch = room(bytes);
+                        for (int q = 0; q < 3; q++) memset(got[q], 0xee, (size_t)(m * n_out[q]) * 4);
+                        tn_mm_run_several(sets[s].set, mm, 3, scratch, bytes);
+                        for (int q = 0; q < 3; q++) assert_same(sets[s].set->name, got[q], want[q], m * n_out[q]);
+                        free(scratch);
+                    }
+                tn_threads_set(2, NULL);
+                for (int q = 0; q < 3; q++) {
+                    tn_weight_free(w[q]);
+                    free(got[q]);
+                    free(want[q]);
+                }
+                free(x);
+            }
+}
+
 static void every_set_equals_the_definition_with_rows(void **unused)
 {
     static const shape shapes[] = {{1, 16, 32}, {1, 37, 19}, {17, 300, 70}, {33, 530, 47}, {530, 17, 20}, {15, 64, 64}};
@@ -451,6 +498,7 @@ int main(void)
         cmocka_unit_test(every_set_equals_the_definition_with_packed_weights),
         cmocka_unit_test(q8act_equals_the_definition_for_many_rows),
         cmocka_unit_test(q8act_is_exact_at_the_largest_sums),
+        cmocka_unit_test(products_of_one_input_equal_those_apart),
         cmocka_unit_test(every_set_equals_the_definition_with_rows),
         cmocka_unit_test(a_packed_row_is_the_dequantised_row),
         cmocka_unit_test(packing_costs_at_most_a_tenth),

@@ -21,7 +21,7 @@ enum {
     ROWS        = 256,                              /* of a block: its strips, and some of C, stay in the second cache */
     SLOT        = 256,                              /* words of a register of sums */
     PIECE       = 48,                               /* blocks of a panel that is made: it stays in the first cache */
-    AHEAD       = 6,                                /* blocks fetched before they are needed */
+    AHEAD       = 12,                               /* blocks fetched before they are needed */
     PANEL_BYTES = PIECE * 512,
     STRIP_BYTES = 1 << 20,                          /* of a block of rows; with a panel it fits the slots of gemm.c */
 };
@@ -292,6 +292,18 @@ static int64_t fewest_rows(tn_dtype t) { return t == TN_Q8_0 ? 6 : t == TN_Q4_0 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+/* n blocks of the next panel come from memory while this one is computed with: its scales, and the codes that must be made into bytes first.
+ * (Codes that are used where they lie are asked for block by block, see multiply.) */
+static inline void fetch_next(const tn_weight *w, int64_t i_panel, int64_t block0, int64_t n_block)
+{
+    const size_t   a_block = tn_layout_block_bytes(w->layout), scale_bytes = w->scale_stride * (size_t)(n_block * 32) / (size_t)w->n_in;
+    const uint8_t *codes = w->codes + (size_t)i_panel * w->code_stride + (size_t)block0 * a_block;
+    const uint8_t *scales = w->scales + (size_t)i_panel * w->scale_stride + w->scale_stride * (size_t)(block0 * 32) / (size_t)w->n_in;
+
+    for (size_t i = 0; i < scale_bytes; i += 64) __builtin_prefetch(scales + i);
+    for (size_t i = 0; w->layout != TN_L_C8 && i < (size_t)n_block * a_block; i += 64) __builtin_prefetch(codes + i, 0, 2);
+}
+
 /* Rows m0 .. m0 + n_row, at most ROWS, by all panels. */
 static void rows_by_panels(const tn_mm *mm, int64_t m0, int64_t n_row, int64_t p0, int64_t p1, uint8_t *scratch)
 {
@@ -327,6 +339,7 @@ static void rows_by_panels(const tn_mm *mm, int64_t m0, int64_t n_row, int64_t p
                 s.numbers = (const float *)(const void *)(strips + numbers_at) + at * height * 2;
                 s.panel   = there ? w->codes + (size_t)i_panel * w->code_stride + (size_t)s.block0 * 512 : made;
                 if (!there) panel(made, w, i_panel, s.block0, s.n_block);
+                if (at == 0 && p + 1 < p1) fetch_next(w, i_panel + 1, first, piece);
                 __asm__ volatile("" ::: "memory");                  /* loads of tiles are not known to read */
                 run(&s);
             }
