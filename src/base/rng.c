@@ -40,9 +40,14 @@ void tn_philox4x32(uint32_t ctr[4], const uint32_t key[2])
     philox4x32_10(ctr, key[0], key[1]);
 }
 
+uint64_t tn_rng_stream(const tn_rng_key *key)
+{
+    return mix64(mix64(mix64(mix64(key->seed) ^ key->purpose) ^ key->step) ^ key->sample);
+}
+
 void tn_rng4(uint32_t out[4], const tn_rng_key *key, uint64_t position)
 {
-    uint64_t s = mix64(mix64(mix64(mix64(key->seed) ^ key->purpose) ^ key->step) ^ key->sample);
+    uint64_t s = tn_rng_stream(key);
 
     out[0] = (uint32_t)position;
     out[1] = (uint32_t)(position >> 32);

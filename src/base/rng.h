@@ -19,6 +19,8 @@ typedef struct tn_rng_key { uint64_t seed; uint32_t purpose; uint64_t step; uint
 void tn_philox4x32(uint32_t ctr[4], const uint32_t key[2]);
 
 void tn_rng4(uint32_t out[4], const tn_rng_key *key, uint64_t position);
+/* The 64-bit Philox key of a stream, for code that makes many positions at once (words: rng.c). */
+uint64_t tn_rng_stream(const tn_rng_key *key);
 
 uint64_t tn_rng_u64(const tn_rng_key *key, uint64_t position);
 double   tn_rng_unit(const tn_rng_key *key, uint64_t position);                 /* [0, 1), 53 bits */

@@ -2,6 +2,7 @@
  * node, the row's own sample id, column): moving a row to another batch or rank keeps its mask.
  *
  *   column c uses word c mod 4 of Philox at position node * 2^32 + c / 4, and is kept when word >= p 2^32 */
+#include "tensor/cpu/kernels.h"
 #include "tensor/op_util.h"
 
 static tn_status shape(const tn_call *c, tn_error *err)
@@ -57,16 +58,20 @@ static void fill(tn_tensor *t, int i_in, uint64_t seed)
 
 static int cases(tn_case *k, int i)
 {
-    if (i > 0) return 0;
+    if (i > 1) return 0;
     *k = (tn_case){ .by_row = 3u };
-    *(tn_dropout_params *)k->params = (tn_dropout_params){ .p = 0.3f, .seed = 5, .step = 9, .node = 3 };
-    tn_case_in(k, 0, TN_F32, 5, 37, true);
+    *(tn_dropout_params *)k->params = (tn_dropout_params){ .p = i == 0 ? 0.3f : 0.6f, .seed = 5, .step = 0x900000009u, .node = i == 0 ? 3 : 0x80000001u };
+    tn_case_in(k, 0, TN_F32, 5, i == 0 ? 37 : 203, true);
     tn_case_vec(k, 1, TN_I32, 5, false);
     k->fill = fill;
     return 1;
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
+    { "avx2",   tn_cpu_avx2,   tn_dropout_fwd_avx2, tn_dropout_bwd_avx2 },
+    { "avx512", tn_cpu_avx512, tn_dropout_fwd_avx512, tn_dropout_bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_dropout = {
     .name = "dropout", .params_bytes = sizeof(tn_dropout_params), .n_in = 2, .n_out = 1, .shape = shape,

@@ -396,7 +396,8 @@ static void panels_of_several(void *arg, int64_t begin, int64_t end, int i_threa
         p0 = (p0 < 0 ? 0 : p0) * all->unit;
         p1 = min64(p1 * all->unit, job->n_panel);
         if (p0 >= p1) continue;
-        one_rectangle(job, 0, job->mm->m, p0, p1, job->scratch + (size_t)i_thread * job->slot, before != NULL && before->mm->b.w->dtype == job->mm->b.w->dtype);
+        bool made = before != NULL && job->q8 && before->mm->b.w->dtype == job->mm->b.w->dtype;
+        one_rectangle(job, 0, job->mm->m, p0, p1, job->scratch + (size_t)i_thread * job->slot, made);
         before = job->q8 ? job : NULL;
     }
 }

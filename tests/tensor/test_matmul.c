@@ -218,11 +218,12 @@ static void q8act_is_exact_at_the_largest_sums(void **unused)
         }
 }
 
-/* Three products of the same rows in one region, of types whose strips differ or not, for every profile and number of threads. */
+/* Four products of the same rows in one region, of types whose strips differ or not, the third an adapter's fp32 rows, for every profile and
+ * number of threads. */
 static void products_of_one_input_equal_those_apart(void **unused)
 {
     static const tn_dtype types[][3] = {{TN_Q4_1, TN_Q4_1, TN_Q4_1}, {TN_Q4_1, TN_Q8_0, TN_Q4_0}, {TN_Q6_K, TN_Q8_0, TN_Q6_K}, {TN_F32, TN_Q4_0, TN_BF16}};
-    static const int64_t  n_out[3] = {83, 16, 41};
+    static const int64_t  n_out[4] = {83, 16, 8, 41};
     static const int      rows_of[] = {1, 2, 8, 12, 13}, threads[] = {1, 2, 3, 8};
     enum { K = 768 };
 
@@ -231,17 +232,19 @@ static void products_of_one_input_equal_those_apart(void **unused)
         for (size_t j = 0; j < sizeof rows_of / sizeof rows_of[0]; j++)
             for (int p = 0; p < 3; p++) {
                 int64_t m = rows_of[j];
-                float  *x = filled(m * K, 1), *got[3], *want[3];
-                tn_mm   mm[3];
-                tn_weight *w[3];
-                for (int q = 0; q < 3; q++) {
-                    uint8_t *rows = weight_rows(types[i][q], n_out[q], K, 0);
-                    assert_int_equal(tn_weight_pack(&w[q], rows, types[i][q], n_out[q], K, (tn_profile)p, NULL), TN_OK);
+                float  *x = filled(m * K, 1), *adapter = filled(n_out[2] * K, 0), *got[4], *want[4];
+                tn_mm   mm[4];
+                tn_weight *w[4] = {NULL};
+                for (int q = 0; q < 4; q++) {
+                    tn_dtype t = types[i][q == 3 ? 2 : q % 2];
+                    uint8_t *rows = weight_rows(t, n_out[q], K, 0);
+                    if (q != 2) assert_int_equal(tn_weight_pack(&w[q], rows, t, n_out[q], K, (tn_profile)p, NULL), TN_OK);
                     free(rows);
                     got[q] = room((size_t)(m * n_out[q]) * 4);
                     want[q] = room((size_t)(m * n_out[q]) * 4);
                     mm[q] = (tn_mm){.c = want[q], .ldc = n_out[q], .a = {x, K, 1}, .b = {.kind = TN_MM_B_PACKED, .w = w[q]}, .m = m, .n = n_out[q],
                                     .k = K, .profile = (tn_profile)p};
+                    if (q == 2) mm[q].b = (tn_mm_b){.kind = TN_MM_B_NK, .dtype = TN_F32, .rows = adapter, .ld = K}, mm[q].profile = TN_PROFILE_STRICT;
                     tn_mm_run_ref(&mm[q]);
                     mm[q].c = got[q];
                 }
@@ -250,18 +253,19 @@ static void products_of_one_input_equal_those_apart(void **unused)
                         assert_int_equal(tn_threads_set(threads[t], NULL), TN_OK);
                         size_t bytes = tn_mm_scratch_bytes(threads[t], K);
                         void  *scratch = room(bytes);
-                        for (int q = 0; q < 3; q++) memset(got[q], 0xee, (size_t)(m * n_out[q]) * 4);
-                        tn_mm_run_several(sets[s].set, mm, 3, scratch, bytes);
-                        for (int q = 0; q < 3; q++) assert_same(sets[s].set->name, got[q], want[q], m * n_out[q]);
+                        for (int q = 0; q < 4; q++) memset(got[q], 0xee, (size_t)(m * n_out[q]) * 4);
+                        tn_mm_run_several(sets[s].set, mm, 4, scratch, bytes);
+                        for (int q = 0; q < 4; q++) assert_same(sets[s].set->name, got[q], want[q], m * n_out[q]);
                         free(scratch);
                     }
                 tn_threads_set(2, NULL);
-                for (int q = 0; q < 3; q++) {
+                for (int q = 0; q < 4; q++) {
                     tn_weight_free(w[q]);
                     free(got[q]);
                     free(want[q]);
                 }
                 free(x);
+                free(adapter);
             }
 }
 
