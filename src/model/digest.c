@@ -95,6 +95,10 @@ tn_status tn_model_digest(const tn_model *m, tn_digest *out, tn_error *err)
     }
     tn_parallel_items(m->n_param, make_leaf, &job);
     tn_merkle_root(out, job.leaves, m->n_param);
+    /* A page that is read brings the pages around it, also of rows that were dropped a moment before. */
+    bool packed = false;
+    for (size_t i = 0; i < m->n_param; i++) packed = packed || m->params[i].w.data == NULL;
+    if (packed) tn_model_drop_files(m);
 out:
     for (size_t i = 0; job.hash != NULL && i < m->n_param; i++) tn_sha256_destroy(job.hash[i]);
     free(job.hash);

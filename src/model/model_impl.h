@@ -63,6 +63,7 @@ void     *tn_model_alloc_rows(size_t bytes);
 const void *tn_model_rows(const tn_model *m, size_t i, tn_dtype *dtype);
 /* Tells the kernel that these rows of a mapped file are not needed for now: read again, they come back. */
 void      tn_model_drop_pages(const tn_model *m, const void *rows, size_t bytes);
+void      tn_model_drop_files(const tn_model *m);            /* the same for all that is mapped */
 /* Index of a weight in params, or -1. */
 int64_t   tn_model_index(const tn_model *m, const char *name);
 /* Packs every matrix for the profile and tells the kernel that its mapped pages are not needed. */

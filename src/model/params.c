@@ -233,7 +233,7 @@ static tn_status pack_one(tn_model *m, size_t i, tn_error *err)
 }
 
 /* Of all the model's files: what was read of them is not needed again soon. */
-static void drop_all_pages(const tn_model *m)
+void tn_model_drop_files(const tn_model *m)
 {
     for (size_t i = 0; i < m->n_gguf; i++) tn_map_drop(&m->gguf[i]->map, m->gguf[i]->map.p, m->gguf[i]->map.n);
     for (size_t i = 0; i < m->n_st; i++) tn_map_drop(tn_st_map(m->st[i]), tn_st_map(m->st[i])->p, tn_st_map(m->st[i])->n);
@@ -253,7 +253,7 @@ tn_status tn_model_pack(tn_model *m, tn_error *err)
     for (int matrices = 0; matrices < 2; matrices++) {
         for (size_t i = 0; i < m->n_param && status == TN_OK; i++)
             if (is_vector(order[i]) != (matrices != 0)) status = pack_one(m, (size_t)(order[i] - m->params), err);
-        drop_all_pages(m);
+        tn_model_drop_files(m);
     }
     free(order);
     return status;

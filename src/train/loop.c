@@ -128,7 +128,7 @@ static tn_status records_seal(void *arg, int64_t step, const tn_digest *root, tn
         TN_TRY(tn_steplog_append(l->log, &l->held[i], err));
     }
     l->n_held -= i;
-    memmove(l->held, l->held + i, (size_t)l->n_held * sizeof *l->held);
+    if (i > 0 && l->n_held > 0) memmove(l->held, l->held + i, (size_t)l->n_held * sizeof *l->held);
     return tn_steplog_sync(l->log, err);
 }
 

@@ -37,6 +37,7 @@ static int model_make(void **state)
     assert_ok(tn_model_create(&m, &h, tok, 3, why));
     assert_ok(tn_model_write(m, dir, TN_F32, false, NULL, why));
     tn_model_close(m);
+    tn_tokenizer_destroy(tok);                                /* the model borrowed it */
     free(put("tokenizer.json", text, n));
     free(put("tokenizer_config.json", config, strlen(config)));
     free(text);
