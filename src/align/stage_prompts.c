@@ -81,9 +81,12 @@ static tn_status eval_folder_add(eval_files *e, const char *dir, const char *nam
     for (size_t i = 0; status == TN_OK && i < n; i++) {
         if (!tn_ends_with(files[i], ".csv") && !tn_ends_with(files[i], ".jsonl")) continue;
         tn_prompts one  = {0};
+        tn_error   why  = {0};
         char      *path = tn_path(dir, files[i]);
         if (path == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
-        else if (tn_prompts_read_as(&one, path, files[i], TN_PROMPT_DECLINE, NULL, NULL) == TN_OK && one.n > 0) status = eval_file_add(e, path, files[i], err);
+        else if (tn_prompts_read_as(&one, path, files[i], TN_PROMPT_DECLINE, NULL, &why) == TN_OK && one.n > 0) status = eval_file_add(e, path, files[i], err);
+        /* Prompts and then none: an overlap in the rest would be missed unseen. */
+        else if (one.n > 0) status = tn_fail(err, why.code, "%s", why.msg);
         tn_prompts_free(&one);
         free(path);
     }

@@ -57,17 +57,12 @@ static tn_status ref_word(loader *l, const recipe_stage *st, recipe_ref *ref, co
     return status;
 }
 
-static tn_status ref_parse(loader *l, recipe_stage *st, recipe_ref *ref, tn_error *err)
+/* ref->text has its variables put in already; user: one of --set took part. */
+static tn_status ref_parse(loader *l, recipe_stage *st, recipe_ref *ref, bool user, tn_error *err)
 {
-    char   where[512], *text = NULL;
-    bool   user = false;
+    char  *text = ref->text;
     size_t n;
 
-    snprintf(where, sizeof where, "%s:%d", st->file, ref->line);
-    TN_TRY(recipe_load_expand(l, ref->text, where, 0, &text, &user, err));
-    free(ref->text);
-    ref->text = text;
-    ref->stage = -1;
     if (tn_starts_with(text, "file:")) return ref_file(l, st, ref, text + 5, user, err);
     if (tn_starts_with(text, "sha256:") || tn_starts_with(text, "store:")) return TN_OK;
     if (text[0] == '/' || tn_starts_with(text, "./") || tn_starts_with(text, "../"))
@@ -78,47 +73,42 @@ static tn_status ref_parse(loader *l, recipe_stage *st, recipe_ref *ref, tn_erro
             ref->stage = (int)i;
             if (text[n] == '\0') return TN_OK;
             if (!tn_path_is_plain(text + n + 1))
-                return tn_fail(err, TN_USAGE, "%s: stage '%s': '%s' is no path inside what '%s' makes", where, st->name, text + n + 1,
+                return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': '%s' is no path inside what '%s' makes", st->file, ref->line, st->name, text + n + 1,
                                l->r->stages[i].name);
             return (ref->sub = tn_strdup(text + n + 1)) == NULL ? recipe_load_no_memory(l, err) : TN_OK;
         }
     return ref_word(l, st, ref, text, user, err);
 }
 
-/* "${data}" with nothing in it: an optional input is then not there, so that a recipe can offer one by a variable. */
-static tn_status expands_to_nothing(loader *l, const recipe_stage *st, int port, const tn_yaml *y, bool *absent, tn_error *err)
-{
-    char *text = NULL, where[512];
-    bool  user = false;
-
-    snprintf(where, sizeof where, "%s:%d", st->file, y->line);
-    TN_TRY(recipe_load_expand(l, y->text, where, 0, &text, &user, err));
-    *absent = text[0] == '\0' && st->kind->inputs[port].optional;
-    bool missing = text[0] == '\0' && !*absent;
-    free(text);
-    if (!missing) return TN_OK;
-    return tn_fail(err, TN_USAGE, "%s: stage '%s': '%s' is empty, and input '%s' must be given: set the variable", where, st->name, y->text,
-                   st->kind->inputs[port].name);
-}
-
 static tn_status add_ref(loader *l, recipe_stage *st, int port, const tn_yaml *y, tn_error *err)
 {
     recipe_ref *more;
+    char       *text = NULL, where[512];
+    bool        user = false;
 
     if (y->kind != TN_YAML_SCALAR || y->text[0] == '\0')
         return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': input '%s' takes the name of a stage or file", st->file, y->line, st->name,
                        st->kind->inputs[port].name);
-    bool absent = false;
-    TN_TRY(expands_to_nothing(l, st, port, y, &absent, err));
-    if (absent) return TN_OK;
-    if ((more = realloc(st->refs, (st->n_ref + 1) * sizeof *more)) == NULL) return recipe_load_no_memory(l, err);
+    snprintf(where, sizeof where, "%s:%d", st->file, y->line);
+    TN_TRY(recipe_load_expand(l, y->text, where, 0, &text, &user, err));
+    if (text[0] == '\0') {            /* a variable with nothing in it: so a recipe offers an input that may be left out */
+        free(text);
+        return st->kind->inputs[port].optional ? TN_OK
+            : tn_fail(err, TN_USAGE, "%s: stage '%s': '%s' is empty, and input '%s' must be given: set the variable", where, st->name, y->text,
+                      st->kind->inputs[port].name);
+    }
+    if ((more = realloc(st->refs, (st->n_ref + 1) * sizeof *more)) == NULL) {
+        free(text);
+        return recipe_load_no_memory(l, err);
+    }
     st->refs = more;
     memset(&st->refs[st->n_ref], 0, sizeof *st->refs);
     recipe_ref *ref = &st->refs[st->n_ref++];
     ref->port = port;
     ref->line = y->line;
-    if ((ref->text = tn_strdup(y->text)) == NULL) return recipe_load_no_memory(l, err);
-    return ref_parse(l, st, ref, err);
+    ref->text = text;
+    ref->stage = -1;
+    return ref_parse(l, st, ref, user, err);
 }
 
 static tn_status read_port(loader *l, recipe_stage *st, int port, const tn_yaml *y, tn_error *err)

@@ -144,6 +144,13 @@ static void a_folder_of_evaluation_sets_is_compared(void **state)
     assert_int_equal(tn_file_write_all(csv, "goal\nhow do I grow a very large tomato\n", 39, NULL), TN_OK);
     assert_int_equal(tn_align_prompts_run(&c, &files, &evaluation, "constitutions/tenet.yaml", out, NULL, &err), TN_VERIFY);
     assert_non_null(strstr(err.msg, "x.csv"));
+    /* A file that is damaged behind its first prompts is not passed over: an overlap could lie in the rest. */
+    char *half = tn_path(folder, "half.jsonl");
+    assert_int_equal(tn_file_write_all(csv, "goal\nName a lake.\n", 18, NULL), TN_OK);
+    assert_int_equal(tn_file_write_all(half, "{\"prompt\":\"Sing.\"}\n{}\n", 22, NULL), TN_OK);
+    assert_int_equal(tn_align_prompts_run(&c, &files, &evaluation, "constitutions/tenet.yaml", out, NULL, &err), TN_FORMAT);
+    assert_non_null(strstr(err.msg, "half.jsonl:2"));
+    free(half);
     assert_int_equal(tn_remove_tree(folder, NULL), TN_OK);
     assert_int_equal(tn_remove_tree(out, NULL), TN_OK);
     free(sub);

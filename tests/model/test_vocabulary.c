@@ -93,7 +93,7 @@ static void put_texts(tn_str *s, uint64_t *n, const char *key, const json_t *lis
 }
 
 /* The bytes of a GGUF that holds this vocabulary and nothing else. */
-static tn_gguf *as_gguf(const vocabulary *v, const char *model, const char *pre, bool space, bool bos)
+static tn_gguf *as_gguf(char **bytes, const vocabulary *v, const char *model, const char *pre, bool space, bool bos)
 {
     tn_str        kv = {0}, file = {0};
     uint64_t      n = 0, no_tensors = 0;
@@ -124,7 +124,8 @@ static tn_gguf *as_gguf(const vocabulary *v, const char *model, const char *pre,
     tn_str_add_n(&file, kv.p, kv.len);
     tn_str_free(&kv);
     assert_ok(tn_gguf_parse(&g, (const uint8_t *)file.p, file.len, "vocabulary.gguf", err));
-    return g;                                        /* file.p is looked into until the test ends: let go at exit */
+    *bytes = tn_str_take(&file);                     /* looked into until the GGUF is closed */
+    return g;
 }
 
 static tn_tokenizer *by_json(const tn_gguf *g)
@@ -170,13 +171,22 @@ static void same_ids(const tn_tokenizer *a, const tn_tokenizer *b, const char *w
     free(text);
 }
 
+static void vocabulary_free(vocabulary *v)
+{
+    json_decref(v->tokens);
+    json_decref(v->types);
+    json_decref(v->scores);
+    json_decref(v->merges);
+}
+
 static void sentencepiece_scores_become_merges(void **state)
 {
     vocabulary v = sentencepiece();
     (void)state;
 
     for (int space = 0; space < 2; space++) {
-        tn_gguf      *g = as_gguf(&v, "llama", "default", space != 0, space != 0);
+        char         *bytes;
+        tn_gguf      *g = as_gguf(&bytes, &v, "llama", "default", space != 0, space != 0);
         tn_tokenizer *a, *b = by_json(g);
 
         assert_ok(tn_open_gguf_tokenizer(&a, g, NULL, err));
@@ -185,7 +195,9 @@ static void sentencepiece_scores_become_merges(void **state)
         tn_tokenizer_destroy(a);
         tn_tokenizer_destroy(b);
         tn_gguf_close(g);
+        free(bytes);
     }
+    vocabulary_free(&v);
 }
 
 static void every_named_pre_tokeniser_has_its_patterns(void **state)
@@ -197,7 +209,8 @@ static void every_named_pre_tokeniser_has_its_patterns(void **state)
     (void)state;
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        tn_gguf      *g = as_gguf(&v, "gpt2", names[i], false, i % 2 == 0);
+        char         *bytes;
+        tn_gguf      *g = as_gguf(&bytes, &v, "gpt2", names[i], false, i % 2 == 0);
         tn_tokenizer *a, *b = by_json(g);
         const char   *pre = tn_tokenizer_pre(b);
 
@@ -208,16 +221,20 @@ static void every_named_pre_tokeniser_has_its_patterns(void **state)
         tn_tokenizer_destroy(a);
         tn_tokenizer_destroy(b);
         tn_gguf_close(g);
+        free(bytes);
     }
     for (size_t i = 0; i < sizeof without / sizeof without[0]; i++) {
-        tn_gguf *g = as_gguf(&v, "gpt2", without[i], false, false);
+        char    *bytes;
+        tn_gguf *g = as_gguf(&bytes, &v, "gpt2", without[i], false, false);
         json_t  *tokenizer, *config;
         tn_error err = {0};
 
         assert_int_equal(tn_vocabulary_json(&tokenizer, &config, g, &err), TN_UNSUPPORTED);
         assert_non_null(strstr(err.msg, without[i]));
         tn_gguf_close(g);
+        free(bytes);
     }
+    vocabulary_free(&v);
 }
 
 int main(void)
