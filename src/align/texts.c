@@ -29,7 +29,7 @@ const tn_option tn_align_texts_options[] = {
 /* Where a model that was trained on documents begins one: its BOS if it adds one, else the token that ends documents. */
 static int32_t document_token(const tn_tokenizer *t)
 {
-    static const char *const ends[] = { "<|endoftext|>", "<|end_of_text|>", "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", "</s>" };
+    static const char *const ends[] = { "<|endoftext|>", "<|end_of_text|>", ("<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"), "</s>" };
 
     if (tn_tokenizer_adds_bos(t) && tn_tokenizer_bos(t) >= 0) return tn_tokenizer_bos(t);
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
