@@ -51,8 +51,8 @@ struct tn_weight {
     tn_layout layout;
     int64_t   n_out, n_in, n_panel;
     size_t    code_stride, scale_stride;            /* bytes a panel */
-    uint8_t  *codes, *scales;                       /* 64-byte aligned, inside `memory` */
-    void     *memory;
+    uint8_t  *codes, *scales;                       /* 64-byte aligned; memory_bytes from codes on */
+    struct tn_weight_mapping *memory;               /* where they lie (weight_memory.h) */
     size_t    memory_bytes;
 };
 

@@ -6,12 +6,12 @@
 
 #include "base/thread.h"
 #include "tensor/dtype.h"
+#include "tensor/weight_memory.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-enum { BLOCK = 32, SUPER = 256, HUGE_PAGE = 2 << 20 };
+enum { BLOCK = 32, SUPER = 256 };
 
 static uint32_t word_at(const uint8_t *p)
 {
@@ -294,26 +294,18 @@ tn_status tn_weight_pack(tn_weight **out, const void *src, tn_dtype t, int64_t n
     w->code_stride  = code_bytes(w->layout, n_in);
     w->scale_stride = scale_bytes(t, n_in);
     if (n_in > INT64_MAX / 128 || !tn_mul_size(w->code_stride, (size_t)w->n_panel, &codes) ||
-        !tn_mul_size(w->scale_stride, (size_t)w->n_panel, &scales) || !tn_add_size(codes, scales + 256 + HUGE_PAGE, &total) ||
+        !tn_mul_size(w->scale_stride, (size_t)w->n_panel, &scales) || !tn_add_size(codes, scales + 64, &total) ||
         scales > SIZE_MAX / 2) {
         status = tn_fail(err, TN_LIMIT, "a %s matrix [%lld][%lld] is larger than the address space", tn_dtype_name(t),
                          (long long)n_out, (long long)n_in);
         goto out;
     }
-    /* Large ones start on a huge page: the kernels walk them end to end, and page walks would cost a tenth. The page
-     * after the end stays untouched, so that it costs addresses and no memory. */
     w->memory_bytes = total;
-    w->memory       = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (w->memory == MAP_FAILED) {
-        w->memory = NULL;
-        status    = tn_fail(err, TN_NOMEM, "a packed %s matrix [%lld][%lld] needs %zu MiB: free memory or choose a smaller quantisation",
-                            tn_dtype_name(t), (long long)n_out, (long long)n_in, total >> 20);
+    w->codes        = tn_weight_memory_get(&w->memory, total);
+    if (w->codes == NULL) {
+        status = tn_fail(err, TN_NOMEM, "a packed %s matrix [%lld][%lld] needs %zu MiB: free memory or choose a smaller quantisation",
+                         tn_dtype_name(t), (long long)n_out, (long long)n_in, total >> 20);
         goto out;
-    }
-    w->codes = (uint8_t *)w->memory + 64;                           /* kernels load from 3 bytes before to 3 bytes after */
-    if (codes >= (size_t)4 * HUGE_PAGE) {
-        w->codes = (uint8_t *)(((uintptr_t)w->codes + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
-        madvise(w->codes, codes + scales, MADV_HUGEPAGE);           /* only advice: failing changes nothing */
     }
     w->scales = w->codes + ((codes + 63) & ~(size_t)63);
     pack_job job = {w, src, tn_row_bytes(t, n_in)};
@@ -328,7 +320,7 @@ out:
 void tn_weight_free(tn_weight *w)
 {
     if (w == NULL) return;
-    if (w->memory != NULL) munmap(w->memory, w->memory_bytes);
+    if (w->codes != NULL) tn_weight_memory_put(w->memory, w->codes, w->memory_bytes);
     free(w);
 }
 

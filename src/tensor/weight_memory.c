@@ -1,0 +1,79 @@
+/* weight_memory.c - where packed matrices lie: one after another in large mappings of huge pages.
+ *
+ *   mapping  [ matrix | matrix | matrix | ...                free, untouched ]     64 MiB of addresses, or one large matrix
+ *
+ * Decoding reads every matrix once a token, from memory. With pages of 4 KiB two threads then get 29 GB/s where huge pages give 37 (measured
+ * on a Xeon, model 167): the core's own fetching ahead stops at the end of a page. A matrix alone is too small for huge pages of its own.
+ * Untouched addresses cost nothing. A freed matrix gives its whole pages back at once; the mapping goes with its last matrix. */
+#include "tensor/weight_memory.h"
+
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum { HUGE_PAGE = 2 << 20, PAGE = 4096, MAPPING = 64 << 20, LINE = 64 };
+
+struct tn_weight_mapping {
+    uint8_t *memory, *begin;                        /* as mapped; on a huge page */
+    size_t   memory_bytes, size, used;              /* size and used from begin on */
+    int64_t  n_alive;                               /* matrices */
+};
+
+static pthread_mutex_t    lock = PTHREAD_MUTEX_INITIALIZER;
+static tn_weight_mapping *newest;                   /* the one with room, alive; NULL: none */
+
+static tn_weight_mapping *mapping_create(size_t size)
+{
+    tn_weight_mapping *m = calloc(1, sizeof *m);
+
+    if (m == NULL) return NULL;
+    m->size         = size;
+    m->used         = LINE;                                         /* and before the first */
+    m->memory_bytes = size + HUGE_PAGE;
+    m->memory       = mmap(NULL, m->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (m->memory == MAP_FAILED) {
+        free(m);
+        return NULL;
+    }
+    m->begin = (uint8_t *)(((uintptr_t)m->memory + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+    (void)madvise(m->begin, size, MADV_HUGEPAGE);                   /* only advice: failing changes nothing */
+    return m;
+}
+
+static void mapping_destroy(tn_weight_mapping *m)
+{
+    if (m == newest) newest = NULL;
+    munmap(m->memory, m->memory_bytes);
+    free(m);
+}
+
+void *tn_weight_memory_get(tn_weight_mapping **from, size_t bytes)
+{
+    void *p = NULL;
+
+    if (bytes > SIZE_MAX / 2) return NULL;
+    bytes = (bytes + LINE - 1) / LINE * LINE + LINE;                /* a line that belongs to nobody behind each */
+    pthread_mutex_lock(&lock);
+    tn_weight_mapping *m = newest;
+    if (m == NULL || m->size - m->used < bytes) m = mapping_create(bytes + LINE > MAPPING ? bytes + LINE : MAPPING);
+    if (m != NULL) {
+        p = m->begin + m->used;
+        m->used += bytes;
+        m->n_alive++;
+        if (newest == NULL || m->size - m->used > newest->size - newest->used) newest = m;
+        *from = m;
+    }
+    pthread_mutex_unlock(&lock);
+    return p;
+}
+
+void tn_weight_memory_put(tn_weight_mapping *from, void *p, size_t bytes)
+{
+    uintptr_t first = ((uintptr_t)p + PAGE - 1) & ~(uintptr_t)(PAGE - 1), end = ((uintptr_t)p + bytes) & ~(uintptr_t)(PAGE - 1);
+
+    pthread_mutex_lock(&lock);
+    if (--from->n_alive == 0) mapping_destroy(from);
+    else if (first < end) (void)madvise((uint8_t *)p + (first - (uintptr_t)p), end - first, MADV_DONTNEED);
+    pthread_mutex_unlock(&lock);
+}
