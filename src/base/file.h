@@ -40,6 +40,8 @@ tn_status tn_file_clone(const char *from, const char *to, bool may_link, tn_erro
 /* Regular files below `dir`, relative paths with '/', sorted by bytes. A symlink or special file is an error.
  * made: free each and the array. */
 tn_status tn_list_files(char ***out, size_t *n, const char *dir, tn_error *err);
+/* Folders below `dir` without a file anywhere in them, which no list of files shows. made like that one. */
+tn_status tn_list_bare(char ***out, size_t *n, const char *dir, tn_error *err);
 void      tn_list_free(char **list, size_t n);
 /* Path join; made: free. NULL if out of memory. */
 char     *tn_path(const char *dir, const char *name);

@@ -97,7 +97,8 @@ static tn_status list_add(char ***list, size_t *n, size_t *cap, const char *rel,
     return TN_OK;
 }
 
-tn_status tn_list_files(char ***out, size_t *n, const char *dir, tn_error *err)
+/* Files (bare false), or folders with no file anywhere below them (bare true). */
+static tn_status list_below(char ***out, size_t *n, const char *dir, bool bare, tn_error *err)
 {
     tn_status status = TN_OK;
     char    **list = NULL, *roots[2] = { NULL, NULL };
@@ -115,9 +116,15 @@ tn_status tn_list_files(char ***out, size_t *n, const char *dir, tn_error *err)
     skip = strlen(roots[0]);
     while (errno = 0, (e = fts_read(fts)) != NULL) {
         switch (e->fts_info) {
-        case FTS_D:
-        case FTS_DP: break;
-        case FTS_F: TN_GOTO(list_add(&list, &n_list, &cap, e->fts_path + skip, dir, err)); break;
+        case FTS_D: break;
+        case FTS_DP:                                 /* fts_number: there is a file below */
+            if (e->fts_number != 0) e->fts_parent->fts_number = 1;
+            else if (bare && e->fts_level > 0) TN_GOTO(list_add(&list, &n_list, &cap, e->fts_path + skip, dir, err));
+            break;
+        case FTS_F:
+            e->fts_parent->fts_number = 1;
+            if (!bare) TN_GOTO(list_add(&list, &n_list, &cap, e->fts_path + skip, dir, err));
+            break;
         case FTS_DNR:
         case FTS_ERR:
         case FTS_NS:
@@ -144,6 +151,10 @@ out:
     tn_list_free(list, n_list);
     return status;
 }
+
+tn_status tn_list_files(char ***out, size_t *n, const char *dir, tn_error *err) { return list_below(out, n, dir, false, err); }
+
+tn_status tn_list_bare(char ***out, size_t *n, const char *dir, tn_error *err) { return list_below(out, n, dir, true, err); }
 
 static tn_status copy_bytes(const char *from, int fd, const char *to, tn_error *err)
 {

@@ -8,7 +8,7 @@
  *   ROOT = SHA-256 over the raw digests in list order
  *
  * Stricter than the reference where it is loose: one signature, no unknown or repeated member, canonical base64 and DER,
- * lowercase hex, no duplicate or escaping name, no empty list, nothing ignored but git's files, the signature and what the verifier
+ * lowercase hex, nothing before or after the JSON, no duplicate or escaping name, no empty list, nothing ignored but git's files, the signature and what the verifier
  * himself names: what a signature says it leaves out is not honoured. Bundles of before v1.1 (the key itself instead of its hint) and of certificates are read, never written. */
 #include "provenance/provenance.h"
 
@@ -149,7 +149,23 @@ static tn_status check_string(const json_t *o, const char *key, const char *expe
     return found != NULL && strcmp(found, expected) == 0 ? TN_OK : wrong(err, where, key, expected, found);
 }
 
-static bool is_named(const char *const *list, const char *name)
+/* jansson passes over white space around the value; a signature file with something after its end is another file. */
+static tn_status check_edges(const char *text, size_t n, const char *where, tn_error *err)
+{
+    if (n > 0 && text[0] == '{' && text[n - 1] == '}') return TN_OK;
+    return tn_fail(err, TN_VERIFY, "%s: expected one JSON object and no other byte, found something %s it", where, n > 0 && text[0] == '{' ? "after" : "before");
+}
+
+static bool is_compact(const json_t *bundle, const char *text)
+{
+    char *again = json_dumps(bundle, JSON_COMPACT);
+    bool  same = again != NULL && strcmp(again, text) == 0;
+
+    free(again);
+    return same;
+}
+
+bool tn_oms_named(const char *const *list, const char *name)
 {
     for (; list != NULL && *list != NULL; list++)
         if (is_below(name, *list)) return true;
@@ -318,6 +334,8 @@ tn_status tn_oms_open_by(tn_oms **out, const char *path, const tn_oms_trust *tru
         if (status == TN_FORMAT) status = err != NULL ? (err->code = TN_VERIFY) : TN_VERIFY;
         goto out;
     }
+    TN_GOTO(check_edges(text, n, path, err));
+    o->compact = is_compact(bundle, text);
     TN_GOTO(tn_json_only(bundle, members, path, err));
     TN_GOTO(check_string(bundle, "mediaType", BUNDLE_TYPE, path, err));
     TN_GOTO(check_material(json_object_get(bundle, "verificationMaterial"), trust, &key, &made, path, err));
@@ -357,9 +375,9 @@ void tn_oms_compare(const tn_oms *o, const tn_tree_file *files, size_t n, bool g
             tn_reason(reasons, "file is missing", o->files[i].name, want, "no such file");
             i++;
         } else if (c > 0) {
-            if (strcmp(files[k].name, TN_OMS_FILE) != 0 && !(git_allowed && git_ignored(files[k].name)) && !is_named(ignored, files[k].name)) {
+            if (strcmp(files[k].name, TN_OMS_FILE) != 0 && !(git_allowed && git_ignored(files[k].name)) && !tn_oms_named(ignored, files[k].name)) {
                 tn_hex(found, &files[k].digest);
-                tn_reason(reasons, is_named((const char *const *)o->left_out, files[k].name) ? "file is left out by the signature" : "file is not signed",
+                tn_reason(reasons, tn_oms_named((const char *const *)o->left_out, files[k].name) ? "file is left out by the signature" : "file is not signed",
                           files[k].name, "no such file", found);
             }
             k++;

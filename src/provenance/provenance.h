@@ -88,7 +88,8 @@ tn_status tn_oms_bundle(char **out, const tn_tree_file *files, size_t n, const c
                         const tn_key *key, tn_error *err);
 /* files by name; left_out: names that the signature says it leaves out, beyond git's files and itself. They are not honoured: a
  * file there is a difference like any other. */
-typedef struct tn_oms { tn_tree_file *files; size_t n; tn_digest root; char *subject; char **left_out; size_t n_left_out; } tn_oms;
+/* compact: the bundle holds no byte that its content does not need, so that it has one form only (as we write it). */
+typedef struct tn_oms { tn_tree_file *files; size_t n; tn_digest root; char *subject; char **left_out; size_t n_left_out; bool compact; } tn_oms;
 /* Parses and checks a bundle against a trusted key. VERIFY: wrong; UNSUPPORTED: a kind that is not checked here. */
 tn_status tn_oms_open(tn_oms **out, const char *path, const tn_key *key, tn_error *err);
 /* Whom a verifier trusts. */
@@ -101,6 +102,8 @@ void      tn_oms_free(tn_oms *o);
 /* Every file of a directory (tn_tree_list) against the signed list, both ways; differences are added to reasons. ignored: names
  * that the verifier himself leaves out, NULL-ended; or NULL. */
 void      tn_oms_compare(const tn_oms *o, const tn_tree_file *files, size_t n, bool git_allowed, const char *const *ignored, json_t *reasons);
+/* Is the name in the list, or below a folder that is? */
+bool      tn_oms_named(const char *const *list, const char *name);
 /* {"what","where","expected","found"} */
 void      tn_reason(json_t *reasons, const char *what, const char *where, const char *expected, const char *found);
 

@@ -139,6 +139,20 @@ static void say_files(verifier *v, const tn_oms *oms, size_t before)
     recipe_verify_line(v, "files", before, NULL);
 }
 
+/* A digest of files does not see folders without any: they are no part of a release of ours, and could mean something to whoever lists it. */
+static tn_status check_bare(verifier *v, tn_error *err)
+{
+    char **bare = NULL;
+    size_t n = 0;
+
+    if (v->manifest == NULL) return TN_OK;
+    TN_TRY(tn_list_bare(&bare, &n, v->dir, err));
+    for (size_t i = 0; i < n; i++)
+        if (!tn_oms_named(v->o->ignored, bare[i])) recipe_verify_wrong(v, "empty folder", bare[i], "no such folder", "a folder without files");
+    tn_list_free(bare, n);
+    return TN_OK;
+}
+
 static tn_status check_signature(verifier *v, tn_error *err)
 {
     char     *path = tn_path(v->dir, TN_OMS_FILE);
@@ -153,7 +167,14 @@ static tn_status check_signature(verifier *v, tn_error *err)
         recipe_verify_line(v, "signature", before, v->key != NULL ? tn_strf("ECDSA %s, key %.8s..., signed content matches", tn_key_curve(v->key), tn_key_hint(v->key))
                                                                 : tn_strdup("by a certificate that leads to a trusted one; signed content matches"));
         before = recipe_verify_mark(v);
+        if (v->manifest != NULL && !oms->compact)             /* others may indent; a release of ours has one form */
+            recipe_verify_wrong(v, "signature is written in another way", TN_OMS_FILE, "compact JSON, as it was signed", "further white space or escapes");
         tn_oms_compare(oms, v->files, v->n, v->manifest == NULL, v->o->ignored, v->reasons);
+        if (check_bare(v, &why) != TN_OK) {
+            if (err != NULL) *err = why;
+            status = why.code;
+            goto out;
+        }
         say_files(v, oms, before);
     } else if (status == TN_UNSUPPORTED) {
         v->unchecked = true;

@@ -301,9 +301,48 @@ out:
     return status;
 }
 
+/* Execute bits are part of the content's root and of no list, and a file system without them (a stick, a share) sets them all. If the
+ * content without any is the one that the papers were made from, each bit is named, and the rest is looked at without them. */
+static tn_status check_modes(verifier *v, tn_error *err)
+{
+    char     *path = tn_path(v->dir, RELEASE_BOM), serial[TN_BOM_SERIAL];
+    json_t   *bom = NULL;
+    uint32_t *modes = calloc(v->n + 1, sizeof *modes);
+    tn_digest plain;
+    size_t    before = recipe_verify_mark(v);
+    tn_status status = TN_OK;
+
+    if (path == NULL || modes == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %zu files", v->n);
+        goto out;
+    }
+    for (size_t i = 0; i < v->n; i++) {
+        modes[i] = (uint32_t)v->files[i].mode;
+        v->files[i].mode = 0644;
+    }
+    TN_GOTO(recipe_release_content_root(v->files, v->n, &plain, err));
+    tn_bom_serial(serial, &plain);
+    bool same = !tn_digest_equal(&plain, &v->content) && tn_json_load(&bom, path, BOM_MAX, NULL) == TN_OK && strcmp(serial, recipe_verify_text(bom, "serialNumber")) == 0;
+    for (size_t i = 0; i < v->n; i++) {
+        if (same && modes[i] != 0644 && !recipe_release_is_derived(v->files[i].name))
+            recipe_verify_wrong(v, "execute permission was added", v->files[i].name, "a plain file (chmod a-x)", "an executable one");
+        if (!same) v->files[i].mode = modes[i];
+    }
+    if (same) {
+        v->content = plain;
+        recipe_verify_line(v, "permissions", before, NULL);
+    }
+out:
+    json_decref(bom);
+    free(modes);
+    free(path);
+    return status;
+}
+
 tn_status recipe_verify_content(verifier *v, tn_error *err)
 {
     TN_TRY(recipe_release_content_root(v->files, v->n, &v->content, err));
+    TN_TRY(check_modes(v, err));
     check_model(v);
     check_parts(v);
     TN_TRY(check_constitution(v, err));

@@ -210,10 +210,62 @@ static void an_extra_file_a_missing_file_and_a_symlink_are_found(void **state)
     assert_int_equal(tn_file_write_all(release_at("r/.git/config"), "x", 1, NULL), TN_OK);
     expect_wrong("r", "file is not signed", ".git/config");
     tn_remove_tree(release_at("r/.git"), NULL);
+    assert_int_equal(mkdir(release_at("r/reports/more"), 0755), 0);
+    assert_int_equal(mkdir(release_at("r/reports/more/yet"), 0755), 0);
+    expect_wrong("r", "empty folder", "reports/more");
+    expect_wrong("r", "empty folder", "reports/more/yet");
+    tn_remove_tree(release_at("r/reports/more"), NULL);
+    json_t *v = release_verdict("r", 0);
+    assert_string_equal(json_string_value(json_object_get(v, "verdict")), "sound");
+    json_decref(v);
     unlink(release_at("r/README.md"));
     expect_wrong("r", "file is missing", "README.md");
     assert_int_equal(symlink("release.json", release_at("r/README.md")), 0);
     expect_wrong("r", "something that is no plain file", "");
+}
+
+/* A release that lay on a file system without permissions: the bits, and nothing else, are found. */
+static void added_execute_permissions_are_named(void **state)
+{
+    json_t *v;
+
+    (void)state;
+    release_make("r");
+    chmod(release_at("r/README.md"), 0755);
+    chmod(release_at("r/replay/steps-run/steps.jsonl"), 0755);
+    chmod(release_at("r/bom.cdx.json"), 0755);                /* outside of the content's root */
+    expect_wrong("r", "execute permission was added", "README.md");
+    expect_wrong("r", "execute permission was added", "replay/steps-run/steps.jsonl");
+    v = release_verdict("r", 0);
+    assert_int_equal(json_array_size(json_object_get(v, "reasons")), 2);
+    json_decref(v);
+    chmod(release_at("r/README.md"), 0644);
+    chmod(release_at("r/replay/steps-run/steps.jsonl"), 0644);
+    v = release_verdict("r", 0);
+    assert_string_equal(json_string_value(json_object_get(v, "verdict")), "sound");
+    json_decref(v);
+}
+
+/* White space means nothing to a JSON parser; a signature file that differs in a byte is another file all the same. */
+static void white_space_in_the_signature_file_is_found(void **state)
+{
+    static const struct { const char *before, *after, *inside, *what; } rows[] = {
+        { "", "\n", NULL, "signature does not hold" }, { "", " ", NULL, "signature does not hold" }, { "\t", "", NULL, "signature does not hold" },
+        { "", "", ":", "signature is written in another way" }, { "", "", ",", "signature is written in another way" } };
+    char  *text = NULL;
+    size_t n = 0;
+
+    (void)state;
+    release_make("r");
+    assert_int_equal(tn_file_read_all(&text, &n, release_at("r/model.sig"), 1 << 24, NULL), TN_OK);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size_t cut = rows[i].inside != NULL ? strcspn(text, rows[i].inside) + 1 : 0;
+        char  *other = tn_strf("%s%.*s%s%s%s", rows[i].before, (int)cut, text, cut > 0 ? " " : "", text + cut, rows[i].after);
+        assert_int_equal(tn_file_write_all(release_at("r/model.sig"), other, strlen(other), NULL), TN_OK);
+        expect_wrong("r", rows[i].what, "model.sig");
+        free(other);
+    }
+    free(text);
 }
 
 static void a_statement_that_is_left_out_or_added_is_found(void **state)
@@ -275,6 +327,8 @@ int main(int argc, char **argv)
         T(an_edited_parameter_in_the_papers_is_found),
         T(another_constitution_is_found),
         T(an_extra_file_a_missing_file_and_a_symlink_are_found),
+        T(added_execute_permissions_are_named),
+        T(white_space_in_the_signature_file_is_found),
         T(a_statement_that_is_left_out_or_added_is_found),
         T(a_replay_says_same_bits_other_bits_or_what_is_missing),
 #undef T
