@@ -1,4 +1,5 @@
 /* cmd_eval.c - `tenet eval`: scores of a model on tasks, with errors, intervals and the root of everything that was measured. */
+#include "cli/key_file.h"
 #include "cli/record.h"
 #include "cli/with_model.h"
 
@@ -6,8 +7,6 @@
 #include "base/str.h"
 #include "eval/eval.h"
 #include "provenance/provenance.h"
-#include "recipe/recipe.h"
-#include "store/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,19 +91,6 @@ static void report_print(const json_t *report, const char *out)
     if (out != NULL) printf("report %s/report.html\n", out);
 }
 
-static tn_status sign(const tn_common *common, const eval_config *c, tn_error *err)
-{
-    tn_store *store = NULL;
-    tn_key   *key = NULL;
-    tn_status status = tn_store_open(&store, common->store, err);
-
-    if (status == TN_OK) status = tn_signing_key(tn_store_dir(store), c->sign, c->passphrase_file, &key, err);
-    if (status == TN_OK) status = tn_oms_sign(c->out, tn_basename(c->out), key, err);
-    tn_key_free(key);
-    tn_store_close(store);
-    return status;
-}
-
 static bool is_address(const char *model)
 {
     return model != NULL && (tn_starts_with(model, "http://") || tn_starts_with(model, "https://"));
@@ -145,6 +131,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     tn_eval_options o = { .data = c->data, .out_dir = c->out, .limit = c->limit, .n_shot = c->n_shot, .n_batch = c->a.n_batch, .progress = !common->quiet,
                           .shot_seed = c->shot_seed, .seed = common->seed, .max_tokens = c->max_tokens, .one_turn = c->one_turn, .system = c->system };
     tn_direct      *d = NULL;
+    tn_key         *key = NULL;
     tn_status       status = TN_OK;
 
     (void)n_arg;
@@ -161,10 +148,11 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     }
     dir = c->task_dir != NULL ? tn_strdup(c->task_dir) : shipped_tasks();
     o.task_dir = dir;
+    TN_GOTO(tn_cli_sign_key(&key, common, c->sign, c->passphrase_file, err));
     d = tn_direct_begin();
     TN_GOTO(evaluate(common, c, names, n, &o, &report, err));
     if (c->out != NULL && c->harmful) TN_GOTO(tn_eval_page_write(c->out, true, err));
-    if (c->sign != NULL) TN_GOTO(sign(common, c, err));
+    TN_GOTO(tn_cli_sign(c->out, key, err));
     if (c->out != NULL) {
         tn_cli_record_made(common, d, "eval", "eval", options, config, is_address(c->a.model) ? NULL : c->a.model, c->out);
         d = NULL;
@@ -173,6 +161,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     else report_print(report, c->out);
 out:
     tn_direct_drop(d);
+    tn_key_free(key);
     free(dir);
     free(rows);
     json_decref(report);

@@ -1,4 +1,5 @@
 /* cmd_redteam.c - `tenet redteam`: attacks on a model or an endpoint, each with harmless twins; rates, verdicts, a page. */
+#include "cli/key_file.h"
 #include "cli/record.h"
 #include "cli/with_model.h"
 
@@ -14,7 +15,7 @@
 
 typedef struct redteam_config {
     tn_model_args a;
-    char   *prompts, *twins, *principles, *labels, *attacks, *out, *attacker, *judge, *endpoint, *endpoint_model, *attacker_endpoint, *attacker_model, *judge_endpoint, *judge_model;
+    char   *prompts, *twins, *principles, *labels, *attacks, *out, *attacker, *judge, *endpoint, *endpoint_model, *attacker_endpoint, *attacker_model, *judge_endpoint, *judge_model, *sign, *passphrase_file;
     int64_t limit, tries, budget, max_tokens;
     double  temperature, max_asr;
     bool    list, classify, graders, show_texts;
@@ -48,6 +49,8 @@ static const tn_option options[] = {
     { "max_asr",           TN_OPT_REAL, AT(max_asr),           "0.1",  0, 1,     "",         "what the upper end of the interval must stay under for \"robust\"", NULL },
     { "out",               TN_OPT_STR,  AT(out),               NULL,   0, 0,     "",         "folder for items.jsonl, texts.jsonl, report.json, report.html; a stopped run goes on", "o" },
     { "show_texts",        TN_OPT_BOOL, AT(show_texts),        NULL,   0, 0,     "",         "put what got through into report.html, behind a click", NULL },
+    { "sign",              TN_OPT_STR,  AT(sign),              NULL,   0, 0,     "",         "name of a key (`tenet key new`): the folder gets model.sig", NULL },
+    { "passphrase_file",   TN_OPT_STR,  AT(passphrase_file),   NULL,   0, 0,     "",         "of that key; default: TENET_KEY_PASSPHRASE, else it is asked for", NULL },
     { "list",              TN_OPT_BOOL, AT(list),              NULL,   0, 0,     "",         "show all attacks", NULL },
     { .key = NULL }
     // clang-format on
@@ -194,6 +197,7 @@ static tn_status check(const redteam_config *c, tn_error *err)
     if (c->a.model != NULL && c->endpoint != NULL) return tn_fail(err, TN_USAGE, "redteam: -m and --endpoint both name the model under test: give one");
     if (c->judge != NULL && c->judge_endpoint != NULL) return tn_fail(err, TN_USAGE, "redteam: --judge and --judge-endpoint both name the judge: give one");
     if (c->attacker != NULL && c->attacker_endpoint != NULL) return tn_fail(err, TN_USAGE, "redteam: --attacker and --attacker-endpoint both name the attacker: give one");
+    if (c->sign != NULL && (c->out == NULL || c->graders)) return tn_fail(err, TN_USAGE, "redteam: --sign signs the folder of --out: give both, and no --graders");
     if (c->graders) return TN_OK;
     if (c->a.model == NULL && c->endpoint == NULL) return tn_fail(err, TN_USAGE, "redteam: whom to attack? give -m MODEL or --endpoint URL");
     if (c->tries > 1 && c->temperature == 0) return tn_fail(err, TN_USAGE, "redteam: --tries %lld at --temperature 0 would ask the same again: give a temperature", (long long)c->tries);
@@ -211,6 +215,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
                              .classify = c->classify, .endpoint = c->endpoint, .endpoint_model = c->endpoint_model, .attacker_endpoint = c->attacker_endpoint,
                              .attacker_model = c->attacker_model, .judge_endpoint = c->judge_endpoint, .judge_model = c->judge_model };
     tn_direct         *d = NULL;
+    tn_key            *key = NULL;
     tn_status          status = TN_OK;
 
     (void)n_arg;
@@ -239,8 +244,10 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         else graders_print(report);
         goto out;
     }
+    TN_GOTO(tn_cli_sign_key(&key, common, c->sign, c->passphrase_file, err));
     d = tn_direct_begin();
     TN_GOTO(tn_redteam_run(&report, &o, err));
+    TN_GOTO(tn_cli_sign(c->out, key, err));
     if (c->out != NULL) {
         tn_cli_record_made(common, d, "redteam", "redteam", options, config, c->a.model, c->out);
         d = NULL;
@@ -249,6 +256,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     else table_print(report);
 out:
     tn_direct_drop(d);
+    tn_key_free(key);
     json_decref(report);
     tn_model_close(m);
     tn_model_close(judge);

@@ -1,8 +1,10 @@
-/* key_file.c - asking for a passphrase at the terminal (see key_file.h). */
+/* key_file.c - asks for a passphrase at the terminal, takes a signing key of the store, signs a folder (see key_file.h). */
 #include "cli/key_file.h"
 
 #include "base/str.h"
 #include "recipe/recipe.h"
+#include "base/file.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -53,5 +55,29 @@ tn_status tn_cli_ask_twice(const char *prompt, char **out, tn_error *err)
         tn_signing_wipe(*out);
         *out = NULL;
     }
+    return status;
+}
+
+tn_status tn_cli_sign_key(tn_key **out, const tn_common *common, const char *name, const char *passphrase_file, tn_error *err)
+{
+    tn_store *store = NULL;
+    tn_status status;
+
+    *out = NULL;
+    if (name == NULL) return TN_OK;
+    TN_TRY(tn_store_open(&store, common->store, err));
+    tn_signing_ask(tn_cli_ask);
+    status = tn_signing_key(tn_store_dir(store), name, passphrase_file, out, err);
+    tn_store_close(store);
+    return status;
+}
+
+tn_status tn_cli_sign(const char *folder, const tn_key *key, tn_error *err)
+{
+    char     *real = realpath(folder, NULL);                  /* "." and "runs/" have a name too */
+    tn_status status = TN_OK;
+
+    if (key != NULL) status = tn_oms_sign(folder, tn_basename(real != NULL ? real : folder), key, err);
+    free(real);
     return status;
 }

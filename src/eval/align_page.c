@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "constitution/constitution.h"
 #include "eval/capability.h"
+#include "eval/report_file.h"
 #include "report/report.h"
 
 #include <math.h>
@@ -401,11 +402,12 @@ static tn_status made_how(maker *m, const json_t *facts)
 tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, const char *constitution, const char *const *runs, const char *const *run_names,
                             size_t n_run, const char *eval_before, const char *eval_after, const char *quantised, const json_t *facts, const char *out_dir, tn_error *err)
 {
-    json_t          *capability = NULL, *evaluation = NULL;
+    json_t          *capability = NULL;
+    tn_report        evaluation = { .json = NULL };
     tn_status        status = TN_OK;
     tn_constitution *charter = NULL;
     maker            m = { .err = err };
-    char            *path = tn_path(measure, "measure.json"), *html = NULL, *json = NULL, *evaluation_path = NULL;
+    char            *path = tn_path(measure, "measure.json"), *html = NULL, *json = NULL;
 
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     TN_GOTO(tn_json_load(&m.measure, path, MAX_FILE, err));
@@ -414,13 +416,12 @@ tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, 
     TN_GOTO(tn_page_create(&m.page, c->title, charter->name, err));
     if (eval_before != NULL && eval_after != NULL) {
         TN_GOTO(tn_eval_compare(&capability, eval_before, eval_after, 1, err));
-        if ((evaluation_path = tn_path(eval_after, "report.json")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
-        TN_GOTO(tn_json_load(&evaluation, evaluation_path, MAX_FILE, err));
+        TN_GOTO(tn_report_open(&evaluation, eval_after, NULL, err));
     }
     first_screen(&m, capability);
     TN_GOTO(principles(&m));
     TN_GOTO(texts(&m));
-    if (capability != NULL) tn_capability_section(m.page, capability, evaluation);
+    if (capability != NULL) tn_capability_section(m.page, capability, evaluation.json);
     if (capability != NULL) json_object_set(m.measure, "capability", json_object_get(capability, "comparisons"));
     if (quantised != NULL) TN_GOTO(quantising(&m, quantised));
     if (n_run > 0) tn_page_section(m.page, "Training");
@@ -431,15 +432,15 @@ tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, 
     html = tn_path(out_dir, "report.html");
     json = tn_path(out_dir, "report.json");
     if (html == NULL || json == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    TN_GOTO(tn_report_seal(m.measure, err));
     TN_GOTO(tn_json_save(json, m.measure, true, err));
     TN_GOTO(tn_page_write(m.page, html, err));
 out:
     tn_page_destroy(m.page);
     tn_constitution_free(charter);
     json_decref(capability);
-    json_decref(evaluation);
+    tn_report_close(&evaluation);
     json_decref(m.measure);
-    free(evaluation_path);
     free(path);
     free(html);
     free(json);

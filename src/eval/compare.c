@@ -12,7 +12,7 @@
 #include "base/stats.h"
 #include "base/str.h"
 #include "eval/eval.h"
-#include "eval/items.h"
+#include "eval/report_file.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -23,40 +23,13 @@ enum { BOOTSTRAP = 10000 };
 #define CONFIDENCE 0.95
 
 typedef struct pair { double *a, *b, *d; int64_t *cluster, n, n_cluster; } pair;
-typedef struct side { json_t *report; tn_items *items; } side;
 
-/* report.json or its folder; the log lies beside it, and its root must be the one that the report names. */
-static tn_status side_open(side *s, const char *path, tn_error *err)
+/* A report with its log: rows are what is compared. */
+static tn_status side_open(tn_report *s, const char *path, tn_error *err)
 {
-    bool        folder = tn_is_dir(path);
-    const char *slash = strrchr(path, '/');
-    char       *file = folder ? tn_path(path, "report.json") : tn_strdup(path), *text = NULL;
-    char       *log = folder ? tn_path(path, "items.jsonl") : slash != NULL ? tn_strf("%.*s/items.jsonl", (int)(slash - path), path) : tn_strdup("items.jsonl");
-    tn_digest   root;
-    tn_status   status = TN_OK;
-
-    if (file == NULL || log == NULL) {
-        status = tn_fail(err, TN_NOMEM, "no memory for a path");
-        goto out;
-    }
-    TN_GOTO(tn_json_load(&s->report, file, (size_t)64 << 20, err));
-    TN_GOTO(tn_items_load(&s->items, log, err));
-    TN_GOTO(tn_items_root(s->items, &root, err));
-    const char *named = json_string_value(json_object_get(s->report, "items_root"));
-    text = tn_digest_text(&root);
-    if (named == NULL || text == NULL || strcmp(named, text) != 0)
-        status = tn_fail(err, TN_MISMATCH, "%s names the items %s, %s holds %s: the two do not belong together", file, named != NULL ? named : "(none)", log, text != NULL ? text : "?");
-out:
-    free(text);
-    free(file);
-    free(log);
-    return status;
-}
-
-static void side_close(side *s)
-{
-    json_decref(s->report);
-    tn_items_close(s->items);
+    TN_TRY(tn_report_open(s, path, NULL, err));
+    if (s->items != NULL) return TN_OK;
+    return tn_fail(err, TN_NOTFOUND, "%s: there is no items.jsonl of its rows beside the report, and rows are what is compared", path);
 }
 
 /* First item of a task; *n how many. */
@@ -86,7 +59,7 @@ static int64_t cluster_of(const json_t *item, int64_t i)
     return json_is_string(g) ? (int64_t)(tn_hash64(json_string_value(g), json_string_length(g)) >> 1) : i;
 }
 
-static tn_status pair_make(pair *p, const side *a, const side *b, const char *task, const char *metric, tn_error *err)
+static tn_status pair_make(pair *p, const tn_report *a, const tn_report *b, const char *task, const char *metric, tn_error *err)
 {
     int64_t n_b;
     size_t  at_a = task_items(a->items, task, &p->n), at_b = task_items(b->items, task, &n_b);
@@ -218,7 +191,7 @@ static double corpus(const char *metric, double ll, double weight)
     return strcmp(metric, "bits_per_byte") == 0 ? -ll / (log(2) * weight) : exp(-ll / weight);
 }
 
-static tn_status corpus_json(json_t **out, const side *a, const side *b, const char *task, const char *metric, int64_t seed, tn_error *err)
+static tn_status corpus_json(json_t **out, const tn_report *a, const tn_report *b, const char *task, const char *metric, int64_t seed, tn_error *err)
 {
     const char *unit = strcmp(metric, "word_perplexity") == 0 ? "words" : strcmp(metric, "perplexity") == 0 ? NULL : "bytes";
     int64_t     n, n_b;
@@ -289,7 +262,7 @@ static tn_status adjust(json_t *list, tn_error *err)
 }
 
 /* A section of refusals (safe, unsafe) is a metric of its own: refused_safe. Its rows only. */
-static void keep_section(pair *p, const side *a, const char *task, const char *section)
+static void keep_section(pair *p, const tn_report *a, const char *task, const char *section)
 {
     int64_t n_all, n = 0;
     size_t  first = task_items(a->items, task, &n_all);
@@ -311,7 +284,7 @@ static void keep_section(pair *p, const side *a, const char *task, const char *s
     }
 }
 
-static tn_status compare_metric(json_t *list, const side *a, const side *b, const char *task, const char *metric, int64_t seed, tn_error *err)
+static tn_status compare_metric(json_t *list, const tn_report *a, const tn_report *b, const char *task, const char *metric, int64_t seed, tn_error *err)
 {
     static const char *const whole[] = { "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", NULL };
     const char *section = strncmp(metric, "refused_", 8) == 0 ? metric + 8 : NULL;
@@ -334,7 +307,7 @@ static tn_status compare_metric(json_t *list, const side *a, const side *b, cons
 }
 
 /* Metrics of a task that both reports give and that rows (or sums over rows) carry. */
-static tn_status compare_task(json_t *list, const side *a, const side *b, const char *task, const json_t *scores, const json_t *others, int64_t seed, tn_error *err)
+static tn_status compare_task(json_t *list, const tn_report *a, const tn_report *b, const char *task, const json_t *scores, const json_t *others, int64_t seed, tn_error *err)
 {
     static const char *const rest[] = { "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "refused_safe", "refused_unsafe", NULL };
     int64_t       n;
@@ -355,7 +328,7 @@ static tn_status compare_task(json_t *list, const side *a, const side *b, const 
 
 tn_status tn_eval_compare(json_t **out, const char *path_a, const char *path_b, int64_t seed, tn_error *err)
 {
-    side        a = {0}, b = {0};
+    tn_report        a = {0}, b = {0};
     json_t     *list = json_array(), *scores, *others;
     const char *task;
     tn_status   status = TN_OK;
@@ -363,8 +336,8 @@ tn_status tn_eval_compare(json_t **out, const char *path_a, const char *path_b, 
     *out = NULL;
     TN_GOTO(side_open(&a, path_a, err));
     TN_GOTO(side_open(&b, path_b, err));
-    json_object_foreach(json_object_get(a.report, "tasks"), task, scores)
-        if ((others = json_object_get(json_object_get(b.report, "tasks"), task)) != NULL) TN_GOTO(compare_task(list, &a, &b, task, scores, others, seed, err));
+    json_object_foreach(json_object_get(a.json, "tasks"), task, scores)
+        if ((others = json_object_get(json_object_get(b.json, "tasks"), task)) != NULL) TN_GOTO(compare_task(list, &a, &b, task, scores, others, seed, err));
     if (json_array_size(list) == 0) {
         status = tn_fail(err, TN_MISMATCH, "%s and %s share no task with an item-wise score", path_a, path_b);
         goto out;
@@ -374,7 +347,7 @@ tn_status tn_eval_compare(json_t **out, const char *path_a, const char *path_b, 
     if (*out == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a comparison");
 out:
     json_decref(list);
-    side_close(&a);
-    side_close(&b);
+    tn_report_close(&a);
+    tn_report_close(&b);
     return status;
 }

@@ -10,6 +10,7 @@
 #include "base/option.h"
 #include "base/stats.h"
 #include "infer/infer.h"
+#include "provenance/provenance.h"
 
 /* -------------------------------------------------------------------------------------------------- refusal.c */
 
@@ -88,8 +89,9 @@ json_t *tn_eval_power(const char *const *names, const int64_t *n, size_t n_task)
 tn_status tn_eval_compare(json_t **out, const char *path_a, const char *path_b, int64_t seed, tn_error *err);
 
 /* A gates file held against a report (a folder or file) and, where a gate asks for it, the report of a base model (NULL:
- * none). *passed only if every gate is shown to hold. *out, made: {"passed","gates":[...]} */
-tn_status tn_eval_gate(json_t **out, bool *passed, const char *gates_path, const char *report, const char *base, int64_t seed, tn_error *err);
+ * none). Both must carry the hash of their content and fit their logs; with a key (or NULL) both must be signed by it, alone or within
+ * a release (VERIFY). *passed only if every gate is shown to hold. *out, made: {"passed","gates":[...]} */
+tn_status tn_eval_gate(json_t **out, bool *passed, const char *gates_path, const char *report, const char *base, const tn_key *key, int64_t seed, tn_error *err);
 
 /* ------------------------------------------------------------------------------------------------- ranks.c */
 

@@ -11,12 +11,11 @@
  *   max_truncated, max_cut   share of rows whose context lost its beginning; of replies that ended at their longest
  *   min_sensitivity, min_specificity   lower ends of what the judge of this task was measured at
  *
- * Fails closed: a missing task, metric, interval, judge or base, a report whose log does not fit it. */
-#include "base/file.h"
+ * Fails closed: a missing task, metric, interval, judge or base; a report that is not what was made (report_file.c). */
 #include "base/str.h"
 #include "base/yaml.h"
 #include "eval/eval.h"
-#include "eval/items.h"
+#include "eval/report_file.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -164,36 +163,6 @@ static char *held_against(const gate *g, const evidence *e)
 
 /* ------------------------------------------------------------------------------------------------------- whole */
 
-/* The report, and that its log beside it (where there is one) is the one that it names. */
-static tn_status report_open(json_t **out, const char *path, tn_error *err)
-{
-    const char *slash = strrchr(path, '/');
-    char       *file = tn_is_dir(path) ? tn_path(path, "report.json") : tn_strdup(path), *text = NULL;
-    char       *log = tn_is_dir(path) ? tn_path(path, "items.jsonl") : slash != NULL ? tn_strf("%.*s/items.jsonl", (int)(slash - path), path) : tn_strdup("items.jsonl");
-    tn_items   *items = NULL;
-    tn_digest   root;
-    tn_status   status = TN_OK;
-
-    if (file == NULL || log == NULL) {
-        status = tn_fail(err, TN_NOMEM, "no memory for a path");
-        goto out;
-    }
-    TN_GOTO(tn_json_load(out, file, (size_t)64 << 20, err));
-    const char *named = json_string_value(json_object_get(*out, "items_root"));
-    if (named == NULL || !tn_exists(log)) goto out;
-    TN_GOTO(tn_items_load(&items, log, err));
-    TN_GOTO(tn_items_root(items, &root, err));
-    text = tn_digest_text(&root);
-    if (text == NULL || strcmp(text, named) != 0)
-        status = tn_fail(err, TN_VERIFY, "%s names the items %s, %s holds %s: one of them was changed", file, named, log, text != NULL ? text : "?");
-out:
-    tn_items_close(items);
-    free(text);
-    free(file);
-    free(log);
-    return status;
-}
-
 static tn_status gates_check(json_t *list, bool *all, const tn_yaml *gates, const char *path, const evidence *e, tn_error *err)
 {
     *all = true;
@@ -208,10 +177,11 @@ static tn_status gates_check(json_t *list, bool *all, const tn_yaml *gates, cons
     return TN_OK;
 }
 
-tn_status tn_eval_gate(json_t **out, bool *passed, const char *gates_path, const char *report_path, const char *base, int64_t seed, tn_error *err)
+tn_status tn_eval_gate(json_t **out, bool *passed, const char *gates_path, const char *report_path, const char *base, const tn_key *key, int64_t seed, tn_error *err)
 {
     tn_yaml  *y = NULL;
-    json_t   *list = json_array(), *report = NULL, *compared = NULL;
+    json_t   *list = json_array(), *compared = NULL;
+    tn_report report = { .json = NULL }, before = { .json = NULL };
     tn_error  why = {0};
     bool      all;
     evidence  e = { .no_base = "the gate compares with a base model: give its report with --base" };
@@ -225,9 +195,10 @@ tn_status tn_eval_gate(json_t **out, bool *passed, const char *gates_path, const
         status = tn_fail(err, TN_FORMAT, "%s: \"gates:\" with a list of at least one gate is expected, and nothing else", gates_path);
         goto out;
     }
-    TN_GOTO(report_open(&report, report_path, err));
+    TN_GOTO(tn_report_open(&report, report_path, key, err));
+    if (base != NULL) TN_GOTO(tn_report_open(&before, base, key, err));
     if (base != NULL && tn_eval_compare(&compared, base, report_path, seed, &why) != TN_OK) e.no_base = why.msg;
-    e.report = report;
+    e.report = report.json;
     e.changes = json_object_get(compared, "comparisons");
     TN_GOTO(gates_check(list, &all, gates, gates_path, &e, err));
     *passed = all && json_array_size(list) == gates->n;
@@ -236,7 +207,8 @@ tn_status tn_eval_gate(json_t **out, bool *passed, const char *gates_path, const
 out:
     tn_yaml_free(y);
     json_decref(list);
-    json_decref(report);
+    tn_report_close(&report);
+    tn_report_close(&before);
     json_decref(compared);
     return status;
 }

@@ -9,6 +9,7 @@
  *              unsure        neither: more requests would tell */
 #include "base/stats.h"
 #include "eval/redteam.h"
+#include "eval/report_file.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -343,12 +344,14 @@ json_t *tn_redteam_report(const tn_redteam *r, const tn_items *items, tn_error *
                   digest != NULL ? digest : "");
     json_decref(overall);
     free(digest);
-    if (o == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a report");
+    status = o == NULL ? tn_fail(err, TN_NOMEM, "no memory for a report") : tn_report_seal(o, err);
 out:
     for (size_t i = 0; m.list != NULL && i < m.n; i++) free(m.list[i].list);
     free(m.list);
     json_decref(attacks);
     json_decref(tasks);
     json_decref(graders);
-    return status == TN_OK ? o : NULL;
+    if (status == TN_OK) return o;
+    json_decref(o);
+    return NULL;
 }

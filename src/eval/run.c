@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "eval/load.h"
 #include "eval/metric.h"
+#include "eval/report_file.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -142,6 +143,7 @@ static tn_status report_make(json_t **out, run *r, const tn_load *l)
     else if (l->n_group > 0) json_object_set(*out, "groups", groups);
     if (status == TN_OK && l->joined != NULL) json_object_set(*out, "joined", l->joined);
     if (status == TN_OK && l->absent != NULL) json_object_set(*out, "absent", l->absent);
+    if (status == TN_OK) status = tn_report_seal(*out, r->err);
 out:
     json_decref(tasks);
     json_decref(groups);

@@ -194,7 +194,7 @@ static bool gate(const char *dir, const json_t *report, const char *line)
     bool    passed;
 
     assert_ok(tn_json_save(file, report, false, why));
-    assert_ok(tn_eval_gate(&out, &passed, path, file, NULL, 1, why));
+    assert_ok(tn_eval_gate(&out, &passed, path, file, NULL, NULL, 1, why));
     json_decref(out);
     free(file);
     free(text);

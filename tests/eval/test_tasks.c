@@ -5,6 +5,7 @@
 #include "eval/eval.h"
 #include "eval/metric.h"
 #include "eval/prompt.h"
+#include "eval/report_file.h"
 #include "eval/pytext.h"
 #include "eval/template.h"
 
@@ -466,7 +467,7 @@ static void a_gate_holds_only_when_it_is_shown(void **state)
         json_t *verdict = NULL;
         bool    passed = !rows[i].passed;
         char   *path = put("gates.yaml", rows[i].gates);
-        assert_ok(tn_eval_gate(&verdict, &passed, path, folder, NULL, 1, err));
+        assert_ok(tn_eval_gate(&verdict, &passed, path, folder, NULL, NULL, 1, err));
         const json_t *list = json_object_get(verdict, "gates");
         const char   *why = json_string_value(json_object_get(json_array_get(list, json_array_size(list) - 1), "reason"));
         assert_int_equal(passed, rows[i].passed);
@@ -479,7 +480,7 @@ static void a_gate_holds_only_when_it_is_shown(void **state)
         json_t *verdict = NULL;
         bool    passed = true;
         char   *path = put("gates.yaml", bad[i]);
-        assert_int_equal(tn_eval_gate(&verdict, &passed, path, folder, NULL, 1, NULL), TN_FORMAT);
+        assert_int_equal(tn_eval_gate(&verdict, &passed, path, folder, NULL, NULL, 1, NULL), TN_FORMAT);
         assert_false(passed);
         free(path);
     }
@@ -491,12 +492,98 @@ static void a_gate_holds_only_when_it_is_shown(void **state)
     char   *ll = strstr(text, "\"ll\":[-");
     ll[7] = ll[7] == '1' ? '2' : '1';
     assert_ok(tn_file_write_all(log, text, strlen(text), err));
-    assert_int_equal(tn_eval_gate(&verdict, &passed, path, folder, NULL, 1, NULL), TN_VERIFY);
+    assert_int_equal(tn_eval_gate(&verdict, &passed, path, folder, NULL, NULL, 1, NULL), TN_VERIFY);
     assert_false(passed);
     free(log);
     free(text);
     free(path);
     free(folder);
+}
+
+/* The gate over `report` (a folder or file below dir), which must hold (TN_OK) or be refused for this reason. */
+static void gated(const char *report, const tn_key *key, tn_status want, const char *why)
+{
+    char     *path = put("gates.yaml", "gates: [{task: quiz, metric: acc, max: 1}]"), *at = tn_path(dir, report);
+    json_t   *verdict = NULL;
+    bool      passed = want != TN_OK;
+    tn_error  found = { .msg = "" };
+    tn_status status = tn_eval_gate(&verdict, &passed, path, at, NULL, key, 1, &found);
+
+    if (status != want || (want != TN_OK && strstr(found.msg, why) == NULL)) fail_msg("%s: expected \"%s\", found \"%s\"", report, why, found.msg);
+    assert_int_equal(passed, want == TN_OK);
+    json_decref(verdict);
+    free(path);
+    free(at);
+}
+
+static void rewrite(const char *name, json_t *v)
+{
+    char *path = tn_path(dir, name);
+
+    assert_ok(tn_json_save(path, v, true, err));
+    free(path);
+}
+
+static void a_report_that_was_edited_is_no_evidence(void **state)
+{
+    json_t *report = NULL, *other, *acc;
+    char   *sealed = tn_path(dir, "sealed"), *path = tn_path(dir, "sealed/report.json"), *inner = tn_path(dir, "release/reports"), *moved = tn_path(dir, "release/reports/quiz"),
+           *whole = tn_path(dir, "release");
+    tn_key *key = NULL, *stranger = NULL;
+
+    (void)state;
+    assert_ok(tn_key_new(&key, err));
+    assert_ok(tn_key_new(&stranger, err));
+    assert_ok(quiz(16, 0, 0, "sealed", &report, err));
+    gated("sealed", NULL, TN_OK, "");
+    gated("sealed", key, TN_VERIFY, "there is no model.sig");
+    assert_ok(tn_oms_sign(sealed, "sealed", key, err));
+    gated("sealed", key, TN_OK, "");
+    gated("sealed/report.json", key, TN_OK, "");
+    gated("sealed", stranger, TN_VERIFY, "signed by another key");
+
+    /* One figure better than it was: by an editor, by one who takes the hash away, by one who can compute it. */
+    other = json_deep_copy(report);
+    acc = json_object_get(json_object_get(json_object_get(other, "tasks"), "quiz"), "acc");
+    assert_int_equal(json_real_set(acc, json_real_value(acc) + 1e-9), 0);
+    rewrite("sealed/report.json", other);
+    gated("sealed", NULL, TN_VERIFY, "was changed after it was made");
+    json_object_del(other, "report_root");
+    rewrite("sealed/report.json", other);
+    gated("sealed", NULL, TN_VERIFY, "the hash of its own content");
+    assert_ok(tn_report_seal(other, err));
+    rewrite("sealed/report.json", other);
+    gated("sealed", NULL, TN_OK, "");                         /* a hash alone cannot find him */
+    gated("sealed", key, TN_VERIFY, "report.json: file differs");
+    json_t *compared = NULL;
+    json_object_set_new(other, "report_root", json_string("sha256:00"));
+    rewrite("sealed/report.json", other);
+    assert_int_equal(tn_eval_compare(&compared, sealed, sealed, 1, NULL), TN_VERIFY);
+    json_decref(other);
+    assert_ok(tn_json_save(path, report, true, err));
+    gated("sealed", key, TN_OK, "");
+
+    /* Within a release its signature is the report's; what lies beside the report counts, the rest is `tenet verify`'s. */
+    char *sig = tn_path(sealed, TN_OMS_FILE);
+    assert_int_equal(unlink(sig), 0);
+    free(sig);
+    assert_ok(tn_mkdirs(inner, err));
+    assert_ok(tn_rename(sealed, moved, err));
+    free(put("release/README.md", "a release"));
+    assert_ok(tn_oms_sign(whole, "release", key, err));
+    free(put("release/README.md", "another"));
+    gated("release/reports/quiz", key, TN_OK, "");
+    gated("release/reports/quiz", stranger, TN_VERIFY, "signed by another key");
+    free(put("release/reports/quiz/more.txt", "x"));
+    gated("release/reports/quiz", key, TN_VERIFY, "more.txt: file is not signed");
+    tn_key_free(key);
+    tn_key_free(stranger);
+    json_decref(report);
+    free(sealed);
+    free(path);
+    free(inner);
+    free(moved);
+    free(whole);
 }
 
 static void comparisons_are_paired_and_need_the_same_rows(void **state)
@@ -594,7 +681,7 @@ int main(void)
         cmocka_unit_test(bad_tasks_and_rows_are_named_with_file_and_line),
         cmocka_unit_test(a_long_context_loses_its_beginning),
         cmocka_unit_test(each_metric_chooses_by_its_own_length),
-        cmocka_unit_test(a_gate_holds_only_when_it_is_shown),
+        cmocka_unit_test(a_gate_holds_only_when_it_is_shown), cmocka_unit_test(a_report_that_was_edited_is_no_evidence),
         cmocka_unit_test(comparisons_are_paired_and_need_the_same_rows),
     };
 
