@@ -10,14 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct store_config { int64_t keep_runs; bool dry_run, unpin; } store_config;
+typedef struct store_config { int64_t keep_runs; bool dry_run, remove; } store_config;
 
 #define AT(field) offsetof(store_config, field)
 static const tn_option options[] = {
     // clang-format off
     { "keep_runs", TN_OPT_INT,  AT(keep_runs), "20", 0, 1e6, "runs", "gc: newest runs whose artifacts stay",        NULL },
     { "dry_run",   TN_OPT_BOOL, AT(dry_run),   NULL, 0, 0,   "",     "gc: only say what would go",                  "n"  },
-    { "remove",    TN_OPT_BOOL, AT(unpin),     NULL, 0, 0,   "",     "pin: take the pin away",                      NULL },
+    { "remove",    TN_OPT_BOOL, AT(remove),    NULL, 0, 0,   "",     "pin: take the pin away; verify: take damaged artifacts away", NULL },
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
@@ -202,6 +202,7 @@ static tn_status cat(tn_store *s, const tn_digest *root, const char *inside, tn_
         status = tn_fail(err, TN_NOTFOUND, "it has no file '%s' (`tenet store show` lists them)", inside != NULL ? inside : "");
         goto out;
     }
+    TN_GOTO(tn_store_check(s, root, err));                    /* of a directory, all of it: its root is over all files */
     TN_GOTO(tn_map_open(&m, file, err));
     if (fwrite(m.p, 1, m.n, stdout) != m.n) status = tn_fail(err, TN_IO, "standard output: %s", strerror(errno));
     tn_map_close(&m);
@@ -211,14 +212,14 @@ out:
     return status;
 }
 
-static tn_status verify(const tn_common *common, tn_store *s, const tn_digest *only, tn_error *err)
+static tn_status verify(const tn_common *common, tn_store *s, const store_config *c, const tn_digest *only, tn_error *err)
 {
     json_t   *bad = NULL, *row;
     int64_t   n = 0;
     size_t    i;
     tn_status status;
 
-    TN_GOTO(tn_store_verify(s, only, &bad, &n, err));
+    TN_GOTO(tn_store_verify(s, only, c->remove, &bad, &n, err));
     if (common->json) {
         print_json(json_pack("{s:I,s:O}", "checked", (json_int_t)n, "bad", bad));
     } else {
@@ -228,7 +229,8 @@ static tn_status verify(const tn_common *common, tn_store *s, const tn_digest *o
         printf("%lld artifact%s checked, %zu damaged\n", (long long)n, n == 1 ? "" : "s", json_array_size(bad));
     }
     if (json_array_size(bad) > 0)
-        status = tn_fail(err, TN_VERIFY, "%zu damaged in the store at %s: remove what is named above; the next run makes an artifact again",
+        status = tn_fail(err, TN_VERIFY, c->remove ? "%zu damaged in the store at %s; damaged artifacts were taken away, and the next run makes them again"
+                                                    : "%zu damaged in the store at %s (--remove takes damaged artifacts away; the next run makes them again)",
                          json_array_size(bad), tn_store_dir(s));
 out:
     json_decref(bad);
@@ -271,10 +273,10 @@ static tn_status with_artifact(tn_common *common, tn_store *s, const store_confi
     TN_TRY(tn_store_resolve(s, args[1], &root, err));
     if (strcmp(args[0], "show") == 0) return show(common, s, &root, err);
     if (strcmp(args[0], "cat") == 0) return cat(s, &root, n_arg > 2 ? args[2] : NULL, err);
-    if (strcmp(args[0], "verify") == 0) return verify(common, s, &root, err);
+    if (strcmp(args[0], "verify") == 0) return verify(common, s, c, &root, err);
     if (strcmp(args[0], "pin") == 0) {
-        TN_TRY(tn_store_pin(s, &root, !c->unpin, err));
-        return done(common, &root, "pinned", json_boolean(!c->unpin), err);
+        TN_TRY(tn_store_pin(s, &root, !c->remove, err));
+        return done(common, &root, "pinned", json_boolean(!c->remove), err);
     }
     if (n_arg < 3) return tn_fail(err, TN_USAGE, "store export: where to? tenet store export DIGEST PATH");
     TN_TRY(tn_store_export(s, &root, args[2], err));
@@ -298,7 +300,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     TN_TRY(tn_store_open(&s, common->store, err));
     if (strcmp(args[0], "ls") == 0) status = list(common, s, err);
     else if (strcmp(args[0], "gc") == 0) status = gc(common, s, c, err);
-    else if (strcmp(args[0], "verify") == 0 && n_arg == 1) status = verify(common, s, NULL, err);
+    else if (strcmp(args[0], "verify") == 0 && n_arg == 1) status = verify(common, s, c, NULL, err);
     else status = with_artifact(common, s, c, n_arg, args, err);
     tn_store_close(s);
     return status;
@@ -307,7 +309,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
 const tn_command tn_cmd_store = {
     .name = "store",
     .line = "list, show, export, check and clean up what is kept",
-    .usage = "tenet store ls | show A | cat A [FILE] | export A PATH | verify [A] | gc [--keep-runs N] [-n] | pin A [--remove]",
+    .usage = "tenet store ls | show A | cat A [FILE] | export A PATH | verify [A] [--remove] | gc [--keep-runs N] [-n] | pin A [--remove]",
     .more = "A is a digest (sha256:...), its first 8 digits or more, or a name. gc keeps what the newest runs, names, pins and releases\n"
             "reach. Exported files of 1 GiB and more are links to the store where the file system can share blocks no other way.",
     .options = options,

@@ -59,6 +59,17 @@ static tn_status prepare(tn_recipe *r, tn_store *s, const recipe_stage *st, prep
     return TN_OK;
 }
 
+/* Cached or not, what a stage reads must be what its key says: a result from damaged bytes would be kept under a good key. */
+static tn_status check_inputs(const tn_recipe *r, tn_store *s, const recipe_stage *st, tn_error *err)
+{
+    for (size_t k = 0; k < st->n_ref; k++) {
+        const recipe_ref *ref = &st->refs[k];
+        tn_status         status = tn_store_check(s, ref->stage < 0 ? &ref->root : &r->stages[ref->stage].root, err);
+        if (status != TN_OK) return tn_fail_prefix(err, status, "its input '%s'", ref->text);
+    }
+    return TN_OK;
+}
+
 /* Runs the kind's function in `work` and puts what it made into the store. */
 static tn_status execute(tn_store *s, const tn_stage_kind *kind, const void *config, tn_stage_run *run, const prepared *in,
                          json_t *metrics, tn_digest *root, tn_error *err)
@@ -174,6 +185,7 @@ tn_status recipe_run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rer
         if (st->cached) goto out;
     }
     TN_GOTO(prepare(r, s, st, &in, err));
+    TN_GOTO(check_inputs(r, s, st, err));
     run.work = work.path;
     run.store = s;
     run.all = in.all;
@@ -286,7 +298,10 @@ static tn_status make_room(tn_store *s, const char *to, const tn_digest *root, b
             *there = true;
             return TN_OK;
         }
-        if (tn_store_has(s, &found)) return tn_remove_tree(to, err);
+        if (tn_store_has(s, &found)) {
+            TN_TRY(tn_store_check(s, root, err));             /* the old one stays until the new one is sure to come */
+            return tn_remove_tree(to, err);
+        }
     }
     return tn_fail(err, TN_USAGE, "%s holds something that the store does not have: choose another place, or move it away", to);
 }

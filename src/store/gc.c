@@ -266,7 +266,7 @@ out:
 }
 
 /* A batch of artifacts; their files are hashed side by side. */
-static tn_status verify_batch(tn_store *s, const tn_digest *want, size_t n, json_t *bad, tn_error *err)
+static tn_status verify_batch(tn_store *s, const tn_digest *want, size_t n, bool remove, json_t *bad, tn_error *err)
 {
     tn_tree_job jobs[VERIFY_BATCH] = { { .path = NULL } };
     char       *paths[VERIFY_BATCH] = { NULL };
@@ -289,6 +289,7 @@ static tn_status verify_batch(tn_store *s, const tn_digest *want, size_t n, json
                                              want_text == NULL ? "" : want_text, "found", found == NULL ? "" : found));
         free(found);
         free(want_text);
+        if (remove && (jobs[i].status == TN_OK || jobs[i].status == TN_FORMAT)) TN_GOTO(tn_remove_tree(paths[i], err));   /* what cannot be read may be a disk's bad day */
     }
 out:
     tn_tree_jobs_free(jobs, n);
@@ -319,7 +320,7 @@ static tn_status verify_records(tn_store *s, json_t *bad, tn_error *err)
     return TN_OK;
 }
 
-tn_status tn_store_verify(tn_store *s, const tn_digest *only, json_t **bad, int64_t *n_checked, tn_error *err)
+tn_status tn_store_verify(tn_store *s, const tn_digest *only, bool remove, json_t **bad, int64_t *n_checked, tn_error *err)
 {
     tn_digest   *all = NULL;
     size_t       n = 1;
@@ -332,7 +333,7 @@ tn_status tn_store_verify(tn_store *s, const tn_digest *only, json_t **bad, int6
     TN_GOTO(tn_progress_start(&p, "verify", "artifacts", (int64_t)n, err));
     for (size_t i = 0; i < n && status == TN_OK; i += VERIFY_BATCH) {
         size_t k = n - i < VERIFY_BATCH ? n - i : VERIFY_BATCH;
-        status = verify_batch(s, only != NULL ? only : &all[i], k, *bad, err);
+        status = verify_batch(s, only != NULL ? only : &all[i], k, remove, *bad, err);
         if (status == TN_OK) *n_checked += (int64_t)k;
         tn_progress_set(p, *n_checked, NULL);
     }

@@ -19,8 +19,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINK_BYTES = 1 << 30 };
-
 static const char *const rooms[] = { "objects", "keys", "seen", "names", "pins", "runs", "tmp", "work", "rows" };
 
 char *tn_store_hash_path(const tn_store *s, const char *room, const tn_digest *d)
@@ -197,6 +195,7 @@ void tn_store_close(tn_store *s)
     session_end(s);
     tn_ledger_close(s);
     if (s->lock >= 0) close(s->lock);
+    free(s->whole);
     free(s->dir);
     free(s);
 }
@@ -243,52 +242,6 @@ static tn_status seal(const char *path, tn_error *err)
     return status == TN_OK ? sync_path(path, err) : status;
 }
 
-/* One file: shared blocks where the file system can; a hard link only for what is too large to be worth a copy, because
- * whoever edits a link edits the store. Copies are writable again. */
-static tn_status copy_file(const char *from, const char *to, bool may_link, tn_error *err)
-{
-    struct stat st, made;
-
-    if (stat(from, &st) != 0) return tn_fail(err, TN_IO, "%s: %s", from, strerror(errno));
-    TN_TRY(tn_file_clone(from, to, may_link && st.st_size >= LINK_BYTES, err));
-    if (stat(to, &made) == 0 && made.st_ino != st.st_ino && chmod(to, (st.st_mode & S_IXUSR) != 0 ? 0755 : 0644) != 0)
-        return tn_fail(err, TN_IO, "%s: cannot set its mode: %s", to, strerror(errno));
-    return TN_OK;
-}
-
-static tn_status copy_tree(const char *from, const char *to, bool may_link, tn_error *err)
-{
-    struct stat st;
-    char      **names = NULL;
-    size_t      n = 0;
-    tn_status   status = TN_OK;
-
-    if (stat(from, &st) != 0)
-        return tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: %s", from, strerror(errno));
-    if (!S_ISDIR(st.st_mode)) return copy_file(from, to, may_link, err);
-    TN_TRY(tn_list_files(&names, &n, from, err));
-    TN_GOTO(tn_mkdirs(to, err));
-    for (size_t i = 0; i < n; i++) {
-        char *a = tn_path(from, names[i]), *b = tn_path(to, names[i]), *slash = b == NULL ? NULL : strrchr(b, '/');
-        if (a == NULL || b == NULL) {
-            status = no_memory(err);
-        } else {
-            if (strchr(names[i], '/') != NULL) {
-                *slash = '\0';
-                status = tn_mkdirs(b, err);
-                *slash = '/';
-            }
-            if (status == TN_OK) status = copy_file(a, b, may_link, err);
-        }
-        free(a);
-        free(b);
-        if (status != TN_OK) goto out;
-    }
-out:
-    tn_list_free(names, n);
-    return status;
-}
-
 bool tn_store_has(tn_store *s, const tn_digest *root)
 {
     char *path = tn_store_hash_path(s, "objects", root);
@@ -328,8 +281,13 @@ tn_status tn_store_put(tn_store *s, const char *path, tn_digest *root, tn_error 
     TN_TRY(tn_tree_digest(path, root, NULL, err));
     if ((object = tn_store_hash_path(s, "objects", root)) == NULL) return no_memory(err);
     if (tn_exists(object)) {
-        status = tn_remove_tree(path, err);
-        goto out;
+        tn_error why;
+        if (tn_store_check(s, root, &why) == TN_OK) {
+            status = tn_remove_tree(path, err);
+            goto out;
+        }
+        tn_log(TN_LOG_WARN, "%s; this time it is replaced by what was made just now", why.msg);
+        TN_GOTO(tn_remove_tree(object, err));
     }
     if (stat(path, &mine) != 0 || stat(s->dir, &st) != 0) {
         status = tn_fail(err, TN_IO, "%s: %s", path, strerror(errno));
@@ -342,6 +300,7 @@ tn_status tn_store_put(tn_store *s, const char *path, tn_digest *root, tn_error 
     }
     TN_GOTO(seal(path, err));
     status = move_in(path, object, err);
+    if (status == TN_OK) tn_store_know_whole(s, root);
 out:
     free(object);
     return status;
@@ -354,7 +313,7 @@ tn_status tn_store_add(tn_store *s, const char *path, tn_digest *root, tn_error 
 
     TN_TRY(tn_store_temp(s, &temp, err));
     if ((copy = tn_path(temp, "copy")) == NULL) status = no_memory(err);
-    if (status == TN_OK) status = copy_tree(path, copy, false, err);
+    if (status == TN_OK) status = tn_store_copy_tree(path, copy, false, err);
     if (status == TN_OK) status = tn_store_put(s, copy, root, err);
     tn_remove_tree(temp, NULL);
     free(temp);
@@ -372,18 +331,6 @@ tn_status tn_store_path(tn_store *s, const tn_digest *root, char **path, tn_erro
     *path = NULL;
     tn_hex(hex, root);
     return tn_fail(err, TN_NOTFOUND, "sha256:%s is not in the store at %s", hex, s->dir);
-}
-
-tn_status tn_store_export(tn_store *s, const tn_digest *root, const char *to, tn_error *err)
-{
-    char     *from = NULL;
-    tn_status status;
-
-    if (tn_exists(to)) return tn_fail(err, TN_USAGE, "%s exists already: choose another name, or remove it first", to);
-    TN_TRY(tn_store_path(s, root, &from, err));
-    status = copy_tree(from, to, true, err);
-    free(from);
-    return status;
 }
 
 static int digest_order(const void *a, const void *b) { return memcmp(a, b, sizeof(tn_digest)); }

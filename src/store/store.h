@@ -37,8 +37,10 @@ bool      tn_store_has(tn_store *s, const tn_digest *root);
 /* Path of an artifact (made: free). NOTFOUND. */
 tn_status tn_store_path(tn_store *s, const tn_digest *root, char **path, tn_error *err);
 /* Puts an artifact at `to`: by reflink where the file system can, files of 1 GiB and more by hard link (read-only, as the
- * store has them), else by copy. USAGE if `to` is there. */
+ * store has them), else by copy. It appears whole, and only if it is what its name says. USAGE if `to` is there; VERIFY: damaged. */
 tn_status tn_store_export(tn_store *s, const tn_digest *root, const char *to, tn_error *err);
+/* Is the artifact what its name says? Hashed once a process. VERIFY: it is damaged; nothing may be made from it or given out. */
+tn_status tn_store_check(tn_store *s, const tn_digest *root, tn_error *err);
 /* Every artifact, sorted by digest; made: free(*out). */
 tn_status tn_store_list(tn_store *s, tn_digest **out, size_t *n, tn_error *err);
 
@@ -92,7 +94,8 @@ typedef struct tn_gc_result { int64_t kept, removed; uint64_t kept_bytes, remove
 /* Removes what neither names, pins, releases nor the newest keep_runs runs reach; dry_run only counts. MISMATCH if
  * another process has the store open. */
 tn_status tn_store_gc(tn_store *s, int64_t keep_runs, bool dry_run, tn_gc_result *out, tn_error *err);
-/* Hashes every artifact (or the one given); bad: [{"what","where","expected","found"}], made. */
-tn_status tn_store_verify(tn_store *s, const tn_digest *only, json_t **bad, int64_t *n_checked, tn_error *err);
+/* Hashes every artifact (or the one given); bad: [{"what","where","expected","found"}], made. remove: damaged artifacts are taken
+ * away, so that the next run makes them again; records stay, since nothing makes those again. */
+tn_status tn_store_verify(tn_store *s, const tn_digest *only, bool remove, json_t **bad, int64_t *n_checked, tn_error *err);
 
 #endif

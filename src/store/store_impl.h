@@ -13,6 +13,8 @@ struct tn_store {
     int      session_lock;
     int64_t  n_temp;
     sqlite3 *ledger;                   /* opened by the first use */
+    tn_digest *whole;                  /* artifacts that this process has hashed, and that are what their names say */
+    size_t   n_whole;
 };
 
 /* <store>/<room>/ab/cdef...; made: free. NULL if out of memory. */
@@ -23,6 +25,9 @@ tn_status tn_store_write_root(const char *path, const tn_digest *root, tn_error 
 /* Adds a record to the open ledger (opening it if need be). */
 tn_status tn_ledger_add(tn_store *s, const char *id, const json_t *record, tn_error *err);
 void      tn_ledger_close(tn_store *s);
+/* export.c: a file or a directory by reflink, link (only large files, if allowed) or bytes. */
+tn_status tn_store_copy_tree(const char *from, const char *to, bool may_link, tn_error *err);
+void      tn_store_know_whole(tn_store *s, const tn_digest *root);
 /* Every id under runs/, sorted; made: tn_list_free. */
 tn_status tn_store_run_ids(tn_store *s, char ***out, size_t *n, tn_error *err);
 

@@ -170,7 +170,7 @@ static void store_is_whole(const char *store_dir)
     int64_t   n;
 
     assert_int_equal(tn_store_open(&s, store_dir, NULL), TN_OK);
-    assert_int_equal(tn_store_verify(s, NULL, &bad, &n, NULL), TN_OK);
+    assert_int_equal(tn_store_verify(s, NULL, false, &bad, &n, NULL), TN_OK);
     if (json_array_size(bad) != 0) fail_msg("%s", tn_json_text(bad));
     json_decref(bad);
     tn_store_close(s);

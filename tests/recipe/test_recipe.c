@@ -374,6 +374,71 @@ static void an_export_replaces_only_what_the_store_has_too(void **state)
     free(set);
 }
 
+/* One bit of what this stage of the run made; the store is opened anew, as by another process. */
+static void damage(const json_t *record, const char *stage)
+{
+    tn_digest root;
+    char     *path = NULL, *text = NULL;
+    size_t    n;
+
+    assert_true(tn_unhex(&root, json_string_value(json_object_get(row(record, stage), "root")) + 7));
+    assert_int_equal(tn_store_path(store, &root, &path, NULL), TN_OK);
+    assert_int_equal(tn_file_read_all(&text, &n, path, 1 << 20, NULL), TN_OK);
+    text[0] = (char)(text[0] ^ 1);
+    chmod(path, 0644);
+    FILE *f = fopen(path, "r+b");
+    fwrite(text, 1, n, f);
+    fclose(f);
+    free(text);
+    free(path);
+    tn_store_close(store);
+    assert_int_equal(tn_store_open(&store, at("store"), NULL), TN_OK);
+}
+
+/* Nothing is made from it (the result would be kept under a good key), and no export is replaced by it. */
+static void a_damaged_artifact_is_not_used_and_made_again(void **state)
+{
+    char             *set = NULL, *text = NULL;
+    json_t           *first = NULL, *again = NULL, *bad = NULL;
+    tn_error          err;
+    int64_t           n;
+
+    (void)state;
+    put("in.txt", "file\n");
+    set = tn_strf("out=%s", at("result"));
+    const char *const sets[] = { set, NULL }, *const more[] = { set, "word=bye", NULL };
+    assert_int_equal(run(chain, more, NULL, NULL, &err), TN_OK);
+    assert_int_equal(run(chain, sets, NULL, &first, &err), TN_OK);
+    damage(first, "b");
+    put("in.txt", "another\n");
+    toy_runs = 0;
+    assert_int_equal(run(chain, sets, NULL, NULL, &err), TN_VERIFY);
+    assert_non_null(strstr(err.msg, "stage 'last': its input 'b'"));
+    assert_non_null(strstr(err.msg, "damaged in the store"));
+    assert_int_equal(toy_runs, 0);
+    assert_int_equal(tn_store_verify(store, NULL, true, &bad, &n, NULL), TN_OK);
+    assert_int_equal(json_array_size(bad), 1);
+    assert_int_equal(run(chain, sets, NULL, &again, &err), TN_OK);
+    assert_int_equal(toy_runs, 2);                            /* b and last */
+    assert_true(json_equal(json_object_get(row(first, "b"), "root"), json_object_get(row(again, "b"), "root")));
+
+    damage(again, "last");
+    assert_int_equal(run(chain, more, NULL, NULL, &err), TN_OK);             /* another export at that place */
+    assert_int_equal(run(chain, sets, NULL, NULL, &err), TN_VERIFY);
+    assert_int_equal(tn_file_read_all(&text, NULL, at("result"), 1000, NULL), TN_OK);
+    assert_non_null(strstr(text, "bye 0"));                   /* stays until something whole comes */
+    free(text);
+    unlink(at("result"));
+    assert_int_equal(run(chain, sets, NULL, NULL, &err), TN_VERIFY);
+    assert_false(tn_exists(at("result")));
+    assert_int_equal(run(chain, sets, &(tn_run_options){ .rerun = true }, NULL, &err), TN_OK);      /* what is computed replaces what is damaged */
+    assert_true(tn_exists(at("result")));
+    json_decref(first);
+    json_decref(again);
+    json_decref(bad);
+    free(set);
+}
+
 static void includes_bring_stages_and_variables_and_the_recipe_wins(void **state)
 {
     json_t *record = NULL;
@@ -486,6 +551,7 @@ int main(void)
         T(an_explanation_names_what_changed),
         T(a_diff_names_stages_and_parameters),
         T(an_export_replaces_only_what_the_store_has_too),
+        T(a_damaged_artifact_is_not_used_and_made_again),
         T(includes_bring_stages_and_variables_and_the_recipe_wins),
         T(a_picture_holds_every_stage_and_source),
         T(no_line_of_a_picture_runs_behind_a_box),

@@ -124,7 +124,7 @@ static void a_flipped_bit_is_found(void **state)
     char     *path = NULL;
 
     make(s, "another", true);
-    assert_int_equal(tn_store_verify(s, NULL, &bad, &n, NULL), TN_OK);
+    assert_int_equal(tn_store_verify(s, NULL, false, &bad, &n, NULL), TN_OK);
     assert_int_equal(n, 2);
     assert_int_equal(json_array_size(bad), 0);
     json_decref(bad);
@@ -134,10 +134,74 @@ static void a_flipped_bit_is_found(void **state)
     fseek(f, 4, SEEK_SET);
     fputc('f' ^ 1, f);
     fclose(f);
-    assert_int_equal(tn_store_verify(s, NULL, &bad, &n, NULL), TN_OK);
+    assert_int_equal(tn_store_verify(s, NULL, false, &bad, &n, NULL), TN_OK);
     assert_int_equal(json_array_size(bad), 1);
     assert_string_equal(json_string_value(json_object_get(json_array_get(bad, 0), "where")), path);
     json_decref(bad);
+    free(path);
+}
+
+static void flip(const char *path)
+{
+    chmod(path, 0644);
+    FILE *f = fopen(path, "r+b");
+    int   c = fgetc(f);
+    rewind(f);
+    fputc(c ^ 1, f);
+    fclose(f);
+}
+
+static size_t entries(const char *folder)
+{
+    char **names = NULL, **bare = NULL;
+    size_t n = 0, m = 0;
+
+    assert_int_equal(tn_list_files(&names, &n, folder, NULL), TN_OK);
+    assert_int_equal(tn_list_bare(&bare, &m, folder, NULL), TN_OK);
+    tn_list_free(names, n);
+    tn_list_free(bare, m);
+    return n + m;
+}
+
+/* Not given out, nothing left behind; made again, it is replaced. */
+static void a_damaged_artifact_leaves_the_store_by_no_way(void **state)
+{
+    tn_store *s = *state, *later = NULL;
+    tn_digest root = make(s, "content", true);
+    char     *path = NULL, *file, folder[96], to[128];
+    tn_error  err;
+
+    snprintf(folder, sizeof folder, "%s/shop", dir);
+    snprintf(to, sizeof to, "%s/new/out", folder);
+    assert_int_equal(tn_store_path(s, &root, &path, NULL), TN_OK);
+    file = tn_path(path, "text");
+    flip(file);
+    assert_int_equal(tn_store_open(&later, dir, NULL), TN_OK);               /* another process, that did not see it made */
+    assert_int_equal(tn_store_check(later, &root, &err), TN_VERIFY);
+    assert_int_equal(tn_store_export(later, &root, to, &err), TN_VERIFY);
+    assert_non_null(strstr(err.msg, "damaged in the store"));
+    assert_false(tn_exists(to));
+    assert_int_equal(entries(folder), 1);                                    /* the empty folder "new" */
+    /* What a killed export left is taken away by the next one to the same place. */
+    snprintf(to, sizeof to, "%s/new/.out.tenet-1-0", folder);
+    assert_int_equal(tn_mkdirs(to, NULL), TN_OK);
+    snprintf(to, sizeof to, "%s/new/out", folder);
+    root = make(later, "content", true);                                     /* computed again: this copy wins over the damaged one */
+    assert_int_equal(tn_store_export(later, &root, to, &err), TN_OK);
+    assert_int_equal(entries(folder), 1);                                    /* new/out/text */
+    tn_store_close(later);
+
+    flip(file);
+    json_t *bad = NULL;
+    int64_t n;
+    assert_int_equal(tn_store_verify(s, NULL, true, &bad, &n, NULL), TN_OK);
+    assert_int_equal(json_array_size(bad), 1);
+    assert_false(tn_store_has(s, &root));
+    json_decref(bad);
+    assert_int_equal(tn_store_verify(s, NULL, false, &bad, &n, NULL), TN_OK);
+    assert_int_equal(json_array_size(bad), 0);
+    json_decref(bad);
+    free(file);
     free(path);
 }
 
@@ -288,7 +352,7 @@ static void two_processes_may_make_the_same_artifacts_at_once(void **state)
         waitpid(pids[k], &code, 0);
         assert_int_equal(code, 0);
     }
-    assert_int_equal(tn_store_verify(*state, NULL, &bad, &n, NULL), TN_OK);
+    assert_int_equal(tn_store_verify(*state, NULL, false, &bad, &n, NULL), TN_OK);
     assert_int_equal(n, N_ARTIFACT);
     assert_int_equal(json_array_size(bad), 0);
     json_decref(bad);
@@ -318,7 +382,7 @@ static void a_damaged_record_is_found_too(void **state)
     fseek(f, 2, SEEK_SET);
     fputc(c ^ 1, f);
     fclose(f);
-    assert_int_equal(tn_store_verify(s, NULL, &bad, &n, NULL), TN_OK);
+    assert_int_equal(tn_store_verify(s, NULL, false, &bad, &n, NULL), TN_OK);
     assert_int_equal(json_array_size(bad), 1);
     assert_string_equal(json_string_value(json_object_get(json_array_get(bad, 0), "where")), path);
     json_decref(bad);
@@ -343,6 +407,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_exported_artifact_is_the_same, setup, teardown),
         cmocka_unit_test_setup_teardown(a_key_answers_only_while_its_artifact_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flipped_bit_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_artifact_leaves_the_store_by_no_way, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_record_is_found_too, setup, teardown),
         cmocka_unit_test_setup_teardown(the_ledger_is_rebuilt_when_it_is_missing_or_damaged, setup, teardown),
         cmocka_unit_test_setup_teardown(garbage_collection_keeps_what_pins_names_runs_and_releases_reach, setup, teardown),
