@@ -19,7 +19,7 @@ enum {
     PAIRS_KC   = 128,                               /* a multiple of 32 */
     UNIT_KC = 576,                                  /* most k of a matrix unit's block */
     STREAM_BYTES = 32 << 20,                        /* of C */
-    FIRST_BYTES = 2048,                             /* of a rectangle's codes */
+    FIRST_BYTES = 8192,                             /* of a rectangle's codes */
     FEW_ROWS = 12,                                  /* of products that are worth one region: one tile, one block of k in q8act */
     GROUP_PANELS = 8, GROUP_BLOCKS = 192,           /* of a matrix unit: panels of a group, and their blocks of 32 k (192 KiB) */
 };
@@ -253,7 +253,7 @@ static void fetch_first(const tn_weight *w, int64_t i_panel)
 {
     const uint8_t *codes = w->codes + (size_t)i_panel * w->code_stride, *scales = w->scales + (size_t)i_panel * w->scale_stride;
 
-    for (size_t i = 0; i < FIRST_BYTES; i += 64) __builtin_prefetch(codes + i);
+    for (size_t i = 0; i < FIRST_BYTES; i += 64) __builtin_prefetch(codes + i, 0, 2);
     for (size_t i = 0; i < FIRST_BYTES / 4; i += 64) __builtin_prefetch(scales + i);
 }
 
@@ -266,7 +266,6 @@ static void rectangle_q8(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0
     const tn_mm_q8_tile *tiles  = set->q8[w->dtype];
     uint32_t            *strips = (uint32_t *)(void *)scratch;
 
-    fetch_first(w, mm->b.first / TN_PANEL + p0);
     for (int64_t mc = m0; mc < m1; mc += TN_Q8_MC) {
         int64_t n_row = min64(TN_Q8_MC, m1 - mc), n_tile = ceil_div(n_row, set->mr_q8);
         int64_t k_most = TN_Q8_MC * (TN_Q8_KC / 32) / n_row * 32;    /* few rows: all of k, the weights are read in order */
@@ -291,6 +290,7 @@ static void one_rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p
 {
     if (m0 >= m1 || p0 >= p1) return;
     if (!job->q8 && job->set->few != NULL && m0 == 0 && m1 == job->mm->m && job->set->few(job->mm, p0, p1)) return;
+    if (job->q8) fetch_first(job->mm->b.w, job->mm->b.first / TN_PANEL + p0);
     if (job->q8 && job->set->q8_unit != NULL && job->set->q8_unit(job->mm, m0, m1, p0, p1, scratch)) return;
     if (job->q8) rectangle_q8(job, m0, m1, p0, p1, scratch, strips_made);
     else if (job->unit) rectangle_unit(job, m0, m1, p0, p1, scratch);

@@ -5,7 +5,7 @@
 #include "tensor/cpu/matmul_avx512.h"
 #include "tensor/cpu/q8_numbers_avx512.h"
 
-enum { MR = 12, AHEAD_BYTES = 4096 };               /* of codes: nearer, the core does not keep enough lines on their way */
+enum { MR = 12, AHEAD_BYTES = 8192 };               /* of codes: nearer, the core does not keep enough lines on their way */
 
 /* Codes of words g of a panel's block, one byte each. */
 static inline __attribute__((always_inline)) __m512i group(const __m512i *codes, tn_layout l, int g)
@@ -43,7 +43,7 @@ static inline __attribute__((always_inline)) void tile(tn_dtype t, tn_layout l, 
         const __m512i *q = (const __m512i *)(const void *)(codes + (size_t)block * bytes);
         __m512i        sum[MR];
         /* The weights come from memory once a tile column; without this each panel would begin with a wait. */
-        for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const uint8_t *)q + AHEAD_BYTES + i);
+        for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const uint8_t *)q + AHEAD_BYTES + i, 0, 2);
         if (scale_bytes == 64 || block % 2 == 0) __builtin_prefetch(scales + ((size_t)block + AHEAD_BYTES / bytes) * scale_bytes);
 #pragma GCC unroll 12
         for (int i = 0; i < mr; i++) sum[i] = _mm512_set1_epi32((int)x[9 * mr + i]);

@@ -112,7 +112,7 @@ static inline __attribute__((always_inline)) void blocks(uint8_t *dst, const uin
 
     codes += (size_t)b0 * bytes;
     for (int64_t i = 0; i < n_block; i++, codes += bytes, dst += 512) {
-        for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(codes + AHEAD * bytes + line);
+        for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(codes + AHEAD * bytes + line, 0, 2);
         signed_words((__m512i *)(void *)dst, codes, t, l);
     }
 }
@@ -228,7 +228,7 @@ static inline __attribute__((always_inline)) void multiply(tn_dtype t, int heigh
         default: UNIT(3, 1, 5, 7) break;
         }
         if (tile == 0 && s->fetch)
-            for (int line = 0; line < 8; line++) __builtin_prefetch(b + AHEAD * 512 + 64 * line);
+            for (int line = 0; line < 8; line++) __builtin_prefetch(b + AHEAD * 512 + 64 * line, 0, 2);
         a += half ? (u % 2 == 0 ? 16 : 32 * height - 16) : 32 * height;
         b += half ? 256 : 512;
         if (++unit == n_unit) {
@@ -287,7 +287,7 @@ static multiply_fn function_of(tn_dtype t, int height)
 }
 
 /* Rows from which the unit is faster than VPDPBUSD: panels must be made but for q8_0, q6_k takes twice the steps. */
-static int64_t fewest_rows(tn_dtype t) { return t == TN_Q8_0 ? 6 : t == TN_Q4_0 ? 8 : t == TN_Q6_K ? 14 : 10; }
+static int64_t fewest_rows(tn_dtype t) { return t == TN_Q8_0 ? 6 : t == TN_Q6_K ? 14 : 10; }
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
