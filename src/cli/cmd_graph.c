@@ -3,6 +3,7 @@
 #include "recipe/recipe.h"
 
 #include "base/file.h"
+#include "base/str.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@ typedef struct graph_config { char *format, *out; } graph_config;
 
 static const tn_option options[] = {
     // clang-format off
-    { "format", TN_OPT_CHOICE, offsetof(graph_config, format), "svg", 0, 0, "svg|dot", "an SVG picture, or text for Graphviz", NULL },
+    { "format", TN_OPT_CHOICE, offsetof(graph_config, format), "auto", 0, 0, "auto|svg|dot", "an SVG picture, or text for Graphviz; auto: dot for a file that ends in .dot or .gv", NULL },
     { "out",    TN_OPT_STR,    offsetof(graph_config, out),    NULL,  0, 0, "",        "file to write (standard output)", "o" },
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
@@ -27,11 +28,12 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
 
     (void)n_arg;
     TN_TRY(tn_recipe_load(&r, args[0], NULL, err));
-    status = strcmp(c->format, "dot") == 0 ? tn_recipe_dot(r, &text, err) : tn_recipe_svg(r, &text, err);
+    bool dot = strcmp(c->format, "dot") == 0 || (strcmp(c->format, "auto") == 0 && c->out != NULL && (tn_ends_with(c->out, ".dot") || tn_ends_with(c->out, ".gv")));
+    status = dot ? tn_recipe_dot(r, &text, err) : tn_recipe_svg(r, &text, err);
     if (status == TN_OK && c->out != NULL) {
         status = tn_file_write_all(c->out, text, strlen(text), err);
     } else if (status == TN_OK && common->json) {
-        json_t *o = json_pack("{s:s,s:s}", "format", c->format, "text", text);
+        json_t *o = json_pack("{s:s,s:s}", "format", dot ? "dot" : "svg", "text", text);
         char   *line = o == NULL ? NULL : tn_json_text(o);
         if (line != NULL) puts(line);
         free(line);

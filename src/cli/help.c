@@ -1,5 +1,6 @@
 /* help.c - `tenet` in one screen and `tenet help COMMAND`, both from the tables (see help.h). */
 #include "cli/help.h"
+#include "recipe/recipe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +23,18 @@ tn_status tn_help_overview(void)
         if (rows[i].command != NULL) printf("  %-13s %s\n", rows[i].command->name, rows[i].command->line);
         else if (i + 1 < n && rows[i + 1].command != NULL) printf("\n%s\n", rows[i].title);
     }
-    puts("\ntenet help COMMAND says more. Everywhere: --json for results as JSON, --threads N, --seed N.\n"
+    puts("\ntenet help COMMAND says more, help stages what recipes hold. Everywhere: --json for results as JSON, --threads N, --seed N.\n"
          "MODEL is a folder in Hugging Face form, a .gguf file, a release, a digest, or a name in the store.");
+    return TN_OK;
+}
+
+tn_status tn_help_stages(const char *kind, tn_error *err)
+{
+    char *text = NULL;
+
+    TN_TRY(tn_recipe_kinds_help(&text, kind, err));
+    fputs(text, stdout);
+    free(text);
     return TN_OK;
 }
 

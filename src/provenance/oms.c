@@ -8,7 +8,7 @@
  *   ROOT = SHA-256 over the raw digests in list order
  *
  * Stricter than the reference where it is loose: one signature, no unknown or repeated member, canonical base64 and DER,
- * lowercase hex, nothing before or after the JSON, no duplicate or escaping name, no empty list, nothing ignored but git's files, the signature and what the verifier
+ * lowercase hex, nothing before or after the JSON (but a last line feed), no duplicate or escaping name, no empty list, nothing ignored but git's files, the signature and what the verifier
  * himself names: what a signature says it leaves out is not honoured. Bundles of before v1.1 (the key itself instead of its hint) and of certificates are read, never written. */
 #include "provenance/provenance.h"
 
@@ -149,11 +149,13 @@ static tn_status check_string(const json_t *o, const char *key, const char *expe
     return found != NULL && strcmp(found, expected) == 0 ? TN_OK : wrong(err, where, key, expected, found);
 }
 
-/* jansson passes over white space around the value; a signature file with something after its end is another file. */
+/* jansson passes over white space around the value; a signature file with something after its end is another file. The Go signer ends its
+ * file with one line feed, as text files do: that is let pass here, and `compact` says that it is not ours. */
 static tn_status check_edges(const char *text, size_t n, const char *where, tn_error *err)
 {
-    if (n > 0 && text[0] == '{' && text[n - 1] == '}') return TN_OK;
-    return tn_fail(err, TN_VERIFY, "%s: expected one JSON object and no other byte, found something %s it", where, n > 0 && text[0] == '{' ? "after" : "before");
+    if (n > 1 && text[n - 1] == '\n') n--;
+    if (n > 1 && text[0] == '{' && text[n - 1] == '}') return TN_OK;
+    return tn_fail(err, TN_VERIFY, "%s: expected one JSON object and no other byte, found something %s it", where, n > 1 && text[0] == '{' ? "after" : "before");
 }
 
 static bool is_compact(const json_t *bundle, const char *text)

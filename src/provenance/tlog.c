@@ -171,6 +171,10 @@ tn_status tn_tlog_add(const char *dir, const char *origin, const void *entry, si
         status = tn_fail(err, TN_LIMIT, "an entry of %zu bytes: at most %d", n, ENTRY_MAX);
         goto out;
     }
+    if (origin == NULL && !tn_exists(path)) {                 /* before anything is made */
+        status = tn_fail(err, TN_USAGE, "%s is a new log: name its origin (--origin example.org/models)", dir);
+        goto out;
+    }
     TN_GOTO(tn_mkdirs(dir, err));
     if ((lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644)) < 0 || flock(lock, LOCK_EX) != 0) {
         status = tn_fail(err, TN_IO, "%s: cannot lock it: %s", lock_path, strerror(errno));

@@ -59,7 +59,7 @@ static tn_status read_kind(loader *l, recipe_stage *st, const tn_yaml *y, tn_err
     names[n] = NULL;
     near = tn_nearest(kind->text, names);
     return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': unknown kind '%s'%s%s%s", st->file, kind->line, st->name, kind->text,
-                   near != NULL ? "; did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : "");
+                   near != NULL ? "; did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : " (tenet help stages lists them)");
 }
 
 static tn_status set_profile(recipe_stage *st, const char *text, const char *where, int line, tn_error *err)

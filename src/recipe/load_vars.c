@@ -30,6 +30,20 @@ static tn_status unknown_var(loader *l, const char *name, const char *where, tn_
     return status;
 }
 
+static tn_status no_var_to_set(loader *l, const char *name, const char *where, tn_error *err)
+{
+    const char **names = keys_of(l->r->vars), *near = names == NULL ? NULL : tn_nearest(name, names);
+    tn_str       all = { .max = 200 };
+
+    for (size_t i = 0; names != NULL && near == NULL && names[i] != NULL; i++) tn_str_addf(&all, "%s%s", i > 0 ? ", " : "", names[i]);
+    tn_status status = near != NULL ? tn_fail(err, TN_USAGE, "%s: the recipe has no variable '%s'; did you mean '%s'?", where, name, near)
+                     : all.len > 0  ? tn_fail(err, TN_USAGE, "%s: the recipe has no variable '%s'; it has %s", where, name, all.p)
+                                    : tn_fail(err, TN_USAGE, "%s: the recipe has no variables; an option of a stage is set by STAGE.%s=...", where, name);
+    tn_str_free(&all);
+    free(names);
+    return status;
+}
+
 /* Puts variables in. *user: a variable of --set took part. made: free(*out). */
 tn_status recipe_load_expand(loader *l, const char *text, const char *where, int depth, char **out, bool *user, tn_error *err)
 {
@@ -100,7 +114,7 @@ tn_status recipe_load_vars(loader *l, tn_error *err)
         if (name == NULL) return recipe_load_no_memory(l, err);
         snprintf(where, sizeof where, "--set %.100s", name);
         tn_status status = TN_OK;
-        if (json_object_get(l->r->vars, name) == NULL) status = unknown_var(l, name, where, err);
+        if (json_object_get(l->r->vars, name) == NULL) status = no_var_to_set(l, name, where, err);
         json_object_set_new(l->r->vars, name, json_string(eq + 1));
         json_object_set_new(l->from_set, name, json_true());
         free(name);

@@ -25,6 +25,8 @@ typedef struct tn_recipe_options {
 tn_status   tn_recipe_load(tn_recipe **out, const char *path, const tn_recipe_options *o, tn_error *err);
 void        tn_recipe_free(tn_recipe *r);
 const char *tn_recipe_name(const tn_recipe *r);
+/* The kinds of stages that a recipe may name; with kind, its inputs and options. made: free(*out). */
+tn_status   tn_recipe_kinds_help(char **out, const char *kind, tn_error *err);
 
 typedef struct tn_run_options {
     const char *until;                     /* only this stage and what it needs; NULL: all */

@@ -167,7 +167,7 @@ static tn_status check_signature(verifier *v, tn_error *err)
         recipe_verify_line(v, "signature", before, v->key != NULL ? tn_strf("ECDSA %s, key %.8s..., signed content matches", tn_key_curve(v->key), tn_key_hint(v->key))
                                                                 : tn_strdup("by a certificate that leads to a trusted one; signed content matches"));
         before = recipe_verify_mark(v);
-        if (v->manifest != NULL && !oms->compact)             /* others may indent; a release of ours has one form */
+        if (v->manifest != NULL && !oms->compact)             /* others may indent and end their line; a release of ours has one form */
             recipe_verify_wrong(v, "signature is written in another way", TN_OMS_FILE, "compact JSON, as it was signed", "further white space or escapes");
         tn_oms_compare(oms, v->files, v->n, v->manifest == NULL, v->o->ignored, v->reasons);
         if (check_bare(v, &why) != TN_OK) {

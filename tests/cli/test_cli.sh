@@ -36,6 +36,16 @@ expect 0 'tenet 0.' '' --version
 expect 2 '' "did you mean 'selftest'" selftst
 expect 2 '' 'there is no command' frobnicate
 expect 2 '' "did you mean 'bench'" help bnch
+expect 0 'redteam' '' help stages
+expect 0 'lora_rank' '' help stages train
+expect 2 '' "did you mean 'release'" help stages relase
+printf 'stages:\n  a: {kind: file, name: x, inputs: {from: "file:in"}}\n' >"$tmp/recipe.yaml"
+mkdir "$tmp/in" && echo y >"$tmp/in/x"
+expect 2 '' 'the recipe has no variables' run "$tmp/recipe.yaml" --set seed=1
+expect 0 '' '' graph "$tmp/recipe.yaml" -o "$tmp/recipe.dot"
+grep -q '^digraph' "$tmp/recipe.dot" || bad "graph -o FILE.dot is no text for Graphviz"
+expect 2 '' 'name its origin' tlog add "$tmp/log" "$tmp/in" --key tests/golden/recipe/lab.pem
+[ ! -e "$tmp/log" ] || bad "a refused tlog add left a folder behind"
 expect 2 '' "did you mean 'seconds'" bench --secnds 1
 expect 2 '' 'tenet help bench' bench --secnds 1
 expect 2 '' 'needs a value' bench --seconds
