@@ -44,7 +44,9 @@ mkdir "$tmp/in" && echo y >"$tmp/in/x"
 expect 2 '' 'the recipe has no variables' run "$tmp/recipe.yaml" --set seed=1
 expect 0 '' '' graph "$tmp/recipe.yaml" -o "$tmp/recipe.dot"
 grep -q '^digraph' "$tmp/recipe.dot" || bad "graph -o FILE.dot is no text for Graphviz"
-expect 2 '' 'name its origin' tlog add "$tmp/log" "$tmp/in" --key tests/golden/recipe/lab.pem
+export TENET_KEY_PASSPHRASE=pass
+expect 0 'BEGIN PUBLIC KEY' '*' key new tlog
+expect 2 '' 'name its origin' tlog add "$tmp/log" "$tmp/in/x" --key tlog
 [ ! -e "$tmp/log" ] || bad "a refused tlog add left a folder behind"
 expect 2 '' "did you mean 'seconds'" bench --secnds 1
 expect 2 '' 'tenet help bench' bench --secnds 1
