@@ -72,24 +72,38 @@ static const char *top_text(const loader *l, const char *key)
     return NULL;
 }
 
+/* "FILE:LINE" of a key at the top of the recipe, or of what it includes; the file alone if the key is from elsewhere. */
+static const char *top_place(const loader *l, const char *key, char out[512])
+{
+    snprintf(out, 512, "%s", l->r->path);
+    for (int f = 0; f < l->n_file; f++) {
+        const tn_yaml *y = tn_yaml_get(l->files[f].y, key);
+        if (y == NULL) continue;
+        snprintf(out, 512, "%s:%d", l->files[f].path, y->line);
+        break;
+    }
+    return out;
+}
+
 static tn_status read_head(loader *l, char seed[32], tn_error *err)
 {
     tn_recipe  *r = l->r;
     const char *name = tn_yaml_text(l->files[0].y, "name"), *root = tn_yaml_text(l->files[0].y, "root"), *text = top_text(l, "seed");
     int64_t     n;
+    char        place[512];
 
     r->profile_name = l->o->profile != NULL ? l->o->profile : top_text(l, "profile") != NULL ? top_text(l, "profile") : "strict";
     if (!tn_profile_parse(r->profile_name, &r->profile))
-        return tn_fail(err, TN_USAGE, "%s: unknown profile '%s'", r->path, r->profile_name);
+        return tn_fail(err, TN_USAGE, "%s: unknown profile '%s': expected strict, strict-bf16 or q8act", l->o->profile != NULL ? "--profile" : top_place(l, "profile", place), r->profile_name);
     r->profile_name = tn_profile_name(r->profile);
     if (name != NULL) r->name = tn_strdup(name);
     else r->name = tn_strndup(tn_basename(r->path), strcspn(tn_basename(r->path), "."));
     l->root = root == NULL || strcmp(root, ".") == 0 ? tn_strdup(r->dir) : tn_path(r->dir, root);
     if (r->name == NULL || l->root == NULL) return recipe_load_no_memory(l, err);
-    if (!tn_is_dir(l->root)) return tn_fail(err, TN_USAGE, "%s: root: %s is no folder", r->path, l->root);
+    if (!tn_is_dir(l->root)) return tn_fail(err, TN_USAGE, "%s: root: %s is no folder", top_place(l, "root", place), l->root);
     seed[0] = '\0';
     if (l->o->seed_given) snprintf(seed, 32, "%lld", (long long)l->o->seed);
-    else if (text != NULL && !tn_parse_i64(text, &n)) return tn_fail(err, TN_USAGE, "%s: seed is '%s': expected a whole number", r->path, text);
+    else if (text != NULL && !tn_parse_i64(text, &n)) return tn_fail(err, TN_USAGE, "%s: seed is '%s': expected a whole number", top_place(l, "seed", place), text);
     else if (text != NULL) snprintf(seed, 32, "%s", text);
     return TN_OK;
 }

@@ -137,13 +137,13 @@ void recipe_say_plan(const tn_recipe *r, const json_t *plan)
         n_run += strcmp(json_string_value(json_object_get(row, "state")), "will run") == 0;
     }
     if (n_run == 0) {
-        tn_log(TN_LOG_INFO, "%s: %zu stages, all cached", r->name, n);
+        tn_log(TN_LOG_INFO, "%s: %zu stage%s, %s", r->name, n, n == 1 ? "" : "s", n == 1 ? "cached" : "all cached");
         return;
     }
     if (tn_plan_text(plan, &text, NULL) != TN_OK) return;
     size_t len = strlen(text);
     if (len > 0 && text[len - 1] == '\n') text[len - 1] = '\0';
-    tn_log(TN_LOG_INFO, "%s: %zu of %zu stages will run\n%s\n", r->name, n_run, n, text);
+    tn_log(TN_LOG_INFO, "%s: %zu of %zu stage%s will run\n%s\n", r->name, n_run, n, n == 1 ? "" : "s", text);
     free(text);
 }
 

@@ -262,6 +262,20 @@ static void put_aside(tn_store *s, const char *path)
     (void)s;
 }
 
+/* Another's store, or a full disk: what cannot be written is not damaged. The view is then built in memory, for this process. */
+static bool is_closed_to_us(tn_store *s, const char *path)
+{
+    int code = s->ledger == NULL ? SQLITE_OK : sqlite3_errcode(s->ledger);
+
+    return code == SQLITE_FULL || access(s->dir, W_OK) != 0 || (access(path, F_OK) == 0 && access(path, W_OK) != 0);
+}
+
+static tn_status open_memory(tn_store *s, bool *fresh, tn_error *err)
+{
+    tn_ledger_close(s);
+    return open_file(s, ":memory:", fresh) ? TN_OK : sql_fail(s, err);
+}
+
 static tn_status ledger_open(tn_store *s, tn_error *err)
 {
     char     *path = tn_path(s->dir, "ledger.sqlite"), *lock_path = NULL;
@@ -270,7 +284,10 @@ static tn_status ledger_open(tn_store *s, tn_error *err)
     tn_status status = TN_OK;
 
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for the ledger's path");
-    if (!open_file(s, path, &fresh)) {
+    bool closed = is_closed_to_us(s, path), ok = !closed && open_file(s, path, &fresh);
+    if (!ok && (closed || is_closed_to_us(s, path))) {
+        status = open_memory(s, &fresh, err);
+    } else if (!ok) {
         tn_ledger_close(s);
         if ((lock_path = tn_path(s->dir, "ledger.lock")) != NULL) lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
         if (lock >= 0) flock(lock, LOCK_EX);                  /* one process repairs; the others find it whole */
@@ -480,9 +497,10 @@ tn_status tn_store_log(tn_store *s, const char *type, const char *recipe, const 
     for (int attempt = 0; attempt < 2; attempt++) {
         status = import_missing(s, NULL, err);
         if (status == TN_OK) status = query_log(s, type, recipe, stage, limit, *out, err);
-        if (status == TN_OK || !is_damage(s)) return status;
+        bool full = status != TN_OK && s->ledger != NULL && sqlite3_errcode(s->ledger) == SQLITE_FULL, fresh;
+        if (status == TN_OK || !(full || is_damage(s))) return status;
         json_array_clear(*out);
-        TN_TRY(after_damage(s, err));
+        TN_TRY(full ? open_memory(s, &fresh, err) : after_damage(s, err));
     }
     return status;
 }

@@ -361,6 +361,41 @@ static void two_processes_may_make_the_same_artifacts_at_once(void **state)
     json_decref(rows);
 }
 
+/* By another user (tests may run as root, whom no mode stops): the log is read, nothing is put aside. */
+static void a_store_that_cannot_be_written_is_still_read(void **state)
+{
+    tn_store *s = NULL;
+    tn_digest root;
+    char      path[96];
+    int       rc = 0;
+
+    (void)state;                                              /* its ledger is never opened: nobody holds the file */
+    assert_int_equal(tn_store_open(&s, dir, NULL), TN_OK);
+    root = make(s, "x", false);
+    json_t *r = stage_record("one", &root, NULL);
+    assert_int_equal(tn_store_record(s, r, NULL), TN_OK);
+    json_decref(r);
+    tn_store_close(s);
+    chmod(dir, 0755);
+    pid_t pid = fork();
+    if (pid == 0) {
+        tn_store *mine = NULL;
+        json_t   *rows = NULL;
+        tn_log_set_level(TN_LOG_ERROR);
+        if (geteuid() == 0 && setuid(65534) != 0) _exit(9);
+        if (geteuid() != 65534) chmod(dir, 0555);
+        if (tn_store_open(&mine, dir, NULL) != TN_OK) _exit(1);
+        if (tn_store_log(mine, NULL, NULL, NULL, 0, &rows, NULL) != TN_OK || json_array_size(rows) != 1) _exit(2);
+        tn_store_close(mine);
+        _exit(0);
+    }
+    assert_true(pid > 0 && waitpid(pid, &rc, 0) == pid);
+    chmod(dir, 0755);
+    assert_int_equal(rc, 0);
+    snprintf(path, sizeof path, "%s/ledger.sqlite.damaged", dir);
+    assert_false(tn_exists(path));
+}
+
 static void a_damaged_record_is_found_too(void **state)
 {
     tn_store *s = *state;
@@ -408,6 +443,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_key_answers_only_while_its_artifact_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flipped_bit_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_artifact_leaves_the_store_by_no_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_store_that_cannot_be_written_is_still_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_record_is_found_too, setup, teardown),
         cmocka_unit_test_setup_teardown(the_ledger_is_rebuilt_when_it_is_missing_or_damaged, setup, teardown),
         cmocka_unit_test_setup_teardown(garbage_collection_keeps_what_pins_names_runs_and_releases_reach, setup, teardown),
