@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 32, SUPER = 256 };
+enum { BLOCK = 32, SUPER = 256, LARGE = 8 << 20 };
 
 static uint32_t word_at(const uint8_t *p)
 {
@@ -301,7 +301,7 @@ tn_status tn_weight_pack(tn_weight **out, const void *src, tn_dtype t, int64_t n
         goto out;
     }
     w->memory_bytes = total;
-    w->codes        = tn_weight_memory_get(&w->memory, total);
+    w->codes        = tn_weight_memory_get(&w->memory, total, w->layout >= TN_L_C8 || total >= LARGE);
     if (w->codes == NULL) {
         status = tn_fail(err, TN_NOMEM, "a packed %s matrix [%lld][%lld] needs %zu MiB: free memory or choose a smaller quantisation",
                          tn_dtype_name(t), (long long)n_out, (long long)n_in, total >> 20);
