@@ -340,8 +340,10 @@ static tn_status read_fields(tn_task *t, tn_error *err)
     TN_TRY(scalar(t, "task", NULL, &t->name, err));
     if (t->name == NULL) return tn_fail(err, TN_FORMAT, "%s: \"task\" (the name) is missing", t->path[0]);
     TN_TRY(scalar(t, "dataset_path", "json", &where, err));
-    if (strcmp(where, "json") != 0 && strcmp(where, "csv") != 0)
-        return tn_fail(err, TN_UNSUPPORTED, "%s: dataset_path %s: rows come from local files; fetch the set and write \"dataset_path: json\" (or csv) and \"data_files\"", t->path[0], where);
+    if (strcmp(where, "json") != 0 && strcmp(where, "csv") != 0) {
+        t->set = where;                                       /* a set by its name on the hub: its files lie in --data (task_rows.c) */
+        TN_TRY(scalar(t, "dataset_name", NULL, &t->set_part, err));
+    }
     TN_TRY(read_output(t, err));
     TN_TRY(read_processing(t, err));
     TN_TRY(read_form(t, err));

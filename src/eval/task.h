@@ -40,6 +40,7 @@ typedef struct tn_task {
     bool            first_n, chat;                           /* sampler; chat: the model's format is put around it unless it is told otherwise */
     const char     *train, *validation, *test, *shot_split;  /* splits, or NULL */
     const char     *split;                                   /* the tested one */
+    const char     *set, *set_part;                          /* dataset_path and dataset_name of a set that is named as on the hub, or NULL */
     int64_t         shot_index[64], n_shot_index;            /* fewshot_indices */
     tn_pipelines   *pipelines;                               /* generate: of filter_list */
     tn_matcher     *matcher;                                 /* generate: exact_match's options */

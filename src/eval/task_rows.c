@@ -2,7 +2,11 @@
  *
  *   data_files: {test: [a/one.jsonl, b*.jsonl]}     the first pattern that finds files gives them all, by name
  *   --data DIR    patterns below DIR; if none finds files, their last parts directly in DIR; if these find none either, beside the task's file
- *   --data FILE   FILE is the tested split; other splits are sought beside it */
+ *   --data FILE   FILE is the tested split; other splits are sought beside it
+ *
+ *   dataset_path: ORG/NAME, dataset_name: PART      as tasks of the public harness say; the files are sought in --data DIR:
+ *   DIR, DIR/NAME, DIR/ORG/NAME  ×  PART/, data/PART/, PART-, PART_ (without a part: "" and data/)  ×  SPLIT.jsonl, .json, .csv, SPLIT-*, SPLIT_*
+ *   and last, for a folder of one part alone, DIR/SPLIT... */
 #include "eval/task.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -163,6 +167,61 @@ static tn_status patterns_read(tn_docs *d, const tn_task *t, const char *dir, co
     return TN_OK;
 }
 
+/* SPLIT.jsonl and its like behind `lead` ("arc/ARC-Easy/"): the first form that finds files. */
+static tn_status forms_read(tn_docs *d, const tn_task *t, const char *dir, const char *lead, const char *split, int64_t limit, tn_error *err)
+{
+    static const char *const ends[] = { "", "-*", "_*" }, *const kinds[] = { ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".csv" };
+
+    for (size_t e = 0; e < sizeof ends / sizeof *ends; e++)
+        for (size_t k = 0; k < sizeof kinds / sizeof *kinds && d->n == 0; k++) {
+            char *pattern = tn_strf("%s%s%s%s", lead, split, ends[e], kinds[k]);
+            if (pattern == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+            tn_status status = pattern_read(d, t, dir, pattern, false, limit, err);
+            free(pattern);
+            TN_TRY(status);
+        }
+    return TN_OK;
+}
+
+/* A set that the task names as on the hub. Files of another part of it are never taken. */
+static tn_status set_read(tn_docs *d, const tn_task *t, const char *dir, const char *split, int64_t limit, tn_error *err)
+{
+    static const char *const with_part[] = { "%s%s/", "%sdata/%s/", "%s%s-", "%s%s_", NULL }, *const whole[] = { "%s%s", "%sdata/%s", NULL };
+    const char *slash = strrchr(t->set, '/'), *const *forms = t->set_part != NULL ? with_part : whole;
+    char       *bases[3] = { tn_strdup(""), tn_strf("%s/", slash != NULL ? slash + 1 : t->set), tn_strf("%s/", t->set) };
+    tn_status   status = TN_OK;
+
+    for (size_t b = 0; b < 3 && status == TN_OK; b++)
+        for (size_t f = 0; forms[f] != NULL && d->n == 0 && status == TN_OK; f++) {
+            tn_str lead = {0};
+            for (const char *p = forms[f], *arg = bases[b]; *p != '\0'; p++) {       /* the first %s: base; the second: part */
+                if (p[0] != '%') {
+                    tn_str_add_char(&lead, *p);
+                    continue;
+                }
+                tn_str_add(&lead, arg != NULL ? arg : "");
+                arg = t->set_part;
+                p++;
+            }
+            status = tn_str_check(&lead, err);
+            if (status == TN_OK) status = forms_read(d, t, dir, lead.p != NULL ? lead.p : "", split, limit, err);
+            tn_str_free(&lead);
+        }
+    if (status == TN_OK && d->n == 0 && t->set_part != NULL) status = forms_read(d, t, dir, "", split, limit, err);
+    for (size_t b = 0; b < 3; b++) free(bases[b]);
+    return status;
+}
+
+static tn_status no_rows(const tn_task *t, const char *split, const char *dir, const char *data, tn_error *err)
+{
+    if (t->set == NULL || patterns_of(t, split) != NULL)
+        return tn_fail(err, TN_NOTFOUND, "task %s: no rows of split \"%s\" %s %s (data_files of %s name the files); give --data DIR or FILE", t->name, split,
+                       dir != NULL ? "below" : "in", dir != NULL ? dir : data, t->path[0]);
+    return tn_fail(err, TN_NOTFOUND, "task %s: no rows of split \"%s\" %s %s: its set is %s%s%s; give --data FILE, or --data DIR with %s%s%s.jsonl (or .csv) in it, or a set in the store (`tenet pull hf:datasets/%s`)",
+                   t->name, split, dir != NULL ? "below" : "in", dir != NULL ? dir : data, t->set, t->set_part != NULL ? ", part " : "", t->set_part != NULL ? t->set_part : "",
+                   t->set_part != NULL ? t->set_part : "", t->set_part != NULL ? "/" : "", split, t->set);
+}
+
 static void docs_hash(tn_docs *d)
 {
     tn_sha256 *h;
@@ -198,6 +257,7 @@ tn_status tn_task_docs(const tn_task *t, const char *split, const char *data, in
         }
         bool listed = p != NULL && p->kind != TN_YAML_MAP;
         if (listed) TN_GOTO(patterns_read(out, t, dir, p, limit, err));
+        else if (t->set != NULL) TN_GOTO(set_read(out, t, dir, split, limit, err));
         if (listed && out->n == 0 && data != NULL && tn_is_dir(data)) {     /* a set that is shipped with its task */
             char *home = folder_of(t->path[0]);
             if (home == NULL) {
@@ -209,9 +269,7 @@ tn_status tn_task_docs(const tn_task *t, const char *split, const char *data, in
             if (status != TN_OK) goto out;
         }
     }
-    if (out->n == 0 && !optional)
-        status = tn_fail(err, TN_NOTFOUND, "task %s: no rows of split \"%s\" %s %s (data_files of %s name the files); give --data DIR or FILE", t->name, split,
-                         dir != NULL ? "below" : "in", dir != NULL ? dir : data, t->path[0]);
+    if (out->n == 0 && !optional) status = no_rows(t, split, dir, data, err);
     docs_hash(out);
 out:
     free(dir);

@@ -500,6 +500,34 @@ static void a_gate_holds_only_when_it_is_shown(void **state)
     free(folder);
 }
 
+/* The harness's own files name sets as the hub does: the rows are sought under the set's and the part's name, never under another part's. */
+static void a_set_of_the_hub_is_found_in_a_folder(void **state)
+{
+    static const struct { const char *file; size_t n; } rows[] = {                   /* what is put, one more each time; rows that are then found */
+        { "hub/towns/small/dev.jsonl", 0 }, { "hub/towns/large/test.jsonl", 0 }, { "hub/dev.csv", 3 }, { "hub/towns/large_dev-00000.jsonl", 2 }, { "hub/towns/large/dev.jsonl", 1 } };
+    char           *path = put("towns.yaml", "task: towns\ndataset_path: atlas/towns\ndataset_name: large\nvalidation_split: dev\noutput_type: multiple_choice\n"
+                               "doc_to_text: q\ndoc_to_target: 0\ndoc_to_choice: [a, b]\nmetric_list: [{metric: acc}]\n"), *data = tn_path(dir, "hub");
+    tn_eval_options o = { .task_dir = dir, .data = data, .n_batch = 4, .kv_type = TN_F32, .chat = TN_EVAL_CHAT_OFF };
+    tn_error        why;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        json_t *r = NULL;
+        char   *file = tn_path(dir, rows[i].file), *slash = strrchr(file, '/');
+        *slash = '\0';
+        assert_ok(tn_mkdirs(file, err));
+        free(file);
+        free(put(rows[i].file, tn_ends_with(rows[i].file, ".csv") ? "q,x\none,1\ntwo,2\nthree,3\n" : rows[i].n == 2 ? "{\"q\":\"x\"}\n{\"q\":\"y\"}\n" : "{\"q\":\"x\"}\n"));
+        tn_status status = tn_eval_run(&r, model, (const char *const[]){ "towns" }, 1, &o, &why);
+        assert_int_equal(status, rows[i].n == 0 ? TN_NOTFOUND : TN_OK);
+        if (rows[i].n == 0) assert_non_null(strstr(why.msg, "its set is atlas/towns, part large"));
+        else assert_int_equal(json_integer_value(json_object_get(json_object_get(json_object_get(r, "tasks"), "towns"), "n")), (json_int_t)rows[i].n);
+        json_decref(r);
+    }
+    free(path);
+    free(data);
+}
+
 /* The gate over `report` (a folder or file below dir), which must hold (TN_OK) or be refused for this reason. */
 static void gated(const char *report, const tn_key *key, tn_status want, const char *why)
 {
@@ -681,7 +709,7 @@ int main(void)
         cmocka_unit_test(bad_tasks_and_rows_are_named_with_file_and_line),
         cmocka_unit_test(a_long_context_loses_its_beginning),
         cmocka_unit_test(each_metric_chooses_by_its_own_length),
-        cmocka_unit_test(a_gate_holds_only_when_it_is_shown), cmocka_unit_test(a_report_that_was_edited_is_no_evidence),
+        cmocka_unit_test(a_gate_holds_only_when_it_is_shown), cmocka_unit_test(a_report_that_was_edited_is_no_evidence), cmocka_unit_test(a_set_of_the_hub_is_found_in_a_folder),
         cmocka_unit_test(comparisons_are_paired_and_need_the_same_rows),
     };
 
