@@ -29,6 +29,30 @@ static char *path_of(const char *dir, const char *name, size_t n)
     return dir != NULL ? tn_strf("%s/%.*s.yaml", dir, (int)n, name) : tn_strf("%.*s.yaml", (int)n, name);
 }
 
+static tn_status no_task(const char *name, const char *dir, tn_error *err)
+{
+    char      **files = NULL;
+    const char **stems = NULL, *near = NULL;
+    size_t      n = 0, k = 0;
+    tn_str      names = {0};
+
+    if (dir != NULL && tn_list_files(&files, &n, dir, NULL) == TN_OK && (stems = calloc(n + 1, sizeof *stems)) != NULL)
+        for (size_t i = 0; i < n; i++) {
+            if (!tn_ends_with(files[i], ".yaml")) continue;
+            files[i][strlen(files[i]) - 5] = '\0';
+            stems[k++] = files[i];
+            tn_str_addf(&names, "%s%s", names.len > 0 ? ", " : "", files[i]);
+        }
+    near = stems != NULL ? tn_nearest(name, stems) : NULL;
+    tn_status s = near != NULL ? tn_fail(err, TN_USAGE, "there is no task \"%s\" in %s; did you mean %s? (or give --task-dir DIR)", name, dir, near)
+                               : tn_fail(err, TN_USAGE, "there is no task \"%s\" in %s%s%.700s: choose one of them, or give --task-dir DIR", name, dir != NULL ? dir : "this folder",
+                                         names.p != NULL ? "; there are " : "", names.p != NULL ? names.p : "");
+    tn_str_free(&names);
+    tn_list_free(files, n);
+    free(stems);
+    return s;
+}
+
 /* *path: the file (made); *part: what of the name says a group of its rows, or NULL (borrowed). */
 static tn_status find(char **path, const char **part, const char *name, const tn_eval_options *o, tn_error *err)
 {
@@ -48,16 +72,7 @@ static tn_status find(char **path, const char **part, const char *name, const tn
         free(base);
     }
 
-    char    **files = NULL;
-    size_t    n = 0;
-    tn_str    names = {0};
-    if (o->task_dir != NULL && tn_list_files(&files, &n, o->task_dir, NULL) == TN_OK)
-        for (size_t i = 0; i < n; i++)
-            if (tn_ends_with(files[i], ".yaml")) tn_str_addf(&names, "%s%.*s", names.len > 0 ? ", " : "", (int)(strlen(files[i]) - 5), files[i]);
-    tn_list_free(files, n);
-    tn_status s = tn_fail(err, TN_USAGE, "there is no task \"%s\" in %s%s%.700s: choose one of them, or give --task-dir DIR", name,
-                          o->task_dir != NULL ? o->task_dir : "this folder", names.p != NULL ? "; there are " : "", names.p != NULL ? names.p : "");
-    tn_str_free(&names);
+    tn_status s = no_task(name, o->task_dir, err);
     free(*path);
     *path = NULL;
     return s;

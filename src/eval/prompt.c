@@ -165,6 +165,9 @@ static tn_status choices_make(json_t **out, const tn_task *t, const tn_task_form
         TN_TRY(field(out, t, "doc_to_choice", f->choice, doc, err));
         if (json_is_string(*out)) {                          /* a list that a longer template wrote down */
             tn_status s = tn_template_list(&v, json_string_value(*out), doc->where, err);
+            if (s == TN_FORMAT)
+                tn_fail(err, s, "%s: task %s: doc_to_choice gives the text \"%.60s\", which is no list: it must name a column of the row that is one, or give one", doc->where, t->name,
+                        json_string_value(*out));
             json_decref(*out);
             *out = v;
             TN_TRY(s);

@@ -80,6 +80,14 @@ static tn_status scalar(const tn_task *t, const char *key, const char *dflt, con
     return TN_OK;
 }
 
+static tn_status not_in(const tn_task *t, const char *key, const char *range, const char *word, tn_error *err)
+{
+    int            i = 0;
+    const tn_yaml *v = field(t, key, &i);
+
+    return tn_fail(err, TN_FORMAT, "%s:%d: \"%s\" must be %s, it is %s", t->path[i], v != NULL ? v->line : 1, key, range, word);
+}
+
 /* ------------------------------------------------------------------------------------------------------- files */
 
 static tn_status file_add(tn_task *t, const char *path, tn_sha256 *hash, tn_error *err)
@@ -236,7 +244,7 @@ static tn_status read_shots(tn_task *t, tn_error *err)
     t->shot_form = t->form;
     TN_TRY(scalar(t, "num_fewshot", "-1", &word, err));
     if (!tn_parse_i64(word, &t->n_shot) || t->n_shot < -1 || t->n_shot > 1000)
-        return tn_fail(err, TN_FORMAT, "%s: \"num_fewshot\" must be 0 to 1000, it is %s", t->path[0], word);
+        return not_in(t, "num_fewshot", "0 to 1000", word, err);
     TN_TRY(scalar(t, "fewshot_split", NULL, &t->shot_split, err));
     TN_TRY(scalar(t, "group_by", NULL, &t->group_by, err));
     if (v == NULL) return TN_OK;
@@ -313,9 +321,9 @@ static tn_status read_generation(tn_task *t, tn_error *err)
 
     *s = (tn_task_sampling){ .max_tokens = 256, .top_p = 1 };
     TN_TRY(scalar(t, "repeats", "1", &word, err));
-    if (!tn_parse_i64(word, &t->repeats) || t->repeats < 1 || t->repeats > 1000) return tn_fail(err, TN_FORMAT, "%s: \"repeats\" must be 1 to 1000, it is %s", t->path[0], word);
-    if (t->output != TN_TASK_GENERATE) return TN_OK;
+    if (!tn_parse_i64(word, &t->repeats) || t->repeats < 1 || t->repeats > 1000) return not_in(t, "repeats", "1 to 1000", word, err);
     if (v != NULL) TN_TRY(keys_known(v, sampling_fields, "field of generation_kwargs", path, err));
+    if (t->output != TN_TASK_GENERATE) return TN_OK;
     TN_TRY(read_until(t, tn_yaml_get(v, "until"), path, err));
     for (size_t key = 3; key >= 1; key--)                       /* max_gen_toks, the last looked at, wins */
         if (tn_yaml_get(v, sampling_fields[key]) != NULL) TN_TRY(real_of(v, sampling_fields[key], most, 1, 1e6, &most, path, err));
