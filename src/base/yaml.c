@@ -205,6 +205,16 @@ static tn_status seq_read(reader *r, tn_yaml *y, int depth)
     }
 }
 
+/* A tag of another program ("!function utils.x" runs Python there) changes what a value is: taken as plain text it would mean something else. */
+static tn_status tag_known(reader *r, const yaml_event_t *e, int line)
+{
+    const char *tag = (const char *)(e->type == YAML_SCALAR_EVENT ? e->data.scalar.tag : e->type == YAML_SEQUENCE_START_EVENT ? e->data.sequence_start.tag
+                                     : e->type == YAML_MAPPING_START_EVENT ? e->data.mapping_start.tag : NULL);
+
+    if (tag == NULL || strcmp(tag, "!") == 0 || strncmp(tag, "tag:yaml.org,2002:", 18) == 0) return TN_OK;
+    return tn_fail(r->err, TN_FORMAT, "%s:%d: the tag %.60s belongs to another program and is not known here: write the value itself", r->where, line, tag);
+}
+
 static tn_status node_read(reader *r, const yaml_event_t *e, int depth, tn_yaml **out)
 {
     tn_yaml  *y = NULL;
@@ -213,6 +223,7 @@ static tn_status node_read(reader *r, const yaml_event_t *e, int depth, tn_yaml 
 
     *out = NULL;
     if (depth > MAX_DEPTH) return tn_fail(r->err, TN_LIMIT, "%s:%d: YAML nested deeper than %d", r->where, line, MAX_DEPTH);
+    TN_TRY(tag_known(r, e, line));
     switch (e->type) {
     case YAML_ALIAS_EVENT:
         return alias_read(r, e, line, depth, out);

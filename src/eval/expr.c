@@ -77,14 +77,24 @@ bool tn_expr_true(const json_t *v)
 
 /* ------------------------------------------------------------------------------------------------------- atoms */
 
-/* A quoted text; \n, \t, \r, \\ and quotes may be escaped; any other escape stays as it is, as in Python. */
+static bool quotes_ahead(const tn_expr *t, char quote, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (t->end - t->p <= i || t->p[i] != quote) return false;
+    return true;
+}
+
+/* A quoted text; \n, \t, \r, \\ and quotes may be escaped; any other escape stays as it is, as in Python. Three quotes: Python's long
+ * form, in lists that a template wrote down. */
 static tn_status literal(tn_expr *t, json_t **out)
 {
-    char      quote = *t->p++;
+    char      quote = *t->p;
+    int       n = quotes_ahead(t, quote, 3) ? 3 : 1;
     tn_str    s = {0};
     tn_status status;
 
-    while (t->p < t->end && *t->p != quote) {
+    t->p += n;
+    while (t->p < t->end && !quotes_ahead(t, quote, n)) {
         char c = *t->p++;
         if (c == '\\' && t->p < t->end) {
             char e = *t->p++;
@@ -97,7 +107,7 @@ static tn_status literal(tn_expr *t, json_t **out)
         tn_str_free(&s);
         return tn_expr_bad(t, "a quote is not closed");
     }
-    t->p++;
+    t->p += n;
     status = made(t, json_stringn(s.p != NULL ? s.p : "", s.len), out);
     tn_str_free(&s);
     return status;
@@ -309,10 +319,16 @@ static tn_status element(tn_expr *t, const json_t *of, const json_t *key, json_t
 /* After the name of a method or filter: its arguments, then the call. Takes over *v. */
 static tn_status call_with_arguments(tn_expr *t, const char *name, bool filter, bool parens, json_t **v)
 {
-    json_t   *arg[TN_EXPR_ARGS] = {0}, *result = NULL;
-    int       n = 0;
-    tn_status status = TN_OK;
+    json_t     *arg[TN_EXPR_ARGS] = {0}, *result = NULL;
+    int         n = 0;
+    const char *back;
+    tn_status   status = TN_OK;
 
+    back = t->p;                                              /* the one argument that templates give by its name: map(attribute='text') */
+    if (parens && filter && strcmp(name, "map") == 0 && !(tn_expr_word(t, "attribute") && tn_expr_take(t, '='))) {
+        t->p = back;
+        return tn_expr_bad(t, "map takes attribute='NAME' alone");
+    }
     if (parens && !tn_expr_take(t, ')')) {
         do {
             if (n == TN_EXPR_ARGS) {

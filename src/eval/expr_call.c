@@ -3,7 +3,7 @@
  *   of a text    strip lstrip rstrip lower upper capitalize title split rsplit splitlines replace startswith endswith find
  *                index count join
  *   of a list    index count join          of a mapping   keys values items get
- *   filters      trim lower upper capitalize title replace join length count first last int float string list default d
+ *   filters      trim lower upper capitalize title replace join length count first last int float string list map default d
  *                reverse sort unique abs round regex_replace tojson */
 #include "eval/filter.h"
 #include "eval/pytext.h"
@@ -284,6 +284,22 @@ static json_t *numeric(const char *f, const json_t *v, json_t *const *arg, int n
     return json_real(nearbyint(json_number_value(v) * scale) / scale);
 }
 
+/* The member of this name of every element. */
+static json_t *members(const json_t *list, const char *name)
+{
+    json_t *v = json_array(), *one, *m;
+    size_t  i;
+
+    json_array_foreach((json_t *)list, i, one) {
+        if ((m = json_object_get(one, name)) == NULL) {
+            json_decref(v);
+            return NULL;
+        }
+        json_array_append(v, m);
+    }
+    return v;
+}
+
 static json_t *filtered(const char *f, const json_t *self, json_t *const *arg, int n_arg)
 {
     char   *text = NULL;
@@ -295,6 +311,7 @@ static json_t *filtered(const char *f, const json_t *self, json_t *const *arg, i
     if (strcmp(f, "first") == 0 || strcmp(f, "last") == 0) return end_of(self, f[0] == 'l');
     if (strcmp(f, "list") == 0) return json_is_string(self) ? chars_of(json_string_value(self)) : json_is_array(self) ? json_incref((json_t *)self) : of_mapping("keys", self, NULL, 0);
     if (json_is_array(self) && (strcmp(f, "reverse") == 0 || strcmp(f, "sort") == 0 || strcmp(f, "unique") == 0)) return ordered(f, self);
+    if (strcmp(f, "map") == 0) return json_is_array(self) && n_arg == 1 && json_is_string(arg[0]) ? members(self, json_string_value(arg[0])) : NULL;
     if (strcmp(f, "join") == 0 && json_is_array(self)) return joined(self, n_arg > 0 && json_is_string(arg[0]) ? json_string_value(arg[0]) : "");
     if (strcmp(f, "string") == 0) {
         if (tn_template_text(&text, self, "", NULL) == TN_OK) v = json_string(text);

@@ -42,6 +42,9 @@ static void wrong_yaml_is_named_with_its_line(void **state)
         { "a: 1\n---\nb: 2\n", "second YAML document" },
         { "a: \"x\\0y\"\n", "NUL byte" },
         { "a: \xff\n", "r.yaml" },
+        { "a: 1\nb: !function utils.x\n", "r.yaml:2: the tag !function belongs to another program" },
+        { "a: !python/tuple [1, 2]\n", "the tag !python/tuple" },
+        { "a: !set {x: 1}\n", "the tag !set" },
     };
     tn_yaml *y;
     tn_error err;

@@ -346,6 +346,14 @@ static void templates_read_rows_and_say_where_they_are_wrong(void **state)
     template_is("{{ 'A-B-C'.rsplit('-', 1)[0] | lower }}", "\"a-b\"");
     template_is("{{ \"It's\" }}{{ [\"it's\", 'q\"', 1, true] }}", "\"It's[\\\"it's\\\", 'q\\\"', 1, True]\"");
     template_is("{{ s | regex_replace('[Ab]', '<\\\\0>') }}", "\" <A> <b> \"");
+    template_is("{{ [{'t': 'a'}, {'t': s.strip()}] | map(attribute='t') | list }}", "[\"a\",\"A b\"]");
+    template_is("{{ l | map('upper') | list }}", "!map takes attribute='NAME' alone");
+    template_is("{{ [{'t': 'a'}] | map(attribute='u') }}", "!no filter map");
+    json_t *list = NULL;                                      /* as a template may write it down */
+    assert_ok(tn_template_list(&list, "['''it's\n\"x\"''', \"\"\"\"\"\", '']", "row", err));
+    assert_string_equal(json_string_value(json_array_get(list, 0)), "it's\n\"x\"");
+    assert_int_equal(json_array_size(list), 3);
+    json_decref(list);
     template_is("{{((((((((((((((((((((((((((((((((((((s))))))))))))))))))))))))))))))))))))}}", "!too deeply nested");
 }
 
