@@ -24,6 +24,14 @@ static tn_status open_regular(int *fd, size_t *n, const char *path, tn_error *er
     return TN_OK;
 }
 
+tn_status tn_file_no_pipe(const char *path, tn_error *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0 || !S_ISFIFO(st.st_mode)) return TN_OK;
+    return tn_fail(err, TN_IO, "%s: is a pipe, expected a file", path);
+}
+
 tn_status tn_map_open(tn_map *out, const char *path, tn_error *err)
 {
     tn_status status;
@@ -34,6 +42,7 @@ tn_status tn_map_open(tn_map *out, const char *path, tn_error *err)
     out->p = (const uint8_t *)"";
     out->n = 0;
     out->os = NULL;
+    TN_GOTO(tn_file_no_pipe(path, err));
     TN_GOTO(open_regular(&fd, &n, path, err));
     if (n == 0) goto out;
     if ((p = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0)) == MAP_FAILED) {

@@ -6,6 +6,9 @@
 #include "base/err.h"
 #include <stdio.h>
 
+/* Refuses a named pipe: a folder from somebody else must not make us wait for a writer who never comes. */
+tn_status tn_file_no_pipe(const char *path, tn_error *err);
+
 /* A whole file, read-only, mapped. An empty file has p = "" and n = 0. */
 typedef struct tn_map { const uint8_t *p; size_t n; void *os; } tn_map;
 tn_status tn_map_open(tn_map *out, const char *path, tn_error *err);

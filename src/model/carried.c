@@ -74,7 +74,7 @@ tn_status tn_carry_tokenizer(const tn_model *m, tn_str *s, uint64_t *n, tn_error
         size_t file_bytes;
         TN_GOTO(read_file(m, *f, &file, &file_bytes, err));
         if (file == NULL) continue;
-        if (strcmp(*f, "tokenizer_config.json") == 0) status = tn_chosen_config_text(m, &file, &file_bytes, err);
+        status = tn_chosen_text(m, *f, &file, &file_bytes, err);
         carried_key(key, *f);
         if (status == TN_OK && !(m->chat_chosen && strcmp(*f, "chat_template.jinja") == 0)) tn_kv_str(s, n, key, file, file_bytes);
         free(file);

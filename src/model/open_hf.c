@@ -26,7 +26,7 @@ static tn_status file_text(char **out, size_t *n, const char *dir, const char *n
     *out = NULL;
     *n = 0;
     if (path == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory", dir);
-    if (tn_exists(path)) status = tn_file_read_all(out, n, path, MAX_JSON, err);
+    if (tn_exists(path) && (status = tn_file_no_pipe(path, err)) == TN_OK) status = tn_file_read_all(out, n, path, MAX_JSON, err);
     free(path);
     return status;
 }
@@ -39,7 +39,7 @@ static tn_status file_json(json_t **out, const char *dir, const char *name, tn_e
 
     *out = NULL;
     if (path == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory", dir);
-    if (tn_exists(path)) status = tn_json_load(out, path, MAX_JSON, err);
+    if (tn_exists(path) && (status = tn_file_no_pipe(path, err)) == TN_OK) status = tn_json_load(out, path, MAX_JSON, err);
     free(path);
     return status;
 }

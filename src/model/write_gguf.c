@@ -132,10 +132,11 @@ static bool skip_key(const tn_gguf_kv *kv)
     return false;
 }
 
-/* A chat format was asked for: the file's own templates go, and the tokenizer_config.json inside gets the new one. */
+/* A chat format was asked for: the file's own templates go, and the files inside get the new one and its stop token. */
 static bool skip_template(const tn_gguf_kv *kv)
 {
-    static const char *const keys[] = { "tokenizer.chat_template", "tenet.huggingface.chat_template.jinja", "tenet.huggingface.tokenizer_config.json" };
+    static const char *const keys[] = { "tokenizer.chat_template", "tenet.huggingface.chat_template.jinja", "tenet.huggingface.tokenizer_config.json",
+                                        "tenet.huggingface.generation_config.json" };
 
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (kv->key_n >= strlen(keys[i]) && memcmp(kv->key, keys[i], strlen(keys[i])) == 0) return true;
@@ -144,17 +145,24 @@ static bool skip_template(const tn_gguf_kv *kv)
 
 static tn_status put_template(const tn_model *m, tn_str *s, uint64_t *n, tn_error *err)
 {
+    static const char *const names[] = { "tokenizer_config.json", "generation_config.json" };
     char     *text = NULL, *config = NULL;
-    size_t    config_n;
     tn_status status = TN_OK;
 
     TN_GOTO(tn_chosen_template(m, &text, err));
     tn_kv_str(s, n, "tokenizer.chat_template", text, strlen(text));
-    TN_GOTO(tn_carried(m->gguf[0], "tokenizer_config.json", &config, err));
-    if (config == NULL) goto out;
-    config_n = strlen(config);
-    TN_GOTO(tn_chosen_config_text(m, &config, &config_n, err));
-    tn_kv_str(s, n, "tenet.huggingface.tokenizer_config.json", config, config_n);
+    for (int i = 0; i < 2; i++) {
+        char   key[96];
+        size_t config_n;
+        free(config);
+        config = NULL;
+        TN_GOTO(tn_carried(m->gguf[0], names[i], &config, err));
+        if (config == NULL) continue;
+        config_n = strlen(config);
+        TN_GOTO(tn_chosen_text(m, names[i], &config, &config_n, err));
+        snprintf(key, sizeof key, "tenet.huggingface.%s", names[i]);
+        tn_kv_str(s, n, key, config, config_n);
+    }
 out:
     free(text);
     free(config);

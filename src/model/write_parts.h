@@ -29,8 +29,9 @@ tn_status tn_vocabulary_json(json_t **tokenizer, json_t **config, const tn_gguf 
 /* ---- the chat format that the model was opened with, where one was asked for (tn_model_options.chat_format) */
 /* The template of that format (made: free); NULL: none was asked for. */
 tn_status tn_chosen_template(const tn_model *m, char **out, tn_error *err);
-/* Puts it into the text of a tokenizer_config.json (*text is freed and made anew) (tn_model_write_chat: into a directory's files). */
-tn_status tn_chosen_config_text(const tn_model *m, char **text, size_t *n, tn_error *err);
+/* Puts it into the text of a tokenizer_config.json, its stop token into that of a generation_config.json (*text is freed and made anew); other
+ * names are left alone. (tn_model_write_chat: into a directory's files.) */
+tn_status tn_chosen_text(const tn_model *m, const char *name, char **text, size_t *n, tn_error *err);
 
 tn_status tn_write_gguf(const tn_model *m, const char *out, tn_dtype type, bool keep_types, tn_str *notes, tn_error *err);
 tn_status tn_write_hf(const tn_model *m, const char *out, tn_dtype type, bool keep_types, int64_t max_shard, tn_error *err);

@@ -125,6 +125,14 @@ static void put_system(tn_str *s, const tn_chat_layout *l)
     if (l->format == TN_CHAT_HARMONY) tn_str_add(s, "{% endif %}");
 }
 
+int32_t tn_chat_stop(const tn_chat *chat, const tn_tokenizer *t)
+{
+    tn_chat_layout l;
+
+    if (t == NULL || !tn_chat_layout_of(chat, &l) || l.stop == NULL) return -1;
+    return l.stop[0] == '\1' ? tn_tokenizer_eos(t) : tn_tokenizer_find(t, l.stop);
+}
+
 tn_status tn_chat_template(char **out, tn_chat_format format, tn_error *err)
 {
     tn_str         s = {0};

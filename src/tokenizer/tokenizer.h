@@ -84,6 +84,8 @@ typedef struct tn_chat { tn_chat_format format; char *default_system; bool recog
 /* UNSUPPORTED says how to choose one (--chat-format). */
 tn_status tn_chat_recognise(tn_chat *out, const char *template_text, const tn_tokenizer *t, tn_error *err);
 void      tn_chat_free(tn_chat *c);
+/* The token that ends an answer in this format; -1: it is no single token of t. */
+int32_t   tn_chat_stop(const tn_chat *chat, const tn_tokenizer *t);
 /* The format in its usual ways as a template (one line of Jinja), which tn_chat_recognise knows again; made: free. */
 tn_status tn_chat_template(char **out, tn_chat_format format, tn_error *err);
 

@@ -201,6 +201,26 @@ static void has_format(const char *path, const char *name)
 }
 
 /* A model whose template is strange, opened with a format: every way out holds that format, and neither the old template nor another. */
+static int32_t tulu_stop(const char *path)
+{
+    tn_model *m = open_model(path);
+    tn_chat   tulu = { .format = TN_CHAT_TULU };
+    int32_t   id = tn_chat_stop(&tulu, tn_model_tokenizer(m));
+
+    assert_true(id >= 0);
+    tn_model_close(m);
+    return id;
+}
+
+/* One id, or one of a list. */
+static bool has_id(const json_t *v, int32_t id)
+{
+    if (json_is_integer(v)) return json_integer_value(v) == id;
+    for (size_t i = 0; i < json_array_size(v); i++)
+        if (json_integer_value(json_array_get(v, i)) == id) return true;
+    return false;
+}
+
 static void a_chosen_chat_format_is_written_into_every_form(void **state)
 {
     static const char strange[] = "{% for m in messages %}<<{{ m.role }}>> {{ m.content }}{% endfor %}";
@@ -243,6 +263,14 @@ static void a_chosen_chat_format_is_written_into_every_form(void **state)
         tn_model_close(m);
         has_format(back, "tulu");
         free(back);
+        if (i == 0 || i == 3) {                                                /* other programs must stop there, too */
+            char   *g = path_of(at[i], "generation_config.json");
+            json_t *generation;
+            assert_ok(tn_json_load(&generation, g, 1 << 20, err));
+            assert_true(has_id(json_object_get(generation, "eos_token_id"), tulu_stop(at[i])));
+            json_decref(generation);
+            free(g);
+        }
     }
     assert_ok(tn_json_load(&v, config, 1 << 20, err));
     assert_non_null(strstr(json_string_value(json_object_get(v, "chat_template")), "<|system|>"));      /* the source's file is untouched */
