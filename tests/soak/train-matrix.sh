@@ -1,7 +1,7 @@
 #!/bin/sh
 # train-matrix.sh BUILD DIR - the whole matrix of training: ranks x threads x kernels x recomputation x ZeRO, one hash; then
 # 200 kills at random times and inside checkpoint writing.
-# KILLS (default 200). EVERY=n: each n-th combination only (default 1: all 144).
+# KILLS (default 200). EVERY=n: each n-th combination only (default 1: all 144). FIRST=n: from the n-th on, to go on after a stop.
 set -u
 tenet=$(realpath "$1")/tenet
 cd "$2" || exit 1
@@ -46,7 +46,7 @@ train() {
 i=0
 for ranks in 1 2 3 4; do for threads in 1 2; do for kernels in ref avx2 avx512; do for recompute in false true; do for zero in 0 1 2; do
     i=$((i + 1))
-    [ $((i % ${EVERY:-1})) -eq 0 ] || continue
+    [ $i -ge ${FIRST:-1} ] && [ $((i % ${EVERY:-1})) -eq 0 ] || continue
     "$tenet" selftest add --kernels $kernels >/dev/null 2>&1 || continue       # not on this machine
     set -- --threads $threads --kernels $kernels --set recompute=$recompute --set zero=$zero
     name=r$ranks-t$threads-$kernels-$recompute-z$zero
