@@ -38,6 +38,7 @@ tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io,
     TN_GOTO(train_ranks_open(&r, c, io, err));
     r.plan_only = true;
     TN_GOTO(train_setup(&r, dir, err));
+    TN_GOTO(train_warmup_check(c, r.steps, err));
     out->n_param = tn_model_n_param(r.model, false);
     out->n_trained = r.p.n_trained;
     out->steps = r.steps;

@@ -6,12 +6,9 @@
  * Signals: SIGTERM and Ctrl-C write a checkpoint and stop; SIGUSR1 writes one and goes on. All ranks agree on what they saw. */
 #include "train/run.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -22,7 +19,7 @@
 
 typedef struct loop {
     run r;
-    int lock;
+    out_dir dir;
     tn_digest genesis;
     json_t *description;
     checkpointer *k;
@@ -44,27 +41,11 @@ static void on_usr1(int signal_number) { (void)signal_number; checkpoint_wanted 
 
 /* ------------------------------------------------------------------------------------------ the run's directory */
 
-static tn_status lock_take(loop *l, tn_error *err)
-{
-    const char *out = l->r.io->out;
-    char *path = NULL;
-    tn_status status = TN_OK;
-
-    TN_GOTO(tn_mkdirs(out, err));
-    if ((path = tn_path(out, "lock")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
-    l->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (l->lock < 0) status = tn_fail(err, TN_IO, "%s: cannot write into the run's directory: %s", path, strerror(errno));
-    else if (flock(l->lock, LOCK_EX | LOCK_NB) != 0)
-        status = tn_fail(err, TN_IO, "%s: another process is training into this directory; wait for it, or choose another --out", out);
-out:
-    free(path);
-    return status;
-}
-
 /* run.json says what the directory holds; another run there is refused, and the first difference named. */
 static tn_status description_check(loop *l, tn_error *err)
 {
     char *path = tn_path(l->r.io->out, "run.json");
+    const size_t look = JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9);
     json_t *old = NULL;
     const json_t *mine;
     const char *key;
@@ -81,8 +62,8 @@ static tn_status description_check(loop *l, tn_error *err)
     json_object_foreach(l->description, key, mine) {
         const json_t *theirs = json_object_get(old, key);
         if (json_equal(mine, theirs)) continue;
-        char *a = theirs != NULL ? json_dumps(theirs, JSON_ENCODE_ANY | JSON_COMPACT) : tn_strdup("nothing");
-        char *b = json_dumps(mine, JSON_ENCODE_ANY | JSON_COMPACT);
+        char *a = theirs != NULL ? json_dumps(theirs, look) : tn_strdup("nothing");
+        char *b = json_dumps(mine, look);
         status = tn_fail(err, TN_MISMATCH, "%s holds another run: %s is %.100s there and %.100s now; choose another --out%s", l->r.io->out, key,
                          a != NULL ? a : "?", b != NULL ? b : "?",
                          strcmp(key, "steps") == 0 ? " and extend the old run by 'checkpoint: DIR/step-N'" : "");
@@ -231,6 +212,7 @@ static tn_status begin(loop *l, tn_error *err)
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     TN_GOTO(train_genesis(r, &l->description, &l->genesis, err));
     if (r->rank == 0) status = description_check(l, err);
+    if (r->rank == 0 && status == TN_OK) status = train_out_renew(&l->dir, err);
     TN_GOTO(tn_dist_agree(r->dist, status, err));
     TN_GOTO(restore(l, err));
     TN_GOTO(extend(l, err));
@@ -522,9 +504,11 @@ static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *i
 {
     tn_status status = TN_OK;
     TN_TRY(train_ranks_open(&l->r, c, io, err));
-    if (l->r.rank == 0) status = lock_take(l, err);
+    if (l->r.rank == 0) status = train_out_take(&l->dir, io->out, err);
     TN_TRY(tn_dist_agree(l->r.dist, status, err));
+    TN_TRY(train_warmup_check(c, c->steps, err));        /* before the data are read, where that can be known */
     TN_TRY(train_setup(&l->r, io->out, err));
+    TN_TRY(train_warmup_check(c, l->r.steps, err));
     TN_TRY(begin(l, err));
     l->peak = l->r.rank == 0 && !io->quiet ? tn_peak_f32(0.05) : 0;
     l->started = tn_now();
@@ -539,7 +523,7 @@ static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *i
 tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train_result *out, tn_error *err)
 {
     struct sigaction usr1 = { .sa_handler = on_usr1 }, before;
-    loop l = { .lock = -1 };
+    loop l = { .dir = { .lock = -1 } };
 
     *out = (tn_train_result){0};
     sigemptyset(&usr1.sa_mask);
@@ -551,7 +535,7 @@ tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train
     free(l.held);
     json_decref(l.description);
     train_setup_release(&l.r);
-    if (l.lock >= 0) close(l.lock);
+    train_out_leave(&l.dir, status == TN_OK || l.step > 0);
     if (l.r.own_dist) tn_dist_close(l.r.dist, status, err);
     sigaction(SIGUSR1, &before, NULL);
     return status;

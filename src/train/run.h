@@ -296,6 +296,18 @@ tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesi
 /* The state root of the run as it is now, as a checkpoint would have it. One process. */
 tn_status train_checkpoint_root(run *r, tn_digest *root, tn_error *err);
 
+/* schedule.c. steps 0: not known yet. */
+tn_status train_warmup_check(const tn_train_config *c, int64_t steps, tn_error *err);
+
+/* out_dir.c: the run's directory. */
+typedef struct out_dir { const char *out; int lock, n_new; bool held, had[8]; } out_dir;
+tn_status train_out_take(out_dir *p, const char *out, tn_error *err);
+/* Where under out the tokens are to be written; and, on rank 0, when the run is known to be the one that lies there. */
+const char *train_data_name(const char *out);
+tn_status train_out_renew(const out_dir *p, tn_error *err);
+/* keep false: no step was done. Then what this process put there goes, unless an earlier run lies there. */
+void      train_out_leave(out_dir *p, bool keep);
+
 /* setup.c: model, data, parameters, optimiser, engines: everything before the first step. */
 tn_status train_ranks_open(run *r, const tn_train_config *c, const tn_train_io *io, tn_error *err);
 tn_status train_setup(run *r, const char *work_dir, tn_error *err);

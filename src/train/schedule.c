@@ -1,6 +1,6 @@
 /* schedule.c - the learning rate of a step: linear warm-up, then constant, linear, cosine or WSD.
  * WSD (2404.06395): constant until the last `decay` share of the steps, then 1 - sqrt(share of the decay done). */
-#include "train/train.h"
+#include "train/run.h"
 
 #include <math.h>
 #include <string.h>
@@ -17,4 +17,12 @@ double tn_schedule_lr(const tn_train_config *c, int64_t step, int64_t steps)
     if (strcmp(c->schedule, "cosine") == 0) return c->lr_min + (c->lr - c->lr_min) * 0.5 * (1 + tn_cos(pi * x));
     double done = (x - (1 - c->decay)) / c->decay;
     return done <= 0 ? c->lr : c->lr_min + (c->lr - c->lr_min) * (1 - sqrt(done));
+}
+
+/* Not among the config's checks: a replay of a run that was made so is still a replay. */
+tn_status train_warmup_check(const tn_train_config *c, int64_t steps, tn_error *err)
+{
+    if (steps == 0 || c->warmup < 1 || c->warmup <= (double)steps) return TN_OK;
+    return tn_fail(err, TN_USAGE, "warmup is %g steps and the run has %lld: the learning rate would never reach lr; give fewer steps of warm-up, or a share of "
+                   "all steps (warmup: 0.1)", c->warmup, (long long)steps);
 }

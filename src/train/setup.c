@@ -98,7 +98,7 @@ tn_status train_model_open(run *r, bool pack, tn_error *err)
 static tn_status data_open(run *r, const char *dir, tn_error *err)
 {
     const tn_train_config *c = r->c;
-    char *data = tn_path(dir, "data");
+    char *data = tn_path(dir, train_data_name(dir));
     tn_status status = TN_OK;
 
     if (data == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");

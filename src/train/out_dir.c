@@ -1,0 +1,125 @@
+/* out_dir.c - the run's directory: one process at a time (a lock), and no trace of a run that ended before its first step.
+ *
+ * What was there before is never removed: a folder of the user's that is called data, another run, a directory made beforehand.
+ * Tokens are written to data.new where a run lies already, and take the place of data once it is known to be the same run. */
+#include "train/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/str.h"
+
+/* All that can be written before the first step is done. */
+enum { RUN_JSON = 2 };
+static const char *const early[] = { "lock", "data", [RUN_JSON] = "run.json", "config.json", "steps.jsonl", "metrics.jsonl", "tb" };
+enum { N_EARLY = sizeof early / sizeof *early };
+
+/* Cuts the last part off; false: there is none. */
+static bool to_parent(char *path)
+{
+    size_t n = strlen(path);
+    while (n > 0 && path[n - 1] == '/') n--;
+    while (n > 0 && path[n - 1] != '/') n--;
+    while (n > 1 && path[n - 1] == '/') n--;
+    path[n] = '\0';
+    return n > 0;
+}
+
+static tn_status look(out_dir *p, tn_error *err)
+{
+    char *at = tn_strdup(p->out);
+    if (at == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    for (bool more = true; more && !tn_exists(at); more = to_parent(at)) p->n_new++;
+    free(at);
+    for (int i = 0; i < N_EARLY; i++) {
+        char *path = tn_path(p->out, early[i]);
+        if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+        p->had[i] = tn_exists(path);
+        free(path);
+    }
+    return TN_OK;
+}
+
+/* The file that is locked may be on its way out, with a run that left nothing: then there is another one, or none. */
+static bool still_there(int fd, const char *path)
+{
+    struct stat mine, named;
+    return fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_ino == named.st_ino && mine.st_dev == named.st_dev;
+}
+
+tn_status train_out_take(out_dir *p, const char *out, tn_error *err)
+{
+    char     *path = NULL;
+    tn_status status = TN_OK;
+
+    *p = (out_dir){ .lock = -1, .out = out };
+    _Static_assert(N_EARLY <= sizeof p->had / sizeof *p->had, "a flag for every name");
+    TN_GOTO(look(p, err));
+    if ((path = tn_path(out, "lock")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    while (!p->held) {
+        TN_GOTO(tn_mkdirs(out, err));
+        p->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+        if (p->lock < 0) {
+            status = tn_fail(err, TN_IO, "%s: cannot write into the run's directory: %s", path, strerror(errno));
+            goto out;
+        }
+        if (flock(p->lock, LOCK_EX | LOCK_NB) != 0) {
+            status = tn_fail(err, TN_IO, "%s: another process is training into this directory; wait for it, or choose another --out", out);
+            goto out;
+        }
+        if (!(p->held = still_there(p->lock, path))) close(p->lock);
+    }
+out:
+    free(path);
+    return status;
+}
+
+const char *train_data_name(const char *out)
+{
+    char       *there = tn_path(out, "run.json");
+    const char *name = there != NULL && tn_exists(there) ? "data.new" : "data";
+    free(there);
+    return name;
+}
+
+/* A mapping of a shard keeps what it maps. */
+tn_status train_out_renew(const out_dir *p, tn_error *err)
+{
+    char     *from = tn_path(p->out, "data.new"), *to = tn_path(p->out, "data");
+    tn_status status = from != NULL && to != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for a path");
+
+    if (status == TN_OK && tn_exists(from)) {
+        status = tn_remove_tree(to, err);
+        if (status == TN_OK) status = tn_rename(from, to, err);
+    }
+    free(from);
+    free(to);
+    return status;
+}
+
+void train_out_leave(out_dir *p, bool keep)
+{
+    char *renewed = p->held ? tn_path(p->out, "data.new") : NULL;
+    char *at = keep || p->out == NULL || p->had[RUN_JSON] ? NULL : tn_strdup(p->out);
+
+    if (renewed != NULL) tn_remove_tree(renewed, NULL);
+    free(renewed);
+    for (int i = N_EARLY - 1; at != NULL && p->held && i >= 0; i--) {        /* the lock last */
+        char *path = p->had[i] ? NULL : tn_path(p->out, early[i]);
+        if (path != NULL) tn_remove_tree(path, NULL);
+        free(path);
+    }
+    for (int i = 0; at != NULL && i < p->n_new; i++) {
+        if (rmdir(at) != 0 && errno != ENOENT) break;       /* somebody else put something there */
+        if (!to_parent(at)) break;
+    }
+    free(at);
+    if (p->lock >= 0) close(p->lock);
+    p->lock = -1;
+}

@@ -1,0 +1,87 @@
+#!/bin/sh
+# bad-input.sh TENET - what a training refuses: one sentence before the first step, nothing written over, and no folder left behind.
+set -u
+tenet=$(realpath "$1")                             # the folder changes below
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+export TENET_STORE="$dir/store"
+i=0
+while [ $i -lt 200 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3 % 50))."; i=$((i + 1)); done >text.txt
+cat >tiny.yaml <<END
+tokenizer: bytes
+n_layer: 1
+n_embd: 32
+n_head: 2
+n_ff: 64
+data: text.txt
+n_ctx: 32
+batch: 8
+micro_batch: 2
+group_size: 1
+steps: 4
+lr: 3e-3
+checkpoint_every: 2
+tensorboard: false
+END
+: >empty.txt
+printf '{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"%s"}]}\n' "$(printf '%0400d' 7)" >long.jsonl
+bad=0 n=0
+fail() { echo "FAIL $*"; bad=1; }
+run() { "$tenet" train tiny.yaml --threads 1 --quiet "$@" >out.txt 2>err.txt; }
+# refused CODE WORDS ARGS: into folders that are not there and must not be there afterwards.
+refused() {
+    code=$1 words=$2
+    shift 2
+    n=$((n + 1))
+    run --out new/deep/run "$@"
+    rc=$?
+    [ $rc -eq "$code" ] || fail "$*: ended with $rc, expected $code"
+    grep -qF -e "$words" err.txt || { fail "$*: should say '$words':"; cat err.txt; }
+    [ "$(wc -l <err.txt)" -eq 1 ] || { fail "$*: more than one line:"; cat err.txt; }
+    ! [ -e new ] || { fail "$*: left behind:"; find new; rm -rf new; }
+}
+run --out run || { cat err.txt; exit 1; }
+cp -r run/model other && sed -i 's/<|endoftext|>/<|other|>/g' other/tokenizer*.json
+before=$(find run -type f -exec sha256sum {} + | sort)
+
+refused 1 'empty.txt has nothing to learn' --set data=empty.txt
+refused 1 'nonsuch.txt: no such file' --set data=nonsuch.txt
+refused 1 'choose one with chat_format' --set data=long.jsonl
+refused 1 'no assistant turn within n_ctx' --set data=long.jsonl,chat_format=chatml
+refused 2 'a learning rate above 0 is needed' --set lr=0
+refused 2 'expected a number' --set lr=inf
+refused 2 'lr_min 1 is above lr 0.003' --set lr_min=1
+refused 2 'expected 2 to' --set n_ctx=1
+refused 1 "n_vocab 10 is smaller than the tokenizer's 257 tokens" --set n_vocab=10
+refused 1 'tokenizer' --set tokenizer="$dir/other",data=run/data/train-0.tns
+refused 2 'warmup is 5 steps and the run has 4' --set warmup=5
+refused 2 'warmup is 900 steps and the run has' --set warmup=900,steps=0,epochs=2
+refused 1 'nonsuch/step-2' --set checkpoint=nonsuch/step-2
+refused 1 'shape' --set checkpoint=run/step-2,n_ff=128
+refused 2 'micro-batches' --set micro_batch=3
+refused 2 'is for a model from scratch' --set model=run/model
+
+# A shorter run with as long a warm-up as it has steps goes; an early end after the first step keeps what there is.
+run --out short --set warmup=4 || fail "a warm-up as long as the run is refused"
+TENET_FAULT=nan@3 run --out third && fail "a step that is no number went through"
+[ -s third/steps.jsonl ] || fail "two good steps are gone"
+
+# Another run's directory, or a directory of the user's: only our own goes.
+for change in seed=2 n_layer=2 lr=1e-3 steps=9 batch=16 data=run/run.json; do
+    run --out run --set $change && fail "$change: another run into the same directory"
+    grep -q 'run holds another run' err.txt || { fail "$change"; cat err.txt; }
+    n=$((n + 1))
+done
+grep -q '0\.00300000' err.txt && fail "a number is shown with its binary tail"
+[ "$(find run -type f -exec sha256sum {} + | sort)" = "$before" ] || fail "the refused runs changed the directory"
+mkdir -p mine/data && echo mine >mine/data/note.txt && run --out mine --set data=nonsuch.txt
+[ "$(find mine -type f)" = mine/data/note.txt ] || { fail "the user's directory:"; find mine; }
+run --out /proc/tenet-run && fail "/proc can be written"
+grep -q '/proc/tenet-run: cannot' err.txt || { fail "/proc"; cat err.txt; }
+echo text >file && run --out file/run && fail "a file is no directory"
+flock run/lock "$tenet" train tiny.yaml --quiet --out run >out.txt 2>err.txt && fail "two processes train into one directory"
+grep -q 'another process is training' err.txt || { fail "two at once"; cat err.txt; }
+[ -e run/lock ] || fail "the other one's lock is gone"
+echo "$n refusals"
+exit $bad
