@@ -68,8 +68,9 @@ size_t tn_graph_live_set(const tn_graph *g)
         for (int32_t i = 0; i < n; i++) m[i].group = i;
         for (int32_t i = 0; i < g->n_step; i++) {       /* written in place: one piece of memory under two names */
             const step *s = &g->steps[i];
-            mention    *from = mention_find(m, n, s->call.in[0]), *to = mention_find(m, n, s->call.out[0]);
-            if (s->kind == STEP_BACKWARD || from == NULL || to == NULL || from == to || from->t->data != to->t->data) continue;
+            bool        back = s->kind == STEP_BACKWARD;
+            mention    *from = mention_find(m, n, back ? s->call.dout[0] : s->call.in[0]), *to = mention_find(m, n, back ? s->call.din[0] : s->call.out[0]);
+            if (from == NULL || to == NULL || from == to || from->t->data != to->t->data) continue;
             int32_t group = from->group;
             to->group = group;
             if (to->last > m[group].last) m[group].last = to->last;

@@ -196,6 +196,23 @@ static void share_in_place(tn_graph *g)
     }
 }
 
+/* The same for gradients that are passed on as they are: a sum's. What came in is read for the last time by the step that passes it on. */
+static void share_grad_in_place(tn_graph *g)
+{
+    for (int32_t i = 0; i < g->n_step; i++) {
+        step *s = &g->steps[i];
+        if (s->kind != STEP_BACKWARD || s->call.op->grad_in_place != 1 || s->add[0]) continue;
+        tn_value in = s->grad_of_in[0], out = s->grad_of_out[0];
+        if (in == 0 || out == 0 || g->values[in].kind != VALUE_RESULT || g->values[out].kind != VALUE_RESULT) continue;
+        int32_t from = g->values[out].slot_grad, to = g->values[in].slot_grad;
+        if (from < 0 || to < 0) continue;
+        slot *f = &g->slots[g->slots[from].root], *t = &g->slots[to];
+        if (f->last != i || f->bytes != t->bytes || t->first != i) continue;
+        t->root = g->slots[from].root;
+        f->last = t->last;
+    }
+}
+
 /* Neighbouring forward steps of one operation and one in[0] can run as one, if it knows how: at the last one's step all their outputs and
  * inputs are alive, so its scratch lies beside them. */
 static void find_together(tn_graph *g)
@@ -337,6 +354,7 @@ tn_status tn_graph_plan(tn_graph *g, size_t max_bytes, tn_graph_memory *out, tn_
     live_together(g);
     extend_lives(g);
     share_in_place(g);
+    share_grad_in_place(g);
 
     size_t bytes = place_all(g);
     if (bytes == 0) return tn_fail(err, TN_NOMEM, "no memory to plan a graph of %d nodes", g->n_node);

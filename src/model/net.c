@@ -141,9 +141,8 @@ static tn_value adapt(tn_builder *b, const char *name, tn_value x, tn_value w, t
 {
     tn_value a_w = lora_weight(b, name, &l->a, &l->da), b_w = lora_weight(b, name, &l->b, &l->db);
     tn_value low = matmul(b, name, drop(b, x), a_w, TN_PROFILE_STRICT);
-    tn_value up  = matmul(b, name, low, b_w, TN_PROFILE_STRICT);
 
-    y = tn_graph_op(b->g, name, TN_OP_ADD, &(tn_add_params){ .s = l->scale }, (tn_value[]){ y, up }, 2);
+    y = tn_graph_op(b->g, name, TN_OP_ADAPTER, &(tn_adapter_params){ .s = l->scale }, (tn_value[]){ y, low, b_w }, 3);
     if (l->magnitude.data == NULL) return y;
     tn_value m = lora_weight(b, name, &l->magnitude, &l->dmagnitude);
     tn_value s = tn_graph_op(b->g, name, TN_OP_WEIGHT_NORM, &(tn_weight_norm_params){ .scale = l->scale },

@@ -58,4 +58,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_add = {
     .name = "add", .params_bytes = sizeof(tn_add_params), .n_in = 2, .n_out = 1, .shape = shape,
-    .kernels = kernels, .in_place = 1, .cases = cases };
+    .kernels = kernels, .in_place = 1, .grad_in_place = 1, .cases = cases };

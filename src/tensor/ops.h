@@ -76,6 +76,10 @@ typedef struct tn_unary_params { tn_act act; float softcap; } tn_unary_params;
 typedef struct tn_add_params { float s; } tn_add_params;
 typedef struct tn_scale_params { float s; } tn_scale_params;
 
+/* adapter: out = y + s (low b^T), in 0 y [n_row][n_out], 1 low [n_row][rank], 2 b f32 [n_out][rank]: fma(s, u, y) where u is matmul's chain
+ * over the rank. One operation, so that u and s dout never go to memory. */
+typedef struct tn_adapter_params { float s; } tn_adapter_params;
+
 /* cols: y = per group of `group` columns, the columns [first, first+n) (splitting qkv, q_nope | q_rope). in 0 x.
  * concat: y = per group, columns of a then of b; b may have one group that all share (MLA's k_rope). */
 typedef struct tn_cols_params { int64_t n_group, group, first, n; } tn_cols_params;

@@ -136,6 +136,7 @@ struct tn_op {
     const tn_kernel *kernels;                       /* ended by name NULL */
     uint32_t    bwd_in, bwd_out;                    /* bit i: backward reads in[i] / out[i] (memory planning) */
     int         in_place;                           /* 1: out[0] may share memory with in[0] in the forward pass */
+    int         grad_in_place;                      /* 1: din[0] is dout[0], and may share its memory where it is not added to */
     int       (*cases)(tn_case *out, int i);        /* fills case i; returns 0 when there is no such case */
     double    (*flops)(const tn_call *c);           /* of the forward; NULL: not counted */
     /* Forward of up to TN_TOGETHER calls with the same in[0] in one parallel region: the bits of one after another. Only the last one's
