@@ -135,14 +135,19 @@ static tn_value lora_weight(tn_builder *b, const char *name, const tn_tensor *w,
     return tn_graph_weight(b->g, name, (tn_tensor *)w, trained ? (tn_tensor *)grad : NULL);
 }
 
-/* y + scale * (x A^T) B^T; DoRA then gives every output the length that `magnitude` says. Adapters compute in fp32
- * whatever the profile: they are small, and B starts at zero. */
-static tn_value adapt(tn_builder *b, const char *name, tn_value x, tn_value w, tn_value y, const tn_lora *l)
+/* x W^T + scale * (x A^T) B^T; DoRA then gives every output the length that `magnitude` says. Adapters compute in fp32
+ * whatever the profile: they are small, and B starts at zero. With dropout the adapter's x is another one. */
+static tn_value adapted(tn_builder *b, const char *name, tn_value x, tn_value w, const tn_lora *l, tn_profile profile)
 {
-    tn_value a_w = lora_weight(b, name, &l->a, &l->da), b_w = lora_weight(b, name, &l->b, &l->db);
-    tn_value low = matmul(b, name, drop(b, x), a_w, TN_PROFILE_STRICT);
+    tn_value a_w = lora_weight(b, name, &l->a, &l->da), b_w = lora_weight(b, name, &l->b, &l->db), dropped = drop(b, x), y;
 
-    y = tn_graph_op(b->g, name, TN_OP_ADAPTER, &(tn_adapter_params){ .s = l->scale }, (tn_value[]){ y, low, b_w }, 3);
+    if (dropped == x) {
+        y = tn_graph_op(b->g, name, TN_OP_ADAPTED, &(tn_adapted_params){ .s = l->scale, .profile = profile }, (tn_value[]){ x, w, a_w, b_w }, 4);
+    } else {
+        y = matmul(b, name, x, w, profile);
+        tn_value low = matmul(b, name, dropped, a_w, TN_PROFILE_STRICT);
+        y = tn_graph_op(b->g, name, TN_OP_ADAPTER, &(tn_adapter_params){ .s = l->scale }, (tn_value[]){ y, low, b_w }, 3);
+    }
     if (l->magnitude.data == NULL) return y;
     tn_value m = lora_weight(b, name, &l->magnitude, &l->dmagnitude);
     tn_value s = tn_graph_op(b->g, name, TN_OP_WEIGHT_NORM, &(tn_weight_norm_params){ .scale = l->scale },
@@ -155,13 +160,13 @@ static tn_value linear(tn_builder *b, tn_value x, const char *name, int64_t n_ou
     char     full[96];
     int64_t  n_in = cols_of(b, x);
     tn_value w = model_weight(b, name, ".weight", 2, (int64_t[]){ n_out, n_in });
-    tn_value y = matmul(b, full_name(b, name, ".weight", full), x, w, profile);
 
+    full_name(b, name, ".weight", full);
     const tn_lora *l = find_lora(b, full);
     if (l != NULL && (tn_cols(&l->a) != n_in || l->b.shape[0] != n_out || tn_rows(&l->a) != tn_cols(&l->b)))
         return fail(b, TN_MISMATCH, "the adapter of '%s' does not fit: the weight is %" PRId64 "x%" PRId64 ", the adapter "
                     "%" PRId64 "x%" PRId64, full, n_out, n_in, l->b.shape[0], tn_cols(&l->a));
-    if (l != NULL) y = adapt(b, full, x, w, y, l);
+    tn_value y = l != NULL ? adapted(b, full, x, w, l, profile) : matmul(b, full, x, w, profile);
     if (!bias) return y;
     tn_value v = model_weight(b, name, ".bias", 1, &n_out);
     return tn_graph_op(b->g, full_name(b, name, ".bias", full), TN_OP_BIAS, NULL, (tn_value[]){ y, v }, 2);

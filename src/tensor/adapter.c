@@ -1,4 +1,4 @@
-/* adapter.c - the second half of a low-rank adapter (LoRA, arXiv:2106.09685) on top of the frozen product.
+/* adapter.c - the second half of a low-rank adapter (LoRA, arXiv:2106.09685) on top of a frozen product.
  *
  *   forward    out[r][o] = fma(s, u, y[r][o]),   u = chain over k of low[r][k] b[o][k], from +0
  *   backward   t = s dout;   dy = dout
@@ -6,8 +6,9 @@
  *              db[o][k]  += chain over r of t[r][o] low[r][k]        rows ascending, continuing what db holds
  *
  * The bits are those of a matmul and an add. But u and t are as large as an activation, and with a rank of 16 their way to memory and back
- * would take longer than the arithmetic: here they live in registers. */
-#include "tensor/cpu/kernels.h"
+ * would take longer than the arithmetic: here they live in registers. adapted.c has the frozen product in the same operation. */
+#include "tensor/adapter.h"
+
 #include "tensor/op_util.h"
 
 static tn_status shape(const tn_call *c, tn_error *err)
@@ -25,65 +26,104 @@ static tn_status shape(const tn_call *c, tn_error *err)
 
 static size_t scratch(const tn_call *c, bool backward)
 {
-    return backward ? 0 : (size_t)tn_round_up(tn_cols(c->in[0]), 32) * (size_t)tn_cols(c->in[1]) * 4;
+    (void)backward;
+    return (size_t)tn_round_up(tn_cols(c->in[0]), 32) * (size_t)tn_cols(c->in[1]) * 4;
 }
 
-static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+/* ------------------------------------------------------------------------------------------------- the definition */
+
+static void panels_ref(const tn_adapter *a, int64_t begin, int64_t end) { (void)a, (void)begin, (void)end; }
+
+static void up_ref(const tn_adapter *a, int64_t r0, int64_t r1, int64_t p0, int64_t p1)
 {
-    const tn_call *c = arg;
-    const float   *b = tn_f32(c->in[2]);
-    int64_t        n_out = tn_cols(c->in[0]), rank = tn_cols(c->in[1]);
-    (void)i_thread;
-    for (int64_t r = begin; r < end; r++) {
-        const float *y = tn_f32(c->in[0]) + r * n_out, *low = tn_f32(c->in[1]) + r * rank;
-        for (int64_t o = 0; o < n_out; o++) {
+    for (int64_t r = r0; r < r1; r++)
+        for (int64_t o = p0; o < p1; o++) {
             float u = 0.0f;
-            for (int64_t k = 0; k < rank; k++) u = fmaf(low[k], b[o * rank + k], u);
-            tn_f32(c->out[0])[r * n_out + o] = fmaf(TN_PARAMS(c, tn_adapter_params)->s, u, y[o]);
+            for (int64_t k = 0; k < a->rank; k++) u = fmaf(a->low[r * a->rank + k], a->b[o * a->rank + k], u);
+            a->out[r * a->n_out + o] = fmaf(a->s, u, a->y[r * a->n_out + o]);
         }
-    }
 }
 
-static void fwd_ref(const tn_call *c) { tn_parallel(tn_rows(c->in[0]), 1, fwd_piece, (void *)c); }
+static void low_ref(const tn_adapter *a, int64_t begin, int64_t end)
+{
+    for (int64_t r = begin; r < end; r++)
+        for (int64_t k = 0; k < a->rank; k++) {
+            float v = a->add_low ? a->dlow[r * a->rank + k] : 0.0f;
+            for (int64_t o = 0; o < a->n_out; o++) v = fmaf(a->s * a->g[r * a->n_out + o], a->b[o * a->rank + k], v);
+            a->dlow[r * a->rank + k] = v;
+        }
+}
+
+static void db_ref(const tn_adapter *a, int64_t begin, int64_t end)
+{
+    for (int64_t o = begin; o < end; o++)
+        for (int64_t k = 0; k < a->rank; k++) {
+            float v = a->add_db ? a->db[o * a->rank + k] : 0.0f;
+            for (int64_t r = 0; r < a->n_row; r++) v = fmaf(a->s * a->g[r * a->n_out + o], a->low[r * a->rank + k], v);
+            a->db[o * a->rank + k] = v;
+        }
+}
+
+const tn_adapter_kernels tn_adapter_ref = { 1, panels_ref, up_ref, low_ref, db_ref, true };
+
+/* ------------------------------------------------------------------------------------------------------ the driver */
+
+enum { FEW = 8 };                                   /* rows: each is done with a panel as soon as it is made */
+
+typedef struct job { tn_adapter a; const tn_adapter_kernels *k; float *dy; bool add_dy; } job;
+
+static void panels_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const job *j = arg;
+    (void)i_thread;
+    j->k->panels(&j->a, begin, end);
+    if (j->a.n_row <= FEW) j->k->up(&j->a, 0, j->a.n_row, begin, end);
+}
+
+static void up_piece(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    const job *j = arg;
+    (void)i_thread;
+    j->k->up(&j->a, begin, end, 0, (j->a.n_out + j->k->wide - 1) / j->k->wide);
+}
+
+static int64_t rows_grain(int64_t n_out) { return tn_max64(tn_row_grain(n_out), 16); }
+static int64_t panel_grain(const job *j, int64_t n) { return tn_max64(1, TN_GRAIN_ELEMS / (j->k->wide * n + 1)); }
+
+static void forward(const tn_call *c, const tn_adapter_kernels *k)
+{
+    job j = { .k = k, .a = { .n_row = tn_rows(c->in[0]), .n_out = tn_cols(c->in[0]), .rank = tn_cols(c->in[1]), .s = TN_PARAMS(c, tn_adapter_params)->s,
+                             .low = tn_f32(c->in[1]), .b = tn_f32(c->in[2]), .y = tn_f32(c->in[0]), .out = tn_f32(c->out[0]), .turned = c->scratch } };
+    tn_parallel((j.a.n_out + k->wide - 1) / k->wide, panel_grain(&j, j.a.rank), panels_piece, &j);
+    if (j.a.n_row > FEW) tn_parallel(j.a.n_row, rows_grain(j.a.n_out), up_piece, &j);
+}
 
 static void rows_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
-    const float   *b = tn_f32(c->in[2]);
-    float          s = TN_PARAMS(c, tn_adapter_params)->s;
-    int64_t        n_out = tn_cols(c->dout[0]), rank = tn_cols(c->in[1]);
+    const job *j = arg;
+    int64_t    n = j->a.n_out;
     (void)i_thread;
-    for (int64_t r = begin; r < end; r++) {
-        const float *g = tn_f32(c->dout[0]) + r * n_out;
-        for (int64_t k = 0; k < rank && c->din[1] != NULL; k++) {
-            float *dlow = tn_f32(c->din[1]) + r * rank + k, v = c->add[1] ? *dlow : 0.0f;
-            for (int64_t o = 0; o < n_out; o++) v = fmaf(s * g[o], b[o * rank + k], v);
-            *dlow = v;
-        }
-        float *dy = tn_f32(c->din[0]);
-        if (dy == NULL || (dy += r * n_out) == g) continue;
-        for (int64_t o = 0; o < n_out; o++) dy[o] = tn_put(dy[o], c->add[0], g[o]);
-    }
+    if (j->a.dlow != NULL) j->k->low(&j->a, begin, end);
+    if (j->dy == NULL || j->dy == j->a.g) return;
+    if (!j->add_dy) memcpy(j->dy + begin * n, j->a.g + begin * n, (size_t)((end - begin) * n) * 4);
+    else for (int64_t i = begin * n; i < end * n; i++) j->dy[i] += j->a.g[i];
 }
 
 static void db_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
-    float          s = TN_PARAMS(c, tn_adapter_params)->s;
-    int64_t        n_out = tn_cols(c->dout[0]), rank = tn_cols(c->in[1]), n_row = tn_rows(c->dout[0]);
+    const job *j = arg;
     (void)i_thread;
-    for (int64_t o = begin; o < end; o++)
-        for (int64_t k = 0; k < rank; k++) {
-            float *db = tn_f32(c->din[2]) + o * rank + k, v = c->add[2] ? *db : 0.0f;
-            for (int64_t r = 0; r < n_row; r++) v = fmaf(s * tn_f32(c->dout[0])[r * n_out + o], tn_f32(c->in[1])[r * rank + k], v);
-            *db = v;
-        }
+    j->k->db(&j->a, begin, end);
 }
 
-static void bwd_ref(const tn_call *c)
+static void backward(const tn_call *c, const tn_adapter_kernels *k)
 {
-    tn_parallel(tn_rows(c->dout[0]), 1, rows_piece, (void *)c);
-    if (c->din[2] != NULL) tn_parallel(tn_cols(c->dout[0]), 1, db_piece, (void *)c);
+    job j = { .k = k, .dy = tn_f32(c->din[0]), .add_dy = c->add[0],
+              .a = { .n_row = tn_rows(c->dout[0]), .n_out = tn_cols(c->dout[0]), .rank = tn_cols(c->in[1]), .s = TN_PARAMS(c, tn_adapter_params)->s,
+                     .low = tn_f32(c->in[1]), .b = tn_f32(c->in[2]), .g = tn_f32(c->dout[0]), .dlow = tn_f32(c->din[1]), .db = tn_f32(c->din[2]),
+                     .add_low = c->add[1], .add_db = c->add[2], .turned = c->scratch } };
+    tn_parallel(j.a.n_row, rows_grain(j.a.n_out), rows_piece, &j);
+    if (j.a.db != NULL) tn_parallel((j.a.n_out + k->wide - 1) / k->wide, panel_grain(&j, j.a.n_row), db_piece, &j);
 }
 
 static int cases(tn_case *k, int i)
@@ -100,10 +140,17 @@ static int cases(tn_case *k, int i)
 
 static double flops(const tn_call *c) { return 2.0 * (double)tn_n_elem(c->in[0]) * (double)tn_cols(c->in[1]); }
 
+#define KERNEL(isa)                                                                        \
+    static void fwd_##isa(const tn_call *c) { forward(c, &tn_adapter_##isa); }             \
+    static void bwd_##isa(const tn_call *c) { backward(c, &tn_adapter_##isa); }
+KERNEL(ref)
+KERNEL(avx2)
+KERNEL(avx512)
+
 static const tn_kernel kernels[] = {
-    { "ref",    tn_cpu_any,    fwd_ref,               bwd_ref               },
-    { "avx2",   tn_cpu_avx2,   tn_adapter_fwd_avx2,   tn_adapter_bwd_avx2   },
-    { "avx512", tn_cpu_avx512, tn_adapter_fwd_avx512, tn_adapter_bwd_avx512 },
+    { "ref",    tn_cpu_any,    fwd_ref,    bwd_ref    },
+    { "avx2",   tn_cpu_avx2,   fwd_avx2,   bwd_avx2   },
+    { "avx512", tn_cpu_avx512, fwd_avx512, bwd_avx512 },
     { .name = NULL } };
 
 const tn_op tn_op_adapter = {

@@ -11,6 +11,7 @@
     X(SCALE, scale)               X(BIAS, bias)                  X(COLS, cols)                              \
     X(CONCAT, concat)             X(ROUTER, router)              X(MOE, moe)                                \
     X(HEAD_LOSS, head_loss)       X(HEAD_LOGPROB, head_logprob)  X(DROPOUT, dropout)                        \
-    X(GATHER_ROWS, gather_rows)   X(WEIGHT_NORM, weight_norm)  X(ADAPTER, adapter)
+    X(GATHER_ROWS, gather_rows)   X(WEIGHT_NORM, weight_norm)  X(ADAPTER, adapter)           \
+    X(ADAPTED, adapted)
 
 #endif

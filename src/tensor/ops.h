@@ -79,6 +79,9 @@ typedef struct tn_scale_params { float s; } tn_scale_params;
 /* adapter: out = y + s (low b^T), in 0 y [n_row][n_out], 1 low [n_row][rank], 2 b f32 [n_out][rank]: fma(s, u, y) where u is matmul's chain
  * over the rank. One operation, so that u and s dout never go to memory. */
 typedef struct tn_adapter_params { float s; } tn_adapter_params;
+/* adapted: a frozen w with an adapter: matmul, matmul and adapter in one. in 0 x, 1 w (no gradient), 2 a f32 [rank][n_in], 3 b f32
+ * [n_out][rank]; out 0 y, 1 low [n_row][rank], kept for the backward pass. The profile is the frozen product's; the adapter is strict. */
+typedef struct tn_adapted_params { float s; tn_profile profile; } tn_adapted_params;
 
 /* cols: y = per group of `group` columns, the columns [first, first+n) (splitting qkv, q_nope | q_rope). in 0 x.
  * concat: y = per group, columns of a then of b; b may have one group that all share (MLA's k_rope). */

@@ -34,8 +34,6 @@ void tn_head_logprob_backward(const tn_call *c, const tn_head_kernels *k);
     void tn_bias_fwd_##isa(const tn_call *c);                                                                       \
     void tn_bias_bwd_##isa(const tn_call *c);                                                                       \
     void tn_embedding_bwd_##isa(const tn_call *c);                                                                  \
-    void tn_adapter_fwd_##isa(const tn_call *c);                                                                    \
-    void tn_adapter_bwd_##isa(const tn_call *c);                                                                    \
     void tn_dropout_fwd_##isa(const tn_call *c);                                                                    \
     void tn_dropout_bwd_##isa(const tn_call *c);                                                                    \
     void tn_unary_fwd_##isa(const tn_call *c);                                                                      \
