@@ -95,11 +95,18 @@ static void products_forward(const job *j, int64_t r, int64_t n, uint8_t *at, si
     product(j, &y, at, bytes);
 }
 
+/* The end of block i of [begin, end): equal ones, as a low last one would make the panels of w for little. */
+static int64_t block_end(const job *j, int64_t begin, int64_t end, int64_t i)
+{
+    int64_t n = (end - begin + j->rows - 1) / j->rows;
+    return begin + (end - begin) * (i + 1) / n;
+}
+
 static void forward_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const job *j = arg;
-    for (int64_t r = begin; r < end; r += j->rows) {
-        int64_t last = tn_min64(r + j->rows, end);
+    for (int64_t r = begin, last, i = 0; r < end; r = last, i++) {
+        last = block_end(j, begin, end, i);
         products_forward(j, r, last - r, j->mm + (size_t)i_thread * j->slot, j->slot);
         j->k->up(&j->a, r, last, 0, n_panel(j));
     }
@@ -140,8 +147,8 @@ static void products_back(const job *j, int64_t r, int64_t n, uint8_t *at, size_
 static void backward_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const job *j = arg;
-    for (int64_t r = begin; r < end; r += j->rows) {
-        int64_t last = tn_min64(r + j->rows, end);
+    for (int64_t r = begin, last, i = 0; r < end; r = last, i++) {
+        last = block_end(j, begin, end, i);
         j->k->low(&j->a, r, last);
         if (j->dx != NULL) products_back(j, r, last - r, j->mm + (size_t)i_thread * j->slot, j->slot);
     }
