@@ -1,5 +1,6 @@
 /* cols.c - the columns [first, first + n) of every group of columns: splits q|k|v, q_nope|q_rope. Backward puts dy back
  * and zeros elsewhere. */
+#include "tensor/moves.h"
 #include "tensor/op_util.h"
 
 static tn_status shape(const tn_call *c, tn_error *err)
@@ -15,38 +16,42 @@ static tn_status shape(const tn_call *c, tn_error *err)
     return TN_OK;
 }
 
+typedef struct job { const tn_call *c; const tn_moves *m; } job;
+
 static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call  *c = ((const job *)arg)->c;
+    const tn_moves *m = ((const job *)arg)->m;
     const tn_cols_params *p = c->params;
     (void)i_thread;
     for (int64_t g = begin * p->n_group; g < end * p->n_group; g++)
-        memcpy(tn_f32(c->out[0]) + g * p->n, tn_f32(c->in[0]) + g * p->group + p->first, (size_t)p->n * 4);
+        m->copy(tn_f32(c->out[0]) + g * p->n, tn_f32(c->in[0]) + g * p->group + p->first, p->n);
 }
 
-static void fwd_ref(const tn_call *c) { tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), fwd_piece, (void *)c); }
+static void forward(const tn_call *c, const tn_moves *m) { tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), fwd_piece, &(job){ c, m }); }
 
 static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call  *c = ((const job *)arg)->c;
+    const tn_moves *m = ((const job *)arg)->m;
     const tn_cols_params *p = c->params;
     (void)i_thread;
     for (int64_t g = begin * p->n_group; g < end * p->n_group; g++) {
         float       *dx = tn_f32(c->din[0]) + g * p->group;
         const float *dy = tn_f32(c->dout[0]) + g * p->n;
         if (c->add[0]) {
-            for (int64_t i = 0; i < p->n; i++) dx[p->first + i] += dy[i];
+            m->add(dx + p->first, dy, p->n);
         } else {
             memset(dx, 0, (size_t)p->first * 4);
-            memcpy(dx + p->first, dy, (size_t)p->n * 4);
+            m->copy(dx + p->first, dy, p->n);
             memset(dx + p->first + p->n, 0, (size_t)(p->group - p->first - p->n) * 4);
         }
     }
 }
 
-static void bwd_ref(const tn_call *c)
+static void backward(const tn_call *c, const tn_moves *m)
 {
-    if (c->din[0] != NULL) tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), bwd_piece, (void *)c);
+    if (c->din[0] != NULL) tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), bwd_piece, &(job){ c, m });
 }
 
 static int cases(tn_case *k, int i)
@@ -58,7 +63,18 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+#define KERNEL(isa)                                                                        \
+    static void fwd_##isa(const tn_call *c) { forward(c, &tn_moves_##isa); }               \
+    static void bwd_##isa(const tn_call *c) { backward(c, &tn_moves_##isa); }
+KERNEL(ref)
+KERNEL(avx2)
+KERNEL(avx512)
+
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref,    bwd_ref    },
+    { "avx2",   tn_cpu_avx2,   fwd_avx2,   bwd_avx2   },
+    { "avx512", tn_cpu_avx512, fwd_avx512, bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_cols = {
     .name = "cols", .params_bytes = sizeof(tn_cols_params), .n_in = 1, .n_out = 1, .shape = shape, .kernels = kernels, .cases = cases };

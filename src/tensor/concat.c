@@ -1,6 +1,7 @@
 /* concat.c - per group, the columns of a, then of b; b may have one group that all share (MLA's k_rope).
  *
  *   backward   da, db: the columns of dy; a shared b: the sum over the groups, ascending */
+#include "tensor/moves.h"
 #include "tensor/op_util.h"
 
 static tn_status shape(const tn_call *c, tn_error *err)
@@ -18,25 +19,29 @@ static tn_status shape(const tn_call *c, tn_error *err)
     return TN_OK;
 }
 
+typedef struct job { const tn_call *c; const tn_moves *m; } job;
+
 static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call  *c = ((const job *)arg)->c;
+    const tn_moves *m = ((const job *)arg)->m;
     const tn_concat_params *p = c->params;
     (void)i_thread;
     for (int64_t r = begin; r < end; r++)
         for (int64_t k = 0; k < p->n_group; k++) {
             int64_t g = r * p->n_group + k;
             float  *y = tn_f32(c->out[0]) + g * (p->n_a + p->n_b);
-            memcpy(y, tn_f32(c->in[0]) + g * p->n_a, (size_t)p->n_a * 4);
-            memcpy(y + p->n_a, tn_f32(c->in[1]) + (p->b_shared ? r : g) * p->n_b, (size_t)p->n_b * 4);
+            m->copy(y, tn_f32(c->in[0]) + g * p->n_a, p->n_a);
+            m->copy(y + p->n_a, tn_f32(c->in[1]) + (p->b_shared ? r : g) * p->n_b, p->n_b);
         }
 }
 
-static void fwd_ref(const tn_call *c) { tn_parallel(tn_rows(c->out[0]), tn_row_grain(tn_cols(c->out[0])), fwd_piece, (void *)c); }
+static void forward(const tn_call *c, const tn_moves *m) { tn_parallel(tn_rows(c->out[0]), tn_row_grain(tn_cols(c->out[0])), fwd_piece, &(job){ c, m }); }
 
 static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call  *c = ((const job *)arg)->c;
+    const tn_moves *m = ((const job *)arg)->m;
     const tn_concat_params *p = c->params;
     (void)i_thread;
     for (int64_t r = begin; r < end; r++)
@@ -45,21 +50,21 @@ static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
             const float *dy = tn_f32(c->dout[0]) + g * (p->n_a + p->n_b);
             if (c->din[0] != NULL) {
                 float *da = tn_f32(c->din[0]) + g * p->n_a;
-                for (int64_t i = 0; i < p->n_a; i++) da[i] = tn_put(da[i], c->add[0], dy[i]);
+                (c->add[0] ? m->add : m->copy)(da, dy, p->n_a);
             }
             if (c->din[1] != NULL) {
                 float *db = tn_f32(c->din[1]) + (p->b_shared ? r : g) * p->n_b;
                 bool   add = c->add[1] || (p->b_shared && k > 0);
-                for (int64_t i = 0; i < p->n_b; i++) db[i] = tn_put(db[i], add, dy[p->n_a + i]);
+                (add ? m->add : m->copy)(db, dy + p->n_a, p->n_b);
             }
         }
 }
 
-static void bwd_ref(const tn_call *c)
+static void backward(const tn_call *c, const tn_moves *m)
 {
     const tn_concat_params *p = c->params;
     int64_t n = p->n_group * (p->n_a + p->n_b);
-    tn_parallel(tn_n_elem(c->dout[0]) / n, tn_row_grain(n), bwd_piece, (void *)c);
+    tn_parallel(tn_n_elem(c->dout[0]) / n, tn_row_grain(n), bwd_piece, &(job){ c, m });
 }
 
 static int cases(tn_case *k, int i)
@@ -72,7 +77,18 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+#define KERNEL(isa)                                                                        \
+    static void fwd_##isa(const tn_call *c) { forward(c, &tn_moves_##isa); }               \
+    static void bwd_##isa(const tn_call *c) { backward(c, &tn_moves_##isa); }
+KERNEL(ref)
+KERNEL(avx2)
+KERNEL(avx512)
+
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref,    bwd_ref    },
+    { "avx2",   tn_cpu_avx2,   fwd_avx2,   bwd_avx2   },
+    { "avx512", tn_cpu_avx512, fwd_avx512, bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_concat = {
     .name = "concat", .params_bytes = sizeof(tn_concat_params), .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .cases = cases };

@@ -1,5 +1,6 @@
 /* gather_rows.c - y_i = x[rows_i]: the rows whose logits are wanted. Backward: dx[rows_i] += dy_i, i ascending. A row
  * number outside x gives a row of NaN. */
+#include "tensor/moves.h"
 #include "tensor/op_util.h"
 
 static tn_status shape(const tn_call *c, tn_error *err)
@@ -10,24 +11,28 @@ static tn_status shape(const tn_call *c, tn_error *err)
     return TN_OK;
 }
 
+typedef struct job { const tn_call *c; const tn_moves *m; } job;
+
 static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call  *c = ((const job *)arg)->c;
+    const tn_moves *m = ((const job *)arg)->m;
     const int32_t *rows = tn_i32(c->in[1]);
     int64_t        n = tn_cols(c->in[0]), n_row = tn_rows(c->in[0]);
     (void)i_thread;
     for (int64_t i = begin; i < end; i++) {
         float *y = tn_f32(c->out[0]) + i * n;
-        if (rows[i] >= 0 && rows[i] < n_row) memcpy(y, tn_f32(c->in[0]) + rows[i] * n, (size_t)n * 4);
+        if (rows[i] >= 0 && rows[i] < n_row) m->copy(y, tn_f32(c->in[0]) + rows[i] * n, n);
         else for (int64_t j = 0; j < n; j++) y[j] = NAN;
     }
 }
 
-static void fwd_ref(const tn_call *c) { tn_parallel(tn_n_elem(c->in[1]), tn_row_grain(tn_cols(c->in[0])), fwd_piece, (void *)c); }
+static void forward(const tn_call *c, const tn_moves *m) { tn_parallel(tn_n_elem(c->in[1]), tn_row_grain(tn_cols(c->in[0])), fwd_piece, &(job){ c, m }); }
 
 static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call  *c = ((const job *)arg)->c;
+    const tn_moves *m = ((const job *)arg)->m;
     const int32_t *rows = tn_i32(c->in[1]);
     const float   *dy = tn_f32(c->dout[0]);
     float         *dx = tn_f32(c->din[0]);
@@ -37,13 +42,13 @@ static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
         for (int64_t r = 0; r < n_row; r++) memset(dx + r * n + begin, 0, (size_t)(end - begin) * 4);
     for (int64_t i = 0; i < n_out; i++) {
         if (rows[i] < 0 || rows[i] >= n_row) continue;
-        for (int64_t j = begin; j < end; j++) dx[rows[i] * n + j] += dy[i * n + j];
+        m->add(dx + rows[i] * n + begin, dy + i * n + begin, end - begin);
     }
 }
 
-static void bwd_ref(const tn_call *c)
+static void backward(const tn_call *c, const tn_moves *m)
 {
-    if (c->din[0] != NULL) tn_parallel(tn_cols(c->in[0]), 16, bwd_piece, (void *)c);
+    if (c->din[0] != NULL) tn_parallel(tn_cols(c->in[0]), 16, bwd_piece, &(job){ c, m });
 }
 
 static void fill(tn_tensor *t, int i_in, uint64_t seed)
@@ -61,7 +66,18 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+#define KERNEL(isa)                                                                        \
+    static void fwd_##isa(const tn_call *c) { forward(c, &tn_moves_##isa); }               \
+    static void bwd_##isa(const tn_call *c) { backward(c, &tn_moves_##isa); }
+KERNEL(ref)
+KERNEL(avx2)
+KERNEL(avx512)
+
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref,    bwd_ref    },
+    { "avx2",   tn_cpu_avx2,   fwd_avx2,   bwd_avx2   },
+    { "avx512", tn_cpu_avx512, fwd_avx512, bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_gather_rows = {
     .name = "gather_rows", .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .bwd_in = 2u, .cases = cases };

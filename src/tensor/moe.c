@@ -219,17 +219,8 @@ static void combine_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     const tn_moe *m = arg;
     int64_t       n = m->n_embd;
     (void)i_thread;
-    for (int64_t r = begin; r < end; r++) {
-        float *y = tn_f32(m->c->out[0]) + r * n;
-        for (int64_t j = 0; j < n; j++) y[j] = 0.0f;
-        for (int64_t s = 0; s < m->p->k; s++) {
-            int64_t      at = m->place[r * m->p->k + s];
-            float        w = at < 0 ? NAN : tn_f32(m->c->in[1])[r * m->p->k + s];
-            const float *o = m->os + tn_max64(at, 0) * n;
-            if (at < 0) for (int64_t j = 0; j < n; j++) y[j] = NAN;
-            else for (int64_t j = 0; j < n; j++) y[j] = fmaf(w, o[j], y[j]);
-        }
-    }
+    for (int64_t r = begin; r < end; r++)
+        m->kernels->moves->combine(tn_f32(m->c->out[0]) + r * n, m->os, m->place + r * m->p->k, tn_f32(m->c->in[1]) + r * m->p->k, m->p->k, n);
 }
 
 static void forward(const tn_call *c, const tn_moe_kernels *k)
@@ -262,24 +253,18 @@ static void pair_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     const tn_call *c = m->c;
     int64_t        n = m->n_embd, f = m->p->n_ff;
     const tn_tensor *bd = in_of(c, 8);
+    const tn_moves  *k = m->kernels->moves;
     (void)i_thread;
     for (int64_t i = begin; i < end; i++) {
         int32_t at = m->pair[i];
-        float  *t = m->t + i * f, *dy = m->os + i * n, *a = m->a + i * f, w = tn_f32(c->in[1])[at], lane[16] = { 0 };
+        float  *t = m->t + i * f, *dy = m->os + i * n, w = tn_f32(c->in[1])[at];
         if (c->din[1] != NULL) {
-            float dw, *out = tn_f32(c->din[1]) + at;
-            for (int64_t j = 0; j < f; j++) lane[j % 16] = fmaf(t[j], a[j], lane[j % 16]);
-            dw = tn_lane_sum(lane);
-            if (bd != NULL) {
-                const float *b = tn_f32(bd) + (int64_t)tn_i32(c->in[2])[at] * n;
-                float        l2[16] = { 0 };
-                for (int64_t j = 0; j < n; j++) l2[j % 16] = fmaf(dy[j], b[j], l2[j % 16]);
-                dw += tn_lane_sum(l2);
-            }
+            float dw = k->dot(t, m->a + i * f, f), *out = tn_f32(c->din[1]) + at;
+            if (bd != NULL) dw += k->dot(dy, tn_f32(bd) + (int64_t)tn_i32(c->in[2])[at] * n, n);
             *out = tn_put(*out, c->add[1], dw);
         }
-        for (int64_t j = 0; j < n; j++) dy[j] *= w;
-        for (int64_t j = 0; j < f; j++) t[j] *= w;
+        k->scale(dy, w, n);
+        k->scale(t, w, f);
     }
 }
 
@@ -297,15 +282,8 @@ static void spread_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     const tn_moe *m = arg;
     int64_t       n = m->n_embd;
     (void)i_thread;
-    for (int64_t r = begin; r < end; r++) {
-        float *dx = tn_f32(m->c->din[0]) + r * n;
-        if (!m->c->add[0]) memset(dx, 0, (size_t)n * 4);
-        for (int64_t s = 0; s < m->p->k; s++) {
-            int64_t at = m->place[r * m->p->k + s];
-            if (at < 0) continue;
-            for (int64_t j = 0; j < n; j++) dx[j] += m->dxs[at * n + j];
-        }
-    }
+    for (int64_t r = begin; r < end; r++)
+        m->kernels->moves->spread(tn_f32(m->c->din[0]) + r * n, m->dxs, m->place + r * m->p->k, m->p->k, n, m->c->add[0]);
 }
 
 static void backward(const tn_call *c, const tn_moe_kernels *k)
@@ -335,9 +313,9 @@ static void backward(const tn_call *c, const tn_moe_kernels *k)
     tn_parallel(m.n_row, tn_row_grain(n * m.p->k), spread_piece, &m);
 }
 
-static const tn_moe_kernels k_ref = { gated_ref, plain_ref, gated_back_ref, plain_back_ref, true };
-static const tn_moe_kernels k_avx2 = { tn_gated_values_avx2, tn_unary_values_avx2, tn_gated_slopes_avx2, tn_unary_slopes_avx2, false };
-static const tn_moe_kernels k_avx512 = { tn_gated_values_avx512, tn_unary_values_avx512, tn_gated_slopes_avx512, tn_unary_slopes_avx512, false };
+static const tn_moe_kernels k_ref = { gated_ref, plain_ref, gated_back_ref, plain_back_ref, &tn_moves_ref, true };
+static const tn_moe_kernels k_avx2 = { tn_gated_values_avx2, tn_unary_values_avx2, tn_gated_slopes_avx2, tn_unary_slopes_avx2, &tn_moves_avx2, false };
+static const tn_moe_kernels k_avx512 = { tn_gated_values_avx512, tn_unary_values_avx512, tn_gated_slopes_avx512, tn_unary_slopes_avx512, &tn_moves_avx512, false };
 
 static void fwd_ref(const tn_call *c) { forward(c, &k_ref); }
 static void bwd_ref(const tn_call *c) { backward(c, &k_ref); }

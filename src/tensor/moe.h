@@ -4,6 +4,7 @@
 
 #include "tensor/act.h"
 #include "tensor/matmul.h"
+#include "tensor/moves.h"
 
 /* a = act(g) u, or act(u); the way back writes dg and du, which may lie where dy does. reference_mm: matrix products by
  * their definition, too. */
@@ -12,6 +13,7 @@ typedef struct tn_moe_kernels {
     void (*plain)(tn_act act, float *y, const float *x, int64_t n);
     void (*gated_back)(tn_act act, float limit, float *dg, float *du, const float *dy, const float *g, const float *u, int64_t n, bool add_g, bool add_u);
     void (*plain_back)(tn_act act, float *dx, const float *dy, const float *x, int64_t n, bool add);
+    const tn_moves *moves;
     bool reference_mm;
 } tn_moe_kernels;
 

@@ -13,6 +13,7 @@
  * Backward: choices are constants. Besides the gradients of weights, aux and probs it adds those of
  * aux_coef n_expert sum(fraction mean_prob) and of z_coef mean(logsumexp(logits)^2), whose coefficients carry the
  * scale of the loss. Sums over experts use 16 lanes, sums over slots one chain, ascending. */
+#include "tensor/moves.h"
 #include "tensor/op_util.h"
 
 enum { MAX_EXPERT = 1024 };
@@ -35,25 +36,16 @@ static tn_status shape(const tn_call *c, tn_error *err)
 }
 
 /* s of one row (softmax, or sigmoid), the probs that aux counts, the logsumexp. */
-static void scores(float *s, float *probs, float *lse, const float *l, const tn_router_params *p)
+static void scores(const tn_moves *m, float *s, float *probs, float *lse, const float *l, const tn_router_params *p)
 {
-    int64_t n = p->n_expert;
-    float   top = -INFINITY, lane[16] = { 0 }, total[16] = { 0 };
-    for (int64_t e = 0; e < n; e++) top = l[e] > top ? l[e] : top;
-    for (int64_t e = 0; e < n; e++) {
-        probs[e] = tn_expf(l[e] - top);
-        lane[e % 16] += probs[e];
-    }
-    float sum = tn_lane_sum(lane);
+    float top, sum = m->exps(probs, l, p->n_expert, &top);
     *lse = top + tn_logf(sum);
-    for (int64_t e = 0; e < n; e++) s[e] = probs[e] = probs[e] / sum;
-    if (p->kind != TN_ROUTE_SIGMOID) return;
-    for (int64_t e = 0; e < n; e++) {
-        s[e] = tn_sigmoidf(l[e]);
-        total[e % 16] += s[e];
+    if (p->kind == TN_ROUTE_SIGMOID) {
+        m->divide(probs, s, m->sigmoids(s, l, p->n_expert) + 1e-20f, p->n_expert);
+        return;
     }
-    float t = tn_lane_sum(total) + 1e-20f;
-    for (int64_t e = 0; e < n; e++) probs[e] = s[e] / t;
+    m->divide(probs, probs, sum, p->n_expert);
+    m->copy(s, probs, p->n_expert);
 }
 
 /* The best of those not taken; the first one when all are NaN. */
@@ -111,9 +103,12 @@ static float weigh(float *w, const int32_t *ids, const float *l, const float *s,
     return sum;
 }
 
+typedef struct job { const tn_call *c; const tn_moves *m; } job;
+
 static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call  *c = ((const job *)arg)->c;
+    const tn_moves *m = ((const job *)arg)->m;
     const tn_router_params *p = c->params;
     const float *bias = c->n_in > 1 ? tn_f32(c->in[1]) : NULL;
     (void)i_thread;
@@ -121,43 +116,34 @@ static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
         const float *l = tn_f32(c->in[0]) + r * p->n_expert;
         float        s[MAX_EXPERT], probs[MAX_EXPERT], lse, *w = tn_f32(c->out[0]) + r * p->k;
         int32_t     *ids = (int32_t *)c->out[1]->data + r * p->k;
-        scores(s, probs, &lse, l, p);
+        scores(m, s, probs, &lse, l, p);
         choose(ids, l, s, bias, p);
         (void)weigh(w, ids, l, s, p);
         for (int64_t i = 0; i < p->k; i++) w[i] *= p->scale;
-        if (c->n_out > 3 && c->out[3] != NULL) memcpy(tn_f32(c->out[3]) + r * p->n_expert, probs, (size_t)p->n_expert * 4);
+        if (c->n_out > 3 && c->out[3] != NULL) m->copy(tn_f32(c->out[3]) + r * p->n_expert, probs, p->n_expert);
     }
 }
 
-static void fwd_ref(const tn_call *c)
+static void forward(const tn_call *c, const tn_moves *m)
 {
     const tn_router_params *p = c->params;
     int64_t n_row = tn_rows(c->in[0]), n = p->n_expert;
-    tn_parallel(n_row, 16, fwd_piece, (void *)c);
+    tn_parallel(n_row, 16, fwd_piece, &(job){ c, m });
     if (c->n_out < 4 || c->out[2] == NULL || c->out[3] == NULL) return;
     float *aux = tn_f32(c->out[2]);
     for (int64_t e = 0; e < 2 * n; e++) aux[e] = 0.0f;
     for (int64_t i = 0; i < n_row * p->k; i++) aux[tn_i32(c->out[1])[i]] += 1.0f;   /* exact up to 2^24 */
-    for (int64_t r = 0; r < n_row; r++)
-        for (int64_t e = 0; e < n; e++) aux[n + e] += tn_f32(c->out[3])[r * n + e];
+    for (int64_t r = 0; r < n_row; r++) m->add(aux + n, tn_f32(c->out[3]) + r * n, n);
     for (int64_t e = 0; e < n; e++) {
         aux[e] /= (float)(n_row * p->k);
         aux[n + e] /= (float)n_row;
     }
 }
 
-/* dl from the gradients dp of normalised probabilities: p (dp - sum(p dp)). */
-static void softmax_back(float *dl, const float *probs, const float *dp, int64_t n)
-{
-    float lane[16] = { 0 };
-    for (int64_t e = 0; e < n; e++) lane[e % 16] = fmaf(probs[e], dp[e], lane[e % 16]);
-    float mean = tn_lane_sum(lane);
-    for (int64_t e = 0; e < n; e++) dl[e] = probs[e] * (dp[e] - mean);
-}
-
 static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call  *c = ((const job *)arg)->c;
+    const tn_moves *m = ((const job *)arg)->m;
     const tn_router_params *p = c->params;
     const float *dw = tn_f32(c->dout[0]), *daux = c->n_out > 2 ? tn_f32(c->dout[2]) : NULL, *dprobs = c->n_out > 3 ? tn_f32(c->dout[3]) : NULL;
     const float *aux = c->n_out > 2 ? tn_f32(c->out[2]) : NULL;
@@ -168,16 +154,15 @@ static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
         const float   *l = tn_f32(c->in[0]) + r * n;
         const int32_t *ids = tn_i32(c->out[1]) + r * p->k;
         float         *out = tn_f32(c->din[0]) + r * n;
-        float          s[MAX_EXPERT], probs[MAX_EXPERT], soft[MAX_EXPERT], dp[MAX_EXPERT], dl[MAX_EXPERT], w[MAX_EXPERT], lse;
-        scores(s, probs, &lse, l, p);
-        for (int64_t e = 0; e < n; e++) soft[e] = tn_expf(l[e] - lse);
+        float          s[MAX_EXPERT], probs[MAX_EXPERT], dp[MAX_EXPERT], dl[MAX_EXPERT], w[MAX_EXPERT], lse;
+        scores(m, s, probs, &lse, l, p);
         /* through probs: the balancing loss, and gradients of probs and of their means */
         for (int64_t e = 0; e < n; e++) {
             dp[e] = aux == NULL ? 0.0f : p->aux_coef * (float)n * aux[e] / n_row;
             if (daux != NULL) dp[e] += daux[n + e] / n_row;
             if (dprobs != NULL) dp[e] += dprobs[r * n + e];
         }
-        softmax_back(dl, probs, dp, n);
+        m->softmax_back(dl, probs, dp, n);
         if (p->kind == TN_ROUTE_SIGMOID)            /* probs = s / t: what softmax_back gives is s times d loss / d s */
             for (int64_t e = 0; e < n; e++) dl[e] *= 1.0f - s[e];
         /* through the weights of the chosen */
@@ -193,18 +178,17 @@ static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
         } else {
             float back[MAX_EXPERT], full[MAX_EXPERT] = { 0 };
             for (int64_t i = 0; i < p->k; i++) full[ids[i]] = ds[i];
-            softmax_back(back, probs, full, n);
-            for (int64_t e = 0; e < n; e++) dl[e] += back[e];
+            m->softmax_back(back, probs, full, n);
+            m->add(dl, back, n);
         }
-        if (p->z_coef != 0.0f)
-            for (int64_t e = 0; e < n; e++) dl[e] = fmaf(p->z_coef * 2.0f * lse / n_row, soft[e], dl[e]);
-        for (int64_t e = 0; e < n; e++) out[e] = tn_put(out[e], c->add[0], dl[e]);
+        if (p->z_coef != 0.0f) m->add_soft(dl, l, lse, p->z_coef * 2.0f * lse / n_row, n);
+        (c->add[0] ? m->add : m->copy)(out, dl, n);
     }
 }
 
-static void bwd_ref(const tn_call *c)
+static void backward(const tn_call *c, const tn_moves *m)
 {
-    if (c->din[0] != NULL) tn_parallel(tn_rows(c->in[0]), 16, bwd_piece, (void *)c);
+    if (c->din[0] != NULL) tn_parallel(tn_rows(c->in[0]), 16, bwd_piece, &(job){ c, m });
 }
 
 static int cases(tn_case *k, int i)
@@ -222,7 +206,18 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
-static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { .name = NULL } };
+#define KERNEL(isa)                                                                        \
+    static void fwd_##isa(const tn_call *c) { forward(c, &tn_moves_##isa); }               \
+    static void bwd_##isa(const tn_call *c) { backward(c, &tn_moves_##isa); }
+KERNEL(ref)
+KERNEL(avx2)
+KERNEL(avx512)
+
+static const tn_kernel kernels[] = {
+    { "ref",    tn_cpu_any,    fwd_ref,    bwd_ref    },
+    { "avx2",   tn_cpu_avx2,   fwd_avx2,   bwd_avx2   },
+    { "avx512", tn_cpu_avx512, fwd_avx512, bwd_avx512 },
+    { .name = NULL } };
 
 const tn_op tn_op_router = {
     .name = "router", .params_bytes = sizeof(tn_router_params), .n_in = 2, .n_out = 4, .shape = shape,
