@@ -197,9 +197,10 @@ static int cases(tn_case *k, int i)
         { .n_expert = 8, .k = 2, .kind = TN_ROUTE_SOFTMAX_TOPK, .renormalise = true, .scale = 1.0f },
         { .n_expert = 32, .k = 4, .kind = TN_ROUTE_TOPK_SOFTMAX, .scale = 1.0f },
         { .n_expert = 24, .k = 3, .n_group = 4, .n_group_used = 2, .kind = TN_ROUTE_SIGMOID, .renormalise = true, .group_sum2 = true, .scale = 2.5f },
-        { .n_expert = 12, .k = 3, .n_group = 3, .n_group_used = 2, .kind = TN_ROUTE_SOFTMAX_TOPK, .scale = 16.0f } };
-    if (i >= 4) return 0;
-    *k = (tn_case){ .by_row = 1u };
+        { .n_expert = 12, .k = 3, .n_group = 3, .n_group_used = 2, .kind = TN_ROUTE_SOFTMAX_TOPK, .scale = 16.0f },
+        { .n_expert = 21, .k = 2, .kind = TN_ROUTE_SIGMOID, .scale = 1.0f, .aux_coef = 0.3f, .z_coef = 0.2f } };  /* losses of its own: no difference quotient sees them */
+    if (i >= 5) return 0;
+    *k = (tn_case){ .by_row = 1u, .fd_tolerance = t[i].z_coef != 0 ? -1 : 0 };
     *(tn_router_params *)k->params = t[i];
     tn_case_in(k, 0, TN_F32, 9, t[i].n_expert, true);
     if (t[i].kind == TN_ROUTE_SIGMOID) tn_case_vec(k, 1, TN_F32, t[i].n_expert, false);

@@ -212,7 +212,8 @@ static tn_status begin(loop *l, tn_error *err)
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     TN_GOTO(train_genesis(r, &l->description, &l->genesis, err));
     if (r->rank == 0) status = description_check(l, err);
-    if (r->rank == 0 && status == TN_OK) status = train_out_renew(&l->dir, err);
+    TN_GOTO(tn_dist_agree(r->dist, status, err));           /* here all ranks have opened their data */
+    if (r->rank == 0) status = train_out_renew(&l->dir, err);
     TN_GOTO(tn_dist_agree(r->dist, status, err));
     TN_GOTO(restore(l, err));
     TN_GOTO(extend(l, err));
@@ -535,8 +536,8 @@ tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train
     free(l.held);
     json_decref(l.description);
     train_setup_release(&l.r);
+    if (l.r.own_dist) tn_dist_close(l.r.dist, status, err);  /* where something failed the ranks meet once more */
     train_out_leave(&l.dir, status == TN_OK || l.step > 0);
-    if (l.r.own_dist) tn_dist_close(l.r.dist, status, err);
     sigaction(SIGUSR1, &before, NULL);
     return status;
 }

@@ -218,6 +218,30 @@ static void q8act_is_exact_at_the_largest_sums(void **unused)
         }
 }
 
+/* A block whose largest value is below 2^-100 is zero; from there on it counts. */
+static void q8act_takes_the_block_at_its_threshold(void **unused)
+{
+    enum { M = 20, K = 512, N = 16 };
+    static const float most[] = {0x1.fffffep-101f, 0x1p-100f, 0x1.000002p-100f, 0x1.8p-100f, 0x1p-99f};
+
+    (void)unused;
+    for (int d = 0; d < N_WEIGHT; d++) {
+        if (!tn_q8_takes(weights[d])) continue;
+        uint8_t   *rows = weight_rows(weights[d], N, K, 0);
+        float     *x = room(M * K * 4);
+        tn_weight *w;
+        for (int64_t i = 0; i < M * K; i++) x[i] = (next() % 2 ? 1.0f : -1.0f) * most[(i / 32 + i / K) % 5] * (i % 32 == 7 ? 1.0f : 0.75f);
+        assert_int_equal(tn_weight_pack(&w, rows, weights[d], N, K, TN_PROFILE_Q8ACT, NULL), TN_OK);
+        tn_mm y = {.ldc = N, .a = {x, K, 1}, .b = {.kind = TN_MM_B_PACKED, .w = w}, .m = M, .n = N, .k = K, .profile = TN_PROFILE_Q8ACT};
+        check(tn_dtype_name(weights[d]), y);
+        y.m = 3;                                                    /* few rows have kernels of their own */
+        check(tn_dtype_name(weights[d]), y);
+        tn_weight_free(w);
+        free(rows);
+        free(x);
+    }
+}
+
 /* Four products of the same rows in one region, of types whose strips differ or not, the third an adapter's fp32 rows, for every profile and
  * number of threads. */
 static void products_of_one_input_equal_those_apart(void **unused)
@@ -502,6 +526,7 @@ int main(void)
         cmocka_unit_test(every_set_equals_the_definition_with_packed_weights),
         cmocka_unit_test(q8act_equals_the_definition_for_many_rows),
         cmocka_unit_test(q8act_is_exact_at_the_largest_sums),
+        cmocka_unit_test(q8act_takes_the_block_at_its_threshold),
         cmocka_unit_test(products_of_one_input_equal_those_apart),
         cmocka_unit_test(every_set_equals_the_definition_with_rows),
         cmocka_unit_test(a_packed_row_is_the_dequantised_row),

@@ -432,6 +432,57 @@ static void shapes_that_do_not_fit_are_named(void **state)
     assert_int_equal(tn_selftest(none, NULL, NULL, &err), TN_USAGE);
 }
 
+static void run_ref(const tn_op *op, const void *params, tn_tensor *const in[4], tn_tensor *out, tn_tensor *dout, tn_tensor *const din[4])
+{
+    tn_call c = { .op = op, .params = params, .n_in = op->n_in, .n_out = 1, .out = { out }, .dout = { dout } };
+    for (int i = 0; i < op->n_in; i++) {
+        c.in[i] = in[i];
+        c.din[i] = din == NULL ? NULL : din[i];
+        c.add[i] = true;
+    }
+    give_scratch(&c);
+    if (din == NULL) op->kernels[0].fwd(&c);
+    else op->kernels[0].bwd(&c);
+    free(c.scratch);
+}
+
+/* Products and a sum, each by its definition, and the one operation that stands for them; every gradient continues what is there. */
+static void an_adapted_product_has_the_bits_of_its_parts(void **state)
+{
+    enum { IN = 45, OUT = 70, RANK = 5 };
+    static const int rows[] = { 3, 40, 700 };
+    const tn_matmul_params mm = { TN_PROFILE_STRICT };
+    const tn_add_params    sum = { 0.7f };
+    const tn_adapted_params p = { 0.7f, TN_PROFILE_STRICT };
+    (void)state;
+    for (const tn_kernel *k = tn_op_adapted.kernels; k->name != NULL; k++)
+        for (size_t i = 0; i < sizeof rows / sizeof *rows && k->usable(); i++) {
+            int64_t   n = rows[i];
+            tn_tensor x = matrix(n, IN, 1), w = matrix(OUT, IN, 2), a = matrix(RANK, IN, 3), b = matrix(OUT, RANK, 4), dy = matrix(n, OUT, 5);
+            tn_tensor low = matrix(n, RANK, 0), v = matrix(n, OUT, 0), up = matrix(n, OUT, 0), want = matrix(n, OUT, 0), got = matrix(n, OUT, 0), kept = matrix(n, RANK, 0);
+            tn_tensor dv = matrix(n, OUT, 0), dup = matrix(n, OUT, 0), dlow = matrix(n, RANK, 0), dx = matrix(n, IN, 6), da = matrix(RANK, IN, 7), db = matrix(OUT, RANK, 8);
+            tn_tensor dx2 = matrix(n, IN, 6), da2 = matrix(RANK, IN, 7), db2 = matrix(OUT, RANK, 8);
+            run_ref(&tn_op_matmul, &mm, (tn_tensor *[4]){ &x, &a }, &low, NULL, NULL);
+            run_ref(&tn_op_matmul, &mm, (tn_tensor *[4]){ &x, &w }, &v, NULL, NULL);
+            run_ref(&tn_op_matmul, &mm, (tn_tensor *[4]){ &low, &b }, &up, NULL, NULL);
+            run_ref(&tn_op_add, &sum, (tn_tensor *[4]){ &v, &up }, &want, NULL, NULL);
+            run_ref(&tn_op_add, &sum, (tn_tensor *[4]){ &v, &up }, &want, &dy, (tn_tensor *[4]){ &dv, &dup });
+            run_ref(&tn_op_matmul, &mm, (tn_tensor *[4]){ &low, &b }, &up, &dup, (tn_tensor *[4]){ &dlow, &db });
+            run_ref(&tn_op_matmul, &mm, (tn_tensor *[4]){ &x, &a }, &low, &dlow, (tn_tensor *[4]){ &dx, &da });
+            run_ref(&tn_op_matmul, &mm, (tn_tensor *[4]){ &x, &w }, &v, &dv, (tn_tensor *[4]){ &dx, NULL });
+            tn_call c = { .op = &tn_op_adapted, .params = &p, .n_in = 4, .n_out = 2, .in = { &x, &w, &a, &b }, .out = { &got, &kept }, .dout = { &dy },
+                          .din = { &dx2, NULL, &da2, &db2 }, .add = { true, false, true, true } };
+            give_scratch(&c);
+            k->fwd(&c);
+            k->bwd(&c);
+            if (!same(&got, want.data) || !same(&kept, low.data)) fail_msg("%s: y of %d rows differs from its parts", k->name, rows[i]);
+            if (!same(&dx2, dx.data) || !same(&da2, da.data) || !same(&db2, db.data)) fail_msg("%s: a gradient of %d rows differs from its parts", k->name, rows[i]);
+            tn_tensor *all[] = { &x, &w, &a, &b, &dy, &low, &v, &up, &want, &got, &kept, &dv, &dup, &dlow, &dx, &da, &db, &dx2, &da2, &db2 };
+            for (size_t t = 0; t < sizeof all / sizeof *all; t++) free(all[t]->data);
+            free(c.scratch);
+        }
+}
+
 static void hashes_do_not_see_the_payload_of_a_nan(void **state)
 {
     static const uint32_t nans[2] = { 0x7fc00000u, 0xffc12345u };
@@ -495,7 +546,8 @@ int main(void)
         cmocka_unit_test(the_routers_own_losses_have_the_gradients_of_their_formulas), cmocka_unit_test(the_log_partition_of_the_head_has_a_gradient),
         cmocka_unit_test(a_taught_row_learns_the_teachers_distribution),
         cmocka_unit_test(long_sums_do_not_depend_on_threads_or_instructions), cmocka_unit_test(an_adamw_step_is_the_formula_and_the_same_under_any_cut),
-        cmocka_unit_test(a_dropped_row_keeps_its_mask_when_it_moves), cmocka_unit_test(shapes_that_do_not_fit_are_named),
+        cmocka_unit_test(a_dropped_row_keeps_its_mask_when_it_moves), cmocka_unit_test(an_adapted_product_has_the_bits_of_its_parts),
+        cmocka_unit_test(shapes_that_do_not_fit_are_named),
         cmocka_unit_test(hashes_do_not_see_the_payload_of_a_nan), cmocka_unit_test(a_shared_prefix_inside_a_page_can_be_copied) };
     return cmocka_run_group_tests_name("ops", tests, NULL, NULL);
 }
