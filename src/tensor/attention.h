@@ -33,12 +33,12 @@ static inline int64_t tn_attn_first(const tn_attention_params *p, int64_t pos)
 typedef struct tn_attn_stretch { int32_t start, end, first, last; } tn_attn_stretch;
 enum { TN_ATTN_STRETCH = 256, TN_ATTN_TILE = 8 };   /* query rows a task; no kernel's tile has more rows */
 
-/* Memory of one thread of the kernels. Forward: a block's keys as columns, m, l and o of a stretch, a tile of scores.
- * Backward: a block's keys and values as columns, dk and dv, P and W. */
+/* Memory of one thread of the kernels. Forward: a block's keys as columns, its values as rows, m, l and o of a stretch, a tile of scores.
+ * Backward: a block's keys and values as columns, dk and dv, P and W, and as rows the keys, and queries and dout of a block. */
 static inline size_t tn_attn_slot_bytes(const tn_attention_params *p, bool backward)
 {
     int64_t rows = TN_ATTN_STRETCH * (p->n_head / p->n_head_kv), block = TN_KV_PAGE;
-    int64_t n = backward ? 2 * (p->d_k + p->d_v) * block + 2 * block * block : p->d_k * block + 2 * rows + TN_ATTN_TILE * block + rows * p->d_v;
+    int64_t n = backward ? (4 * p->d_k + 3 * p->d_v) * block + 2 * block * block : (p->d_k + p->d_v) * block + 2 * rows + TN_ATTN_TILE * block + rows * p->d_v;
     return tn_align64((size_t)(n + 64) * 4);
 }
 

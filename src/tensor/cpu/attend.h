@@ -39,7 +39,7 @@ TN_INLINE void soften(float *s, int64_t mr, const int32_t *lo, const int32_t *hi
         vf     total = vf_zero();
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) {
-            vf e = vf_prob(vf_sub(vf_load(row + 16 * v), vf_set(top[i])));
+            vf e = vf_prob_below(vf_sub(vf_load(row + 16 * v), vf_set(top[i])));
             if (!whole) e = vf_sel(vm_between(lo[i] - 16 * v, hi[i] - 16 * v), e, vf_zero());
             total = vf_add(total, e);
             vf_store(row + 16 * v, e);

@@ -65,6 +65,21 @@ static void run_plan(plan *t, int64_t n_task, tn_range_fn fn)
     tn_parallel(tn_min64(tn_min64(tn_threads(), t->n_slot), n_task), 1, fn, t);
 }
 
+/* A block [64][n] to rows that lie apart, and from them (keep), or zeros. Products read blocks many times: heads side by side lie a power of two
+ * apart in many models, and such rows share a few places of the first cache. */
+static void rows_out(float *dst, int64_t ld, const float *src, int64_t n_row, int64_t n)
+{
+    for (int64_t r = 0; r < n_row; r++) memcpy(dst + r * ld, src + r * n, (size_t)n * 4);
+}
+
+static void rows_in(float *dst, const float *src, int64_t ld, int64_t n_row, int64_t n, bool keep)
+{
+    for (int64_t r = 0; r < n_row; r++) {
+        if (keep) memcpy(dst + r * n, src + r * ld, (size_t)n * 4);
+        else memset(dst + r * n, 0, (size_t)n * 4);
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------------- forward */
 
 static void fwd_task(const plan *t, const stretch *z, int64_t g, float *slot)
@@ -72,7 +87,7 @@ static void fwd_task(const plan *t, const stretch *z, int64_t g, float *slot)
     const tn_attn *a = &t->a;
     const tn_attention_params *p = a->p;
     int64_t n_row = z->last - z->first, rows = STRETCH * a->group, ldq = p->n_head * p->d_k, ldv = p->n_head_kv * p->d_v;
-    float  *kt = slot, *m = kt + p->d_k * BLOCK, *l = m + rows, *s = l + rows, *o = s + TILE_M * BLOCK + 64;
+    float  *kt = slot, *v = kt + p->d_k * BLOCK, *m = v + p->d_v * BLOCK, *l = m + rows, *s = l + rows, *o = s + TILE_M * BLOCK + 64;
     for (int64_t h = 0; h < a->group; h++)
         for (int64_t r = 0; r < n_row; r++) {
             m[h * STRETCH + r] = a->sinks != NULL ? a->sinks[g * a->group + h] : -INFINITY;
@@ -83,8 +98,9 @@ static void fwd_task(const plan *t, const stretch *z, int64_t g, float *slot)
         int64_t key0 = b * BLOCK, n_key = tn_min64(BLOCK, z->last - key0), row0 = z->start + key0;
         int64_t r0 = tn_max64(0, key0 - z->first);  /* rows before the block do not see it */
         transpose_block(kt, a->k + (row0 * p->n_head_kv + g) * p->d_k, p->n_head_kv * p->d_k, n_key, p->d_k);
+        rows_in(v, a->v + row0 * ldv + g * p->d_v, ldv, n_key, p->d_v, true);
         for (int64_t h = 0; h < a->group; h++)
-            attend_block(p, a->q + (z->start + z->first + r0) * ldq + (g * a->group + h) * p->d_k, ldq, kt, a->v + row0 * ldv + g * p->d_v, ldv, z->first + r0,
+            attend_block(p, a->q + (z->start + z->first + r0) * ldq + (g * a->group + h) * p->d_k, ldq, kt, v, p->d_v, z->first + r0,
                          1, n_row - r0, key0, o + (h * STRETCH + r0) * p->d_v, p->d_v, m + h * STRETCH + r0, l + h * STRETCH + r0, s, NULL);
     }
     for (int64_t h = 0; h < a->group; h++)
@@ -153,20 +169,6 @@ static void weigh_block(const tn_attn *a, const float *kt, const float *vt, int6
     }
 }
 
-/* dst rows of n floats, put (or added) to from a block of [64][n]. */
-static void rows_out(float *dst, int64_t ld, const float *src, int64_t n_row, int64_t n)
-{
-    for (int64_t r = 0; r < n_row; r++) memcpy(dst + r * ld, src + r * n, (size_t)n * 4);
-}
-
-static void rows_in(float *dst, const float *src, int64_t ld, int64_t n_row, int64_t n, bool keep)
-{
-    for (int64_t r = 0; r < n_row; r++) {
-        if (keep) memcpy(dst + r * n, src + r * ld, (size_t)n * 4);
-        else memset(dst + r * n, 0, (size_t)n * 4);
-    }
-}
-
 /* Key blocks [b0, b1) of a document against its positions [i0, i1): what t->want_q and t->want_kv ask for. */
 static void bwd_blocks(const plan *t, const stretch *z, int64_t g, int64_t b0, int64_t b1, int64_t i0, int64_t i1, float *slot)
 {
@@ -174,12 +176,14 @@ static void bwd_blocks(const plan *t, const stretch *z, int64_t g, int64_t b0, i
     const tn_attention_params *p = a->p;
     int64_t len = z->end - z->start, ldk = p->n_head_kv * p->d_k, ldv = p->n_head_kv * p->d_v, ldq = p->n_head * p->d_k, ldo = p->n_head * p->d_v;
     float  *kt = slot, *vt = kt + p->d_k * BLOCK, *dk = vt + p->d_v * BLOCK, *dv = dk + p->d_k * BLOCK, *pm = dv + p->d_v * BLOCK, *wm = pm + BLOCK * BLOCK;
+    float  *kb = wm + BLOCK * BLOCK, *qb = kb + p->d_k * BLOCK, *ob = qb + p->d_k * BLOCK;
     bool    do_k = t->want_kv && a->dk != NULL, do_v = t->want_kv && a->dv != NULL, do_q = t->want_q && a->dq != NULL;
     for (int64_t b = b0; b < b1; b++) {
         int64_t key0 = b * BLOCK, n_key = tn_min64(BLOCK, len - key0), row0 = z->start + key0;
         const float *k = a->k + row0 * ldk + g * p->d_k, *v = a->v + row0 * ldv + g * p->d_v;
         transpose_block(kt, k, ldk, n_key, p->d_k);
         transpose_block(vt, v, ldv, n_key, p->d_v);
+        if (do_q) rows_in(kb, k, ldk, n_key, p->d_k, true);
         if (do_k) rows_in(dk, a->dk + row0 * ldk + g * p->d_k, ldk, n_key, p->d_k, a->add_k);
         if (do_v) rows_in(dv, a->dv + row0 * ldv + g * p->d_v, ldv, n_key, p->d_v, a->add_v);
         int64_t until = p->window > 0 ? tn_min64(i1, key0 + n_key + p->window - 1) : i1;
@@ -197,10 +201,12 @@ static void bwd_blocks(const plan *t, const stretch *z, int64_t g, int64_t b0, i
                     to[j] = (int32_t)(p->window > 0 ? tn_min64(n, key0 + j + p->window - i) : n);
                     if (from[j] > to[j]) from[j] = to[j] = 0;
                 }
+                if (do_k) rows_in(qb, a->q + row * ldq + h * p->d_k, ldq, n, p->d_k, true);
+                if (do_v) rows_in(ob, a->dout + row * ldo + h * p->d_v, ldo, n, p->d_v, true);
                 weigh_block(a, kt, vt, row, n, h, hi, pm, wm);
-                tile_job jv = { .c = dv, .a = pm, .b = a->dout + row * ldo + h * p->d_v, .ldc = p->d_v, .ars = 1, .aks = BLOCK, .ldb = ldo, .load = true };
-                tile_job jk = { .c = dk, .a = wm, .b = a->q + row * ldq + h * p->d_k, .ldc = p->d_k, .ars = 1, .aks = BLOCK, .ldb = ldq, .load = true };
-                tile_job jq = { .c = a->dq + row * ldq + h * p->d_k, .a = wm, .b = k, .ldc = ldq, .ars = BLOCK, .aks = 1, .ldb = ldk, .load = true };
+                tile_job jv = { .c = dv, .a = pm, .b = ob, .ldc = p->d_v, .ars = 1, .aks = BLOCK, .ldb = p->d_v, .load = true };
+                tile_job jk = { .c = dk, .a = wm, .b = qb, .ldc = p->d_k, .ars = 1, .aks = BLOCK, .ldb = p->d_k, .load = true };
+                tile_job jq = { .c = a->dq + row * ldq + h * p->d_k, .a = wm, .b = kb, .ldc = ldq, .ars = BLOCK, .aks = 1, .ldb = p->d_k, .load = true };
                 if (do_v) tile_ranges(&jv, 0, n_key, p->d_v, from, to);
                 if (do_k) tile_ranges(&jk, 0, n_key, p->d_k, from, to);
                 if (do_q) tile_ranges(&jq, 0, n, p->d_k, lo, hi);

@@ -9,10 +9,9 @@
 #include "tensor/cpu/vec.h"
 #include "tensor/mathfn.h"
 
-TN_INLINE vf vf_exp(vf x)
+/* exp of what lies within [TN_EXP_LO, TN_EXP_HI], or is NaN. */
+TN_INLINE vf vf_exp_within(vf x)
 {
-    x = vf_min(vf_set(TN_EXP_HI), x);
-    x = vf_max(vf_set(TN_EXP_LO), x);
     vf t = vf_fma(x, vf_set(TN_LOG2E), vf_set(TN_ROUND_MAGIC));
     vf k = vf_sub(t, vf_set(TN_ROUND_MAGIC));
     vf r = vf_fnma(k, vf_set(TN_LN2_HI), x);
@@ -27,8 +26,12 @@ TN_INLINE vf vf_exp(vf x)
     return vf_scale2(p, k);
 }
 
+TN_INLINE vf vf_exp(vf x) { return vf_exp_within(vf_max(vf_set(TN_EXP_LO), vf_min(vf_set(TN_EXP_HI), x))); }
+
 /* tn_prob */
 TN_INLINE vf vf_prob(vf x) { return vf_sel(vf_lt(x, vf_set(TN_PROB_FLOOR)), vf_zero(), vf_exp(x)); }
+/* The same of x <= 0, or NaN: a score less the largest one. What lies below the floor is not used, whatever comes out. */
+TN_INLINE vf vf_prob_below(vf x) { return vf_sel(vf_lt(x, vf_set(TN_PROB_FLOOR)), vf_zero(), vf_exp_within(x)); }
 
 TN_INLINE vf vf_log(vf x)
 {
