@@ -155,7 +155,7 @@ out:
 
 /* --------------------------------------------------------------------------------------------------- pipelines */
 
-#define FILTER_LIST(X) X(regex) X(take_first) X(take_first_k) X(majority_vote) X(lowercase) X(uppercase) X(remove_whitespace) X(map)
+#define FILTER_LIST(X) X(regex) X(take_first) X(take_first_k) X(majority_vote) X(lowercase) X(uppercase) X(remove_whitespace) X(map) X(multi_choice_regex)
 typedef enum filter_kind {
 #define X(name) FILTER_##name,
     FILTER_LIST(X)
@@ -169,7 +169,7 @@ static const char *const filter_names[] = {
     NULL
 };
 
-typedef struct filter_step { filter_kind kind; tn_pattern *pattern; int64_t number; const char *fallback; const tn_yaml *map; } filter_step;
+typedef struct filter_step { filter_kind kind; tn_pattern *pattern; tn_choice_filter *choice; int64_t number; const char *fallback; const tn_yaml *map; } filter_step;
 typedef struct pipeline { const char *name; filter_step step[MAX_STEPS]; size_t n; } pipeline;
 struct tn_pipelines { pipeline *list; size_t n; };
 
@@ -179,8 +179,8 @@ static tn_status step_key(const tn_yaml *y, const char *const *known, const char
         size_t k = 0;
         while (known[k] != NULL && strcmp(known[k], y->keys[i]) != 0) k++;
         if (known[k] == NULL)
-            return tn_fail(err, TN_UNSUPPORTED, "%s:%d: a filter here has no \"%s\" (function, regex_pattern, group_select, fallback, k, mapping_dict, default_value)", path,
-                           y->key_lines[i], y->keys[i]);
+            return tn_fail(err, TN_UNSUPPORTED, "%s:%d: a filter here has no \"%s\" (function, regex_pattern, group_select, fallback, k, mapping_dict, default_value; multi_choice_regex: ignore_case, "
+                           "ignore_punctuation, regexes_to_ignore)", path, y->key_lines[i], y->keys[i]);
     }
     return TN_OK;
 }
@@ -188,24 +188,26 @@ static tn_status step_key(const tn_yaml *y, const char *const *known, const char
 static tn_status step_read(filter_step *s, const tn_yaml *y, const char *path, tn_error *err)
 {
     static const char *const known[] = { "function", "regex_pattern", "group_select", "fallback", "k", "mapping_dict", "default_value", NULL };
+    static const char *const known_of_choices[] = { "function", "regex_pattern", "group_select", "fallback", "ignore_case", "ignore_punctuation", "regexes_to_ignore", NULL };
     const char *name = tn_yaml_text(y, "function"), *pattern = tn_yaml_text(y, "regex_pattern"), *group = tn_yaml_text(y, "group_select"), *k = tn_yaml_text(y, "k");
     char        where[300];
     int         kind = 0;
 
     if (y->kind != TN_YAML_MAP || name == NULL) return tn_fail(err, TN_FORMAT, "%s:%d: a filter is {function: NAME, ...}", path, y->line);
-    TN_TRY(step_key(y, known, path, err));
+    TN_TRY(step_key(y, strcmp(name, "multi_choice_regex") == 0 ? known_of_choices : known, path, err));
     while (filter_names[kind] != NULL && strcmp(filter_names[kind], name) != 0) kind++;
     if (kind == N_FILTER) {
         const char *near = tn_nearest(name, filter_names);
         return tn_fail(err, TN_UNSUPPORTED, "%s:%d: no filter is called \"%s\"%s%s%s; there are regex, take_first, take_first_k, majority_vote, lowercase, uppercase, "
-                       "remove_whitespace, map", path, y->line, name, near != NULL ? " (did you mean \"" : "", near != NULL ? near : "", near != NULL ? "\"?)" : "");
+                       "remove_whitespace, map, multi_choice_regex", path, y->line, name, near != NULL ? " (did you mean \"" : "", near != NULL ? near : "", near != NULL ? "\"?)" : "");
     }
     *s = (filter_step){ .kind = (filter_kind)kind, .fallback = tn_yaml_text(y, "fallback") };
-    if (s->kind == FILTER_regex) {
+    if (s->kind == FILTER_regex || s->kind == FILTER_multi_choice_regex) {
         snprintf(where, sizeof where, "%.250s:%d", path, y->line);
         if (s->fallback == NULL) s->fallback = "[invalid]";
         if (group != NULL && !tn_parse_i64(group, &s->number)) return tn_fail(err, TN_FORMAT, "%s: \"group_select\" must be a whole number, it is %s", where, group);
-        return tn_pattern_create(&s->pattern, pattern != NULL ? pattern : "#### (\\-?[0-9\\.\\,]+)", where, err);
+        if (pattern == NULL) pattern = "#### (\\-?[0-9\\.\\,]+)";
+        return s->kind == FILTER_regex ? tn_pattern_create(&s->pattern, pattern, where, err) : tn_choice_filter_create(&s->choice, y, pattern, s->number, where, err);
     }
     if (s->kind == FILTER_take_first_k && (k == NULL || !tn_parse_i64(k, &s->number) || s->number < 1))
         return tn_fail(err, TN_FORMAT, "%s:%d: take_first_k needs \"k\", at least 1", path, y->line);
@@ -260,7 +262,10 @@ void tn_pipelines_destroy(tn_pipelines *p)
 {
     if (p == NULL) return;
     for (size_t i = 0; p->list != NULL && i < p->n; i++)
-        for (size_t k = 0; k < MAX_STEPS; k++) tn_pattern_destroy(p->list[i].step[k].pattern);
+        for (size_t k = 0; k < MAX_STEPS; k++) {
+            tn_pattern_destroy(p->list[i].step[k].pattern);
+            tn_choice_filter_destroy(p->list[i].step[k].choice);
+        }
     free(p->list);
     free(p);
 }
@@ -290,7 +295,7 @@ static char *stripped(const char *s)
     return tn_strndup(s + a, tn_py_end(s + a, n - a));
 }
 
-static tn_status step_one(const filter_step *f, char **text, tn_error *err)
+static tn_status step_one(const filter_step *f, const json_t *row, char **text, tn_error *err)
 {
     char *to = NULL;
 
@@ -299,6 +304,8 @@ static tn_status step_one(const filter_step *f, char **text, tn_error *err)
         char *bare = to != NULL ? stripped(to) : tn_strdup(f->fallback);
         free(to);
         to = bare;
+    } else if (f->kind == FILTER_multi_choice_regex) {
+        TN_TRY(tn_choice_filter_run(f->choice, row, *text, f->fallback, &to, err));
     } else if (f->kind == FILTER_map) {
         const char *v = tn_yaml_text(f->map, *text);
         to = tn_strdup(v != NULL ? v : f->fallback != NULL ? f->fallback : "None");
@@ -330,7 +337,7 @@ static size_t vote(char **list, size_t n)
     return 1;
 }
 
-tn_status tn_pipelines_run(const tn_pipelines *all, size_t i, const char *const *replies, size_t n, char **out, tn_error *err)
+tn_status tn_pipelines_run(const tn_pipelines *all, size_t i, const json_t *row, const char *const *replies, size_t n, char **out, tn_error *err)
 {
     const pipeline *p = &all->list[i];
     char          **list = calloc(n + 1, sizeof *list);
@@ -348,7 +355,7 @@ tn_status tn_pipelines_run(const tn_pipelines *all, size_t i, const char *const 
             if ((int64_t)m < f->number) status = tn_fail(err, TN_FORMAT, "pipeline %s: take_first_k takes %lld replies, there are %zu: raise \"repeats\"", p->name, (long long)f->number, m);
             else m = (size_t)f->number;
         } else
-            for (size_t r = 0; status == TN_OK && r < m; r++) status = step_one(f, &list[r], err);
+            for (size_t r = 0; status == TN_OK && r < m; r++) status = step_one(f, row, &list[r], err);
     }
     if (status == TN_OK) {
         *out = list[0];

@@ -118,7 +118,7 @@ void tn_metric_key(char key[128], const tn_task *t, const char *metric, size_t i
 }
 
 /* Every pipeline's answer held against the targets. */
-static tn_status matches_set(json_t *o, const tn_task *t, const tn_asked *a, const char *const *texts, tn_error *err)
+static tn_status matches_set(json_t *o, const tn_task *t, const json_t *row, const tn_asked *a, const char *const *texts, tn_error *err)
 {
     json_t   *answers = json_object();
     tn_status status = TN_OK;
@@ -127,7 +127,7 @@ static tn_status matches_set(json_t *o, const tn_task *t, const tn_asked *a, con
     for (size_t i = 0; i < tn_pipelines_count(t->pipelines); i++) {
         char  key[128], *answer = NULL;
         bool  right = false, same;
-        TN_TRY(tn_pipelines_run(t->pipelines, i, texts, a->n_reply, &answer, err));
+        TN_TRY(tn_pipelines_run(t->pipelines, i, row, texts, a->n_reply, &answer, err));
         json_object_set_new(answers, tn_pipelines_name(t->pipelines, i), json_string(answer));
         for (size_t k = 0; k < json_array_size(a->ask.targets) && status == TN_OK; k++) {
             status = tn_matcher_same(t->matcher, answer, json_string_value(json_array_get(a->ask.targets, k)), &same, err);
@@ -182,7 +182,7 @@ static tn_status reply_scores(json_t *o, const tn_task *t, const tn_doc *doc, co
         if (t->section != NULL) json_object_set_new(o, "section", json_string(t->section));
         else if (json_is_string(json_object_get(doc->row, "label"))) json_object_set(o, "section", json_object_get(doc->row, "label"));
     } else {
-        TN_GOTO(matches_set(o, t, a, texts, err));
+        TN_GOTO(matches_set(o, t, doc->row, a, texts, err));
         json_object_set(o, "targets", a->ask.targets);
     }
     json_object_set(o, "replies", replies);

@@ -3,6 +3,7 @@
 #include "base/str.h"
 #include "base/thread.h"
 #include "eval/eval.h"
+#include "eval/filter.h"
 #include "eval/metric.h"
 #include "eval/prompt.h"
 #include "eval/report_file.h"
@@ -508,6 +509,47 @@ static void a_gate_holds_only_when_it_is_shown(void **state)
     free(folder);
 }
 
+/* What the public harness's filter gave for the same replies (0.4.13, MultiChoiceRegexFilter). */
+static void a_free_reply_names_a_choice(void **state)
+{
+    static const struct { const char *reply, *choices, *options, *want; } rows[] = {
+        { "The answer is (B).", "[\"x\",\"y\"]", "", "(B)" },
+        { "(A) or (B)", "[\"x\",\"y\"]", ", group_select: -1", "(B)" },
+        { "I think it's Guilty of Romance, no?", "[\"Guilty\",\"Guilty of romance\"]", ", group_select: -1, ignore_case: true", "(B)" },
+        { "it is a red, hen!", "[\"Red hen\",\"blue\"]", ", ignore_case: true, ignore_punctuation: true", "(A)" },
+        { "it is a red hen!", "[\"Red hen\",\"blue\"]", "", "[invalid]" },
+        { "Answer: B", "[\"one\",\"two\"]", "", "(B)" },
+        { "nothing", "[\"one\",\"two\"]", ", fallback: none", "none" },
+        { "the two of them", "[\"the\",\"two\"]", ", regexes_to_ignore: ['the ']", "(B)" },
+        { "both one and two", "[\"one\",\"two\"]", ", group_select: -1", "(B)" },
+        { "a+b?", "[\"a+b\",\"c\"]", "", "(A)" },
+        { "\xc3\xbc" "ber \xc2\xabja\xc2\xbb", "[\"\xc3\x9c" "ber ja\",\"nein\"]", ", ignore_case: true, ignore_punctuation: true", "(A)" },
+        { "x: \n C", "[\"p\",\"q\"]", "", "[invalid]" },
+        { "(B)", "\"none\"", "", "!needs a column \"choices\"" } };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char         *yaml = tn_strf("[{name: f, filter: [{function: multi_choice_regex, regex_pattern: '(\\([A-Z]\\))'%s}, {function: take_first}]}]", rows[i].options),
+                     *text = tn_strf("{\"choices\":%s}", rows[i].choices), *got = NULL;
+        tn_yaml      *y = NULL;
+        json_t       *row = NULL;
+        tn_pipelines *p = NULL;
+        tn_error      why = { .msg = "" };
+        assert_ok(tn_yaml_parse(&y, yaml, strlen(yaml), "t.yaml", err));
+        assert_ok(tn_json_parse(&row, text, strlen(text), "row", err));
+        assert_ok(tn_pipelines_create(&p, y, "t.yaml", err));
+        tn_status status = tn_pipelines_run(p, 0, row, &rows[i].reply, 1, &got, &why);
+        bool      right = rows[i].want[0] == '!' ? status == TN_FORMAT && strstr(why.msg, rows[i].want + 1) != NULL : status == TN_OK && strcmp(got, rows[i].want) == 0;
+        if (!right) fail_msg("\"%s\" gives %s%s, not %s", rows[i].reply, got != NULL ? got : "", why.msg, rows[i].want);
+        tn_pipelines_destroy(p);
+        tn_yaml_free(y);
+        json_decref(row);
+        free(yaml);
+        free(text);
+        free(got);
+    }
+}
+
 /* The harness's own files name sets as the hub does: the rows are sought under the set's and the part's name, never under another part's. */
 static void a_set_of_the_hub_is_found_in_a_folder(void **state)
 {
@@ -717,7 +759,7 @@ int main(void)
         cmocka_unit_test(bad_tasks_and_rows_are_named_with_file_and_line),
         cmocka_unit_test(a_long_context_loses_its_beginning),
         cmocka_unit_test(each_metric_chooses_by_its_own_length),
-        cmocka_unit_test(a_gate_holds_only_when_it_is_shown), cmocka_unit_test(a_report_that_was_edited_is_no_evidence), cmocka_unit_test(a_set_of_the_hub_is_found_in_a_folder),
+        cmocka_unit_test(a_gate_holds_only_when_it_is_shown), cmocka_unit_test(a_report_that_was_edited_is_no_evidence), cmocka_unit_test(a_set_of_the_hub_is_found_in_a_folder), cmocka_unit_test(a_free_reply_names_a_choice),
         cmocka_unit_test(comparisons_are_paired_and_need_the_same_rows),
     };
 

@@ -94,9 +94,11 @@ CASES = {
     "super_glue/boolq/default.yaml": ({"validation": 9, "train": 9}, pair("passage", "question"), [2]),
     "gsm8k/gsm8k-cot.yaml": ({"test": 2}, lambda: {"question": text(), "answer": f"{phrase()} #### {r.randint(1, 99)}"}, [None, 1]),
     "arc/arc_challenge_chat.yaml": ({"test": 4, "train": 5, "validation": 3}, letters(4), [None, 1]),
-    "pile/pile_arxiv.yaml": ({"test": 3}, lambda: {"text": " ".join(text() for _ in range(8))}, [None]),
+    "pile/pile_arxiv.yaml": ({"train": 3}, lambda: {"text": " ".join(text() for _ in range(8))}, [None]),
     "xstorycloze/default_en.yaml": ({"eval": 9, "train": 9}, story, [None]),
     "mmlu/default/mmlu_anatomy.yaml": ({"test": 9, "dev": 5}, lambda: {"question": phrase() + "?", "choices": many(4), "answer": r.randrange(4)}, [None, 5]),
+    "mmlu/flan_cot_zeroshot/mmlu_anatomy.yaml": ({"test": 5, "dev": 5, "validation": 3}, lambda: {"question": phrase() + "?", "choices": [r.choice(["a", "b", "e", "t"])] + many(3),
+                                                                                       "answer": r.randrange(4)}, [None]),
     "race/race.yaml": ({"test": 4}, lambda: {"article": text(), "problems": "[]"}, [None]),
     "translation/wmt14_en-fr.yaml": ({"test": 3}, lambda: {"translation": {"en": text(), "fr": text()}}, [None]),
 }
