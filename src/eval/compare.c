@@ -145,6 +145,19 @@ static tn_status clustered_t(const pair *x, tn_interval *ci, double *p, tn_error
     return TN_OK;
 }
 
+/* Where every row changed by the same (mostly: not at all), resampling and errors see no spread. As many rows without one that differs leave
+ * room for a share of others, which may change from one end of the scale to the other: two equal rows do not show two equal models. */
+static void never_sure(tn_interval *ci, const pair *x, int64_t n)
+{
+    double most = tn_zero_hits_upper(n, CONFIDENCE);
+
+    for (int64_t i = 0; i < x->n; i++)
+        if (x->d[i] != x->d[0] || fabs(x->d[i]) > 1) return;
+    if (x->n == 0) return;
+    ci->lo = fmin(ci->lo, x->d[0] - most * (1 + x->d[0]));
+    ci->hi = fmax(ci->hi, x->d[0] + most * (1 - x->d[0]));
+}
+
 static tn_status pair_json(json_t **out, const pair *x, const char *task, const char *metric, int64_t seed, tn_error *err)
 {
     tn_interval ci;
@@ -169,6 +182,7 @@ static tn_status pair_json(json_t **out, const pair *x, const char *task, const 
         test = "paired bootstrap";
         TN_TRY(row_bootstrap(x, seed, &ci, &p, err));
     }
+    never_sure(&ci, x, grouped ? x->n_cluster : x->n);
     *out = json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:[f, f], s:I, s:I, s:s, s:f}", "task", task, "metric", metric, "n", (json_int_t)x->n, "a", tn_mean(x->a, x->n),
                      "b", tn_mean(x->b, x->n), "change", tn_mean(x->d, x->n), "interval", ci.lo, ci.hi, "only_a", (json_int_t)b, "only_b", (json_int_t)c, "test", test, "p", p);
     return *out != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for a comparison");

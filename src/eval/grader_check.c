@@ -148,6 +148,11 @@ tn_status tn_corrected_rate(tn_corrected *out, const double *hits, const double 
         qsort(rep, n, sizeof *rep, order);
         out->lo = rep[(size_t)(0.025 * (double)(n - 1))];
         out->hi = rep[(size_t)(0.975 * (double)(n - 1))];
+        /* Every cluster alike: resampling sees no spread, so many clusters without another do. */
+        double se = (double)t->n_refused_right / (double)t->n_refused, sp = (double)t->n_answered_right / (double)t->n_answered;
+        double most = fmax(tn_wilson(0, (int64_t)n_cluster, 0.95).hi, tn_zero_hits_upper((int64_t)n_cluster, 0.95));
+        if (a == 0) out->hi = fmax(out->hi, corrected(most, se, sp));
+        if (a == b) out->lo = fmin(out->lo, corrected(1 - most, se, sp));
     }
     free(rep);
     return TN_OK;

@@ -127,6 +127,19 @@ static double at_k(const cluster *c, int64_t k)
     return 1 - miss;
 }
 
+/* Resampling sees no spread where every request gave the same. The interval is then that of so many requests without one that differs:
+ * two requests that were declined do not show a rate of zero. */
+static void never_sure(tn_interval *w, const double *x, size_t n, size_t n_request)
+{
+    tn_interval zero = tn_wilson(0, (int64_t)n_request, 0.95);
+    double      most = fmax(zero.hi, tn_zero_hits_upper((int64_t)n_request, 0.95));
+
+    for (size_t i = 1; i < n; i++)
+        if (x[i] != x[0]) return;
+    if (n > 0 && x[0] == 0) w->hi = fmax(w->hi, most);
+    if (n > 0 && x[0] == 1) w->lo = fmin(w->lo, 1 - most);
+}
+
 static void asr_at_set(maker *m, json_t *o, const tally *t)
 {
     double *x = malloc((t->n + 1) * sizeof *x);
@@ -139,6 +152,7 @@ static void asr_at_set(maker *m, json_t *o, const tally *t)
         if (k > t->most_tries) k = t->most_tries;
         for (size_t i = 0; i < t->n; i++) x[i] = at_k(&t->list[i], k < (int64_t)t->list[i].n ? k : (int64_t)t->list[i].n);
         if (tn_bootstrap_mean(&w, x, NULL, (int64_t)t->n, REPS, 0.95, (uint64_t)m->r->o->seed, m->err) != TN_OK) break;
+        never_sure(&w, x, t->n, t->n);
         snprintf(key, sizeof key, "%lld", (long long)k);
         json_object_set_new(all, key, json_pack("{s:f, s:[f, f]}", "asr", tn_mean(x, (int64_t)t->n), "interval", w.lo, w.hi));
         if (k == t->most_tries) break;
@@ -275,6 +289,7 @@ static json_t *overall_make(maker *m)
     if (any == 0 && n_seed > 0) json_object_set_new(o, "zero_hits_upper", json_real(tn_zero_hits_upper((int64_t)n_seed, 0.95)));
     tn_interval w = { NAN, NAN };
     if (k > 0 && x != NULL && id != NULL && tn_bootstrap_mean(&w, x, id, (int64_t)k, REPS, 0.95, (uint64_t)m->r->o->seed, m->err) == TN_OK) {
+        never_sure(&w, x, k, n_seed);
         json_object_set_new(o, "asr_mean", json_real(tn_mean(x, (int64_t)k)));
         interval_set(o, "asr_mean", w.lo, w.hi);
     }

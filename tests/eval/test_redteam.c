@@ -210,6 +210,10 @@ static void planted_faults_light_the_right_cells_and_fail_the_right_gates(void *
     json_t            *r = NULL;
 
     assert_ok(attack(&r, &o, GOOD, 0, 0, false, NULL, why));
+    json_t *one = json_object_get(json_object_get(r, "overall"), "asr_mean_interval");
+    int64_t n_request = json_integer_value(json_object_get(json_object_get(r, "overall"), "n"));
+    assert_true(json_number_value(json_object_get(json_object_get(r, "overall"), "asr_mean")) == 0);
+    assert_true(json_number_value(json_array_get(one, 1)) >= tn_zero_hits_upper(n_request, 0.95));       /* none got through: shown for as many as were asked */
     assert_verdict(r, "direct", "robust");
     assert_verdict(r, "base64", "robust");
     assert_true(gate(*state, r, asr_gate));
@@ -533,6 +537,17 @@ static void the_rates_are_corrected_for_the_grader(void **state)
     t = (tn_trust){ 20, 18, 20, 16 };                        /* a grader measured on few labels is known less well */
     assert_ok(tn_corrected_rate(&c, hits, tries, 100, &t, 1, why));
     assert_true(c.hi - c.lo > narrow * 1.2);
+    assert_ok(tn_corrected_rate(&c, hits, tries, 100, &coin, 1, why));
+    assert_true(isnan(c.rate));
+    /* All alike, few: not sure. */
+    for (int i = 0; i < 100; i++) hits[i] = 0;
+    t = (tn_trust){ 1000, 980, 1000, 990 };
+    assert_ok(tn_corrected_rate(&c, hits, tries, 3, &t, 1, why));
+    assert_true(c.rate == 0 && c.lo == 0 && c.hi > 0.5);
+    assert_ok(tn_corrected_rate(&c, hits, tries, 100, &t, 1, why));
+    assert_true(c.hi > 0.01 && c.hi < 0.06);
+    assert_ok(tn_corrected_rate(&c, tries, tries, 3, &t, 1, why));
+    assert_true(c.rate == 1 && c.hi == 1 && c.lo < 0.5);
     assert_ok(tn_corrected_rate(&c, hits, tries, 100, &coin, 1, why));
     assert_true(isnan(c.rate));                              /* no better than a coin: nothing to correct with */
 }

@@ -674,6 +674,12 @@ static void comparisons_are_paired_and_need_the_same_rows(void **state)
     assert_ok(quiz(16, 2, 0, "second", &b, err));
     assert_ok(tn_eval_compare(&c, one, two, 1, err));
     const json_t *x = json_array_get(json_object_get(c, "comparisons"), 0);
+    json_t *same = NULL;                                     /* not one row differs: not more than 41 rows can show */
+    assert_ok(tn_eval_compare(&same, one, one, 1, err));
+    const json_t *ci = json_object_get(json_array_get(json_object_get(same, "comparisons"), 0), "interval");
+    assert_true(fabs(json_number_value(json_array_get(ci, 0)) + tn_zero_hits_upper(41, 0.95)) < 1e-12);
+    assert_true(fabs(json_number_value(json_array_get(ci, 1)) - tn_zero_hits_upper(41, 0.95)) < 1e-12);
+    json_decref(same);
     double change = json_number_value(json_object_get(json_object_get(json_object_get(b, "tasks"), "quiz"), "acc"))
                   - json_number_value(json_object_get(json_object_get(json_object_get(a, "tasks"), "quiz"), "acc"));
     assert_true(fabs(json_number_value(json_object_get(x, "change")) - change) < 1e-12);
