@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LABEL_W = 270, CELL_H = 26, LABEL_CHARS = 40, COL_CHARS = 26 };
+enum { LABEL_W = 270, CELL_H = 26, LABEL_CHARS = 40, COL_CHARS = 26, BAND_COLS = 17 };
 
 static void find_range(const tn_heat *h, double *lo, double *hi)
 {
@@ -42,9 +42,33 @@ static void draw_cell(tn_page *p, const tn_heat *h, size_t r, size_t c, double x
     tn_str_add(&p->body, "</g>\n");
 }
 
+/* Columns [from, to) under each other's labels, `top` from the figure's upper edge at y0. */
+static void draw_band(tn_page *p, const tn_heat *h, size_t from, size_t to, double w, double y0, double top, double lo, double hi)
+{
+    for (size_t c = from; c < to; c++) {
+        double x = LABEL_W + w * ((double)(c - from) + 0.5);
+        char   xx[32], yy[32];
+        tn_str_addf(&p->body, "<text transform=\"translate(%s,%s) rotate(-35)\" class=\"t\">", report_xy(x - 2, xx), report_xy(y0 + top - 6, yy));
+        report_escape_short(&p->body, h->cols[c], COL_CHARS);
+        tn_str_add(&p->body, "</text>\n");
+    }
+    for (size_t r = 0; r < h->n_row; r++) {
+        double y = y0 + top + CELL_H * (double)r;
+        report_label(p, LABEL_W - 10, y + CELL_H / 2 + 4, "", "end", h->rows[r], LABEL_CHARS);
+        for (size_t c = from; c < to; c++) {
+            double v = h->values[r * h->n_col + c], strength = hi > lo ? (v - lo) / (hi - lo) : 0;
+            if (!(strength > 0)) strength = 0;
+            if (strength > 1) strength = 1;
+            draw_cell(p, h, r, c, LABEL_W + w * (double)(c - from), y, w, strength);
+        }
+    }
+}
+
+/* More columns than a page is wide for go into bands below each other: shrunk to fit, forty attacks could not be read. */
 void tn_page_heat(tn_page *p, const tn_heat *h)
 {
-    double lo, hi, w = h->n_col > 0 ? 600.0 / (double)h->n_col : 0, top = 24, width;
+    size_t n_band = (h->n_col + BAND_COLS - 1) / BAND_COLS, per = n_band > 0 ? (h->n_col + n_band - 1) / n_band : 0;
+    double lo, hi, w = per > 0 ? 600.0 / (double)per : 0, top = 24, width, height;
 
     if (w > 76) w = 76;
     if (w < 34) w = 34;
@@ -52,26 +76,11 @@ void tn_page_heat(tn_page *p, const tn_heat *h)
         double need = 16 + 4.2 * (double)(strlen(h->cols[c]) < COL_CHARS ? strlen(h->cols[c]) : COL_CHARS);
         if (need > top) top = need;
     }
-    width = LABEL_W + w * (double)h->n_col + 70;
+    width = LABEL_W + w * (double)per + 70;
     if (width < 900) width = 900;
+    height = top + CELL_H * (double)h->n_row + 6;
     find_range(h, &lo, &hi);
-    report_figure_begin(p, h->title, width, top + CELL_H * (double)h->n_row + 6, h->title);
-    for (size_t c = 0; c < h->n_col; c++) {
-        double x = LABEL_W + w * ((double)c + 0.5);
-        char   xx[32], yy[32];
-        tn_str_addf(&p->body, "<text transform=\"translate(%s,%s) rotate(-35)\" class=\"t\">", report_xy(x - 2, xx), report_xy(top - 6, yy));
-        report_escape_short(&p->body, h->cols[c], COL_CHARS);
-        tn_str_add(&p->body, "</text>\n");
-    }
-    for (size_t r = 0; r < h->n_row; r++) {
-        double y = top + CELL_H * (double)r;
-        report_label(p, LABEL_W - 10, y + CELL_H / 2 + 4, "", "end", h->rows[r], LABEL_CHARS);
-        for (size_t c = 0; c < h->n_col; c++) {
-            double v = h->values[r * h->n_col + c], strength = hi > lo ? (v - lo) / (hi - lo) : 0;
-            if (!(strength > 0)) strength = 0;
-            if (strength > 1) strength = 1;
-            draw_cell(p, h, r, c, LABEL_W + w * (double)c, y, w, strength);
-        }
-    }
+    report_figure_begin(p, h->title, width, height * (double)(n_band > 0 ? n_band : 1), h->title);
+    for (size_t b = 0; b < n_band; b++) draw_band(p, h, b * per, (b + 1) * per < h->n_col ? (b + 1) * per : h->n_col, w, height * (double)b, top, lo, hi);
     report_figure_end(p);
 }

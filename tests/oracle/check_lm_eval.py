@@ -172,7 +172,7 @@ def main():
             wrong = []
             for key, v in theirs.items():
                 metric, pipeline = key.split(",")
-                have = mine.get(metric if pipeline == "none" or f"{metric}_{pipeline}" not in mine else f"{metric}_{pipeline}", mine.get(f"{metric},{pipeline}"))
+                have = mine.get(f"{metric},{pipeline}", mine.get(metric))
                 if have is None:
                     wrong.append(f"no {key} ({v:.4f}); there are {sorted(k for k in mine if isinstance(mine[k], float))}")
                 elif abs(have - v) > 5e-5 * max(1, abs(v) / 100 if "perplexity" in metric else 1):

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -228,9 +229,41 @@ static void empty_and_odd_plots_draw(void **state)
     tn_page_destroy(p);
 }
 
+/* Forty columns keep their size, in bands: the page is not shrunk until nobody can read it. */
+static void a_wide_heat_map_goes_on_below(void **state)
+{
+    const char *cols[41], *row = "harm", *found;
+    double      values[41], width = 0;
+    tn_page    *p = NULL;
+    char       *html = NULL, path[] = "/tmp/tenet-heat-XXXXXX";
+    int         n = 0;
+
+    (void)state;
+    for (int i = 0; i < 41; i++) {
+        cols[i] = "attack-name";
+        values[i] = 0.5;
+    }
+    close(mkstemp(path));
+    assert_int_equal(tn_page_create(&p, "t", "u", NULL), TN_OK);
+    tn_page_heat(p, &(tn_heat){ "wide", &row, cols, 1, 41, values, NULL, TN_UNIT_PERCENT, 0, 0, true });
+    assert_int_equal(tn_page_write(p, path, NULL), TN_OK);
+    tn_page_destroy(p);
+    assert_int_equal(tn_file_read_all(&html, NULL, path, 1 << 20, NULL), TN_OK);
+    assert_non_null(found = strstr(html, "viewBox=\"0 0 "));
+    width = strtod(found + 13, NULL);
+    assert_true(width <= 940);
+    for (found = html; (found = strstr(found, ">harm</text>")) != NULL; found++) n++;
+    assert_int_equal(n, 3);                                   /* three bands, each with its row's name */
+    for (n = 0, found = html; (found = strstr(found, "50 %")) != NULL; found++) n++;
+    assert_int_equal(n, 41);                                  /* every cell, once */
+    free(html);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_wide_heat_map_goes_on_below),
         cmocka_unit_test(the_same_data_give_the_same_bytes),
         cmocka_unit_test(nothing_is_loaded_or_run),
         cmocka_unit_test(every_element_that_opens_also_closes),
