@@ -161,7 +161,8 @@ out:
 
 /* --------------------------------------------------------------------------------------------------------- reading */
 
-typedef struct config { double alpha; int64_t rank; bool rs, dora; } config;      /* rank 0: the tensors say it, each its own */
+/* rank 0: the tensors say it, each its own. targets: the list of modules that PEFT would adapt; NULL: not told by a list. */
+typedef struct config { double alpha; int64_t rank; bool rs, dora; json_t *targets; } config;
 
 /* Keys that are read below, or change nothing in the forward. A key that is none of these must be off. */
 static const char *const known_keys[] = {
@@ -206,6 +207,7 @@ static tn_status read_config(config *c, const char *path, tn_error *err)
     TN_GOTO(tn_json_bool_or(root, "use_dora", false, &c->dora, path, err));
     if (json_object_get(root, "r") != NULL && is_off(json_object_get(root, "rank_pattern") != NULL ? json_object_get(root, "rank_pattern") : json_null()))
         TN_GOTO(tn_json_int(root, "r", 1, 1 << 20, &c->rank, path, err));
+    if (json_is_array(json_object_get(root, "target_modules"))) c->targets = json_incref(json_object_get(root, "target_modules"));
     if (!(fabs(c->alpha) < 1e9)) status = tn_fail(err, TN_FORMAT, "%s: 'lora_alpha' is %g", path, c->alpha);
 out:
     json_decref(root);
@@ -215,6 +217,7 @@ out:
 typedef struct reader {
     const tn_model *m;
     const char     *path;
+    const json_t   *targets;
     tn_lora        *lora;
     size_t          n;
 } reader;
@@ -247,6 +250,18 @@ static tn_status take_tensor(reader *r, const tn_st_entry *e, tn_tensor *t, cons
     return TN_OK;
 }
 
+/* PEFT's rule: a target is a module's whole name, or its end behind a dot. Tensors of other modules it leaves aside without a word. */
+static bool is_target(const json_t *targets, const char *module)
+{
+    for (size_t i = 0; i < json_array_size(targets); i++) {
+        const char *t = json_string_value(json_array_get(targets, i));
+        if (t == NULL || !tn_ends_with(module, t)) continue;
+        size_t before = strlen(module) - strlen(t);
+        if (before == 0 || module[before - 1] == '.') return true;
+    }
+    return targets == NULL;
+}
+
 static tn_status take_entry(reader *r, const tn_st_entry *e, tn_error *err)
 {
     static const char *const suffixes[] = { ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector", ".lora_magnitude_vector.weight" };
@@ -260,6 +275,10 @@ static tn_status take_entry(reader *r, const tn_st_entry *e, tn_error *err)
     size_t n = strlen(e->name) - strlen(PREFIX) - strlen(suffixes[kind]);
     if (n + sizeof ".weight" > sizeof hf) return tn_fail(err, TN_FORMAT, "%s: tensor '%s': name too long", r->path, e->name);
     memcpy(hf, e->name + strlen(PREFIX), n);
+    hf[n] = '\0';
+    if (!is_target(r->targets, hf))
+        return tn_fail(err, TN_MISMATCH, "%s: '%s' adapts '%s', which adapter_config.json does not name in 'target_modules': other programs would leave it aside. "
+                       "Add it there, or take the tensor out", r->path, e->name, hf);
     memcpy(hf + n, ".weight", sizeof ".weight");
     tn_param *p = NULL;
     if (tn_names_from_hf(&r->m->h, hf, names) == 1 && layout_can_adapt(names[0].layout)) {
@@ -313,6 +332,7 @@ tn_status tn_lora_read(tn_lora **out, size_t *n, const tn_model *m, const char *
         goto out;
     }
     TN_GOTO(read_config(&c, settings, err));
+    r.targets = c.targets;
     TN_GOTO(tn_st_open(&f, weights, err));
     if ((r.lora = calloc(tn_st_count(f) + 1, sizeof *r.lora)) == NULL) {
         status = tn_fail(err, TN_NOMEM, "%s: no memory to read an adapter", dir);
@@ -326,6 +346,7 @@ tn_status tn_lora_read(tn_lora **out, size_t *n, const tn_model *m, const char *
 out:
     tn_lora_free(r.lora, r.n);
     tn_st_close(f);
+    json_decref(c.targets);
     free(weights);
     free(settings);
     return status;

@@ -205,8 +205,9 @@ static void adapters_of_other_models_are_refused(void **state)
     family_close(&f);
 }
 
-/* The rank in adapter_config.json is half of the scale: with another one than the tensors' the adapter would mean something else. */
-static void a_rank_that_the_tensors_do_not_have_is_refused(void **state)
+/* The rank in adapter_config.json is half of the scale: with another one than the tensors' the adapter would mean something else. Tensors of a module
+ * that is no target would work here and nowhere else. */
+static void a_config_that_is_not_the_tensors_is_refused(void **state)
 {
     char        dir[] = "/tmp/tenet-adapter-XXXXXX", path[300], *text;
     const char *from = "tests/golden/adapters/llama-lora";
@@ -234,6 +235,18 @@ static void a_rank_that_the_tensors_do_not_have_is_refused(void **state)
     assert_ok(tn_json_save(path, config, true, err));
     assert_int_equal(tn_lora_read(&lora, &n, a.f.m, dir, &why), TN_MISMATCH);
     assert_non_null(strstr(why.msg, "has rank"));
+    json_object_set_new(config, "r", json_integer(json_integer_value(json_object_get(config, "r")) - 1));
+    json_t *targets = json_object_get(config, "target_modules");
+    for (size_t i = json_array_size(targets); i-- > 0;)
+        if (strcmp(json_string_value(json_array_get(targets, i)), "q_proj") == 0) json_array_remove(targets, i);
+    json_array_append_new(targets, json_string("_proj"));                      /* an end, but not behind a dot */
+    assert_ok(tn_json_save(path, config, true, err));
+    assert_int_equal(tn_lora_read(&lora, &n, a.f.m, dir, &why), TN_MISMATCH);
+    assert_non_null(strstr(why.msg, "target_modules"));
+    json_array_append_new(targets, json_string("self_attn.q_proj"));
+    assert_ok(tn_json_save(path, config, true, err));
+    assert_ok(tn_lora_read(&lora, &n, a.f.m, dir, err));
+    tn_lora_free(lora, n);
     json_decref(config);
     tn_remove_tree(dir, NULL);
     close_case(&a);
@@ -255,6 +268,6 @@ int main(void)
             tests[n] = (struct CMUnitTest){ .name = names[n], .test_func = kinds[k].fn, .initial_state = (void *)&cases[i] };
         }
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(adapters_of_other_models_are_refused);
-    tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_rank_that_the_tensors_do_not_have_is_refused);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_config_that_is_not_the_tensors_is_refused);
     return _cmocka_run_group_tests("adapters", tests, (size_t)n, NULL, NULL);
 }
