@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char dir[] = "/tmp/tenet-formats-XXXXXX";
@@ -282,6 +283,32 @@ static void a_chosen_chat_format_is_written_into_every_form(void **state)
     free(jinja);
 }
 
+/* Somebody else's folder must not make us wait for ever. */
+static void a_pipe_is_not_waited_for(void **state)
+{
+    static const char *const names[] = { "config.json", "model.safetensors", "generation_config.json" };
+    tn_model        *m = open_model("tests/golden/recipe/model");
+    tn_model_options o = { .weights = true };
+    (void)state;
+
+    for (int i = 0; i < 3; i++) {
+        char    *hf = tn_strf("%s/pipe-%d", dir, i), *at = path_of(hf, names[i]);
+        tn_error why = {0};
+        tn_model *other;
+        assert_ok(tn_model_write(m, hf, TN_F32, true, NULL, err));
+        (void)unlink(at);
+        assert_int_equal(mkfifo(at, 0600), 0);
+        alarm(20);
+        assert_int_equal(tn_model_open(&other, hf, &o, &why), TN_IO);
+        alarm(0);
+        assert_non_null(strstr(why.msg, names[i]));
+        assert_non_null(strstr(why.msg, "is a pipe"));
+        free(hf);
+        free(at);
+    }
+    tn_model_close(m);
+}
+
 /* Bytes of the file that lie in this process's memory. */
 static size_t resident(const char *path)
 {
@@ -356,6 +383,7 @@ int main(void)
         tests[n++] = (struct CMUnitTest){ family_cases[i].name, round_trip_keeps_everything, NULL, NULL, (void *)&family_cases[i] };
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(trained_weights_are_written_as_they_are);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(split_latent_attention_is_joined);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_pipe_is_not_waited_for);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(quantising_names_what_does_not_fit);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_chosen_chat_format_is_written_into_every_form);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_packed_model_lies_in_memory_once);
