@@ -58,7 +58,7 @@ static int cases(tn_case *k, int i)
 {
     if (i > 1) return 0;
     *k = (tn_case){ .by_row = 1u };
-    *(tn_cols_params *)k->params = i == 0 ? (tn_cols_params){ 1, 37, 5, 11 } : (tn_cols_params){ 3, 10, 4, 6 };
+    *(tn_cols_params *)k->params = i == 0 ? (tn_cols_params){ 1, 37, 5, 17 } : (tn_cols_params){ 3, 10, 4, 6 };
     tn_case_in(k, 0, TN_F32, 5, i == 0 ? 37 : 30, true);
     return 1;
 }

@@ -60,7 +60,7 @@ static int cases(tn_case *k, int i)
 {
     if (i > 0) return 0;
     *k = (tn_case){ .by_row = 2u };
-    tn_case_in(k, 0, TN_F32, 5, 37, true);
+    tn_case_in(k, 0, TN_F32, 5, 33, true);
     tn_case_vec(k, 1, TN_I32, 9, false);
     k->fill = fill;
     return 1;

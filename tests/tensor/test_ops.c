@@ -171,6 +171,36 @@ static void ids_out_of_range_give_nan_and_touch_nothing(void **state)
     for (int t = 0; t < 5; t++) free(all[t]->data);
 }
 
+/* The same in a mixture of experts: every kernel says NaN for the row, and gives it no gradient. */
+static void an_expert_that_does_not_exist_is_nan_in_every_kernel(void **state)
+{
+    enum { N = 4, E = 3, D = 21, F = 18 };
+    const tn_moe_params p = { .n_expert = E, .k = 2, .n_ff = F, .act = TN_ACT_SILU, .profile = TN_PROFILE_STRICT };
+    tn_tensor x = matrix(N, D, 1), weights = matrix(N, 2, 2), ids = ints(N * 2, 1), gate = matrix(E * F, D, 3), up = matrix(E * F, D, 4), down = matrix(E * D, F, 5), dy = matrix(N, D, 6);
+    float    *first[2] = { NULL };
+    (void)state;
+    ids.n_dim = 2, ids.shape[0] = N, ids.shape[1] = 2;
+    ((int32_t *)ids.data)[1] = -1;
+    ((int32_t *)ids.data)[4] = E;
+    for (int i = 3; i < 8; i += 2) ((int32_t *)ids.data)[i] = 2;
+    for (const tn_kernel *k = tn_op_moe.kernels; k->name != NULL; k++) {
+        if (!k->usable()) continue;
+        tn_tensor y = matrix(N, D, 0), g = matrix(N * 2, F, 0), u = matrix(N * 2, F, 0), dx = matrix(N, D, 7);
+        tn_call   c = { .op = &tn_op_moe, .params = &p, .n_in = 6, .n_out = 3, .in = { &x, &weights, &ids, &gate, &up, &down }, .out = { &y, &g, &u }, .dout = { &dy }, .din = { &dx }, .add = { true } };
+        give_scratch(&c);
+        k->fwd(&c);
+        k->bwd(&c);
+        for (int i = 0; i < N * D; i++) assert_int_equal(isnan(((float *)y.data)[i]) != 0, i / D == 0 || i / D == 2);
+        if (first[0] == NULL) first[0] = y.data, first[1] = dx.data;
+        else if (!same(&y, first[0]) || !same(&dx, first[1])) fail_msg("%s differs from the definition", k->name);
+        if (first[0] != y.data) free(y.data), free(dx.data);
+        free(g.data), free(u.data), free(c.scratch);
+    }
+    tn_tensor *all[] = { &x, &weights, &ids, &gate, &up, &down, &dy };
+    for (int t = 0; t < 7; t++) free(all[t]->data);
+    free(first[0]), free(first[1]);
+}
+
 /* Loss over every output of the router, and over both of head_logprob, by central differences. */
 static double all_outputs(tn_call *c, const tn_tensor *weights)
 {
@@ -542,7 +572,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_document_packed_gives_the_bits_of_the_document_alone), cmocka_unit_test(attention_gradients_do_not_depend_on_how_work_is_cut),
-        cmocka_unit_test(no_rows_are_no_work), cmocka_unit_test(ids_out_of_range_give_nan_and_touch_nothing), cmocka_unit_test(second_outputs_have_gradients),
+        cmocka_unit_test(no_rows_are_no_work), cmocka_unit_test(ids_out_of_range_give_nan_and_touch_nothing), cmocka_unit_test(an_expert_that_does_not_exist_is_nan_in_every_kernel),
+        cmocka_unit_test(second_outputs_have_gradients),
         cmocka_unit_test(the_routers_own_losses_have_the_gradients_of_their_formulas), cmocka_unit_test(the_log_partition_of_the_head_has_a_gradient),
         cmocka_unit_test(a_taught_row_learns_the_teachers_distribution),
         cmocka_unit_test(long_sums_do_not_depend_on_threads_or_instructions), cmocka_unit_test(an_adamw_step_is_the_formula_and_the_same_under_any_cut),
