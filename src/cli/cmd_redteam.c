@@ -15,7 +15,8 @@
 
 typedef struct redteam_config {
     tn_model_args a;
-    char   *prompts, *twins, *principles, *labels, *attacks, *out, *attacker, *judge, *endpoint, *endpoint_model, *attacker_endpoint, *attacker_model, *judge_endpoint, *judge_model, *sign, *passphrase_file;
+    char   *prompts, *twins, *principles, *labels, *attacks, *out, *attacker, *judge, *endpoint, *endpoint_model, *attacker_endpoint, *attacker_model;
+    char   *judge_endpoint, *judge_model, *sign, *passphrase_file;
     int64_t limit, tries, budget, max_tokens;
     double  temperature, max_asr;
     bool    list, classify, graders, show_texts;

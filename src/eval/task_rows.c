@@ -217,7 +217,8 @@ static tn_status no_rows(const tn_task *t, const char *split, const char *dir, c
     if (t->set == NULL || patterns_of(t, split) != NULL)
         return tn_fail(err, TN_NOTFOUND, "task %s: no rows of split \"%s\" %s %s (data_files of %s name the files); give --data DIR or FILE", t->name, split,
                        dir != NULL ? "below" : "in", dir != NULL ? dir : data, t->path[0]);
-    return tn_fail(err, TN_NOTFOUND, "task %s: no rows of split \"%s\" %s %s: its set is %s%s%s; give --data FILE, or --data DIR with %s%s%s.jsonl (or .csv) in it, or a set in the store (`tenet pull hf:datasets/%s`)",
+    return tn_fail(err, TN_NOTFOUND, "task %s: no rows of split \"%s\" %s %s: its set is %s%s%s; give --data FILE, or --data DIR with %s%s%s.jsonl (or .csv) in it, "
+                   "or a set in the store (`tenet pull hf:datasets/%s`)",
                    t->name, split, dir != NULL ? "below" : "in", dir != NULL ? dir : data, t->set, t->set_part != NULL ? ", part " : "", t->set_part != NULL ? t->set_part : "",
                    t->set_part != NULL ? t->set_part : "", t->set_part != NULL ? "/" : "", split, t->set);
 }

@@ -121,6 +121,11 @@ static tn_status data_open(run *r, const char *dir, tn_error *err)
                          "raise n_ctx (%lld tokens now)", (long long)c->n_ctx);
         goto out;
     }
+    if (s->n_chat == 0 && s->n_target + s->n_doc == s->n_token && s->n_token < c->n_ctx) {        /* plain text */
+        status = tn_fail(err, TN_MISMATCH, "%s is tiny: its %lld tokens do not fill one sample of n_ctx %lld; give more text, or lower n_ctx", c->data,
+                         (long long)s->n_token, (long long)c->n_ctx);
+        goto out;
+    }
     if (r->rank == 0 && !r->io->quiet && s->n_cut > 0)
         tn_log(TN_LOG_WARN, "%lld of %lld conversations are longer than n_ctx and are cut", (long long)s->n_cut, (long long)s->n_chat);
     if (r->rank == 0 && !r->io->quiet && s->n_dropped > 0)

@@ -765,7 +765,8 @@ int main(void)
         cmocka_unit_test(bad_tasks_and_rows_are_named_with_file_and_line),
         cmocka_unit_test(a_long_context_loses_its_beginning),
         cmocka_unit_test(each_metric_chooses_by_its_own_length),
-        cmocka_unit_test(a_gate_holds_only_when_it_is_shown), cmocka_unit_test(a_report_that_was_edited_is_no_evidence), cmocka_unit_test(a_set_of_the_hub_is_found_in_a_folder), cmocka_unit_test(a_free_reply_names_a_choice),
+        cmocka_unit_test(a_gate_holds_only_when_it_is_shown), cmocka_unit_test(a_report_that_was_edited_is_no_evidence),
+        cmocka_unit_test(a_set_of_the_hub_is_found_in_a_folder), cmocka_unit_test(a_free_reply_names_a_choice),
         cmocka_unit_test(comparisons_are_paired_and_need_the_same_rows),
     };
 

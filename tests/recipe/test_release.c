@@ -250,7 +250,8 @@ static void added_execute_permissions_are_named(void **state)
 static void white_space_in_the_signature_file_is_found(void **state)
 {
     static const struct { const char *before, *after, *inside, *what; } rows[] = {
-        { "", "\n", NULL, "signature is written in another way" }, { "", "\n\n", NULL, "signature does not hold" }, { "\n", "", NULL, "signature does not hold" }, { "", " ", NULL, "signature does not hold" }, { "\t", "", NULL, "signature does not hold" },
+        { "", "\n", NULL, "signature is written in another way" }, { "", "\n\n", NULL, "signature does not hold" }, { "\n", "", NULL, "signature does not hold" },
+        { "", " ", NULL, "signature does not hold" }, { "\t", "", NULL, "signature does not hold" },
         { "", "", ":", "signature is written in another way" }, { "", "", ",", "signature is written in another way" } };
     char  *text = NULL;
     size_t n = 0;

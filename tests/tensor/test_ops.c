@@ -186,7 +186,8 @@ static void an_expert_that_does_not_exist_is_nan_in_every_kernel(void **state)
     for (const tn_kernel *k = tn_op_moe.kernels; k->name != NULL; k++) {
         if (!k->usable()) continue;
         tn_tensor y = matrix(N, D, 0), g = matrix(N * 2, F, 0), u = matrix(N * 2, F, 0), dx = matrix(N, D, 7);
-        tn_call   c = { .op = &tn_op_moe, .params = &p, .n_in = 6, .n_out = 3, .in = { &x, &weights, &ids, &gate, &up, &down }, .out = { &y, &g, &u }, .dout = { &dy }, .din = { &dx }, .add = { true } };
+        tn_call   c = { .op = &tn_op_moe, .params = &p, .n_in = 6, .n_out = 3, .in = { &x, &weights, &ids, &gate, &up, &down },
+                        .out = { &y, &g, &u }, .dout = { &dy }, .din = { &dx }, .add = { true } };
         give_scratch(&c);
         k->fwd(&c);
         k->bwd(&c);

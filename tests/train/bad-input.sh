@@ -46,6 +46,8 @@ cp -r run/model other && sed -i 's/<|endoftext|>/<|other|>/g' other/tokenizer*.j
 before=$(find run -type f -exec sha256sum {} + | sort)
 
 refused 1 'empty.txt has nothing to learn' --set data=empty.txt
+printf '\n\n' >tiny.txt
+refused 1 'tiny.txt is tiny: its 3 tokens do not fill one sample of n_ctx 32' --set data=tiny.txt
 refused 1 'nonsuch.txt: no such file' --set data=nonsuch.txt
 refused 1 'choose one with chat_format' --set data=long.jsonl
 refused 1 'no assistant turn within n_ctx' --set data=long.jsonl,chat_format=chatml
