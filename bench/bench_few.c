@@ -7,6 +7,7 @@
 #include "base/cpu.h"
 #include "base/machine.h"
 #include "base/thread.h"
+#include "bench_util.h"
 #include "tensor/tensor.h"
 
 #include <stdio.h>
@@ -20,28 +21,6 @@ static const struct { const char *name; int64_t n_in, n_out[3]; int n; } kinds[N
 };
 
 typedef struct product { tn_call call[3]; tn_tensor w[3], y[3]; size_t bytes; } product;
-
-static void *numbers(size_t n)
-{
-    float *p = aligned_alloc(64, (n * sizeof *p + 63) / 64 * 64);
-
-    if (p == NULL) exit(1);
-    for (size_t i = 0; i < n; i++) p[i] = (float)((i * 2654435761u >> 8) % 2001) / 1000.0f - 1.0f;
-    return p;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, int n)
-{
-    qsort(v, (size_t)n, sizeof *v, ascending);
-    return v[n / 2];
-}
 
 static tn_dtype dtype_of(const char *name)
 {
@@ -83,7 +62,7 @@ static void run(product *p, int kind)
 int main(int argc, char **argv)
 {
     static product  all[N_KIND][N_LAYER];
-    static double   ms[N_KIND + 1][MAX_REPEAT], read[1];
+    static double   ms[N_KIND + 1][MAX_REPEAT];
     int64_t         rows = argc > 1 ? strtol(argv[1], NULL, 10) : 8;
     int             threads = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 2, n_repeat = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 30;
     tn_dtype        t = dtype_of(argc > 4 ? argv[4] : "q8_0");
@@ -101,9 +80,10 @@ int main(int argc, char **argv)
             if (k < N_KIND - 1 || layer == 0) make(&all[k][layer], k, rows, t, kinds[k].n_in == FFN ? &x1536 : &x576, &params);
     tn_reader *reader;
     if (tn_reader_create(&reader, NULL) != TN_OK) return 1;
-    for (int i = -1; i < n_repeat; i++) {
+    double limit = tn_reader_rate(reader, 0.2);                     /* not between steps: a step finds in the caches what the last one left */
+    tn_reader_destroy(reader);
+    for (int i = -1; i < n_repeat; i++) {                           /* the first round warms up */
         int at = i < 0 ? 0 : i;
-        if (i < 0) read[0] = tn_reader_rate(reader, 0.2);           /* not between steps: a step finds in the caches what the last one left */
         for (int k = 0; k <= N_KIND; k++) ms[k][at] = 0;
         for (int layer = 0; layer < N_LAYER; layer++)
             for (int k = 0; k < N_KIND; k++) {
@@ -118,7 +98,6 @@ int main(int argc, char **argv)
     }
     for (int k = 0; k < N_KIND; k++)
         for (int layer = 0; layer < N_LAYER; layer++) bytes[k] += all[k][layer].bytes, bytes[N_KIND] += all[k][layer].bytes;
-    double limit = read[0];
     printf("%s, %d threads, %lld rows, %s, %s; read %.1f GB/s\n", tn_op_kernel(&tn_op_matmul)->name, threads, (long long)rows, tn_dtype_name(t), profile, limit);
     for (int k = 0; k <= N_KIND; k++) {
         double m = median(ms[k], n_repeat);

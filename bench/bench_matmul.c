@@ -11,6 +11,7 @@
 #include "base/cpu.h"
 #include "base/machine.h"
 #include "base/thread.h"
+#include "bench_util.h"
 #include "onednn.h"
 #include "tensor/tensor.h"
 
@@ -26,28 +27,6 @@ enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112, MAX_REPEAT = 200, N_WAY =
 enum { PAUSE_US = 50000 };                          /* longer than anybody's threads spin (OpenBLAS's: 32 ms by default) */
 
 static const char *const ways[N_WAY] = {"packed", "y = x w^T", "dx = dy w", "dw = dy^T x"};
-
-static void *numbers(size_t n)
-{
-    float *p = aligned_alloc(64, (n * sizeof *p + 63) / 64 * 64);
-
-    if (p == NULL) exit(1);
-    for (size_t i = 0; i < n; i++) p[i] = (float)((i * 2654435761u >> 8) % 2001) / 1000.0f - 1.0f;
-    return p;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, int n)
-{
-    qsort(v, (size_t)n, sizeof *v, ascending);
-    return v[n / 2];
-}
 
 static void ours(tn_call *c, int way)
 {

@@ -221,18 +221,7 @@ static double flops(const tn_call *c)
     return 2.0 * (double)tn_rows(c->in[0]) * (n_in * n_out + (double)c->in[2]->shape[0] * (n_in + n_out));
 }
 
-#define KERNEL(isa)                                                                        \
-    static void fwd_##isa(const tn_call *c) { forward(c, &tn_adapter_##isa); }             \
-    static void bwd_##isa(const tn_call *c) { backward(c, &tn_adapter_##isa); }
-KERNEL(ref)
-KERNEL(avx2)
-KERNEL(avx512)
-
-static const tn_kernel kernels[] = {
-    { "ref",    tn_cpu_any,    fwd_ref,    bwd_ref    },
-    { "avx2",   tn_cpu_avx2,   fwd_avx2,   bwd_avx2   },
-    { "avx512", tn_cpu_avx512, fwd_avx512, bwd_avx512 },
-    { .name = NULL } };
+TN_KERNELS_OF(tn_adapter);
 
 const tn_op tn_op_adapted = {
     .name = "adapted", .params_bytes = sizeof(tn_adapted_params), .n_in = 4, .n_out = 2, .shape = shape, .scratch = scratch,

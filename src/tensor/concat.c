@@ -77,18 +77,7 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
-#define KERNEL(isa)                                                                        \
-    static void fwd_##isa(const tn_call *c) { forward(c, &tn_moves_##isa); }               \
-    static void bwd_##isa(const tn_call *c) { backward(c, &tn_moves_##isa); }
-KERNEL(ref)
-KERNEL(avx2)
-KERNEL(avx512)
-
-static const tn_kernel kernels[] = {
-    { "ref",    tn_cpu_any,    fwd_ref,    bwd_ref    },
-    { "avx2",   tn_cpu_avx2,   fwd_avx2,   bwd_avx2   },
-    { "avx512", tn_cpu_avx512, fwd_avx512, bwd_avx512 },
-    { .name = NULL } };
+TN_KERNELS_OF(tn_moves);
 
 const tn_op tn_op_concat = {
     .name = "concat", .params_bytes = sizeof(tn_concat_params), .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .cases = cases };

@@ -44,6 +44,18 @@ void tn_set_shape(tn_tensor *t, tn_dtype dtype, int n_dim, const int64_t *shape)
 void tn_set_like(tn_tensor *t, const tn_tensor *like);
 void tn_set_rows(tn_tensor *t, int64_t n_row, int64_t n_col);
 
+/* The table `kernels` of an operation whose forward(call, set) and backward(call, set) are the same code over sets of loops, of which there is
+ * one an instruction set: set_ref, set_avx2, set_avx512. */
+#define TN_KERNELS_OF(set)                                                                                                          \
+    static void fwd_ref(const tn_call *c) { forward(c, &set##_ref); }                                                               \
+    static void bwd_ref(const tn_call *c) { backward(c, &set##_ref); }                                                              \
+    static void fwd_avx2(const tn_call *c) { forward(c, &set##_avx2); }                                                             \
+    static void bwd_avx2(const tn_call *c) { backward(c, &set##_avx2); }                                                            \
+    static void fwd_avx512(const tn_call *c) { forward(c, &set##_avx512); }                                                         \
+    static void bwd_avx512(const tn_call *c) { backward(c, &set##_avx512); }                                                        \
+    static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref }, { "avx2", tn_cpu_avx2, fwd_avx2, bwd_avx2 },      \
+                                         { "avx512", tn_cpu_avx512, fwd_avx512, bwd_avx512 }, { .name = NULL } }
+
 /* Adds a case's input of this dtype and shape. */
 void tn_case_in(tn_case *k, int i, tn_dtype dtype, int64_t rows, int64_t cols, bool differentiable);
 void tn_case_vec(tn_case *k, int i, tn_dtype dtype, int64_t n, bool differentiable);

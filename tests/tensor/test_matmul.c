@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 typedef struct set_row { const tn_mm_set *set; bool (*usable)(void); } set_row;
@@ -324,6 +326,39 @@ static void every_set_equals_the_definition_with_rows(void **unused)
                 }
 }
 
+/* Matrices of a model share a mapping: what one of them leaves must go back to the system, and the others stay as they are. */
+static void a_freed_matrix_gives_its_memory_back(void **unused)
+{
+    enum { N = 512, K = 256 };
+    const size_t   page = (size_t)sysconf(_SC_PAGESIZE);
+    tn_weight     *w[3];
+    float         *want = room(K * 4), *got = room(K * 4);
+    unsigned char  there[1];
+    (void)unused;
+    uint8_t *rows = weight_rows(TN_Q8_0, N, K, 1);
+
+    for (int i = 0; i < 3; i++) assert_int_equal(tn_weight_pack(&w[i], rows, TN_Q8_0, N, K, TN_PROFILE_STRICT, NULL), TN_OK);
+    assert_ptr_equal(w[0]->memory, w[1]->memory);
+    assert_ptr_equal(w[1]->memory, w[2]->memory);
+    uint8_t *inside = (uint8_t *)(((uintptr_t)w[1]->codes + w[1]->memory_bytes / 2) & ~(uintptr_t)(page - 1));
+    assert_int_equal(mincore(inside, page, there), 0);
+    assert_int_equal(there[0] & 1, 1);
+    tn_weight_free(w[1]);
+    assert_int_equal(mincore(inside, page, there), 0);
+    assert_int_equal(there[0] & 1, 0);
+    for (int i = 0; i < 3; i += 2)
+        for (int64_t r = 0; r < N; r += N - 1) {                    /* the first and the last: next to the freed one */
+            tn_row_to_f32(want, rows + (size_t)r * tn_row_bytes(TN_Q8_0, K), TN_Q8_0, K);
+            tn_weight_row(got, w[i], r);
+            assert_memory_equal(got, want, K * 4);
+        }
+    tn_weight_free(w[0]);
+    tn_weight_free(w[2]);
+    free(rows);
+    free(want);
+    free(got);
+}
+
 static void a_packed_row_is_the_dequantised_row(void **unused)
 {
     (void)unused;
@@ -529,7 +564,7 @@ int main(void)
         cmocka_unit_test(q8act_takes_the_block_at_its_threshold),
         cmocka_unit_test(products_of_one_input_equal_those_apart),
         cmocka_unit_test(every_set_equals_the_definition_with_rows),
-        cmocka_unit_test(a_packed_row_is_the_dequantised_row),
+        cmocka_unit_test(a_packed_row_is_the_dequantised_row), cmocka_unit_test(a_freed_matrix_gives_its_memory_back),
         cmocka_unit_test(packing_costs_at_most_a_tenth),
         cmocka_unit_test(a_row_alone_equals_the_row_in_a_batch_at_any_thread_count),
         cmocka_unit_test(bf16_judges_tiny_after_rounding),
