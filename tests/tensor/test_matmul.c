@@ -326,6 +326,31 @@ static void every_set_equals_the_definition_with_rows(void **unused)
                 }
 }
 
+/* Rectangles of every height, so tiles of every height above one another, with A along k and along m: what one strip's vectors write
+ * too much must not reach the next. */
+static void every_number_of_rows_equals_the_definition(void **unused)
+{
+    enum { M = 61, K = 37, N = 18 };
+    float *a = filled(M * K, 0), *b = filled(K * N, 0);
+
+    (void)unused;
+    for (int threads = 1; threads <= 3; threads++) {
+        assert_int_equal(tn_threads_set(threads, NULL), TN_OK);
+        for (int64_t m = 1; m <= M; m++)
+            for (int p = 0; p < 2; p++) {
+                tn_mm along_k = {.ldc = N, .a = {a, K, 1}, .b = {.kind = TN_MM_B_KN, .dtype = TN_F32, .rows = (uint8_t *)b, .ld = N},
+                                 .m = m, .n = N, .k = K, .profile = (tn_profile)p};
+                tn_mm along_m = along_k;
+                along_m.a = (tn_mm_a){a, 1, m};
+                check("along k", along_k);
+                check("along m", along_m);
+            }
+    }
+    tn_threads_set(2, NULL);
+    free(a);
+    free(b);
+}
+
 /* Matrices of a model share a mapping: what one of them leaves must go back to the system, and the others stay as they are. */
 static void a_freed_matrix_gives_its_memory_back(void **unused)
 {
@@ -564,6 +589,7 @@ int main(void)
         cmocka_unit_test(q8act_takes_the_block_at_its_threshold),
         cmocka_unit_test(products_of_one_input_equal_those_apart),
         cmocka_unit_test(every_set_equals_the_definition_with_rows),
+        cmocka_unit_test(every_number_of_rows_equals_the_definition),
         cmocka_unit_test(a_packed_row_is_the_dequantised_row), cmocka_unit_test(a_freed_matrix_gives_its_memory_back),
         cmocka_unit_test(packing_costs_at_most_a_tenth),
         cmocka_unit_test(a_row_alone_equals_the_row_in_a_batch_at_any_thread_count),
