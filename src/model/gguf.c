@@ -276,7 +276,7 @@ static tn_status read_header(cursor *c, uint64_t *n_tensor, uint64_t *n_kv, tn_e
     return TN_OK;
 }
 
-static tn_status parse(tn_gguf *g, tn_error *err)
+static tn_status parse(tn_gguf *g, bool head_only, tn_error *err)
 {
     cursor       c = { g->map.p, g->map.p, g->map.p + g->map.n, g->path };
     uint64_t     n_tensor = 0, n_kv = 0;
@@ -302,12 +302,13 @@ static tn_status parse(tn_gguf *g, tn_error *err)
     for (; g->n_tensor < n_tensor; g->n_tensor++) TN_GOTO(read_info(&c, &g->tensors[g->n_tensor], g->alignment, err));
 
     uint64_t pos = (uint64_t)(c.p - c.begin), pad = (g->alignment - pos % g->alignment) % g->alignment;
-    if (pad > left(&c) && n_tensor > 0) {
+    if (pad > left(&c) && n_tensor > 0 && !head_only) {
         status = cut_off(&c, "the padding before the data", err);
         goto out;
     }
     g->data_begin = pad > left(&c) ? g->map.n : pos + pad;
     TN_GOTO(check_unique(g, order, err));
+    if (head_only) goto out;
     TN_GOTO(check_layout(g, order, err));
     for (size_t i = 0; i < g->n_tensor; i++) g->tensors[i].data = g->map.p + g->data_begin + g->tensors[i].offset;
 out:
@@ -334,7 +335,24 @@ tn_status tn_gguf_open(tn_gguf **out, const char *path, tn_error *err)
     *out = NULL;
     TN_GOTO(gguf_new(&g, path, err));
     TN_GOTO(tn_map_open(&g->map, path, err));
-    TN_GOTO(parse(g, err));
+    TN_GOTO(parse(g, false, err));
+    *out = g;
+    g = NULL;
+out:
+    tn_gguf_close(g);
+    return status;
+}
+
+static tn_status parse_bytes(tn_gguf **out, const uint8_t *bytes, size_t n, const char *where, bool head_only, tn_error *err)
+{
+    tn_gguf  *g = NULL;
+    tn_status status = TN_OK;
+
+    *out = NULL;
+    TN_GOTO(gguf_new(&g, where, err));
+    g->map.p = bytes;
+    g->map.n = n;
+    TN_GOTO(parse(g, head_only, err));
     *out = g;
     g = NULL;
 out:
@@ -344,19 +362,12 @@ out:
 
 tn_status tn_gguf_parse(tn_gguf **out, const uint8_t *bytes, size_t n, const char *where, tn_error *err)
 {
-    tn_gguf  *g = NULL;
-    tn_status status = TN_OK;
+    return parse_bytes(out, bytes, n, where, false, err);
+}
 
-    *out = NULL;
-    TN_GOTO(gguf_new(&g, where, err));
-    g->map.p = bytes;
-    g->map.n = n;
-    TN_GOTO(parse(g, err));
-    *out = g;
-    g = NULL;
-out:
-    tn_gguf_close(g);
-    return status;
+tn_status tn_gguf_parse_head(tn_gguf **out, const uint8_t *bytes, size_t n, const char *where, tn_error *err)
+{
+    return parse_bytes(out, bytes, n, where, true, err);
 }
 
 void tn_gguf_close(tn_gguf *g)

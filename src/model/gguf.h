@@ -44,6 +44,8 @@ typedef struct tn_gguf {
 tn_status tn_gguf_open(tn_gguf **out, const char *path, tn_error *err);
 /* The same over bytes in memory that the caller keeps (fuzzing, tests); `where` is named in messages. */
 tn_status tn_gguf_parse(tn_gguf **out, const uint8_t *bytes, size_t n, const char *where, tn_error *err);
+/* The same of a file that is being written: metadata and tensors' names and shapes alone. The data pointers are NULL. */
+tn_status tn_gguf_parse_head(tn_gguf **out, const uint8_t *bytes, size_t n, const char *where, tn_error *err);
 void      tn_gguf_close(tn_gguf *g);
 
 const tn_gguf_kv *tn_gguf_find(const tn_gguf *g, const char *key);       /* NULL if absent */

@@ -101,10 +101,11 @@ static void rope_scaling(reader *r, tn_hparams *h)
         r->status = tn_gguf_str(r->g, full_key(r, "rope.scaling.type", key), &kind, r->err);
     h->rope.factor = get_real(r, "rope.scaling.factor", 1e-3, 1e6, 1);
     h->rope.n_ctx_orig = get_int(r, "rope.scaling.original_context_length", 1, INT32_MAX, h->n_ctx);
-    h->rope.attn_factor = get_real(r, "rope.scaling.attn_factor", 0, 1e6, 0);
+    double times = get_real(r, "rope.scaling.attn_factor", 0, 1e6, 1);
     h->rope.beta_fast = get_real(r, "rope.scaling.yarn_beta_fast", 0, 1e6, 32);
     h->rope.beta_slow = get_real(r, "rope.scaling.yarn_beta_slow", 0, 1e6, 1);
-    double log_multiplier = get_real(r, "rope.scaling.yarn_log_multiplier", 0, 1e3, 0);
+    h->rope.attn_factor = get_real(r, "rope.scaling.yarn_attn_factor", 0, 1e6, 0);
+    double log_multiplier = strcmp(r->arch, "deepseek2") == 0 ? get_real(r, "rope.scaling.yarn_log_multiplier", 0, 1e3, 0) : 0;
     get_bool(r, "rope.scaling.finetuned", false);
     h->rope.truncate = true;
     h->rope.kind = TN_ROPE_PLAIN;
@@ -113,6 +114,10 @@ static void rope_scaling(reader *r, tn_hparams *h)
     else if (kind != NULL && strcmp(kind, "none") != 0 && r->status == TN_OK)
         r->status = tn_fail(r->err, TN_UNSUPPORTED, "%s: '%s' is '%s'; known: none, linear, yarn", r->g->path,
                             full_key(r, "rope.scaling.type", key), kind);
+    /* attn_factor comes on top of YaRN's own, 0.1 ln(factor) + 1; yarn_attn_factor is the whole, as config.json says it. */
+    if (h->rope.kind != TN_ROPE_YARN) h->rope.attn_factor = times != 1 ? times : 0;
+    else if (times != 1 && h->rope.attn_factor > 0) h->rope.attn_factor *= times;
+    else if (times != 1) h->rope.attn_factor = times * (h->rope.factor > 1 ? 0.1 * log(h->rope.factor) + 1 : 1);
     /* GGUF stores 0.1 * mscale_all_dim, where the attention's scale grows with it too (DeepSeek). */
     if (h->rope.kind == TN_ROPE_YARN && log_multiplier != 0) h->rope.mscale = h->rope.mscale_all_dim = 10 * log_multiplier;
     free(kind);

@@ -103,10 +103,19 @@ static tn_status put_rope(const keys *k, const tn_hparams *h, tn_error *err)
     put_real(k, "rope.scaling.factor", s->factor);
     if (s->kind == TN_ROPE_LINEAR) return TN_OK;
     put_int(k, "rope.scaling.original_context_length", s->n_ctx_orig);
-    if (s->attn_factor > 0) put_real(k, "rope.scaling.attn_factor", s->attn_factor);
     if (s->beta_fast != 32) put_real(k, "rope.scaling.yarn_beta_fast", s->beta_fast);
     if (s->beta_slow != 1) put_real(k, "rope.scaling.yarn_beta_slow", s->beta_slow);
-    if (s->mscale_all_dim > 0) put_real(k, "rope.scaling.yarn_log_multiplier", 0.1 * s->mscale_all_dim);
+    /* Readers multiply this by what YaRN's paper says, 0.1 ln(factor) + 1; DeepSeek's files say 0.1 mscale_all_dim, which is 1 for cos and sin and
+     * stretches the attention's scale instead. */
+    double usual = s->factor > 1 ? 0.1 * log(s->factor) + 1 : 1, factor = usual;
+    if (strcmp(h->family, "deepseek2") == 0) {
+        if (s->mscale_all_dim > 0) put_real(k, "rope.scaling.yarn_log_multiplier", 0.1 * s->mscale_all_dim);
+        return TN_OK;
+    }
+    if (s->attn_factor > 0) factor = s->attn_factor;
+    else if (s->mscale > 0 && s->mscale_all_dim > 0 && s->factor > 1)
+        factor = (0.1 * s->mscale * log(s->factor) + 1) / (0.1 * s->mscale_all_dim * log(s->factor) + 1);
+    if (fabs(factor - usual) > 1e-7 * usual) put_real(k, "rope.scaling.attn_factor", factor / usual);
     return TN_OK;
 }
 

@@ -271,8 +271,8 @@ static void family_gpt_oss(tn_hf_reader *r, tn_hparams *h)
     common(r, h);
     tn_hf_get(r, "hidden_act");
     h->act = TN_ACT_OSS;
-    h->qkv_bias = h->attn_bias = tn_hf_bool(r, "attention_bias", true);
-    h->mlp_bias = true;
+    tn_hf_expect_bool(r, "attention_bias", true);
+    h->qkv_bias = h->attn_bias = h->mlp_bias = true;
     window_layers(r, h, 2);
     experts(r, h, "num_local_experts");
     tn_hf_get(r, "experts_per_token");

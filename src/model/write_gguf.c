@@ -269,6 +269,7 @@ tn_status tn_write_gguf(const tn_model *m, const char *out, tn_dtype type, bool 
     tn_str_add_n(&head, kv.p, kv.len);
     add_infos(&head, list, n);
     TN_GOTO(tn_str_check(&head, err));
+    if (m->n_gguf == 0) TN_GOTO(tn_gguf_says_all(&m->h, (const uint8_t *)head.p, head.len, out, err));
     TN_GOTO(tn_out_open(&o, out, err));
     TN_GOTO(tn_out_write(o, head.p, head.len, err));
     TN_GOTO(pad(o, head.len, err));

@@ -21,6 +21,8 @@ void tn_kv_bool(tn_str *s, uint64_t *n, const char *key, bool v);
 void tn_kv_array(tn_str *s, uint64_t *n, const char *key, int elem_type, uint64_t n_elem);
 /* "<arch>.*" and general keys of the hyper-parameters. */
 tn_status tn_kv_hparams(tn_str *s, uint64_t *n, const tn_hparams *h, tn_error *err);
+/* Whether the head of a GGUF (n bytes) says all that h says; UNSUPPORTED, naming the key of config.json, if a reader would compute otherwise. */
+tn_status tn_gguf_says_all(const tn_hparams *h, const uint8_t *head, size_t n, const char *where, tn_error *err);
 /* tokenizer.ggml.* from tokenizer.json; where names it. kind: tn_tokenizer_kind, which says the pre-tokeniser. */
 tn_status tn_kv_vocabulary(tn_str *s, uint64_t *n, const json_t *tokenizer, const json_t *config, const tn_model *m, const char *where, tn_error *err);
 /* tokenizer.json and tokenizer_config.json from a GGUF vocabulary; made: json_decref. */

@@ -51,6 +51,8 @@ static void unknown_and_changing_keys_are_named(void **state)
     says("{\"model_type\":\"deepseek_v3\"," DEEPSEEK ",\"head_dim\":8}", TN_UNSUPPORTED, "head_dim");
     says("{\"model_type\":\"deepseek_v3\"," DEEPSEEK ",\"qk_head_dim\":8}", TN_UNSUPPORTED, "qk_head_dim");
     says("{\"model_type\":\"deepseek_v2\"," DEEPSEEK ",\"norm_topk_prob\":true}", TN_UNSUPPORTED, "norm_topk_prob");
+    says("{\"model_type\":\"gpt_oss\"," COMMON ",\"rope_theta\":1e4,\"sliding_window\":8,\"num_local_experts\":4,\"num_experts_per_tok\":2,"
+         "\"attention_bias\":false}", TN_UNSUPPORTED, "attention_bias");
     says("{\"model_type\":\"llama\",\"hidden_size\":64}", TN_FORMAT, "num_hidden_layers");
     says("{\"model_type\":\"llama\",\"hidden_size\":-1,\"num_hidden_layers\":1}", TN_FORMAT, "hidden_size");
     says("{\"model_type\":\"olmo3\"," COMMON ",\"rope_theta\":1e4,\"sliding_window\":8,\"layer_types\":[\"full_attention\",\"full_attention\","

@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/str.h"
 #include "family_util.h"
+#include "model/model_impl.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -99,6 +100,100 @@ static void round_trip_keeps_everything(void **state)
     tn_model_close(m);
     char *all[] = { from, gguf, again, back, same, from_st, back_st, same_st, from_config, same_config, back_config };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
+}
+
+/* The folder of a golden family with keys of its config.json changed; a dictionary is merged, null takes a key out. */
+static char *changed_copy(const char *family, const char *patch)
+{
+    char   *from = tn_strf("tests/golden/families/%s", family), *to = tn_strf("%s/changed", dir);
+    char   *config = path_of(from, "config.json"), *weights = path_of(from, "model.safetensors"), *new_config = path_of(to, "config.json");
+    char   *new_weights = path_of(to, "model.safetensors"), *text;
+    json_t *o, *p, *v;
+    const char *key;
+
+    tn_remove_tree(to, NULL);
+    assert_int_equal(mkdir(to, 0700), 0);
+    assert_ok(tn_json_load(&o, config, 1 << 20, err));
+    assert_ok(tn_json_parse(&p, patch, strlen(patch), "patch", err));
+    json_object_foreach(p, key, v) {
+        if (json_is_null(v)) json_object_set(o, key, v);
+        else if (json_is_object(v)) json_object_update(json_object_get(o, key), v);
+        else json_object_set(o, key, v);
+    }
+    assert_non_null(text = tn_json_text(o));
+    assert_ok(tn_file_write_all(new_config, text, strlen(text), err));
+    assert_ok(tn_file_clone(weights, new_weights, false, err));
+    json_decref(o);
+    json_decref(p);
+    char *all[] = { from, config, weights, new_config, new_weights, text };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
+    return to;
+}
+
+/* GGUF leaves much to what readers know of an architecture: what they would fill in wrongly must not be written. */
+static void what_gguf_cannot_say_is_refused(void **state)
+{
+    static const struct { const char *family, *patch, *named; } rows[] = {
+        { "llama", "{\"hidden_act\":\"gelu\"}", "'hidden_act'" },
+        { "gpt2", "{\"activation_function\":\"relu\"}", "'hidden_act'" },
+        { "gptneox", "{\"hidden_act\":\"gelu_new\"}", "'hidden_act'" },
+        { "gemma2", "{\"attn_logit_softcapping\":null}", "'attn_logit_softcapping'" },
+        { "gemma2", "{\"layer_types\":[\"sliding_attention\",\"sliding_attention\"]}", "'layer_types'" },
+        { "mistral", "{\"layer_types\":[\"sliding_attention\",\"full_attention\"]}", "'layer_types'" },
+        { "llama-yarn", "{\"rope_parameters\":{\"truncate\":false,\"original_max_position_embeddings\":4096}}", "'rope_parameters'" },
+        { "gpt-oss", "{\"rope_parameters\":{\"truncate\":true,\"original_max_position_embeddings\":4096}}", "'rope_parameters'" },
+        { "deepseek-v3", "{\"rope_parameters\":{\"mscale\":0.5}}", "'rope_parameters'" },
+        { "olmo3", "{\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"default\",\"rope_theta\":12345.0}}}", "'rope_parameters.sliding_attention'" },
+    };
+    char *gguf = tn_strf("%s/refused.gguf", dir);
+    (void)state;
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char     *from = changed_copy(rows[i].family, rows[i].patch);
+        tn_model *m = open_model(from);
+        tn_error  said = {0};
+        if (tn_model_write(m, gguf, TN_F32, true, NULL, &said) != TN_UNSUPPORTED) fail_msg("%s with %s is written", rows[i].family, rows[i].patch);
+        if (strstr(said.msg, rows[i].named) == NULL) fail_msg("'%s' does not name %s", said.msg, rows[i].named);
+        assert_false(tn_exists(gguf));
+        tn_model_close(m);
+        free(from);
+    }
+    free(gguf);
+}
+
+/* YaRN's factor of cos and sin, however config.json says it: readers of a GGUF multiply 'attn_factor' by 0.1 ln(factor) + 1. */
+static void yarn_keeps_its_length_in_gguf(void **state)
+{
+    static const struct { const char *patch; double length; } rows[] = {
+        { "{}", 1.1386294361119891 }, { "{\"rope_parameters\":{\"attention_factor\":1.3}}", 1.3 },
+        { "{\"rope_parameters\":{\"mscale\":0.9,\"mscale_all_dim\":0.5}}", 1.051857300295657 }, { "{\"rope_parameters\":{\"mscale\":1.0,\"mscale_all_dim\":1.0}}", 1 },
+    };
+    char *gguf = tn_strf("%s/yarn.gguf", dir);
+    (void)state;
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char     *from = changed_copy("llama-yarn", rows[i].patch);
+        tn_model *m = open_model(from), *g;
+        tn_gguf  *head;
+        double    times;
+        float     a[2 * 8], b[2 * 8];
+        assert_ok(tn_model_write(m, gguf, TN_F32, true, NULL, err));
+        g = open_model(gguf);
+        const tn_hparams *h = tn_model_hparams(m), *k = tn_model_hparams(g);
+        assert_int_equal(h->d_rope, 8);
+        assert_ok(tn_rope_table(a, 2, h->d_rope, h->rope_theta, &h->rope, err));
+        assert_ok(tn_rope_table(b, 2, k->d_rope, k->rope_theta, &k->rope, err));
+        for (int j = 0; j < 16; j++) assert_true(fabsf(a[j] - b[j]) < 1e-6f);
+        assert_true(fabs((double)a[0] - rows[i].length) < 1e-6);             /* position 0: cos is 1 */
+        assert_ok(tn_gguf_open(&head, gguf, err));
+        assert_ok(tn_gguf_real_or(head, "llama.rope.scaling.attn_factor", 1, &times, err));
+        assert_true(fabs(times * 1.1386294361119891 - rows[i].length) < 1e-6);
+        tn_gguf_close(head);
+        tn_model_close(m);
+        tn_model_close(g);
+        free(from);
+    }
+    free(gguf);
 }
 
 static void trained_weights_are_written_as_they_are(void **state)
@@ -381,6 +476,8 @@ int main(void)
     if (mkdtemp(dir) == NULL) return 1;
     for (int i = 0; i < n_family_case; i++)
         tests[n++] = (struct CMUnitTest){ family_cases[i].name, round_trip_keeps_everything, NULL, NULL, (void *)&family_cases[i] };
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(what_gguf_cannot_say_is_refused);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(yarn_keeps_its_length_in_gguf);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(trained_weights_are_written_as_they_are);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(split_latent_attention_is_joined);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_pipe_is_not_waited_for);
