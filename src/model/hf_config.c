@@ -19,7 +19,14 @@ static const char *const no_influence[] = {
     "temperature", "top_k", "top_p", "repetition_penalty", "num_nextn_predict_layers", "ep_size", "seq_aux", "aux_loss_alpha",
     "cache_implementation", "use_flash_attn", "unsloth_version", "unsloth_fixed", "initial_context_length", "n_ctx", "gradient_checkpointing",
     "_attn_implementation", "_attn_implementation_autoset", "attn_implementation", "transformers.js_config",
-    "reorder_and_upcast_attn", "original_max_position_embeddings", "eos_token_ids", NULL
+    "reorder_and_upcast_attn", "original_max_position_embeddings", "eos_token_ids", "is_llama_config", "attention_probs_dropout_prob",
+    "hidden_dropout_prob", "_num_labels", "_commit_hash",
+    /* What PretrainedConfig writes when all of it is written: generation, other tasks, encoders. */
+    "bad_words_ids", "begin_suppress_tokens", "chunk_size_feed_forward", "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty",
+    "early_stopping", "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id",
+    "forced_eos_token_id", "length_penalty", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences", "output_scores", "prefix",
+    "remove_invalid_values", "return_dict_in_generate", "sep_token_id", "suppress_tokens", "tf_legacy_loss", "tie_encoder_decoder", "typical_p",
+    "use_bfloat16", NULL
 };
 
 static tn_act get_act(tn_hf_reader *r, const char *key, const char *dflt)
@@ -101,7 +108,12 @@ static void window_layers(tn_hf_reader *r, tn_hparams *h, int64_t usual)
 
 static void family_llama(tn_hf_reader *r, tn_hparams *h)
 {
+    const char *activation = tn_hf_str(r, "activation", "swiglu");         /* Falcon 3's files say it twice */
+
     common(r, h);
+    tn_hf_expect_bool(r, "rope_interleaved", false);                       /* SmolLM2's files, from another trainer */
+    if (strcmp(activation, "swiglu") != 0 && r->status == TN_OK)
+        r->status = tn_fail(r->err, TN_UNSUPPORTED, "%s: 'activation' is '%.40s'; only swiglu is known here", r->where, activation);
     h->act = get_act(r, "hidden_act", "silu");
     h->qkv_bias = h->attn_bias = tn_hf_bool(r, "attention_bias", false);
     h->mlp_bias = tn_hf_bool(r, "mlp_bias", false);
@@ -134,6 +146,7 @@ static void qwen_window(tn_hf_reader *r, tn_hparams *h)
 {
     tn_hf_get(r, "max_window_layers");
     tn_hf_expect_bool(r, "use_sliding_window", false);
+    tn_hf_expect_bool(r, "use_mrope", false);
     window_layers(r, h, 1);
     h->window = h->window_pattern = 0;
 }
@@ -211,6 +224,7 @@ static void family_gemma2(tn_hf_reader *r, tn_hparams *h)
 {
     gemma(r, h);
     window_layers(r, h, 2);
+    tn_hf_expect_int(r, "sliding_window_size", h->window);                 /* the older name, beside the other */
 }
 
 static void family_gemma3(tn_hf_reader *r, tn_hparams *h)
@@ -300,7 +314,6 @@ static void family_gpt2(tn_hf_reader *r, tn_hparams *h)
     h->qkv_bias = h->attn_bias = h->mlp_bias = true;
     tn_hf_expect_bool(r, "scale_attn_by_inverse_layer_idx", false);
     tn_hf_expect_bool(r, "scale_attn_weights", true);
-    tn_hf_expect_bool(r, "add_cross_attention", false);
 }
 
 static void family_gptneox(tn_hf_reader *r, tn_hparams *h)
@@ -346,6 +359,9 @@ tn_status tn_hparams_from_hf(tn_hparams *h, const json_t *config, const char *wh
     special_ids(&r, h);
     h->init_std = tn_hf_real(&r, "initializer_range", 0, 10, 0.02);
     tn_hf_expect_bool(&r, "is_encoder_decoder", false);
+    tn_hf_expect_bool(&r, "add_cross_attention", false);
+    if (json_object_size(tn_hf_get(&r, "pruned_heads")) > 0 && r.status == TN_OK)
+        r.status = tn_fail(err, TN_UNSUPPORTED, "%s: 'pruned_heads' is not empty: heads that are not there are not supported", where);
     tn_hf_ignore(&r, no_influence);
     tn_status status = tn_hf_check_all_used(&r);
     tn_hf_reader_free(&r);

@@ -48,14 +48,33 @@ static void add_text(tn_str *s, const char *text, size_t n)
     tn_str_add_n(s, text, n);
 }
 
-static void put_tokens(tn_str *s, uint64_t *n, const vocabulary *v)
+/* A user's token as readers look for it in the text: with spaces where tokenizer.json has marks. */
+static void add_spaced(tn_str *s, const char *text)
+{
+    tn_str t = { .max = SIZE_MAX / 2 };
+
+    for (const char *at = text, *mark; *at != '\0'; at = mark + strlen(MARK)) {
+        if ((mark = strstr(at, MARK)) == NULL) {
+            tn_str_add(&t, at);
+            break;
+        }
+        tn_str_add_n(&t, at, (size_t)(mark - at));
+        tn_str_add_char(&t, ' ');
+    }
+    if (t.failed) s->failed = true;
+    else add_text(s, t.p != NULL ? t.p : "", t.len);
+    tn_str_free(&t);
+}
+
+static void put_tokens(tn_str *s, uint64_t *n, const vocabulary *v, bool spm)
 {
     tn_kv_array(s, n, "tokenizer.ggml.tokens", TN_GGUF_STR, (uint64_t)v->n);
     for (int64_t i = 0; i < v->n; i++) {
         char unused[32];
         snprintf(unused, sizeof unused, "[PAD%" PRId64 "]", i);
         const char *t = v->text[i] != NULL ? v->text[i] : unused;
-        add_text(s, t, strlen(t));
+        if (spm && v->type[i] == 4) add_spaced(s, t);
+        else add_text(s, t, strlen(t));
     }
     tn_kv_array(s, n, "tokenizer.ggml.token_type", TN_GGUF_I32, (uint64_t)v->n);
     for (int64_t i = 0; i < v->n; i++) {
@@ -172,7 +191,7 @@ tn_status tn_kv_vocabulary(tn_str *s, uint64_t *n, const json_t *tokenizer, cons
     TN_GOTO(read_vocabulary(&v, tokenizer, spm, where, err));
     tn_kv_str(s, n, "tokenizer.ggml.model", spm ? "llama" : "gpt2", spm ? 5 : 4);
     tn_kv_str(s, n, "tokenizer.ggml.pre", spm ? "default" : pre, strlen(spm ? "default" : pre));
-    put_tokens(s, n, &v);
+    put_tokens(s, n, &v, spm);
     if (spm) TN_GOTO(put_scores(s, n, &v, json_object_get(model, "vocab"), merges, where, err));
     else TN_GOTO(put_merges(s, n, merges, where, err));
     int64_t bos = m->tok != NULL ? tn_tokenizer_bos(m->tok) : -1, eos = m->tok != NULL ? tn_tokenizer_eos(m->tok) : -1;

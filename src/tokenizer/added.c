@@ -44,13 +44,12 @@ tn_status tn_added_finish(tn_tokenizer *t, tn_error *err)
     return build(&t->trie_normalised, t, true, err);
 }
 
-/* Letters, digits, marks and connectors make words; a single-word token must not touch one. */
+/* A single-word token must not touch a word. */
 static bool is_word(const uint8_t *s, size_t n)
 {
-    const uint32_t word = TN_UC_LETTER | TN_UC_MARK | TN_UC_NUMBER | 1u << TN_GC_PC;
-    size_t         len;
+    size_t len;
 
-    return tn_uc_char_bytes(s, n) != 0 && (tn_uc_mask(tn_uc_decode(s, &len)) & word) != 0;
+    return tn_uc_char_bytes(s, n) != 0 && tn_uc_is_word(tn_uc_decode(s, &len));
 }
 
 static bool touches_word(const uint8_t *s, size_t n, size_t begin, size_t end)
@@ -77,14 +76,19 @@ bool tn_added_find(const tn_tokenizer *t, bool normalised, bool special, const u
         while (at >= 0) {
             const tn_trie_node *node = &trie->node[at];
 
-            if (node->value >= 0 && (special || !t->added[node->value].special)) {
+            if (node->value >= 0) {
                 best = node->value;
                 best_end = j;
             }
             if (j == n) break;
             at = tn_trie_child(trie, at, s[j++]);
         }
-        if (best < 0 || (t->added[best].single_word && touches_word(s, n, i, best_end))) continue;
+        if (best < 0) continue;
+        /* As in Hugging Face tokenizers, a find that does not count is passed over as a whole: no other begins inside it. */
+        if ((t->added[best].special && !special) || (t->added[best].single_word && touches_word(s, n, i, best_end))) {
+            i = best_end - 1;
+            continue;
+        }
         *begin = i;
         *end = best_end;
         *index = best;

@@ -133,6 +133,15 @@ out:
     return status;
 }
 
+/* Whether a character that is no token can be spelled by byte tokens. */
+static bool by_bytes(const tn_tokenizer *t, const uint8_t *s, size_t n)
+{
+    bool all = t->byte_fallback && !t->byte_level;
+
+    for (size_t i = 0; all && i < n; i++) all = t->byte_id[s[i]] >= 0;
+    return all;
+}
+
 /* The first symbols of a piece: its bytes, or its characters. from[i] is where symbol i begins in s. */
 static size_t first_symbols(const tn_tokenizer *t, const uint8_t *s, size_t n, int32_t *sym, uint32_t *from)
 {
@@ -150,8 +159,9 @@ static size_t first_symbols(const tn_tokenizer *t, const uint8_t *s, size_t n, i
         int32_t id;
 
         if ((len = tn_uc_char_bytes(s + i, n - i)) == 0) len = 1;
-        if ((id = tn_index_find(&t->by_raw, &t->raw, s + i, len)) >= 0 && t->type[id] == TN_TOKEN_CONTROL) id = -1;
+        if ((id = tn_index_find(&t->by_raw, &t->raw, s + i, len)) >= 0 && !tn_token_in_model(t, id)) id = -1;
         if (id < 0 && t->n_lone > 0 && (id = tn_index_find(&t->by_lone, &t->lone, s + i, len)) >= 0) id += (int32_t)t->n_vocab;
+        if (id < 0 && t->skip_missing && !by_bytes(t, s + i, len)) continue;
         from[k] = (uint32_t)i;
         sym[k++] = id;
     }
@@ -161,10 +171,7 @@ static size_t first_symbols(const tn_tokenizer *t, const uint8_t *s, size_t n, i
 /* A symbol that is no token: by bytes where the vocabulary has them all, else the unknown token, else nothing. */
 static void put_unknown(const tn_tokenizer *t, const uint8_t *s, size_t n, bool *after_unknown, tn_ids *out)
 {
-    bool all = t->byte_fallback && !t->byte_level;
-
-    for (size_t i = 0; all && i < n; i++) all = t->byte_id[s[i]] >= 0;
-    if (all) {
+    if (by_bytes(t, s, n)) {
         for (size_t i = 0; i < n; i++) tn_ids_put(out, t->byte_id[s[i]]);
         *after_unknown = false;
     } else if (t->unk >= 0) {
@@ -195,7 +202,12 @@ static tn_status encode_by_merging(const tn_tokenizer *t, const uint8_t *s, size
         if (sym[i] >= 0 && sym[i] < t->n_vocab) {
             tn_ids_put(out, sym[i]);
             after_unknown = false;
-        } else put_unknown(t, s + from[i], (i + 1 < k ? from[i + 1] : n) - from[i], &after_unknown, out);
+        } else {
+            size_t end = i + 1 < k ? from[i + 1] : n, len;
+            /* One character: what follows it may have been left out. A symbol above the vocabulary may be several. */
+            if (sym[i] < 0 && (len = tn_uc_char_bytes(s + from[i], n - from[i])) != 0) end = from[i] + len;
+            put_unknown(t, s + from[i], end - from[i], &after_unknown, out);
+        }
     }
 out:
     if (sym != sym_short) free(sym);
@@ -209,7 +221,7 @@ tn_status tn_bpe_encode(const tn_tokenizer *t, const uint8_t *s, size_t n, tn_id
     int32_t id = t->byte_level ? tn_index_find(&t->by_bytes, &t->bytes, s, n) : tn_index_find(&t->by_raw, &t->raw, s, n);
     uint8_t known;
 
-    if (id < 0 || t->type[id] == TN_TOKEN_CONTROL) return encode_by_merging(t, s, n, out, err);
+    if (id < 0 || !tn_token_in_model(t, id)) return encode_by_merging(t, s, n, out, err);
     if (t->ignore_merges) {
         tn_ids_put(out, id);
         return TN_OK;

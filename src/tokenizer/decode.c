@@ -12,6 +12,11 @@ static tn_status token_bytes(const tn_tokenizer *t, int32_t id, bool special, bo
                        (long long)t->n_vocab);
     *p = tn_pool_at(&t->bytes, id, n);
     if (!special && tn_tokenizer_is_special(t, id)) *n = 0;
+    if (first && t->strip_marks) {
+        size_t      n_raw;
+        const char *raw = tn_pool_at(&t->raw, id, &n_raw);
+        for (; *n > 0 && **p == ' ' && n_raw >= 3 && memcmp(raw, "\xe2\x96\x81", 3) == 0; raw += 3, n_raw -= 3) ++*p, --*n;
+    }
     if (first && t->strip_space && *n > 0 && **p == ' ') {
         ++*p;
         --*n;
@@ -33,7 +38,7 @@ tn_status tn_detokenize(const tn_tokenizer *t, const int32_t *ids, size_t n, boo
 
         TN_GOTO(token_bytes(t, ids[i], special, first, &p, &n_bytes, err));
         tn_str_add_n(&text, p, n_bytes);
-        if (!tn_tokenizer_is_special(t, ids[i])) first = false;
+        if (special || !tn_tokenizer_is_special(t, ids[i])) first = false;
     }
     if (text.failed) { status = tn_fail(err, TN_NOMEM, "no memory for the text of %zu tokens", n); goto out; }
     *out_n = text.len;

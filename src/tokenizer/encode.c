@@ -94,12 +94,15 @@ static tn_status cut_at_added(encoder *e, bool normalised, const uint8_t *s, siz
             from = begin + 1;
             continue;
         }
-        if (a->lstrip) begin = strip_before(s, at, begin);
+        /* As in Hugging Face tokenizers, the search goes on behind the token itself: one that lies in the white space which this one takes
+         * with it is found too. */
+        from = end;
+        if (a->lstrip) begin = begin > at ? strip_before(s, at, begin) : at;
         if (a->rstrip) end = strip_after(s, end, n);
         if (begin > at) TN_TRY(fn(e, s + at, begin - at, at_start && at == 0, after_special, err));
-        tn_ids_put(e->out, a->id);
+        if (begin < end) tn_ids_put(e->out, a->id);  /* nothing is left of one that lies in what another took */
         after_special = true;
-        at = from = end;
+        at = end;
     }
     return at < n ? fn(e, s + at, n - at, at_start && at == 0, after_special, err) : TN_OK;
 }

@@ -63,11 +63,13 @@ static tn_status read_vocabulary(tn_tokenizer *t, const json_t *vocab, const jso
     size_t        i;
 
     if (s.text == NULL || s.n == NULL) { status = tn_fail(err, TN_NOMEM, "%s: no memory for the vocabulary", where); goto out; }
+    if ((t->in_model = calloc((size_t)t->n_vocab, 1)) == NULL) { status = tn_fail(err, TN_NOMEM, "%s: no memory for the vocabulary", where); goto out; }
     memset(t->type, TN_TOKEN_UNUSED, (size_t)t->n_vocab);
     if (json_is_object(vocab)) {
         json_object_foreach((json_t *)(uintptr_t)vocab, key, v) {
             TN_GOTO(put_spelling(&s, json_integer_value(v), key, strlen(key), where, err));
             t->type[json_integer_value(v)] = TN_TOKEN_NORMAL;
+            t->in_model[json_integer_value(v)] = 1;
         }
     } else {
         if ((t->score = calloc((size_t)t->n_vocab, sizeof *t->score)) == NULL) {
@@ -84,6 +86,7 @@ static tn_status read_vocabulary(tn_tokenizer *t, const json_t *vocab, const jso
             TN_GOTO(put_spelling(&s, (int64_t)i, json_string_value(text), json_string_length(text), where, err));
             t->score[i] = json_number_value(score);
             t->type[i] = TN_TOKEN_NORMAL;
+            t->in_model[i] = 1;
         }
     }
     json_array_foreach(added, i, v) {
@@ -115,11 +118,11 @@ static tn_status read_added(tn_tokenizer *t, const json_t *added, const char *wh
     json_array_foreach(added, i, v) {
         const json_t *text = json_object_get(v, "content");
         tn_str        normal = { .max = TN_MAX_ADDED_BYTES * 8 };
-        bool          normalised = json_is_true(json_object_get(v, "normalized")) && t->n_normaliser > 0, changed;
+        bool          normalised = json_is_true(json_object_get(v, "normalized")), changed;
         tn_status     status;
         tn_added     *a;
 
-        if (normalised) {
+        if (normalised && t->n_normaliser > 0) {
             if ((status = tn_normalise(t->normaliser, t->n_normaliser, (const uint8_t *)json_string_value(text),
                                        json_string_length(text), &normal, &changed, err)) != TN_OK) {
                 tn_str_free(&normal);

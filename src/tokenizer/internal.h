@@ -65,6 +65,7 @@ struct tn_tokenizer {
     tn_pool raw;                         /* vocabulary as the file spells it */
     tn_pool bytes;                       /* what each token stands for in the text */
     uint8_t *type;                       /* [n_vocab] TN_TOKEN_ */
+    uint8_t *in_model;                   /* [n_vocab] tokenizer.json: the model has the token itself, not the added tokens alone; NULL: all */
     double  *score;                      /* [n_vocab] SPM, UNIGRAM; or NULL */
     tn_index by_raw, by_bytes;           /* by_bytes leaves out control and user tokens */
     int32_t byte_id[256];                /* token of one byte, or -1 */
@@ -91,6 +92,7 @@ struct tn_tokenizer {
     tn_split  split;
     bool      add_space;                 /* SPM: a text at the start or after a special token gets U+2581 in front */
     bool      strip_space;               /* the decoder takes one space off the front */
+    bool      strip_marks;               /* the decoder takes every U+2581 out of the first token (Metaspace) */
 
     int32_t   bos, eos, unk, pad;
     bool      add_bos, add_eos;
@@ -101,6 +103,12 @@ struct tn_tokenizer {
     char     *recipe;                    /* tokenizer.json's parts but the vocabulary, as canonical text, for the digest */
     tn_digest digest;
 };
+
+/* Whether the model may give this token out for text: what only stands among the added tokens is found as a whole or not at all. */
+static inline bool tn_token_in_model(const tn_tokenizer *t, int32_t id)
+{
+    return t->type[id] != TN_TOKEN_CONTROL && (t->in_model == NULL || t->in_model[id] != 0);
+}
 
 /* A growable array of ids, as the face passes it. */
 typedef struct tn_ids { int32_t **p; size_t *n, *cap; bool failed; } tn_ids;

@@ -269,7 +269,7 @@ static tn_status add_decoder(tn_tokenizer *t, const json_t *v, int depth, const 
     if (is(type, "ByteLevel") && t->byte_level) return TN_OK;
     if (is(type, "ByteFallback") || is(type, "Fuse")) return TN_OK;
     if (is(type, "Metaspace") && !t->byte_level) {
-        t->strip_space = scheme != NULL ? !is(scheme, "never") : !json_is_false(json_object_get(v, "add_prefix_space"));
+        t->strip_marks = scheme != NULL ? !is(scheme, "never") : !json_is_false(json_object_get(v, "add_prefix_space"));
         return TN_OK;
     }
     if (is(type, "Replace") && json_is_string(pattern) && is(json_string_value(pattern), "\xe2\x96\x81") &&

@@ -62,7 +62,7 @@ static int by_score_down(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static bool mergeable(const tn_tokenizer *t, int32_t id) { return t->type[id] != TN_TOKEN_CONTROL && t->type[id] != TN_TOKEN_BYTE; }
+static bool mergeable(const tn_tokenizer *t, int32_t id) { return tn_token_in_model(t, id) && t->type[id] != TN_TOKEN_BYTE; }
 
 /* Characters that occur in tokens but are not tokens themselves still take part in merges: they get symbols of their own. */
 static tn_status find_lone_characters(tn_tokenizer *t, tn_error *err)

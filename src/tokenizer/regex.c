@@ -2,6 +2,8 @@
  * step limit, and going over it is an error, not a wait. */
 #include "tokenizer/regex.h"
 
+#include "base/str.h"
+
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdlib.h>
@@ -14,17 +16,40 @@ struct tn_regex {
     char        head[64];                /* of the pattern, for messages */
 };
 
-/* Oniguruma's class intersections and nested classes, \h (a hex digit there) and (?m) (dot matches all there) mean other
- * things to PCRE2: such a pattern must not be read wrongly. */
-static const char *not_portable(const char *p, size_t n)
+/* What \w and \s are to Oniguruma, as the inside of a class (a hyphen behind it is one). PCRE2's \w lacks marks and has every number, its \s has U+180E. */
+#define WORD  "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}"
+#define SPACE "\\x{9}-\\x{d}\\x{85}\\p{Z}"
+
+/* An escape as PCRE2 needs it for Oniguruma's meaning. Returns what is wrong with it, or NULL. */
+static const char *put_escape(tn_str *out, char c, bool in_class)
+{
+    const char *set = c == 'w' || c == 'W' || c == 'b' || c == 'B' ? WORD : c == 's' || c == 'S' ? SPACE : NULL;
+
+    if (c == 'h' || c == 'H') return "\\h";
+    if (in_class && (c == 'W' || c == 'S')) return c == 'W' ? "\\W inside a class" : "\\S inside a class";
+    if (set == NULL || (in_class && (c == 'b' || c == 'B'))) tn_str_addf(out, "\\%c", c);
+    else if (in_class) tn_str_add(out, set);
+    else if (c == 'b') tn_str_addf(out, "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))", set, set, set, set);
+    else if (c == 'B') tn_str_addf(out, "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))", set, set, set, set);
+    else tn_str_addf(out, "[%s%s]", c == 'W' || c == 'S' ? "^" : "", set);
+    return NULL;
+}
+
+/* The pattern p for PCRE2. Oniguruma's class intersections and nested classes, \h (a hex digit there) and (?m) (dot matches all there) mean
+ * other things to it: such a pattern must not be read wrongly. Returns what it uses of these, or NULL. */
+static const char *translate(tn_str *out, const char *p, size_t n)
 {
     bool in_class = false;
 
     for (size_t i = 0; i < n; i++) {
+        size_t from = i;
+
         if (p[i] == '\\' && i + 1 < n) {
-            i++;
-            if (p[i] == 'h' || p[i] == 'H') return "\\h";
-        } else if (!in_class) {
+            const char *strange = put_escape(out, p[++i], in_class);
+            if (strange != NULL) return strange;
+            continue;
+        }
+        if (!in_class) {
             if (p[i] == '[') {
                 in_class = true;
                 if (i + 1 < n && p[i + 1] == '^') i++;
@@ -41,6 +66,7 @@ static const char *not_portable(const char *p, size_t n)
 
             if (close != NULL) i = (size_t)(close - p);
         }
+        tn_str_add_n(out, p + from, i + 1 - from);
     }
     return NULL;
 }
@@ -52,18 +78,29 @@ tn_status tn_regex_create(tn_regex **out, const char *pattern, size_t n, const c
     PCRE2_UCHAR   text[120];
     const char   *strange;
     tn_regex     *r;
+    tn_str        own = { .max = 16 * MAX_PATTERN };
 
     *out = NULL;
     if (n > MAX_PATTERN) return tn_fail(err, TN_LIMIT, "%s: a pattern of %zu bytes, at most %d are read", where, n, MAX_PATTERN);
-    if ((strange = not_portable(pattern, n)) != NULL)
-        return tn_fail(err, TN_UNSUPPORTED, "%s: the pattern '%.80s' uses %s, which is not supported", where, pattern, strange);
-    if ((r = calloc(1, sizeof *r)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for a pattern", where);
+    if ((strange = translate(&own, pattern, n)) != NULL || own.failed || (r = calloc(1, sizeof *r)) == NULL) {
+        tn_status s = strange != NULL ? tn_fail(err, TN_UNSUPPORTED, "%s: the pattern '%.80s' uses %s, which is not supported", where, pattern, strange)
+                                      : tn_fail(err, TN_NOMEM, "%s: no memory for a pattern, or it is too long", where);
+        tn_str_free(&own);
+        return s;
+    }
     memcpy(r->head, pattern, n < sizeof r->head - 1 ? n : sizeof r->head - 1);
-    r->code = pcre2_compile((PCRE2_SPTR)pattern, n, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
+    r->code = pcre2_compile((PCRE2_SPTR)(own.p != NULL ? own.p : ""), own.len, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
+    tn_str_free(&own);
     if (r->code == NULL) {
         pcre2_get_error_message(code, text, sizeof text);
         tn_regex_destroy(r);
         return tn_fail(err, TN_FORMAT, "%s: the pattern '%.80s' is malformed at byte %zu: %s", where, pattern, (size_t)at, (const char *)text);
+    }
+    uint32_t empty = 0;
+    pcre2_pattern_info(r->code, PCRE2_INFO_MATCHEMPTY, &empty);
+    if (empty != 0) {
+        tn_regex_destroy(r);
+        return tn_fail(err, TN_UNSUPPORTED, "%s: the pattern '%.80s' can match an empty text, which is not supported", where, pattern);
     }
     pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE);  /* without JIT the interpreter does the same, slower */
     *out = r;

@@ -80,10 +80,16 @@ INLINE size_t one_punctuation(const uint8_t *s)
 /* \w+|[^\w\s]+ */
 INLINE size_t words(const uint8_t *s, size_t n)
 {
-    const uint32_t word = TN_UC_LETTER | TN_UC_MARK | 1u << TN_GC_ND | 1u << TN_GC_NL | 1u << TN_GC_PC;
-    size_t         run = run_of(s, n, word, SIZE_MAX);
+    size_t i = 0, len;
+    bool   word = false;
 
-    return run != 0 ? run : run_without(s, n, word | TN_UC_SPACE);
+    for (; i < n; i += len) {
+        uint32_t cp = tn_uc_decode(s + i, &len);
+        bool     now = tn_uc_is_word(cp);
+        if (i == 0) word = now;
+        if (now != word || (!now && (tn_uc_mask(cp) & TN_UC_SPACE) != 0)) break;
+    }
+    return i;
 }
 
 INLINE size_t marked_word(const uint8_t *s, size_t n)

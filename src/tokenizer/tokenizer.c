@@ -40,6 +40,7 @@ void tn_tokenizer_destroy(tn_tokenizer *t)
     tn_steps_free(t->normaliser, t->n_normaliser);
     tn_split_free(&t->split);
     free(t->type);
+    free(t->in_model);
     free(t->score);
     free(t->merge);
     free(t->whole);
@@ -74,6 +75,14 @@ static void hash_text(tn_sha256 *h, const char *text, size_t n)
     tn_sha256_update(h, text, n);
 }
 
+/* Added tokens that are not special: only then does it matter which of them the model has too. */
+static bool has_user_tokens(const tn_tokenizer *t)
+{
+    for (int64_t id = 0; id < t->n_vocab && t->in_model != NULL; id++)
+        if (t->type[id] == TN_TOKEN_USER) return true;
+    return false;
+}
+
 /* What decides ids and text: vocabulary, types, scores, merges, added tokens, normaliser, splitter (its name, or
  * the JSON that spells it out), flags. */
 static tn_status make_digest(tn_tokenizer *t, tn_error *err)
@@ -86,6 +95,7 @@ static tn_status make_digest(tn_tokenizer *t, tn_error *err)
     hash_text(h, t->raw.p, t->raw.at[t->n_vocab]);
     tn_sha256_update(h, t->raw.at, ((size_t)t->n_vocab + 1) * sizeof *t->raw.at);
     tn_sha256_update(h, t->type, (size_t)t->n_vocab);
+    if (has_user_tokens(t)) tn_sha256_update(h, t->in_model, (size_t)t->n_vocab);
     if (t->score != NULL) tn_sha256_update(h, t->score, (size_t)t->n_vocab * sizeof *t->score);
     if (t->merge != NULL)                            /* the table's layout follows from the merges in order */
         for (size_t i = 0; i < t->n_merge_slot; i++)
@@ -109,7 +119,7 @@ static tn_status make_digest(tn_tokenizer *t, tn_error *err)
     }
     hash_text(h, t->recipe != NULL ? t->recipe : "", t->recipe != NULL ? strlen(t->recipe) : 0);
     hash_number(h, t->byte_level | t->byte_fallback << 1 | t->ignore_merges << 2 | t->fuse_unk << 3 | t->add_space << 5 |
-                       t->strip_space << 6 | t->add_bos << 7 | t->add_eos << 8);
+                       t->strip_space << 6 | t->strip_marks << 9 | t->add_bos << 7 | t->add_eos << 8);
     hash_number(h, t->bos);
     hash_number(h, t->eos);
     hash_number(h, t->unk);
@@ -127,7 +137,7 @@ static void cut_at_marks(tn_tokenizer *t)
         size_t      n;
         const char *text = tn_pool_at(&t->raw, id, &n), *end = text + n;
 
-        if (t->type[id] == TN_TOKEN_CONTROL || t->type[id] == TN_TOKEN_USER || t->type[id] == TN_TOKEN_BYTE) continue;
+        if (!tn_token_in_model(t, (int32_t)id) || (t->type[id] == TN_TOKEN_USER && t->in_model == NULL) || t->type[id] == TN_TOKEN_BYTE) continue;
         for (const char *at = text; (at = memmem(at, (size_t)(end - at), "\xe2\x96\x81", 3)) != NULL; at += 3)
             if (at != text && (at - text < 3 || memcmp(at - 3, "\xe2\x96\x81", 3) != 0)) return;
     }

@@ -44,6 +44,13 @@ static inline uint32_t tn_uc_mask(uint32_t cp)
     return 1u << (c & 31) | (c & 0x60) << 25;
 }
 
+/* \w: letters, marks, digits, connectors, joiners, and the symbols that Unicode counts as alphabetic (letters in circles). */
+static inline bool tn_uc_is_word(uint32_t cp)
+{
+    return (tn_uc_mask(cp) & (TN_UC_LETTER | TN_UC_MARK | 1u << TN_GC_ND | 1u << TN_GC_NL | 1u << TN_GC_PC)) != 0 || cp == 0x200c || cp == 0x200d ||
+           (cp >= 0x24b6 && cp <= 0x24e9) || (cp >= 0x1f130 && cp <= 0x1f149) || (cp >= 0x1f150 && cp <= 0x1f169) || (cp >= 0x1f170 && cp <= 0x1f189);
+}
+
 /* One character of valid UTF-8; *len gets its bytes. */
 static inline uint32_t tn_uc_decode(const uint8_t *s, size_t *len)
 {

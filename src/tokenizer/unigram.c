@@ -23,8 +23,9 @@ tn_status tn_unigram_create(tn_tokenizer *t, tn_error *err)
             free(keys);
             return tn_fail(err, TN_FORMAT, "score of token %d is not a number", id);
         }
-        if (t->type[id] == TN_TOKEN_NORMAL && t->score[id] < lowest) lowest = t->score[id];
-        if (t->type[id] == TN_TOKEN_NORMAL || t->type[id] == TN_TOKEN_USER || t->type[id] == TN_TOKEN_UNUSED)
+        if ((t->type[id] == TN_TOKEN_NORMAL || (t->type[id] == TN_TOKEN_USER && t->in_model != NULL && t->in_model[id])) && t->score[id] < lowest)
+            lowest = t->score[id];
+        if (tn_token_in_model(t, id) && (t->type[id] == TN_TOKEN_NORMAL || t->type[id] == TN_TOKEN_USER || t->type[id] == TN_TOKEN_UNUSED))
             keys[n++] = (tn_trie_key){ text, len, id };
     }
     t->unk_score = (lowest == DBL_MAX ? 0 : lowest) - 10;
@@ -49,7 +50,7 @@ static void viterbi(const tn_tokenizer *t, const uint8_t *s, size_t n, cell *bes
             int32_t id = t->pieces.node[at].value;
 
             if (id >= 0) {
-                double score = best[i].score + (t->type[id] == TN_TOKEN_USER ? 0.0 : t->score[id]);
+                double score = best[i].score + (t->type[id] == TN_TOKEN_USER && t->in_model == NULL ? 0.0 : t->score[id]);
 
                 covered |= j - i == len;
                 if (score > best[j].score) best[j] = (cell){ score, (uint32_t)i, id };

@@ -178,7 +178,8 @@ tn_status tn_vocab_finish(tn_tokenizer *t, tn_error *err)
         const char *raw = tn_pool_at(&t->raw, id, &n);
         char       *out = t->bytes.p + t->bytes.at[id];
         uint8_t     type = t->type[id];
-        bool        verbatim = type == TN_TOKEN_CONTROL || type == TN_TOKEN_USER || type == TN_TOKEN_UNKNOWN;
+        /* tokenizer.json spells what the model has as the model does, and leaves all spaces to the decoder; a GGUF spells user tokens out. */
+        bool        verbatim = type == TN_TOKEN_CONTROL || (type == TN_TOKEN_USER && (t->in_model == NULL || t->in_model[id] == 0)) || type == TN_TOKEN_UNKNOWN;
         int         byte = t->byte_level || type == TN_TOKEN_USER ? -1 : tn_byte_token(raw, n);
 
         if (byte >= 0 && (type == TN_TOKEN_BYTE || t->byte_fallback)) {
@@ -186,7 +187,7 @@ tn_status tn_vocab_finish(tn_tokenizer *t, tn_error *err)
             n_out = 1;
             t->byte_id[byte] = (int32_t)id;
             t->type[id] = TN_TOKEN_BYTE;
-        } else if (verbatim) {
+        } else if (verbatim && (t->in_model == NULL || t->byte_level)) {
             memcpy(out, raw, n);
             n_out = n;
         } else n_out = t->byte_level ? tn_byte_level_decode(out, raw, n) : spaces_back(out, raw, n);

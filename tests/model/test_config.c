@@ -59,6 +59,32 @@ static void unknown_and_changing_keys_are_named(void **state)
          "\"sliding_attention\",\"full_attention\"]}", TN_UNSUPPORTED, "layer_types");
 }
 
+/* Keys that published files carry beside the usual ones: taken, and refused where they say something else. */
+static void what_published_files_say_besides_is_taken(void **state)
+{
+    static const struct { const char *text, *key; } rows[] = {
+        { "{" LLAMA ",\"rope_theta\":1e5,\"is_llama_config\":true,\"rope_interleaved\":false,\"transformers.js_config\":{}}", NULL },      /* SmolLM2 */
+        { "{" LLAMA ",\"rope_theta\":1e5,\"rope_interleaved\":true}", "rope_interleaved" },
+        { "{" LLAMA ",\"rope_theta\":1e5,\"activation\":\"swiglu\"}", NULL },                                                             /* Falcon 3 */
+        { "{" LLAMA ",\"rope_theta\":1e5,\"activation\":\"geglu\"}", "activation" },
+        { "{" LLAMA ",\"rope_theta\":1e5,\"pruned_heads\":{},\"num_beams\":1,\"add_cross_attention\":false}", NULL },
+        { "{" LLAMA ",\"rope_theta\":1e5,\"pruned_heads\":{\"1\":[0]}}", "pruned_heads" },
+        { "{\"model_type\":\"qwen2\"," COMMON ",\"rope_theta\":1e6,\"use_mrope\":false,\"use_sliding_window\":false}", NULL },             /* Qwen 2.5 */
+        { "{\"model_type\":\"qwen2\"," COMMON ",\"rope_theta\":1e6,\"use_mrope\":true}", "use_mrope" },
+        { "{\"model_type\":\"gemma2\"," COMMON ",\"rope_theta\":1e4,\"sliding_window\":8,\"sliding_window_size\":8}", NULL },
+        { "{\"model_type\":\"gemma2\"," COMMON ",\"rope_theta\":1e4,\"sliding_window\":8,\"sliding_window_size\":9}", "sliding_window_size" },
+    };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tn_hparams h;
+        tn_error   err = {0};
+        tn_status  s = read_config(rows[i].text, &h, &err);
+        if (rows[i].key == NULL && s != TN_OK) fail_msg("%s: %s", rows[i].text, err.msg);
+        if (rows[i].key != NULL && (s != TN_UNSUPPORTED || strstr(err.msg, rows[i].key) == NULL)) fail_msg("%s: '%s' does not name %s", rows[i].text, err.msg, rows[i].key);
+    }
+}
+
 static void both_spellings_of_rope_mean_the_same(void **state)
 {
     tn_hparams a, b;
@@ -94,7 +120,8 @@ static void windows_follow_layer_types(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unknown_and_changing_keys_are_named), cmocka_unit_test(both_spellings_of_rope_mean_the_same),
+        cmocka_unit_test(unknown_and_changing_keys_are_named),
+        cmocka_unit_test(what_published_files_say_besides_is_taken), cmocka_unit_test(both_spellings_of_rope_mean_the_same),
         cmocka_unit_test(windows_follow_layer_types),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -373,6 +373,64 @@ static void pairs_that_changed_lose_their_old_rank(void **state)
     tn_tokenizer_destroy(t);
 }
 
+/* Small tokenizers whose ids, and text where it is asked for, come from Hugging Face tokenizers 0.23. */
+static void small_tokenizers_equal_hugging_face(void **state)
+{
+    static const struct { const char *what, *json, *text, *ids, *decoded; } rows[] = {
+        // clang-format off
+        { "the model has the added token too", "{\"added_tokens\":[{\"id\":0,\"content\":\"a\"}],\"normalizer\":{\"type\":\"Lowercase\"},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}}",
+          "abA", "0 1 0", "aba" },
+        { "the same, merged", "{\"added_tokens\":[{\"id\":0,\"content\":\"a\"}],\"normalizer\":{\"type\":\"Lowercase\"},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}}",
+          "Ab", "2", "ab" },
+        { "the model does not have it", "{\"added_tokens\":[{\"id\":2,\"content\":\"é\",\"single_word\":true}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[]}}",
+          "aéb", "0 1", NULL },
+        { "its score is the vocabulary's", "{\"added_tokens\":[{\"id\":3,\"content\":\"ab\",\"single_word\":true}],\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0],[\"a\",-1],[\"b\",-2],[\"ab\",-9]]}}",
+          "xabb", "0 1 2 2", NULL },
+        { "what lies in stripped space is found", "{\"added_tokens\":[{\"id\":4,\"content\":\"<|x|>\",\"rstrip\":true,\"special\":true},{\"id\":5,\"content\":\"\\n\\n\"}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\" \":2,\"\\n\":3},\"merges\":[]}}",
+          "<|x|> \n\n\na", "4 5 3 0", NULL },
+        { "nothing is left of it", "{\"added_tokens\":[{\"id\":2,\"content\":\"  \",\"lstrip\":true,\"rstrip\":true}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\" \":1},\"merges\":[]}}",
+          "     a", "2 0", NULL },
+        { "a find that does not count is passed over", "{\"added_tokens\":[{\"id\":3,\"content\":\"ab-\",\"single_word\":true},{\"id\":4,\"content\":\"b-\"}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"-\":2},\"merges\":[]}}",
+          "aab-a", "0 0 1 2 0", NULL },
+        { "normalised ones come second", "{\"added_tokens\":[{\"id\":3,\"content\":\" pad\",\"normalized\":true},{\"id\":1,\"content\":\"a\"}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"p\":0,\"a\":1,\"d\":2,\" \":4},\"merges\":[]}}",
+          " pad", "4 0 1 2", NULL },
+        { "neighbours of what is missing merge", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}}",
+          "a日b", "2", NULL },
+        { "\\w has marks and no circled digits", "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\w+\"},\"behavior\":\"Removed\",\"invert\":true},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"²\":1,\"a②\":2,\"①\":3,\"e\":4,\"́\":5,\"é\":6},\"merges\":[\"e ́\"]}}",
+          "a②é①²", "0 6 1", NULL },
+        { "a joiner is part of a word", "{\"pre_tokenizer\":{\"type\":\"Whitespace\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"ب\":0,\"‌\":1,\"ب‌\":2,\"ب‌ب\":3},\"merges\":[\"ب ‌\",\"ب‌ ب\"]}}",
+          "ب‌ب", "3", NULL },
+        { "Metaspace takes all marks of the first token", "{\"decoder\":{\"type\":\"Metaspace\",\"replacement\":\"▁\",\"prepend_scheme\":\"always\"},\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"▁\",\"prepend_scheme\":\"always\",\"split\":false},\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0],[\"▁\",-3],[\"▁▁\",-2],[\"a\",-1]]}}",
+          "  a a", "2 3 1 3", "a a" },
+        { "marks of an added token are spaces", "{\"added_tokens\":[{\"id\":2,\"content\":\"▁▁\"}],\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"▁\"},\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"▁\"},\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}]},\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{\"▁\":0,\"a\":1,\"▁▁\":2},\"merges\":[\"▁ ▁\"]}}",
+          "a  a", "1 2 1", "a  a" },
+        // clang-format on
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tn_tokenizer *t = NULL;
+        tn_error      err = {0};
+        tn_str        got = { .max = 4096 };
+        int32_t      *ids = NULL;
+        size_t        n = 0, cap = 0, n_text;
+        char         *text;
+
+        if (tn_tokenizer_from_json(&t, rows[i].json, strlen(rows[i].json), NULL, 0, "t.json", &err) != TN_OK) fail_msg("%s: %s", rows[i].what, err.msg);
+        assert_int_equal(tn_tokenize(t, rows[i].text, strlen(rows[i].text), TN_TOK_SPECIAL, &ids, &n, &cap, NULL), TN_OK);
+        for (size_t k = 0; k < n; k++) tn_str_addf(&got, "%s%d", k > 0 ? " " : "", ids[k]);
+        if (strcmp(got.p != NULL ? got.p : "", rows[i].ids) != 0) fail_msg("%s: %s, not %s", rows[i].what, got.p, rows[i].ids);
+        if (rows[i].decoded != NULL) {
+            assert_int_equal(tn_detokenize(t, ids, n, true, &text, &n_text, NULL), TN_OK);
+            if (strcmp(text, rows[i].decoded) != 0) fail_msg("%s: '%s', not '%s'", rows[i].what, text, rows[i].decoded);
+            free(text);
+        }
+        tn_str_free(&got);
+        free(ids);
+        tn_tokenizer_destroy(t);
+    }
+}
+
 static void what_is_not_supported_is_named(void **state)
 {
     static const struct { const char *json; tn_status code; const char *word; } rows[] = {
@@ -390,6 +448,10 @@ static void what_is_not_supported_is_named(void **state)
           "{\"a\":0},\"merges\":[]}}", TN_UNSUPPORTED, "&&" },
         { "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"},\"behavior\":\"Isolated\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},"
           "\"merges\":[]}}", TN_FORMAT, "(a" },
+        { "{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"a*\"}},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}",
+          TN_UNSUPPORTED, "empty text" },
+        { "{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"[\\\\W]\"}},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}",
+          TN_UNSUPPORTED, "inside a class" },
         { "{\"decoder\":{\"type\":\"CTC\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}", TN_UNSUPPORTED, "CTC" },
         { "{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",-1]],\"unk_id\":7}}", TN_FORMAT, "unk_id" },
         { "{\"added_tokens\":[{\"id\":-1,\"content\":\"x\"}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}", TN_FORMAT, "added_tokens[0].id" },
@@ -522,6 +584,7 @@ int main(void)
         cmocka_unit_test(broken_utf8_gives_replacement_characters_or_bytes),
         cmocka_unit_test(a_long_run_of_one_letter_is_merged),
         cmocka_unit_test(pairs_that_changed_lose_their_old_rank),
+        cmocka_unit_test(small_tokenizers_equal_hugging_face),
         cmocka_unit_test(what_is_not_supported_is_named),
         cmocka_unit_test(a_hostile_pattern_is_an_error_and_not_a_wait),
         cmocka_unit_test(digests_tell_tokenizers_apart),
