@@ -8,6 +8,15 @@
 #include <stdio.h>
 #include <string.h>
 
+typedef struct selftest_config { int64_t rounds; } selftest_config;
+
+static const tn_option options[] = {
+    // clang-format off
+    { "rounds", TN_OPT_INT, offsetof(selftest_config, rounds), "8", 0, 1e9, "N", "random cases of every operation beside the fixed ones; --seed chooses which", NULL },
+    { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
+    // clang-format on
+};
+
 typedef struct walk { bool json, quiet; int n_passed, n_failed; const char *op; json_t *rows; bool no_memory; } walk;
 
 static void show_row(const walk *w, const char *op, const char *what, bool passed, const char *detail)
@@ -83,17 +92,17 @@ static void print_summary(const walk *w, const json_t *used)
 
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
-    const char *const *names = n_arg > 0 ? args : NULL;
+    const selftest_config *options_given = config;
+    const char *const     *names = n_arg > 0 ? args : NULL;
     walk               w = { .json = common->json, .quiet = common->quiet };
     json_t            *used = NULL;
     tn_status          status = TN_OK;
 
-    (void)config;
     for (int i = 0; i < n_arg; i++)
         if (tn_op_by_name(args[i]) == NULL)
             return tn_fail(err, TN_USAGE, "there is no operation '%s' (tenet selftest without a name walks all)", args[i]);
     if (w.json && (w.rows = json_array()) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the results");
-    TN_GOTO(tn_selftest(names, on_result, &w, err));
+    TN_GOTO(tn_selftest(names, options_given->rounds, (uint64_t)common->seed, on_result, &w, err));
     tn_ops_choose(true);
     if ((used = kernels_used(names)) == NULL || w.no_memory) {
         status = tn_fail(err, TN_NOMEM, "no memory for the results");
@@ -121,7 +130,9 @@ const tn_command tn_cmd_selftest = {
     .usage = "tenet selftest [OP...]",
     .more = "Walks the operation table: each kernel (ref, avx2, avx512) against the plain loop that defines the operation, on\n"
             "odd shapes and ugly values; 1, 2, 3 and 8 threads; rows alone against rows in a batch; gradients against finite\n"
-            "differences. Exit 0: sound. Exit 3: something differs.",
+            "differences; then on random shapes, options, weight types and thread counts (--rounds). Exit 0: sound. Exit 3: something differs.",
+    .options = options,
+    .config_bytes = sizeof(selftest_config),
     .max_args = -1,
     .run = run,
 };

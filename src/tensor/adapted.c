@@ -215,6 +215,17 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t rows = tn_draw_size(d, 700), n_in = tn_draw_width(d, 256), n_out = tn_draw_size(d, 150), rank = tn_draw_size(d, 40);
+    *k = (tn_case){ .by_row = 1u, .profile = (tn_profile)tn_draw_below(d, 3) };
+    *(tn_adapted_params *)k->params = (tn_adapted_params){ tn_draw_number(d, 0.1f, 4), k->profile };
+    tn_case_in(k, 0, TN_F32, rows, n_in, true);
+    tn_draw_weight(d, k, 1, n_out, n_in, false);
+    tn_case_in(k, 2, TN_F32, rank, n_in, true);
+    tn_case_in(k, 3, TN_F32, n_out, rank, true);
+}
+
 static double flops(const tn_call *c)
 {
     double n_in = (double)tn_cols(c->in[0]), n_out = (double)c->in[1]->shape[0];
@@ -225,4 +236,4 @@ TN_KERNELS_OF(tn_adapter);
 
 const tn_op tn_op_adapted = {
     .name = "adapted", .params_bytes = sizeof(tn_adapted_params), .n_in = 4, .n_out = 2, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .bwd_in = 0xfu, .bwd_out = 2u, .cases = cases, .flops = flops };
+    .kernels = kernels, .bwd_in = 0xfu, .bwd_out = 2u, .cases = cases, .draw = draw, .flops = flops };

@@ -138,10 +138,20 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t rows = tn_draw_size(d, 500), n_out = tn_draw_size(d, 300), rank = tn_draw_size(d, 70);
+    *k = (tn_case){ .by_row = 3u };
+    *(tn_adapter_params *)k->params = (tn_adapter_params){ .s = tn_draw_number(d, 0.1f, 4) };
+    tn_case_in(k, 0, TN_F32, rows, n_out, true);
+    tn_case_in(k, 1, TN_F32, rows, rank, true);
+    tn_case_in(k, 2, TN_F32, n_out, rank, true);
+}
+
 static double flops(const tn_call *c) { return 2.0 * (double)tn_n_elem(c->in[0]) * (double)tn_cols(c->in[1]); }
 
 TN_KERNELS_OF(tn_adapter);
 
 const tn_op tn_op_adapter = {
     .name = "adapter", .params_bytes = sizeof(tn_adapter_params), .n_in = 3, .n_out = 1, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .bwd_in = 6u, .in_place = 1, .grad_in_place = 1, .cases = cases, .flops = flops };
+    .kernels = kernels, .bwd_in = 6u, .in_place = 1, .grad_in_place = 1, .cases = cases, .draw = draw, .flops = flops };

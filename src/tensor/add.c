@@ -50,6 +50,15 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t rows = tn_draw_size(d, 300), cols = tn_draw_size(d, 1500);
+    *k = (tn_case){ .by_row = 3u };
+    *(tn_add_params *)k->params = (tn_add_params){ .s = tn_draw_yes(d) ? 1.0f : tn_draw_number(d, -2, 2) };
+    tn_case_in(k, 0, TN_F32, rows, cols, true);
+    tn_case_in(k, 1, TN_F32, rows, cols, true);
+}
+
 static const tn_kernel kernels[] = {
     { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
     { "avx2",   tn_cpu_avx2,   tn_add_fwd_avx2, tn_add_bwd_avx2 },
@@ -58,4 +67,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_add = {
     .name = "add", .params_bytes = sizeof(tn_add_params), .n_in = 2, .n_out = 1, .shape = shape,
-    .kernels = kernels, .in_place = 1, .grad_in_place = 1, .cases = cases };
+    .kernels = kernels, .in_place = 1, .grad_in_place = 1, .cases = cases, .draw = draw };

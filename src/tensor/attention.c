@@ -272,15 +272,19 @@ static size_t scratch(const tn_call *c, bool backward)
            tn_attn_slot_bytes(c->params, backward) * (size_t)tn_threads();
 }
 
-/* Documents of odd lengths: 1, 70, 3, ... rows, the last one cut by the end. */
-static void fill(tn_tensor *t, int i_in, uint64_t seed)
+/* Documents of odd lengths: 1, 70, 3, ... rows and random ones, the last one cut by the end. */
+static void fill(const tn_case *k, tn_tensor *t, int i_in, uint64_t seed)
 {
-    static const int32_t lengths[] = { 1, 70, 3, 131, 64, 2 };
+    static const int32_t lengths[] = { 1, 70, 3, 131, 64, 2, 0, 257, 0 };
+    const tn_rng_key     key = { .seed = seed, .purpose = TN_RNG_TEST };
     int32_t *p = t->data;
     int64_t  n = tn_n_elem(t);
+    (void)k;
     if (i_in != 3) return;
-    for (int64_t i = 0, k = (int64_t)(seed % 3), start = 0; i < n; start = i, k++)
-        for (int32_t l = lengths[k % 6]; l > 0 && i < n; l--) p[i++] = (int32_t)start;
+    for (int64_t i = 0, j = (int64_t)(seed % 9), start = 0; i < n; start = i, j++) {
+        int64_t l = lengths[j % 9] != 0 ? lengths[j % 9] : 1 + (int64_t)tn_rng_below(&key, (uint64_t)j, 300);
+        for (; l > 0 && i < n; l--) p[i++] = (int32_t)start;
+    }
 }
 
 static int cases(tn_case *k, int i)
@@ -306,6 +310,24 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    static const tn_dtype kinds[] = { TN_F32, TN_F32, TN_BF16, TN_Q8_0 };
+    int64_t               n_kv = 1 + tn_draw_below(d, 3), rows = tn_draw_size(d, 600);
+    tn_attention_params   p = { .n_head = n_kv * (1 + tn_draw_below(d, 4)), .n_head_kv = n_kv, .kv_type = kinds[tn_draw_below(d, 4)], .scale = tn_draw_number(d, 0.05f, 0.5f) };
+    p.d_k = p.kv_type == TN_Q8_0 ? 32 * (1 + tn_draw_below(d, 3)) : tn_draw_size(d, 100);
+    p.d_v = tn_draw_yes(d) ? p.d_k : p.kv_type == TN_Q8_0 ? 32 * (1 + tn_draw_below(d, 3)) : tn_draw_size(d, 100);
+    if (tn_draw_yes(d)) p.window = tn_draw_size(d, 300);
+    if (tn_draw_below(d, 3) == 0) p.softcap = tn_draw_number(d, 1, 30);
+    *k = (tn_case){ .fill = fill };
+    *(tn_attention_params *)k->params = p;
+    tn_case_in(k, 0, TN_F32, rows, p.n_head * p.d_k, true);
+    tn_case_in(k, 1, TN_F32, rows, n_kv * p.d_k, true);
+    tn_case_in(k, 2, TN_F32, rows, n_kv * p.d_v, true);
+    tn_case_vec(k, 3, TN_I32, rows, false);
+    if (tn_draw_below(d, 3) == 0) tn_case_vec(k, 4, TN_F32, p.n_head, true);
+}
+
 static double flops(const tn_call *c)
 {
     const tn_attention_params *p = c->params;
@@ -327,4 +349,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_attention = {
     .name = "attention", .params_bytes = sizeof(tn_attention_params), .n_in = 5, .n_out = 2, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .bwd_in = 31u, .bwd_out = 3u, .cases = cases, .flops = flops };
+    .kernels = kernels, .bwd_in = 31u, .bwd_out = 3u, .cases = cases, .draw = draw, .flops = flops };

@@ -62,6 +62,14 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t rows = tn_draw_size(d, 300), cols = tn_draw_size(d, 1500);
+    *k = (tn_case){ .by_row = 1u };
+    tn_case_in(k, 0, TN_F32, rows, cols, true);
+    tn_case_vec(k, 1, TN_F32, cols, true);
+}
+
 static const tn_kernel kernels[] = {
     { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
     { "avx2",   tn_cpu_avx2,   tn_bias_fwd_avx2, tn_bias_bwd_avx2 },
@@ -69,4 +77,4 @@ static const tn_kernel kernels[] = {
     { .name = NULL } };
 
 const tn_op tn_op_bias = {
-    .name = "bias", .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .in_place = 1, .cases = cases };
+    .name = "bias", .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .in_place = 1, .cases = cases, .draw = draw };

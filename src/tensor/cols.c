@@ -63,7 +63,15 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t n_group = 1 + tn_draw_below(d, 5), group = tn_draw_size(d, 300), n = 1 + tn_draw_below(d, group), rows = tn_draw_size(d, 200);
+    *k = (tn_case){ .by_row = 1u };
+    *(tn_cols_params *)k->params = (tn_cols_params){ n_group, group, tn_draw_below(d, group - n + 1), n };
+    tn_case_in(k, 0, TN_F32, rows, n_group * group, true);
+}
+
 TN_KERNELS_OF(tn_moves);
 
 const tn_op tn_op_cols = {
-    .name = "cols", .params_bytes = sizeof(tn_cols_params), .n_in = 1, .n_out = 1, .shape = shape, .kernels = kernels, .cases = cases };
+    .name = "cols", .params_bytes = sizeof(tn_cols_params), .n_in = 1, .n_out = 1, .shape = shape, .kernels = kernels, .cases = cases, .draw = draw };

@@ -77,7 +77,17 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    tn_concat_params p = { 1 + tn_draw_below(d, 5), tn_draw_size(d, 200), tn_draw_size(d, 200), tn_draw_yes(d) };
+    int64_t          rows = tn_draw_size(d, 200);
+    *k = (tn_case){ .by_row = 3u };
+    *(tn_concat_params *)k->params = p;
+    tn_case_in(k, 0, TN_F32, rows, p.n_group * p.n_a, true);
+    tn_case_in(k, 1, TN_F32, rows, (p.b_shared ? 1 : p.n_group) * p.n_b, true);
+}
+
 TN_KERNELS_OF(tn_moves);
 
 const tn_op tn_op_concat = {
-    .name = "concat", .params_bytes = sizeof(tn_concat_params), .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .cases = cases };
+    .name = "concat", .params_bytes = sizeof(tn_concat_params), .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .cases = cases, .draw = draw };

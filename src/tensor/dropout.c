@@ -51,8 +51,9 @@ static void bwd_ref(const tn_call *c)
     tn_parallel(tn_rows(c->in[0]), tn_row_grain(8 * tn_cols(c->in[0])), piece, &j);
 }
 
-static void fill(tn_tensor *t, int i_in, uint64_t seed)
+static void fill(const tn_case *k, tn_tensor *t, int i_in, uint64_t seed)
 {
+    (void)k;
     if (i_in == 1) tn_fill_ids(t, seed, 1000);
 }
 
@@ -67,6 +68,16 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t rows = tn_draw_size(d, 100);
+    *k = (tn_case){ .by_row = 3u, .fill = fill };
+    *(tn_dropout_params *)k->params = (tn_dropout_params){ .p = tn_draw_number(d, 0, 0.9f), .seed = (uint64_t)tn_draw_below(d, INT64_MAX), .step = (uint64_t)tn_draw_below(d, 1 << 20),
+                                                           .node = (uint32_t)tn_draw_below(d, UINT32_MAX) };
+    tn_case_in(k, 0, TN_F32, rows, tn_draw_size(d, 1000), true);
+    tn_case_vec(k, 1, TN_I32, rows, false);
+}
+
 static const tn_kernel kernels[] = {
     { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
     { "avx2",   tn_cpu_avx2,   tn_dropout_fwd_avx2, tn_dropout_bwd_avx2 },
@@ -75,4 +86,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_dropout = {
     .name = "dropout", .params_bytes = sizeof(tn_dropout_params), .n_in = 2, .n_out = 1, .shape = shape,
-    .kernels = kernels, .bwd_in = 2u, .in_place = 1, .cases = cases };
+    .kernels = kernels, .bwd_in = 2u, .in_place = 1, .cases = cases, .draw = draw };

@@ -67,9 +67,9 @@ static void bwd_ref(const tn_call *c)
     if (c->din[1] != NULL) tn_parallel(c->in[1]->shape[1], 16, bwd_piece, (void *)c);
 }
 
-static void fill(tn_tensor *t, int i_in, uint64_t seed)
+static void fill(const tn_case *k, tn_tensor *t, int i_in, uint64_t seed)
 {
-    if (i_in == 0) tn_fill_ids(t, seed, 7);
+    if (i_in == 0) tn_fill_ids(t, seed, k->in[1].shape[0]);
 }
 
 static int cases(tn_case *k, int i)
@@ -83,6 +83,15 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t n_vocab = tn_draw_size(d, 400), n_embd = tn_draw_width(d, 512);
+    *k = (tn_case){ .by_row = 1u, .fill = fill };
+    *(tn_embedding_params *)k->params = (tn_embedding_params){ .scale = tn_draw_yes(d) ? 1.0f : tn_draw_number(d, 0.1f, 9) };
+    tn_case_vec(k, 0, TN_I32, tn_draw_size(d, 300), false);
+    tn_draw_weight(d, k, 1, n_vocab, n_embd, tn_draw_yes(d));
+}
+
 static const tn_kernel kernels[] = {
     { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
     { "avx2",   tn_cpu_avx2,   fwd_ref, tn_embedding_bwd_avx2 },
@@ -91,4 +100,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_embedding = {
     .name = "embedding", .params_bytes = sizeof(tn_embedding_params), .n_in = 2, .n_out = 1, .shape = shape,
-    .kernels = kernels, .bwd_in = 1u, .cases = cases };
+    .kernels = kernels, .bwd_in = 1u, .cases = cases, .draw = draw };

@@ -56,6 +56,16 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t rows = tn_draw_size(d, 200), cols = tn_draw_size(d, 1000);
+    tn_act  act = (tn_act)tn_draw_below(d, TN_ACT_OSS + 1);
+    *k = (tn_case){ .by_row = 3u };
+    *(tn_gated_params *)k->params = (tn_gated_params){ act, act == TN_ACT_OSS ? tn_draw_number(d, 1, 9) : 0 };
+    tn_case_in(k, 0, TN_F32, rows, cols, true);
+    tn_case_in(k, 1, TN_F32, rows, cols, true);
+}
+
 static const tn_kernel kernels[] = {
     { "ref",    tn_cpu_any,    fwd_ref,             bwd_ref             },
     { "avx2",   tn_cpu_avx2,   tn_gated_fwd_avx2,   tn_gated_bwd_avx2   },
@@ -64,4 +74,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_gated = {
     .name = "gated", .params_bytes = sizeof(tn_gated_params), .n_in = 2, .n_out = 1, .shape = shape,
-    .kernels = kernels, .bwd_in = 3u, .in_place = 1, .cases = cases };
+    .kernels = kernels, .bwd_in = 3u, .in_place = 1, .cases = cases, .draw = draw };

@@ -51,9 +51,9 @@ static void backward(const tn_call *c, const tn_moves *m)
     if (c->din[0] != NULL) tn_parallel(tn_cols(c->in[0]), 16, bwd_piece, &(job){ c, m });
 }
 
-static void fill(tn_tensor *t, int i_in, uint64_t seed)
+static void fill(const tn_case *k, tn_tensor *t, int i_in, uint64_t seed)
 {
-    if (i_in == 1) tn_fill_ids(t, seed, 5);
+    if (i_in == 1) tn_fill_ids(t, seed, k->in[0].shape[0]);
 }
 
 static int cases(tn_case *k, int i)
@@ -66,7 +66,15 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t rows = tn_draw_size(d, 100);
+    *k = (tn_case){ .by_row = 2u, .fill = fill };
+    tn_case_in(k, 0, TN_F32, rows, tn_draw_size(d, 500), true);
+    tn_case_vec(k, 1, TN_I32, tn_draw_size(d, 300), false);
+}
+
 TN_KERNELS_OF(tn_moves);
 
 const tn_op tn_op_gather_rows = {
-    .name = "gather_rows", .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .bwd_in = 2u, .cases = cases };
+    .name = "gather_rows", .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .bwd_in = 2u, .cases = cases, .draw = draw };

@@ -84,10 +84,10 @@ static size_t scratch(const tn_call *c, bool backward)
 
 static double flops(const tn_call *c) { return 2.0 * (double)tn_rows(c->in[0]) * (double)tn_cols(c->in[0]) * (double)c->in[1]->shape[0]; }
 
-static void fill(tn_tensor *t, int i_in, uint64_t seed)
+static void fill(const tn_case *k, tn_tensor *t, int i_in, uint64_t seed)
 {
     if (i_in == 2) {
-        tn_fill_ids(t, seed, 37);
+        tn_fill_ids(t, seed, k->in[1].shape[0]);
         if (tn_n_elem(t) > 2) ((int32_t *)t->data)[1] = -1;
     }
 }
@@ -106,6 +106,20 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    bool                   large = tn_draw_below(d, 4) == 0;
+    int64_t                rows = tn_draw_size(d, 150), cols = tn_draw_width(d, large ? 32 : 256), n_vocab = tn_draw_size(d, large ? 5000 : 400);
+    tn_head_logprob_params p = { .profile = (tn_profile)tn_draw_below(d, 3) };
+    if (tn_draw_yes(d)) p.softcap = tn_draw_number(d, 1, 30);
+    if (tn_draw_yes(d)) p.temperature = tn_draw_number(d, 0.3f, 2);
+    *k = (tn_case){ .by_row = 5u, .fill = fill, .profile = p.profile };
+    *(tn_head_logprob_params *)k->params = p;
+    tn_case_in(k, 0, TN_F32, rows, cols, true);
+    tn_draw_weight(d, k, 1, n_vocab, cols, tn_draw_yes(d));
+    tn_case_vec(k, 2, TN_I32, rows, false);
+}
+
 static const tn_kernel kernels[] = {
     { "ref",    tn_cpu_any,    fwd_ref,                    bwd_ref                    },
     { "avx2",   tn_cpu_avx2,   tn_head_logprob_fwd_avx2,   tn_head_logprob_bwd_avx2   },
@@ -114,4 +128,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_head_logprob = {
     .name = "head_logprob", .params_bytes = sizeof(tn_head_logprob_params), .n_in = 3, .n_out = 2, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .bwd_in = 7u, .cases = cases, .flops = flops };
+    .kernels = kernels, .bwd_in = 7u, .cases = cases, .draw = draw, .flops = flops };

@@ -216,10 +216,10 @@ static double flops(const tn_call *c)
     return one * (1.0 + (p->train ? 1.0 : 0.0) + (p->add_dw ? 1.0 : 0.0) + (taught(c) ? 1.0 : 0.0));
 }
 
-static void fill(tn_tensor *t, int i_in, uint64_t seed)
+static void fill(const tn_case *k, tn_tensor *t, int i_in, uint64_t seed)
 {
     if (i_in == 2) {
-        tn_fill_ids(t, seed, 19);
+        tn_fill_ids(t, seed, k->in[1].shape[0]);
         if (tn_n_elem(t) > 2) ((int32_t *)t->data)[1] = -1;
     }
     if (i_in == 6) tn_fill_ids(t, seed, 2);
@@ -247,6 +247,27 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    bool           large = tn_draw_below(d, 4) == 0, teacher = tn_draw_below(d, 3) == 0;
+    int64_t        rows = tn_draw_size(d, 150), cols = tn_draw_width(d, large ? 32 : 256), n_vocab = tn_draw_size(d, large ? 5000 : 400), wide = tn_draw_width(d, large ? 32 : 128);
+    tn_head_params p = { .train = tn_draw_below(d, 4) != 0, .profile = (tn_profile)tn_draw_below(d, 3) };
+    if (tn_draw_yes(d)) p.softcap = tn_draw_number(d, 1, 30);
+    if (tn_draw_yes(d)) p.z_coef = tn_draw_number(d, 0, 0.1f);
+    p.add_dw = p.train && tn_draw_below(d, 3) == 0;
+    *k = (tn_case){ .fill = fill, .profile = p.profile };
+    *(tn_head_params *)k->params = p;
+    tn_case_in(k, 0, TN_F32, rows, cols, p.train);
+    if (p.add_dw) tn_case_in(k, 1, TN_F32, n_vocab, cols, false);
+    else tn_draw_weight(d, k, 1, n_vocab, cols, p.train && tn_draw_yes(d));
+    tn_case_vec(k, 2, TN_I32, rows, false);
+    tn_case_vec(k, 3, TN_F32, rows, false);
+    if (!teacher) return;
+    tn_case_in(k, 4, TN_F32, rows, wide, false);
+    tn_draw_weight(d, k, 5, n_vocab, wide, false);
+    tn_case_vec(k, 6, TN_I32, rows, false);
+}
+
 static const tn_kernel kernels[] = {
     { "ref",    tn_cpu_any,    fwd_ref,                 bwd_ref                 },
     { "avx2",   tn_cpu_avx2,   tn_head_loss_fwd_avx2,   tn_head_loss_bwd_avx2   },
@@ -255,4 +276,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_head_loss = {
     .name = "head_loss", .params_bytes = sizeof(tn_head_params), .n_in = 7, .n_out = 4, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .bwd_in = 127u, .bwd_out = 4u, .cases = cases, .flops = flops };
+    .kernels = kernels, .bwd_in = 127u, .bwd_out = 4u, .cases = cases, .draw = draw, .flops = flops };

@@ -99,6 +99,16 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t rows = tn_draw_size(d, 300), cols = tn_draw_size(d, 1500);
+    *k = (tn_case){ .by_row = 1u };
+    *(tn_layernorm_params *)k->params = (tn_layernorm_params){ .eps = 1e-5f };
+    tn_case_in(k, 0, TN_F32, rows, cols, true);
+    tn_case_vec(k, 1, TN_F32, cols, true);
+    if (tn_draw_yes(d)) tn_case_vec(k, 2, TN_F32, cols, true);
+}
+
 static const tn_kernel kernels[] = {
     { "ref",    tn_cpu_any,    fwd_ref,                 bwd_ref                 },
     { "avx2",   tn_cpu_avx2,   tn_layernorm_fwd_avx2,   tn_layernorm_bwd_avx2   },
@@ -107,4 +117,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_layernorm = {
     .name = "layernorm", .params_bytes = sizeof(tn_layernorm_params), .n_in = 3, .n_out = 3, .shape = shape,
-    .kernels = kernels, .bwd_in = 3u, .bwd_out = 6u, .cases = cases };
+    .kernels = kernels, .bwd_in = 3u, .bwd_out = 6u, .cases = cases, .draw = draw };

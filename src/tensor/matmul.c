@@ -8,6 +8,7 @@
  * is frozen: dx flows through it, dw does not exist. In strict-bf16 dw is a product like the others: bf16 operands, fp32
  * sums, and the gradient itself is fp32. */
 #include "tensor/matmul.h"
+#include "tensor/op_util.h"
 
 #include "base/cpu.h"
 #include "base/thread.h"
@@ -205,8 +206,19 @@ static int matmul_cases(tn_case *out, int i)
     return 1;
 }
 
+static void matmul_draw(tn_case *k, tn_draw *d)
+{
+    int64_t n_row = tn_draw_size(d, 600), n_in = tn_draw_width(d, 1024), n_out = tn_draw_size(d, 500);
+
+    while (n_row * n_in * n_out > 20 << 20) n_row = 1 + n_row / 2;  /* the definition is slow */
+    *k = (tn_case){.by_row = 1u, .profile = (tn_profile)tn_draw_below(d, 3)};
+    *(tn_matmul_params *)k->params = (tn_matmul_params){k->profile};
+    tn_case_in(k, 0, TN_F32, n_row, n_in, true);
+    tn_draw_weight(d, k, 1, n_out, n_in, tn_draw_yes(d));
+}
+
 const tn_op tn_op_matmul = {
     .name = "matmul", .params_bytes = sizeof(tn_matmul_params), .n_in = 2, .n_out = 1,
     .shape = matmul_shape, .scratch = matmul_scratch, .kernels = kernels,
-    .bwd_in = 3, .bwd_out = 0, .cases = matmul_cases, .flops = matmul_flops, .together = matmul_together,
+    .bwd_in = 3, .bwd_out = 0, .cases = matmul_cases, .draw = matmul_draw, .flops = matmul_flops, .together = matmul_together,
 };

@@ -324,9 +324,9 @@ static void bwd_avx2(const tn_call *c) { backward(c, &k_avx2); }
 static void fwd_avx512(const tn_call *c) { forward(c, &k_avx512); }
 static void bwd_avx512(const tn_call *c) { backward(c, &k_avx512); }
 
-static void fill(tn_tensor *t, int i_in, uint64_t seed)
+static void fill(const tn_case *k, tn_tensor *t, int i_in, uint64_t seed)
 {
-    if (i_in == 2) tn_fill_ids(t, seed, 5);
+    if (i_in == 2) tn_fill_ids(t, seed, ((const tn_moe_params *)(const void *)k->params)->n_expert);
 }
 
 static int cases(tn_case *k, int i)
@@ -351,6 +351,25 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    tn_moe_params p = { .n_expert = 1 + tn_draw_below(d, 9), .n_ff = tn_draw_width(d, 96), .act = (tn_act)tn_draw_below(d, TN_ACT_OSS + 1), .profile = (tn_profile)tn_draw_below(d, 3) };
+    int64_t       rows = tn_draw_size(d, 150), n = tn_draw_width(d, 96), e = p.n_expert, f = p.n_ff;
+    bool          gate = p.act == TN_ACT_OSS || tn_draw_yes(d), bias = tn_draw_yes(d);
+    p.k = 1 + tn_draw_below(d, tn_min64(e, 4));
+    if (p.act == TN_ACT_OSS) p.limit = tn_draw_number(d, 1, 9);
+    *k = (tn_case){ .by_row = p.k == 1 ? 0u : 7u, .fill = fill, .profile = p.profile };    /* with one expert a row, sorted pairs look like rows */
+    *(tn_moe_params *)k->params = p;
+    tn_case_in(k, 0, TN_F32, rows, n, true);
+    tn_case_in(k, 1, TN_F32, rows, p.k, true);
+    tn_case_in(k, 2, TN_I32, rows, p.k, false);
+    if (gate) tn_draw_weight(d, k, 3, e * f, n, tn_draw_yes(d));
+    tn_draw_weight(d, k, 4, e * f, n, tn_draw_yes(d));
+    tn_draw_weight(d, k, 5, e * n, f, tn_draw_yes(d));
+    for (int b = 6; b < 9 && bias; b++)
+        if (b != 6 || gate) tn_case_vec(k, b, TN_F32, b == 8 ? e * n : e * f, true);
+}
+
 static double flops(const tn_call *c)
 {
     const tn_moe_params *p = c->params;
@@ -365,4 +384,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_moe = {
     .name = "moe", .params_bytes = sizeof(tn_moe_params), .n_in = 9, .n_out = 3, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .bwd_in = 0x1ffu, .bwd_out = 6u, .cases = cases, .flops = flops };
+    .kernels = kernels, .bwd_in = 0x1ffu, .bwd_out = 6u, .cases = cases, .draw = draw, .flops = flops };

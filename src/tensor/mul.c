@@ -93,6 +93,14 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t rows = tn_draw_size(d, 300), cols = tn_draw_size(d, 1500), f = tn_draw_below(d, 3);
+    *k = (tn_case){ .by_row = f == ONE_ROW || rows == 1 ? 1u : 3u };
+    tn_case_in(k, 0, TN_F32, rows, cols, true);
+    tn_case_in(k, 1, TN_F32, f == ONE_ROW ? 1 : rows, f == ONE_COL ? 1 : cols, true);
+}
+
 static const tn_kernel kernels[] = {
     { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
     { "avx2",   tn_cpu_avx2,   tn_mul_fwd_avx2, tn_mul_bwd_avx2 },
@@ -100,4 +108,4 @@ static const tn_kernel kernels[] = {
     { .name = NULL } };
 
 const tn_op tn_op_mul = {
-    .name = "mul", .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .bwd_in = 3u, .in_place = 1, .cases = cases };
+    .name = "mul", .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .bwd_in = 3u, .in_place = 1, .cases = cases, .draw = draw };

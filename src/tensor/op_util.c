@@ -107,3 +107,44 @@ void tn_fill_ids(tn_tensor *t, uint64_t seed, int64_t below)
     int32_t *p = t->data;
     for (int64_t i = 0; i < tn_n_elem(t); i++) p[i] = (int32_t)tn_rng_below(&key, (uint64_t)i, (uint64_t)below);
 }
+
+int64_t tn_draw_below(tn_draw *d, int64_t n)
+{
+    const tn_rng_key key = { .seed = d->seed, .purpose = TN_RNG_TEST, .step = 1 };
+    return (int64_t)tn_rng_below(&key, d->n++, (uint64_t)n);
+}
+
+bool tn_draw_yes(tn_draw *d) { return tn_draw_below(d, 2) != 0; }
+
+float tn_draw_number(tn_draw *d, float low, float high) { return low + (high - low) * (float)tn_draw_below(d, 1001) / 1000.0f; }
+
+int64_t tn_draw_size(tn_draw *d, int64_t most)
+{
+    int64_t n;
+    switch (tn_draw_below(d, 8)) {
+    case 0:  n = 1 + tn_draw_below(d, 4); break;
+    case 1:
+    case 2:  n = 1 + tn_draw_below(d, 40); break;
+    case 3:
+    case 4:  n = 16 * (1 + tn_draw_below(d, 8)) + tn_draw_below(d, 3) - 1; break;
+    case 5:  n = 64 * (1 + tn_draw_below(d, 6)) + tn_draw_below(d, 3) - 1; break;
+    default: n = 1 + tn_draw_below(d, most); break;
+    }
+    return n <= most ? n : 1 + n % most;
+}
+
+int64_t tn_draw_width(tn_draw *d, int64_t most)
+{
+    if (tn_draw_yes(d)) return tn_draw_size(d, most);
+    return tn_draw_below(d, 4) == 0 && most >= 256 ? 256 * (1 + tn_draw_below(d, most / 256)) : 32 * (1 + tn_draw_below(d, most / 32));
+}
+
+void tn_draw_weight(tn_draw *d, tn_case *k, int i_in, int64_t n_out, int64_t n_in, bool differentiable)
+{
+    static const tn_dtype types[] = { TN_F32, TN_F16, TN_BF16, TN_Q8_0, TN_Q4_0, TN_Q4_1, TN_Q5_0, TN_Q5_1, TN_Q4_K, TN_Q5_K, TN_Q6_K };
+    tn_dtype type = types[tn_draw_below(d, sizeof types / sizeof types[0])];
+
+    k->packed[i_in] = !differentiable && tn_draw_below(d, 4) != 0 && n_in % tn_dtype_block(type) == 0;
+    if (!k->packed[i_in]) type = differentiable || tn_draw_yes(d) ? TN_F32 : TN_BF16;
+    tn_case_in(k, i_in, type, n_out, n_in, differentiable);
+}

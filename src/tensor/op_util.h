@@ -59,6 +59,16 @@ void tn_set_rows(tn_tensor *t, int64_t n_row, int64_t n_col);
 /* Adds a case's input of this dtype and shape. */
 void tn_case_in(tn_case *k, int i, tn_dtype dtype, int64_t rows, int64_t cols, bool differentiable);
 void tn_case_vec(tn_case *k, int i, tn_dtype dtype, int64_t n, bool differentiable);
+/* Random cases: what an operation's `draw` picks sizes and options with. The n-th number depends on the seed and n alone. */
+struct tn_draw { uint64_t seed, n; };
+int64_t tn_draw_below(tn_draw *d, int64_t n);       /* [0, n) */
+bool    tn_draw_yes(tn_draw *d);                    /* one in two */
+/* A number of rows or columns, 1 to `most`: often few, often one beside a multiple of 16 or 64, where vectors, panels and blocks end. */
+int64_t tn_draw_size(tn_draw *d, int64_t most);
+int64_t tn_draw_width(tn_draw *d, int64_t most);    /* the same, every second time a multiple of 32 (quantised rows) */
+float   tn_draw_number(tn_draw *d, float low, float high);
+/* A matrix [n_out][n_in] of a random kind: f32 rows (only these have a gradient), bf16 rows, or packed from a type whose blocks fit. */
+void    tn_draw_weight(tn_draw *d, tn_case *k, int i_in, int64_t n_out, int64_t n_in, bool differentiable);
 /* Fillers for cases. */
 void tn_fill_ids(tn_tensor *t, uint64_t seed, int64_t below);   /* integers in [0, below) */
 

@@ -108,6 +108,15 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t rows = tn_draw_size(d, 300), group = tn_draw_size(d, 700), n = group * (1 + tn_draw_below(d, 3));
+    *k = (tn_case){ .by_row = 1u };
+    *(tn_rmsnorm_params *)k->params = (tn_rmsnorm_params){ .eps = 1e-6f, .plus_one = tn_draw_yes(d), .group = n == group && tn_draw_yes(d) ? 0 : group };
+    tn_case_in(k, 0, TN_F32, rows, n, true);
+    if (tn_draw_below(d, 4) != 0) tn_case_vec(k, 1, TN_F32, group, true);
+}
+
 static const tn_kernel kernels[] = {
     { "ref",    tn_cpu_any,    fwd_ref,               bwd_ref               },
     { "avx2",   tn_cpu_avx2,   tn_rmsnorm_fwd_avx2,   tn_rmsnorm_bwd_avx2   },
@@ -116,4 +125,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_rmsnorm = {
     .name = "rmsnorm", .params_bytes = sizeof(tn_rmsnorm_params), .n_in = 2, .n_out = 2, .shape = shape,
-    .kernels = kernels, .bwd_in = 3u, .bwd_out = 2u, .cases = cases };
+    .kernels = kernels, .bwd_in = 3u, .bwd_out = 2u, .cases = cases, .draw = draw };

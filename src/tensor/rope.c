@@ -147,9 +147,9 @@ tn_status tn_rope_table(float *table, int64_t n_ctx, int64_t n_rot, double theta
     return TN_OK;
 }
 
-static void fill(tn_tensor *t, int i_in, uint64_t seed)
+static void fill(const tn_case *k, tn_tensor *t, int i_in, uint64_t seed)
 {
-    if (i_in == 1) tn_fill_ids(t, seed, 19);
+    if (i_in == 1) tn_fill_ids(t, seed, k->in[2].shape[0]);
     if (i_in == 2) tn_rope_table(t->data, t->shape[0], t->shape[1] * t->shape[2], 1e4, NULL, NULL);
 }
 
@@ -168,6 +168,20 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    tn_rope_params p = { .n_head = 1 + tn_draw_below(d, 5), .d_head = 2 * tn_draw_size(d, 80), .interleaved = tn_draw_yes(d), .inverse = tn_draw_yes(d) };
+    int64_t        rows = tn_draw_size(d, 120);
+    p.n_rot = tn_draw_yes(d) ? p.d_head : 2 * (1 + tn_draw_below(d, p.d_head / 2));
+    p.first = tn_draw_below(d, p.d_head - p.n_rot + 1);
+    *k = (tn_case){ .by_row = 3u, .fill = fill };
+    *(tn_rope_params *)k->params = p;
+    tn_case_in(k, 0, TN_F32, rows, p.n_head * p.d_head, true);
+    tn_case_vec(k, 1, TN_I32, rows, false);
+    k->in[2] = (tn_tensor){ .dtype = TN_F32, .n_dim = 3, .shape = { tn_draw_size(d, 100), p.n_rot / 2, 2 } };
+    k->n_in = 3;
+}
+
 static const tn_kernel kernels[] = {
     { "ref",    tn_cpu_any,    fwd_ref,            bwd_ref            },
     { "avx2",   tn_cpu_avx2,   tn_rope_fwd_avx2,   tn_rope_bwd_avx2   },
@@ -176,4 +190,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_rope = {
     .name = "rope", .params_bytes = sizeof(tn_rope_params), .n_in = 3, .n_out = 1, .shape = shape,
-    .kernels = kernels, .bwd_in = 6u, .in_place = 1, .cases = cases };
+    .kernels = kernels, .bwd_in = 6u, .in_place = 1, .cases = cases, .draw = draw };

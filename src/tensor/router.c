@@ -207,8 +207,22 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t          groups = tn_draw_yes(d) ? 1 : 1 + tn_draw_below(d, 8), each = 1 + tn_draw_below(d, tn_draw_yes(d) ? 8 : 60), rows = tn_draw_size(d, 200);
+    tn_router_params p = { .n_expert = groups * each, .n_group = groups, .renormalise = tn_draw_yes(d), .group_sum2 = tn_draw_yes(d), .scale = tn_draw_number(d, 0.5f, 16) };
+    p.kind = TN_ROUTE_SOFTMAX_TOPK + (int)tn_draw_below(d, 3);
+    p.n_group_used = 1 + tn_draw_below(d, groups);
+    p.k = 1 + tn_draw_below(d, tn_min64(each * p.n_group_used, 12));
+    if (tn_draw_yes(d)) p.aux_coef = tn_draw_number(d, 0, 1), p.z_coef = tn_draw_number(d, 0, 1);
+    *k = (tn_case){ .by_row = 2 * p.n_expert == rows ? 0u : 1u };    /* else aux looks like rows */
+    *(tn_router_params *)k->params = p;
+    tn_case_in(k, 0, TN_F32, rows, p.n_expert, true);
+    if (p.kind == TN_ROUTE_SIGMOID && tn_draw_yes(d)) tn_case_vec(k, 1, TN_F32, p.n_expert, false);
+}
+
 TN_KERNELS_OF(tn_moves);
 
 const tn_op tn_op_router = {
     .name = "router", .params_bytes = sizeof(tn_router_params), .n_in = 2, .n_out = 4, .shape = shape,
-    .kernels = kernels, .bwd_in = 1u, .bwd_out = 6u, .cases = cases };
+    .kernels = kernels, .bwd_in = 1u, .bwd_out = 6u, .cases = cases, .draw = draw };

@@ -43,6 +43,14 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    *k = (tn_case){ .by_row = 1u };
+    *(tn_scale_params *)k->params = (tn_scale_params){ .s = tn_draw_number(d, -2, 2) };
+    int64_t rows = tn_draw_size(d, 300);
+    tn_case_in(k, 0, TN_F32, rows, tn_draw_size(d, 1500), true);
+}
+
 static const tn_kernel kernels[] = {
     { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
     { "avx2",   tn_cpu_avx2,   tn_scale_fwd_avx2, tn_scale_bwd_avx2 },
@@ -51,4 +59,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_scale = {
     .name = "scale", .params_bytes = sizeof(tn_scale_params), .n_in = 1, .n_out = 1, .shape = shape,
-    .kernels = kernels, .in_place = 1, .cases = cases };
+    .kernels = kernels, .in_place = 1, .cases = cases, .draw = draw };

@@ -9,6 +9,9 @@
 bool tn_selftest_kernel_quick(const tn_op *op, const tn_kernel *k, char *detail, size_t n_detail);
 /* The walk for one operation, which need not be in the table. */
 tn_status tn_selftest_op(const tn_op *op, tn_selftest_report report, void *arg, tn_error *err);
+/* `rounds` random cases of one operation: every kernel against ref with a random number of threads (1 to 8), scratch of exactly the size it asked
+ * for, and a row alone against the row in the batch. Two calls with one seed make the same cases. */
+tn_status tn_selftest_shake(const tn_op *op, int64_t rounds, uint64_t seed, tn_selftest_report report, void *arg, tn_error *err);
 /* Decoding from a cache, in pieces, gives the bits of attention over the whole sequence. */
 tn_status tn_selftest_decode(tn_selftest_report report, void *arg, tn_error *err);
 bool tn_kernel_usable(const tn_kernel *k);

@@ -89,6 +89,7 @@ void      tn_weight_row(float *dst, const tn_weight *w, int64_t i_out);
 /* ------------------------------------------------------------------------------------------------------ operations */
 
 typedef struct tn_op tn_op;
+typedef struct tn_draw tn_draw;                     /* random numbers for a self-test case (op_util.h) */
 
 /* One execution. `params` is the operation's own parameter struct (declared in tensor/ops.h). */
 typedef struct tn_call {
@@ -121,7 +122,9 @@ typedef struct tn_case {
     bool      differentiable[TN_MAX_IN];            /* finite differences are taken for these */
     /* called for every input after the walk filled it with seeded values: integers such as positions and ids need
      * meaning, other inputs are left alone; NULL: nothing to do */
-    void    (*fill)(tn_tensor *t, int i_in, uint64_t seed);
+    void    (*fill)(const struct tn_case *k, tn_tensor *t, int i_in, uint64_t seed);
+    bool      packed[TN_MAX_IN];                    /* a frozen matrix: rounded to its dtype and packed for the profile below */
+    tn_profile profile;
     double    fd_tolerance;                         /* relative; 0 means 2e-2; below 0: gradients only between kernels */
     uint32_t  by_row;                               /* bit i: in[i] has a row a row of out[0]; rows alone = in the batch */
 } tn_case;
@@ -138,6 +141,7 @@ struct tn_op {
     int         in_place;                           /* 1: out[0] may share memory with in[0] in the forward pass */
     int         grad_in_place;                      /* 1: din[0] is dout[0], and may share its memory where it is not added to */
     int       (*cases)(tn_case *out, int i);        /* fills case i; returns 0 when there is no such case */
+    void      (*draw)(tn_case *out, tn_draw *d);     /* a random case (out is zero before); tensor/op_util.h */
     double    (*flops)(const tn_call *c);           /* of the forward; NULL: not counted */
     /* Forward of up to TN_TOGETHER calls with the same in[0] in one parallel region: the bits of one after another. Only the last one's
      * scratch is used, so that the others' may lie where outputs of the group do. NULL: there is no gain in it. */
@@ -171,9 +175,9 @@ const tn_kernel *tn_op_kernel(const tn_op *op);
 void tn_ops_choose(bool check);
 
 /* The full walk (selftest): every kernel = ref bit for bit, 1, 2, 3, 8 threads, rows alone = rows in a batch,
- * gradients against finite differences. `names` NULL: all. report is called once per (operation, what). */
+ * gradients against finite differences; then `rounds` random cases an operation, which depend on seed. `names` NULL: all. report is called once per (operation, what). */
 typedef void (*tn_selftest_report)(void *arg, const char *op, const char *what, bool passed, const char *detail);
-tn_status tn_selftest(const char *const *names, tn_selftest_report report, void *arg, tn_error *err);
+tn_status tn_selftest(const char *const *names, int64_t rounds, uint64_t seed, tn_selftest_report report, void *arg, tn_error *err);
 
 /* ----------------------------------------------------------------------------------- arithmetic that others share */
 

@@ -62,6 +62,14 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    *k = (tn_case){ .by_row = 1u };
+    *(tn_unary_params *)k->params = (tn_unary_params){ (tn_act)tn_draw_below(d, TN_ACT_OSS), tn_draw_below(d, 4) == 0 ? tn_draw_number(d, 1, 50) : 0 };
+    int64_t rows = tn_draw_size(d, 200);
+    tn_case_in(k, 0, TN_F32, rows, tn_draw_size(d, 1000), true);
+}
+
 static const tn_kernel kernels[] = {
     { "ref",    tn_cpu_any,    fwd_ref,             bwd_ref             },
     { "avx2",   tn_cpu_avx2,   tn_unary_fwd_avx2,   tn_unary_bwd_avx2   },
@@ -70,4 +78,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_unary = {
     .name = "unary", .params_bytes = sizeof(tn_unary_params), .n_in = 1, .n_out = 1, .shape = shape,
-    .kernels = kernels, .bwd_in = 1u, .in_place = 1, .cases = cases };
+    .kernels = kernels, .bwd_in = 1u, .in_place = 1, .cases = cases, .draw = draw };

@@ -95,6 +95,18 @@ static int cases(tn_case *k, int i)
     return 1;
 }
 
+static void draw(tn_case *k, tn_draw *d)
+{
+    int64_t n_out = tn_draw_size(d, 150), n_in = tn_draw_width(d, 512), rank = tn_draw_size(d, 40);
+    *k = (tn_case){ 0 };
+    *(tn_weight_norm_params *)k->params = (tn_weight_norm_params){ .scale = tn_draw_number(d, 0.1f, 4) };
+    tn_draw_weight(d, k, 0, n_out, n_in, false);
+    tn_case_vec(k, 1, TN_F32, n_out, true);
+    tn_case_in(k, 2, TN_F32, rank, n_in, false);
+    tn_case_in(k, 3, TN_F32, n_out, rank, false);
+    if (!k->packed[0]) k->by_row = 0xbu;
+}
+
 static const tn_kernel kernels[] = {
     { "ref", tn_cpu_any, fwd_ref, tn_weight_norm_bwd },
     { "avx2", tn_cpu_avx2, tn_weight_norm_fwd_avx2, tn_weight_norm_bwd },
@@ -102,4 +114,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_weight_norm = {
     .name = "weight_norm", .params_bytes = sizeof(tn_weight_norm_params), .n_in = 4, .n_out = 2, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .bwd_out = 2u, .cases = cases };
+    .kernels = kernels, .bwd_out = 2u, .cases = cases, .draw = draw };

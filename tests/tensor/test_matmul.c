@@ -3,6 +3,7 @@
 #include "base/cpu.h"
 #include "base/thread.h"
 #include "tensor/matmul.h"
+#include "tensor/op_util.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -116,7 +117,7 @@ static void check(const char *what, tn_mm mm)
     mm.c = want;
     tn_mm_run_ref(&mm);
     for (int s = 0; s < N_SET; s++) {
-        char text[160];
+        char text[300];
         if (!sets[s].usable()) continue;
         snprintf(text, sizeof text, "%s %s %lldx%lldx%lld%s profile %s", sets[s].set->name, what, (long long)mm.m, (long long)mm.n,
                  (long long)mm.k, mm.add ? " continued" : "", tn_profile_name(mm.profile));
@@ -349,6 +350,53 @@ static void every_number_of_rows_equals_the_definition(void **unused)
     tn_threads_set(2, NULL);
     free(a);
     free(b);
+}
+
+/* Products that nobody chose: any size, stride, kind of B, first output, profile and number of threads. SHAKE=n: so many (soak). */
+static void random_products_equal_the_definition(void **unused)
+{
+    const char *shake = getenv("SHAKE");
+    int64_t     rounds = shake != NULL ? strtol(shake, NULL, 10) : 120;
+    tn_draw     d = {.seed = shake != NULL ? (uint64_t)rounds : 3};
+
+    (void)unused;
+    for (int64_t i = 0; i < rounds; i++) {
+        tn_profile   p = (tn_profile)tn_draw_below(&d, 3);
+        tn_mm_b_kind kind = (tn_mm_b_kind)tn_draw_below(&d, 4);
+        bool         frozen = kind == TN_MM_B_PACKED || kind == TN_MM_B_PACKED_T;
+        tn_dtype     t = frozen ? weights[tn_draw_below(&d, N_WEIGHT)] : tn_draw_yes(&d) ? TN_F32 : TN_BF16;
+        int64_t      m = tn_draw_size(&d, 700), n = tn_draw_size(&d, 500), k = tn_draw_size(&d, 2600), first = 0, n_out = n, n_in = k;
+        int          ugly = (int)tn_draw_below(&d, 3), threads = 1 + (int)tn_draw_below(&d, 8);
+        while (m * n * k > 6 << 20) {
+            if (m >= n) m = 1 + m / 2;
+            else n = 1 + n / 2;
+        }
+        if (kind == TN_MM_B_PACKED) k = n_in = whole_blocks(k, t), first = tn_draw_below(&d, 3) == 0 ? tn_draw_below(&d, 70) : 0, n_out = first + n;
+        if (kind == TN_MM_B_PACKED_T) n = n_in = whole_blocks(tn_draw_size(&d, 500), t), first = tn_draw_below(&d, 3) == 0 ? tn_draw_below(&d, 70) : 0, n_out = first + k;
+        if (p == TN_PROFILE_Q8ACT && kind == TN_MM_B_PACKED_T) p = TN_PROFILE_STRICT;   /* has no backward of its own */
+        int64_t    ld = tn_draw_below(&d, 20);
+        int64_t    rows = kind == TN_MM_B_KN ? k : frozen ? n_out : n, cols = kind == TN_MM_B_KN ? n + ld : frozen ? n_in : k + ld;
+        uint8_t   *b = weight_rows(t, rows, cols, frozen && ugly == 2 && tn_dtype_block(t) > 1 ? 1 : ugly);
+        tn_weight *w = NULL;
+        bool       along_m = tn_draw_yes(&d);
+        int64_t    lda = (along_m ? m : k) + tn_draw_below(&d, 20);
+        float     *a = filled((along_m ? k : m) * lda, ugly);
+        tn_mm      mm = {.ldc = n + tn_draw_below(&d, 20), .a = {a, along_m ? 1 : lda, along_m ? lda : 1}, .m = m, .n = n, .k = k, .add = tn_draw_yes(&d), .profile = p};
+        mm.b = (tn_mm_b){.kind = kind, .dtype = t, .rows = b, .ld = cols, .first = first};
+        if (frozen) {
+            assert_int_equal(tn_weight_pack(&w, b, t, n_out, n_in, p, NULL), TN_OK);
+            mm.b = (tn_mm_b){.kind = kind, .w = w, .first = first};
+        }
+        assert_int_equal(tn_threads_set(threads, NULL), TN_OK);
+        char what[120];
+        snprintf(what, sizeof what, "round %lld, %d threads, B %d %s first %lld, A along %c, values %d,", (long long)i, threads, (int)kind, tn_dtype_name(t), (long long)first,
+                 along_m ? 'm' : 'k', ugly);
+        check(what, mm);
+        tn_weight_free(w);
+        free(a);
+        free(b);
+    }
+    tn_threads_set(2, NULL);
 }
 
 /* Matrices of a model share a mapping: what one of them leaves must go back to the system, and the others stay as they are. */
@@ -589,7 +637,7 @@ int main(void)
         cmocka_unit_test(q8act_takes_the_block_at_its_threshold),
         cmocka_unit_test(products_of_one_input_equal_those_apart),
         cmocka_unit_test(every_set_equals_the_definition_with_rows),
-        cmocka_unit_test(every_number_of_rows_equals_the_definition),
+        cmocka_unit_test(every_number_of_rows_equals_the_definition), cmocka_unit_test(random_products_equal_the_definition),
         cmocka_unit_test(a_packed_row_is_the_dequantised_row), cmocka_unit_test(a_freed_matrix_gives_its_memory_back),
         cmocka_unit_test(packing_costs_at_most_a_tenth),
         cmocka_unit_test(a_row_alone_equals_the_row_in_a_batch_at_any_thread_count),

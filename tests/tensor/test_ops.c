@@ -460,7 +460,7 @@ static void shapes_that_do_not_fit_are_named(void **state)
     assert_int_equal(tn_kv_create(&kv, 1, 1, 40, 40, 1, TN_Q8_0, &err), TN_MISMATCH);
     assert_int_equal(tn_kv_create(&kv, 60000, 60000, 4096, 4096, INT32_MAX, TN_F32, &err), TN_LIMIT);
     const char *const none[] = { "no_such", NULL };
-    assert_int_equal(tn_selftest(none, NULL, NULL, &err), TN_USAGE);
+    assert_int_equal(tn_selftest(none, 0, 0, NULL, NULL, &err), TN_USAGE);
 }
 
 static void run_ref(const tn_op *op, const void *params, tn_tensor *const in[4], tn_tensor *out, tn_tensor *dout, tn_tensor *const din[4])
