@@ -378,7 +378,7 @@ static void random_products_equal_the_definition(void **unused)
         int64_t    rows = kind == TN_MM_B_KN ? k : frozen ? n_out : n, cols = kind == TN_MM_B_KN ? n + ld : frozen ? n_in : k + ld;
         uint8_t   *b = weight_rows(t, rows, cols, frozen && ugly == 2 && tn_dtype_block(t) > 1 ? 1 : ugly);
         tn_weight *w = NULL;
-        bool       along_m = tn_draw_yes(&d);
+        bool       along_m = p != TN_PROFILE_Q8ACT && tn_draw_yes(&d);  /* q8act: only y = x w^T, rows of x */
         int64_t    lda = (along_m ? m : k) + tn_draw_below(&d, 20);
         float     *a = filled((along_m ? k : m) * lda, ugly);
         tn_mm      mm = {.ldc = n + tn_draw_below(&d, 20), .a = {a, along_m ? 1 : lda, along_m ? lda : 1}, .m = m, .n = n, .k = k, .add = tn_draw_yes(&d), .profile = p};
