@@ -185,7 +185,7 @@ tn_status tn_selftest(const char *const *names, int64_t rounds, uint64_t seed, t
         if (!wanted) continue;
         TN_TRY(tn_selftest_op(op, report, arg, err));
         if (rounds > 0) TN_TRY(tn_selftest_shake(op, rounds, seed, report, arg, err));
-        if (op == tn_op_get(TN_OP_ATTENTION_CACHE)) TN_TRY(tn_selftest_decode(report, arg, err));
+        if (op == tn_op_get(TN_OP_ATTENTION_CACHE)) TN_TRY(tn_selftest_decode(rounds, seed, report, arg, err));
     }
     return TN_OK;
 }

@@ -12,8 +12,9 @@ tn_status tn_selftest_op(const tn_op *op, tn_selftest_report report, void *arg, 
 /* `rounds` random cases of one operation: every kernel against ref with a random number of threads (1 to 8), scratch of exactly the size it asked
  * for, and a row alone against the row in the batch. Two calls with one seed make the same cases. */
 tn_status tn_selftest_shake(const tn_op *op, int64_t rounds, uint64_t seed, tn_selftest_report report, void *arg, tn_error *err);
-/* Decoding from a cache, in pieces, gives the bits of attention over the whole sequence. */
-tn_status tn_selftest_decode(tn_selftest_report report, void *arg, tn_error *err);
+/* Decoding from a cache, in pieces, gives the bits of attention over the whole sequence; then `rounds` times with
+ * random heads, caches and pieces. */
+tn_status tn_selftest_decode(int64_t rounds, uint64_t seed, tn_selftest_report report, void *arg, tn_error *err);
 bool tn_kernel_usable(const tn_kernel *k);
 
 #endif

@@ -11,6 +11,7 @@ enum { N_A = 150, N_B = 71, N_ROW = N_A + N_B, N_PAGE_MAX = 3, N_PAGE = 8 };
 typedef struct decode {
     tn_attention_params p;
     bool      sinks;
+    uint64_t  seed;                                 /* of random pieces; 0: the fixed ones */
     tn_arena  arena;
     float    *q, *k, *v, *sink, *want, *got, *q1, *k1, *v1, *o1;
     int32_t  *start, *pos, *pages;
@@ -84,6 +85,22 @@ static void piece(decode *d, const tn_kernel *kernel, const int *rows, int n, si
     for (int i = 0; i < n; i++) memcpy(d->got + rows[i] * no, d->o1 + i * no, (size_t)no * 4);
 }
 
+/* Pieces that nobody chose: up to 8 rows of each, or sometimes up to 100, until both are done. */
+static void in_random_pieces(decode *d, const tn_kernel *kernel, uint64_t seed)
+{
+    tn_draw draw = { .seed = seed };
+    int     rows[N_ROW], a = 0, b = 0;
+    while (a < N_A || b < N_B) {
+        int n = 0, most = tn_draw_below(&draw, 4) == 0 ? 100 : 8;
+        int from_a = (int)tn_draw_below(&draw, most), from_b = (int)tn_draw_below(&draw, most);
+        bool b_first = tn_draw_yes(&draw);
+        for (int i = 0; b_first && b < N_B && i < from_b; i++) rows[n++] = N_A + b++;
+        for (int i = 0; a < N_A && i < from_a; i++) rows[n++] = a++;
+        for (int i = 0; !b_first && b < N_B && i < from_b; i++) rows[n++] = N_A + b++;
+        if (n > 0) piece(d, kernel, rows, n, NULL);
+    }
+}
+
 /* A: 97 rows at once, B: 3; then both one by one, A also in runs of 5; the rest of the longer one alone. */
 static void in_pieces(decode *d, const tn_kernel *kernel)
 {
@@ -125,7 +142,8 @@ static tn_status run_case(decode *d, char *detail, size_t n_detail, bool *passed
         for (const tn_kernel *kc = tn_op_attention_cache.kernels; kc->name != NULL; kc++) {
             int64_t at = 0;
             if (!kc->usable()) continue;
-            in_pieces(d, kc);
+            if (d->seed != 0) in_random_pieces(d, kc, d->seed);
+            else in_pieces(d, kc);
             if (tn_same_bits(d->got, d->want, N_ROW * d->p.n_head * d->p.d_v, &at)) continue;
             if (*passed) snprintf(detail, n_detail, "%s cache, attention %s, cache %s: element %lld of row %lld is %a, expected %a", tn_dtype_name(d->p.kv_type), k->name,
                                   kc->name, (long long)(at % (d->p.n_head * d->p.d_v)), (long long)(at / (d->p.n_head * d->p.d_v)), (double)d->got[at], (double)d->want[at]);
@@ -135,21 +153,47 @@ static tn_status run_case(decode *d, char *detail, size_t n_detail, bool *passed
     return TN_OK;
 }
 
-tn_status tn_selftest_decode(tn_selftest_report report, void *arg, tn_error *err)
+static tn_status one(decode *d, char *detail, size_t n_detail, bool *passed, tn_error *err)
+{
+    TN_TRY(tn_kv_create(&d->kv, 2, d->p.n_head_kv, d->p.d_k, d->p.d_v, N_PAGE, d->p.kv_type, err));
+    tn_status status = run_case(d, detail, n_detail, passed, err);
+    tn_arena_free(&d->arena);
+    tn_kv_destroy(d->kv);
+    return status;
+}
+
+static decode drawn(uint64_t seed)
+{
+    static const tn_dtype kinds[] = { TN_F32, TN_BF16, TN_Q8_0 };
+    tn_draw               d = { .seed = seed };
+    int64_t               n_kv = 1 + tn_draw_below(&d, 3);
+    tn_attention_params   p = { .n_head = n_kv * (1 + tn_draw_below(&d, 4)), .n_head_kv = n_kv, .kv_type = kinds[tn_draw_below(&d, 3)], .scale = tn_draw_number(&d, 0.05f, 0.4f) };
+    bool                  blocks = p.kv_type == TN_Q8_0;
+
+    p.d_k = blocks ? 32 * (1 + tn_draw_below(&d, 3)) : tn_draw_size(&d, 80);
+    p.d_v = blocks ? 32 * (1 + tn_draw_below(&d, 3)) : tn_draw_yes(&d) ? p.d_k : tn_draw_size(&d, 80);
+    if (tn_draw_yes(&d)) p.window = tn_draw_size(&d, 140);
+    if (tn_draw_below(&d, 3) == 0) p.softcap = tn_draw_number(&d, 1, 30);
+    return (decode){ .p = p, .sinks = tn_draw_yes(&d), .seed = seed | 1 };
+}
+
+tn_status tn_selftest_decode(int64_t rounds, uint64_t seed, tn_selftest_report report, void *arg, tn_error *err)
 {
     static const struct { tn_attention_params p; bool sinks; } t[] = {
         { { 4, 2, 32, 32, 0, 0.2f, 0, TN_F32 }, false }, { { 3, 1, 20, 9, 70, 0.3f, 4.0f, TN_F32 }, true },
         { { 2, 2, 64, 64, 0, 0.125f, 0, TN_BF16 }, false }, { { 4, 2, 64, 32, 40, 0.125f, 0, TN_Q8_0 }, true } };
-    char detail[300] = "";
+    char detail[300] = "", more[500] = "", what[80];
     bool passed = true;
-    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
-        decode d = { .p = t[i].p, .sinks = t[i].sinks };
-        TN_TRY(tn_kv_create(&d.kv, 2, d.p.n_head_kv, d.p.d_k, d.p.d_v, N_PAGE, d.p.kv_type, err));
-        tn_status status = run_case(&d, detail, sizeof detail, &passed, err);
-        tn_arena_free(&d.arena);
-        tn_kv_destroy(d.kv);
-        TN_TRY(status);
-    }
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) TN_TRY(one(&(decode){ .p = t[i].p, .sinks = t[i].sinks }, detail, sizeof detail, &passed, err));
     report(arg, "attention_cache", "decode = prefill = training", passed, detail);
+    passed = true;
+    for (int64_t i = 0; i < rounds && passed; i++) {
+        decode d = drawn(seed + (uint64_t)i * 0x9e3779b97f4a7c15u);
+        TN_TRY(one(&d, detail, sizeof detail, &passed, err));
+        snprintf(more, sizeof more, "--seed %llu, round %lld, %lld of %lld heads, %lld and %lld columns, window %lld: %s", (unsigned long long)seed, (long long)i, (long long)d.p.n_head_kv,
+                 (long long)d.p.n_head, (long long)d.p.d_k, (long long)d.p.d_v, (long long)d.p.window, detail);
+    }
+    snprintf(what, sizeof what, "%lld random caches and pieces", (long long)rounds);
+    if (rounds > 0) report(arg, "attention_cache", what, passed, passed ? "" : more);
     return TN_OK;
 }

@@ -356,7 +356,7 @@ static void every_number_of_rows_equals_the_definition(void **unused)
 static void random_products_equal_the_definition(void **unused)
 {
     const char *shake = getenv("SHAKE");
-    int64_t     rounds = shake != NULL ? strtol(shake, NULL, 10) : 120;
+    int64_t     rounds = shake != NULL ? strtol(shake, NULL, 10) : 400;
     tn_draw     d = {.seed = shake != NULL ? (uint64_t)rounds : 3};
 
     (void)unused;
@@ -365,14 +365,15 @@ static void random_products_equal_the_definition(void **unused)
         tn_mm_b_kind kind = (tn_mm_b_kind)tn_draw_below(&d, 4);
         bool         frozen = kind == TN_MM_B_PACKED || kind == TN_MM_B_PACKED_T;
         tn_dtype     t = frozen ? weights[tn_draw_below(&d, N_WEIGHT)] : tn_draw_yes(&d) ? TN_F32 : TN_BF16;
-        int64_t      m = tn_draw_size(&d, 700), n = tn_draw_size(&d, 500), k = tn_draw_size(&d, 2600), first = 0, n_out = n, n_in = k;
+        bool         small = tn_draw_below(&d, 4) != 0;
+        int64_t      m = tn_draw_size(&d, small ? 40 : 700), n = tn_draw_size(&d, small ? 40 : 500), k = tn_draw_size(&d, small ? 200 : 2600), first = 0, n_out = n, n_in = k;
         int          ugly = (int)tn_draw_below(&d, 3), threads = 1 + (int)tn_draw_below(&d, 8);
         while (m * n * k > 6 << 20) {
             if (m >= n) m = 1 + m / 2;
             else n = 1 + n / 2;
         }
         if (kind == TN_MM_B_PACKED) k = n_in = whole_blocks(k, t), first = tn_draw_below(&d, 3) == 0 ? tn_draw_below(&d, 70) : 0, n_out = first + n;
-        if (kind == TN_MM_B_PACKED_T) n = n_in = whole_blocks(tn_draw_size(&d, 500), t), first = tn_draw_below(&d, 3) == 0 ? tn_draw_below(&d, 70) : 0, n_out = first + k;
+        if (kind == TN_MM_B_PACKED_T) n = n_in = whole_blocks(tn_draw_size(&d, small ? 40 : 500), t), first = tn_draw_below(&d, 3) == 0 ? tn_draw_below(&d, 70) : 0, n_out = first + k;
         if (p == TN_PROFILE_Q8ACT && kind == TN_MM_B_PACKED_T) p = TN_PROFILE_STRICT;   /* has no backward of its own */
         int64_t    ld = tn_draw_below(&d, 20);
         int64_t    rows = kind == TN_MM_B_KN ? k : frozen ? n_out : n, cols = kind == TN_MM_B_KN ? n + ld : frozen ? n_in : k + ld;
@@ -604,10 +605,16 @@ static void a_kernel_with_two_chains_is_seen(void **unused)
         skip();
     }
     set.f32 = tiles;
-    tn_mm_run_ref(&mm);
-    mm.c = &got;
-    tn_mm_run_set(&set, &mm, scratch, bytes);
-    assert_memory_not_equal(&got, &want, sizeof got);
+    bool seen = false;
+    for (int i = 0; i < 20 && !seen; i++) {                         /* now and then both orders round to the same number */
+        for (int j = 0; j < K; j++) x[j] = value(0), w[j] = value(0);
+        mm.c = &want;
+        tn_mm_run_ref(&mm);
+        mm.c = &got;
+        tn_mm_run_set(&set, &mm, scratch, bytes);
+        seen = memcmp(&got, &want, sizeof got) != 0;
+    }
+    assert_true(seen);
     free(x);
     free(w);
     free(scratch);
