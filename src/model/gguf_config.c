@@ -161,6 +161,31 @@ static void experts(reader *r, tn_hparams *h)
         r->status = tn_fail(r->err, TN_FORMAT, "%s: '%s.expert_used_count' is missing or 0", r->g->path, r->arch);
 }
 
+/* Which layers slide: every but the n-th (a number, 0: all), or a list with a yes or no for each layer, which must be such a mix. */
+static void window_pattern(reader *r, tn_hparams *h, int64_t usual)
+{
+    const tn_gguf_kv *kv = use(r, "attention.sliding_window_pattern");
+    int64_t           n = kv != NULL && kv->type == TN_GGUF_ARRAY ? (int64_t)kv->n : 0;
+
+    h->window_pattern = usual;
+    if (kv == NULL || r->status != TN_OK) return;
+    if (kv->type != TN_GGUF_ARRAY) {
+        h->window_pattern = get_int(r, "attention.sliding_window_pattern", 0, 512, usual);
+        return;
+    }
+    for (int64_t tried = -1; tried <= n; tried++) {
+        int64_t pattern = tried < 0 ? usual : tried, v;
+        bool    fits = n == h->n_layer;
+        for (int64_t i = 0; i < n && fits; i++) fits = tn_gguf_elem_int(kv, (uint64_t)i, &v) && (v != 0) == (pattern == 0 || (i + 1) % pattern != 0);
+        if (!fits) continue;
+        h->window_pattern = pattern;
+        if (pattern == 1) h->window = 0;             /* every layer is full */
+        return;
+    }
+    r->status = tn_fail(r->err, TN_UNSUPPORTED, "%s: '%s.attention.sliding_window_pattern' has no entry a layer, or is no regular mix of sliding "
+                        "and full layers", r->g->path, r->arch);
+}
+
 static void family_llama(reader *r, tn_hparams *h)
 {
     h->rope_interleaved = true;
@@ -178,8 +203,9 @@ static void family_olmo2(reader *r, tn_hparams *h)
 {
     h->window = get_int(r, "attention.sliding_window", 0, INT32_MAX, 0);
     if (h->window > 0) {
-        h->window_pattern = 4;
         snprintf(h->family, sizeof h->family, "olmo3");
+        window_pattern(r, h, 4);
+        h->rope_theta_local = get_real(r, "rope.freq_base_swa", 1, 1e12, h->rope_theta);
     }
 }
 
@@ -188,7 +214,7 @@ static void family_gemma2(reader *r, tn_hparams *h)
     h->embd_scale = (double)sqrtf((float)h->n_embd);
     h->act = TN_ACT_GELU_TANH;
     h->window = get_int(r, "attention.sliding_window", 0, INT32_MAX, 4096);
-    h->window_pattern = 2;
+    window_pattern(r, h, 2);
     h->attn_softcap = get_real(r, "attn_logit_softcapping", 0, 1e6, 50);
     h->logit_softcap = get_real(r, "final_logit_softcapping", 0, 1e6, 30);
     /* The 27B model alone divides by n_embd / n_head; llama.cpp knows it by its 46 layers. */
@@ -201,7 +227,7 @@ static void family_gemma3(reader *r, tn_hparams *h)
     h->embd_scale = (double)sqrtf((float)h->n_embd);
     h->act = TN_ACT_GELU_TANH;
     h->window = get_int(r, "attention.sliding_window", 0, INT32_MAX, 0);
-    h->window_pattern = get_int(r, "attention.sliding_window_pattern", 1, 512, 6);
+    window_pattern(r, h, 6);
     h->rope_theta_local = get_real(r, "rope.freq_base_swa", 1, 1e12, 10000);
     h->logit_softcap = get_real(r, "final_logit_softcapping", 0, 1e6, 0);
     double scale = h->n_layer == 62 ? 1 / sqrt((double)h->n_embd / (double)h->n_head) : h->attn_scale;
@@ -244,7 +270,7 @@ static void family_gpt_oss(reader *r, tn_hparams *h)
 {
     experts(r, h);
     h->window = get_int(r, "attention.sliding_window", 0, INT32_MAX, 0);
-    h->window_pattern = 2;
+    window_pattern(r, h, 2);
     h->act = TN_ACT_OSS;
     h->rope.truncate = false;
 }

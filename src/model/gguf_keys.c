@@ -162,10 +162,10 @@ tn_status tn_kv_hparams(tn_str *s, uint64_t *n, const tn_hparams *h, tn_error *e
     if (neox) put_bool(&k, "use_parallel_residual", h->parallel_residual);
     if (h->n_expert > 0) put_experts(&k, h);
     if (h->window > 0) put_int(&k, "attention.sliding_window", h->window);
-    if (strcmp(f, "gemma3") == 0) {
+    int64_t usual = strcmp(f, "olmo3") == 0 ? 4 : strcmp(f, "gemma2") == 0 || strcmp(f, "gpt-oss") == 0 ? 2 : h->window_pattern;
+    if (strcmp(f, "gemma3") == 0 || (h->window > 0 && h->window_pattern != usual)) put_int(&k, "attention.sliding_window_pattern", h->window_pattern);
+    if (strcmp(f, "gemma3") == 0 || (strcmp(f, "olmo3") == 0 && h->window > 0 && h->rope_theta_local != h->rope_theta))
         put_real(&k, "rope.freq_base_swa", h->rope_theta_local);
-        put_int(&k, "attention.sliding_window_pattern", h->window_pattern);
-    }
     if (strncmp(f, "gemma", 5) == 0) put_real(&k, "attention.scale", h->attn_scale);
     if (h->attn_softcap > 0) put_real(&k, "attn_logit_softcapping", h->attn_softcap);
     if (h->logit_softcap > 0) put_real(&k, "final_logit_softcapping", h->logit_softcap);

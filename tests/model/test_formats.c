@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "family_util.h"
 #include "model/model_impl.h"
+#include "model/write_parts.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -138,12 +139,10 @@ static void what_gguf_cannot_say_is_refused(void **state)
         { "gpt2", "{\"activation_function\":\"relu\"}", "'hidden_act'" },
         { "gptneox", "{\"hidden_act\":\"gelu_new\"}", "'hidden_act'" },
         { "gemma2", "{\"attn_logit_softcapping\":null}", "'attn_logit_softcapping'" },
-        { "gemma2", "{\"layer_types\":[\"sliding_attention\",\"sliding_attention\"]}", "'layer_types'" },
         { "mistral", "{\"layer_types\":[\"sliding_attention\",\"full_attention\"]}", "'layer_types'" },
         { "llama-yarn", "{\"rope_parameters\":{\"truncate\":false,\"original_max_position_embeddings\":4096}}", "'rope_parameters'" },
         { "gpt-oss", "{\"rope_parameters\":{\"truncate\":true,\"original_max_position_embeddings\":4096}}", "'rope_parameters'" },
         { "deepseek-v3", "{\"rope_parameters\":{\"mscale\":0.5}}", "'rope_parameters'" },
-        { "olmo3", "{\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"default\",\"rope_theta\":12345.0}}}", "'rope_parameters.sliding_attention'" },
     };
     char *gguf = tn_strf("%s/refused.gguf", dir);
     (void)state;
@@ -159,6 +158,80 @@ static void what_gguf_cannot_say_is_refused(void **state)
         free(from);
     }
     free(gguf);
+}
+
+/* Mixes of sliding and full layers that are not the family's usual one, and a base of their own, travel in GGUF's keys. */
+static void other_mixes_of_layers_come_back(void **state)
+{
+    static const struct { const char *family, *patch; } rows[] = {
+        { "gemma2", "{\"layer_types\":[\"sliding_attention\",\"sliding_attention\"]}" },
+        { "gpt-oss", "{\"layer_types\":[\"sliding_attention\",\"sliding_attention\"]}" },
+        { "olmo3", "{\"layer_types\":[\"sliding_attention\",\"full_attention\",\"sliding_attention\",\"full_attention\"]}" },
+        { "olmo3", "{\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"default\",\"rope_theta\":12345.0}}}" },
+    };
+    char *gguf = tn_strf("%s/mix.gguf", dir);
+    (void)state;
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char     *from = changed_copy(rows[i].family, rows[i].patch);
+        tn_model *m = open_model(from), *g;
+        assert_ok(tn_model_write(m, gguf, TN_F32, true, NULL, err));
+        g = open_model(gguf);
+        const tn_hparams *h = tn_model_hparams(m), *k = tn_model_hparams(g);
+        assert_int_equal(h->window, k->window);
+        assert_int_equal(h->window_pattern, k->window_pattern);
+        assert_true(fabs(h->rope_theta_local - k->rope_theta_local) < 1e-3);
+        tn_model_close(m);
+        tn_model_close(g);
+        free(from);
+    }
+    free(gguf);
+}
+
+/* llama.cpp's converter writes a list for OLMo 3, a yes or no for each layer. */
+static void a_list_of_sliding_layers_is_read(void **state)
+{
+    static const struct { bool slides[4]; int n; int64_t pattern; } rows[] = {
+        { { true, true, true, false }, 4, 4 }, { { true, false, true, false }, 4, 2 }, { { true, true, true, true }, 4, 0 },
+        { { false, true, true, true }, 4, -1 }, { { true, true, true, false }, 3, -1 },
+    };
+    tn_model *m = open_model("tests/golden/families/olmo3");
+    (void)state;
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const tn_hparams *h = tn_model_hparams(m);
+        tn_str     kv = { .max = 1 << 16 }, file = { .max = 1 << 16 };
+        uint64_t   n_kv = 0, n_tensor = 1, offset = 0, shape[] = { (uint64_t)h->n_embd, (uint64_t)h->n_vocab };
+        uint32_t   version = 3, n_dim = 2, type = 0;
+        tn_gguf   *g;
+        tn_hparams back;
+        tn_error   said = {0};
+        tn_kv_str(&kv, &n_kv, "general.architecture", "olmo2", 5);
+        assert_ok(tn_kv_hparams(&kv, &n_kv, h, err));
+        tn_kv_array(&kv, &n_kv, "olmo2.attention.sliding_window_pattern", TN_GGUF_BOOL, (uint64_t)rows[i].n);
+        tn_str_add_n(&kv, rows[i].slides, (size_t)rows[i].n);
+        tn_str_add_n(&file, "GGUF", 4);
+        tn_str_add_n(&file, &version, sizeof version);
+        tn_str_add_n(&file, &n_tensor, sizeof n_tensor);
+        tn_str_add_n(&file, &n_kv, sizeof n_kv);
+        tn_str_add_n(&file, kv.p, kv.len);
+        uint64_t len = 17;
+        tn_str_add_n(&file, &len, sizeof len);
+        tn_str_add_n(&file, "token_embd.weight", 17);
+        tn_str_add_n(&file, &n_dim, sizeof n_dim);
+        tn_str_add_n(&file, shape, sizeof shape);
+        tn_str_add_n(&file, &type, sizeof type);
+        tn_str_add_n(&file, &offset, sizeof offset);
+        assert_ok(tn_gguf_parse_head(&g, (const uint8_t *)file.p, file.len, "list.gguf", err));
+        tn_status s = tn_hparams_from_gguf(&back, g, &said);
+        assert_int_equal(s, rows[i].pattern >= 0 ? TN_OK : TN_UNSUPPORTED);
+        if (s == TN_OK) assert_int_equal(back.window_pattern, rows[i].pattern);
+        else assert_non_null(strstr(said.msg, "sliding_window_pattern"));
+        tn_gguf_close(g);
+        tn_str_free(&kv);
+        tn_str_free(&file);
+    }
+    tn_model_close(m);
 }
 
 /* YaRN's factor of cos and sin, however config.json says it: readers of a GGUF multiply 'attn_factor' by 0.1 ln(factor) + 1. */
@@ -477,6 +550,8 @@ int main(void)
     for (int i = 0; i < n_family_case; i++)
         tests[n++] = (struct CMUnitTest){ family_cases[i].name, round_trip_keeps_everything, NULL, NULL, (void *)&family_cases[i] };
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(what_gguf_cannot_say_is_refused);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(other_mixes_of_layers_come_back);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_list_of_sliding_layers_is_read);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(yarn_keeps_its_length_in_gguf);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(trained_weights_are_written_as_they_are);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(split_latent_attention_is_joined);
