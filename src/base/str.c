@@ -306,17 +306,16 @@ int tn_utf8_encode(uint32_t cp, char out[4])
     return 4;
 }
 
-bool tn_utf8_valid(const char *s, size_t n)
+size_t tn_utf8_valid_prefix(const char *s, size_t n)
 {
     uint32_t cp;
+    size_t   i = 0;
 
-    for (size_t i = 0; i < n;) {
-        int len = tn_utf8_decode(s + i, n - i, &cp);
-        if (len == 0) return false;
-        i += (size_t)len;
-    }
-    return true;
+    for (int len; i < n && (len = tn_utf8_decode(s + i, n - i, &cp)) > 0;) i += (size_t)len;
+    return i;
 }
+
+bool tn_utf8_valid(const char *s, size_t n) { return tn_utf8_valid_prefix(s, n) == n; }
 
 /* ------------------------------------------------------------------------------------------------- nearest name */
 

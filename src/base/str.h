@@ -43,6 +43,8 @@ int   tn_utf8_encode(uint32_t cp, char out[4]);
 /* Characters as they are, U+FFFD for each byte that is none: what JSON can hold. */
 void  tn_str_add_utf8(tn_str *s, const char *text, size_t n);
 bool  tn_utf8_valid(const char *s, size_t n);
+/* Bytes in front of the first that does not belong to a well-formed character; n if there is none. */
+size_t tn_utf8_valid_prefix(const char *s, size_t n);
 /* Of `names` (NULL-ended), the one nearest to `word` by edit distance (at most a third of its length), or NULL. */
 const char *tn_nearest(const char *word, const char *const *names);
 

@@ -73,7 +73,8 @@ static bool show(void *arg, int32_t id, float logprob, const char *text, size_t 
 
     (void)id;
     (void)logprob;
-    tn_str_add_n(&t->answer, text, n);
+    for (size_t i = 0; i < n; i++)
+        if (text[i] != '\0') tn_str_add_char(&t->answer, text[i]);        /* a turn is a string: a NUL would end it */
     put(text, n);
     return tn_interrupted(NULL) == TN_OK;
 }
@@ -223,10 +224,20 @@ static tn_status command(talk *t, const char *line, bool *quit, tn_error *err)
         t->system = rest[0] != '\0' ? tn_strdup(rest) : NULL;
         printf("%s\n", t->system != NULL ? "the system text is set" : "the system text is the format's own");
     } else {
+        if (strncmp(line, "/help", n) != 0 || n != 5) printf("%.*s is no command; there are\n", (int)n, line);
         puts("/system TEXT   set the system text (without TEXT: the format's own)\n/save FILE     write the conversation as JSON\n"
              "/clear         forget the conversation\n/quit          leave (also Ctrl-D)\nCtrl-C stops an answer; a line that ends in \\ goes on");
     }
     return TN_OK;
+}
+
+/* What cannot be a turn: it could not be saved, and a NUL would end it. */
+static tn_status text_check(const char *what, const char *text, size_t n, tn_error *err)
+{
+    size_t good = tn_utf8_valid_prefix(text, n);
+
+    if (good < n) return tn_fail(err, TN_USAGE, "%s is no valid UTF-8: byte %zu of %zu is 0x%02x, which cannot stand there", what, good + 1, n, (unsigned char)text[good]);
+    return memchr(text, '\0', n) == NULL ? TN_OK : tn_fail(err, TN_USAGE, "%s has a NUL byte in it", what);
 }
 
 static tn_status converse(talk *t, int64_t n_ctx, tn_error *err)
@@ -240,8 +251,9 @@ static tn_status converse(talk *t, int64_t n_ctx, tn_error *err)
             status = tn_fail(err, TN_LIMIT, "the line is longer than %d bytes", 1 << 20);
             break;
         }
-        if (line.len == 0) continue;
-        tn_status s = line.p[0] == '/' ? command(t, line.p, &quit, err) : answer(t, line.p, n_ctx, err);
+        if (strspn(line.p != NULL ? line.p : "", " \t\r\n") == line.len) continue;        /* nothing is said */
+        tn_status s = text_check("the line", line.p, line.len, err);
+        if (s == TN_OK) s = line.p[0] == '/' ? command(t, line.p, &quit, err) : answer(t, line.p, n_ctx, err);
         if (s == TN_OK) continue;
         if (!t->terminal) {
             status = s;
@@ -265,6 +277,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     (void)n_arg;
     (void)args;
     a.n_batch = 1;
+    if (c->system != NULL) TN_GOTO(text_check("--system", c->system, strlen(c->system), err));
     TN_GOTO(tn_cli_model_open(&t.m, common, &a, true, err));
     TN_GOTO(tn_model_chat(t.m, &t.chat, err));
     int64_t known = tn_model_hparams(t.m)->n_ctx;

@@ -111,10 +111,8 @@ static tn_status add_row(void *ctx, const json_t *o, const char *where, tn_error
 
 static tn_status bad_text(const char *text, tn_error *err)
 {
-    size_t   n = strlen(text), at = 0;
-    uint32_t cp;
+    size_t n = strlen(text), at = tn_utf8_valid_prefix(text, n);
 
-    for (int k; at < n && (k = tn_utf8_decode(text + at, n - at, &cp)) > 0;) at += (size_t)k;
     if (at == n) return tn_fail(err, TN_NOMEM, "no memory for the prompt");
     return tn_fail(err, TN_USAGE, "the prompt is no valid UTF-8: byte %zu of %zu is 0x%02x, which cannot stand there. Give it as UTF-8 (iconv turns "
                    "other encodings into it)", at + 1, n, (unsigned char)text[at]);

@@ -98,6 +98,7 @@ tn_status tn_cli_row_tokens(const tn_model *m, const json_t *row, bool special, 
 {
     const json_t *messages = json_object_get(row, "messages"), *prompt = json_object_get(row, "prompt");
 
+    if (json_is_array(messages) && json_array_size(messages) == 0 && prompt == NULL) return tn_fail(err, TN_FORMAT, "%s: \"messages\" is empty", where);
     if (json_is_array(messages) && prompt == NULL) return chat_tokens(m, messages, where, out, err);
     if (json_is_string(prompt) && messages == NULL) return tn_cli_tokens(m, json_string_value(prompt), special, out, err);
     return tn_fail(err, TN_FORMAT, "%s: a row must have \"prompt\" (a string) or \"messages\" (a list of {\"role\", \"content\"}), and not both", where);

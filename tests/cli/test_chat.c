@@ -215,7 +215,10 @@ static void a_conversation_has_a_history_a_system_text_and_can_be_saved(void **s
     free(second);
 
     says("/system\n", "the format's own");
+    says("/nonsuch\n", "/nonsuch is no command");
     says("/nonsuch\n", "/save FILE");
+    says("a \xff b\n", "no valid UTF-8: byte 3 of 5");
+    free(say(" \t \n"));                                       /* not a turn */
     says("/save\n", "/save needs a file name");
     says("/save /nonsuch/dir/x\n", "/nonsuch/dir/x");         /* told, and the conversation goes on */
     free(say("/clear\n"));
@@ -269,10 +272,34 @@ static bool make_model(const char *from)
     return ok;
 }
 
+/* A row of `tenet generate` that says nothing is a mistake, not a prompt. */
+static void an_empty_conversation_is_refused(void **state)
+{
+    static const char row[] = "{\"messages\":[]}\n";
+    char  *text = NULL;
+    size_t n;
+    int    status = -1;
+    pid_t  pid;
+
+    (void)state;
+    assert_int_equal(tn_file_write_all(at("rows.jsonl"), row, strlen(row), NULL), TN_OK);
+    if ((pid = fork()) == 0) {
+        if (freopen(at("said"), "w", stderr) == NULL) _exit(126);
+        execl(tenet, "tenet", "generate", "-m", at("model"), "--file", at("rows.jsonl"), "-n", "2", (char *)NULL);
+        _exit(127);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    assert_int_equal(tn_file_read_all(&text, &n, at("said"), 1 << 16, NULL), TN_OK);
+    assert_non_null(strstr(text, "rows.jsonl:1: \"messages\" is empty"));
+    free(text);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_conversation_has_a_history_a_system_text_and_can_be_saved),
+        cmocka_unit_test(an_empty_conversation_is_refused),
         cmocka_unit_test(ctrl_c_stops_the_answer_and_ctrl_d_ends),
     };
     int failed;
