@@ -20,7 +20,7 @@ static uint32_t byte_symbol(int b)
     return 0;
 }
 
-static const char config_text[] = "{\"eos_token\":\"<|endoftext|>\"}";
+static const char config_text[] = "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\"clean_up_tokenization_spaces\":false,\"eos_token\":\"<|endoftext|>\"}";
 
 static tn_status tokenizer_json(char **text, tn_error *err)
 {

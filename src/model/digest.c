@@ -73,7 +73,18 @@ static void make_leaf(void *arg, size_t i)
 {
     const leaf_job *job = arg;
 
-    leaf(job->m, i, job->hash[i], &job->leaves[i]);
+    if (job->m->slots[i].has_leaf) job->leaves[i] = job->m->slots[i].leaf;
+    else leaf(job->m, i, job->hash[i], &job->leaves[i]);
+}
+
+tn_status tn_model_leaf(const tn_model *m, size_t i, tn_digest *out, tn_error *err)
+{
+    tn_sha256 *hash;
+
+    TN_TRY(tn_sha256_create(&hash, err));
+    leaf(m, i, hash, out);
+    tn_sha256_destroy(hash);
+    return TN_OK;
 }
 
 tn_status tn_model_digest(const tn_model *m, tn_digest *out, tn_error *err)
@@ -88,7 +99,7 @@ tn_status tn_model_digest(const tn_model *m, tn_digest *out, tn_error *err)
     }
     for (size_t i = 0; i < m->n_param; i++) {
         TN_GOTO(tn_sha256_create(&job.hash[i], err));
-        if (tn_model_rows(m, i, &unused) != NULL) continue;
+        if (m->slots[i].has_leaf || tn_model_rows(m, i, &unused) != NULL) continue;
         status = tn_fail(err, TN_USAGE, "%s: the digest needs the rows of '%s', which were packed and dropped: open the model without packing",
                          m->path, m->params[i].name);
         goto out;

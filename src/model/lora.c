@@ -95,6 +95,7 @@ static tn_status merge_one(tn_model *m, const tn_lora *l, tn_error *err)
     s->file_rows = j.to;
     s->file_dtype = j.dtype;
     s->changed = true;
+    s->has_leaf = false;
     p->w.packed = packed;
     p->w.dtype = j.dtype;
     p->w.data = packed == NULL ? j.to : NULL;

@@ -31,6 +31,15 @@ typedef struct tn_hparams {
     double  init_std;
 } tn_hparams;
 
+/* What is chosen of a new model; 0 for n_head_kv: as n_head, for d_head: n_embd / n_head. Everything else is the family's published rule. */
+typedef struct tn_new_shape {
+    const char *family;
+    int64_t     n_layer, n_embd, n_head, n_head_kv, d_head, n_ff, n_vocab, n_ctx, n_expert, n_expert_used;
+    bool        tied;
+    double      rope_theta, norm_eps, init_std;
+    int32_t     bos, eos;
+} tn_new_shape;
+
 typedef struct tn_model tn_model;
 
 typedef struct tn_model_options {
@@ -43,6 +52,8 @@ typedef struct tn_model_options {
 /* A directory in Hugging Face form, a .gguf file, or a release directory. Names and digests of the store are turned
  * into paths by the caller (recipe, cli). */
 tn_status tn_model_open(tn_model **out, const char *path, const tn_model_options *o, tn_error *err);
+/* The shape of a new model (for tn_model_create). USAGE if the family cannot be of these sizes. */
+tn_status tn_model_new_shape(tn_hparams *out, const tn_new_shape *s, tn_error *err);
 /* From scratch: initialised by the family's rule from the counter RNG. The tokenizer is borrowed (may be NULL). */
 tn_status tn_model_create(tn_model **out, const tn_hparams *h, tn_tokenizer *tok, uint64_t seed, tn_error *err);
 void      tn_model_close(tn_model *m);

@@ -17,6 +17,8 @@ typedef struct tn_slot {
     void       *own;                 /* memory to free when the model ends: params[i].w.data and/or file_rows */
     void       *own_file;            /* a second block: rearranged rows that params[i].w no longer uses */
     tn_weight  *packed;              /* params[i].w.packed, to be freed */
+    tn_digest   leaf;                /* of rearranged rows, made before they were packed and dropped (has_leaf) */
+    bool        has_leaf;
     bool        changed;             /* the values may differ from the file's (trained, merged) */
 } tn_slot;
 
@@ -68,6 +70,7 @@ void      tn_model_drop_files(const tn_model *m);            /* the same for all
 int64_t   tn_model_index(const tn_model *m, const char *name);
 /* Packs every matrix for the profile and tells the kernel that its mapped pages are not needed. */
 tn_status tn_model_pack(tn_model *m, tn_error *err);
+tn_status tn_model_leaf(const tn_model *m, size_t i, tn_digest *out, tn_error *err);       /* of params[i], whose rows are there */
 
 /* ---- hyper-parameters from files: every key that is unknown or would change the mathematics is an error naming it */
 tn_status tn_hparams_from_hf(tn_hparams *h, const json_t *config, const char *where, tn_error *err);

@@ -222,6 +222,10 @@ static tn_status pack_one(tn_model *m, size_t i, tn_error *err)
     if (is_vector(&m->params[i])) return copy_vector(m, i, err);
     TN_TRY(tn_weight_pack(&s->packed, w->data, w->dtype, tn_rows(w), tn_cols(w), m->profile, err));
     w->packed = s->packed;
+    if (s->own != NULL && !s->changed) {             /* no file has these rows: what the digest needs of them is made now */
+        TN_TRY(tn_model_leaf(m, i, &s->leaf, err));
+        s->has_leaf = true;
+    }
     tn_model_drop_pages(m, w->data, tn_n_bytes(w));
     w->data = NULL;
     if (s->own != NULL) {                            /* rearranged rows: only the packed form is kept */
@@ -283,6 +287,7 @@ tn_status tn_model_to_f32(tn_model *m, tn_error *err)
         if (j.src == NULL && j.packed == NULL)
             return tn_fail(err, TN_USAGE, "%s: the weights were not loaded, so they cannot be trained: open it with weights", m->path);
         s->changed = true;
+        s->has_leaf = false;
         if (w->dtype == TN_F32 && w->data != NULL && s->own != NULL && w->data == s->own) continue;
         j.dtype = dtype;
         j.n = tn_cols(w);

@@ -149,7 +149,8 @@ json_t *tn_hf_config(const tn_hparams *h, tn_dtype type, tn_error *err)
         set(o, "attention_bias", json_boolean(h->attn_bias));
     }
     if (gemma) {
-        set(o, "query_pre_attn_scalar", json_real(1 / (h->attn_scale * h->attn_scale)));
+        double scalar = 1 / (h->attn_scale * h->attn_scale), whole = nearbyint(scalar);     /* transformers takes an integer only */
+        set(o, "query_pre_attn_scalar", fabs(scalar - whole) < 1e-6 * scalar ? json_integer((json_int_t)whole) : json_real(scalar));
         set(o, "attn_logit_softcapping", h->attn_softcap > 0 ? json_real(h->attn_softcap) : json_null());
         set(o, "final_logit_softcapping", h->logit_softcap > 0 ? json_real(h->logit_softcap) : json_null());
     }

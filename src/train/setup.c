@@ -17,21 +17,13 @@ static const char *path_of(const char *io, const char *config) { return io != NU
 
 static tn_status shape_from_config(tn_hparams *h, const tn_train_config *c, const tn_tokenizer *t, tn_error *err)
 {
-    *h = (tn_hparams){ .n_layer = c->n_layer, .n_embd = c->n_embd, .n_head = c->n_head, .n_ff = c->n_ff, .n_ctx = c->n_ctx,
-                       .n_expert = c->n_expert, .n_expert_used = c->n_expert_used, .n_ff_expert = c->n_ff, .norm_eps = c->norm_eps,
-                       .rope_theta = c->rope_theta, .tied = c->tied, .init_std = c->init_std, .router_renormalise = c->n_expert > 0 };
-    snprintf(h->family, sizeof h->family, "%s", c->family);
-    h->n_head_kv = c->n_head_kv > 0 ? c->n_head_kv : c->n_head;
-    h->d_head = c->d_head > 0 ? c->d_head : c->n_embd / c->n_head;
-    h->d_value = h->d_rope = h->d_head;
-    h->attn_scale = 1 / sqrt((double)h->d_head);
-    h->act = strcmp(c->family, "gpt2") == 0 ? TN_ACT_GELU_TANH : TN_ACT_SILU;
-    h->qkv_bias = strcmp(c->family, "qwen2") == 0;
-    h->n_vocab = c->n_vocab > 0 ? c->n_vocab : tn_tokenizer_n_vocab(t);
-    h->bos = t != NULL ? tn_tokenizer_bos(t) : -1;
-    h->eos = t != NULL ? tn_tokenizer_eos(t) : -1;
-    return h->n_expert > 0 && h->n_expert_used == 0 ? tn_fail(err, TN_USAGE, "n_expert_used: how many of the %lld experts does a token use?",
-                                                              (long long)h->n_expert) : TN_OK;
+    const tn_new_shape s = { .family = c->family, .n_layer = c->n_layer, .n_embd = c->n_embd, .n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head,
+                             .n_ff = c->n_ff, .n_ctx = c->n_ctx, .n_expert = c->n_expert, .n_expert_used = c->n_expert_used, .tied = c->tied,
+                             .rope_theta = c->rope_theta, .norm_eps = c->norm_eps, .init_std = c->init_std,
+                             .n_vocab = c->n_vocab > 0 ? c->n_vocab : tn_tokenizer_n_vocab(t),
+                             .bos = t != NULL ? tn_tokenizer_bos(t) : -1, .eos = t != NULL ? tn_tokenizer_eos(t) : -1 };
+
+    return tn_model_new_shape(h, &s, err);
 }
 
 static tn_status tokenizer_for_scratch(run *r, const char *path, tn_error *err)
