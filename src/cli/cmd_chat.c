@@ -73,8 +73,7 @@ static bool show(void *arg, int32_t id, float logprob, const char *text, size_t 
 
     (void)id;
     (void)logprob;
-    for (size_t i = 0; i < n; i++)
-        if (text[i] != '\0') tn_str_add_char(&t->answer, text[i]);        /* a turn is a string: a NUL would end it */
+    tn_str_add_n(&t->answer, text, n);
     put(text, n);
     return tn_interrupted(NULL) == TN_OK;
 }

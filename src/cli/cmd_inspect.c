@@ -80,7 +80,7 @@ static void print_text(const json_t *o, bool chosen)
     if (chat != NULL) print_known(chat);
     if (chat != NULL) fputs(chosen ? ", chosen" : ", recognised from the template", stdout);
     printf("; memory to run %s, to fine-tune with LoRA %s\n", size_text((double)number(o, "memory_run"), a), size_text((double)number(o, "memory_tune"), b));
-    printf("weights %s, digest %s\n", size_text((double)number(o, "bytes"), a), json_string_value(json_object_get(o, "digest")));
+    printf("weights %s, their digest in any file form %s\n", size_text((double)number(o, "bytes"), a), json_string_value(json_object_get(o, "digest")));
 }
 
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)

@@ -1,6 +1,7 @@
 /* text.c - the text of an answer while it grows: whole characters only, stop strings cut off before anybody sees them. */
 #include "infer/engine_impl.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* First occurrence of a stop string in p[from..n), or n. */
@@ -16,6 +17,27 @@ static size_t find_stop(const char *p, size_t n, size_t from, const tn_sampling 
     return best;
 }
 
+/* An answer is a string to all who read it: a NUL, which no text holds, becomes U+FFFD rather than end it there. */
+static tn_status replace_nuls(tn_text *t, size_t from, tn_error *err)
+{
+    static const char sign[] = "\xef\xbf\xbd";
+
+    for (char *at; (at = memchr(t->p + from, '\0', t->n - from)) != NULL;) {
+        size_t i = (size_t)(at - t->p), grown = sizeof sign - 2;
+        if (t->cap - t->n < grown + 1) {
+            char *p = realloc(t->p, 2 * t->cap + 16);
+            if (p == NULL) return tn_fail(err, TN_NOMEM, "no memory for an answer of %zu bytes", t->n);
+            t->p = p;
+            t->cap = 2 * t->cap + 16;
+        }
+        memmove(t->p + i + 1 + grown, t->p + i + 1, t->n - i);            /* with the end's own NUL */
+        memcpy(t->p + i, sign, sizeof sign - 1);
+        t->n += grown;
+        from = i + sizeof sign - 1;
+    }
+    return TN_OK;
+}
+
 tn_status tn_text_push(tn_text *t, const tn_tokenizer *tok, int32_t id, const tn_sampling *s, bool *stopped, tn_error *err)
 {
     size_t before = t->n, longest = 0;
@@ -23,6 +45,7 @@ tn_status tn_text_push(tn_text *t, const tn_tokenizer *tok, int32_t id, const tn
     *stopped = false;
     if (tok == NULL || (id >= 0 && tn_tokenizer_is_special(tok, id))) return TN_OK;
     TN_TRY(tn_decode_next(tok, &t->decode, id, &t->p, &t->n, &t->cap, err));
+    if (t->n > before) TN_TRY(replace_nuls(t, before, err));
     for (int i = 0; i < s->n_stop; i++)
         if (strlen(s->stop[i]) > longest) longest = strlen(s->stop[i]);
     if (longest == 0 || t->n == before) return TN_OK;

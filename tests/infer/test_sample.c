@@ -184,6 +184,28 @@ static void text_that_may_begin_a_stop_string_is_held_back(void **state)
     assert_int_equal(tn_text_ready(&t, &s, false), 0);
 }
 
+/* A model that says the byte token of NUL does not end its answer by it. */
+static void a_nul_does_not_end_the_text(void **state)
+{
+    static const char    json[] = "{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{\"a\":0,\"<0x00>\":1,\"b\":2},\"merges\":[]}}";
+    static const int32_t said[] = { 0, 1, 1, 2, 1 };
+    tn_tokenizer        *tok;
+    tn_sampling          s = {0};
+    tn_text              t = {0};
+    bool                 stopped;
+
+    (void)state;
+    assert_int_equal(tn_tokenizer_from_json(&tok, json, strlen(json), NULL, 0, "t.json", NULL), TN_OK);
+    for (int round = 0; round < 40; round++) {
+        size_t before = t.n;
+        for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) assert_int_equal(tn_text_push(&t, tok, said[i], &s, &stopped, NULL), TN_OK);
+        assert_string_equal(t.p + before, "a\xef\xbf\xbd\xef\xbf\xbd" "b\xef\xbf\xbd");
+        assert_int_equal(strlen(t.p), t.n);
+    }
+    free(t.p);
+    tn_tokenizer_destroy(tok);
+}
+
 static void the_logs_of_sums_are_right(void **state)
 {
     double sum = 0;
@@ -201,7 +223,8 @@ int main(void)
         cmocka_unit_test(the_number_depends_on_seed_sample_and_position_alone),
         cmocka_unit_test(every_instruction_set_chooses_alike),
         cmocka_unit_test(a_choice_is_where_the_running_sum_passes_the_number),
-        cmocka_unit_test(text_that_may_begin_a_stop_string_is_held_back),   cmocka_unit_test(the_logs_of_sums_are_right),
+        cmocka_unit_test(text_that_may_begin_a_stop_string_is_held_back),
+        cmocka_unit_test(a_nul_does_not_end_the_text),                      cmocka_unit_test(the_logs_of_sums_are_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
