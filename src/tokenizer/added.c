@@ -96,3 +96,24 @@ bool tn_added_find(const tn_tokenizer *t, bool normalised, bool special, const u
     }
     return false;
 }
+
+size_t tn_added_space_before(const uint8_t *s, size_t from, size_t to)
+{
+    while (to > from) {
+        size_t at = to - 1, len;
+
+        while (at > from && (s[at] & 0xc0) == 0x80) at--;
+        if (tn_uc_char_bytes(s + at, to - at) == 0 || (tn_uc_mask(tn_uc_decode(s + at, &len)) & TN_UC_SPACE) == 0) break;
+        to = at;
+    }
+    return to;
+}
+
+size_t tn_added_space_after(const uint8_t *s, size_t from, size_t n)
+{
+    size_t len;
+
+    while (from < n && (len = tn_uc_char_bytes(s + from, n - from)) != 0 && (tn_uc_mask(tn_uc_decode(s + from, &len)) & TN_UC_SPACE) != 0)
+        from += len;
+    return from;
+}

@@ -21,6 +21,7 @@ typedef struct renderer {
     tn_str             *out;             /* not NULL: the text itself is wanted, and no ids */
     size_t              trained_from;    /* in text; SIZE_MAX: nothing of it is trained */
     bool                after_special;
+    bool                strip_front;     /* the mark before takes the white space behind it (rstrip) */
 } renderer;
 
 /* Gives the mask room for as many tokens as the ids have. */
@@ -73,8 +74,20 @@ static size_t ids_before(const renderer *r, const int32_t *ids, size_t n, size_t
     return k;
 }
 
-/* Tokenises what waits. */
-static tn_status flush(renderer *r, tn_error *err)
+/* What the marks on either side take of the text that waits, as they do when the whole is tokenised. */
+static void strip_waiting(renderer *r, bool end)
+{
+    size_t begin = r->strip_front ? tn_added_space_after((const uint8_t *)r->text.p, 0, r->text.len) : 0;
+    size_t stop  = end ? tn_added_space_before((const uint8_t *)r->text.p, begin, r->text.len) : r->text.len;
+
+    memmove(r->text.p, r->text.p + begin, stop - begin);
+    r->text.len = stop - begin;
+    r->text.p[r->text.len] = '\0';
+    if (r->trained_from != SIZE_MAX) r->trained_from = r->trained_from > begin ? r->trained_from - begin : 0;
+}
+
+/* Tokenises what waits. lstrip: the mark that follows takes the white space at its end. */
+static tn_status flush(renderer *r, bool lstrip, tn_error *err)
 {
     tn_status status = TN_OK;
     int32_t  *head = NULL;
@@ -85,6 +98,12 @@ static tn_status flush(renderer *r, tn_error *err)
     if (r->out != NULL) {
         tn_str_add_n(r->out, r->text.p, r->text.len);
         tn_str_clear(&r->text);
+        r->trained_from = SIZE_MAX;
+        return TN_OK;
+    }
+    if (r->strip_front || lstrip) strip_waiting(r, lstrip);
+    r->strip_front = false;
+    if (r->text.len == 0) {
         r->trained_from = SIZE_MAX;
         return TN_OK;
     }
@@ -105,6 +124,13 @@ out:
     return status;
 }
 
+static const tn_added *added_of(const tn_tokenizer *t, int32_t id)
+{
+    for (size_t i = 0; i < t->n_added; i++)
+        if (t->added[i].id == id) return &t->added[i];
+    return NULL;
+}
+
 /* Text of the format: its special tokens become ids, and "\1" is the vocabulary's EOS. Plain text of it is trained only as
  * part of an answer (`trained`). */
 static tn_status put_format(renderer *r, const char *text, bool trained, tn_error *err)
@@ -121,9 +147,11 @@ static tn_status put_format(renderer *r, const char *text, bool trained, tn_erro
         else if (stop < n) end = (begin = stop) + 1;
         else break;
         tn_str_add_n(&r->text, text + at, begin - at);
-        TN_TRY(flush(r, err));
+        const tn_added *mark = added_of(r->t, id);
+        TN_TRY(flush(r, mark != NULL && mark->lstrip, err));
         TN_TRY(put_id(r, id, trained, err));
         r->after_special = true;
+        r->strip_front = mark != NULL && mark->rstrip;
         at = end;
     }
     if (trained && at < n && r->trained_from == SIZE_MAX) r->trained_from = r->text.len;
@@ -226,7 +254,7 @@ static tn_status render_user(renderer *r, walk *w, size_t i, tn_error *err)
     bool                  with_system = w->system != NULL && ((l->ways & TN_WAY_SYSTEM_LAST) == 0 || i == w->last_user);
 
     if ((l->ways & TN_WAY_BOS_EACH) != 0 && r->t->bos >= 0) {
-        TN_TRY(flush(r, err));
+        TN_TRY(flush(r, false, err));
         TN_TRY(put_id(r, r->t->bos, false, err));
         r->after_special = true;
     }
@@ -275,7 +303,7 @@ static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *e
     if ((l->ways & TN_WAY_STOP_SPACE) != 0) put_content(r, " ", 1, true);
     last = i + 1 == w->n && !w->open_turn;
     TN_TRY(put_format(r, l->earlier_stop != NULL && !last ? l->earlier_stop : l->stop, true, err));
-    if (r->trained_from != SIZE_MAX) TN_TRY(flush(r, err));      /* a vocabulary without this stop token: what follows is not trained */
+    if (r->trained_from != SIZE_MAX) TN_TRY(flush(r, false, err));      /* a vocabulary without this stop token: what follows is not trained */
     return (l->ways & TN_WAY_LAST_BARE) != 0 && i + 1 == w->n ? TN_OK : put_format(r, l->after_stop, false, err);
 }
 
@@ -329,7 +357,7 @@ static tn_status render_all(renderer *r, const tn_chat *chat, const tn_message *
     } else if ((l.ways & TN_WAY_FINAL_EOS) != 0) {
         TN_GOTO(put_format(r, "\1", false, err));
     }
-    TN_GOTO(flush(r, err));
+    TN_GOTO(flush(r, false, err));
 out:
     tn_str_free(&r->text);
     free(r->skip);

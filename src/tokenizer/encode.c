@@ -57,28 +57,6 @@ static tn_status encode_piece(void *arg, const uint8_t *s, size_t n, tn_error *e
 
 typedef tn_status (*text_fn)(encoder *e, const uint8_t *s, size_t n, bool at_start, bool after_special, tn_error *err);
 
-/* White space that an added token takes with it. */
-static size_t strip_before(const uint8_t *s, size_t from, size_t to)
-{
-    while (to > from) {
-        size_t at = to - 1, len;
-
-        while (at > from && (s[at] & 0xc0) == 0x80) at--;
-        if (tn_uc_char_bytes(s + at, to - at) == 0 || (tn_uc_mask(tn_uc_decode(s + at, &len)) & TN_UC_SPACE) == 0) break;
-        to = at;
-    }
-    return to;
-}
-
-static size_t strip_after(const uint8_t *s, size_t from, size_t n)
-{
-    size_t len;
-
-    while (from < n && (len = tn_uc_char_bytes(s + from, n - from)) != 0 && (tn_uc_mask(tn_uc_decode(s + from, &len)) & TN_UC_SPACE) != 0)
-        from += len;
-    return from;
-}
-
 /* Cuts s at the added tokens of one trie; the texts between them go to `fn`. */
 static tn_status cut_at_added(encoder *e, bool normalised, const uint8_t *s, size_t n, bool at_start, bool after_special, text_fn fn,
                               tn_error *err)
@@ -97,8 +75,8 @@ static tn_status cut_at_added(encoder *e, bool normalised, const uint8_t *s, siz
         /* As in Hugging Face tokenizers, the search goes on behind the token itself: one that lies in the white space which this one takes
          * with it is found too. */
         from = end;
-        if (a->lstrip) begin = begin > at ? strip_before(s, at, begin) : at;
-        if (a->rstrip) end = strip_after(s, end, n);
+        if (a->lstrip) begin = begin > at ? tn_added_space_before(s, at, begin) : at;
+        if (a->rstrip) end = tn_added_space_after(s, end, n);
         if (begin > at) TN_TRY(fn(e, s + at, begin - at, at_start && at == 0, after_special, err));
         if (begin < end) tn_ids_put(e->out, a->id);  /* nothing is left of one that lies in what another took */
         after_special = true;

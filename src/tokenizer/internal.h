@@ -155,6 +155,9 @@ tn_status tn_added_finish(tn_tokenizer *t, tn_error *err);
 /* The leftmost-longest added token at or after `from`; false if there is none. */
 bool      tn_added_find(const tn_tokenizer *t, bool normalised, bool special, const uint8_t *s, size_t n, size_t from,
                         size_t *begin, size_t *end, int32_t *index);
+/* Where the white space in front of `to` begins (not before `from`), and where that from `from` on ends: what lstrip and rstrip take. */
+size_t    tn_added_space_before(const uint8_t *s, size_t from, size_t to);
+size_t    tn_added_space_after(const uint8_t *s, size_t from, size_t n);
 
 /* merges.c: the table of merges, from a list of pairs by raw spelling (rank = place in the list) ... */
 tn_status tn_merges_create(tn_tokenizer *t, int64_t n, tn_error *err);

@@ -431,6 +431,37 @@ static void small_tokenizers_equal_hugging_face(void **state)
     }
 }
 
+/* Marks with rstrip, as Phi-3's: the line's end behind them, and white space in front of what people write, go with them; with lstrip what is
+ * before. As if the rendered text were tokenised as one. */
+static void marks_take_white_space_with_them_in_chat(void **state)
+{
+    static const char json[] = "{\"added_tokens\":[{\"id\":5,\"content\":\"<|user|>\",\"rstrip\":true,\"special\":true},"
+                               "{\"id\":6,\"content\":\"<|end|>\",\"lstrip\":true,\"special\":true},{\"id\":7,\"content\":\"<|assistant|>\",\"rstrip\":true,\"special\":true}],"
+                               "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\" \":2,\"\\n\":3,\"c\":4},\"merges\":[]}}";
+    static const tn_message said[] = { { "user", " \n a b  " }, { "assistant", "  c " } };
+    static const int32_t    want[] = { 5, 0, 2, 1, 6, 3, 7, 4, 6 };
+    static const uint8_t    trained[] = { 0, 0, 0, 0, 0, 0, 0, 1, 1 };
+    tn_tokenizer *t;
+    tn_chat       chat = {0};
+    int32_t      *ids = NULL;
+    uint8_t      *mask = NULL;
+    size_t        n = 0, cap = 0;
+
+    (void)state;
+    assert_int_equal(tn_tokenizer_from_json(&t, json, strlen(json), NULL, 0, "t.json", NULL), TN_OK);
+    assert_true(tn_chat_format_parse("phi3", &chat.format));
+    assert_int_equal(tn_chat_render(t, &chat, said, 2, false, &ids, &mask, &n, &cap, NULL), TN_OK);
+    assert_true(n >= sizeof want / sizeof want[0]);
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+        assert_int_equal(ids[i], want[i]);
+        assert_int_equal(mask[i], trained[i]);
+    }
+    free(ids);
+    free(mask);
+    tn_chat_free(&chat);
+    tn_tokenizer_destroy(t);
+}
+
 static void what_is_not_supported_is_named(void **state)
 {
     static const struct { const char *json; tn_status code; const char *word; } rows[] = {
@@ -584,6 +615,7 @@ int main(void)
         cmocka_unit_test(broken_utf8_gives_replacement_characters_or_bytes),
         cmocka_unit_test(a_long_run_of_one_letter_is_merged),
         cmocka_unit_test(pairs_that_changed_lose_their_old_rank),
+        cmocka_unit_test(marks_take_white_space_with_them_in_chat),
         cmocka_unit_test(small_tokenizers_equal_hugging_face),
         cmocka_unit_test(what_is_not_supported_is_named),
         cmocka_unit_test(a_hostile_pattern_is_an_error_and_not_a_wait),
