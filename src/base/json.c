@@ -1,19 +1,18 @@
 /* json.c - JSON by jansson with limits and exact numbers, and JSON Lines (plain, .gz, .zst).
  *
- *   file ── line source (stdio | zlib | zstd) ──→ tn_jsonl_next ──→ json_t, one a line
+ *   file ── tn_unpack (plain, gzip, zstd) ──→ tn_jsonl_next ──→ json_t, one a line
  *
  * Jansson prints reals with 17 digits; tn_json_f32 makes reals whose double is the decimal value of the shortest float
  * text, so that 0.1f prints as 0.1 and reads back as the same float. */
 #include "base/json.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "base/unpack.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
-#include <zstd.h>
 
 enum { MAX_LINE_BYTES = 64 << 20, CHUNK = 1 << 16 };
 
@@ -213,15 +212,13 @@ tn_status tn_json_bool_or(const json_t *o, const char *key, bool dflt, bool *out
 /* ------------------------------------------------------------------------------------------------- JSON Lines */
 
 struct tn_jsonl {
-    char         *path;
-    FILE         *f;                   /* plain or zstd */
-    gzFile        gz;
-    ZSTD_DStream *zstd;
-    char         *in, *buf;            /* zstd input; decoded bytes [begin, end) */
-    size_t        in_n, in_at, begin, end;
-    bool          ended, frame_open;
-    tn_str        line;
-    int64_t       n_line;
+    char      *path;
+    tn_unpack *from;
+    char      *buf;                    /* decoded bytes [begin, end) */
+    size_t     begin, end;
+    bool       ended;
+    tn_str     line;
+    int64_t    n_line;
 };
 
 tn_status tn_jsonl_open(tn_jsonl **out, const char *path, tn_error *err)
@@ -239,22 +236,10 @@ tn_status tn_jsonl_open(tn_jsonl **out, const char *path, tn_error *err)
         status = tn_fail(err, TN_IO, "%s is a directory: expected a .jsonl file", path);
         goto out;
     }
-    tn_packing packing = tn_file_packing(path);
-    if (packing == TN_PACKING_GZ) {
-        if ((r->gz = gzopen(path, "rb")) == NULL) status = tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: cannot open: %s", path, strerror(errno));
-        goto out;
-    }
-    if ((r->f = fopen(path, "rb")) == NULL) {
-        status = tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: cannot open: %s", path, strerror(errno));
-        goto out;
-    }
-    if (packing == TN_PACKING_ZST && ((r->zstd = ZSTD_createDStream()) == NULL || (r->in = malloc(CHUNK)) == NULL))
-        status = tn_fail(err, TN_NOMEM, "%s: no memory for a decoder", path);
+    TN_GOTO(tn_unpack_open(&r->from, path, err));
+    *out = r;
+    r = NULL;
 out:
-    if (status == TN_OK) {
-        *out = r;
-        r = NULL;
-    }
     tn_jsonl_close(r);
     return status;
 }
@@ -262,58 +247,17 @@ out:
 void tn_jsonl_close(tn_jsonl *r)
 {
     if (r == NULL) return;
-    if (r->f != NULL) fclose(r->f);
-    if (r->gz != NULL) gzclose(r->gz);
-    ZSTD_freeDStream(r->zstd);
+    tn_unpack_close(r->from);
     tn_str_free(&r->line);
-    free(r->in);
     free(r->buf);
     free(r->path);
     free(r);
 }
 
-static tn_status zstd_fill(tn_jsonl *r, tn_error *err)
-{
-    ZSTD_outBuffer o = { r->buf, CHUNK, 0 };
-
-    while (o.pos == 0) {
-        if (r->in_at == r->in_n) {
-            r->in_n = fread(r->in, 1, CHUNK, r->f);
-            r->in_at = 0;
-            if (r->in_n == 0) {
-                if (ferror(r->f)) return tn_fail(err, TN_IO, "%s: cannot read: %s", r->path, strerror(errno));
-                if (r->frame_open) return tn_fail(err, TN_FORMAT, "%s: the zstd data end inside a frame: the file looks cut off", r->path);
-                r->ended = true;
-                break;
-            }
-        }
-        ZSTD_inBuffer i = { r->in, r->in_n, r->in_at };
-        size_t        left = ZSTD_decompressStream(r->zstd, &o, &i);
-        if (ZSTD_isError(left)) return tn_fail(err, TN_FORMAT, "%s: damaged zstd data: %s", r->path, ZSTD_getErrorName(left));
-        r->in_at = i.pos;
-        r->frame_open = left != 0;
-    }
-    r->begin = 0;
-    r->end = o.pos;
-    return TN_OK;
-}
-
 static tn_status fill(tn_jsonl *r, tn_error *err)
 {
-    if (r->zstd != NULL) return zstd_fill(r, err);
-    if (r->gz != NULL) {
-        int n = gzread(r->gz, r->buf, CHUNK), code = Z_OK;
-        const char *text = gzerror(r->gz, &code);
-
-        if (n < 0 || (n == 0 && code == Z_BUF_ERROR))
-            return tn_fail(err, TN_FORMAT, "%s: damaged or cut-off gzip data: %s", r->path, text);
-        r->begin = 0;
-        r->end = (size_t)n;
-    } else {
-        r->begin = 0;
-        r->end = fread(r->buf, 1, CHUNK, r->f);
-        if (r->end == 0 && ferror(r->f)) return tn_fail(err, TN_IO, "%s: cannot read: %s", r->path, strerror(errno));
-    }
+    r->begin = 0;
+    TN_TRY(tn_unpack_read(r->from, r->buf, CHUNK, &r->end, err));
     r->ended = r->end == 0;
     return TN_OK;
 }

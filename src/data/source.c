@@ -152,25 +152,49 @@ static tn_status row_put(sink *s, const json_t *row, const char *where, tn_error
                                                    "\"text\", \"messages\", or \"prompt\" and \"answer\"");
 }
 
-/* A name without a suffix tells nothing (files of a store have such): then the first line does, if it is a JSON object. */
+static bool ends_with_any(const char *path, const char *const *ends)
+{
+    for (; *ends != NULL; ends++)
+        if (tn_ends_with(path, *ends)) return true;
+    return false;
+}
+
+static bool is_json(const char *path)
+{
+    static const char *const ends[] = { ".json", ".json.gz", ".json.zst", NULL };
+    return ends_with_any(path, ends);
+}
+
+/* A name without a suffix tells nothing (files of a store have such), and .json may hold rows as well as one value: there the first line
+ * decides, by being a JSON object. */
 static bool is_jsonl(const char *path)
 {
-    static const char *const ends[] = { ".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst" };
+    static const char *const rows_ends[] = { ".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst", NULL };
     const char *slash = strrchr(path, '/');
     tn_jsonl *rows = NULL;
     json_t *row = NULL;
     bool object = false;
 
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (tn_ends_with(path, ends[i])) return true;
-    if (strchr(slash != NULL ? slash : path, '.') != NULL || tn_jsonl_open(&rows, path, NULL) != TN_OK) return false;
+    if (ends_with_any(path, rows_ends)) return true;
+    if (strchr(slash != NULL ? slash : path, '.') != NULL && !is_json(path)) return false;
+    if (tn_jsonl_open(&rows, path, NULL) != TN_OK) return false;
     if (tn_jsonl_next(rows, &row, NULL) == TN_OK) object = json_is_object(row);
     json_decref(row);
     tn_jsonl_close(rows);
     return object;
 }
 
-static tn_status file_put(sink *s, const char *path, tn_error *err)
+/* Why a file that is taken for text is none; NULL: it is. The byte tokenizer would train on a picture without a word. */
+static const char *no_text(const char *path, const char *text, size_t n, bool listed)
+{
+    if (n >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0)) return "is UTF-16 text; make it UTF-8 first (iconv -f utf-16 -t utf-8)";
+    if (memchr(text, 0, n) != NULL) return "is no text (it holds NUL bytes); leave it out, or train its bytes as they are with format: text";
+    if (!listed && is_json(path)) return "is JSON, but not one row a line; write its rows so (jq -c '.[]'), or train it as it stands with format: text";
+    return NULL;
+}
+
+/* listed: one of a folder's files, which nobody named. */
+static tn_status file_put(sink *s, const char *path, bool listed, tn_error *err)
 {
     tn_status status = TN_OK;
     tn_jsonl *rows = NULL;
@@ -180,7 +204,11 @@ static tn_status file_put(sink *s, const char *path, tn_error *err)
 
     if (s->o->format == TN_DATA_TEXT || (s->o->format == TN_DATA_AUTO && !is_jsonl(path))) {
         TN_TRY(tn_data_read(&text, &n, path, max_file_bytes, err));
-        status = text_put(s, text, n, 65536, false, path, err);
+        const char *why = s->o->format == TN_DATA_AUTO ? no_text(path, text, n, listed) : NULL;
+        size_t bom = n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+        if (why == NULL) status = text_put(s, text + bom, n - bom, 65536, false, path, err);
+        else if (listed) tn_log(TN_LOG_WARN, "%s is no text and is left out", path);
+        else status = tn_fail(err, TN_FORMAT, "%s %s", path, why);
         free(text);
         return status;
     }
@@ -210,13 +238,13 @@ tn_status tn_data_tokenise(tn_shard_writer *w, const char *path, const tn_data_o
 
     if (!tn_exists(path)) return tn_fail(err, TN_NOTFOUND, "%s: no such file or directory", path);
     if (!tn_is_dir(path)) {
-        TN_GOTO(file_put(&s, path, err));
+        TN_GOTO(file_put(&s, path, false, err));
     } else {
         TN_GOTO(tn_list_files(&files, &n_file, path, err));
         for (size_t i = 0; i < n_file; i++) {
             char *full = tn_path(path, files[i]);
             if (full == NULL) { status = tn_fail(err, TN_NOMEM, "%s: out of memory", path); goto out; }
-            status = file_put(&s, full, err);
+            status = file_put(&s, full, true, err);
             free(full);
             if (status != TN_OK) goto out;
         }

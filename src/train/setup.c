@@ -104,7 +104,7 @@ static tn_status data_open(run *r, const char *dir, tn_error *err)
     const tn_data_stats *s = &r->data.stats;
     if (s->n_chat > s->n_cut && s->n_stop == 0) {
         status = tn_fail(err, TN_FORMAT, "no stop token is ever trained: the chat format %s ends an answer with text that is no stop token of this "
-                         "vocabulary, so the model would never learn to stop; choose one with --chat-format whose marks the vocabulary holds (tulu "
+                         "vocabulary, so the model would never learn to stop; choose a chat_format whose marks the vocabulary holds (tulu "
                          "and zephyr end with its own EOS)", r->chat != NULL ? tn_chat_format_name(r->chat->format) : "of the data");
         goto out;
     }

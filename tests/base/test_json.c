@@ -172,12 +172,50 @@ static void a_packed_file_that_was_cut_off_is_an_error(void **state)
         while ((status = tn_jsonl_next(r, &row, &err)) == TN_OK && row != NULL) json_decref(row);
         assert_int_equal(status, TN_FORMAT);
         assert_says(err, names[k]);
-        assert_says(err, "cut");                      /* off, not merely wrong JSON in the last line */
+        assert_says(err, "end too early");            /* not merely wrong JSON in the last line */
         tn_jsonl_close(r);
         free(bytes);
         free(path);
     }
     free(text);
+}
+
+/* What stands behind the last member is read, refused, or padding: never lost without a word. */
+static void what_follows_a_packed_member_is_not_lost(void **state)
+{
+    static const char *const names[] = { "r.jsonl.gz", "r.jsonl.zst" };
+    tn_error err;
+
+    for (int k = 0; k < 2; k++) {
+        char     *path = tn_path(*state, names[k]), *one, two[256];
+        size_t    n;
+        write_packed(path, "{\"a\":1}\n", 8);
+        assert_int_equal(tn_file_read_all(&one, &n, path, 1 << 20, NULL), TN_OK);
+        assert_true(2 * n < sizeof two);
+        for (int form = 0; form < 4; form++) {            /* two members; the second one's head damaged; zeros; nothing at all */
+            tn_jsonl *r;
+            json_t   *row;
+            tn_status status;
+            int       n_row = 0;
+            if (form == 2 && k == 1) continue;            /* zstd knows no padding by zeros */
+            memcpy(two, one, n);
+            memcpy(two + n, one, n);
+            if (form == 1) two[n] ^= 1;
+            if (form == 2) memset(two + n, 0, n);
+            assert_int_equal(tn_file_write_all(path, two, form == 3 ? 0 : 2 * n, NULL), TN_OK);
+            assert_int_equal(tn_jsonl_open(&r, path, NULL), TN_OK);
+            while ((status = tn_jsonl_next(r, &row, &err)) == TN_OK && row != NULL) {
+                n_row++;
+                json_decref(row);
+            }
+            assert_int_equal(status, form == 1 || form == 3 ? TN_FORMAT : TN_OK);
+            if (status == TN_OK) assert_int_equal(n_row, form == 0 ? 2 : 1);
+            else assert_says(err, names[k]);
+            tn_jsonl_close(r);
+        }
+        free(one);
+        free(path);
+    }
 }
 
 static void a_wrong_line_is_named_by_its_number(void **state)
@@ -209,6 +247,7 @@ int main(void)
         cmocka_unit_test(members_of_the_wrong_kind_are_named),
         folder_test(json_lines_come_from_plain_and_packed_files),
         folder_test(a_packed_file_that_was_cut_off_is_an_error),
+        folder_test(what_follows_a_packed_member_is_not_lost),
         folder_test(a_wrong_line_is_named_by_its_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "data/data.h"
 
@@ -247,6 +248,57 @@ static void content_tells_what_a_name_does_not(void **state)
     assert_int_equal(d.n_doc, 1);
 }
 
+static tn_status status_of(const char *name, const char *bytes, size_t n, tn_data_format format, int64_t *n_token, tn_error *err)
+{
+    char *path = tn_path(dir, name), *shard = tn_path(dir, "status.tns");
+    tn_tokenizer *t;
+    tn_shard_writer *w;
+    tn_data_stats stats = {0};
+    if (bytes != NULL) assert_int_equal(tn_file_write_all(path, bytes, n, err), TN_OK);
+    assert_int_equal(tn_data_byte_tokenizer(&t, err), TN_OK);
+    tn_data_options o = { .tokenizer = t, .format = format };
+    assert_int_equal(tn_shard_create(&w, shard, &tokenizer, 257, err), TN_OK);
+    tn_status status = tn_data_tokenise(w, path, &o, &stats, err);
+    tn_shard_abandon(w);
+    tn_tokenizer_destroy(t);
+    free(path);
+    free(shard);
+    *n_token = stats.n_token;
+    return status;
+}
+
+/* A byte order mark is no part of a text, and a picture among the texts of a folder is none. */
+static void only_text_is_taken_for_text(void **state)
+{
+    static const char png[] = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR", wide[] = "\xff\xfeh\0i\0", list[] = "[{\"text\":\"one\"},\n{\"text\":\"two\"}]\n",
+                      rows[] = "{\"text\":\"one\"}\n{\"text\":\"two\"}\n";
+    tn_data_stats a, b, c;
+    int64_t n;
+    tn_error err;
+    (void)state;
+    tn_digest plain = content_of("plain.txt", "some text", 9, &a), marked = content_of("marked.txt", "\xef\xbb\xbfsome text", 12, &b);
+    assert_memory_equal(&plain, &marked, sizeof plain);
+
+    assert_int_equal(status_of("pic.png", png, sizeof png, TN_DATA_AUTO, &n, &err), TN_FORMAT);
+    assert_non_null(strstr(err.msg, "NUL"));
+    assert_int_equal(status_of("pic.png", png, sizeof png, TN_DATA_TEXT, &n, &err), TN_OK);
+    assert_int_equal(status_of("wide.txt", wide, sizeof wide - 1, TN_DATA_AUTO, &n, &err), TN_FORMAT);
+    assert_non_null(strstr(err.msg, "UTF-16"));
+    assert_int_equal(status_of("list.json", list, sizeof list - 1, TN_DATA_AUTO, &n, &err), TN_FORMAT);
+    assert_non_null(strstr(err.msg, "one row a line"));
+    content_of("rows.json", rows, sizeof rows - 1, &c);
+    assert_int_equal(c.n_doc, 2);
+
+    char *below = tn_path(dir, "mixed");
+    assert_int_equal(tn_mkdirs(below, &err), TN_OK);
+    free(below);
+    assert_int_equal(status_of("mixed/pic.png", png, sizeof png, TN_DATA_TEXT, &n, &err), TN_OK);
+    assert_int_equal(status_of("mixed/plain.txt", "some text", 9, TN_DATA_TEXT, &n, &err), TN_OK);
+    tn_log_set_level(TN_LOG_ERROR);
+    assert_int_equal(status_of("mixed", NULL, 0, TN_DATA_AUTO, &n, &err), TN_OK);
+    assert_int_equal(n, a.n_token);
+}
+
 static void bytes_go_there_and_back(void **state)
 {
     static const char text[] = "Gr\xc3\xbc\xc3\x9f""e, \xe4\xb8\x96\xe7\x95\x8c\t\n 42";
@@ -275,7 +327,8 @@ int main(void)
         cmocka_unit_test(a_shard_reads_back), cmocka_unit_test(a_damaged_or_foreign_shard_is_refused),
         cmocka_unit_test(packing_loses_no_target_and_crosses_no_document), cmocka_unit_test(best_fit_needs_few_samples),
         cmocka_unit_test(a_round_of_the_mixture_holds_exact_counts), cmocka_unit_test(an_epoch_sees_every_sample_once),
-        cmocka_unit_test(content_tells_what_a_name_does_not), cmocka_unit_test(bytes_go_there_and_back),
+        cmocka_unit_test(content_tells_what_a_name_does_not), cmocka_unit_test(only_text_is_taken_for_text),
+        cmocka_unit_test(bytes_go_there_and_back),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
