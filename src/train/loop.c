@@ -31,10 +31,13 @@ typedef struct loop {
     int64_t step, skip_to;              /* last step done; batches up to skip_to are passed over */
     tn_step_record last;
     tn_train_step shown;                /* the last step that was reported */
-    double smooth, started, ended, peak;
+    double smooth, started, ended, peak, step_seconds;       /* of the last step */
     int64_t started_step, started_tokens;
     tn_digest log_root;
 } loop;
+
+/* From here on ranks ask each other for signals within a step: that costs a message a micro-batch. */
+enum { SLOW_STEP_SECONDS = 2 };
 
 static volatile sig_atomic_t checkpoint_wanted;
 static void on_usr1(int signal_number) { (void)signal_number; checkpoint_wanted = 1; }
@@ -314,10 +317,11 @@ static tn_status one_step(loop *l, tn_error *err)
     int64_t step = l->step + 1;
     float lr = (float)tn_schedule_lr(r->c, step, r->steps), valid = 0;
     char why[200] = "", note[32] = "";
-    bool validated = false;
+    bool validated = false, given_up = false;
 
     bool passed = step <= l->skip_to;
-    TN_TRY(passed ? train_step_pass(r, step, err) : train_step_gradients(r, step, err));
+    TN_TRY(passed ? train_step_pass(r, step, err) : train_step_gradients(r, step, &given_up, err));
+    if (given_up) return TN_OK;                              /* the loop asks for signals next */
     injected_faults(l);
     policy_action act = passed ? POLICY_SKIP : train_policy_decide(&l->policy, r->c, r->loss, r->grad_norm, why);
     if (act == POLICY_STOP)
@@ -360,20 +364,22 @@ static tn_status one_step(loop *l, tn_error *err)
 }
 
 /* What every rank saw since the last step; the same answer everywhere. */
-typedef struct seen { int32_t stop, checkpoint, written; } seen;
+typedef struct seen { int32_t stop, checkpoint, written, slow; } seen;
 static tn_status agree_on_signals(loop *l, seen *out, tn_error *err)
 {
     run *r = &l->r;
-    seen mine = { tn_interrupted(NULL), checkpoint_wanted, train_checkpoint_done(l->k) }, *all = malloc((size_t)r->size * sizeof *all);
+    seen mine = { tn_interrupted(NULL), checkpoint_wanted, train_checkpoint_done(l->k), l->step_seconds > SLOW_STEP_SECONDS }, *all = malloc((size_t)r->size * sizeof *all);
     if (all == NULL) return tn_fail(err, TN_NOMEM, "no memory to agree with the other ranks");
     checkpoint_wanted = 0;
     tn_status status = tn_dist_gather(r->dist, &mine, sizeof mine, all, err);
-    *out = (seen){ 0, 0, 1 };
+    *out = (seen){ 0, 0, 1, 0 };
     for (int o = 0; status == TN_OK && o < r->size; o++) {
         if (all[o].stop > out->stop) out->stop = all[o].stop;
         out->checkpoint |= all[o].checkpoint;
         out->written &= all[o].written;
+        out->slow |= all[o].slow;
     }
+    r->ask = out->slow != 0;
     free(all);
     return status;
 }
@@ -389,7 +395,9 @@ static tn_status steps_run(loop *l, tn_error *err)
         if (s.written) TN_TRY(checkpoint_end(l, err));
         if (s.checkpoint && l->step > saved && l->step > 0) TN_TRY(checkpoint_start(l, err));
         if (s.stop != 0 || (r->c->stop_at > 0 && l->step >= r->c->stop_at)) break;
+        double began = tn_now();
         TN_TRY(one_step(l, err));
+        l->step_seconds = tn_now() - began;
         if (train_checkpoint_busy(l->k)) saved = train_checkpoint_step(l->k);
         TN_TRY(train_check_replicas(r, l->step, err));
         worse = r->c->early_stop > 0 && l->at.worse >= r->c->early_stop;

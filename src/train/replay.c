@@ -23,9 +23,10 @@ static tn_status step_match(run *r, const tn_step_record *rec, tn_error *err)
 {
     int64_t step = (int64_t)rec->step;
     float lr = (float)tn_schedule_lr(r->c, step, r->steps);
-    bool passed = strcmp(rec->note, "back") == 0;
+    bool passed = strcmp(rec->note, "back") == 0, given_up = false;
 
-    TN_TRY(passed ? train_step_pass(r, step, err) : train_step_gradients(r, step, err));
+    TN_TRY(passed ? train_step_pass(r, step, err) : train_step_gradients(r, step, &given_up, err));
+    if (given_up) return tn_interrupted(err);
     if (!tn_digest_equal(&r->batch, &rec->batch))
         return tn_fail(err, TN_VERIFY, "step %lld: the log's batch is not the one that seed and data give", (long long)step);
     TN_TRY(bits_match("loss", step, r->loss, rec->loss, err));

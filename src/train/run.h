@@ -181,6 +181,7 @@ typedef struct run {
     const tn_train_io *io;
     tn_dist  *dist;
     bool      own_dist, plan_only;      /* plan_only: no reference pass (estimates, show-batch) */
+    bool      ask;                      /* ranks ask each other for signals between micro-batches: the steps are long ones */
     int       rank, size;
     tn_model *model, *reference;        /* reference: kept open where its head teaches; NULL: none */
     tn_profile profile;
@@ -217,8 +218,9 @@ typedef struct run {
 void      train_step_sizes(const tn_train_config *c, int64_t *n_item, int64_t *n_micro, int64_t *group);
 tn_status train_step_prepare(run *r, tn_error *err);
 void      train_step_release(run *r);
-/* Gradients, loss and norm of step `step` (from 1); no update yet. */
-tn_status train_step_gradients(run *r, int64_t step, tn_error *err);
+/* Gradients, loss and norm of step `step` (from 1); no update yet. *given_up: a signal to stop came between two micro-batches, and the
+ * state is that of the step before (a step may take minutes, and what sends the signal does not wait so long). */
+tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *err);
 /* Instead of the gradients: the step's batch is passed over. */
 tn_status train_step_pass(run *r, int64_t step, tn_error *err);
 /* No update with these gradients. */

@@ -6,8 +6,11 @@
 #include "train/run.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/log.h"
 
 void train_step_sizes(const tn_train_config *c, int64_t *n_item, int64_t *n_micro, int64_t *group)
 {
@@ -124,11 +127,31 @@ static void principles_count(run *r, int64_t step)
 
 static double normaliser(const micro_stats *t) { return (double)t->weight_16 / 65536.0; }
 
-tn_status train_step_gradients(run *r, int64_t step, tn_error *err)
+/* Before micro-batch s of round t: is the step given up? Ranks decide together, where all of them still compute (a rank without a group
+ * in the last round already waits for the others' gradients). */
+static tn_status ask_to_stop(run *r, int64_t t, int64_t s, int64_t step, bool *stop, tn_error *err)
+{
+    int32_t mine, *all;
+
+    *stop = false;
+    if (t + s == 0 || t >= r->n_group / r->size || (r->size > 1 && !r->ask)) return TN_OK;
+    if (r->size == 1 && t + s == 1 && train_fault("term", step, -1)) raise(SIGTERM);
+    mine = tn_interrupted(NULL) != TN_OK;
+    *stop = mine != 0;
+    if (r->size == 1) return TN_OK;
+    if ((all = malloc((size_t)r->size * sizeof *all)) == NULL) return tn_fail(err, TN_NOMEM, "no memory to agree with the other ranks");
+    tn_status status = tn_dist_gather(r->dist, &mine, sizeof mine, all, err);
+    for (int o = 0; status == TN_OK && o < r->size; o++) *stop |= all[o] != 0;
+    free(all);
+    return status;
+}
+
+tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *err)
 {
     int64_t first = (step - 1) * r->c->batch, rounds = train_exchange_rounds(r);
     double square, aux_scale = 0;
 
+    *given_up = false;
     TN_TRY(batch_hash(r, step, err));
     memset(r->stats, 0, (size_t)(r->n_micro * r->size) * sizeof *r->stats);
     for (int64_t t = 0; t < rounds; t++) {
@@ -153,6 +176,11 @@ tn_status train_step_gradients(run *r, int64_t step, tn_error *err)
         if (goes && g < 0) TN_TRY(train_overlap_begin(r, t, g, err));
         for (int64_t s = 0; g >= 0 && s < r->group_size; s++) {
             int64_t m = g * r->group_size + s;
+            TN_TRY(ask_to_stop(r, t, s, step, given_up, err));
+            if (*given_up) {
+                train_step_drop(r);
+                return TN_OK;
+            }
             if (goes && s == r->group_size - 1) TN_TRY(train_overlap_begin(r, t, g, err));
             TN_TRY(train_engine_run(&r->train, &r->data, &r->micros[t * r->group_size + s], aux_scale, &r->stats[m],
                                     r->pair_margin + m * r->micro_size, err));

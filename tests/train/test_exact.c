@@ -129,6 +129,26 @@ static void a_stopped_run_goes_on_as_if_nothing_had_been(void **state)
     assert_same(&a, &b);
 }
 
+/* A step may take minutes: who sends SIGTERM does not wait for its end. */
+static void a_signal_gives_up_the_step_under_way(void **state)
+{
+    tn_train_result plain = must_run("unsignalled", NULL), r = {0};
+    tn_error err = {0};
+    (void)state;
+    tn_signals_install();
+    setenv("TENET_FAULT", "term@5", 1);
+    tn_status status = run("signalled", NULL, &r, &err);
+    unsetenv("TENET_FAULT");
+    tn_interrupt_clear();
+    assert_int_equal(status, TN_TERMINATED);
+    assert_int_equal(r.steps, 4);
+    char *step_4 = tn_path(dir, "signalled/step-4");
+    assert_true(tn_is_dir(step_4));
+    free(step_4);
+    r = must_run("signalled", NULL);
+    assert_same(&plain, &r);
+}
+
 static void every_optimiser_resumes_exactly(void **state)
 {
     static const char *const names[] = { "sgd", "adafactor", "muon" };
@@ -320,7 +340,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_kernels_and_recomputation_change_nothing), cmocka_unit_test(a_stopped_run_goes_on_as_if_nothing_had_been),
-        cmocka_unit_test(every_optimiser_resumes_exactly), cmocka_unit_test(a_teacher_is_learned_the_same_way_everywhere), cmocka_unit_test(a_damaged_checkpoint_is_never_loaded),
+        cmocka_unit_test(a_signal_gives_up_the_step_under_way), cmocka_unit_test(every_optimiser_resumes_exactly), cmocka_unit_test(a_teacher_is_learned_the_same_way_everywhere), cmocka_unit_test(a_damaged_checkpoint_is_never_loaded),
         cmocka_unit_test(a_manifest_that_names_another_state_is_found),
         cmocka_unit_test(replay_finds_what_was_altered), cmocka_unit_test(bad_input_is_refused_before_the_first_step),
     };
