@@ -279,7 +279,7 @@ static tn_status next_line(tn_jsonl *r, bool *got, tn_error *err)
         tn_str_add_n(&r->line, p, n);
         any = true;
         r->begin += n + (nl != NULL);
-        if (nl != NULL) break;
+        if (nl != NULL || r->line.failed) break;     /* a device without a newline has no end either */
     }
     *got = any;
     r->n_line += any;

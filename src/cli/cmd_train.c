@@ -251,6 +251,10 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     TN_GOTO(data_resolve(&c.data, args[0], err));
     TN_GOTO(data_resolve(&c.valid, args[0], err));
     TN_GOTO(tn_train_config_check(&c, err));
+    if (f->ranks > 1 && !f->supervise)
+        TN_GOTO(tn_fail(err, TN_USAGE, "--ranks is for --supervise, which starts them; without it: mpirun -n %lld tenet train ...", (long long)f->ranks));
+    if (f->supervise && f->ranks > 1 && strstr(f->launch, "%d") == NULL)
+        TN_GOTO(tn_fail(err, TN_USAGE, "--launch '%s' does not say where the number of ranks goes: write %%d there (mpirun -n %%d)", f->launch));
     if (f->supervise) {
         TN_GOTO(tn_cli_supervise(out, f->launch, (int)f->ranks, (int)f->restarts, err));
         goto out;
@@ -268,6 +272,8 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         if (status == TN_OK && result.rank == 0) record(common, &c, &io, d);
         else tn_direct_drop(d);
         if (result.timing != NULL) fputs(result.timing, stderr);
+        if (result.rank == 0 && result.steps > 0 && (status == TN_INTERRUPTED || status == TN_TERMINATED))
+            tn_log(TN_LOG_INFO, "stopped after step %lld: the same command goes on from there", (long long)result.steps);
         if (result.rank == 0 && (status == TN_OK || result.steps > 0)) result_print(common, &result);
     }
 out:

@@ -3,10 +3,12 @@
  *   child ends with 0, 2, 130 or 143   the same for us: done, wrong use, stopped on purpose
  *   child ends with 1, alone           an error that a restart would meet again: passed on
  *   killed, crashed, 3 (unsound rank)  restart from the newest checkpoint
- *   no step for max(60 s, 5 x median)  kill, then restart
+ *   no sign for max(60 s, 5 x median)  kill, then restart
  *
  * A launcher (mpirun, srun) that fails twice without a new step is started with one rank less: a host is gone. Heartbeats
- * are files OUT/heartbeat-RANK with the last step. */
+ * are files OUT/heartbeat-RANK (heartbeat.c of train): the last step, and a count that goes up while something else is done, so that a long
+ * validation or a slow disk is no hang. Before a child's first sign and while it writes its results there are none: ten times as long, and
+ * twice that after each failure, so that what takes long gets there in the end. */
 #include "cli/supervise.h"
 
 #include <errno.h>
@@ -19,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "base/thread.h"
@@ -32,8 +35,11 @@ typedef struct supervisor {
     char   *words[MAX_ARG]; int n_word;                      /* the command line of the child, without a launcher */
     char   *argv[MAX_ARG];
     pid_t   child;
-    int64_t step;
-    double  changed, interval[N_INTERVAL]; int n_interval;
+    int64_t step, farthest;                                  /* of this child; of all: the same steps again are no progress */
+    uint64_t sign;                                           /* of what the heartbeats say; changes while the child lives */
+    bool    signless;                                        /* before this child's first sign, or at its end */
+    int     failures;                                        /* in a row without a new step */
+    double  changed, stepped, interval[N_INTERVAL]; int n_interval;
 } supervisor;
 
 /* Our own command line without what belongs to supervision. */
@@ -82,9 +88,48 @@ static tn_status argv_make(supervisor *s, tn_error *err)
     return TN_OK;
 }
 
+/* "STEP COUNT PID@HOST": PID if that is this host, and a process that runs our program (a heartbeat may be an old one); else 0. */
+static pid_t rank_here(const char *line)
+{
+    char host[256] = "", mine[256] = "", link[64], a[4096], b[4096];
+    long pid = 0;
+    if (sscanf(line, "%*s %*s %ld@%255s", &pid, host) != 2 || pid <= 1 || gethostname(mine, sizeof mine - 1) != 0 || strcmp(host, mine) != 0) return 0;
+    snprintf(link, sizeof link, "/proc/%ld/exe", pid);
+    ssize_t n = readlink(link, a, sizeof a), m = readlink("/proc/self/exe", b, sizeof b);
+    return n > 0 && n == m && memcmp(a, b, (size_t)n) == 0 ? (pid_t)pid : 0;
+}
+
+/* The lowest step among the heartbeats: a rank that stands still holds all. *sign: a hash of all they say. *rank: a rank on this host, 0: none. */
+static int64_t heartbeat_read(const supervisor *s, uint64_t *sign, bool *ending, pid_t *rank)
+{
+    int64_t least = -1;
+    *sign = 0;
+    *ending = false;
+    *rank = 0;
+    for (int r = 0; r < s->ranks; r++) {
+        char *path = tn_strf("%s/heartbeat-%d", s->out, r), line[400] = "";
+        FILE *f = path != NULL ? fopen(path, "r") : NULL;
+        int64_t step;
+        if (f != NULL && fgets(line, sizeof line, f) != NULL) {
+            *sign = *sign * 31 + tn_hash64(line, strlen(line));
+            *ending |= strstr(line, " end") != NULL;
+            if (*rank == 0) *rank = rank_here(line);
+            line[strcspn(line, " \n")] = '\0';
+            if (tn_parse_i64(line, &step) && (least < 0 || step < least)) least = step;
+        }
+        if (f != NULL) fclose(f);
+        free(path);
+    }
+    return least;
+}
+
 static tn_status child_start(supervisor *s, bool again, tn_error *err)
 {
+    bool ending;
+    pid_t rank;
     TN_TRY(argv_make(s, err));
+    s->step = heartbeat_read(s, &s->sign, &ending, &rank);          /* what an earlier child left is no sign of this one */
+    if (!again) s->farthest = s->step;
     s->child = fork();
     if (s->child < 0) return tn_fail(err, TN_NOMEM, "cannot start the training process: %s", strerror(errno));
     if (s->child == 0) {
@@ -95,26 +140,9 @@ static tn_status child_start(supervisor *s, bool again, tn_error *err)
         _exit(2);
     }
     setpgid(s->child, s->child);
-    s->changed = tn_now();
+    s->changed = s->stepped = tn_now();
+    s->signless = true;
     return TN_OK;
-}
-
-/* The lowest step among the heartbeats: a rank that stands still holds all. */
-static int64_t heartbeat_read(const supervisor *s)
-{
-    int64_t least = -1;
-    for (int r = 0; r < s->ranks; r++) {
-        char *path = tn_strf("%s/heartbeat-%d", s->out, r), line[32] = "";
-        FILE *f = path != NULL ? fopen(path, "r") : NULL;
-        int64_t step;
-        if (f != NULL && fgets(line, sizeof line, f) != NULL) {
-            line[strcspn(line, "\n")] = '\0';
-            if (tn_parse_i64(line, &step) && (least < 0 || step < least)) least = step;
-        }
-        if (f != NULL) fclose(f);
-        free(path);
-    }
-    return least;
 }
 
 static int by_value(const void *a, const void *b)
@@ -130,7 +158,7 @@ static double patience(const supervisor *s)
     const char *text = getenv("TENET_HANG_SECONDS");         /* for tests: the 60 of the rule */
     double least = 60;
     if (text != NULL) tn_parse_f64(text, &least);
-    if (n == 0) return least > 60 ? least : least * 10;      /* before the first step: loading and tokenising */
+    if (s->signless || n == 0) return 10 * least * (double)(1 << (s->failures < 8 ? s->failures : 8));
     memcpy(sorted, s->interval, (size_t)n * sizeof *sorted);
     qsort(sorted, (size_t)n, sizeof *sorted, by_value);
     return 5 * sorted[n / 2] > least ? 5 * sorted[n / 2] : least;
@@ -144,17 +172,29 @@ static int child_watch(supervisor *s, bool *hung, bool *moved)
     *hung = *moved = false;
     for (;;) {
         if (waitpid(s->child, &wait_status, WNOHANG) == s->child) break;
-        tn_error why;
-        if (!told && tn_interrupted(&why) != TN_OK) {
-            kill(-s->child, SIGTERM);
+        double now = tn_now();
+        uint64_t sign;
+        bool ending;
+        pid_t rank;
+        int64_t step = heartbeat_read(s, &sign, &ending, &rank);
+        if (!told && tn_interrupted(NULL) != TN_OK) {
+            /* One rank tells all the others. A launcher is not told: Open MPI's kills its ranks a second later, in the middle of their checkpoint. */
+            if (s->ranks > 1 && rank > 0) kill(rank, SIGTERM);
+            else kill(-s->child, SIGTERM);
             told = true;
         }
-        double now = tn_now();
-        int64_t step = heartbeat_read(s);
-        if (step != s->step) {
-            if (s->step >= 0 && step > s->step) s->interval[s->n_interval++ % N_INTERVAL] = (now - s->changed) / (double)(step - s->step);
-            s->step = step;
+        if (sign != s->sign) {
+            s->sign = sign;
             s->changed = now;
+            s->signless = ending;
+        }
+        if (step != s->step) {
+            if (s->step >= 0 && step > s->step) s->interval[s->n_interval++ % N_INTERVAL] = (now - s->stepped) / (double)(step - s->step);
+            s->step = step;
+            s->stepped = now;
+        }
+        if (step > s->farthest) {
+            s->farthest = step;
             *moved = true;
         }
         if (now - s->changed > patience(s)) {
@@ -186,10 +226,9 @@ tn_status tn_cli_supervise(const char *out, const char *launch, int ranks, int r
 {
     tn_status status = TN_OK;
     supervisor *s = calloc(1, sizeof *s);
-    int failures = 0;
 
     if (s == NULL) return tn_fail(err, TN_NOMEM, "no memory to supervise");
-    *s = (supervisor){ .out = out, .launch = launch, .ranks = ranks, .step = -1 };
+    *s = (supervisor){ .out = out, .launch = launch, .ranks = ranks, .step = -1, .farthest = -1 };
     TN_GOTO(words_read(s, err));
     for (bool again = false;; again = true) {
         bool hung, moved;
@@ -200,12 +239,13 @@ tn_status tn_cli_supervise(const char *out, const char *launch, int ranks, int r
             status = give_up(w, err);
             goto out;
         }
-        failures = moved ? 1 : failures + 1;
-        if (failures > restarts) {
-            status = tn_fail(err, TN_IO, "the training process failed %d times without a new step; the last checkpoint is whole: look at the messages above", failures);
+        TN_GOTO(tn_interrupted(err));                        /* a launcher that was told to stop may end with any code */
+        s->failures = moved ? 1 : s->failures + 1;
+        if (s->failures > restarts) {
+            status = tn_fail(err, TN_IO, "the training process failed %d times without a new step; the last checkpoint is whole: look at the messages above", s->failures);
             goto out;
         }
-        if (failures > 1 && s->ranks > 1) s->ranks--;
+        if (s->failures > 1 && s->ranks > 1) s->ranks--;
         tn_log(TN_LOG_WARN, "%s; starting again%s", hung ? "no step for too long" : code == 3 ? "a rank is not sound" : "the training process died",
                s->ranks < ranks ? " with fewer ranks" : "");
     }

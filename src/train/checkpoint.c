@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -153,6 +154,14 @@ static const float *slice_live(const run *r, const slice *s)
     return s->kind == 0 ? r->p.slot[s->slot].master + s->first : r->opt.state[s->kind - 1] + (s->flat - r->opt.first);
 }
 
+static struct timespec in_a_second(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_sec++;
+    return t;
+}
+
 /* An update comes: what is not written yet is copied; the slice at hand is waited for. Without memory for the copy all is waited for. */
 void train_checkpoint_before_update(checkpointer *k)
 {
@@ -169,7 +178,11 @@ void train_checkpoint_before_update(checkpointer *k)
             memcpy(to + (k->mine[i].offset - k->copied_offset) / 4, slice_live(k->r, &k->mine[i]), (size_t)k->mine[i].n * 4);
         k->copy = to;
     }
-    while (k->writing >= 0 || (k->copy == NULL && k->next < k->n_mine)) pthread_cond_wait(&k->written, &k->lock);
+    while (k->writing >= 0 || (k->copy == NULL && k->next < k->n_mine)) {
+        struct timespec until = in_a_second();
+        pthread_cond_timedwait(&k->written, &k->lock, &until);
+        train_alive(k->r);
+    }
     pthread_mutex_unlock(&k->lock);
 }
 
@@ -365,7 +378,8 @@ tn_status train_checkpoint_finish(checkpointer *k, checkpoint_seal seal, void *a
 {
     tn_status status;
     if (!k->busy) return TN_OK;
-    pthread_join(k->thread, NULL);
+    for (struct timespec until = in_a_second(); pthread_timedjoin_np(k->thread, NULL, &until) == ETIMEDOUT; until = in_a_second())
+        train_alive(k->r);                                   /* a slow disk is no hang */
     k->joined = true;
     k->busy = false;
     free(k->copy);

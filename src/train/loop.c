@@ -235,17 +235,6 @@ out:
 
 /* ------------------------------------------------------------------------------------------------------- steps */
 
-static void heartbeat(const loop *l)
-{
-    char *path = tn_strf("%s/heartbeat-%d", l->r.io->out, l->r.rank);
-    FILE *f = path != NULL ? fopen(path, "w") : NULL;
-    if (f != NULL) {
-        fprintf(f, "%lld\n", (long long)l->step);
-        fclose(f);
-    }
-    free(path);
-}
-
 static void report(loop *l, float lr, const char *note, const float *valid)
 {
     run *r = &l->r;
@@ -359,7 +348,7 @@ static tn_status one_step(loop *l, tn_error *err)
     if (due) TN_TRY(checkpoint_start(l, err));
     TN_TRY(record_put(l, &rec, err));
     if (r->rank == 0) report(l, lr, note, validated ? &valid : NULL);
-    heartbeat(l);
+    train_heartbeat(r, l->step, false);
     return TN_OK;
 }
 
@@ -479,6 +468,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     out->last = l->shown;
     out->tokens = r->tokens;
     out->best_valid = l->at.best_valid;
+    train_heartbeat(r, l->step, true);
     TN_GOTO(timing_give(l, out, err));
     out->finished = l->step >= r->steps || (r->c->early_stop > 0 && l->at.worse >= r->c->early_stop);
     TN_GOTO(train_params_root(&r->p, &out->weights_root, err));
@@ -515,6 +505,7 @@ static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *i
     TN_TRY(train_ranks_open(&l->r, c, io, err));
     if (l->r.rank == 0) status = train_out_take(&l->dir, io->out, err);
     TN_TRY(tn_dist_agree(l->r.dist, status, err));
+    l->r.beats = true;
     TN_TRY(train_warmup_check(c, c->steps, err));        /* before the data are read, where that can be known */
     TN_TRY(train_setup(&l->r, io->out, err));
     TN_TRY(train_warmup_check(c, l->r.steps, err));

@@ -283,6 +283,10 @@ tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesi
     double best;
 
     if (path == NULL) return tn_fail(err, TN_NOMEM, "%s: out of memory", dir);
+    if (!tn_exists(path)) {
+        status = tn_fail(err, TN_NOTFOUND, "%s holds no checkpoint; name one of a run's: RUN/step-N", dir);
+        goto out;
+    }
     TN_GOTO(tn_json_load(&m, path, max_manifest, err));
     l.manifest = m;
     TN_GOTO(tn_json_str(m, "format", &text, path, err));

@@ -207,6 +207,9 @@ typedef struct run {
     micro_stats *stats;                 /* [n_micro] */
     double   *block_sums, *pair_margin; /* [blocks]; [micro_size] */
     principle_stats *principle;         /* [pair.n_principle] of the whole run, on rank 0 */
+    bool      beats;                    /* heartbeat.c: this run is one that may be watched */
+    int64_t   beat_step, beat_count;
+    double    beat_at;
     int64_t   update, tokens;           /* updates done (skipped steps do not count); tokens seen */
     /* of the last step */
     micro_stats total;
@@ -227,6 +230,10 @@ tn_status train_step_pass(run *r, int64_t step, tn_error *err);
 void      train_step_drop(run *r);
 /* The update with learning rate lr; all ranks have the new weights afterwards. */
 tn_status train_step_update(run *r, float lr, tn_error *err);
+
+/* heartbeat.c. A step is done (ending: results are being written now); or: something goes on (at most one line a second). */
+void      train_heartbeat(run *r, int64_t step, bool ending);
+void      train_alive(run *r);
 
 /* exchange.c */
 /* to += from, n elements, on all threads. */

@@ -176,6 +176,7 @@ tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *e
         if (goes && g < 0) TN_TRY(train_overlap_begin(r, t, g, err));
         for (int64_t s = 0; g >= 0 && s < r->group_size; s++) {
             int64_t m = g * r->group_size + s;
+            train_alive(r);
             TN_TRY(ask_to_stop(r, t, s, step, given_up, err));
             if (*given_up) {
                 train_step_drop(r);

@@ -184,6 +184,7 @@ tn_status train_teacher_fill(run *r, corpus *k, engine *e, const char *dir, tn_e
         TN_GOTO(train_engine_hidden(e, &b, &hidden, err));
         memcpy(place, hidden, (size_t)(b.n_out * t->width) * sizeof *hidden);
         if (bar != NULL) tn_progress_set(bar, done, NULL);
+        train_alive(r);
         TN_GOTO(tn_interrupted(err));
     }
     if (r->size > 1) TN_GOTO(hidden_share(r, t, err));

@@ -22,6 +22,7 @@ tn_status train_validate(run *r, float *loss, tn_error *err)
         int64_t left = items - m * r->micro_size;
         train_micro_fill(&b, &r->valid, m * r->micro_size, left < r->micro_size ? left : r->micro_size);
         TN_GOTO(train_engine_run(&r->score, &r->valid, &b, 0, &all[m], NULL, err));
+        train_alive(r);
     }
     TN_GOTO(tn_dist_gather(r->dist, all, (size_t)n * sizeof *all, all, err));
     double sum = 0, norm = 0;
@@ -92,6 +93,7 @@ tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err)
             memcpy(k->reference + at, logp, (size_t)m * sizeof *logp);
         }
         if (bar != NULL) tn_progress_set(bar, i + 1 - first, NULL);
+        train_alive(r);
         TN_GOTO(tn_interrupted(err));
     }
     if (r->size == 1) goto out;

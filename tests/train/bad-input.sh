@@ -61,6 +61,14 @@ refused 2 'warmup is 5 steps and the run has 4' --set warmup=5
 refused 2 'warmup is 900 steps and the run has' --set warmup=900,steps=0,epochs=2
 refused 1 'nonsuch/step-2' --set checkpoint=nonsuch/step-2
 refused 1 'shape' --set checkpoint=run/step-2,n_ff=128
+refused 1 'holds no checkpoint; name one of a run' --set checkpoint=run
+refused 2 'above 0 is needed' --set lr=1e-50
+refused 2 'd_head is 1' --set d_head=1
+refused 2 'n_expert_used 8 is more than n_expert 4' --set family=mixtral,n_expert=4,n_expert_used=8
+refused 2 'n_expert_used 2 is more than n_expert 0' --set n_expert_used=2
+refused 2 'family llama has no experts' --set n_expert=4,n_expert_used=2
+refused 2 "give it by 'like: DIR'" --set family=gemma2
+refused 1 'there are gpt2, ' --set family=lama
 refused 2 'micro-batches' --set micro_batch=3
 refused 2 'is for a model from scratch' --set model=run/model
 
@@ -70,7 +78,7 @@ TENET_FAULT=nan@3 run --out third && fail "a step that is no number went through
 [ -s third/steps.jsonl ] || fail "two good steps are gone"
 
 # Another run's directory, or a directory of the user's: only our own goes.
-for change in seed=2 n_layer=2 lr=1e-3 steps=9 batch=16 data=run/run.json; do
+for change in seed=2 n_layer=2 lr=1e-3 steps=9 batch=16 data=tiny.yaml; do
     run --out run --set $change && fail "$change: another run into the same directory"
     grep -q 'run holds another run' err.txt || { fail "$change"; cat err.txt; }
     n=$((n + 1))

@@ -1,0 +1,80 @@
+#!/bin/sh
+# supervise.sh TENET - what --supervise takes for a hang and for progress: a long validation is none of the former, the same steps again none of
+# the latter; a stopped process is killed and started again; SIGTERM ends the run with a checkpoint.
+set -u
+tenet=$(realpath "$1")
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+export TENET_STORE="$dir/store"
+i=0
+while [ $i -lt 3000 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3 % 50))."; i=$((i + 1)); done >text.txt
+cat >tiny.yaml <<END
+tokenizer: bytes
+n_layer: 2
+n_embd: 128
+n_head: 2
+n_ff: 256
+data: text.txt
+n_ctx: 32
+batch: 8
+micro_batch: 2
+group_size: 1
+steps: 12
+lr: 3e-3
+checkpoint_every: 3
+tensorboard: false
+save_model: false
+END
+bad=0
+fail() { echo "FAIL $*"; cat err.txt; bad=1; }
+train() { into=$1; shift; "$tenet" train tiny.yaml --threads 1 --quiet --out "$into" "$@" >out.txt 2>err.txt; }
+step_of() { cut -d' ' -f1 "$1/heartbeat-0" 2>/dev/null; }
+# signal NAME RUN: to the training process that RUN's heartbeat names, if that is a process of this test and no other. The file may be empty
+# for a moment, while it is written.
+signal() {
+    for try in 1 2 3 4 5 6 7 8 9 10; do
+        rank=$(sed -n 's/^[0-9]* [0-9]* \([0-9][0-9]*\)@.*/\1/p' "$2/heartbeat-0" 2>/dev/null)
+        [ -n "$rank" ] && [ "$(readlink "/proc/$rank/cwd")" = "$(pwd -P)" ] && kill "-$1" "$rank" 2>/dev/null && return
+    done
+}
+reaches() { n=0; until [ "$(step_of "$1")" -ge "$2" ] 2>/dev/null; do sleep 0.05; n=$((n + 1)); [ $n -lt 1200 ] || return 1; done; }
+
+train plain || fail "a plain run"
+
+# The process always dies at the same step: what was made before is no progress.
+"$tenet" train tiny.yaml --threads 1 --quiet --out same --supervise --restarts 2 --set steps=100000,checkpoint_every=100 >out.txt 2>err.txt &
+pid=$!
+n=0
+while [ $((n += 1)) -lt 600 ] && kill -0 $pid 2>/dev/null; do [ "$(step_of same)" -ge 150 ] 2>/dev/null && signal KILL same; sleep 0.02; done
+kill -TERM $pid 2>/dev/null                                  # one that would go on for ever
+wait $pid
+rc=$?
+[ $rc -eq 1 ] && grep -q 'without a new step' err.txt || fail "a process that always dies: ended with $rc"
+
+# Stopped (as by a debugger, or a dead disk): killed and started again.
+TENET_HANG_SECONDS=1 "$tenet" train tiny.yaml --threads 1 --quiet --out stopped --supervise --set steps=600,checkpoint_every=100 >out.txt 2>err.txt &
+pid=$!
+reaches stopped 20 && signal STOP stopped
+wait $pid || fail "a stopped process"
+grep -q 'no step for too long; starting again' err.txt || fail "a stopped process was not started again"
+
+# A validation that takes many times as long as a step is no hang.
+TENET_HANG_SECONDS=2 train valid --supervise --restarts 1 --set valid=text.txt,valid_every=12,valid_samples=1000000,n_layer=4,n_embd=256,n_ff=1024,n_ctx=64
+rc=$?
+[ $rc -eq 0 ] && ! grep -q 'starting again' err.txt || fail "a long validation"
+
+# SIGTERM to the supervisor: a checkpoint and an end, not another start.
+"$tenet" train tiny.yaml --threads 1 --quiet --out ended --supervise --set steps=1000000,checkpoint_every=1000000 >out.txt 2>err.txt &
+pid=$!
+reaches ended 20 && kill -TERM $pid
+wait $pid
+rc=$?
+[ $rc -eq 143 ] || fail "SIGTERM: ended with $rc"
+[ -n "$(ls -d ended/step-* 2>/dev/null)" ] || fail "SIGTERM: no checkpoint"
+for words in "--ranks 2" "--supervise --ranks 2 --launch mpirun"; do
+    train wrong $words
+    rc=$?
+    [ $rc -eq 2 ] && [ ! -e wrong ] || fail "$words: ended with $rc"
+done
+exit $bad
