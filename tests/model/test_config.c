@@ -1,10 +1,12 @@
 /* test_config.c - config.json: unknown keys, keys that change the mathematics, both spellings of RoPE. */
+#include "base/file.h"
 #include "base/json.h"
 #include "model/model_impl.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COMMON "\"hidden_size\":64,\"intermediate_size\":96,\"num_hidden_layers\":4,\"num_attention_heads\":4,\"num_key_value_heads\":2," \
@@ -117,12 +119,39 @@ static void windows_follow_layer_types(void **state)
     assert_int_equal(h.window_pattern, 0);
 }
 
+/* Its square root is what the model keeps, and the root's square is no whole number; transformers takes nothing else. */
+static void a_whole_query_scalar_is_written_as_one(void **state)
+{
+    tn_hparams h;
+    tn_model  *m;
+    tn_error   err = {0};
+    json_t    *o;
+    char       dir[] = "/tmp/tenet-config-XXXXXX";
+    (void)state;
+
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(read_config("{\"model_type\":\"gemma2\"," COMMON ",\"head_dim\":12,\"query_pre_attn_scalar\":12,\"rope_theta\":1e4,\"sliding_window\":8,"
+                                 "\"layer_types\":[\"sliding_attention\",\"full_attention\",\"sliding_attention\",\"full_attention\"]}", &h, &err), TN_OK);
+    if (tn_model_create(&m, &h, NULL, 0, &err) != TN_OK) fail_msg("%s", err.msg);
+    char *out = tn_path(dir, "m"), *path = tn_path(dir, "m/config.json");
+    if (tn_model_write(m, out, TN_F32, false, NULL, &err) != TN_OK) fail_msg("%s", err.msg);
+    assert_int_equal(tn_json_load(&o, path, 1 << 20, &err), TN_OK);
+    const json_t *scalar = json_object_get(o, "query_pre_attn_scalar");
+    assert_true(json_is_integer(scalar));
+    assert_int_equal(json_integer_value(scalar), 12);
+    json_decref(o);
+    free(out);
+    free(path);
+    tn_model_close(m);
+    assert_int_equal(tn_remove_tree(dir, &err), TN_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unknown_and_changing_keys_are_named),
         cmocka_unit_test(what_published_files_say_besides_is_taken), cmocka_unit_test(both_spellings_of_rope_mean_the_same),
-        cmocka_unit_test(windows_follow_layer_types),
+        cmocka_unit_test(windows_follow_layer_types), cmocka_unit_test(a_whole_query_scalar_is_written_as_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
