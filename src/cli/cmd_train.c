@@ -113,7 +113,7 @@ static void on_step(void *arg, const tn_train_step *s)
             left, v->terminal && !last && !s->has_valid ? "" : "\n");
 }
 
-static void result_print(const tn_common *common, const tn_train_result *r)
+static void result_print(const tn_common *common, const tn_train_result *r, const char *run)
 {
     char *root = tn_digest_text(&r->weights_root);
     if (common->json) {
@@ -126,6 +126,9 @@ static void result_print(const tn_common *common, const tn_train_result *r)
         printf("%s after %lld steps, loss %.4f\nweights  %s\n", r->finished ? "finished" : "stopped", (long long)r->steps, (double)r->loss,
                root != NULL ? root : "?");
         if (r->weights[0] != '\0') printf("written  %s\n", r->weights);
+        if (r->best_step > 0 && r->best_step < r->steps)
+            printf("best     validation %.4f at step %lld: tenet export %s/step-%lld DIR\n", (double)r->best_valid, (long long)r->best_step, run,
+                   (long long)r->best_step);
         for (int i = 0; i < r->n_principle; i++)
             printf("  %-32s %6lld pairs  margin %8.3f  right %3.0f %%\n", r->principle[i].name, (long long)r->principle[i].n, r->principle[i].margin,
                    100 * r->principle[i].accuracy);
@@ -274,7 +277,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         if (result.timing != NULL) fputs(result.timing, stderr);
         if (result.rank == 0 && result.steps > 0 && (status == TN_INTERRUPTED || status == TN_TERMINATED))
             tn_log(TN_LOG_INFO, "stopped after step %lld: the same command goes on from there", (long long)result.steps);
-        if (result.rank == 0 && (status == TN_OK || result.steps > 0)) result_print(common, &result);
+        if (result.rank == 0 && (status == TN_OK || result.steps > 0)) result_print(common, &result, out);
     }
 out:
     tn_train_result_free(&result);

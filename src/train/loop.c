@@ -377,7 +377,7 @@ static tn_status steps_run(loop *l, tn_error *err)
 {
     run *r = &l->r;
     int64_t saved = l->step;
-    bool worse = false;
+    bool worse = r->c->early_stop > 0 && l->at.worse >= r->c->early_stop;        /* a finished run only reports */
     while (l->step < r->steps && !worse) {
         seen s = {0};
         TN_TRY(agree_on_signals(l, &s, err));
@@ -468,6 +468,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     out->last = l->shown;
     out->tokens = r->tokens;
     out->best_valid = l->at.best_valid;
+    out->best_step = l->at.best_step;
     train_heartbeat(r, l->step, true);
     TN_GOTO(timing_give(l, out, err));
     out->finished = l->step >= r->steps || (r->c->early_stop > 0 && l->at.worse >= r->c->early_stop);

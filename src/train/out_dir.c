@@ -53,6 +53,23 @@ static bool still_there(int fd, const char *path)
     return fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_ino == named.st_ino && mine.st_dev == named.st_dev;
 }
 
+/* A folder without run.json is no run's: what a run would write over there is somebody's (a model's config.json). */
+static tn_status foreign_check(const char *out, tn_error *err)
+{
+    static const char *const own[] = { "config.json", "steps.jsonl", "metrics.jsonl", "result.json", "report.html", "model", "adapter", NULL };
+    char     *json = tn_path(out, "run.json");
+    tn_status status = json == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : TN_OK;
+
+    for (int i = 0; status == TN_OK && !tn_exists(json) && own[i] != NULL; i++) {
+        char *path = tn_path(out, own[i]);
+        if (path == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        else if (tn_exists(path)) status = tn_fail(err, TN_MISMATCH, "%s is there and no run's: a run would write over it; choose another --out", path);
+        free(path);
+    }
+    free(json);
+    return status;
+}
+
 tn_status train_out_take(out_dir *p, const char *out, tn_error *err)
 {
     char     *path = NULL;
@@ -61,6 +78,7 @@ tn_status train_out_take(out_dir *p, const char *out, tn_error *err)
     *p = (out_dir){ .lock = -1, .out = out };
     _Static_assert(N_EARLY <= sizeof p->had / sizeof *p->had, "a flag for every name");
     TN_GOTO(look(p, err));
+    TN_GOTO(foreign_check(out, err));
     if ((path = tn_path(out, "lock")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     while (!p->held) {
         TN_GOTO(tn_mkdirs(out, err));

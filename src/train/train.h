@@ -84,6 +84,7 @@ typedef struct tn_train_result {
     int64_t   steps;                    /* done in all; less than planned when stopped */
     bool      finished;
     float     loss, valid, best_valid;
+    int64_t   best_step;                /* of the smallest validation loss; 0: none */
     int64_t   tokens;
     double    flops_per_token;
     tn_digest weights_root;             /* of the trained tensors: (name, dtype, shape, bytes) */

@@ -87,6 +87,19 @@ grep -q '0\.00300000' err.txt && fail "a number is shown with its binary tail"
 [ "$(find run -type f -exec sha256sum {} + | sort)" = "$before" ] || fail "the refused runs changed the directory"
 mkdir -p mine/data && echo mine >mine/data/note.txt && run --out mine --set data=nonsuch.txt
 [ "$(find mine -type f)" = mine/data/note.txt ] || { fail "the user's directory:"; find mine; }
+# A model's folder, or that of a run without its run.json, is written over by nobody.
+model=$(find run/model -type f -exec sha256sum {} + | sort)
+run --out run/model && fail "a run into a model's folder"
+grep -q 'run/model/config.json is there and no run' err.txt || { fail "a model's folder"; cat err.txt; }
+[ "$(find run/model -type f -exec sha256sum {} + | sort)" = "$model" ] || fail "the model is changed"
+# A run that stopped early is finished: the same command only reports.
+run --out early --set steps=400,valid=text.txt,valid_every=1,valid_samples=2,early_stop=2,lr=3,optimizer=sgd || fail "an early stop"
+steps=$(wc -l <early/steps.jsonl)
+[ "$steps" -lt 400 ] || fail "no early stop"
+before=$(find early -type f ! -name 'heartbeat*' ! -path '*/tb/*' -exec sha256sum {} + | sort)
+"$tenet" train tiny.yaml --threads 1 --quiet --out early --set steps=400,valid=text.txt,valid_every=1,valid_samples=2,early_stop=2,lr=3,optimizer=sgd >out.txt 2>err.txt || fail "an early stop again"
+[ "$(find early -type f ! -name 'heartbeat*' ! -path '*/tb/*' -exec sha256sum {} + | sort)" = "$before" ] || fail "a run that stopped early is changed"
+grep -q "best     validation .* at step .*: tenet export early/step-" out.txt || fail "the best step is not named"
 run --out /proc/tenet-run && fail "/proc can be written"
 grep -q '/proc/tenet-run: cannot' err.txt || { fail "/proc"; cat err.txt; }
 echo text >file && run --out file/run && fail "a file is no directory"
