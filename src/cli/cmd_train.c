@@ -142,6 +142,7 @@ static tn_status estimate_print(const tn_common *common, const tn_train_config *
     char left[32];
     const double gib = 1.0 / (1024.0 * 1024 * 1024);
     TN_TRY(tn_train_estimate_run(c, io, &e, err));
+    if (e.rank != 0) return TN_OK;
     if (common->json) {
         json_t *o = json_pack("{s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:I,s:I,s:I,s:I}", "parameters", (json_int_t)e.n_param, "trained", (json_int_t)e.n_trained,
                               "steps", (json_int_t)e.steps, "tokens_per_step", (json_int_t)e.tokens_per_step, "flops_per_token", e.flops_per_token,

@@ -239,7 +239,7 @@ static tn_status train_salt(tn_store *s, const void *config, char out[128], tn_e
 }
 
 const tn_stage_kind tn_stage_train = {
-    .name = "train", .version = 7, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
+    .name = "train", .version = 8, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
     .config_bytes = sizeof(tn_train_config), .inputs = train_inputs, .salt = train_salt, .check = train_check,
     .output = "a directory with adapter/ or model/, the step log and what a replay needs", .run = train_run,
 };
@@ -330,6 +330,6 @@ out:
 }
 
 const tn_stage_kind tn_stage_export = {
-    .name = "export", .version = 2, .line = "a model written anew: an adapter put into it, another type, another form", .options = export_options,
+    .name = "export", .version = 3, .line = "a model written anew: an adapter put into it, another type, another form", .options = export_options,
     .config_bytes = sizeof(export_config), .inputs = export_inputs, .output = "a model", .check = export_check, .run = export_run,
 };

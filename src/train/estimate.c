@@ -31,11 +31,12 @@ tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io,
 {
     run r = {0};
     tn_status status = TN_OK;
-    char dir[] = "/tmp/tenet-estimate-XXXXXX";
+    char dir[TRAIN_SCRATCH_BYTES] = "";
 
     *out = (tn_train_estimate){0};
-    if (mkdtemp(dir) == NULL) return tn_fail(err, TN_IO, "%s: cannot make a directory for the tokenised data", dir);
     TN_GOTO(train_ranks_open(&r, c, io, err));
+    out->rank = r.rank;
+    TN_GOTO(train_scratch_dir(&r, dir, err));
     r.plan_only = true;
     TN_GOTO(train_setup(&r, dir, err));
     TN_GOTO(train_warmup_check(c, r.steps, err));
@@ -64,7 +65,7 @@ tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io,
     out->total = out->weights + out->gradients + out->optimiser + out->activations + out->checkpoint_copy + ((size_t)24 << 20);
 out:
     train_setup_release(&r);
+    if (dir[0] != '\0' && r.rank == 0) tn_remove_tree(dir, NULL);
     if (r.own_dist) tn_dist_close(r.dist, status, err);
-    tn_remove_tree(dir, NULL);
     return status;
 }

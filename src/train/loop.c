@@ -31,7 +31,7 @@ typedef struct loop {
     int64_t step, skip_to;              /* last step done; batches up to skip_to are passed over */
     tn_step_record last;
     tn_train_step shown;                /* the last step that was reported */
-    double smooth, started, ended, peak, step_seconds;       /* of the last step */
+    double smooth, smooth_share, started, ended, peak, step_seconds;       /* of the last step */
     int64_t started_step, started_tokens;
     tn_digest log_root;
 } loop;
@@ -143,6 +143,13 @@ static tn_status checkpoint_start(loop *l, tn_error *err)
 
 /* --------------------------------------------------------------------------------------------------- beginning */
 
+/* A mean in which each step counts 5 % less than the one after it; the shares so far add up to smooth_share. */
+static void smooth_add(loop *l, float loss)
+{
+    l->smooth = 0.95 * l->smooth + 0.05 * (double)loss;
+    l->smooth_share = 0.95 * l->smooth_share + 0.05;
+}
+
 /* The policy's memory is the log itself: the norms of the last steps that were not skipped. */
 static tn_status policy_recall(loop *l, const char *path, tn_error *err)
 {
@@ -152,8 +159,9 @@ static tn_status policy_recall(loop *l, const char *path, tn_error *err)
     TN_TRY(tn_steplog_read(path, &l->genesis, &rec, &n, NULL, err));
     for (size_t i = 0; i < n && (int64_t)rec[i].step <= l->step; i++) {
         l->last = rec[i];
-        if (rec[i].note[0] == '\0') train_policy_seen(&l->policy, rec[i].grad_norm);
-        l->smooth = i == 0 ? (double)rec[i].loss : 0.95 * l->smooth + 0.05 * (double)rec[i].loss;
+        if (rec[i].note[0] != '\0') continue;                /* skipped: its loss may be no number */
+        train_policy_seen(&l->policy, rec[i].grad_norm);
+        smooth_add(l, rec[i].loss);
     }
     free(rec);
     return TN_OK;
@@ -241,7 +249,7 @@ static void report(loop *l, float lr, const char *note, const float *valid)
     double seconds = tn_now() - l->started, n = (double)r->total.n_item;
     int64_t done = l->step - l->started_step;
     tn_train_step s = { .step = l->step, .steps = r->steps, .tokens = r->tokens, .loss = r->loss, .lr = lr, .grad_norm = r->grad_norm,
-                        .smooth = l->smooth, .note = note, .preference = r->data.pairs, .has_valid = valid != NULL };
+                        .smooth = l->smooth / (l->smooth_share > 0 ? l->smooth_share : 1), .note = note, .preference = r->data.pairs, .has_valid = valid != NULL };
     s.tokens_per_s = seconds > 0 ? (double)(r->tokens - l->started_tokens) / seconds : 0;
     s.seconds_left = done > 0 ? seconds / (double)done * (double)(r->steps - l->step) : 0;
     s.peak_share = l->peak > 0 ? s.tokens_per_s * train_flops_per_token(r->model, r->p.lora != NULL, r->c->n_ctx) / (l->peak * 1e9) : 0;
@@ -285,6 +293,7 @@ static tn_status go_back(loop *l, int64_t bad, tn_error *err)
     l->skip_to = bad;
     l->n_held = 0;
     l->policy = (policy){0};
+    l->smooth = l->smooth_share = 0;
     TN_TRY(recall_and_wait(l, err));
     if (l->r.rank != 0) return TN_OK;
     tn_log(TN_LOG_WARN, "back from step %lld to %lld; batches up to %lld are passed over", (long long)was, (long long)l->step, (long long)bad);
@@ -326,7 +335,7 @@ static tn_status one_step(loop *l, tn_error *err)
         TN_TRY(train_step_update(r, lr, err));
         if (train_fault("flip", step, r->rank)) ((uint32_t *)(void *)r->p.slot[0].master)[r->p.slot[0].n / 2] ^= 1u << 12;
         train_policy_seen(&l->policy, r->grad_norm);
-        l->smooth = l->step == 0 ? (double)r->loss : 0.95 * l->smooth + 0.05 * (double)r->loss;
+        smooth_add(l, r->loss);
     }
     l->step = step;
     tn_step_record rec = { .step = (uint64_t)step, .batch = r->batch, .loss = r->loss, .grad_norm = r->grad_norm, .lr = lr };

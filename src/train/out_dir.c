@@ -98,6 +98,22 @@ out:
     return status;
 }
 
+tn_status train_scratch_dir(run *r, char dir[TRAIN_SCRATCH_BYTES], tn_error *err)
+{
+    const char *below = getenv("TMPDIR");
+    tn_status status = TN_OK;
+
+    if (r->rank == 0) {
+        int n = snprintf(dir, TRAIN_SCRATCH_BYTES, "%s/tenet-train-XXXXXX", below != NULL && below[0] != '\0' ? below : "/tmp");
+        if (n >= TRAIN_SCRATCH_BYTES || mkdtemp(dir) == NULL) {
+            status = tn_fail(err, TN_IO, "%s: cannot make a directory for the tokenised data", dir);
+            dir[0] = '\0';
+        }
+    }
+    TN_TRY(tn_dist_agree(r->dist, status, err));
+    return tn_dist_broadcast(r->dist, 0, dir, TRAIN_SCRATCH_BYTES, err);
+}
+
 const char *train_data_name(const char *out)
 {
     char       *there = tn_path(out, "run.json");

@@ -231,6 +231,10 @@ void      train_step_drop(run *r);
 /* The update with learning rate lr; all ranks have the new weights afterwards. */
 tn_status train_step_update(run *r, float lr, tn_error *err);
 
+/* out_dir.c: a folder for tokenised data where nothing is trained, one for all ranks ($TMPDIR, else /tmp); rank 0 removes it. */
+enum { TRAIN_SCRATCH_BYTES = 1024 };
+tn_status train_scratch_dir(run *r, char dir[TRAIN_SCRATCH_BYTES], tn_error *err);
+
 /* heartbeat.c. A step is done (ending: results are being written now); or: something goes on (at most one line a second). */
 void      train_heartbeat(run *r, int64_t step, bool ending);
 void      train_alive(run *r);

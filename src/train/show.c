@@ -74,13 +74,13 @@ tn_status tn_train_show_batch(const tn_train_config *c, const tn_train_io *io, i
 {
     run r = {0};
     tn_status status = TN_OK;
-    char dir[] = "/tmp/tenet-show-XXXXXX";
+    char dir[TRAIN_SCRATCH_BYTES] = "";
     tn_str s = {0};
     micro b = {0};
 
     *text = NULL;
-    if (mkdtemp(dir) == NULL) return tn_fail(err, TN_IO, "%s: cannot make a directory for the tokenised data", dir);
     TN_GOTO(train_ranks_open(&r, c, io, err));
+    TN_GOTO(train_scratch_dir(&r, dir, err));
     r.plan_only = true;
     TN_GOTO(train_setup(&r, dir, err));
     TN_GOTO(train_micro_init(&b, &r.data, r.micro_size, err));
@@ -95,13 +95,14 @@ tn_status tn_train_show_batch(const tn_train_config *c, const tn_train_io *io, i
         TN_GOTO(rows_show(&s, NULL, &b.rows, r.tokenizer, err));
         tn_str_add(&s, "\n");
     }
+    if (r.rank != 0) tn_str_clear(&s);                       /* the first one tells */
     TN_GOTO(tn_str_check(&s, err));
     *text = tn_str_take(&s);
 out:
     tn_str_free(&s);
     train_micro_free(&b);
     train_setup_release(&r);
+    if (dir[0] != '\0' && r.rank == 0) tn_remove_tree(dir, NULL);
     if (r.own_dist) tn_dist_close(r.dist, status, err);
-    tn_remove_tree(dir, NULL);
     return status;
 }

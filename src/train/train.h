@@ -127,6 +127,7 @@ tn_status tn_train_export(const char *checkpoint, const char *out, const tn_expo
 tn_status tn_train_show_batch(const tn_train_config *c, const tn_train_io *io, int64_t n, bool json, char **text, tn_error *err);
 
 typedef struct tn_train_estimate {
+    int     rank;                       /* of this process: the first one tells */
     int64_t n_param, n_trained, tokens_per_step, steps;
     double  flops_per_token, peak_flops, seconds;
     size_t  weights, gradients, optimiser, activations, checkpoint_copy, total;

@@ -62,6 +62,8 @@ if command -v mpirun >/dev/null && ldd "$tenet" | grep -q libmpi; then
     share=$(sed -n 's/^exchange *\([0-9]*\)\..*/\1/p' early.txt | head -n 1)
     [ "${share:-0}" -ge 50 ] && echo "ok   early: $share %" || { echo "FAIL early: ${share:-nothing} % was sent before the end"; bad=1; }
     ranks 2 moved --set stop_at=4; train moved --set stop_at=6; ranks 4 moved; expect moved
+    ranks 2 estimated --estimate
+    [ "$(grep -c '^memory' estimated.txt)" = 1 ] || { echo "FAIL an estimate for two ranks"; cat estimated.txt; bad=1; }
     TENET_FAULT=flip@4:1 ranks 2 flip; outcome flip $? 3
     ranks 4 too-many --set micro_batch=4; outcome too-many $? 2
 fi
