@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,6 +38,8 @@ typedef struct supervisor {
     pid_t   child;
     int64_t step, farthest;                                  /* of this child; of all: the same steps again are no progress */
     uint64_t sign;                                           /* of what the heartbeats say; changes while the child lives */
+    bool    signed_on;                                       /* this child gave a sign */
+    time_t  began;                                           /* this child */
     bool    signless;                                        /* before this child's first sign, or at its end */
     int     failures;                                        /* in a row without a new step */
     double  changed, stepped, interval[N_INTERVAL]; int n_interval;
@@ -96,6 +99,10 @@ static pid_t rank_here(const char *line)
     if (sscanf(line, "%*s %*s %ld@%255s", &pid, host) != 2 || pid <= 1 || gethostname(mine, sizeof mine - 1) != 0 || strcmp(host, mine) != 0) return 0;
     snprintf(link, sizeof link, "/proc/%ld/exe", pid);
     ssize_t n = readlink(link, a, sizeof a), m = readlink("/proc/self/exe", b, sizeof b);
+    if (n <= 0 || n != m || memcmp(a, b, (size_t)n) != 0) return 0;
+    snprintf(link, sizeof link, "/proc/%ld/cwd", pid);       /* a launcher starts its ranks where it is itself */
+    n = readlink(link, a, sizeof a);
+    m = readlink("/proc/self/cwd", b, sizeof b);
     return n > 0 && n == m && memcmp(a, b, (size_t)n) == 0 ? (pid_t)pid : 0;
 }
 
@@ -130,6 +137,7 @@ static tn_status child_start(supervisor *s, bool again, tn_error *err)
     TN_TRY(argv_make(s, err));
     s->step = heartbeat_read(s, &s->sign, &ending, &rank);          /* what an earlier child left is no sign of this one */
     if (!again) s->farthest = s->step;
+    s->began = time(NULL);
     s->child = fork();
     if (s->child < 0) return tn_fail(err, TN_NOMEM, "cannot start the training process: %s", strerror(errno));
     if (s->child == 0) {
@@ -142,7 +150,24 @@ static tn_status child_start(supervisor *s, bool again, tn_error *err)
     setpgid(s->child, s->child);
     s->changed = s->stepped = tn_now();
     s->signless = true;
+    s->signed_on = false;
     return TN_OK;
+}
+
+/* The ranks on this host that wrote a heartbeat since the job was started: killed, and waited for. */
+static void ranks_end(const supervisor *s)
+{
+    for (int r = 0; r < s->ranks; r++) {
+        char *path = tn_strf("%s/heartbeat-%d", s->out, r), line[400] = "";
+        FILE *f = path != NULL ? fopen(path, "r") : NULL;
+        struct stat st;
+        pid_t pid = 0;
+        if (f != NULL && fgets(line, sizeof line, f) != NULL && fstat(fileno(f), &st) == 0 && st.st_mtime >= s->began) pid = rank_here(line);
+        if (f != NULL) fclose(f);
+        free(path);
+        if (pid > 0) kill(pid, SIGKILL);
+        for (int i = 0; pid > 0 && i < 100 && kill(pid, 0) == 0; i++) nanosleep(&(struct timespec){ 0, 50000000 }, NULL);
+    }
 }
 
 static int by_value(const void *a, const void *b)
@@ -187,6 +212,7 @@ static int child_watch(supervisor *s, bool *hung, bool *moved)
             s->sign = sign;
             s->changed = now;
             s->signless = ending;
+            s->signed_on = true;
         }
         if (step != s->step) {
             if (s->step >= 0 && step > s->step) s->interval[s->n_interval++ % N_INTERVAL] = (now - s->stepped) / (double)(step - s->step);
@@ -205,7 +231,8 @@ static int child_watch(supervisor *s, bool *hung, bool *moved)
         }
         nanosleep(&(struct timespec){ 0, 100000000 }, NULL);
     }
-    kill(-s->child, SIGKILL);                                /* ranks that outlived their launcher */
+    kill(-s->child, SIGKILL);                                /* ranks that outlived their launcher ... */
+    if (s->ranks > 1 && s->signed_on) ranks_end(s);          /* ... in groups of their own: they would hold the run's lock */
     return wait_status;
 }
 

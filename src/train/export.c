@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/str.h"
@@ -119,6 +120,10 @@ tn_status tn_train_export(const char *checkpoint, const char *out, const tn_expo
     if (r.p.lora != NULL && !o->merge) {
         if (tn_ends_with(out, ".gguf")) {
             status = tn_fail(err, TN_USAGE, "%s: the adapter alone is a folder in PEFT's form: give a folder's name, or --merge for the whole model as GGUF", out);
+            goto out;
+        }
+        if (tn_exists(out) && rmdir(out) != 0) {             /* as with a model: nothing is written over */
+            status = tn_fail(err, TN_USAGE, "%s: is there already and not empty: remove it, or give another name", out);
             goto out;
         }
         TN_GOTO(tn_lora_write(r.model, r.p.lora, r.p.n_lora, out, err));

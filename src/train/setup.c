@@ -123,8 +123,8 @@ static tn_status data_open(run *r, const char *dir, tn_error *err)
     if (r->rank == 0 && !r->io->quiet && s->n_dropped > 0)
         tn_log(TN_LOG_WARN, "%lld documents or pairs are left out (too long, equal sides, or nothing to learn)", (long long)s->n_dropped);
     if (r->rank == 0 && !r->io->quiet && r->data.n_sample < c->batch)
-        tn_log(TN_LOG_WARN, "the data have %lld samples, fewer than a batch of %lld: every step repeats some of them", (long long)r->data.n_sample,
-               (long long)c->batch);
+        tn_log(TN_LOG_WARN, "the data have %lld sample%s, fewer than a batch of %lld: every step repeats some of them", (long long)r->data.n_sample,
+               r->data.n_sample == 1 ? "" : "s", (long long)c->batch);
     r->steps = c->steps;
     if (r->steps == 0) r->steps = (int64_t)floor(c->epochs * (double)r->data.n_sample / (double)c->batch + 0.5);
     if (r->steps < 1) r->steps = 1;

@@ -48,6 +48,8 @@ expect 0 '' train tune.yaml --out low --set lora_rank=2,data=prompts.txt,batch=2
 expect 2 'low.gguf: the adapter alone is a folder' export low low.gguf
 [ -e low.gguf ] && bad "a refused export left something"
 expect 0 '' export low low.gguf --merge
+expect 0 '' export low low-adapter
+expect 2 'low-adapter: is there already and not empty' export low low-adapter
 expect 0 '{"out":"a \"b\".gguf",' export low 'a "b".gguf' --merge --json
 expect 0 "\"out\":\"x$(printf '\357\277\275')\"" convert model "$(printf 'x\377')" --json
 expect 2 'no valid UTF-8: give another with --name' release --model "$(printf 'x\377')" --out rel-3 --key lab3

@@ -72,6 +72,16 @@ wait $pid
 rc=$?
 [ $rc -eq 143 ] || fail "SIGTERM: ended with $rc"
 [ -n "$(ls -d ended/step-* 2>/dev/null)" ] || fail "SIGTERM: no checkpoint"
+# A stopped rank outlives its launcher, and would hold the run: it goes with the job, and no rank less is started.
+if command -v mpirun >/dev/null && ldd "$tenet" | grep -q libmpi; then
+    OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
+    ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0" TENET_HANG_SECONDS=2 "$tenet" train tiny.yaml --threads 1 --quiet --out ranks --supervise \
+        --ranks 2 --launch "mpirun --oversubscribe -n %d" --set steps=600,checkpoint_every=100 >out.txt 2>err.txt &
+    pid=$!
+    reaches ranks 20 && signal STOP ranks
+    wait $pid || fail "a stopped rank"
+    grep -q 'no step for too long' err.txt && ! grep -q 'fewer ranks' err.txt || fail "a stopped rank kept the run's directory"
+fi
 for words in "--ranks 2" "--supervise --ranks 2 --launch mpirun"; do
     train wrong $words
     rc=$?
