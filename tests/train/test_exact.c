@@ -340,7 +340,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_kernels_and_recomputation_change_nothing), cmocka_unit_test(a_stopped_run_goes_on_as_if_nothing_had_been),
-        cmocka_unit_test(a_signal_gives_up_the_step_under_way), cmocka_unit_test(every_optimiser_resumes_exactly), cmocka_unit_test(a_teacher_is_learned_the_same_way_everywhere), cmocka_unit_test(a_damaged_checkpoint_is_never_loaded),
+        cmocka_unit_test(a_signal_gives_up_the_step_under_way),
+        cmocka_unit_test(every_optimiser_resumes_exactly), cmocka_unit_test(a_teacher_is_learned_the_same_way_everywhere), cmocka_unit_test(a_damaged_checkpoint_is_never_loaded),
         cmocka_unit_test(a_manifest_that_names_another_state_is_found),
         cmocka_unit_test(replay_finds_what_was_altered), cmocka_unit_test(bad_input_is_refused_before_the_first_step),
     };
