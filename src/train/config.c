@@ -20,8 +20,7 @@ const tn_option tn_train_options[] = {
     { "chat_format",       TN_OPT_STR,    AT(chat_format),         NULL,      0, 0,      "", "chat format, when the model does not tell", NULL },
     { "reference",         TN_OPT_STR,    AT(reference),           NULL,      0, 0,
       "", "reference of preference losses, and teacher of rows with \"distill\"; none: the model as it was at the start", NULL },
-    { "family",            TN_OPT_STR,    AT(family),              "llama",   0, 0,
-      "", "from scratch: architecture; gpt2, mistral, mixtral, qwen2, qwen3, qwen3moe, olmo2, or with like any family of the table", NULL },
+    { "family",            TN_OPT_STR,    AT(family),              "llama",   0, 0,      "", "from scratch: architecture", NULL },
     { "like",              TN_OPT_STR,    AT(like),                NULL,      0, 0,
       "", "from scratch: shape of this model (a folder with config.json, that file, a .gguf), new weights", NULL },
     { "n_layer",           TN_OPT_INT,    AT(n_layer),             "0",       0, 4096,   "layers", "from scratch", NULL },
@@ -185,6 +184,8 @@ tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
     if (c->model == NULL && c->lora_rank > 0) return tn_fail(err, TN_USAGE, "lora_rank needs a model to adapt: name one with 'model'");
     if (c->model == NULL && c->like == NULL && c->n_embd % c->n_head != 0 && c->d_head == 0)
         return tn_fail(err, TN_USAGE, "n_embd %lld is no multiple of n_head %lld", (long long)c->n_embd, (long long)c->n_head);
+    if (c->n_expert_used > c->n_expert)
+        return tn_fail(err, TN_USAGE, "n_expert_used %lld is more than n_expert %lld", (long long)c->n_expert_used, (long long)c->n_expert);
     if (c->d_head == 1) return tn_fail(err, TN_USAGE, "d_head is 1; a head is at least 2 wide (0: n_embd / n_head)");
     if (c->model != NULL) TN_TRY(check_no_shape(c, err));
     if (c->early_stop > 0 && (c->valid == NULL || c->valid[0] == '\0'))

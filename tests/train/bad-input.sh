@@ -67,8 +67,7 @@ refused 2 'd_head is 1' --set d_head=1
 refused 2 'n_expert_used 8 is more than n_expert 4' --set family=mixtral,n_expert=4,n_expert_used=8
 refused 2 'n_expert_used 2 is more than n_expert 0' --set n_expert_used=2
 refused 2 'family llama has no experts' --set n_expert=4,n_expert_used=2
-refused 2 "give it by 'like: DIR'" --set family=gemma2
-refused 1 'there are gpt2, ' --set family=lama
+refused 2 'there are llama, ' --set family=lama
 refused 2 'micro-batches' --set micro_batch=3
 refused 2 'is for a model from scratch' --set model=run/model
 
