@@ -70,6 +70,24 @@ static tn_status foreign_check(const char *out, tn_error *err)
     return status;
 }
 
+/* OUT/data is renewed as a whole, so only token shards may lie in it: --out . in a folder with a corpus of that name would lose it. */
+static tn_status data_check(const char *out, tn_error *err)
+{
+    char     *data = tn_path(out, "data"), **files = NULL;
+    size_t    n = 0;
+    tn_status status = data == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : TN_OK;
+
+    if (status == TN_OK && tn_is_dir(data)) status = tn_list_files(&files, &n, data, err);
+    for (size_t i = 0; status == TN_OK && i < n; i++) {
+        const char *name = files[i][0] == '.' ? files[i] + 1 : files[i];     /* .NAME.PID.tmp: not whole yet */
+        bool ours = (tn_starts_with(name, "train-") || tn_starts_with(name, "valid-")) && strstr(name, ".tns") != NULL;
+        if (!ours) status = tn_fail(err, TN_MISMATCH, "%s/%s is there and no run's: a run keeps its tokens in the folder data of its own; choose another --out", data, files[i]);
+    }
+    tn_list_free(files, n);
+    free(data);
+    return status;
+}
+
 tn_status train_out_take(out_dir *p, const char *out, tn_error *err)
 {
     char     *path = NULL;
@@ -79,6 +97,7 @@ tn_status train_out_take(out_dir *p, const char *out, tn_error *err)
     _Static_assert(N_EARLY <= sizeof p->had / sizeof *p->had, "a flag for every name");
     TN_GOTO(look(p, err));
     TN_GOTO(foreign_check(out, err));
+    TN_GOTO(data_check(out, err));
     if ((path = tn_path(out, "lock")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     while (!p->held) {
         TN_GOTO(tn_mkdirs(out, err));

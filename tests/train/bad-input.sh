@@ -86,6 +86,13 @@ grep -q '0\.00300000' err.txt && fail "a number is shown with its binary tail"
 [ "$(find run -type f -exec sha256sum {} + | sort)" = "$before" ] || fail "the refused runs changed the directory"
 mkdir -p mine/data && echo mine >mine/data/note.txt && run --out mine --set data=nonsuch.txt
 [ "$(find mine -type f)" = mine/data/note.txt ] || { fail "the user's directory:"; find mine; }
+# A folder with a corpus in ./data is no run's, and stays so when it became one.
+mkdir -p project/data && cp text.txt project/data/corpus.txt
+run --out project --set data=project/data && fail "a run beside a corpus called data"
+grep -q "project/data/corpus.txt is there and no run's" err.txt || { fail "a corpus called data"; cat err.txt; }
+cp -r run late && cp text.txt late/data/corpus.txt
+run --out late && fail "a run goes on beside a corpus in its data"
+cmp -s text.txt project/data/corpus.txt && cmp -s text.txt late/data/corpus.txt || fail "the user's corpus is gone"
 # A model's folder, or that of a run without its run.json, is written over by nobody.
 model=$(find run/model -type f -exec sha256sum {} + | sort)
 run --out run/model && fail "a run into a model's folder"
