@@ -2,6 +2,7 @@
  *
  *   tokenizer_driver VOCAB.gguf | TOKENIZER.json [CONFIG.json]
  *   in:   flags u32, n u32, n bytes of text      flags as tn_tokenize's; 256: the bytes are i32 ids to decode (special kept)
+ *         2048: the same through a stream, special ones left out; out: n u32, n bytes
  *         512: the bytes are {"template" or "format", "messages", "open"}; out: n u32, n ids, n mask bytes
  *         1024: the bytes are a format's name; out: n u32, n bytes of the template that we write for it; no bytes: all names
  *   out:  n u32, n ids i32                       0xffffffff, length u32, message: an error.  For 256: n u32, n bytes */
@@ -97,6 +98,23 @@ static tn_status put_template(const char *name, size_t n, tn_error *err)
     return status;
 }
 
+/* The ids one by one, and the flush. */
+static tn_status put_stream(const tn_tokenizer *t, const int32_t *ids, size_t n_ids, tn_error *err)
+{
+    tn_decode_stream s = {0};
+    char            *text = NULL;
+    size_t           n = 0, cap = 0;
+    tn_status        status = TN_OK;
+
+    for (size_t i = 0; i <= n_ids && status == TN_OK; i++) status = tn_decode_next(t, &s, i < n_ids ? ids[i] : -1, &text, &n, &cap, err);
+    if (status == TN_OK) {
+        put_u32((uint32_t)n);
+        fwrite(text, 1, n, stdout);
+    }
+    free(text);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     tn_tokenizer *t = NULL;
@@ -119,6 +137,8 @@ int main(int argc, char **argv)
             put_u32((uint32_t)n_decoded);
             fwrite(decoded, 1, n_decoded, stdout);
             free(decoded);
+        } else if (head[0] == 2048) {
+            if (put_stream(t, (const int32_t *)(const void *)text, head[1] / 4, &err) != TN_OK) put_error(&err);
         } else if (head[0] == 512) {
             if (render(t, text, head[1], &err) != TN_OK) put_error(&err);
         } else if (head[0] == 1024) {
