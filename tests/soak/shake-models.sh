@@ -40,18 +40,20 @@ while [ $round -lt "$rounds" ]; do
     one_of n_layer 1 2 3
     pick 1 2 3 4 6; heads=$picked
     pick 4 6 8 16 20 32; width=$picked
+    case $family in gptneox) pick 8 16 32; width=$picked ;; deepseek2) pick 4 8 16; width=$picked ;; esac
     line n_embd $((heads * width))
     line n_head $heads
-    pick 1 $heads; line n_head_kv $picked
-    case $family in deepseek2) ;; *) draw 4; [ $drawn -ne 0 ] || one_of d_head 8 12 16 32 ;; esac
+    pick 1 $heads
+    case $family in gpt2|gptneox|deepseek2) ;; *) line n_head_kv $picked ;; esac
+    case $family in gpt2|gptneox|deepseek2) ;; *) draw 4; [ $drawn -ne 0 ] || one_of d_head 8 12 16 32 ;; esac
     one_of n_ff 16 33 48 96 130
     case $family in mixtral|qwen3moe|deepseek2|gpt-oss) pick 2 3 4 8; line n_expert $picked; draw $picked; line n_expert_used $((drawn + 1)) ;; esac
     one_of tied true false
     pick text.jsonl text.jsonl plain.txt chat.jsonl pair.jsonl; data=$picked
     line data $data
     case $data in
-    pair.jsonl) one_of loss dpo ipo hinge kto simpo orpo rpo; line chat_format chatml ;;
-    chat.jsonl) line chat_format chatml; one_of train_prompt true false ;;
+    pair.jsonl) one_of loss dpo ipo hinge kto simpo orpo rpo; line chat_format zephyr ;;
+    chat.jsonl) line chat_format zephyr; one_of train_prompt true false ;;
     esac
     one_of n_ctx 64 100 160 300
     one_of pack greedy best-fit none
@@ -71,10 +73,10 @@ while [ $round -lt "$rounds" ]; do
             grep -vE '^(tokenizer|family|n_layer|n_embd|n_head|n_head_kv|d_head|n_ff|n_expert|n_expert_used|tied):' config.yaml >c2.yaml
             mv c2.yaml config.yaml
             line model base/model
-            one_of lora_rank 1 4 17; one_of dora true false; one_of lora_rs true false; one_of lora_targets all q,v gate,up,down; one_of lora_layers all upper
+            one_of lora_rank 1 4 17; one_of dora true false; one_of lora_rs true false; one_of lora_targets all all q,v; one_of lora_layers all upper
         }
     }
-    draw 3; [ $drawn -ne 0 ] || { line dtype bf16; one_of stochastic_rounding true false; }
+    draw 3; [ $drawn -ne 0 ] || grep -q lora config.yaml || { line dtype bf16; one_of stochastic_rounding true false; }
     draw 3; [ $drawn -ne 0 ] || line z_loss 1e-3
     line seed $round
     line checkpoint_every 2
