@@ -31,7 +31,7 @@ static inline int64_t tn_attn_first(const tn_attention_params *p, int64_t pos)
 
 /* A stretch of a document's rows: document rows [start, end), positions [first, last) in it. */
 typedef struct tn_attn_stretch { int32_t start, end, first, last; } tn_attn_stretch;
-enum { TN_ATTN_STRETCH = 256, TN_ATTN_TILE = 8 };   /* query rows a task; no kernel's tile has more rows */
+enum { TN_ATTN_STRETCH = 256, TN_ATTN_TILE = 12 };  /* query rows a task; no kernel softens more rows at once */
 
 /* Memory of one thread of the kernels. Forward: a block's keys as columns, its values as rows, m, l and o of a stretch, a tile of scores.
  * Backward: a block's keys and values as columns, dk and dv, P and W, and as rows the keys, and queries and dout of a block. */

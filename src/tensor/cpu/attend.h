@@ -8,6 +8,8 @@
 #include "tensor/cpu/vec_math.h"
 
 enum { BLOCK = TN_KV_PAGE };
+/* Rows whose softmax runs together: what it waits for (reductions, one exp of all their maxima) is then waited for once in two tiles. */
+enum { SOFT_ROWS = 2 * TILE_M };
 
 /* Scale, soft cap and softmax of the scores of mr rows of a block: keys [lo, hi) of it are allowed to each. Leaves p_j
  * in s, zero where nothing is allowed, m and l brought up to date, and in corr the correction of what came before.
@@ -68,14 +70,14 @@ static inline void fetch_rows(const void *p, int64_t n_row, size_t bytes, size_t
 typedef struct ahead { const float *next_kt; int64_t n_next; } ahead;
 
 /* One block of keys against rows of one key head: row r has position pos0 + r step (step 0: the heads of one position);
- * key0 is the position of the block. S is scratch of [TILE_M][64]. kt [d_k][64]; v rows of ldv floats, the first one of
+ * key0 is the position of the block. S is scratch of [SOFT_ROWS][64]. kt [d_k][64]; v rows of ldv floats, the first one of
  * the block. o, m, l go on from the blocks before. then: see above, or NULL. */
 static inline void attend_block(const tn_attention_params *p, const float *q, int64_t ldq, const float *kt, const float *v, int64_t ldv, int64_t pos0, int64_t step,
                                 int64_t n_row, int64_t key0, float *o, int64_t ldo, float *m, float *l, float *s, const ahead *then)
 {
-    for (int64_t r = 0; r < n_row; r += TILE_M) {
-        int64_t  mr = tn_min64(TILE_M, n_row - r), width = 0;
-        int32_t  lo[TILE_M], hi[TILE_M];
+    for (int64_t r = 0; r < n_row; r += SOFT_ROWS) {
+        int64_t  mr = tn_min64(SOFT_ROWS, n_row - r), width = 0;
+        int32_t  lo[SOFT_ROWS], hi[SOFT_ROWS];
         for (int64_t i = 0; i < mr; i++) {
             int64_t pos = pos0 + (r + i) * step;
             lo[i] = (int32_t)tn_max64(0, tn_attn_first(p, pos) - key0);
@@ -85,7 +87,7 @@ static inline void attend_block(const tn_attention_params *p, const float *q, in
         }
         if (width == 0) continue;
         tile_job qk = { .c = s, .a = q + r * ldq, .b = kt, .ldc = BLOCK, .ars = ldq, .aks = 1, .ldb = BLOCK };
-        tile_some(mr, &qk, 0, tn_round_up(width, 16), 0, p->d_k);
+        for (int64_t i = 0; i < mr; i += TILE_M) tile_some(tn_min64(TILE_M, mr - i), &qk, i, tn_round_up(width, 16), 0, p->d_k);
         if (then != NULL && r == 0) fetch_rows(v, width, (size_t)p->d_v * 4, (size_t)ldv * 4);
         float corr[16];
         bool  whole = true;

@@ -87,7 +87,7 @@ static void fwd_task(const plan *t, const stretch *z, int64_t g, float *slot)
     const tn_attn *a = &t->a;
     const tn_attention_params *p = a->p;
     int64_t n_row = z->last - z->first, rows = STRETCH * a->group, ldq = p->n_head * p->d_k, ldv = p->n_head_kv * p->d_v;
-    float  *kt = slot, *v = kt + p->d_k * BLOCK, *m = v + p->d_v * BLOCK, *l = m + rows, *s = l + rows, *o = s + TILE_M * BLOCK + 64;
+    float  *kt = slot, *v = kt + p->d_k * BLOCK, *m = v + p->d_v * BLOCK, *l = m + rows, *s = l + rows, *o = s + SOFT_ROWS * BLOCK + 64;
     for (int64_t h = 0; h < a->group; h++)
         for (int64_t r = 0; r < n_row; r++) {
             m[h * STRETCH + r] = a->sinks != NULL ? a->sinks[g * a->group + h] : -INFINITY;
