@@ -31,13 +31,16 @@ static inline int64_t tn_attn_first(const tn_attention_params *p, int64_t pos)
 
 /* A stretch of a document's rows: document rows [start, end), positions [first, last) in it. */
 typedef struct tn_attn_stretch { int32_t start, end, first, last; } tn_attn_stretch;
-enum { TN_ATTN_STRETCH = 256, TN_ATTN_TILE = 12 };  /* query rows a task; no kernel softens more rows at once */
+enum { TN_ATTN_STRETCH = 256, TN_ATTN_TILE = 12 };  /* query rows a task (see below); no kernel softens more rows at once */
+
+/* Most query rows of a forward task. Its keys are turned once for all of them and all heads of the group: a head alone takes twice as many. */
+static inline int64_t tn_attn_rows(const tn_attention_params *p) { return p->n_head == p->n_head_kv ? 2 * TN_ATTN_STRETCH : TN_ATTN_STRETCH; }
 
 /* Memory of one thread of the kernels. Forward: a block's keys as columns, its values as rows, m, l and o of a stretch, a tile of scores.
  * Backward: a block's keys and values as columns, dk and dv, P and W, and as rows the keys, and queries and dout of a block. */
 static inline size_t tn_attn_slot_bytes(const tn_attention_params *p, bool backward)
 {
-    int64_t rows = TN_ATTN_STRETCH * (p->n_head / p->n_head_kv), block = TN_KV_PAGE;
+    int64_t rows = tn_attn_rows(p) * (p->n_head / p->n_head_kv), block = TN_KV_PAGE;
     int64_t n = backward ? (4 * p->d_k + 3 * p->d_v) * block + 2 * block * block : (p->d_k + p->d_v) * block + 2 * rows + TN_ATTN_TILE * block + rows * p->d_v;
     return tn_align64((size_t)(n + 64) * 4);
 }

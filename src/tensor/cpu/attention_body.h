@@ -1,10 +1,10 @@
 /* attention_body.h - attention, forward and backward, for one instruction set: included by attention_<isa>.c, which
  * names the exported functions. Private to tensor/cpu.
  *
- * Forward. A task is (document, key head, stretch of up to 256 query rows). For each key block it turns the keys into
- * columns once and then takes every query head of the group, six rows at a time:
+ * Forward. A task is (document, key head, stretch of up to 512 query rows). For each key block it turns the keys into
+ * columns once and then takes every query head of the group, twelve rows at a time:
  *
- *   S [6][64] = q K^T  →  softmax pieces  →  P [6][64]  →  o [6][d_v] = o corr + P V
+ *   S [12][64] = q K^T  →  softmax pieces  →  P [12][64]  →  o [12][d_v] = o corr + P V
  *
  * Backward. A task is (document, key head, key blocks, query rows). For each key block and query head, 64 rows at a time:
  *
@@ -86,12 +86,12 @@ static void fwd_task(const plan *t, const stretch *z, int64_t g, float *slot)
 {
     const tn_attn *a = &t->a;
     const tn_attention_params *p = a->p;
-    int64_t n_row = z->last - z->first, rows = STRETCH * a->group, ldq = p->n_head * p->d_k, ldv = p->n_head_kv * p->d_v;
+    int64_t n_row = z->last - z->first, most = tn_attn_rows(p), rows = most * a->group, ldq = p->n_head * p->d_k, ldv = p->n_head_kv * p->d_v;
     float  *kt = slot, *v = kt + p->d_k * BLOCK, *m = v + p->d_v * BLOCK, *l = m + rows, *s = l + rows, *o = s + SOFT_ROWS * BLOCK + 64;
     for (int64_t h = 0; h < a->group; h++)
         for (int64_t r = 0; r < n_row; r++) {
-            m[h * STRETCH + r] = a->sinks != NULL ? a->sinks[g * a->group + h] : -INFINITY;
-            l[h * STRETCH + r] = a->sinks != NULL ? 1.0f : 0.0f;
+            m[h * most + r] = a->sinks != NULL ? a->sinks[g * a->group + h] : -INFINITY;
+            l[h * most + r] = a->sinks != NULL ? 1.0f : 0.0f;
         }
     memset(o, 0, (size_t)(rows * p->d_v) * 4);
     for (int64_t b = tn_attn_first(p, z->first) / BLOCK; b * BLOCK < z->last; b++) {
@@ -101,13 +101,13 @@ static void fwd_task(const plan *t, const stretch *z, int64_t g, float *slot)
         rows_in(v, a->v + row0 * ldv + g * p->d_v, ldv, n_key, p->d_v, true);
         for (int64_t h = 0; h < a->group; h++)
             attend_block(p, a->q + (z->start + z->first + r0) * ldq + (g * a->group + h) * p->d_k, ldq, kt, v, p->d_v, z->first + r0,
-                         1, n_row - r0, key0, o + (h * STRETCH + r0) * p->d_v, p->d_v, m + h * STRETCH + r0, l + h * STRETCH + r0, s, NULL);
+                         1, n_row - r0, key0, o + (h * most + r0) * p->d_v, p->d_v, m + h * most + r0, l + h * most + r0, s, NULL);
     }
     for (int64_t h = 0; h < a->group; h++)
         for (int64_t r = 0; r < n_row; r++) {
             int64_t t_out = (z->start + z->first + r) * p->n_head + g * a->group + h;
-            divide_row(a->out + t_out * p->d_v, o + (h * STRETCH + r) * p->d_v, p->d_v, l[h * STRETCH + r]);
-            if (a->lse != NULL) a->lse[t_out] = m[h * STRETCH + r] + tn_logf(l[h * STRETCH + r]);
+            divide_row(a->out + t_out * p->d_v, o + (h * most + r) * p->d_v, p->d_v, l[h * most + r]);
+            if (a->lse != NULL) a->lse[t_out] = m[h * most + r] + tn_logf(l[h * most + r]);
         }
 }
 
@@ -127,8 +127,10 @@ void FWD(const tn_call *c)
     plan t = { .n_task = 0 };
     open_plan(&t, c, false);
     if (t.a.n_row == 0) return;
-    cut_documents(&t, STRETCH);
-    run_plan(&t, t.n_stretch * t.a.p->n_head_kv, fwd_worker);
+    int64_t rows = tn_attn_rows(t.a.p), n_kv = t.a.p->n_head_kv, enough = 4 * tn_min64(tn_threads(), t.n_slot);
+    cut_documents(&t, rows);
+    for (; rows > BLOCK && t.n_stretch * n_kv < enough; cut_documents(&t, rows)) rows /= 2;     /* every thread wants something to do */
+    run_plan(&t, t.n_stretch * n_kv, fwd_worker);
 }
 
 /* ------------------------------------------------------------------------------------------------------ backward */
