@@ -75,6 +75,8 @@ static void rows_out(float *dst, int64_t ld, const float *src, int64_t n_row, in
 static void rows_in(float *dst, const float *src, int64_t ld, int64_t n_row, int64_t n, bool keep)
 {
     for (int64_t r = 0; r < n_row; r++) {
+        if (keep && r + 8 < n_row)
+            for (int64_t k = 0; k < n; k += 16) __builtin_prefetch(src + (r + 8) * ld + k);
         if (keep) memcpy(dst + r * n, src + r * ld, (size_t)n * 4);
         else memset(dst + r * n, 0, (size_t)n * 4);
     }

@@ -125,6 +125,8 @@ static inline __attribute__((unused)) void transpose_block(float *dst, const flo
 {
     for (int64_t j = 0; j < 64; j += 8) {
         int64_t rows = n - j < 0 ? 0 : n - j > 8 ? 8 : n - j, i = 0;
+        for (int64_t r = j + 8; r < j + 16 && r < n; r++)
+            for (int64_t k = 0; k < d; k += 16) __builtin_prefetch(src + r * ld + k);
         for (; rows == 8 && i + 8 <= d; i += 8) {
             __m256 r[8], t[8];
             for (int k = 0; k < 8; k++) r[k] = _mm256_loadu_ps(src + (j + k) * ld + i);
