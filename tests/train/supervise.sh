@@ -46,14 +46,14 @@ train plain || fail "a plain run"
 "$tenet" train tiny.yaml --threads 1 --quiet --out same --supervise --restarts 2 --set steps=100000,checkpoint_every=100 >out.txt 2>err.txt &
 pid=$!
 n=0
-while [ $((n += 1)) -lt 600 ] && kill -0 $pid 2>/dev/null; do [ "$(step_of same)" -ge 150 ] 2>/dev/null && signal KILL same; sleep 0.02; done
+while [ $((n += 1)) -lt 6000 ] && kill -0 $pid 2>/dev/null; do [ "$(step_of same)" -ge 150 ] 2>/dev/null && signal KILL same; sleep 0.02; done
 kill -TERM $pid 2>/dev/null                                  # one that would go on for ever
 wait $pid
 rc=$?
 [ $rc -eq 1 ] && grep -q 'without a new step' err.txt || fail "a process that always dies: ended with $rc"
 
 # Stopped (as by a debugger, or a dead disk): killed and started again.
-TENET_HANG_SECONDS=1 "$tenet" train tiny.yaml --threads 1 --quiet --out stopped --supervise --set steps=600,checkpoint_every=100 >out.txt 2>err.txt &
+TENET_HANG_SECONDS=1 "$tenet" train tiny.yaml --threads 1 --quiet --out stopped --supervise --set steps=300,checkpoint_every=100 >out.txt 2>err.txt &
 pid=$!
 reaches stopped 20 && signal STOP stopped
 wait $pid || fail "a stopped process"
@@ -76,7 +76,7 @@ rc=$?
 if command -v mpirun >/dev/null && ldd "$tenet" | grep -q libmpi; then
     OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
     ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0" TENET_HANG_SECONDS=2 "$tenet" train tiny.yaml --threads 1 --quiet --out ranks --supervise \
-        --ranks 2 --launch "mpirun --oversubscribe -n %d" --set steps=600,checkpoint_every=100 >out.txt 2>err.txt &
+        --ranks 2 --launch "mpirun --oversubscribe -n %d" --set steps=300,checkpoint_every=100 >out.txt 2>err.txt &
     pid=$!
     reaches ranks 20 && signal STOP ranks
     wait $pid || fail "a stopped rank"
