@@ -17,7 +17,17 @@ static const tn_option options[] = {
 static const char *size_text(double bytes, char buf[32])
 {
     if (bytes >= 1e9) snprintf(buf, 32, "%.1f GB", bytes / 1e9);
-    else snprintf(buf, 32, "%.0f MB", bytes / 1e6);
+    else if (bytes >= 10e6) snprintf(buf, 32, "%.0f MB", bytes / 1e6);
+    else snprintf(buf, 32, "%.1f MB", bytes / 1e6);
+    return buf;
+}
+
+/* "135 M" */
+static const char *count_text(double n, char buf[32])
+{
+    if (n >= 1e9) snprintf(buf, 32, "%.2f B", n / 1e9);
+    else if (n >= 1e6) snprintf(buf, 32, n >= 10e6 ? "%.0f M" : "%.1f M", n / 1e6);
+    else snprintf(buf, 32, "%.0f k", n / 1e3);
     return buf;
 }
 
@@ -71,9 +81,8 @@ static void print_text(const json_t *o, bool chosen)
     printf("%lld layers × %lld, %lld/%lld heads, ", number(o, "n_layer"), number(o, "n_embd"), number(o, "n_head"), number(o, "n_head_kv"));
     if (number(o, "n_expert") > 0) printf("%lld of %lld experts, ", number(o, "n_expert_used"), number(o, "n_expert"));
     printf("vocabulary %s, context %s, ", grouped(number(o, "n_vocab"), a), grouped(number(o, "n_ctx"), b));
-    if (n >= 1e9) printf("%.2f B parameters", n / 1e9);
-    else printf("%.0f M parameters", n / 1e6);
-    if (number(o, "parameters_active") != number(o, "parameters")) printf(" (%.2f B active)", (double)number(o, "parameters_active") / 1e9);
+    printf("%s parameters", count_text(n, a));
+    if (number(o, "parameters_active") != number(o, "parameters")) printf(" (%s active)", count_text((double)number(o, "parameters_active"), a));
     printf("%s, %s\ntokenizer ", json_is_true(json_object_get(o, "tied")) ? " (tied)" : "", json_string_value(json_object_get(o, "dtype")));
     print_known(tok != NULL ? tok : "none");
     fputs(chat != NULL ? ", chat format " : ", no chat format (choose one with --chat-format)", stdout);

@@ -12,7 +12,7 @@ typedef struct selftest_config { int64_t rounds; } selftest_config;
 
 static const tn_option options[] = {
     // clang-format off
-    { "rounds", TN_OPT_INT, offsetof(selftest_config, rounds), "8", 0, 1e9, "N", "random cases of every operation beside the fixed ones; --seed chooses which", NULL },
+    { "rounds", TN_OPT_INT, offsetof(selftest_config, rounds), "8", 0, 1e9, "cases", "random cases of every operation beside the fixed ones; --seed chooses which", NULL },
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
