@@ -24,7 +24,7 @@ static void every_operation_passes_the_walk(void **state)
     int      n_bad = 0;
     tn_error err = { 0 };
     (void)state;
-    if (tn_selftest(wanted, 12, 1, on_result, &n_bad, &err) != TN_OK) fail_msg("%s", err.msg);
+    if (tn_selftest(wanted, 6, 1, on_result, &n_bad, &err) != TN_OK) fail_msg("%s", err.msg);
     assert_int_equal(n_bad, 0);
 }
 
