@@ -1,4 +1,7 @@
 /* replay.c - the audit: load a stored state, compute the next steps again, demand the same bits.
+ *
+ *   step-FROM ──→ steps FROM + 1 ... ──→ each against its record in the log ──→ at the log's end: OUT/adapter or OUT/model, byte for byte
+ *
  * The run's configuration comes from its run.json; where models and data lie, from the caller's config. */
 #include "train/run.h"
 
@@ -46,22 +49,83 @@ static tn_status step_match(run *r, const tn_step_record *rec, tn_error *err)
     return TN_OK;
 }
 
+/* One file that the run left, against the one written from the replayed state. */
+static tn_status file_match(const char *name, const char *found, const char *want, int64_t step, tn_error *err)
+{
+    tn_map a = {0}, b = {0};
+    tn_status status = TN_OK;
+
+    if (!tn_exists(found)) return tn_fail(err, TN_VERIFY, "%s is missing; step %lld gives one", name, (long long)step);
+    TN_GOTO(tn_map_open(&a, found, err));
+    TN_GOTO(tn_map_open(&b, want, err));
+    size_t n = a.n < b.n ? a.n : b.n, at = 0;
+    if (n > 0 && memcmp(a.p, b.p, n) != 0)
+        while (a.p[at] == b.p[at]) at++;
+    else at = n;
+    if (at < n || a.n != b.n)
+        status = tn_fail(err, TN_VERIFY, "%s: byte %zu is not what the state after step %lld gives: these are no weights of this run", name, at, (long long)step);
+out:
+    tn_map_close(&a);
+    tn_map_close(&b);
+    return status;
+}
+
+/* A second file of weights would be found before or beside the first one. */
+static tn_status no_other_weights(const char *found, const char *want, const char *kind, tn_error *err)
+{
+    char **files = NULL;
+    size_t n = 0;
+    tn_status status = tn_list_files(&files, &n, found, err);
+
+    for (size_t i = 0; i < n && status == TN_OK; i++) {
+        char *b = strstr(files[i], ".safetensors") != NULL ? tn_path(want, files[i]) : NULL;
+        if (b != NULL && !tn_exists(b)) status = tn_fail(err, TN_VERIFY, "%s/%s: training computed again makes no such file", kind, files[i]);
+        free(b);
+    }
+    tn_list_free(files, n);
+    return status;
+}
+
+/* What the run made of its last state. A log can be whole and the weights beside it others: nothing else in a release ties them together. */
+static tn_status weights_match(run *r, const char *run_dir, const char *work, int64_t step, tn_error *err)
+{
+    const char *kind = r->p.lora != NULL ? "adapter" : "model";
+    char *found = tn_path(run_dir, kind), *want = tn_path(work, kind), **files = NULL;
+    size_t n = 0;
+    tn_status status = found == NULL || want == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : TN_OK;
+
+    if (status != TN_OK || !tn_is_dir(found)) goto out;      /* save_model: false */
+    TN_GOTO(train_write_trained(r, want, err));
+    TN_GOTO(tn_list_files(&files, &n, want, err));
+    for (size_t i = 0; i < n && status == TN_OK; i++) {
+        char *a = tn_path(found, files[i]), *b = tn_path(want, files[i]), *name = tn_path(kind, files[i]);
+        status = a != NULL && b != NULL && name != NULL ? file_match(name, a, b, step, err) : tn_fail(err, TN_NOMEM, "no memory for a path");
+        free(a);
+        free(b);
+        free(name);
+    }
+    if (status == TN_OK) status = no_other_weights(found, want, kind, err);
+out:
+    tn_list_free(files, n);
+    free(found);
+    free(want);
+    return status;
+}
+
 tn_status tn_train_replay(const tn_train_config *c, const char *run_dir, int64_t from, int64_t n, const tn_train_io *io, tn_error *err)
 {
     run r = {0};
     tn_status status = TN_OK;
-    char work[] = "/tmp/tenet-replay-XXXXXX", *log = tn_path(run_dir, "steps.jsonl"), *dir = NULL;
+    char work[TRAIN_SCRATCH_BYTES] = "", *log = tn_path(run_dir, "steps.jsonl"), *dir = NULL;
     json_t *description = NULL;
     tn_digest genesis, root;
     tn_step_record *rec = NULL;
     size_t n_rec = 0;
     progress_state at = {0};
 
-    if (log == NULL || mkdtemp(work) == NULL) {
-        free(log);
-        return tn_fail(err, TN_IO, "%s: cannot make a directory for the replay", work);
-    }
+    if (log == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     TN_GOTO(train_ranks_open(&r, c, io, err));
+    TN_GOTO(train_scratch_dir(&r, work, err));
     r.replay_from = from;
     r.replay_steps = n;
     TN_GOTO(train_setup(&r, work, err));
@@ -91,10 +155,11 @@ tn_status tn_train_replay(const tn_train_config *c, const char *run_dir, int64_t
         TN_GOTO(step_match(&r, &rec[i], err));
         TN_GOTO(tn_interrupted(err));
     }
+    if ((size_t)(from + n) == n_rec) TN_GOTO(weights_match(&r, run_dir, work, from + n, err));
 out:
     train_setup_release(&r);
+    if (work[0] != '\0' && r.rank == 0) tn_remove_tree(work, NULL);
     if (r.own_dist) tn_dist_close(r.dist, status, err);
-    tn_remove_tree(work, NULL);
     json_decref(description);
     free(rec);
     free(log);

@@ -332,6 +332,8 @@ tn_status train_config_save(const run *r, tn_error *err);
 /* What the run is: every option and digest that changes a bit of it, sorted. made: json_decref. */
 tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err);
 tn_status train_write_tokenizer(const run *r, const char *dir, tn_error *err);
+/* What is trained, as it is now, into a folder: PEFT's form or Hugging Face's, without a tokenizer of its own. */
+tn_status train_write_trained(run *r, const char *path, tn_error *err);
 /* Writes the result (rank 0): OUT/model or OUT/adapter. */
 tn_status train_write_weights(run *r, const char *out, char *path, size_t path_bytes, tn_error *err);
 

@@ -347,13 +347,19 @@ tn_status train_write_tokenizer(const run *r, const char *dir, tn_error *err)
     return tn_model_write_chat(r->model, dir, err);
 }
 
+tn_status train_write_trained(run *r, const char *path, tn_error *err)
+{
+    if (r->p.lora != NULL) return tn_lora_write(r->model, r->p.lora, r->p.n_lora, path, err);
+    train_params_masters(&r->p, true);
+    tn_status status = tn_model_write(r->model, path, TN_F32, false, NULL, err);
+    train_params_masters(&r->p, false);
+    return status;
+}
+
 tn_status train_write_weights(run *r, const char *out, char *path, size_t path_bytes, tn_error *err)
 {
     bool lora = r->p.lora != NULL;
     snprintf(path, path_bytes, "%s/%s", out, lora ? "adapter" : "model");
-    if (lora) return tn_lora_write(r->model, r->p.lora, r->p.n_lora, path, err);
-    train_params_masters(&r->p, true);
-    tn_status status = tn_model_write(r->model, path, TN_F32, false, NULL, err);
-    train_params_masters(&r->p, false);
-    return status == TN_OK ? train_write_tokenizer(r, path, err) : status;
+    TN_TRY(train_write_trained(r, path, err));
+    return lora ? TN_OK : train_write_tokenizer(r, path, err);
 }

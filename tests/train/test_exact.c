@@ -8,12 +8,14 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <unistd.h>
 
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "base/thread.h"
+#include "provenance/provenance.h"
 #include "train/train.h"
 
 /* ThreadSanitizer makes every access some twenty times as dear: the same runs and checks on a smaller shape. */
@@ -249,6 +251,92 @@ static void replay_finds_what_was_altered(void **state)
     free(data);
 }
 
+/* One bit of the byte at a place (negative: from the end) of a file. */
+static void flip_bit(const char *path, long at)
+{
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, at, at < 0 ? SEEK_END : SEEK_SET), 0);
+    int c = fgetc(f);
+    assert_int_equal(fseek(f, -1, SEEK_CUR), 0);
+    fputc(c ^ 1, f);
+    fclose(f);
+}
+
+/* The log with one record changed, and its chain made whole again, as one who holds the key would do it. */
+typedef void (*forging)(tn_step_record *rec);
+static void loss_bit(tn_step_record *rec) { uint32_t b; memcpy(&b, &rec[1].loss, 4); b ^= 1; memcpy(&rec[1].loss, &b, 4); }
+static void norm_bit(tn_step_record *rec) { uint32_t b; memcpy(&b, &rec[1].grad_norm, 4); b ^= 1; memcpy(&rec[1].grad_norm, &b, 4); }
+static void rate_bit(tn_step_record *rec) { uint32_t b; memcpy(&b, &rec[1].lr, 4); b ^= 1; memcpy(&rec[1].lr, &b, 4); }
+static void two_lines(tn_step_record *rec) { tn_step_record t = rec[0]; rec[0] = rec[1]; rec[1] = t; rec[0].step = 1; rec[1].step = 2; }
+static void skip_note(tn_step_record *rec) { memcpy(rec[1].note, "skip", 5); }
+static void state_bit(tn_step_record *rec) { rec[2].state.b[31] ^= 1; }
+static void batch_bit(tn_step_record *rec) { rec[1].batch.b[0] ^= 128; }
+
+static void forge(const char *log, forging how)
+{
+    tn_step_record *rec;
+    tn_steplog *l;
+    size_t n;
+    tn_digest genesis;
+    assert_int_equal(tn_steplog_genesis(log, &genesis, NULL), TN_OK);
+    assert_int_equal(tn_steplog_read(log, &genesis, &rec, &n, NULL, NULL), TN_OK);
+    how(rec);
+    assert_int_equal(unlink(log), 0);
+    assert_int_equal(tn_steplog_open(&l, log, &genesis, 0, NULL), TN_OK);
+    for (size_t i = 0; i < n; i++) assert_int_equal(tn_steplog_append(l, &rec[i], NULL), TN_OK);
+    assert_int_equal(tn_steplog_close(l, NULL), TN_OK);
+    free(rec);
+}
+
+/* Everything that a signer could change afterwards, of a run of all weights and of one of adapters. */
+static void a_replay_finds_the_last_bit_of_everything(void **state)
+{
+    static const struct { const char *name; forging how; } records[] = {
+        { "a loss", loss_bit }, { "a norm", norm_bit }, { "a learning rate", rate_bit }, { "the order", two_lines }, { "a note", skip_note }, { "a state", state_bit },
+        { "a batch", batch_bit } };
+    static const struct { const char *run, *file; long at; } bits[] = {
+        { "all", "model/model.safetensors", -1 }, { "all", "model/config.json", 40 }, { "low", "adapter/adapter_model.safetensors", -4 },
+        { "low", "adapter/adapter_config.json", 40 }, { "low", "../all/model/model.safetensors", -4 }, { "low", "step-6/rank-0000.bin", 4 }, { "all", "../text.txt", 60 } };
+    tn_error err = {0};
+    char    *base = tn_path(dir, "all/model");
+    (void)state;
+    must_run("all", SET("save_model", "true", "keep_last", "5"));
+#define LOW "model", base, "tokenizer", "", "n_layer", "0", "n_embd", "0", "n_head", "0", "n_head_kv", "0", "n_ff", "0", "lora_rank", "3"
+    must_run("low", SET(LOW, "save_model", "true", "keep_last", "5"));
+    const char *const *low = SET(LOW);
+    if (replay("all", NULL, 6, 2, &err) != TN_OK || replay("all", NULL, 0, 8, &err) != TN_OK) fail_msg("all: %s", err.msg);
+    if (replay("low", low, 6, 2, &err) != TN_OK || replay("low", low, 0, 8, &err) != TN_OK) fail_msg("low: %s", err.msg);
+    for (int k = 0; k < 2; k++) {
+        const char *name = k == 0 ? "all" : "low";
+        char *log = tn_strf("%s/%s/steps.jsonl", dir, name), *bytes;
+        size_t n;
+        assert_int_equal(tn_file_read_all(&bytes, &n, log, 1 << 20, NULL), TN_OK);
+        for (size_t i = 0; i < sizeof records / sizeof *records; i++) {
+            forge(log, records[i].how);
+            if (replay(name, k == 0 ? NULL : low, 0, 3, &err) != TN_VERIFY) fail_msg("%s: %s was altered, and not found: %s", name, records[i].name, err.msg);
+            assert_int_equal(tn_file_write_all(log, bytes, n, NULL), TN_OK);
+        }
+        free(bytes);
+        free(log);
+    }
+    for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
+        bool  all = bits[i].run[0] == 'a';
+        char *path = tn_strf("%s/%s/%s", dir, bits[i].run, bits[i].file);
+        flip_bit(path, bits[i].at);
+        if (replay(bits[i].run, all ? NULL : low, 6, 2, &err) != TN_VERIFY) fail_msg("%s of %s was altered, and not found: %s", bits[i].file, bits[i].run, err.msg);
+        flip_bit(path, bits[i].at);
+        free(path);
+    }
+    char *more = tn_path(dir, "all/model/model-2.safetensors");
+    assert_int_equal(tn_file_write_all(more, "", 0, NULL), TN_OK);
+    assert_int_equal(replay("all", NULL, 6, 2, &err), TN_VERIFY);
+    assert_int_equal(unlink(more), 0);
+    if (replay("all", NULL, 6, 2, &err) != TN_OK || replay("low", low, 6, 2, &err) != TN_OK) fail_msg("put back: %s", err.msg);
+    free(more);
+    free(base);
+}
+
 /* Rows with "distill": adapters on a model, taught by that model or by another one. */
 static void a_teacher_is_learned_the_same_way_everywhere(void **state)
 {
@@ -343,7 +431,8 @@ int main(void)
         cmocka_unit_test(a_signal_gives_up_the_step_under_way),
         cmocka_unit_test(every_optimiser_resumes_exactly), cmocka_unit_test(a_teacher_is_learned_the_same_way_everywhere), cmocka_unit_test(a_damaged_checkpoint_is_never_loaded),
         cmocka_unit_test(a_manifest_that_names_another_state_is_found),
-        cmocka_unit_test(replay_finds_what_was_altered), cmocka_unit_test(bad_input_is_refused_before_the_first_step),
+        cmocka_unit_test(replay_finds_what_was_altered), cmocka_unit_test(a_replay_finds_the_last_bit_of_everything),
+        cmocka_unit_test(bad_input_is_refused_before_the_first_step),
     };
     tn_log_set_level(TN_LOG_WARN);
     return cmocka_run_group_tests(tests, set_up, tear_down);
