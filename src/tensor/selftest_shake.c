@@ -64,18 +64,16 @@ tn_status tn_selftest_shake(const tn_op *op, int64_t rounds, uint64_t seed, tn_s
         int        n_thread = 1 + (int)tn_draw_below(&d, 8);
         tn_flavour f = (tn_flavour)tn_draw_below(&d, TN_N_FLAVOUR);
         tn_case    c = { 0 };
-        tn_rig     r;
+        tn_rig     r = { 0 };
         char       shapes[200] = "", reason[300] = "";
         op->draw(&c, &d);
         status = tn_threads_set(n_thread, err);     /* scratch is asked for with as many threads as will run */
         if (status == TN_OK) status = tn_rig_open(&r, op, &c, 1, err);
-        if (status == TN_OK) {
-            passed = round_agrees(&r, n_thread, f, d.seed + 7, reason, sizeof reason, err);
-            tn_rig_close(&r);
-        }
+        if (status == TN_OK) passed = round_agrees(&r, n_thread, f, d.seed + 7, reason, sizeof reason, err);
+        tn_rig_close(&r);                           /* of one that did not open, too: its weights may be packed already */
         shapes_text(shapes, sizeof shapes, &c);
         if (!passed) snprintf(detail, sizeof detail, "--seed %llu, round %lld, %d thread%s, %s: %s", (unsigned long long)seed, (long long)i, n_thread, n_thread == 1 ? "" : "s", shapes, reason);
-        if (status != TN_OK) (void)tn_fail(err, status, "%s, round %lld: %s", shapes, (long long)i, err->msg);
+        if (status != TN_OK) (void)tn_fail_prefix(err, status, "%s, round %lld", shapes, (long long)i);
     }
     tn_status back = tn_threads_set(before, status == TN_OK ? err : NULL);
     if (status != TN_OK || back != TN_OK) return status != TN_OK ? status : back;
