@@ -229,7 +229,7 @@ static void record(const tn_common *common, const tn_train_config *c, const tn_t
 
     if (made != NULL && tn_exists(made))
         tn_cli_record(common, d, &(tn_direct_what){ .command = "train", .kind = "train", .params = tn_options_json(c, tn_train_options), .profile = io->profile, .made = made,
-                                                    .inputs = (const char *const[]){ "model", c->model, "adapter", c->adapter, "reference", c->reference, NULL } });
+                                                    .inputs = (const char *const[]){ "model", io->model, "adapter", c->adapter, "reference", io->reference, NULL } });
     else tn_direct_drop(d);
     free(adapter);
     free(model);
