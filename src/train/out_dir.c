@@ -4,6 +4,7 @@
  * Tokens are written to data.new where a run lies already, and take the place of data once it is known to be the same run. */
 #include "train/run.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -156,6 +157,19 @@ tn_status train_out_renew(const out_dir *p, tn_error *err)
     return status;
 }
 
+/* Heartbeats of all ranks; whoever watched them has an answer already. */
+static void heartbeats_remove(const char *out)
+{
+    DIR *d = opendir(out);
+    for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        if (!tn_starts_with(e->d_name, "heartbeat-") || strspn(e->d_name + 10, "0123456789") != strlen(e->d_name + 10)) continue;
+        char *path = tn_path(out, e->d_name);
+        if (path != NULL) unlink(path);
+        free(path);
+    }
+    if (d != NULL) closedir(d);
+}
+
 void train_out_leave(out_dir *p, bool keep)
 {
     char *renewed = p->held ? tn_path(p->out, "data.new") : NULL;
@@ -163,6 +177,7 @@ void train_out_leave(out_dir *p, bool keep)
 
     if (renewed != NULL) tn_remove_tree(renewed, NULL);
     free(renewed);
+    if (at != NULL && p->held) heartbeats_remove(p->out);
     for (int i = N_EARLY - 1; at != NULL && p->held && i >= 0; i--) {        /* the lock last */
         char *path = p->had[i] ? NULL : tn_path(p->out, early[i]);
         if (path != NULL) tn_remove_tree(path, NULL);
