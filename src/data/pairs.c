@@ -206,7 +206,10 @@ tn_status tn_pairs_load(tn_pairs *out, const char *const *paths, int n_path, con
         TN_GOTO(tn_jsonl_open(&rows, paths[i], err));
         for (;;) {
             char where[512];
-            TN_GOTO(tn_jsonl_next(rows, &row, err));
+            status = tn_jsonl_next(rows, &row, err);
+            if (status == TN_FORMAT && tn_jsonl_line(rows) <= 1)
+                status = tn_fail_prefix(err, status, "a preference loss learns from rows {\"prompt\", \"chosen\", \"rejected\"}");
+            TN_GOTO(status);
             if (row == NULL) break;
             snprintf(where, sizeof where, "%s:%lld", paths[i], (long long)tn_jsonl_line(rows));
             TN_GOTO(row_load(&l, row, where, err));
@@ -218,8 +221,8 @@ tn_status tn_pairs_load(tn_pairs *out, const char *const *paths, int n_path, con
         rows = NULL;
     }
     if (out->n == 0) {
-        status = tn_fail(err, TN_FORMAT, "no usable pair: %lld over %lld tokens, %lld with equal sides",
-                         (long long)out->n_overlong, (long long)n_ctx, (long long)out->n_equal);
+        status = tn_fail(err, TN_FORMAT, "%s%s: no usable pair: %lld are over n_ctx %lld tokens, %lld have equal sides", n_path > 0 ? paths[0] : "",
+                         n_path > 1 ? " and the others" : "", (long long)out->n_overlong, (long long)n_ctx, (long long)out->n_equal);
         goto out;
     }
     TN_GOTO(content_hash(out, err));

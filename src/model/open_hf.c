@@ -227,6 +227,29 @@ static tn_status add_stops(tn_model *m, const char *file, const json_t *config, 
     return TN_OK;
 }
 
+static bool holds(const char *dir, const char *name)
+{
+    char *path = tn_path(dir, name);
+    bool  there = path != NULL && tn_exists(path);
+
+    free(path);
+    return there;
+}
+
+/* A folder without a model's config.json; those that training makes are told apart, for people try them first. */
+static tn_status no_model(const char *dir, tn_error *err)
+{
+    if (holds(dir, "manifest.json") && holds(dir, "rank-0000.bin"))
+        return tn_fail(err, TN_UNSUPPORTED, "%s is a checkpoint of training: `tenet export %s DIR` makes a model of it (--merge, where it trained an adapter)", dir, dir);
+    if (holds(dir, "adapter_config.json"))
+        return tn_fail(err, TN_UNSUPPORTED, "%s is an adapter, no model: `tenet export RUN DIR --merge` makes a model of a run's adapter and its base", dir);
+    if (holds(dir, "run.json") && holds(dir, "steps.jsonl") && holds(dir, "model/config.json"))
+        return tn_fail(err, TN_UNSUPPORTED, "%s is the folder of a training run: its model is %s/model", dir, dir);
+    if (holds(dir, "run.json") && holds(dir, "steps.jsonl"))
+        return tn_fail(err, TN_UNSUPPORTED, "%s is the folder of a training run: `tenet export %s DIR --merge` makes a model of its newest checkpoint", dir, dir);
+    return tn_fail(err, TN_NOTFOUND, "%s: has no config.json of a model: a directory in Hugging Face form, a .gguf file or a release is expected", dir);
+}
+
 tn_status tn_open_hf(tn_model *m, const tn_model_options *o, tn_error *err)
 {
     json_t   *generation = NULL;
@@ -236,8 +259,8 @@ tn_status tn_open_hf(tn_model *m, const tn_model_options *o, tn_error *err)
     m->origin = TN_ORIGIN_HF;
     if (where == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory", m->path);
     TN_GOTO(file_json(&m->config, m->path, "config.json", err));
-    if (m->config == NULL) {
-        status = tn_fail(err, TN_NOTFOUND, "%s: has no config.json: a directory in Hugging Face form, a .gguf file or a release is expected", m->path);
+    if (m->config == NULL || (json_object_get(m->config, "model_type") == NULL && holds(m->path, "run.json"))) {
+        status = no_model(m->path, err);
         goto out;
     }
     TN_GOTO(tn_hparams_from_hf(&m->h, m->config, where, err));

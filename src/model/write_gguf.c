@@ -64,8 +64,9 @@ static tn_dtype type_for(const tn_model *m, size_t i, tn_dtype type, bool keep_t
         return tn_dtype_block(type) == 1 ? type : TN_F32;
     tn_dtype wanted = head && tn_dtype_block(type) > 1 && type != TN_Q8_0 ? TN_Q6_K : type, got = fallback(wanted, tn_cols(&p->w));
     if (got != type && notes != NULL)
-        tn_str_addf(notes, "%s: %s instead of %s (%s)\n", p->name, tn_dtype_name(got), tn_dtype_name(type),
-                    got != wanted ? "rows are no multiple of its block" : "the head keeps six bits");
+        tn_str_addf(notes, "%s: %s instead of %s (%s%s%s)\n", p->name, tn_dtype_name(got), tn_dtype_name(type),
+                    wanted != type ? "the head keeps six bits" : "rows are no multiple of its block",
+                    wanted != type && got != wanted ? ", and its rows are no multiple of the block of " : "", wanted != type && got != wanted ? tn_dtype_name(wanted) : "");
     return got;
 }
 

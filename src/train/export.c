@@ -26,7 +26,11 @@ static tn_status place_find(const char *path, char **run_dir, char **dir, tn_err
         *run_dir = slash == NULL ? tn_strdup(".") : tn_strndup(text, slash == text ? 1 : (size_t)(slash - text));
     } else {
         TN_GOTO(train_checkpoint_newest(text, INT64_MAX, &step, err));
-        if (step == 0) { status = tn_fail(err, TN_NOTFOUND, "%s: no checkpoint (no manifest.json, no step-N)", path); goto out; }
+        if (step == 0) {
+            status = tn_exists(text) ? tn_fail(err, TN_NOTFOUND, "%s: no checkpoint (no manifest.json, no step-N): name a run's folder, or RUN/step-N", path)
+                                     : tn_fail(err, TN_NOTFOUND, "%s: no such folder; a run keeps its newest checkpoints, the best one and those that keep_every says", path);
+            goto out;
+        }
         *run_dir = tn_strdup(text);
         *dir = tn_strf("%s/step-%lld", text, (long long)step);
     }

@@ -45,6 +45,12 @@ expect 2 'expected 1e-20 to 1' train tune.yaml --out none --set eps=0
 expect 2 'expected 0 to 0.9999999' train tune.yaml --out none --set beta1=1
 [ -e none ] && bad "a refused training left its folder"
 expect 0 '' train tune.yaml --out low --set lora_rank=2,data=prompts.txt,batch=2
+silent_about 'could not be recorded'
+expect 1 'gone/low: no such folder' export gone/low low.gguf
+expect 1 'low/data: no checkpoint' export low/data low.gguf
+expect 1 'low is the folder of a training run: `tenet export low DIR --merge`' inspect low
+expect 1 'low/adapter is an adapter, no model' inspect low/adapter
+expect 1 'is a checkpoint of training: `tenet export low/step-' inspect "$(ls -d low/step-* | head -n 1)"
 expect 2 'low.gguf: the adapter alone is a folder' export low low.gguf
 [ -e low.gguf ] && bad "a refused export left something"
 expect 0 '' export low low.gguf --merge
@@ -186,6 +192,10 @@ expect 0 '' release --model aligned --out signed --key lab2 --report direct
 expect 0 'tenet release' log -n 1
 expect 0 '"reports.0":' log "$("$tenet" log -n 1 2>/dev/null | awk '{ print $1 }')" --json
 expect 0 '{"digest":"sha256:' store pin "$(made aligned)" --json
+# A model that the store has is known to the record by what it is, not as a file of that name.
+sed "s/^model: .*/model: $(made aligned)/" tune.yaml >named.yaml
+expect 0 '' train named.yaml --out named --set lora_rank=2,data=prompts.txt,batch=2
+silent_about 'could not be recorded'
 expect 0 '{"index":0' tlog add tl2 signed --key lab2 --origin example.org/x --json
 "$tenet" key show lab2 >lab2.pem 2>/dev/null || bad "no public key"
 expect 0 '{"log":"tl2","proof":"c2sp.org/tlog-proof' tlog prove tl2 signed --key lab2.pem --json

@@ -70,9 +70,15 @@ refused 2 'family llama has no experts' --set n_expert=4,n_expert_used=2
 refused 2 'there are llama, ' --set family=lama
 refused 2 'micro-batches' --set micro_batch=3
 refused 2 'is for a model from scratch' --set model=run/model
+refused 1 'learns from rows {"prompt", "chosen", "rejected"}: text.txt:1: not valid JSON' --set loss=dpo
+refused 1 'empty.txt: no usable pair' --set loss=dpo,data=empty.txt
 
 # A shorter run with as long a warm-up as it has steps goes; an early end after the first step keeps what there is.
 run --out short --set warmup=4 || fail "a warm-up as long as the run is refused"
+# Ended within the first step: as if it had not been.
+TENET_FAULT=term@1 run --out new/deep/run
+rc=$?
+[ $rc -eq 143 ] && ! [ -e new ] || { fail "ended within the first step: $rc, left behind:"; find new; rm -rf new; }
 TENET_FAULT=nan@3 run --out third && fail "a step that is no number went through"
 [ -s third/steps.jsonl ] || fail "two good steps are gone"
 
