@@ -44,7 +44,7 @@ static void fill_weight(const tn_builder *b, const tn_wanted *want, float *w, ui
     tn_parallel(n, 4096, fill_normal, &f);
 }
 
-static tn_status check_hparams(const tn_hparams *h, tn_error *err)
+tn_status tn_hparams_check_new(const tn_hparams *h, tn_error *err)
 {
     const struct { const char *name; int64_t value, least; } sizes[] = {
         { "n_layer", h->n_layer, 1 }, { "n_embd", h->n_embd, 1 }, { "n_head", h->n_head, 1 }, { "n_head_kv", h->n_head_kv, 1 },
@@ -88,7 +88,7 @@ tn_status tn_model_create(tn_model **out, const tn_hparams *h, tn_tokenizer *tok
     tn_builder b = {0};
 
     *out = NULL;
-    TN_TRY(check_hparams(h, err));
+    TN_TRY(tn_hparams_check_new(h, err));
     TN_GOTO(tn_model_new(&m, "new model", err));
     m->h = *h;
     m->h.rope.freq_factors = NULL;

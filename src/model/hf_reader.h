@@ -30,6 +30,9 @@ void          tn_hf_ignore(tn_hf_reader *r, const char *const *keys);
 /* UNSUPPORTED, naming the first key that nobody asked for. */
 tn_status     tn_hf_check_all_used(tn_hf_reader *r);
 
+/* write_config.c: config.json's sizes and the norms' epsilon, in the family's words. */
+void          tn_hf_put_sizes(json_t *o, const tn_hparams *h);
+
 /* rope_parameters (transformers 5) or rope_theta + rope_scaling (4): fills theta, local theta and scaling. */
 void          tn_hf_rope(tn_hf_reader *r, tn_hparams *h);
 

@@ -72,6 +72,9 @@ int64_t   tn_model_index(const tn_model *m, const char *name);
 tn_status tn_model_pack(tn_model *m, tn_error *err);
 tn_status tn_model_leaf(const tn_model *m, size_t i, tn_digest *out, tn_error *err);       /* of params[i], whose rows are there */
 
+/* create.c: USAGE if no new model can be of these sizes. */
+tn_status tn_hparams_check_new(const tn_hparams *h, tn_error *err);
+
 /* ---- hyper-parameters from files: every key that is unknown or would change the mathematics is an error naming it */
 tn_status tn_hparams_from_hf(tn_hparams *h, const json_t *config, const char *where, tn_error *err);
 tn_status tn_hparams_from_gguf(tn_hparams *h, const tn_gguf *g, tn_error *err);

@@ -5,41 +5,24 @@
  * So a new model is by construction one that its own files describe: what config.json cannot say, it cannot be. Values that sizes do not
  * give are those of the families' released models (their config.json). */
 #include "model/hf_reader.h"
+#include "model/model_impl.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { DEEPSEEK_SHARED = 2 };                       /* shared experts of DeepSeek-V2-Lite */
 
 typedef struct maker {
     const tn_new_shape *s;
-    int64_t             d_head, n_head_kv;
+    tn_hparams          h;                           /* the sizes alone */
     json_t             *o;
 } maker;
 
 static void set(const maker *k, const char *key, json_t *v) { json_object_set_new(k->o, key, v); }
 static void set_int(const maker *k, const char *key, int64_t v) { set(k, key, json_integer(v)); }
 
-static void sizes(const maker *k)
-{
-    const tn_new_shape *s = k->s;
-
-    set_int(k, "num_hidden_layers", s->n_layer);
-    set_int(k, "hidden_size", s->n_embd);
-    set_int(k, "intermediate_size", s->n_ff);
-    set_int(k, "num_attention_heads", s->n_head);
-    set_int(k, "vocab_size", s->n_vocab);
-    set_int(k, "max_position_embeddings", s->n_ctx);
-}
-
-static void usual(const maker *k)
-{
-    sizes(k);
-    set_int(k, "num_key_value_heads", k->n_head_kv);
-    set_int(k, "head_dim", k->d_head);
-    set(k, "rms_norm_eps", json_real(k->s->norm_eps));
-    set(k, "rope_theta", json_real(k->s->rope_theta));
-}
+static void usual(const maker *k) { set(k, "rope_theta", json_real(k->s->rope_theta)); }
 
 static void experts(const maker *k, const char *count)
 {
@@ -71,7 +54,7 @@ static void gemma(const maker *k, int64_t window)
 {
     usual(k);
     set_int(k, "sliding_window", window);
-    set_int(k, "query_pre_attn_scalar", k->d_head);
+    set_int(k, "query_pre_attn_scalar", k->h.d_head);
 }
 
 static void gemma2(const maker *k)
@@ -87,17 +70,16 @@ static void gemma3(const maker *k) { gemma(k, 512); }
 static void deepseek2(const maker *k)
 {
     usual(k);
-    json_object_del(k->o, "head_dim");
     set_int(k, "num_key_value_heads", k->s->n_head);
     experts(k, "n_routed_experts");
     set_int(k, "intermediate_size", k->s->n_ff * (k->s->n_expert_used + DEEPSEEK_SHARED));
     set_int(k, "moe_intermediate_size", k->s->n_ff);
     set_int(k, "n_shared_experts", DEEPSEEK_SHARED);
     set_int(k, "first_k_dense_replace", k->s->n_layer > 1 ? 1 : 0);
-    set_int(k, "kv_lora_rank", 4 * k->d_head);
-    set_int(k, "qk_nope_head_dim", k->d_head);
-    set_int(k, "qk_rope_head_dim", k->d_head / 2);
-    set_int(k, "v_head_dim", k->d_head);
+    set_int(k, "kv_lora_rank", 4 * k->h.d_head);
+    set_int(k, "qk_nope_head_dim", k->h.d_head);
+    set_int(k, "qk_rope_head_dim", k->h.d_head / 2);
+    set_int(k, "v_head_dim", k->h.d_head);
 }
 
 static void gpt_oss(const maker *k)
@@ -108,21 +90,10 @@ static void gpt_oss(const maker *k)
     set_int(k, "sliding_window", 128);
 }
 
-static void gpt2(const maker *k)
-{
-    set_int(k, "n_layer", k->s->n_layer);
-    set_int(k, "n_embd", k->s->n_embd);
-    set_int(k, "n_head", k->s->n_head);
-    set_int(k, "n_inner", k->s->n_ff);
-    set_int(k, "n_positions", k->s->n_ctx);
-    set_int(k, "vocab_size", k->s->n_vocab);
-    set(k, "layer_norm_epsilon", json_real(k->s->norm_eps));
-}
+static void gpt2(const maker *k) { (void)k; }
 
 static void gptneox(const maker *k)
 {
-    sizes(k);
-    set(k, "layer_norm_eps", json_real(k->s->norm_eps));
     set(k, "rotary_pct", json_real(0.25));
     set(k, "rotary_emb_base", json_real(k->s->rope_theta));
 }
@@ -148,8 +119,6 @@ static tn_status check(const tn_new_shape *s, size_t i, int64_t d_head, int64_t 
                        "token uses", f, s->n_expert, s->n_expert_used);
     if (!rules[i].moe && s->n_expert > 0)
         return tn_fail(err, TN_USAGE, "family %s has no experts: leave n_expert out, or choose mixtral, qwen3moe, deepseek2 or gpt-oss", f);
-    if (d_head < 1)
-        return tn_fail(err, TN_USAGE, "n_embd %" PRId64 " gives %" PRId64 " heads no width: give d_head, or fewer heads", s->n_embd, s->n_head);
     if (s->d_head == 0 && s->n_embd % s->n_head != 0)
         return tn_fail(err, TN_USAGE, "n_embd %" PRId64 " is no multiple of n_head %" PRId64 ": choose one that is, or give d_head", s->n_embd, s->n_head);
     if (rules[i].whole && (n_head_kv != s->n_head || d_head * s->n_head != s->n_embd))
@@ -162,27 +131,24 @@ static tn_status check(const tn_new_shape *s, size_t i, int64_t d_head, int64_t 
 
 tn_status tn_model_new_shape(tn_hparams *h, const tn_new_shape *s, tn_error *err)
 {
-    const struct { const char *name; int64_t value, least; } needed[] = {
-        { "n_layer", s->n_layer, 1 }, { "n_embd", s->n_embd, 1 }, { "n_head", s->n_head, 1 }, { "n_ff", s->n_ff, 1 },
-        { "n_vocab", s->n_vocab, 2 }, { "n_ctx", s->n_ctx, 1 },
-    };
+    maker     k = { .s = s, .h = { .n_layer = s->n_layer, .n_embd = s->n_embd, .n_head = s->n_head, .n_ff = s->n_ff, .n_vocab = s->n_vocab, .n_ctx = s->n_ctx,
+                                   .norm_eps = s->norm_eps } };
     size_t    i = 0;
     tn_status status = TN_OK;
 
-    for (size_t j = 0; j < sizeof needed / sizeof needed[0]; j++)
-        if (needed[j].value < needed[j].least)
-            return tn_fail(err, TN_USAGE, "a new model needs %s of at least %" PRId64 ", not %" PRId64, needed[j].name, needed[j].least, needed[j].value);
     while (i < N_RULE && strcmp(rules[i].family, s->family) != 0) i++;
     if (i == N_RULE)
         return tn_fail(err, TN_USAGE, "family '%.40s' is unknown; there are llama, mistral, mixtral, qwen2, qwen3, qwen3moe, olmo2, olmo3, gemma2, gemma3, "
                        "deepseek2, gpt-oss, gpt2, gptneox", s->family);
-    maker k = { s, s->d_head > 0 ? s->d_head : s->n_embd / s->n_head, s->n_head_kv > 0 ? s->n_head_kv : s->n_head, NULL };
-    if (s->n_head % k.n_head_kv != 0)
-        return tn_fail(err, TN_USAGE, "%" PRId64 " heads cannot share %" PRId64 " key/value heads: n_head must be a multiple of n_head_kv", s->n_head, k.n_head_kv);
-    TN_TRY(check(s, i, k.d_head, k.n_head_kv, err));
-    if (!(s->norm_eps > 0)) return tn_fail(err, TN_USAGE, "a new model needs norm_eps above 0 (1e-5 is usual)");
+    snprintf(k.h.family, sizeof k.h.family, "%s", s->family);
+    k.h.n_head_kv = s->n_head_kv > 0 ? s->n_head_kv : s->n_head;
+    k.h.d_head = s->d_head > 0 ? s->d_head : s->n_head > 0 && s->n_embd > s->n_head ? s->n_embd / s->n_head : 1;
+    TN_TRY(tn_hparams_check_new(&k.h, err));
+    if (s->n_ff < 1) return tn_fail(err, TN_USAGE, "a new model needs n_ff of at least 1, not %" PRId64, s->n_ff);
+    TN_TRY(check(s, i, k.h.d_head, k.h.n_head_kv, err));
     if ((k.o = json_object()) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a new model's shape");
     set(&k, "model_type", json_string(rules[i].type));
+    tn_hf_put_sizes(k.o, &k.h);
     rules[i].make(&k);
     set(&k, "tie_word_embeddings", json_boolean(s->tied));
     set(&k, "initializer_range", json_real(s->init_std > 0 ? s->init_std : 0.02));

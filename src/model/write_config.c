@@ -1,4 +1,5 @@
 /* write_config.c - hyper-parameters to config.json, for models that did not come with one (GGUF, from scratch). */
+#include "model/hf_reader.h"
 #include "model/write_parts.h"
 
 #include <math.h>
@@ -55,24 +56,20 @@ static void set_layer_types(json_t *o, const tn_hparams *h)
     set(o, "sliding_window", h->window > 0 ? json_integer(h->window) : json_null());
 }
 
-static void set_common(json_t *o, const tn_hparams *h)
+void tn_hf_put_sizes(json_t *o, const tn_hparams *h)
 {
-    set_int(o, "num_hidden_layers", h->n_layer);
-    set_int(o, "hidden_size", h->n_embd);
-    set_int(o, "intermediate_size", h->n_ff);
-    set_int(o, "num_attention_heads", h->n_head);
+    bool gpt2 = strcmp(h->family, "gpt2") == 0;
+
+    set_int(o, gpt2 ? "n_layer" : "num_hidden_layers", h->n_layer);
+    set_int(o, gpt2 ? "n_embd" : "hidden_size", h->n_embd);
+    set_int(o, gpt2 ? "n_inner" : "intermediate_size", h->n_ff);
+    set_int(o, gpt2 ? "n_head" : "num_attention_heads", h->n_head);
+    set_int(o, gpt2 ? "n_positions" : "max_position_embeddings", h->n_ctx);
     set_int(o, "vocab_size", h->n_vocab);
-    set_int(o, "max_position_embeddings", h->n_ctx);
-    if (strcmp(h->family, "gptneox") == 0) {
-        set(o, "layer_norm_eps", json_real(h->norm_eps));
-        set(o, "use_parallel_residual", json_boolean(h->parallel_residual));
-        set(o, "attention_bias", json_boolean(h->attn_bias));
-    } else {
-        set_int(o, "num_key_value_heads", h->n_head_kv);
-        set(o, "rms_norm_eps", json_real(h->norm_eps));
-        if (h->kv_lora_rank == 0) set_int(o, "head_dim", h->d_head);
-    }
-    set_rope(o, h);
+    set(o, gpt2 ? "layer_norm_epsilon" : strcmp(h->family, "gptneox") == 0 ? "layer_norm_eps" : "rms_norm_eps", json_real(h->norm_eps));
+    if (gpt2 || strcmp(h->family, "gptneox") == 0) return;
+    set_int(o, "num_key_value_heads", h->n_head_kv);
+    if (strcmp(h->family, "deepseek2") != 0) set_int(o, "head_dim", h->d_head);
 }
 
 static void set_experts(json_t *o, const tn_hparams *h, const char *count)
@@ -104,19 +101,6 @@ static void set_deepseek(json_t *o, const tn_hparams *h)
     else set(o, "rope_interleave", json_boolean(h->rope_interleaved));
 }
 
-static json_t *gpt2_config(json_t *o, const tn_hparams *h)
-{
-    set_int(o, "n_layer", h->n_layer);
-    set_int(o, "n_embd", h->n_embd);
-    set_int(o, "n_head", h->n_head);
-    set_int(o, "n_positions", h->n_ctx);
-    set_int(o, "n_inner", h->n_ff);
-    set_int(o, "vocab_size", h->n_vocab);
-    set(o, "layer_norm_epsilon", json_real(h->norm_eps));
-    set(o, "activation_function", json_string(h->act == TN_ACT_GELU_TANH ? "gelu_new" : act_name(h->act)));
-    return o;
-}
-
 json_t *tn_hf_config(const tn_hparams *h, tn_dtype type, tn_error *err)
 {
     const char *f = h->family, *model_type, *class_name = tn_hf_class(h, &model_type);
@@ -134,8 +118,16 @@ json_t *tn_hf_config(const tn_hparams *h, tn_dtype type, tn_error *err)
     set(o, "eos_token_id", h->eos >= 0 ? json_integer(h->eos) : json_null());
     set(o, "tie_word_embeddings", json_boolean(h->tied));
     set(o, "initializer_range", json_real(h->init_std > 0 ? h->init_std : 0.02));
-    if (strcmp(f, "gpt2") == 0) return gpt2_config(o, h);
-    set_common(o, h);
+    tn_hf_put_sizes(o, h);
+    if (strcmp(f, "gpt2") == 0) {
+        set(o, "activation_function", json_string(h->act == TN_ACT_GELU_TANH ? "gelu_new" : act_name(h->act)));
+        return o;
+    }
+    if (strcmp(f, "gptneox") == 0) {
+        set(o, "use_parallel_residual", json_boolean(h->parallel_residual));
+        set(o, "attention_bias", json_boolean(h->attn_bias));
+    }
+    set_rope(o, h);
     bool gemma = strncmp(f, "gemma", 5) == 0;
     set(o, gemma ? "hidden_activation" : "hidden_act", json_string(strcmp(f, "gpt-oss") == 0 ? "silu" : act_name(h->act)));
     if (strcmp(f, "llama") == 0) {

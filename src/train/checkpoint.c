@@ -398,7 +398,8 @@ tn_status train_checkpoint_finish(checkpointer *k, checkpoint_seal seal, void *a
     if (whole > 0)
         return tn_fail(err, status, "step %lld: cannot write checkpoint: %s. The newest whole checkpoint is step %lld. Free space or mend the cause, "
                        "then run the same command.", (long long)k->at.step, text, (long long)whole);
-    return tn_fail(err, status, "step %lld: cannot write checkpoint: %s. There is no whole checkpoint yet.", (long long)k->at.step, text);
+    return tn_fail(err, status, "step %lld: cannot write checkpoint: %s. There is no whole checkpoint yet. Free space or mend the cause, then run the same command.",
+                   (long long)k->at.step, text);
 }
 
 /* Flat elements from the run itself: a root without writing. */
