@@ -4,6 +4,7 @@
 # mpich.sh BUILD DIR. Builds the program against MPICH in DIR/mpich (MPICH_BUILD: a build that is there already); BUILD, with whatever MPI it has,
 # gives the log to compare with and finishes some of the killed runs. Needs Debian's libmpich-dev, mpich and ninja-build; installs nothing.
 set -u
+. "$(dirname "$0")/../train/tiny.sh"
 source=$(cd "$(dirname "$0")/../.." && pwd)
 plain=$(realpath "$1")/tenet
 cd "$2" || exit 1
@@ -19,29 +20,8 @@ tenet=$build/tenet
 ldd "$tenet" | grep -q 'libmpich\.' || { echo "FAIL the build is not of MPICH:"; ldd "$tenet" | grep mpi; exit 1; }
 echo "MPICH $(pkg-config --modversion mpich), $launch, $(nproc) CPUs"
 
-i=0
-while [ $i -lt 400 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3 % 50))."; i=$((i + 1)); done >text.txt
-cat >tiny.yaml <<END
-tokenizer: bytes
-n_layer: 2
-n_embd: 64
-n_head: 4
-n_head_kv: 2
-n_ff: 128
-data: text.txt
-valid: text.txt
-valid_every: 4
-valid_samples: 4
-n_ctx: 32
-batch: 16
-micro_batch: 2
-group_size: 1
-steps: 12
-lr: 3e-3
-checkpoint_every: 3
-tensorboard: false
-check_every: 5
-END
+tiny_text 400
+tiny_config n_head_kv=2 valid=text.txt valid_every=4 valid_samples=4 check_every=5
 bad=0 n=0
 "$plain" train tiny.yaml --threads 1 --quiet --out plain >/dev/null || exit 1
 want=$(cat plain/steps.jsonl plain/model/model.safetensors | sha256sum)

@@ -5,12 +5,12 @@
 #
 # shake-models.sh BUILD DIR. ROUNDS: models (60). SEED: which (seconds since 1970). Ranks by mpirun where it is there.
 set -u
+. "$(dirname "$0")/../train/tiny.sh"
 tenet=$(realpath "$1")/tenet
 cd "$2" || exit 1
 rounds=${ROUNDS:-60} seed=${SEED:-$(date +%s)}
 TENET_STORE=$(pwd)/store
-OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export TENET_STORE OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
+export TENET_STORE
 echo "seed $seed, $rounds models"
 # texts, chats and pairs, of lengths from a word to more than any context
 awk 'BEGIN { srand(5); for (i = 0; i < 150; i++) { s = ""; n = int(exp(rand() * 6)); for (j = 0; j < n; j++) s = s " " substr("thequickbrownfoxjumpsoverthelazydog", int(rand() * 30) + 1, 1 + int(rand() * 7));

@@ -4,6 +4,7 @@
 # slurm.sh BUILD DIR. Starts a cluster of one node of its own (munged, slurmctld, slurmd on other ports than the usual) with everything it writes in
 # DIR, and ends it. Needs root, and Debian's slurm-wlm and munge; installs nothing.
 set -u
+. "$(dirname "$0")/../train/tiny.sh"
 tenet=$(realpath "$1")/tenet
 cd "$2" || exit 1
 TENET_STORE=$(pwd)/store
@@ -63,25 +64,8 @@ until sinfo -h -o %T 2>/dev/null | grep -qE 'idle|mixed'; do
 done
 echo "$(srun --version) with --mpi=$mpi, $(nproc) CPUs"
 
-i=0
-while [ $i -lt 400 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3 % 50))."; i=$((i + 1)); done >text.txt
-cat >tiny.yaml <<END
-tokenizer: bytes
-n_layer: 2
-n_embd: 64
-n_head: 4
-n_ff: 128
-data: text.txt
-n_ctx: 32
-batch: 16
-micro_batch: 2
-group_size: 1
-steps: 12
-lr: 3e-3
-checkpoint_every: 3
-tensorboard: false
-check_every: 5
-END
+tiny_text 400
+tiny_config check_every=5
 bad=0
 "$tenet" train tiny.yaml --threads 1 --quiet --out plain >/dev/null || exit 1
 same() { if cmp -s plain/steps.jsonl "$1/steps.jsonl" && [ -d "$1/model" ]; then echo "ok   $1"; else echo "FAIL $1"; tail -n 5 "$1.txt"; bad=1; fi; }

@@ -3,32 +3,13 @@
 # 200 kills at random times and inside checkpoint writing.
 # KILLS (default 200). EVERY=n: each n-th combination only (default 1: all 144). FIRST=n: from the n-th on, to go on after a stop.
 set -u
+. "$(dirname "$0")/../train/tiny.sh"
 tenet=$(realpath "$1")/tenet
 cd "$2" || exit 1
 TENET_STORE=$(pwd)/store
 export TENET_STORE
-i=0
-while [ $i -lt 400 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3 % 50))."; i=$((i + 1)); done >text.txt
-cat >tiny.yaml <<END
-tokenizer: bytes
-n_layer: 2
-n_embd: 64
-n_head: 4
-n_head_kv: 2
-n_ff: 128
-data: text.txt
-n_ctx: 32
-batch: 16
-micro_batch: 2
-group_size: 1
-steps: 12
-lr: 3e-3
-checkpoint_every: 3
-tensorboard: false
-check_every: 5
-END
-OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
+tiny_text 400
+tiny_config n_head_kv=2 check_every=5
 bad=0 n=0
 "$tenet" train tiny.yaml --quiet --out plain >/dev/null || exit 1
 want=$(sha256sum <plain/steps.jsonl)

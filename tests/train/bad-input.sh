@@ -1,29 +1,14 @@
 #!/bin/sh
 # bad-input.sh TENET - what a training refuses: one sentence before the first step, nothing written over, and no folder left behind.
 set -u
+. "$(dirname "$0")/tiny.sh"
 tenet=$(realpath "$1")                             # the folder changes below
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
 export TENET_STORE="$dir/store"
-i=0
-while [ $i -lt 200 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3 % 50))."; i=$((i + 1)); done >text.txt
-cat >tiny.yaml <<END
-tokenizer: bytes
-n_layer: 1
-n_embd: 32
-n_head: 2
-n_ff: 64
-data: text.txt
-n_ctx: 32
-batch: 8
-micro_batch: 2
-group_size: 1
-steps: 4
-lr: 3e-3
-checkpoint_every: 2
-tensorboard: false
-END
+tiny_text 200
+tiny_config n_layer=1 n_embd=32 n_head=2 n_ff=64 batch=8 steps=4 checkpoint_every=2
 : >empty.txt
 printf '{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"%s"}]}\n' "$(printf '%0400d' 7)" >long.jsonl
 bad=0 n=0

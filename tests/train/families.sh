@@ -1,14 +1,14 @@
 #!/bin/sh
 # families.sh TENET - every family from scratch: trained, opened again, adapted, merged, turned into a GGUF; wrong sizes are named
 set -u
+. "$(dirname "$0")/tiny.sh"
 tenet=$(realpath "$1")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
 export TENET_STORE="$dir/store"
 fail() { echo "FAIL $*"; exit 1; }
-i=0
-while [ $i -lt 60 ]; do echo "Line $i tells of $((i * 7 % 100))."; i=$((i + 1)); done >text.txt
+tiny_text 60
 head -n 9 text.txt >short.txt
 cat >base.yaml <<END
 tokenizer: bytes

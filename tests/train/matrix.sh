@@ -2,31 +2,14 @@
 # matrix.sh TENET - a sample of the matrix: ranks, ZeRO stages, kills inside and outside of checkpoint writing, hangs, bad
 # batches, a flipped bit. One log of steps in every undamaged case. tests/soak/train-matrix.sh is the whole of it.
 set -u
+. "$(dirname "$0")/tiny.sh"
 tenet=$(realpath "$1")                             # the folder changes below
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 export TENET_STORE="$dir/store"
-i=0
-while [ $i -lt 300 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3 % 50))."; i=$((i + 1)); done >text.txt
-cat >tiny.yaml <<END
-tokenizer: bytes
-n_layer: 2
-n_embd: 64
-n_head: 4
-n_head_kv: 2
-n_ff: 160
-data: text.txt
-n_ctx: 32
-batch: 8
-micro_batch: 1
-group_size: 1
-steps: 10
-lr: 3e-3
-checkpoint_every: 3
-tensorboard: false
-check_every: 4
-END
+tiny_text 300
+tiny_config n_head_kv=2 n_ff=160 batch=8 micro_batch=1 steps=10 check_every=4
 bad=0
 want=
 # expect NAME: the log of run NAME is the one of the first run.
@@ -53,7 +36,6 @@ TENET_FAULT=nan@5 train nan-back --set on_nan=back; outcome nan-back $? 0
 [ "$(grep -c '"note":"back"' nan-back/steps.jsonl)" = 2 ] || { echo "FAIL nan-back: not in the log"; bad=1; }
 
 if command -v mpirun >/dev/null && ldd "$tenet" | grep -q libmpi; then
-    OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
     # Under sanitizers what Open MPI itself never frees would end every rank with 1; one process alone is looked at in the runs above.
     ranks() { n=$1 out=$2; shift 2; ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0" mpirun --oversubscribe -n "$n" "$tenet" train tiny.yaml --threads 1 --quiet --out "$out" "$@" >"$out.txt" 2>&1; }
     for z in 0 1 2; do ranks 3 "ranks3-zero$z" --set zero=$z; expect "ranks3-zero$z"; done

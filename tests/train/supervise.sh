@@ -2,30 +2,14 @@
 # supervise.sh TENET - what --supervise takes for a hang and for progress: a long validation is none of the former, the same steps again none of
 # the latter; a stopped process is killed and started again; SIGTERM ends the run with a checkpoint.
 set -u
+. "$(dirname "$0")/tiny.sh"
 tenet=$(realpath "$1")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
 export TENET_STORE="$dir/store"
-i=0
-while [ $i -lt 3000 ]; do echo "Line $i tells of $((i * 7 % 100)) and of $((i * 3 % 50))."; i=$((i + 1)); done >text.txt
-cat >tiny.yaml <<END
-tokenizer: bytes
-n_layer: 2
-n_embd: 128
-n_head: 2
-n_ff: 256
-data: text.txt
-n_ctx: 32
-batch: 8
-micro_batch: 2
-group_size: 1
-steps: 12
-lr: 3e-3
-checkpoint_every: 3
-tensorboard: false
-save_model: false
-END
+tiny_text 3000
+tiny_config n_embd=128 n_head=2 n_ff=256 batch=8 save_model=false
 bad=0
 fail() { echo "FAIL $*"; cat err.txt; bad=1; }
 train() { into=$1; shift; "$tenet" train tiny.yaml --threads 1 --quiet --out "$into" "$@" >out.txt 2>err.txt; }
@@ -74,7 +58,6 @@ rc=$?
 [ -n "$(ls -d ended/step-* 2>/dev/null)" ] || fail "SIGTERM: no checkpoint"
 # A stopped rank outlives its launcher, and would hold the run: it goes with the job, and no rank less is started.
 if command -v mpirun >/dev/null && ldd "$tenet" | grep -q libmpi; then
-    OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
     ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0" TENET_HANG_SECONDS=2 "$tenet" train tiny.yaml --threads 1 --quiet --out ranks --supervise \
         --ranks 2 --launch "mpirun --oversubscribe -n %d" --set steps=300,checkpoint_every=100 >out.txt 2>err.txt &
     pid=$!
