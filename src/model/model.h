@@ -47,6 +47,7 @@ typedef struct tn_model_options {
     const char *chat_format;            /* overrides what the template says; NULL: recognise */
     bool        weights;                /* false: only header, hparams, tokenizer (inspect) */
     bool        pack;                   /* pack matrices for the kernels and drop the mapped pages (inference) */
+    bool        nameless;               /* what is written of it may not depend on what its folder is called */
 } tn_model_options;
 
 /* A directory in Hugging Face form, a .gguf file, or a release directory. Names and digests of the store are turned

@@ -41,6 +41,7 @@ struct tn_model {
     tn_chat       chat;
     tn_status     chat_status;       /* TN_OK, or why there is no chat format: chat_why */
     char          chat_why[512];
+    bool          nameless;          /* see tn_model_options */
     bool          chat_chosen;       /* chat.format was asked for: what is written says so, whatever the file said */
 
     tn_gguf     **gguf;  size_t n_gguf;        /* the file, or the files of a split model, in order */

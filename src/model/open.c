@@ -236,6 +236,7 @@ tn_status tn_model_open(tn_model **out, const char *path, const tn_model_options
     if (file != NULL) path = file;
     TN_GOTO(tn_model_new(&m, path, err));
     m->profile = o->profile;
+    m->nameless = o->nameless;
     m->headers_only = !o->weights;
     if (!tn_exists(path)) {
         status = tn_fail(err, TN_NOTFOUND, "%s: no such model: a directory in Hugging Face form, a .gguf file or a release is expected", path);

@@ -144,6 +144,15 @@ static bool skip_template(const tn_gguf_kv *kv)
     return false;
 }
 
+/* The folder's name, unless that is a digest, as a store names folders; or where the bytes may not depend on where the model lies. */
+static const char *name_of(const tn_model *m)
+{
+    const char *name = tn_basename(m->path);
+    size_t      n = strspn(name, "0123456789abcdef");
+
+    return m->nameless || (n >= 32 && name[n] == '\0') ? tn_gguf_arch(&m->h) : name;
+}
+
 static tn_status put_template(const tn_model *m, tn_str *s, uint64_t *n, tn_error *err)
 {
     static const char *const names[] = { "tokenizer_config.json", "generation_config.json" };
@@ -181,7 +190,7 @@ static tn_status metadata(const tn_model *m, tn_str *s, uint64_t *n, tn_dtype mo
             }
         if (m->chat_chosen) TN_TRY(put_template(m, s, n, err));
     } else {
-        const char *arch = tn_gguf_arch(&m->h), *name = tn_basename(m->path);
+        const char *arch = tn_gguf_arch(&m->h), *name = name_of(m);
         if (arch == NULL) return tn_fail(err, TN_UNSUPPORTED, "family '%s' has no form in GGUF", m->h.family);
         tn_kv_str(s, n, "general.architecture", arch, strlen(arch));
         tn_kv_str(s, n, "general.type", "model", 5);

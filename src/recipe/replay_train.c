@@ -1,6 +1,6 @@
 /* replay_train.c - a stretch of training for tn_release_verify: the run's own options out of its config.json, the places of its
  * inputs from the verifier, the work by tn_train_replay. */
-#include "recipe/recipe.h"
+#include "recipe/verify.h"
 
 #include "base/file.h"
 #include "base/str.h"
@@ -50,7 +50,7 @@ static char *place_of(const tn_replay_request *q, const char *key)
     return joined;
 }
 
-static char *value_text(const json_t *v)
+char *recipe_value_text(const json_t *v)
 {
     tn_str  s = {0};
     size_t  i;
@@ -67,7 +67,7 @@ static char *value_text(const json_t *v)
     return text;
 }
 
-static bool is_empty(const json_t *v)
+bool recipe_value_is_empty(const json_t *v)
 {
     return json_is_null(v) || (json_is_string(v) && json_string_length(v) == 0) || (json_is_array(v) && json_array_size(v) == 0);
 }
@@ -80,11 +80,11 @@ static tn_status config_from(tn_train_config *c, const json_t *options, const ch
     json_object_foreach((json_t *)options, key, v) {
         char     *text;
         tn_status status;
-        if (is_empty(v)) continue;
-        text = is_place(key) ? place_of(q, key) : value_text(v);
+        if (recipe_value_is_empty(v)) continue;
+        text = is_place(key) ? place_of(q, key) : recipe_value_text(v);
         if (text == NULL && is_place(key)) {                  /* a word that is no place ("tokenizer: bytes") is a parameter */
             const json_t *word = json_object_get(json_object_get(q->stage, "params"), key);
-            if (word != NULL && !is_empty(word)) text = value_text(word);
+            if (word != NULL && !recipe_value_is_empty(word)) text = recipe_value_text(word);
         }
         if (text == NULL && is_place(key)) {
             for (size_t i = 0; places[i] != NULL; i++)

@@ -304,7 +304,7 @@ static tn_status export_run(tn_stage_run *r, const void *config, const char *con
     size_t               n_lora = 0;
     tn_dtype             type = TN_F32;
     char                *fallbacks = NULL, *path = NULL;
-    tn_model_options     o = { .profile = r->profile, .chat_format = c->chat_format, .weights = true };
+    tn_model_options     o = { .profile = r->profile, .chat_format = c->chat_format, .weights = true, .nameless = true };
     bool                 gguf = strcmp(c->form, "gguf") == 0, keep = strcmp(c->type, "keep") == 0;
 
     (void)metrics;
@@ -330,6 +330,6 @@ out:
 }
 
 const tn_stage_kind tn_stage_export = {
-    .name = "export", .version = 3, .line = "a model written anew: an adapter put into it, another type, another form", .options = export_options,
+    .name = "export", .version = 4, .line = "a model written anew: an adapter put into it, another type, another form", .options = export_options,
     .config_bytes = sizeof(export_config), .inputs = export_inputs, .output = "a model", .check = export_check, .run = export_run,
 };

@@ -4,7 +4,7 @@
  *   verify_weights.c  which tensor and which byte of a weights file differ
  *   verify_content.c  release.json, model, parts, constitution, bill of materials, statements
  *   verify_made.c     closure, recipe, step logs
- *   verify_replay.c   stretches of training computed again
+ *   verify_replay.c   stretches of training computed again (replay_train.c), and the model's file (replay_export.c)
  *   verdict_page.c    the verdict as a page */
 #ifndef TN_RECIPE_VERIFY_H
 #define TN_RECIPE_VERIFY_H
@@ -41,6 +41,17 @@ bool      recipe_verify_origin(verifier *v, const char *from, const char *root, 
 /* verify_weights.c: adds to "file differs" of a weights file which tensor it is, and where. */
 bool      recipe_verify_is_weights(const char *name);
 void      recipe_verify_locate(verifier *v, json_t *reason);
+
+/* Whether two files differ (one that cannot be read differs from none), and at which byte. */
+bool      recipe_first_difference(const char *a, const char *b, int64_t *at);
+
+/* replay_train.c: an option's value in JSON as the text that sets it (made: free); whether it is none. */
+char     *recipe_value_text(const json_t *v);
+bool      recipe_value_is_empty(const json_t *v);
+
+/* replay_export.c: the stage that `row` of the closure tells of, run again; what it makes, or what lies `inside` of that, against the release's model.
+ * VERIFY: other bytes; UNCHECKED: an input that find does not know. */
+tn_status recipe_replay_export(const verifier *v, const json_t *row, const char *inside, const char *(*find)(void *arg, const char *port), void *arg, tn_error *err);
 
 tn_status recipe_verify_content(verifier *v, tn_error *err);
 tn_status recipe_verify_made(verifier *v, tn_error *err);

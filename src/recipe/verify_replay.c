@@ -2,7 +2,8 @@
  *
  *   stretches   between neighbouring checkpoints of a run (0: its beginning), to the end of its log
  *   draw        SHA-256("tenet/replay/v1" || content root || coin || k) mod what is left: whoever made the release could not know
- *   inputs      the base model and what else the stage read: held in the release, or found by digest in the store */
+ *   inputs      the base model and what else the stage read: held in the release, or found by digest in the store
+ *   model       then the released model is written again from the base and what training made of it */
 #include "recipe/verify.h"
 
 #include "base/file.h"
@@ -172,6 +173,31 @@ static tn_status replay_one(verifier *v, const stretch *s, tn_error *err)
     return status;
 }
 
+/* The model itself, where a stage `export` wrote it: what training made is not yet what people run. */
+static tn_status replay_model(verifier *v, tn_str *said, tn_error *err)
+{
+    const char   *from = recipe_verify_text(json_object_get(v->manifest, "model"), "from"), *inside = strchr(from, '/');
+    const json_t *row = recipe_verify_stage(v, from, strcspn(from, "/"));
+    finder        f = { .v = v, .stage = row };
+    tn_error      why = { .msg = "" };
+    tn_status     status;
+
+    if (row == NULL || strcmp(recipe_verify_text(row, "kind"), "export") != 0 || tn_stage_find(tn_stage_kinds, "export") == NULL) return TN_OK;
+    status = recipe_replay_export(v, row, inside != NULL ? inside : "", find_input, &f, &why);
+    tn_str_add(said, ", and the model's file");
+    if (status == TN_VERIFY || status == TN_FORMAT || status == TN_MISMATCH) {
+        recipe_verify_wrong(v, "the model written again is another one", "model", "the released bytes", why.msg);
+        status = TN_OK;
+    } else if (status == TN_UNCHECKED || status == TN_NOTFOUND || status == TN_UNSUPPORTED) {
+        not_checked(v, "model", "what the stage that wrote it needs", why.msg);
+        status = TN_OK;
+    } else if (status != TN_OK && err != NULL) {
+        *err = why;
+    }
+    for (int i = 0; i < f.n; i++) free(f.found[i]);
+    return status;
+}
+
 static tn_status replay_drawn(verifier *v, stretch *all, size_t n, tn_str *said, tn_error *err)
 {
     size_t want = v->o->replay < 0 || (uint64_t)v->o->replay > n ? n : (size_t)v->o->replay;
@@ -200,7 +226,7 @@ tn_status recipe_verify_replay(verifier *v, tn_error *err)
     if (v->o->replay_fn == NULL) not_checked(v, "replay/", "a program that can train", "this build cannot");
     else if (json_array_size(json_object_get(v->manifest, "steplogs")) == 0)
         not_checked(v, "replay/", "a training run with its step log", "the release holds none");
-    else if ((status = collect(v, &all, &n, err)) == TN_OK) status = replay_drawn(v, all, n, &said, err);
+    else if ((status = collect(v, &all, &n, err)) == TN_OK && (status = replay_drawn(v, all, n, &said, err)) == TN_OK) status = replay_model(v, &said, err);
     tn_str_add(&said, recipe_verify_mark(v) == before ? ": equal bit for bit" : v->unchecked ? " not checked" : ": other bits");
     recipe_verify_check(v, "replay", v->unchecked ? "unchecked" : recipe_verify_mark(v) > before ? "wrong" : "ok", before,
                         said.p != NULL ? said.p : "");

@@ -57,7 +57,7 @@ static char *original_of(const verifier *v, const char *as)
     return file;
 }
 
-static bool first_difference(const char *a, const char *b, int64_t *at)
+bool recipe_first_difference(const char *a, const char *b, int64_t *at)
 {
     tn_map x = { NULL, 0, NULL }, y = { NULL, 0, NULL };
     bool   found = false;
@@ -79,7 +79,7 @@ static char *place_of(const verifier *v, const char *name)
     char    *path = tn_path(v->dir, name), *original = original_of(v, name), first[32], last[32], *text = NULL;
     int64_t  a, b;
 
-    if (path != NULL && original != NULL && first_difference(path, original, &a)) {
+    if (path != NULL && original != NULL && recipe_first_difference(path, original, &a)) {
         text = tn_strf("first difference at byte %s", tn_i64_grouped(a, first));
     } else if (path != NULL && recipe_blocks_locate(json_object_get(json_object_get(json_object_get(v->manifest, "model"), "blocks"), name), path,
                                                     &a, &b)) {

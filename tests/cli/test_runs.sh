@@ -221,6 +221,9 @@ expect 1 'ends an answer with text that is no stop token of this vocabulary' \
 expect 0 'aligned-1/release' align -m foreign --constitution "$recipes/../../../constitutions/tenet.yaml" --out aligned-1 --key lab2 --set "$small" --chat-format tulu
 expect 0 '"chat_format":"tulu"' inspect aligned-1/release --json
 expect 0 'equal bit for bit' verify aligned-1/release --key lab2.pem --replay all
+# The model is written again, too; it carries no digest for a name.
+expect 0 "and the model's file: equal bit for bit" verify aligned-1/release --key lab2.pem --replay 1
+head -c 400 aligned-1/release/model.gguf | tr -d '\000' | grep -qa 'general.name.*[0-9a-f]\{32\}' && bad "a digest is given as the model's name"
 expect 0 '' convert foreign formatted --chat-format zephyr
 expect 0 '"chat_format":"zephyr"' inspect formatted --json
 echo "$n commands behaved"

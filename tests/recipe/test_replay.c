@@ -1,13 +1,15 @@
-/* test_replay.c - what a replay of training needs: an input that is not at hand makes it unchecked, never wrong. */
+/* test_replay.c - what a replay of training needs: an input that is not at hand makes it unchecked, never wrong; and the model written again. */
 #include "base/file.h"
 #include "base/str.h"
-#include "recipe/recipe.h"
+#include "model/model.h"
+#include "recipe/verify.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -44,9 +46,53 @@ static void one_of_several_data_files_that_is_missing_leaves_it_unchecked(void *
     free(run);
 }
 
+static const char *find_model(void *arg, const char *port) { return strcmp(port, "model") == 0 ? arg : NULL; }
+
+/* Whoever holds the key can write another model than the one that training made, with papers that agree: the stage run again tells. */
+static void a_model_that_its_stage_does_not_make_is_found(void **state)
+{
+    const tn_model_options o = { .weights = true, .nameless = true };
+    char      dir[] = "/tmp/tenet-export-XXXXXX", *base = tn_strdup("tests/golden/recipe/model"), *path;
+    json_t   *row = json_pack("{s:s, s:s, s:{s:s, s:s, s:n}, s:{s:s}}", "kind", "export", "profile", "strict", "params", "type", "q8_0", "form", "gguf", "chat_format",
+                              "inputs", "model", "sha256:00");
+    verifier  v = { .dir = dir, .manifest = json_pack("{s:{s:s, s:[{s:s, s:s}]}}", "model", "form", "file", "files", "name", "model.gguf", "as", "model.gguf") };
+    tn_model *m = NULL;
+    tn_error  err = { .msg = "" };
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    path = tn_path(dir, "model.gguf");
+    assert_int_equal(tn_model_open(&m, base, &o, NULL), TN_OK);
+    assert_int_equal(tn_model_write(m, path, TN_Q8_0, false, NULL, NULL), TN_OK);
+    tn_model_close(m);
+    if (recipe_replay_export(&v, row, "/model.gguf", find_model, base, &err) != TN_OK) fail_msg("%s", err.msg);
+
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    fseek(f, -1, SEEK_END);
+    int last = fgetc(f);
+    fseek(f, -1, SEEK_END);
+    fputc(last ^ 1, f);
+    fclose(f);
+    assert_int_equal(recipe_replay_export(&v, row, "/model.gguf", find_model, base, &err), TN_VERIFY);
+    assert_non_null(strstr(err.msg, "model.gguf: byte "));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(recipe_replay_export(&v, row, "/model.gguf", find_model, base, &err), TN_VERIFY);
+
+    json_object_set_new(json_object_get(row, "inputs"), "adapter", json_string("sha256:01"));
+    assert_int_equal(recipe_replay_export(&v, row, "/model.gguf", find_model, base, &err), TN_UNCHECKED);
+    assert_non_null(strstr(err.msg, "'adapter' of the stage"));
+    tn_remove_tree(dir, NULL);
+    json_decref(row);
+    json_decref(v.manifest);
+    free(path);
+    free(base);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(one_of_several_data_files_that_is_missing_leaves_it_unchecked) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(one_of_several_data_files_that_is_missing_leaves_it_unchecked),
+                                        cmocka_unit_test(a_model_that_its_stage_does_not_make_is_found) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
