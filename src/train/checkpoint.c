@@ -3,8 +3,8 @@
  *   OUT/step-N.tmp/rank-0000.bin ...   each rank writes its range of the flat order: for each kind (w, m, v) the slices
  *   OUT/step-N/manifest.json           tensors by name; slices [tensor, kind, first, n, file, offset, sha256]; step, counts
  *
- * A slice is what one tensor has inside one grain of the flat order, so the set of slices, their hashes and the root over them are the same for
- * every number of ranks. A thread hashes, writes and syncs the state where it lies, while the next step computes its gradients: only an update changes the state, so
+ * A slice is what one tensor, or its state, has inside one grain of the flat order (ranks part at grains or tensors), so the set of slices, their
+ * hashes and the root over them are the same for every number of ranks. A thread hashes, writes and syncs the state where it lies, while the next step computes its gradients: only an update changes the state, so
  * before it the slices that are not written yet are copied, and only those. Then rank 0 collects the hashes,
  * writes the manifest, syncs and renames: a directory without `.tmp` is whole. */
 #include "train/run.h"
@@ -51,6 +51,8 @@ typedef struct cutting { const params *p; slice *out; int64_t n; int kind, file;
 static void cut_span(void *arg, const slot *s, int64_t offset, int64_t n)
 {
     cutting *c = arg;
+    if (c->kind > 0 && n > s->n_state[c->kind - 1] - offset) n = s->n_state[c->kind - 1] - offset;
+    if (n <= 0) return;
     if (c->out != NULL)
         c->out[c->n] = (slice){ (int32_t)(s - c->p->slot), c->kind, offset, n, s->first + offset, c->file, c->offset, { { 0 } } };
     c->offset += n * 4;
@@ -151,7 +153,8 @@ nomem:
 /* Where a slice lies in the run itself. */
 static const float *slice_live(const run *r, const slice *s)
 {
-    return s->kind == 0 ? r->p.slot[s->slot].master + s->first : r->opt.state[s->kind - 1] + (s->flat - r->opt.first);
+    const slot *t = &r->p.slot[s->slot];
+    return s->kind == 0 ? t->master + s->first : train_state(&r->opt, t, s->kind - 1, s->first);
 }
 
 static struct timespec in_a_second(void)

@@ -203,8 +203,6 @@ tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
     }
     if (c->steps == 0 && c->epochs <= 0) return tn_fail(err, TN_USAGE, "give steps, or epochs above 0");
     if (pairs && c->beta <= 0) return tn_fail(err, TN_USAGE, "beta is %g; %s needs one above 0", c->beta, c->loss);
-    if (c->zero > 1 && (strcmp(c->optimizer, "muon") == 0 || strcmp(c->optimizer, "adafactor") == 0))
-        return tn_fail(err, TN_USAGE, "zero: %lld shares the gradient sums, but %s needs whole matrices; use zero: 0 or 1", (long long)c->zero, c->optimizer);
     if (c->stochastic_rounding && strcmp(c->dtype, "bf16") != 0) return tn_fail(err, TN_USAGE, "stochastic_rounding needs dtype: bf16");
     if (strcmp(c->dtype, "bf16") == 0 && c->lora_rank > 0)
         return tn_fail(err, TN_USAGE, "dtype: bf16 trains all weights; with lora_rank the adapters are fp32 over the base as it is: leave dtype out");

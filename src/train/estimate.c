@@ -22,9 +22,12 @@ double train_flops_per_token(const tn_model *m, bool lora, int64_t n_ctx)
     return (lora ? 4 : 6) * matrices + 3 * attention;
 }
 
-static size_t floats_of_state(const run *r)
+/* Weights and state of this rank's range: what it writes. */
+static size_t checkpoint_bytes(const run *r)
 {
-    return (size_t)(r->opt.last - r->opt.first) * (size_t)r->opt.n_state;
+    int64_t first = r->x.range[r->rank], last = r->x.range[r->rank + 1], n = last - first;
+    for (int k = 0; k < r->opt.n_state; k++) n += train_state_place(&r->p, k, last) - train_state_place(&r->p, k, first);
+    return (size_t)n * 4;
 }
 
 tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io, tn_train_estimate *out, tn_error *err)
@@ -55,13 +58,10 @@ tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io,
     }
     for (int i = 0; i < r.p.n_slot; i++)
         out->weights += r.p.slot[i].copy != NULL || r.p.lora != NULL ? (size_t)r.p.slot[i].n * 4 : 0;
-    int buffers = 1;                                         /* the gradient, and a node of the tree a level below the last group */
-    for (int64_t g = (r.n_group + r.size - 1) / r.size; g > 1; g = (g + 1) / 2) buffers++;
-    out->gradients = (size_t)r.p.n_flat * 4 * (size_t)buffers;
-    if (r.size > 1) out->gradients += (size_t)r.p.n_flat * 4 * 2;
-    out->optimiser = floats_of_state(&r) * 4;
+    TN_GOTO(train_exchange_bytes(&r, &out->gradients, err));
+    out->optimiser = (size_t)(r.opt.n[0] + r.opt.n[1]) * 4 + r.opt.work_floats * 4;
     out->activations = r.train.memory.planned + r.score.memory.planned;
-    out->checkpoint_copy = (size_t)(r.x.range[r.rank + 1] - r.x.range[r.rank]) * 4 * (size_t)(1 + r.opt.n_state);
+    out->checkpoint_copy = checkpoint_bytes(&r);
     out->total = out->weights + out->gradients + out->optimiser + out->activations + out->checkpoint_copy + ((size_t)24 << 20);
 out:
     train_setup_release(&r);

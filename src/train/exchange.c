@@ -1,5 +1,10 @@
 /* exchange.c - who computes which groups, who owns which part of the gradient; weights and norms across ranks.
  *
+ *   flat order   | blk.0.attn_k | blk.0.attn_q | ... | token_embd          |
+ *   ranges       | rank 0                  | rank 1          | rank 2     |     parted where a tensor begins or, within tensors that need
+ *                                                                               not be whole, at a grain: as near to equal parts as that allows
+ *   blocks       |      |      |      |      |      |      |      |      |     of the norm; one that ranks share is summed by the first of them
+ *
  *   zero 0, 1   rank r computes groups [n r / R, n (r+1) / R) and joins siblings at home; the nodes that are left go, cut at the owners'
  *               borders, to the owners, who finish the tree over their ranges. zero 0: the sums go back to all
  *   zero 2      in round t rank r computes group t R + r and sends it to the owners at once: no tree over everything is
@@ -13,18 +18,35 @@
 
 #include "base/thread.h"
 
+/* The place nearest to `at` where two ranks may part. */
+static int64_t border_near(const params *p, int64_t at)
+{
+    int64_t best = p->n_flat, below = at - at % p->grain;
+    for (int i = 0; i < p->n_slot; i++) {
+        const slot *s = &p->slot[i];
+        const int64_t place[3] = { s->first, below, below + p->grain };
+        for (int k = 0; k < 3; k++) {
+            bool inside = place[k] > s->first && place[k] < s->first + s->n;
+            if (k > 0 && (s->whole || !inside)) continue;
+            if (llabs(place[k] - at) < llabs(best - at)) best = place[k];
+        }
+    }
+    return best;
+}
+
 tn_status train_exchange_prepare(run *r, tn_error *err)
 {
     exchange *x = &r->x;
-    int64_t grains = (r->p.n_flat + r->p.grain - 1) / r->p.grain, first, last;
+    int64_t first, last;
 
     if (r->size > r->n_group)
         return tn_fail(err, TN_USAGE, "%d ranks, but the batch has %lld groups of micro-batches: use at most %lld ranks, or a larger batch or a "
                        "smaller micro_batch or group_size", r->size, (long long)r->n_group, (long long)r->n_group);
     if ((x->range = calloc((size_t)r->size + 1, sizeof *x->range)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the ranks' ranges");
-    for (int i = 0; i < r->size; i++) {
-        tn_dist_share(grains, i, r->size, &first, &last);
-        x->range[i + 1] = last * r->p.grain < r->p.n_flat ? last * r->p.grain : r->p.n_flat;
+    x->range[r->size] = r->p.n_flat;
+    for (int i = 1; i < r->size; i++) {
+        tn_dist_share(r->p.n_flat, i, r->size, &first, &last);
+        x->range[i] = border_near(&r->p, first);
     }
     tn_dist_share(r->n_group, r->rank, r->size, &first, &last);
     int levels = 2;
@@ -35,10 +57,10 @@ tn_status train_exchange_prepare(run *r, tn_error *err)
     if (r->zero == 2) TN_TRY(tn_forest_init(&x->owned, x->range[r->rank + 1] - x->range[r->rank], 2 * levels + r->size, err));
     x->send = malloc((size_t)r->size * sizeof *x->send);
     x->recv = malloc((size_t)r->size * sizeof *x->recv);
-    x->wire_floats = r->p.n_flat;
-    x->wire = aligned_alloc(64, ((size_t)x->wire_floats * 4 + 63) & ~(size_t)63);
-    if (x->send == NULL || x->recv == NULL || x->wire == NULL)
-        return tn_fail(err, TN_NOMEM, "exchanging gradients needs %zu bytes", (size_t)x->wire_floats * 4);
+    x->edge = malloc(BLOCK * sizeof *x->edge);
+    if (r->zero == 0) x->wire = aligned_alloc(64, ((size_t)r->p.n_flat * 4 + 63) & ~(size_t)63);
+    if (x->send == NULL || x->recv == NULL || x->edge == NULL || (r->zero == 0 && x->wire == NULL))
+        return tn_fail(err, TN_NOMEM, "exchanging gradients needs %zu bytes", (size_t)r->p.n_flat * 4);
     return train_overlap_create(r, err);
 }
 
@@ -52,7 +74,52 @@ void train_exchange_release(run *r)
     free(x->send);
     free(x->recv);
     free(x->wire);
+    free(x->edge);
     *x = (exchange){0};
+}
+
+/* How many sums of a tree are alive at most: the order of additions, without numbers. */
+static tn_status forest_peak(const run *r, bool owned, int cap, int *out, tn_error *err)
+{
+    tn_forest f;
+    tn_status status = TN_OK;
+    int64_t first, last;
+    float **got = calloc((size_t)r->size, sizeof *got);
+
+    if (got == NULL) return tn_fail(err, TN_NOMEM, "no memory for a plan of %d sums", cap);
+    tn_dist_share(r->n_group, r->rank, r->size, &first, &last);
+    if ((status = tn_forest_init(&f, 0, cap, err)) != TN_OK) {
+        free(got);
+        return status;
+    }
+    if (!owned) {
+        for (int64_t g = first; g < last - 1; g++) {
+            TN_GOTO(tn_forest_buffer(&f, &got[0], err));
+            tn_forest_add(&f, 0, g, got[0]);
+        }
+    } else {
+        for (int64_t g = 0; g < r->n_group; g += r->size) {
+            int n = r->n_group - g < r->size ? (int)(r->n_group - g) : r->size;
+            for (int i = 0; i < n; i++) TN_GOTO(tn_forest_buffer(&f, &got[i], err));
+            for (int i = 0; i < n; i++) tn_forest_add(&f, 0, g + i, got[i]);
+        }
+    }
+    *out = f.n_made;
+out:
+    tn_forest_free(&f);
+    free(got);
+    return status;
+}
+
+tn_status train_exchange_bytes(const run *r, size_t *out, tn_error *err)
+{
+    const exchange *x = &r->x;
+    int local = 0, owned = 0;
+
+    if (x->local.n > 0) TN_TRY(forest_peak(r, false, x->local.cap, &local, err));
+    if (x->owned.n > 0) TN_TRY(forest_peak(r, true, x->owned.cap, &owned, err));
+    *out = 4 * (size_t)(r->p.n_flat * (1 + local + (x->wire != NULL)) + x->owned.n * owned + train_overlap_floats(r));
+    return TN_OK;
 }
 
 int64_t train_exchange_rounds(const run *r)
@@ -134,24 +201,48 @@ tn_status train_exchange_weights(run *r, tn_error *err)
     tn_forest_clear(&x->local);
     tn_forest_clear(&x->owned);
     if (r->size == 1 || r->zero == 0) return TN_OK;
-    train_params_get(&r->p, x->range[r->rank], x->range[r->rank + 1], x->wire + x->range[r->rank]);
-    TN_TRY(share_ranges(r, x->wire, err));
+    train_params_get(&r->p, x->range[r->rank], x->range[r->rank + 1], r->p.grad + x->range[r->rank]);
+    TN_TRY(share_ranges(r, r->p.grad, err));
     for (int o = 0; o < r->size; o++)
-        if (o != r->rank) train_params_set(&r->p, x->range[o], x->range[o + 1], x->wire + x->range[o]);
+        if (o != r->rank) train_params_set(&r->p, x->range[o], x->range[o + 1], r->p.grad + x->range[o]);
     return TN_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------------- norm */
 
-typedef struct norm_job { const float *sum; int64_t first, n; double *out; } norm_job;
+typedef struct norm_job { const run *r; int64_t first, last; double *out; } norm_job;
 static void norm_range(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     norm_job *j = arg;
     (void)i_thread;
     for (int64_t b = begin; b < end; b++) {
-        int64_t n = j->n - b * BLOCK < BLOCK ? j->n - b * BLOCK : BLOCK;
-        j->out[j->first / BLOCK + b] = tn_sum_sq(j->sum + b * BLOCK, n);
+        int64_t a = (j->first / BLOCK + b) * BLOCK, n = j->r->p.n_flat - a < BLOCK ? j->r->p.n_flat - a : BLOCK;
+        j->out[a / BLOCK] = tn_sum_sq(a + n > j->last ? j->r->x.edge : j->r->sum + (a - j->r->opt.first), n);
     }
+}
+
+/* The first block that begins in or after a rank's range: one that began before it is another rank's. */
+static int64_t block_of(int64_t flat) { return (flat + BLOCK - 1) / BLOCK; }
+
+/* A block that several ranks own parts of goes to the one that has its first element. */
+static tn_status edge_join(run *r, tn_error *err)
+{
+    exchange *x = &r->x;
+    int64_t first = x->range[r->rank], last = x->range[r->rank + 1], end = block_of(last) * BLOCK, start = end - BLOCK;
+    int n_send = 0, n_recv = 0;
+
+    for (int o = r->rank + 1; o < r->size && start >= first && last < end; o++) {            /* mine, and not all here */
+        int64_t a = x->range[o], b = x->range[o + 1] < end ? x->range[o + 1] : end;
+        if (b > a) x->recv[n_recv++] = (tn_dist_message){ o, x->edge + (a - start), (size_t)(b - a) * 4 };
+    }
+    if (start >= first && last < end) memcpy(x->edge, r->sum + (start - first), (size_t)(last - start) * 4);
+    if (first < last && first % BLOCK != 0) {                                                 /* another's */
+        int64_t a = first - first % BLOCK, b = a + BLOCK < last ? a + BLOCK : last;
+        int owner = 0;
+        while (x->range[owner + 1] <= a) owner++;
+        x->send[n_send++] = (tn_dist_message){ owner, r->sum, (size_t)(b - first) * 4 };
+    }
+    return tn_dist_exchange(r->dist, x->send, n_send, x->recv, n_recv, err);
 }
 
 /* In place: pairs of neighbours, level by level; an odd one moves up as it is. */
@@ -165,20 +256,21 @@ static double tree_sum(double *x, int64_t n)
 tn_status train_exchange_norm(run *r, double *out, tn_error *err)
 {
     exchange *x = &r->x;
-    int64_t n = r->opt.last - r->opt.first, blocks = (r->p.n_flat + BLOCK - 1) / BLOCK;
+    bool    shared = r->size > 1 && r->zero > 0;
+    int64_t first = block_of(r->opt.first), n = block_of(r->opt.last) - first;
 
-    tn_parallel((n + BLOCK - 1) / BLOCK, 1, norm_range, &(norm_job){ r->sum, r->opt.first, n, r->block_sums });
-    if (r->size > 1 && r->zero > 0) {
+    if (shared) TN_TRY(edge_join(r, err));
+    tn_parallel(n, 1, norm_range, &(norm_job){ r, first * BLOCK, r->opt.last, r->block_sums });
+    if (shared) {
         int n_send = 0, n_recv = 0;
         for (int o = 0; o < r->size; o++) {
-            int64_t a = x->range[r->rank] / BLOCK, b = (x->range[r->rank + 1] + BLOCK - 1) / BLOCK;
-            int64_t c = x->range[o] / BLOCK, d = (x->range[o + 1] + BLOCK - 1) / BLOCK;
+            int64_t a = block_of(x->range[o]), b = block_of(x->range[o + 1]);
             if (o == r->rank) continue;
-            if (b > a && n > 0) x->send[n_send++] = (tn_dist_message){ o, r->block_sums + a, (size_t)(b - a) * 8 };
-            if (x->range[o + 1] > x->range[o]) x->recv[n_recv++] = (tn_dist_message){ o, r->block_sums + c, (size_t)(d - c) * 8 };
+            if (n > 0) x->send[n_send++] = (tn_dist_message){ o, r->block_sums + first, (size_t)n * 8 };
+            if (b > a) x->recv[n_recv++] = (tn_dist_message){ o, r->block_sums + a, (size_t)(b - a) * 8 };
         }
         TN_TRY(tn_dist_exchange(r->dist, x->send, n_send, x->recv, n_recv, err));
     }
-    *out = tree_sum(r->block_sums, blocks);
+    *out = tree_sum(r->block_sums, block_of(r->p.n_flat));
     return TN_OK;
 }

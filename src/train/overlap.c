@@ -190,6 +190,11 @@ void train_overlap_free(overlap *f)
     free(f);
 }
 
+int64_t train_overlap_floats(const run *r)
+{
+    return r->x.way == NULL ? 0 : (int64_t)r->x.way->n_other * (r->x.range[r->rank + 1] - r->x.range[r->rank]);
+}
+
 double train_overlap_share(const run *r)
 {
     const overlap *f = r->x.way;
@@ -371,7 +376,7 @@ tn_status train_overlap_end(run *r, int64_t round, int64_t group, tn_error *err)
     while (f->n_open > 0) TN_TRY(look(r, true, err));
     TN_TRY(tn_dist_wait(r->dist, err));
     if (r->zero < 2) {
-        r->sum = r->zero == 0 || n_own == 0 ? r->x.wire : f->sum[f->root];                  /* an empty range has no sum */
+        r->sum = r->zero == 0 ? r->x.wire : n_own == 0 ? r->p.grad : f->sum[f->root];       /* an empty range has no sum */
         return TN_OK;
     }
     for (int s = 0; s < r->size; s++) {
@@ -379,6 +384,6 @@ tn_status train_overlap_end(run *r, int64_t round, int64_t group, tn_error *err)
         if (s == r->rank) memcpy(f->got[s], r->p.grad + own, (size_t)n_own * 4);
         tn_forest_add(&r->x.owned, 0, round * r->size + s, f->got[s]);
     }
-    r->sum = r->x.owned.n_node > 0 ? r->x.owned.node[0].sum : r->x.wire;
+    r->sum = r->x.owned.n_node > 0 ? r->x.owned.node[0].sum : r->p.grad;
     return TN_OK;
 }

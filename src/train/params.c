@@ -191,7 +191,7 @@ void train_params_masters(params *p, bool masters)
 tn_status train_params_create(params *p, tn_model *m, const tn_train_config *c, const char *adapter, tn_error *err)
 {
     tn_status status = TN_OK;
-    bool muon = strcmp(c->optimizer, "muon") == 0, bf16 = strcmp(c->dtype, "bf16") == 0;
+    bool bf16 = strcmp(c->dtype, "bf16") == 0;
 
     *p = (params){ .model = m, .seed = (uint64_t)c->seed, .stochastic = c->stochastic_rounding };
     if (c->lora_rank > 0 || adapter != NULL) TN_GOTO(lora_create(p, c, adapter, err));
@@ -212,7 +212,6 @@ tn_status train_params_create(params *p, tn_model *m, const tn_train_config *c, 
         tn_param *w = tn_model_tensor(m, i);
         slot *s = slot_add(p, w->name, "", &w->w, &w->grad);
         s->decay = decays(w->name, &w->w);
-        s->muon = muon && w->w.n_dim == 2 && tn_starts_with(w->name, "blk.");
     }
     p->grain = p->n_flat <= (int64_t)1 << 24 ? BLOCK : 16 * BLOCK;
     void *grad;

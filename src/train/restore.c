@@ -236,10 +236,11 @@ static void piece_take(loading *l, const piece *p, const float *from)
         train_params_set(&r->p, a, b, from);
         l->seen += p->n;
     } else if (l->state && p->kind <= r->opt.n_state) {
-        int64_t start = a;
+        int64_t start = a, end = t->first + t->n_state[p->kind - 1];         /* before version 9 of `train` zeros were written beyond */
         if (a < r->opt.first) a = r->opt.first;
         if (b > r->opt.last) b = r->opt.last;
-        if (b > a) memcpy(r->opt.state[p->kind - 1] + (a - r->opt.first), from + (a - start), (size_t)(b - a) * 4);
+        if (b > end) b = end;
+        if (b > a) memcpy(train_state(&r->opt, t, (int)p->kind - 1, a - t->first), from + (a - start), (size_t)(b - a) * 4);
     }
 }
 

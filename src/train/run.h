@@ -20,14 +20,19 @@
 /* Sums of squares, shards and checkpoint slices are cut at multiples of this many elements. */
 enum { BLOCK = 65536 };
 
+enum { MAX_STATE = 2 };                 /* what an optimiser keeps of a tensor: m, v */
+
 typedef struct slot {
     char       name[112];               /* blk.0.attn_q.weight, or with .lora_a, .lora_b, .lora_m */
     tn_tensor *w, *grad;                /* what the graph reads; its f32 gradient in the flat buffer */
     void      *copy;                    /* bf16 copy that w->data points to; NULL: none */
     float     *master;                  /* f32 values: w->data itself, or beside it when w is bf16 */
     int64_t    first, n;                /* place in the flat order */
-    bool       decay, muon;
+    bool       decay;
     float      lr_scale;
+    /* train_optimiser_plan. State k of all tensors lies packed, in the flat order. */
+    bool       muon, whole;             /* whole: its update needs all of it, so one rank owns it */
+    int64_t    n_state[MAX_STATE], state_at[MAX_STATE];      /* elements of state k, and the place of the first one */
 } slot;
 
 typedef struct params {
@@ -62,20 +67,25 @@ tn_status train_params_root(const params *p, tn_digest *out, tn_error *err);
 /* ------------------------------------------------------------------------------------------------ optimiser.c */
 
 typedef enum opt_kind { OPT_ADAMW, OPT_SGD, OPT_ADAFACTOR, OPT_MUON } opt_kind;
-enum { MAX_STATE = 2 };
 typedef struct optimiser {
     opt_kind kind;
-    bool     whole;                     /* needs whole matrices: never shared among ranks */
-    int      n_state;                   /* m, v: arrays over [first, last) */
-    int64_t  first, last;
-    float   *state[MAX_STATE];
-    float   *work; size_t work_floats;  /* Muon: three matrices */
+    int      n_state;                   /* how many kinds of state: m, or m and v */
+    int64_t  first, last;               /* flat range; whole slots lie in it or outside */
+    float   *state[MAX_STATE];          /* [n] of the range's tensors; its first element has place at[k] */
+    int64_t  at[MAX_STATE], n[MAX_STATE];
+    float   *work; size_t work_floats;  /* Muon: three of the range's largest matrices, two of its Gram matrices, the product's scratch */
 } optimiser;
+/* What each tensor's update needs: all of it or any part, and how much state. Before anything is shared among ranks. */
+void      train_optimiser_plan(params *p, const tn_train_config *c);
+/* The place in packed state k where that of the flat range from `flat` on begins. */
+int64_t   train_state_place(const params *p, int k, int64_t flat);
+/* Element `offset` of state k of a slot in the optimiser's range. */
+float    *train_state(const optimiser *o, const slot *s, int k, int64_t offset);
 tn_status train_optimiser_create(optimiser *o, const params *p, const tn_train_config *c, int64_t first, int64_t last, tn_error *err);
 void      train_optimiser_free(optimiser *o);
 const char *train_optimiser_state_name(int i);
-/* Update number t (from 1) of [o->first, o->last) with gradient sums `grad` (flat, from o->first on) times scale. */
-void      train_optimiser_step(optimiser *o, params *p, const tn_train_config *c, const float *grad, float scale, float lr, int64_t t);
+/* Update number t (from 1) of [o->first, o->last) with gradient sums `grad` (flat, from o->first on; overwritten) times scale. */
+void      train_optimiser_step(optimiser *o, params *p, const tn_train_config *c, float *grad, float scale, float lr, int64_t t);
 
 /* ------------------------------------------------------------------------------------------------ corpus.c */
 
@@ -171,7 +181,8 @@ tn_status train_engine_hidden(engine *e, const micro *b, const float **out, tn_e
 typedef struct exchange {
     int64_t *range;                     /* [size + 1] flat range of each rank */
     tn_forest local, owned;             /* sums of this rank's groups; zero 2: sums of all ranks' over this rank's range */
-    float   *wire; int64_t wire_floats;
+    float   *wire;                      /* [n_flat] zero 0: the sums on their way back; else NULL */
+    float   *edge;                      /* [BLOCK] the last block of this rank's range, with what other ranks own of it */
     tn_dist_message *send, *recv;       /* [size] */
     struct overlap *way;                /* NULL: one rank */
 } exchange;
@@ -201,7 +212,7 @@ typedef struct run {
     int64_t   steps;
     int       zero;
     exchange  x;
-    float    *sum;                      /* gradient of the whole batch over [opt.first, opt.last), borrowed */
+    float    *sum;                      /* gradient of the whole batch over [opt.first, opt.last), borrowed; the update's to overwrite */
     micro    *micros;                   /* [n_own] of this rank's groups, in the order in which they run */
     int64_t   n_own;
     micro_stats *stats;                 /* [n_micro] */
@@ -252,14 +263,18 @@ bool      train_exchange_last(const run *r, int64_t group);
 /* p.grad holds the sum of `group` (or nothing, -1): keeps it, joins it, or sees it through to its owners. After the last round r->sum is
  * the whole batch over [opt.first, opt.last). */
 tn_status train_exchange_take(run *r, int64_t round, int64_t group, tn_error *err);
-/* Everybody gets the owners' weights. */
+/* Everybody gets the owners' weights. Overwrites p.grad. */
 tn_status train_exchange_weights(run *r, tn_error *err);
+/* Bytes of gradients, their sums and what travels, on this rank. */
+tn_status train_exchange_bytes(const run *r, size_t *out, tn_error *err);
 /* Sum of squares of the whole gradient: blocks, then a tree by block index. */
 tn_status train_exchange_norm(run *r, double *out, tn_error *err);
 
 /* overlap.c: gradients that travel while the backward pass goes on. */
 typedef struct overlap overlap;
 tn_status train_overlap_create(run *r, tn_error *err);
+/* Floats held for other ranks' sums. */
+int64_t   train_overlap_floats(const run *r);
 void      train_overlap_free(overlap *f);
 /* Before the last micro-batch of a last group (or a round without one, -1), and after it. */
 tn_status train_overlap_begin(run *r, int64_t round, int64_t group, tn_error *err);

@@ -118,11 +118,11 @@ static tn_status data_open(run *r, const char *dir, tn_error *err)
                          (long long)s->n_token, (long long)c->n_ctx);
         goto out;
     }
-    if (r->rank == 0 && !r->io->quiet && s->n_cut > 0)
+    if (r->rank == 0 && s->n_cut > 0)
         tn_log(TN_LOG_WARN, "%lld of %lld conversations are longer than n_ctx and are cut", (long long)s->n_cut, (long long)s->n_chat);
-    if (r->rank == 0 && !r->io->quiet && s->n_dropped > 0)
+    if (r->rank == 0 && s->n_dropped > 0)
         tn_log(TN_LOG_WARN, "%lld documents or pairs are left out (too long, equal sides, or nothing to learn)", (long long)s->n_dropped);
-    if (r->rank == 0 && !r->io->quiet && r->data.n_sample < c->batch)
+    if (r->rank == 0 && r->data.n_sample < c->batch)
         tn_log(TN_LOG_WARN, "the data have %lld sample%s, fewer than a batch of %lld: every step repeats some of them", (long long)r->data.n_sample,
                r->data.n_sample == 1 ? "" : "s", (long long)c->batch);
     r->steps = c->steps;
@@ -237,8 +237,8 @@ tn_status train_setup(run *r, const char *work_dir, tn_error *err)
     TN_GOTO(train_params_create(&r->p, r->model, c, path_of(io->adapter, c->adapter), err));
     TN_GOTO(train_params_root(&r->p, &r->start_root, err));
     TN_GOTO(teacher_prepare(r, err));
-    bool whole = strcmp(c->optimizer, "muon") == 0 || strcmp(c->optimizer, "adafactor") == 0;
-    r->zero = whole ? 0 : (int)c->zero;
+    r->zero = (int)c->zero;
+    train_optimiser_plan(&r->p, c);
     TN_GOTO(train_step_prepare(r, err));
     bool shared = r->size > 1 && r->zero > 0;
     TN_GOTO(train_optimiser_create(&r->opt, &r->p, c, shared ? r->x.range[r->rank] : 0, shared ? r->x.range[r->rank + 1] : r->p.n_flat, err));

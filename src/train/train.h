@@ -102,7 +102,7 @@ typedef struct tn_train_io {
     tn_dist    *dist;                   /* NULL: opened and closed here by the config's word */
     void      (*on_step)(void *arg, const tn_train_step *s); /* on rank 0; may be NULL */
     void       *arg;
-    bool        quiet;
+    bool        quiet;                  /* no progress; warnings are the log's */
 } tn_train_io;
 
 tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train_result *out, tn_error *err);
