@@ -30,6 +30,25 @@ static size_t checkpoint_bytes(const run *r)
     return (size_t)n * 4;
 }
 
+/* Ranks own more or less: the one that needs most is what is told. */
+static tn_status largest_rank(run *r, tn_train_estimate *out, tn_error *err)
+{
+    tn_train_estimate *all = malloc((size_t)r->size * sizeof *all);
+    int rank = out->rank;
+    if (all == NULL) return tn_fail(err, TN_NOMEM, "no memory to compare ranks");
+    tn_status status = tn_dist_gather(r->dist, out, sizeof *out, all, err);
+    for (int o = 0; status == TN_OK && o < r->size; o++) {
+        if (all[o].total <= out->total) continue;
+        double peak = out->peak_flops, seconds = out->seconds;
+        *out = all[o];
+        out->peak_flops = peak;
+        out->seconds = seconds;
+    }
+    out->rank = rank;
+    free(all);
+    return status;
+}
+
 tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io, tn_train_estimate *out, tn_error *err)
 {
     run r = {0};
@@ -63,6 +82,7 @@ tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io,
     out->activations = r.train.memory.planned + r.score.memory.planned;
     out->checkpoint_copy = checkpoint_bytes(&r);
     out->total = out->weights + out->gradients + out->optimiser + out->activations + out->checkpoint_copy + ((size_t)24 << 20);
+    if (r.size > 1) TN_GOTO(largest_rank(&r, out, err));
 out:
     train_setup_release(&r);
     if (dir[0] != '\0' && r.rank == 0) tn_remove_tree(dir, NULL);

@@ -98,6 +98,53 @@ static void zero_b_changes_no_bit(void **state)
     close_case(&a);
 }
 
+/* What the merged model's own files hold, beside PEFT's merge_and_unload: both sum in fp32, in another order, so an element may differ by a few roundings
+ * of the largest entry. What no adapter is for keeps its bits. */
+static void merged_files_equal_peft(void **state)
+{
+    const adapter_case *c = *state;
+    char        dir[] = "/tmp/tn-merged-XXXXXX", path[300];
+    adapted     a;
+    tn_st_file *want, *base, *got;
+    size_t      n_found = 0;
+
+    open_case(&a, c);
+    assert_non_null(mkdtemp(dir));
+    assert_ok(tn_model_merge_lora(a.f.m, a.lora, a.n_lora, err));
+    snprintf(path, sizeof path, "%s/m", dir);
+    assert_ok(tn_model_write(a.f.m, path, TN_F32, false, NULL, err));
+    snprintf(path, sizeof path, "%s/m/model.safetensors", dir);
+    assert_ok(tn_st_open(&got, path, err));
+    snprintf(path, sizeof path, "tests/golden/adapters/%s/merged.safetensors", c->name);
+    assert_ok(tn_st_open(&want, path, err));
+    snprintf(path, sizeof path, "tests/golden/families/%s/model.safetensors", c->family);
+    assert_ok(tn_st_open(&base, path, err));
+    for (size_t i = 0; i < tn_st_count(got); i++) {
+        const tn_st_entry *e = tn_st_at(got, i), *w = tn_st_find(want, e->name), *b = tn_st_find(base, e->name);
+        size_t bytes = (size_t)(e->end - e->begin);
+        assert_non_null(b);
+        if (w == NULL) {
+            assert_int_equal(bytes, b->end - b->begin);
+            assert_memory_equal(e->data, b->data, bytes);
+            continue;
+        }
+        n_found++;
+        assert_int_equal(e->dtype, TN_F32);
+        assert_int_equal(bytes, w->end - w->begin);
+        for (int d = 0; d < 2; d++) assert_int_equal(e->shape[d], w->shape[d]);
+        double far = distance(e->data, w->data, (int64_t)(bytes / 4));
+        if (!(far <= 2.5e-7)) fail_msg("%s: %s is %g of its largest entry away from PEFT's", c->name, e->name, far);
+        assert_true(distance(b->data, w->data, (int64_t)(bytes / 4)) > 1e-3);
+    }
+    assert_int_equal(n_found, tn_st_count(want));
+    assert_int_equal(n_found, a.n_lora);
+    tn_st_close(got);
+    tn_st_close(want);
+    tn_st_close(base);
+    close_case(&a);
+    assert_ok(tn_remove_tree(dir, err));
+}
+
 static double weighted(family_run *r, adapted *a, const float *seed)
 {
     double sum = 0;
@@ -254,15 +301,17 @@ static void a_config_that_is_not_the_tensors_is_refused(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[4 * N_CASE + 2];
-    char              names[4 * N_CASE][96];
+    enum { N_KIND = 5 };
+    struct CMUnitTest tests[N_KIND * N_CASE + 2];
+    char              names[N_KIND * N_CASE][96];
     int               n = 0;
-    const struct { const char *name; CMUnitTestFunction fn; } kinds[] = {
+    const struct { const char *name; CMUnitTestFunction fn; } kinds[N_KIND] = {
         { "logits equal peft's, merged too", logits_equal_peft }, { "B = 0 changes no bit", zero_b_changes_no_bit },
         { "gradients match finite differences", gradients_match_finite_differences }, { "files keep every value", files_keep_every_value },
+        { "merged files equal peft's", merged_files_equal_peft },
     };
 
-    for (int k = 0; k < 4; k++)
+    for (int k = 0; k < N_KIND; k++)
         for (int i = 0; i < N_CASE; i++, n++) {
             snprintf(names[n], sizeof names[n], "%s: %s", cases[i].name, kinds[k].name);
             tests[n] = (struct CMUnitTest){ .name = names[n], .test_func = kinds[k].fn, .initial_state = (void *)&cases[i] };

@@ -1,7 +1,8 @@
 """make_adapters.py FAMILIES OUT - adapters made by the peft package over the tiny models of make_families.py.
 
-OUT/<case>/ holds what save_pretrained writes (adapter_config.json, adapter_model.safetensors) and golden.safetensors with
-the logits of the adapted model on the family's own tokens. A and B are random, so that the adapters do something.
+OUT/<case>/ holds what save_pretrained writes (adapter_config.json, adapter_model.safetensors), golden.safetensors with
+the logits of the adapted model on the family's own tokens, and merged.safetensors with the tensors that merge_and_unload
+changes. A and B are random, so that the adapters do something.
 """
 import os, shutil, sys
 
@@ -35,6 +36,9 @@ if __name__ == "__main__":
             tokens = load_file(os.path.join(families, family, "golden.safetensors"))["tokens"].long()
             logits = model(tokens[None], use_cache=False).logits[0].float().contiguous()
         save_file({"logits": logits}, os.path.join(where, "golden.safetensors"))
+        before = {n: t.clone() for n, t in tf.AutoModelForCausalLM.from_pretrained(os.path.join(families, family), dtype=torch.float32).state_dict().items()}
+        merged = {n: t.contiguous() for n, t in model.merge_and_unload().state_dict().items() if not torch.equal(t, before[n])}
+        save_file(merged, os.path.join(where, "merged.safetensors"))
         for f in os.listdir(where):
             if f == "README.md":
                 os.remove(os.path.join(where, f))

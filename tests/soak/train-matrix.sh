@@ -1,7 +1,8 @@
 #!/bin/sh
-# train-matrix.sh BUILD DIR - the whole matrix of training: ranks x threads x kernels x recomputation x ZeRO, one hash; then
+# train-matrix.sh BUILD DIR - the whole matrix of training: ranks x threads x kernels x recomputation x ZeRO, one hash for each optimiser; then
 # 200 kills at random times and inside checkpoint writing.
-# KILLS (default 200). EVERY=n: each n-th combination only (default 1: all 144). FIRST=n: from the n-th on, to go on after a stop.
+# OPTIMIZERS (default "adamw muon adafactor"). KILLS (default 200). EVERY=n: each n-th combination only (default 1: all 144 of each). FIRST=n: from
+# the n-th on, to go on after a stop.
 set -u
 . "$(dirname "$0")/../train/tiny.sh"
 tenet=$(realpath "$1")/tenet
@@ -11,8 +12,13 @@ export TENET_STORE
 tiny_text 400
 tiny_config n_head_kv=2 check_every=5
 bad=0 n=0
-"$tenet" train tiny.yaml --quiet --out plain >/dev/null || exit 1
-want=$(sha256sum <plain/steps.jsonl)
+# plain OPTIMIZER: the log that every run of it must have
+plain() {
+    optimizer=$1
+    rm -rf plain
+    "$tenet" train tiny.yaml --quiet --set optimizer=$optimizer --out plain >/dev/null || exit 1
+    want=$(sha256sum <plain/steps.jsonl)
+}
 same() {
     n=$((n + 1))
     [ "$(sha256sum <"$1/steps.jsonl")" = "$want" ] || { echo "FAIL $1"; bad=1; }
@@ -22,23 +28,24 @@ same() {
 train() {
     into=$1 on=$2
     shift 2
-    mpirun --oversubscribe -n "$on" "$tenet" train tiny.yaml --quiet --set dist=mpi --out "$into" "$@" >/dev/null 2>&1
+    mpirun --oversubscribe -n "$on" "$tenet" train tiny.yaml --quiet --set optimizer=$optimizer --set dist=mpi --out "$into" "$@" >/dev/null 2>&1
 }
 i=0
-for ranks in 1 2 3 4; do for threads in 1 2; do for kernels in ref avx2 avx512; do for recompute in false true; do for zero in 0 1 2; do
+for o in ${OPTIMIZERS:-adamw muon adafactor}; do plain $o; for ranks in 1 2 3 4; do for threads in 1 2; do for kernels in ref avx2 avx512; do for recompute in false true; do for zero in 0 1 2; do
     i=$((i + 1))
     [ $i -ge ${FIRST:-1} ] && [ $((i % ${EVERY:-1})) -eq 0 ] || continue
     "$tenet" selftest add --kernels $kernels >/dev/null 2>&1 || continue       # not on this machine
     set -- --threads $threads --kernels $kernels --set recompute=$recompute --set zero=$zero
-    name=r$ranks-t$threads-$kernels-$recompute-z$zero
+    name=$o-r$ranks-t$threads-$kernels-$recompute-z$zero
     train $name $ranks "$@"
     same $name
     # one rank is killed at some step; another number of ranks goes on
     TENET_FAULT=kill@$((i * 7 % 12 + 1)):$((i % ranks)) train $name-killed $ranks "$@"
     train $name-killed $((i % 4 + 1)) "$@"
     same $name-killed
-done; done; done; done; done
+done; done; done; done; done; done
 echo "$n runs of the matrix done"
+plain adamw
 k=0
 while [ $k -lt ${KILLS:-200} ]; do
     name=kill$k
