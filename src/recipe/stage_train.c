@@ -239,7 +239,7 @@ static tn_status train_salt(tn_store *s, const void *config, char out[128], tn_e
 }
 
 const tn_stage_kind tn_stage_train = {
-    .name = "train", .version = 8, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
+    .name = "train", .version = 9, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
     .config_bytes = sizeof(tn_train_config), .inputs = train_inputs, .salt = train_salt, .check = train_check,
     .output = "a directory with adapter/ or model/, the step log and what a replay needs", .run = train_run,
 };

@@ -118,11 +118,12 @@ static tn_status data_open(run *r, const char *dir, tn_error *err)
                          (long long)s->n_token, (long long)c->n_ctx);
         goto out;
     }
-    if (r->rank == 0 && s->n_cut > 0)
+    bool told = r->rank == 0 && r->replay_steps == 0;       /* a replay was warned when it was a run */
+    if (told && s->n_cut > 0)
         tn_log(TN_LOG_WARN, "%lld of %lld conversations are longer than n_ctx and are cut", (long long)s->n_cut, (long long)s->n_chat);
-    if (r->rank == 0 && s->n_dropped > 0)
+    if (told && s->n_dropped > 0)
         tn_log(TN_LOG_WARN, "%lld documents or pairs are left out (too long, equal sides, or nothing to learn)", (long long)s->n_dropped);
-    if (r->rank == 0 && r->data.n_sample < c->batch)
+    if (told && r->data.n_sample < c->batch)
         tn_log(TN_LOG_WARN, "the data have %lld sample%s, fewer than a batch of %lld: every step repeats some of them", (long long)r->data.n_sample,
                r->data.n_sample == 1 ? "" : "s", (long long)c->batch);
     r->steps = c->steps;

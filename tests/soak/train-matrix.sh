@@ -10,7 +10,8 @@ cd "$2" || exit 1
 TENET_STORE=$(pwd)/store
 export TENET_STORE
 tiny_text 400
-tiny_config n_head_kv=2 check_every=5
+# Matrices larger than a grain (65536 elements), so that borders between ranks fall inside of them.
+tiny_config n_layer=1 n_head_kv=2 n_ff=1280 batch=8 micro_batch=1 check_every=5
 bad=0 n=0
 # plain OPTIMIZER: the log that every run of it must have
 plain() {

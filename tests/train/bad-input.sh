@@ -30,6 +30,11 @@ run --out run || { cat err.txt; exit 1; }
 cp -r run/model other && sed -i 's/<|endoftext|>/<|other|>/g' other/tokenizer*.json
 before=$(find run -type f -exec sha256sum {} + | sort)
 
+# --quiet hides progress, not what is wrong with the data.
+head -n 4 text.txt >few.txt
+run --out few --set data=few.txt || { cat err.txt; bad=1; }
+grep -q '^warning: the data have [0-9]* samples, fewer than a batch of 8' err.txt && [ "$(wc -l <err.txt)" -eq 1 ] || { fail "few samples: one warning expected:"; cat err.txt; }
+
 refused 1 'empty.txt has nothing to learn' --set data=empty.txt
 printf '\n\n' >tiny.txt
 refused 1 'tiny.txt is tiny: its 3 tokens do not fill one sample of n_ctx 32' --set data=tiny.txt
