@@ -16,11 +16,42 @@
 
 enum { MAX_LINE_BYTES = 64 << 20, CHUNK = 1 << 16 };
 
+/* Whole numbers beyond 64 bits, as reals: Python writes such ones (transformers says "no limit" as model_max_length 10^30), jansson takes none.
+ * made: tn_str_take. */
+static void big_integers_as_reals(tn_str *to, const char *text, size_t n)
+{
+    bool quoted = false;
+    for (size_t i = 0; i < n;) {
+        size_t digits = 0;
+        if (text[i] == '"') quoted = !quoted;
+        while (!quoted && i + digits < n && text[i + digits] >= '0' && text[i + digits] <= '9') digits++;
+        size_t len = digits > 0 ? digits : quoted && text[i] == '\\' && i + 1 < n ? 2 : 1;
+        size_t before = i > 1 && (text[i - 1] == '+' || text[i - 1] == '-') ? 2 : 1;         /* of a fraction or an exponent? */
+        bool   real = (i >= before && strchr(".eE", text[i - before]) != NULL) || (i + len < n && strchr(".eE", text[i + len]) != NULL);
+        bool   big = digits > 19 || (digits == 19 && memcmp(text + i, "9223372036854775807", 19) > 0);
+        tn_str_add_n(to, text + i, len);
+        if (big && !real) tn_str_add(to, ".0");
+        i += len;
+    }
+}
+
+static json_t *parse_with_reals(const char *text, size_t n, json_error_t *e)
+{
+    tn_str s = {0};
+    json_t *v = NULL;
+
+    big_integers_as_reals(&s, text, n);
+    if (!s.failed) v = json_loadb(s.p, s.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, e);
+    tn_str_free(&s);
+    return v;
+}
+
 tn_status tn_json_parse(json_t **out, const char *text, size_t n, const char *where, tn_error *err)
 {
     json_error_t e;
 
     *out = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    if (*out == NULL && json_error_code(&e) == json_error_numeric_overflow) *out = parse_with_reals(text, n, &e);
     if (*out != NULL) return TN_OK;
     if (json_error_code(&e) == json_error_out_of_memory) return tn_fail(err, TN_NOMEM, "%s: no memory for its JSON", where);
     return tn_fail(err, TN_FORMAT, "%s: not valid JSON: %s (line %d, column %d)", where, e.text, e.line, e.column);

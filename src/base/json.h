@@ -1,5 +1,5 @@
 /* json.h - JSON by jansson, with the limits and the exactness that we need.
- * Reading rejects duplicate keys, NUL bytes and anything over max_bytes. Writing is canonical: sorted keys, compact,
+ * Reading rejects duplicate keys, NUL bytes and anything over max_bytes; whole numbers beyond 64 bits become reals. Writing is canonical: sorted keys, compact,
  * numbers that read back the same. */
 #ifndef TN_BASE_JSON_H
 #define TN_BASE_JSON_H

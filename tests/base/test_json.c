@@ -55,6 +55,28 @@ static void writing_is_canonical_and_exact(void **state)
     json_decref(again);
 }
 
+static void whole_numbers_beyond_64_bits_are_reals(void **state)
+{
+    static const char in[] = "{\"limit\":1000000000000000019884624838656,\"text\":\"a \\\"10000000000000000000000\",\"n\":8192,\"most\":9223372036854775807,"
+                             "\"more\":[-9223372036854775809,9223372036854775808],\"x\":1e-00000000000000000000001,\"y\":0.12345678901234567890123}";
+    json_t *v;
+    char   *text;
+
+    (void)state;
+    assert_int_equal(tn_json_parse(&v, in, strlen(in), "x", NULL), TN_OK);
+    assert_true(json_is_real(json_object_get(v, "limit")) && json_real_value(json_object_get(v, "limit")) == 1e30);
+    assert_true(json_is_integer(json_object_get(v, "n")) && json_integer_value(json_object_get(v, "most")) == INT64_MAX);
+    assert_true(json_real_value(json_array_get(json_object_get(v, "more"), 0)) == -0x1p63);
+    assert_true(json_real_value(json_array_get(json_object_get(v, "more"), 1)) == 0x1p63);
+    assert_true(json_real_value(json_object_get(v, "x")) == 0.1 * 1e-22 || json_real_value(json_object_get(v, "x")) == 1e-23);
+    assert_string_equal(json_string_value(json_object_get(v, "text")), "a \"10000000000000000000000");
+    text = tn_json_text(v);
+    assert_non_null(strstr(text, "\"limit\":1e+30,"));
+    free(text);
+    json_decref(v);
+    assert_int_equal(tn_json_parse(&v, "1e999", 5, "x", NULL), TN_FORMAT);
+}
+
 static void every_float_reads_back_the_same(void **state)
 {
     uint32_t x = 12345;
@@ -243,6 +265,7 @@ int main(void)
         cmocka_unit_test(what_is_not_one_json_value_is_refused),
         cmocka_unit_test(deep_nesting_is_an_error_not_a_crash),
         cmocka_unit_test(writing_is_canonical_and_exact),
+        cmocka_unit_test(whole_numbers_beyond_64_bits_are_reals),
         cmocka_unit_test(every_float_reads_back_the_same),
         cmocka_unit_test(members_of_the_wrong_kind_are_named),
         folder_test(json_lines_come_from_plain_and_packed_files),
