@@ -68,7 +68,7 @@ static void whole_numbers_beyond_64_bits_are_reals(void **state)
     assert_true(json_is_integer(json_object_get(v, "n")) && json_integer_value(json_object_get(v, "most")) == INT64_MAX);
     assert_true(json_real_value(json_array_get(json_object_get(v, "more"), 0)) == -0x1p63);
     assert_true(json_real_value(json_array_get(json_object_get(v, "more"), 1)) == 0x1p63);
-    assert_true(json_real_value(json_object_get(v, "x")) == 0.1 * 1e-22 || json_real_value(json_object_get(v, "x")) == 1e-23);
+    assert_true(json_real_value(json_object_get(v, "x")) == 0.1);
     assert_string_equal(json_string_value(json_object_get(v, "text")), "a \"10000000000000000000000");
     text = tn_json_text(v);
     assert_non_null(strstr(text, "\"limit\":1e+30,"));

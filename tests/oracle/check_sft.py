@@ -1,7 +1,7 @@
 """check_sft.py TENET [DIR] - fine-tuning on chats beside TRL's SFTTrainer: the same tiny model, conversations and batches, losses step by step.
 
 Makes a Llama of two layers over the chatml tokenizer of tests/golden/train/masks and 40 conversations, then trains 10 steps of 4 with TRL
-(assistant_only_loss, its own training template of Qwen 2.5; and fused to what tenet trains) and with TENET: full, and LoRA. AdamW, constant rate, no
+(assistant_only_loss with its own training template of Qwen 2.5; and with labels on what tenet trains) and with TENET: full, and LoRA. AdamW, constant rate, no
 decay, clip 1. Exits 1 where losses differ by more than 1e-5.
 """
 import json, os, re, subprocess, sys, tempfile
@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-STEPS, BATCH, LR = 10, 4, 1e-2
+STEPS, BATCH, LR = 10, 4, 1e-3
 WORDS = "red green blue small large near far old new warm cold dry wet".split()
 
 
@@ -75,16 +75,14 @@ def by_tenet(tenet, folder, name, lora):
 
 
 def as_tenet_trains(folder, chats):
-    """TRL's ids; trained are each answer and its <|im_end|>, not the line break after it."""
+    """TRL's ids; trained are each answer and its <|im_end|>, not the line breaks before and after it (see test_masks.c)."""
     tok = tf.AutoTokenizer.from_pretrained(f"{folder}/base")
     rows = []
     for c in chats:
         e = tok.apply_chat_template(c, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
-        ids, mask = list(e["input_ids"]), list(e["assistant_masks"])
-        for i in range(1, len(ids)):
-            if mask[i] and ids[i - 1] == tok.eos_token_id:
-                mask[i] = 0
-        rows.append({"input_ids": ids, "assistant_masks": mask})
+        ids, all_of_it = list(e["input_ids"]), list(e["assistant_masks"])
+        mask = [m and p and before != tok.eos_token_id for m, p, before in zip(all_of_it, [0] + all_of_it, [None] + ids)]
+        rows.append({"input_ids": ids, "labels": [t if m else -100 for t, m in zip(ids, mask)]})
     return Dataset.from_list(rows)
 
 
@@ -96,7 +94,7 @@ def main(tenet, folder):
     for name, lora in (("full", False), ("lora", True)):
         ours = by_tenet(tenet, folder, name, lora)
         own = by_trl(folder, plain, lora, assistant_only_loss=True)
-        same = by_trl(folder, as_tenet_trains(folder, chats), lora, assistant_only_loss=True)
+        same = by_trl(folder, as_tenet_trains(folder, chats), lora)
         print(f"{name}: step, tenet, TRL with the same trained tokens, TRL by its template")
         for s in range(STEPS):
             far = abs(ours[s] - same[s]) / same[s]
