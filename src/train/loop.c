@@ -156,7 +156,11 @@ static tn_status policy_recall(loop *l, const char *path, tn_error *err)
     tn_step_record *rec = NULL;
     size_t n = 0;
     if (l->step == 0) return TN_OK;
-    TN_TRY(tn_steplog_read(path, &l->genesis, &rec, &n, NULL, err));
+    tn_status status = tn_steplog_read(path, &l->genesis, &rec, &n, NULL, err);
+    if (status == TN_VERIFY)
+        return tn_fail_prefix(err, status, "the run cannot go on: put its log back as it was, or begin another run with 'checkpoint: %s/step-%lld'", l->r.io->out,
+                              (long long)l->step);
+    TN_TRY(status);
     for (size_t i = 0; i < n && (int64_t)rec[i].step <= l->step; i++) {
         l->last = rec[i];
         if (rec[i].note[0] != '\0') continue;                /* skipped: its loss may be no number */

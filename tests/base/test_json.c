@@ -253,6 +253,7 @@ static void a_wrong_line_is_named_by_its_number(void **state)
     json_decref(row);
     assert_int_equal(tn_jsonl_next(r, &row, &err), TN_FORMAT);
     assert_says(err, "r.jsonl:2");
+    assert_null(strstr(err.msg, "(line 1,"));        /* of the row: that is the file's line 2 */
     tn_jsonl_close(r);
     free(path);
     assert_int_equal(tn_jsonl_open(&r, "/nowhere.jsonl", &err), TN_NOTFOUND);

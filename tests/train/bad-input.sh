@@ -94,6 +94,11 @@ model=$(find run/model -type f -exec sha256sum {} + | sort)
 run --out run/model && fail "a run into a model's folder"
 grep -q 'run/model/config.json is there and no run' err.txt || { fail "a model's folder"; cat err.txt; }
 [ "$(find run/model -type f -exec sha256sum {} + | sort)" = "$model" ] || fail "the model is changed"
+# A log that somebody changed: no run goes on from it, and the way on is said.
+run --out changed --set stop_at=2 && sed -i '2s/"loss":[0-9]/"loss":7/' changed/steps.jsonl
+run --out changed
+rc=$?
+[ $rc -eq 3 ] && grep -q "begin another run with 'checkpoint: changed/step-2'.*steps.jsonl:2: step 1 was altered" err.txt || { fail "a changed log: $rc"; cat err.txt; }
 # A run that stopped early is finished: the same command only reports.
 run --out early --set steps=400,valid=text.txt,valid_every=1,valid_samples=2,early_stop=2,lr=3,optimizer=sgd || fail "an early stop"
 steps=$(wc -l <early/steps.jsonl)
