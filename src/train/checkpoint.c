@@ -4,9 +4,9 @@
  *   OUT/step-N/manifest.json           tensors by name; slices [tensor, kind, first, n, file, offset, sha256]; step, counts
  *
  * A slice is what one tensor, or its state, has inside one grain of the flat order (ranks part at grains or tensors), so the set of slices, their
- * hashes and the root over them are the same for every number of ranks. A thread hashes, writes and syncs the state where it lies, while the next step computes its gradients: only an update changes the state, so
- * before it the slices that are not written yet are copied, and only those. Then rank 0 collects the hashes,
- * writes the manifest, syncs and renames: a directory without `.tmp` is whole. */
+ * hashes and the root over them are the same for every number of ranks. A thread hashes, writes and syncs the state where it lies, while the next
+ * step computes its gradients: only an update changes the state, so before it the slices that are not written yet are copied, and only those. Then
+ * rank 0 collects the hashes, writes the manifest, syncs and renames: a directory without `.tmp` is whole. */
 #include "train/run.h"
 
 #include <errno.h>

@@ -59,6 +59,13 @@ if command -v mpirun >/dev/null && ldd "$tenet" | grep -q libmpi; then
     want=$last
     ranks 2 moved --set stop_at=4; train moved --set stop_at=6; ranks 4 moved; expect moved
     ranks 2 estimated --estimate
+    for o in adamw muon; do                                  # each stage needs less than the one before
+        for z in 0 1 2; do
+            ranks 3 "estimated-$o-$z" --estimate --json --set optimizer=$o --set zero=$z
+            sed -n 's/.*"memory": *\([0-9]*\).*/\1/p' "estimated-$o-$z.txt"
+        done >sizes.txt
+        sort -rnuc sizes.txt && [ "$(wc -l <sizes.txt)" = 3 ] || { echo "FAIL the estimates of zero 0, 1, 2 for $o:"; cat sizes.txt; bad=1; }
+    done
     [ "$(grep -c '^memory' estimated.txt)" = 1 ] || { echo "FAIL an estimate for two ranks"; cat estimated.txt; bad=1; }
     TENET_FAULT=flip@4:1 ranks 2 flip; outcome flip $? 3
     ranks 4 too-many --set micro_batch=4; outcome too-many $? 2
