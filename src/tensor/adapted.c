@@ -53,7 +53,7 @@ static size_t low_bytes(const tn_call *c) { return tn_align64((size_t)tn_rows(c-
 
 static size_t scratch(const tn_call *c, bool backward)
 {
-    return turned_bytes(c) + (backward ? low_bytes(c) : 0) + tn_mm_scratch_bytes(tn_threads(), longest(c));
+    return turned_bytes(c) + (backward ? low_bytes(c) : 0) + tn_mm_scratch_bytes(tn_threads(), longest(c), longest(c));
 }
 
 static void job_open(job *j, const tn_call *c, const tn_adapter_kernels *k, bool backward)
@@ -64,7 +64,7 @@ static void job_open(job *j, const tn_call *c, const tn_adapter_kernels *k, bool
                          .y = tn_f32(c->out[0]), .out = tn_f32(c->out[0]), .turned = c->scratch };
     j->rows = p->profile == TN_PROFILE_STRICT_BF16 ? ROWS_BF16 : ROWS_F32;
     j->mm = (uint8_t *)c->scratch + turned_bytes(c) + (backward ? low_bytes(c) : 0);
-    j->slot = tn_mm_scratch_bytes(1, longest(c));
+    j->slot = tn_mm_scratch_bytes(1, longest(c), longest(c));
 }
 
 static void product(const job *j, const tn_mm *mm, uint8_t *at, size_t bytes)

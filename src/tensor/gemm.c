@@ -14,7 +14,11 @@
 #endif
 
 enum {
+    STRETCH    = 1024,                              /* rows whose strips are kept */
+    GROUP      = 16,                                /* panels that stay in the second cache */
+    KC_PARTS   = 576,                               /* words of k of a block, where there are several: a strip then stays in the first cache */
     STRIP_PART = 32,                                /* a block of strict-bf16 */
+    ROWS_PART  = 8,                                 /* rows of B [k][n] at a time */
     WIDENED_KC = 128, WIDENED_ROWS = 96,            /* a multiple of 32 */
     PAIRS_KC   = 128,                               /* a multiple of 32 */
     UNIT_KC = 576,                                  /* most k of a matrix unit's block */
@@ -110,23 +114,22 @@ static void panels_f32(const tn_mm_set *set, const tn_mm *mm, int64_t p, int np,
     }
 }
 
-/* B's panels p .. p + np, k0 .. k0 + k: words of the profile, either where the weight lies or made in `made`. Pairs of bf16 are made a
- * stretch at a time by way of `stage`, so that their fp32 form stays in the first cache. */
-static void panels_get(const void *out[2], const tn_mm_set *set, const tn_mm *mm, int64_t p, int np, int64_t k0, int64_t k,
-                       float *made, float *stage, float *tile)
+/* B's panels p .. pe, k0 .. k0 + k, as words of the profile. Rows of B [k][n] are read some at a time across all of the panels, so that what
+ * is read lies together; pairs of bf16 are made a stretch at a time by way of `stage`, so that their fp32 form stays in the first cache. */
+static void panels_make(const tn_mm_set *set, const tn_mm *mm, int64_t p, int64_t pe, int64_t k0, int64_t k, float *made, float *stage, float *tile)
 {
-    for (int j = 0; j < np; j++) out[j] = panel_there(mm, p + j, k0, k);
-    if (out[0] != NULL) return;
-    for (int j = 0; j < np; j++) out[j] = made + j * TN_MM_KC * TN_PANEL;
-    if (mm->profile != TN_PROFILE_STRICT_BF16) {
-        panels_f32(set, mm, p, np, k0, k, made, tile);
-        return;
-    }
-    for (int64_t i = 0; i < k; i += PAIRS_KC) {
-        int64_t n = min64(PAIRS_KC, k - i);
-        panels_f32(set, mm, p, np, k0 + i, n, stage, tile);
-        for (int j = 0; j < np; j++)
-            set->pairs((uint32_t *)(void *)(made + j * TN_MM_KC * TN_PANEL + i / 2 * TN_PANEL), stage + j * TN_MM_KC * TN_PANEL, n);
+    bool    bf16 = mm->profile == TN_PROFILE_STRICT_BF16;
+    int64_t part = bf16 ? PAIRS_KC : mm->b.kind == TN_MM_B_KN ? ROWS_PART : k;
+
+    for (int64_t i = 0; i < k; i += part) {
+        int64_t n = min64(part, k - i);
+        for (int64_t q = p; q < pe; q += set->np) {
+            int    np = (int)min64(set->np, pe - q);
+            float *dst = made + ((q - p) * TN_MM_KC + (bf16 ? i / 2 : i)) * TN_PANEL;
+            panels_f32(set, mm, q, np, k0 + i, n, bf16 ? stage : dst, tile);
+            for (int j = 0; bf16 && j < np; j++)
+                set->pairs((uint32_t *)(void *)(dst + j * TN_MM_KC * TN_PANEL), stage + j * TN_MM_KC * TN_PANEL, n);
+        }
     }
 }
 
@@ -150,55 +153,87 @@ static void strips_make(const tn_mm_set *set, const tn_mm *mm, float *strips, in
     }
 }
 
-/* k of a block: equal parts, as a short last one would load and store C for little. Panels widened from codes are used by few rows only
- * once or twice: then they must stay in the first cache. */
+/* Panels widened from codes serve few rows once or twice only: then they must stay in the first cache. */
+static bool widened_for_few(const tn_mm *mm, int64_t n_row)
+{
+    return mm->b.kind == TN_MM_B_PACKED && mm->b.w->layout >= TN_L_C8 && n_row <= WIDENED_ROWS;
+}
+
+/* k of a block: equal parts, as a short last one would load and store C for little. */
 static int64_t k_of_block(const tn_mm *mm, int64_t n_row)
 {
-    int64_t most = mm->profile == TN_PROFILE_STRICT_BF16 ? 2 * TN_MM_KC : TN_MM_KC, n = ceil_div(mm->k, most);
+    int64_t word = mm->profile == TN_PROFILE_STRICT_BF16 ? 2 : 1, n = ceil_div(mm->k, word * KC_PARTS);
 
-    if (mm->b.kind == TN_MM_B_PACKED && mm->b.w->layout >= TN_L_C8 && n_row <= WIDENED_ROWS) return WIDENED_KC;
-    return n > 1 ? ceil_div(ceil_div(mm->k, n), 32) * 32 : mm->k;
+    if (widened_for_few(mm, n_row)) return WIDENED_KC;
+    return mm->k > word * TN_MM_KC ? ceil_div(ceil_div(mm->k, n), 32) * 32 : mm->k;
 }
 
 /* Words of a row in a slot's strips. */
 static int64_t strip_words(int64_t k) { return min64(ceil_div(k, 32) * 32, TN_MM_KC); }
 
-/* Rows [m0, m1) x panels [p0, p1) of C. */
+/* Panels [pg, pe) of one block of k times the rows of a stretch: b, words of the panels; strips, of all rows. */
+typedef struct stretch {
+    int64_t     m0, n_row, k0, k, n_word;           /* rows of C from m0 on; n_word: words of k */
+    float      *strips;
+    bool        first, thin;                        /* the strips are not made yet; A is read where it lies */
+} stretch;
+
+static void group_run(const gemm_job *job, const stretch *s, int64_t pg, int64_t pe, const void *const *b)
+{
+    const tn_mm_set  *set   = job->set;
+    const tn_mm      *mm    = job->mm;
+    bool              bf16  = mm->profile == TN_PROFILE_STRICT_BF16, load = mm->add || s->k0 > 0;
+    const tn_mm_tile *tiles = bf16 ? set->bf16 : set->f32;
+    int64_t           n_tile = ceil_div(s->n_row, bf16 ? set->mr_bf16 : set->mr);
+    uint16_t          mask[GROUP];
+
+    for (int64_t p = pg; p < pe; p++) mask[p - pg] = tn_mm_panel_mask(mm, p);
+    /* Tiles of equal height (14, 14, 13 ...) rather than a low last one: a low tile cannot hide the latency. */
+    for (int64_t t = 0, row = 0, next; t < n_tile; t++, row = next) {
+        float *strip = s->strips + row * s->n_word;
+        next = s->n_row * (t + 1) / n_tile;
+        if (s->first) strips_make(set, mm, strip, s->m0 + row, next - row, s->k0, s->k, s->n_word);
+        for (int64_t p = pg; p < pe; p += set->np) {
+            int64_t np = min64(set->np, pe - p), kind = (next - row - 1) * set->np + np - 1;
+            float  *c  = mm->c + (s->m0 + row) * mm->ldc + tn_mm_panel_column(mm, p);
+            if (s->thin) set->thin[kind](c, mm->ldc, mm->a.a + (s->m0 + row) * mm->a.rs + s->k0, mm->a.rs, b + (p - pg), s->k, mask + (p - pg), load);
+            else tiles[kind](c, mm->ldc, strip, b + (p - pg), s->n_word, mask + (p - pg), load);
+        }
+    }
+}
+
+/* Rows [m0, m1) x panels [p0, p1) of C. A group of panels stays in the second cache while strips go by, of which one stays in the first; strips and
+ * panels are made once for a stretch of rows. */
 static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch)
 {
-    const tn_mm_set  *set  = job->set;
-    const tn_mm      *mm   = job->mm;
-    bool              bf16 = mm->profile == TN_PROFILE_STRICT_BF16;
-    const tn_mm_tile *tiles = bf16 ? set->bf16 : set->f32;
-    float            *made = (float *)(void *)scratch, *stage = made + 2 * TN_MM_KC * TN_PANEL, *tile = stage + 2 * TN_MM_KC * TN_PANEL;
-    float            *strips = tile + 48 * TN_PANEL;
-    int64_t           n_block = ceil_div(m1 - m0, TN_MM_MC);
-    bool              thin    = set->thin != NULL && !bf16 && mm->a.ks == 1 && p1 - p0 <= 2;
+    const tn_mm_set *set   = job->set;
+    const tn_mm     *mm    = job->mm;
+    bool             bf16  = mm->profile == TN_PROFILE_STRICT_BF16, thin = set->thin != NULL && !bf16 && mm->a.ks == 1 && p1 - p0 <= 2;
+    float           *made  = (float *)(void *)scratch, *stage = made + GROUP * TN_MM_KC * TN_PANEL, *tile = stage + 2 * TN_MM_KC * TN_PANEL;
+    int64_t          n_stretch = ceil_div(m1 - m0, STRETCH);
 
     uint32_t before = bf16 ? denormals_flush() : 0;
-    for (int64_t i_block = 0; i_block < n_block; i_block++) {       /* of equal height */
-        int64_t mc = m0 + (m1 - m0) * i_block / n_block, n_row = m0 + (m1 - m0) * (i_block + 1) / n_block - mc;
-        int64_t n_tile = ceil_div(n_row, bf16 ? set->mr_bf16 : set->mr), kc = k_of_block(mm, n_row);
-        for (int64_t k0 = 0; k0 < mm->k; k0 += kc) {
-            int64_t k = min64(kc, mm->k - k0), n_word = bf16 ? ceil_div(k, 32) * 16 : k;
-            bool    load = mm->add || k0 > 0;
-            if (!thin) strips_make(set, mm, strips, mc, n_row, k0, k, n_word);
-            for (int64_t p = p0; p < p1; p += set->np) {
-                int         np = (int)min64(set->np, p1 - p);
-                const void *b[2];
-                uint16_t    mask[2];
-                panels_get(b, set, mm, p, np, k0, k, made, stage, tile);
-                for (int j = 0; j < np; j++) mask[j] = tn_mm_panel_mask(mm, p + j);
-                /* Tiles of equal height (14, 14, 13 ...) rather than a low last one: a low tile cannot hide the latency. */
-                for (int64_t t = 0, row = 0; t < n_tile; t++) {
-                    int64_t next = n_row * (t + 1) / n_tile;
-                    if (thin)
-                        set->thin[(next - row - 1) * set->np + np - 1](mm->c + (mc + row) * mm->ldc + tn_mm_panel_column(mm, p), mm->ldc,
-                                                                       mm->a.a + (mc + row) * mm->a.rs + k0, mm->a.rs, b, k, mask, load);
-                    else tiles[(next - row - 1) * set->np + np - 1](mm->c + (mc + row) * mm->ldc + tn_mm_panel_column(mm, p), mm->ldc,
-                                                               strips + row * n_word, b, n_word, mask, load);
-                    row = next;
+    for (int64_t i = 0; i < n_stretch; i++) {                       /* of equal height */
+        stretch s  = {.m0 = m0 + (m1 - m0) * i / n_stretch, .strips = tile + 48 * TN_PANEL, .thin = thin};
+        int64_t kc, n_group;
+        s.n_row = m0 + (m1 - m0) * (i + 1) / n_stretch - s.m0;
+        kc      = k_of_block(mm, s.n_row);
+        n_group = widened_for_few(mm, s.n_row) ? set->np : GROUP;
+        for (; s.k0 < mm->k; s.k0 += kc) {
+            s.k      = min64(kc, mm->k - s.k0);
+            s.n_word = bf16 ? ceil_div(s.k, 32) * 16 : s.k;
+            /* Strips of rows are made when they are needed; A that runs along m is read across all strips. */
+            if (!thin && mm->a.ks != 1) strips_make(set, mm, s.strips, s.m0, s.n_row, s.k0, s.k, s.n_word);
+            for (int64_t pg = p0; pg < p1; pg += n_group) {
+                int64_t     pe = min64(pg + n_group, p1);
+                const void *b[GROUP];
+                for (int64_t p = pg; p < pe; p++) b[p - pg] = panel_there(mm, p, s.k0, s.k);
+                if (b[0] == NULL) {
+                    panels_make(set, mm, pg, pe, s.k0, s.k, made, stage, tile);
+                    for (int64_t p = pg; p < pe; p++) b[p - pg] = made + (p - pg) * TN_MM_KC * TN_PANEL;
                 }
+                s.first = !thin && mm->a.ks == 1 && pg == p0;
+                group_run(job, &s, pg, pe, b);
             }
         }
     }
@@ -323,7 +358,7 @@ static void cut(gemm_job *job, int64_t n_thread)
     for (int64_t tm = 1; tm <= n_thread; tm++) {
         int64_t tn   = n_thread / tm;
         double  rows = (double)min64(ceil_div(um, tm) * job->set->mr, mm->m), columns = (double)(ceil_div(un, tn) * unit_n);
-        double  cost = rows * columns / 32 + rows / 4 + (made ? columns / 4 * ceil(rows / TN_MM_MC) : 0);
+        double  cost = rows * columns / 32 + rows / 4 + (made ? columns / 4 * ceil(rows / STRETCH) : 0);
         /* A matrix unit is so fast that what is read and made for it counts: in cycles a k. */
         if (job->unit) cost = rows * columns / 400 + rows / 2 + columns / 2 * ceil(rows / (2 * TN_MM_MC));
         if (cost < best) {
@@ -334,22 +369,24 @@ static void cut(gemm_job *job, int64_t n_thread)
     }
 }
 
-static size_t slot_bytes(int64_t k)
+static size_t slot_bytes(int64_t m, int64_t k)
 {
-    int64_t words = 4 * TN_MM_KC * TN_PANEL + (PAIRS_KC + 48) * TN_PANEL + TN_MM_MC * strip_words(k);
+    int64_t words = (GROUP + 2) * TN_MM_KC * TN_PANEL + 48 * TN_PANEL + min64(m, STRETCH) * strip_words(k);
+    int64_t unit  = GROUP_BLOCKS * TN_MM_UNIT_BLOCK + (PAIRS_KC + 48) * TN_PANEL + TN_MM_MC * strip_words(k);
     int64_t q8    = TN_Q8_MC * (min64(k, TN_Q8_KC) / 32) * TN_Q8_WORDS;
 
+    words = words > unit ? words : unit;
     return (size_t)((words > q8 ? words : q8) + 16 * TN_PANEL) / 16 * 64;
 }
 
-size_t tn_mm_scratch_bytes(int n_thread, int64_t k)
+size_t tn_mm_scratch_bytes(int n_thread, int64_t m, int64_t k)
 {
-    return slot_bytes(k) * (size_t)n_thread;
+    return slot_bytes(m, k) * (size_t)n_thread;
 }
 
 static gemm_job job_of(const tn_mm_set *set, const tn_mm *mm, void *scratch)
 {
-    gemm_job job = {.set = set, .mm = mm, .scratch = scratch, .slot = slot_bytes(mm->k)};
+    gemm_job job = {.set = set, .mm = mm, .scratch = scratch, .slot = slot_bytes(mm->m, mm->k)};
 
     job.n_panel = ceil_div(mm->n + (mm->b.kind == TN_MM_B_PACKED ? mm->b.first % TN_PANEL : 0), TN_PANEL);
     job.q8 = mm->profile == TN_PROFILE_Q8ACT && mm->b.kind == TN_MM_B_PACKED && tn_q8_takes(mm->b.w->dtype);
@@ -409,7 +446,7 @@ void tn_mm_run_several(const tn_mm_set *set, const tn_mm *mm, int n, void *scrat
 
     for (int i = 0; i < n && !apart; i++)
         apart = mm[i].m > FEW_ROWS || mm[i].m <= 0 || mm[i].n <= 0 || mm[i].m != mm[0].m || mm[i].k != mm[0].k || mm[i].a.a != mm[0].a.a || mm[i].a.rs != mm[0].a.rs ||
-                mm[i].a.ks != mm[0].a.ks || only_by_ref(set, &mm[i]) || (int64_t)(scratch_bytes / slot_bytes(mm[i].k)) < tn_threads();
+                mm[i].a.ks != mm[0].a.ks || only_by_ref(set, &mm[i]) || (int64_t)(scratch_bytes / slot_bytes(mm[i].m, mm[i].k)) < tn_threads();
     for (int i = 0; i < n && apart; i++) tn_mm_run_set(set, &mm[i], scratch, scratch_bytes);
     if (apart) return;
     all.unit = set->np;

@@ -31,7 +31,7 @@ static size_t mm_bytes(const tn_call *c)
 {
     int64_t n_row = tn_rows(c->in[0]), n_vocab = c->in[1]->shape[0], n_embd = tn_cols(c->in[0]);
     if (c->n_in > 4 && c->in[4] != NULL) n_embd = tn_max64(n_embd, tn_cols(c->in[4]));
-    return tn_mm_scratch_bytes(tn_threads(), tn_max64(n_row, tn_max64(n_embd, n_vocab)));
+    return tn_mm_scratch_bytes(tn_threads(), tn_max64(n_row, n_vocab), tn_max64(n_row, tn_max64(n_embd, n_vocab)));
 }
 
 int64_t tn_head_chunk(const tn_call *c) { return chunk_rows(tn_rows(c->in[0]), c->in[1]->shape[0]); }

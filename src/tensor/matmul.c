@@ -123,13 +123,10 @@ static tn_status matmul_shape(const tn_call *c, tn_error *err)
 
 static size_t matmul_scratch(const tn_call *c, bool backward_pass)
 {
-    int64_t k = tn_cols(c->in[0]);
+    int64_t n_row = tn_rows(c->in[0]), n_in = tn_cols(c->in[0]), n_out = tn_rows(c->in[1]);
 
-    if (backward_pass) {
-        if (tn_rows(c->in[1]) > k) k = tn_rows(c->in[1]);
-        if (tn_rows(c->in[0]) > k) k = tn_rows(c->in[0]);
-    }
-    return tn_mm_scratch_bytes(tn_threads(), k);
+    if (!backward_pass) return tn_mm_scratch_bytes(tn_threads(), n_row, n_in);
+    return tn_mm_scratch_bytes(tn_threads(), tn_max64(n_row, n_out), tn_max64(n_row, tn_max64(n_in, n_out)));
 }
 
 static double matmul_flops(const tn_call *c)

@@ -3,7 +3,8 @@
  *   C[m][n] (+)= A[m][k] B[k][n]        every C[m][n] one chain of fmaf over k ascending, from +0 or from what C holds
  *
  * The driver (gemm.c) cuts C into rectangles, one a thread; a rectangle is cut into blocks of rows and of k, whose A is
- * packed into strips [k][rows of a tile]; B comes in panels [k][16 outputs], made on the spot or stored so (weight.c).
+ * packed into strips [k][rows of a tile]; B comes in panels [k][16 outputs], made on the spot or stored so (weight.c). Some panels
+ * stay in the second cache while the strips go by, each of which stays in the first.
  *
  *            16   16                        tile: up to 14 rows x 2 panels stay in registers while k runs.
  *          +----+----+----+----+            Cutting k stores C and loads it again: the chain goes on, no bit changes.
@@ -23,8 +24,8 @@
 enum {
     TN_PANEL  = 16,                                 /* outputs of a panel */
     TN_MM_MR  = 16,                                 /* no tile has more rows */
-    TN_MM_KC  = 768,                                /* words of k of a block: long tiles, and C is loaded and stored less often */
-    TN_MM_MC  = 320,                                /* rows of a block: A then stays in the second cache */
+    TN_MM_KC  = 768,                                /* most words of k of a block: long tiles, and C is loaded and stored less often */
+    TN_MM_MC  = 320,                                /* rows of a block, where A has to stay in the second cache: a matrix unit's, an adapter's */
 };
 
 /* ------------------------------------------------------------------------------------------------ packed weights */
@@ -175,7 +176,7 @@ extern const tn_op tn_op_matmul;
 int64_t  tn_mm_panel_column(const tn_mm *mm, int64_t p);
 uint16_t tn_mm_panel_mask(const tn_mm *mm, int64_t p);
 /* Runs with the kernels chosen for matmul; threads by tn_parallel inside (one piece when already inside one). scratch:
- * tn_mm_scratch_bytes for as many threads as should run; 64-byte aligned. */
+ * tn_mm_scratch_bytes for as many threads as should run (m, k: as large as the product's or larger); 64-byte aligned. */
 void   tn_mm_run(const tn_mm *mm, void *scratch, size_t scratch_bytes);
 /* n products of the same A: for few rows in one parallel region, with the strips of q8act made once; otherwise one after another. */
 void   tn_mm_run_several(const tn_mm_set *set, const tn_mm *mm, int n, void *scratch, size_t scratch_bytes);
@@ -191,6 +192,6 @@ void   tn_q8_columns(void *mm, int64_t begin, int64_t end, int i_thread);     /*
 /* One step of strict-bf16 (gemm_ref.c): fmaf with denormal operands and results taken as signed zero. */
 float  tn_bf16_fma(float a, float b, float c);
 void   tn_mm_run_ref(const tn_mm *mm);
-size_t tn_mm_scratch_bytes(int n_thread, int64_t k);
+size_t tn_mm_scratch_bytes(int n_thread, int64_t m, int64_t k);
 
 #endif

@@ -50,9 +50,10 @@ static size_t scratch(const tn_call *c, bool backward)
 {
     const tn_moe_params *p = c->params;
     size_t n_pair = (size_t)(tn_rows(c->in[0]) * p->k), n = (size_t)tn_cols(c->in[0]), f = (size_t)p->n_ff;
+    int64_t longest = tn_max64((int64_t)n_pair, tn_max64((int64_t)n, (int64_t)f));
     (void)backward;
     return 2 * tn_align64(n_pair * 4) + tn_align64(((size_t)p->n_expert + 1) * 4) + 3 * tn_align64(n_pair * n * 4) + 3 * tn_align64(n_pair * f * 4) +
-           tn_mm_scratch_bytes(tn_threads(), tn_max64((int64_t)n_pair, tn_max64((int64_t)n, (int64_t)f)));
+           tn_mm_scratch_bytes(tn_threads(), longest, longest);
 }
 
 /* Counting sort by expert; within one, pairs keep their order. */

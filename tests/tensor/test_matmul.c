@@ -110,7 +110,7 @@ static void check(const char *what, tn_mm mm)
 {
     int64_t n     = mm.m * mm.ldc;
     float  *start = filled(n, mm.add ? 1 : 0), *want = room((size_t)n * 4), *got = room((size_t)n * 4);
-    size_t  bytes = tn_mm_scratch_bytes(tn_threads(), mm.k);
+    size_t  bytes = tn_mm_scratch_bytes(tn_threads(), mm.m, mm.k);
     void   *scratch = room(bytes);
 
     memcpy(want, start, (size_t)n * 4);
@@ -278,7 +278,7 @@ static void products_of_one_input_equal_those_apart(void **unused)
                 for (int s = 0; s < N_SET; s++)
                     for (int t = 0; t < 4 && sets[s].usable(); t++) {
                         assert_int_equal(tn_threads_set(threads[t], NULL), TN_OK);
-                        size_t bytes = tn_mm_scratch_bytes(threads[t], K);
+                        size_t bytes = tn_mm_scratch_bytes(threads[t], mm[0].m, K);
                         void  *scratch = room(bytes);
                         for (int q = 0; q < 4; q++) memset(got[q], 0xee, (size_t)(m * n_out[q]) * 4);
                         tn_mm_run_several(sets[s].set, mm, 4, scratch, bytes);
@@ -475,7 +475,7 @@ static void packing_costs_at_most_a_tenth(void **unused)
 /* One product per way of running it; the first way is the reference for the others. */
 static void product(float *y, const float *x, const tn_weight *w, int64_t m, tn_profile p)
 {
-    size_t bytes   = tn_mm_scratch_bytes(tn_threads(), w->n_in);
+    size_t bytes   = tn_mm_scratch_bytes(tn_threads(), m, w->n_in);
     void  *scratch = room(bytes);
     tn_mm  mm = {.c = y, .ldc = w->n_out, .a = {x, w->n_in, 1}, .b = {.kind = TN_MM_B_PACKED, .w = w}, .m = m, .n = w->n_out,
                  .k = w->n_in, .profile = p};
@@ -537,7 +537,7 @@ static void bf16_judges_tiny_after_rounding(void **unused)
         tn_mm mm = {.c = c, .ldc = N, .a = {x, 2, 1}, .b = {.kind = TN_MM_B_NK, .dtype = TN_F32, .rows = w, .ld = 2},
                     .m = 1, .n = N, .k = 2, .add = true, .profile = TN_PROFILE_STRICT_BF16};
         float want[N], got[N];
-        size_t bytes = tn_mm_scratch_bytes(tn_threads(), 2);
+        size_t bytes = tn_mm_scratch_bytes(tn_threads(), 1, 2);
         void  *scratch = room(bytes);
         memcpy(want, c, sizeof c);
         mm.c = want;
@@ -595,7 +595,7 @@ static void a_kernel_with_two_chains_is_seen(void **unused)
     tn_mm_tile tiles[12] = {wrong_tile};
     tn_mm_set  set = tn_mm_avx2;
     float     *x = filled(K, 0), *w = filled(K, 0), want, got;
-    size_t     bytes = tn_mm_scratch_bytes(tn_threads(), K);
+    size_t     bytes = tn_mm_scratch_bytes(tn_threads(), 1, K);
     void      *scratch = room(bytes);
     tn_mm      mm = {.c = &want, .ldc = 1, .a = {x, K, 1}, .b = {.kind = TN_MM_B_NK, .dtype = TN_F32, .rows = w, .ld = K}, .m = 1, .n = 1, .k = K};
 

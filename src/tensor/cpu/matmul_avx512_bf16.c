@@ -10,9 +10,8 @@ static inline __attribute__((always_inline)) void tile(int mr, int np, float *c,
 
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++) {
-        __builtin_prefetch(c + (mr + i) * ldc, 1);
-        __builtin_prefetch(c + (mr + i) * ldc + 16, 1);
-        __builtin_prefetch(c + (mr + i) * ldc + 31, 1);
+        __builtin_prefetch(c + i * ldc + np * TN_PANEL, 1);
+        __builtin_prefetch(c + i * ldc + 2 * np * TN_PANEL - 1, 1);
     }
     for (const uint32_t *b0 = b[0], *b1 = b[np - 1], *end = b0 + n_word * TN_PANEL; b0 < end; load = true)
 #pragma GCC unroll 2

@@ -16,12 +16,11 @@ static inline __attribute__((always_inline)) void tile(int mr, int np, float *c,
 #pragma GCC unroll 2
         for (int j = 0; j < np; j++)
             acc[i][j] = load ? _mm512_maskz_loadu_ps(mask[j], c + i * ldc + j * TN_PANEL) : _mm512_setzero_ps();
-    /* The tile below this one is next: its part of C is on its way while this one runs. */
+    /* The tile beside this one is next: its part of C is on its way while this one runs. */
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++) {
-        __builtin_prefetch(c + (mr + i) * ldc, 1);
-        __builtin_prefetch(c + (mr + i) * ldc + 16, 1);
-        __builtin_prefetch(c + (mr + i) * ldc + 31, 1);
+        __builtin_prefetch(c + i * ldc + np * TN_PANEL, 1);
+        __builtin_prefetch(c + i * ldc + 2 * np * TN_PANEL - 1, 1);
     }
     const float *b0 = b[0], *b1 = b[np - 1];
     for (int64_t k = 0; k < n_k; k++) {
