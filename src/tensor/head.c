@@ -6,8 +6,9 @@
 
 #include "base/cpu.h"
 
-/* 64 MiB of logits: enough rows that reading w for each chunk costs little. */
-enum { CHUNK_ELEMS = 1 << 24 };
+/* 64 MiB of logits: enough rows that reading w for each chunk costs little. Where w learns, its gradient, as large as w, is read and written
+ * for each chunk too: 256 MiB, a thousand rows of a vocabulary of 50 000. */
+enum { CHUNK_ELEMS = 1 << 24, CHUNK_ELEMS_LOSS = 1 << 26 };
 
 tn_status tn_head_check(const tn_call *c, float softcap, tn_error *err)
 {
@@ -18,9 +19,10 @@ tn_status tn_head_check(const tn_call *c, float softcap, tn_error *err)
     return TN_OK;
 }
 
-static int64_t chunk_rows(int64_t n_row, int64_t n_vocab)
+int64_t tn_head_chunk(const tn_call *c)
 {
-    int64_t most = tn_max64(32, CHUNK_ELEMS / tn_max64(n_vocab, 1)), n_chunk = tn_max64(1, (n_row + most - 1) / most);
+    int64_t n_row = tn_rows(c->in[0]), n_vocab = c->in[1]->shape[0], elems = c->op == &tn_op_head_loss ? CHUNK_ELEMS_LOSS : CHUNK_ELEMS;
+    int64_t most = tn_max64(32, elems / tn_max64(n_vocab, 1)), n_chunk = tn_max64(1, (n_row + most - 1) / most);
     /* Equal chunks, of whole blocks of 32 rows where there are several: in strict-bf16 dw then does not depend on the cut. */
     int64_t rows = tn_max64(1, (n_row + n_chunk - 1) / n_chunk);
     return n_chunk == 1 ? rows : (rows + 31) / 32 * 32;
@@ -34,13 +36,11 @@ static size_t mm_bytes(const tn_call *c)
     return tn_mm_scratch_bytes(tn_threads(), tn_max64(n_row, n_vocab), tn_max64(n_row, tn_max64(n_embd, n_vocab)));
 }
 
-int64_t tn_head_chunk(const tn_call *c) { return chunk_rows(tn_rows(c->in[0]), c->in[1]->shape[0]); }
-
 size_t tn_head_scratch(const tn_call *c)
 {
     int64_t n_row = tn_rows(c->in[0]), n_vocab = c->in[1]->shape[0];
     /* besides the logits: two floats a row for the caller */
-    return tn_align64((size_t)chunk_rows(n_row, n_vocab) * (size_t)n_vocab * 4) + tn_align64(mm_bytes(c)) +
+    return tn_align64((size_t)tn_head_chunk(c) * (size_t)n_vocab * 4) + tn_align64(mm_bytes(c)) +
            2 * tn_align64((size_t)n_row * 4);
 }
 
@@ -49,7 +49,7 @@ void tn_head_open(tn_head *h, const tn_call *c, const tn_head_kernels *k, float 
     *h = (tn_head){ .c = c, .kernels = k, .x = tn_f32(c->in[0]), .w = c->in[1], .target = tn_i32(c->in[2]), .n_row = tn_rows(c->in[0]),
                     .n_embd = tn_cols(c->in[0]), .n_vocab = c->in[1]->shape[0],
                     .row = { softcap, temperature == 1.0f ? 0.0f : temperature }, .profile = profile };
-    h->chunk = chunk_rows(h->n_row, h->n_vocab);
+    h->chunk = tn_head_chunk(c);
     h->logits = (float *)((char *)c->scratch + 2 * tn_align64((size_t)h->n_row * 4));
     h->mm_scratch = (char *)h->logits + tn_align64((size_t)h->chunk * (size_t)h->n_vocab * 4);
     h->mm_bytes = mm_bytes(c);
