@@ -17,7 +17,7 @@ enum {
     STRETCH    = 1024,                              /* rows whose strips are kept */
     GROUP      = 16,                                /* panels that stay in the second cache */
     KC_PARTS   = 576,                               /* words of k of a block, where there are several: a strip then stays in the first cache */
-    STRIP_PART = 32,                                /* a block of strict-bf16 */
+    STRIP_PART = 32, STRIP_PART_F32 = 16,           /* k of all strips at a time; a block of strict-bf16 */
     ROWS_PART  = 8,                                 /* rows of B [k][n] at a time */
     WIDENED_KC = 128, WIDENED_ROWS = 96,            /* a multiple of 32 */
     PAIRS_KC   = 128,                               /* a multiple of 32 */
@@ -138,7 +138,7 @@ static void strips_make(const tn_mm_set *set, const tn_mm *mm, float *strips, in
                         int64_t n_word)
 {
     bool    bf16 = mm->profile == TN_PROFILE_STRICT_BF16;
-    int64_t n_tile = ceil_div(n_row, bf16 ? set->mr_bf16 : set->mr), part = mm->a.ks == 1 ? k : STRIP_PART;
+    int64_t n_tile = ceil_div(n_row, bf16 ? set->mr_bf16 : set->mr), part = mm->a.ks == 1 ? k : bf16 ? STRIP_PART : STRIP_PART_F32;
 
     /* A that runs along m is read a few k at a time across all strips, so that its cache lines are read once. */
     for (int64_t i = 0; i < k; i += part) {

@@ -117,7 +117,10 @@ void tn_mm_strip_avx512(float *dst, const tn_mm_a *a, int64_t m0, int rows, int6
     if (a->ks != 1) {                                               /* k-major: rows of the strip are there already */
         __mmask16 mask = (__mmask16)((1u << rows) - 1);
         int64_t   i = 0;
-        for (; (k - i) * rows >= 16; i++) _mm512_storeu_ps(dst + i * rows, _mm512_maskz_loadu_ps(mask, src + i * a->ks));
+        for (; (k - i) * rows >= 16; i++) {
+            __builtin_prefetch(src + (i + 16) * a->ks);             /* they lie pages apart: nothing else fetches ahead */
+            _mm512_storeu_ps(dst + i * rows, _mm512_maskz_loadu_ps(mask, src + i * a->ks));
+        }
         /* What follows the last words may be there already: the next strip's first part. A low strip has several rows among them. */
         for (; i < k; i++) _mm512_mask_storeu_ps(dst + i * rows, mask, _mm512_maskz_loadu_ps(mask, src + i * a->ks));
         return;
