@@ -12,7 +12,7 @@
 #include "tensor/matmul.h"
 #include "tensor/op_util.h"
 
-enum { ROWS_F32 = TN_MM_MC, ROWS_BF16 = 2 * TN_MM_MC, ROWS_A_THREAD = 64 };
+enum { ROWS_F32 = 1024, ROWS_BF16 = 640, ROWS_A_THREAD = 64 };        /* of a block: panels of w are made once for one */
 
 static tn_status shape(const tn_call *c, tn_error *err)
 {

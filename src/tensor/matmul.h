@@ -25,7 +25,7 @@ enum {
     TN_PANEL  = 16,                                 /* outputs of a panel */
     TN_MM_MR  = 16,                                 /* no tile has more rows */
     TN_MM_KC  = 768,                                /* most words of k of a block: long tiles, and C is loaded and stored less often */
-    TN_MM_MC  = 320,                                /* rows of a block, where A has to stay in the second cache: a matrix unit's, an adapter's */
+    TN_MM_MC  = 320,                                /* rows of a block, where A has to stay in the second cache (a matrix unit) */
 };
 
 /* ------------------------------------------------------------------------------------------------ packed weights */
