@@ -335,6 +335,8 @@ int tn_threads(void)
     return n;
 }
 
+int tn_threads_here(void) { return in_region ? 1 : tn_threads(); }
+
 /* ------------------------------------------------------------------------------------------------ the parallel calls */
 
 void tn_parallel(int64_t n, int64_t grain, tn_range_fn fn, void *arg)

@@ -15,6 +15,7 @@ int  tn_threads_default(void);                     /* CPUs this process may use 
 /* Starts the pool anew with n threads in all (the caller is one). Not from inside tn_parallel. */
 tn_status tn_threads_set(int n, tn_error *err);
 int  tn_threads(void);
+int  tn_threads_here(void);                         /* what tn_parallel would use here: one inside a piece */
 void tn_parallel(int64_t n, int64_t grain, tn_range_fn fn, void *arg);
 /* fn(arg, i) once for every i < n, in no fixed order: whichever thread is free takes the next one. For work of uneven size whose
  * results lie by i (hashing files), never for sums. */

@@ -14,9 +14,9 @@
 #endif
 
 enum {
-    STRETCH    = 1024,                              /* rows whose strips are kept */
-    GROUP      = 16,                                /* panels that stay in the second cache */
-    KC_PARTS   = 576,                               /* words of k of a block, where there are several: a strip then stays in the first cache */
+    STRETCH    = 1024,                              /* rows whose strips are kept, at most */
+    GROUP      = 16, GROUP_LOW = 8,                 /* panels that stay in the second cache; for stretches of few rows, to save memory */
+    HIGH       = 512,                               /* rows of a stretch that are many */
     STRIP_PART = 32, STRIP_PART_F32 = 16,           /* k of all strips at a time; a block of strict-bf16 */
     ROWS_PART  = 8,                                 /* rows of B [k][n] at a time */
     WIDENED_KC = 128, WIDENED_ROWS = 96,            /* a multiple of 32 */
@@ -34,6 +34,7 @@ typedef struct gemm_job {
     int64_t          n_panel, tm, tn;               /* C is cut into tm x tn rectangles */
     uint8_t         *scratch;
     size_t           slot;                          /* bytes of scratch of one rectangle */
+    int64_t          stretch;                       /* rows whose strips it holds */
     bool             q8, unit;                      /* q8act; strict-bf16 on a matrix unit */
 } gemm_job;
 
@@ -159,13 +160,15 @@ static bool widened_for_few(const tn_mm *mm, int64_t n_row)
     return mm->b.kind == TN_MM_B_PACKED && mm->b.w->layout >= TN_L_C8 && n_row <= WIDENED_ROWS;
 }
 
+static int64_t group_panels(int64_t stretch) { return stretch >= HIGH ? GROUP : GROUP_LOW; }
+
 /* k of a block: equal parts, as a short last one would load and store C for little. */
 static int64_t k_of_block(const tn_mm *mm, int64_t n_row)
 {
-    int64_t word = mm->profile == TN_PROFILE_STRICT_BF16 ? 2 : 1, n = ceil_div(mm->k, word * KC_PARTS);
+    int64_t word = mm->profile == TN_PROFILE_STRICT_BF16 ? 2 : 1, n = ceil_div(mm->k, word * TN_MM_KC);
 
     if (widened_for_few(mm, n_row)) return WIDENED_KC;
-    return mm->k > word * TN_MM_KC ? ceil_div(ceil_div(mm->k, n), 32) * 32 : mm->k;
+    return n > 1 ? ceil_div(ceil_div(mm->k, n), 32) * 32 : mm->k;
 }
 
 /* Words of a row in a slot's strips. */
@@ -209,8 +212,9 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
     const tn_mm_set *set   = job->set;
     const tn_mm     *mm    = job->mm;
     bool             bf16  = mm->profile == TN_PROFILE_STRICT_BF16, thin = set->thin != NULL && !bf16 && mm->a.ks == 1 && p1 - p0 <= 2;
-    float           *made  = (float *)(void *)scratch, *stage = made + GROUP * TN_MM_KC * TN_PANEL, *tile = stage + 2 * TN_MM_KC * TN_PANEL;
-    int64_t          n_stretch = ceil_div(m1 - m0, STRETCH);
+    int64_t          most  = group_panels(job->stretch);
+    float           *made  = (float *)(void *)scratch, *stage = made + most * TN_MM_KC * TN_PANEL, *tile = stage + 2 * TN_MM_KC * TN_PANEL;
+    int64_t          n_stretch = ceil_div(m1 - m0, job->stretch);
 
     uint32_t before = bf16 ? denormals_flush() : 0;
     for (int64_t i = 0; i < n_stretch; i++) {                       /* of equal height */
@@ -218,7 +222,7 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
         int64_t kc, n_group;
         s.n_row = m0 + (m1 - m0) * (i + 1) / n_stretch - s.m0;
         kc      = k_of_block(mm, s.n_row);
-        n_group = widened_for_few(mm, s.n_row) ? set->np : GROUP;
+        n_group = widened_for_few(mm, s.n_row) ? set->np : most;
         for (; s.k0 < mm->k; s.k0 += kc) {
             s.k      = min64(kc, mm->k - s.k0);
             s.n_word = bf16 ? ceil_div(s.k, 32) * 16 : s.k;
@@ -358,7 +362,7 @@ static void cut(gemm_job *job, int64_t n_thread)
     for (int64_t tm = 1; tm <= n_thread; tm++) {
         int64_t tn   = n_thread / tm;
         double  rows = (double)min64(ceil_div(um, tm) * job->set->mr, mm->m), columns = (double)(ceil_div(un, tn) * unit_n);
-        double  cost = rows * columns / 32 + rows / 4 + (made ? columns / 4 * ceil(rows / STRETCH) : 0);
+        double  cost = rows * columns / 32 + rows / 4 + (made ? columns / 4 * ceil(rows / (double)job->stretch) : 0);
         /* A matrix unit is so fast that what is read and made for it counts: in cycles a k. */
         if (job->unit) cost = rows * columns / 400 + rows / 2 + columns / 2 * ceil(rows / (2 * TN_MM_MC));
         if (cost < best) {
@@ -369,9 +373,17 @@ static void cut(gemm_job *job, int64_t n_thread)
     }
 }
 
-static size_t slot_bytes(int64_t m, int64_t k)
+/* Rows whose strips a slot holds: a thread's share, where it is worth keeping. */
+static int64_t stretch_rows(int64_t n_thread, int64_t m)
 {
-    int64_t words = (GROUP + 2) * TN_MM_KC * TN_PANEL + 48 * TN_PANEL + min64(m, STRETCH) * strip_words(k);
+    int64_t share = ceil_div(m, n_thread);
+
+    return min64(share < TN_MM_MC ? TN_MM_MC : share, min64(m, STRETCH));
+}
+
+static size_t slot_bytes(int64_t n_thread, int64_t m, int64_t k)
+{
+    int64_t rows  = stretch_rows(n_thread, m), words = (group_panels(rows) + 2) * TN_MM_KC * TN_PANEL + 48 * TN_PANEL + rows * strip_words(k);
     int64_t unit  = GROUP_BLOCKS * TN_MM_UNIT_BLOCK + (PAIRS_KC + 48) * TN_PANEL + TN_MM_MC * strip_words(k);
     int64_t q8    = TN_Q8_MC * (min64(k, TN_Q8_KC) / 32) * TN_Q8_WORDS;
 
@@ -381,12 +393,12 @@ static size_t slot_bytes(int64_t m, int64_t k)
 
 size_t tn_mm_scratch_bytes(int n_thread, int64_t m, int64_t k)
 {
-    return slot_bytes(m, k) * (size_t)n_thread;
+    return slot_bytes(n_thread, m, k) * (size_t)n_thread;
 }
 
-static gemm_job job_of(const tn_mm_set *set, const tn_mm *mm, void *scratch)
+static gemm_job job_of(const tn_mm_set *set, const tn_mm *mm, void *scratch, int64_t n_thread)
 {
-    gemm_job job = {.set = set, .mm = mm, .scratch = scratch, .slot = slot_bytes(mm->m, mm->k)};
+    gemm_job job = {.set = set, .mm = mm, .scratch = scratch, .slot = slot_bytes(n_thread, mm->m, mm->k), .stretch = stretch_rows(n_thread, mm->m)};
 
     job.n_panel = ceil_div(mm->n + (mm->b.kind == TN_MM_B_PACKED ? mm->b.first % TN_PANEL : 0), TN_PANEL);
     job.q8 = mm->profile == TN_PROFILE_Q8ACT && mm->b.kind == TN_MM_B_PACKED && tn_q8_takes(mm->b.w->dtype);
@@ -397,7 +409,7 @@ static gemm_job job_of(const tn_mm_set *set, const tn_mm *mm, void *scratch)
 /* No kernel for this: the definition computes it. */
 static bool only_by_ref(const tn_mm_set *set, const tn_mm *mm)
 {
-    return set == NULL || (job_of(set, mm, NULL).q8 && set->q8[mm->b.w->dtype] == NULL);
+    return set == NULL || (job_of(set, mm, NULL, 1).q8 && set->q8[mm->b.w->dtype] == NULL);
 }
 
 void tn_mm_run_set(const tn_mm_set *set, const tn_mm *mm, void *scratch, size_t scratch_bytes)
@@ -407,10 +419,11 @@ void tn_mm_run_set(const tn_mm_set *set, const tn_mm *mm, void *scratch, size_t 
         tn_mm_run_ref(mm);
         return;
     }
-    gemm_job job = job_of(set, mm, scratch);
-    int64_t  n_thread = min64(tn_threads(), (int64_t)(scratch_bytes / job.slot));
-    if (n_thread < 1) tn_bug("matrix product [%lld][%lld] with %zu bytes of scratch, one thread needs %zu",
-                             (long long)mm->m, (long long)mm->n, scratch_bytes, job.slot);
+    int64_t n_thread = tn_threads_here();
+    while (n_thread > 1 && tn_mm_scratch_bytes((int)n_thread, mm->m, mm->k) > scratch_bytes) n_thread--;
+    gemm_job job = job_of(set, mm, scratch, n_thread);
+    if (job.slot > scratch_bytes) tn_bug("matrix product [%lld][%lld] with %zu bytes of scratch, one thread needs %zu",
+                                         (long long)mm->m, (long long)mm->n, scratch_bytes, job.slot);
     cut(&job, n_thread);
     tn_parallel(job.tm * job.tn, 1, rectangles, &job);
 }
@@ -446,12 +459,12 @@ void tn_mm_run_several(const tn_mm_set *set, const tn_mm *mm, int n, void *scrat
 
     for (int i = 0; i < n && !apart; i++)
         apart = mm[i].m > FEW_ROWS || mm[i].m <= 0 || mm[i].n <= 0 || mm[i].m != mm[0].m || mm[i].k != mm[0].k || mm[i].a.a != mm[0].a.a || mm[i].a.rs != mm[0].a.rs ||
-                mm[i].a.ks != mm[0].a.ks || only_by_ref(set, &mm[i]) || (int64_t)(scratch_bytes / slot_bytes(mm[i].m, mm[i].k)) < tn_threads();
+                mm[i].a.ks != mm[0].a.ks || only_by_ref(set, &mm[i]) || tn_mm_scratch_bytes(tn_threads(), mm[i].m, mm[i].k) > scratch_bytes;
     for (int i = 0; i < n && apart; i++) tn_mm_run_set(set, &mm[i], scratch, scratch_bytes);
     if (apart) return;
     all.unit = set->np;
     for (int i = 0; i < n; i++) {
-        all.job[i] = job_of(set, &mm[i], scratch);
+        all.job[i] = job_of(set, &mm[i], scratch, tn_threads());
         all.n_unit += ceil_div(all.job[i].n_panel, all.unit);
     }
     tn_parallel(all.n_unit, 1, panels_of_several, &all);
