@@ -53,7 +53,7 @@ static size_t low_bytes(const tn_call *c) { return tn_align64((size_t)tn_rows(c-
 
 static size_t scratch(const tn_call *c, bool backward)
 {
-    return turned_bytes(c) + (backward ? low_bytes(c) : 0) + tn_mm_scratch_bytes(tn_threads(), longest(c), longest(c));
+    return turned_bytes(c) + (backward ? low_bytes(c) : 0) + (size_t)tn_threads() * tn_mm_scratch_bytes(1, longest(c), longest(c));
 }
 
 static void job_open(job *j, const tn_call *c, const tn_adapter_kernels *k, bool backward)
