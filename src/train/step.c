@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 
 void train_step_sizes(const tn_train_config *c, int64_t *n_item, int64_t *n_micro, int64_t *group)
 {
@@ -146,6 +147,12 @@ static tn_status ask_to_stop(run *r, int64_t t, int64_t s, int64_t step, bool *s
     return status;
 }
 
+static void zero_range(void *arg, int64_t begin, int64_t end, int i_thread)
+{
+    (void)i_thread;
+    memset((float *)arg + begin, 0, (size_t)(end - begin) * 4);
+}
+
 tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *err)
 {
     int64_t first = (step - 1) * r->c->batch, rounds = train_exchange_rounds(r);
@@ -172,7 +179,7 @@ tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *e
     for (int64_t t = 0; t < rounds; t++) {
         int64_t g = train_exchange_group(r, t);
         bool goes = r->size > 1 && train_exchange_last(r, g);
-        if (g >= 0) memset(r->p.grad, 0, (size_t)r->p.n_flat * 4);
+        if (g >= 0) tn_parallel(r->p.n_flat, 1 << 20, zero_range, r->p.grad);
         if (goes && g < 0) TN_TRY(train_overlap_begin(r, t, g, err));
         for (int64_t s = 0; g >= 0 && s < r->group_size; s++) {
             int64_t m = g * r->group_size + s;

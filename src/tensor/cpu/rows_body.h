@@ -497,9 +497,15 @@ void HEAD_LOGPROB_BWD(const tn_call *c) { tn_head_logprob_backward(c, &HEAD_KERN
 
 /* --------------------------------------------------------------------------------------------------------- adamw */
 
+enum { AHEAD = 512 };                               /* numbers of a stream, 2 KiB */
+
 void ADAMW(float *p, float *m, float *v, const float *g, int64_t n, const tn_adamw_const *k)
 {
     for (int64_t i = 0; i < n; i += 16) {
+        __builtin_prefetch(g + i + AHEAD);                          /* four streams, none of them in a cache */
+        __builtin_prefetch(m + i + AHEAD, 1);
+        __builtin_prefetch(v + i + AHEAD, 1);
+        __builtin_prefetch(p + i + AHEAD, 1);
         vf h = vf_mul(get(g, i, n), vf_set(k->grad_scale));
         vf a = vf_fma(vf_set(k->beta1), get(m, i, n), vf_mul(vf_set(k->rest1), h));
         vf b = vf_fma(vf_set(k->beta2), get(v, i, n), vf_mul(vf_mul(vf_set(k->rest2), h), h));
@@ -517,6 +523,7 @@ float BLOCK_SUM(const float *x, int64_t n, bool square)
     vf s = vf_zero();
     if (square)
         for (int64_t i = 0; i < n; i += 16) {
+            __builtin_prefetch(x + i + 2 * AHEAD);
             vf v = get(x, i, n);
             s = keep(s, vf_fma(v, v, s), i, n);
         }
