@@ -174,13 +174,14 @@ static int64_t k_of_block(const tn_mm *mm, int64_t n_row)
 /* Words of a row in a slot's strips. */
 static int64_t strip_words(int64_t k) { return min64(ceil_div(k, 32) * 32, TN_MM_KC); }
 
-/* Panels [pg, pe) of one block of k times the rows of a stretch: b, words of the panels; strips, of all rows. */
+/* Rows of C whose strips are kept, at one block of k. */
 typedef struct stretch {
     int64_t     m0, n_row, k0, k, n_word;           /* rows of C from m0 on; n_word: words of k */
     float      *strips;
     bool        first, thin;                        /* the strips are not made yet; A is read where it lies */
 } stretch;
 
+/* Panels [pg, pe), whose words are b, times the rows of a stretch. */
 static void group_run(const gemm_job *job, const stretch *s, int64_t pg, int64_t pe, const void *const *b)
 {
     const tn_mm_set  *set   = job->set;
