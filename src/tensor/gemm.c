@@ -24,6 +24,7 @@ enum {
     UNIT_KC = 576,                                  /* most k of a matrix unit's block */
     STREAM_BYTES = 32 << 20,                        /* of C */
     FIRST_BYTES = 8192,                             /* of a rectangle's codes */
+    NEAR = 4096,                                    /* distance of A's rows, in floats, up to which they are read in place */
     FEW_ROWS = 12,                                  /* of products that are worth one region: one tile, one block of k in q8act */
     GROUP_PANELS = 8, GROUP_BLOCKS = 192,           /* of a matrix unit: panels of a group, and their blocks of 32 k (192 KiB) */
 };
@@ -178,7 +179,7 @@ static int64_t strip_words(int64_t k) { return min64(ceil_div(k, 32) * 32, TN_MM
 typedef struct stretch {
     int64_t     m0, n_row, k0, k, n_word;           /* rows of C from m0 on; n_word: words of k */
     float      *strips;
-    bool        first, thin;                        /* the strips are not made yet; A is read where it lies */
+    bool        first, in_place;                    /* no panel met them yet; A is read where it lies, without strips */
 } stretch;
 
 /* Panels [pg, pe), whose words are b, times the rows of a stretch. */
@@ -196,12 +197,15 @@ static void group_run(const gemm_job *job, const stretch *s, int64_t pg, int64_t
     for (int64_t t = 0, row = 0, next; t < n_tile; t++, row = next) {
         float *strip = s->strips + row * s->n_word;
         next = s->n_row * (t + 1) / n_tile;
-        if (s->first) strips_make(set, mm, strip, s->m0 + row, next - row, s->k0, s->k, s->n_word);
+        if (s->first && !s->in_place && mm->a.ks == 1) strips_make(set, mm, strip, s->m0 + row, next - row, s->k0, s->k, s->n_word);
         for (int64_t p = pg; p < pe; p += set->np) {
             int64_t np = min64(set->np, pe - p), kind = (next - row - 1) * set->np + np - 1;
             float  *c  = mm->c + (s->m0 + row) * mm->ldc + tn_mm_panel_column(mm, p);
-            if (s->thin) set->thin[kind](c, mm->ldc, mm->a.a + (s->m0 + row) * mm->a.rs + s->k0, mm->a.rs, b + (p - pg), s->k, mask + (p - pg), load);
-            else tiles[kind](c, mm->ldc, strip, b + (p - pg), s->n_word, mask + (p - pg), load);
+            if (s->in_place) {
+                /* The rows below are fetched from memory at once; later, when the last panels let go of this tile's rows. */
+                bool ahead = s->first ? p == pg : p + set->np >= pe;
+                set->in_place[kind][ahead](c, mm->ldc, mm->a.a + (s->m0 + row) * mm->a.rs + s->k0, mm->a.rs, b + (p - pg), s->k, mask + (p - pg), load);
+            } else tiles[kind](c, mm->ldc, strip, b + (p - pg), s->n_word, mask + (p - pg), load);
         }
     }
 }
@@ -212,14 +216,15 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
 {
     const tn_mm_set *set   = job->set;
     const tn_mm     *mm    = job->mm;
-    bool             bf16  = mm->profile == TN_PROFILE_STRICT_BF16, thin = set->thin != NULL && !bf16 && mm->a.ks == 1 && p1 - p0 <= 2;
+    bool             bf16  = mm->profile == TN_PROFILE_STRICT_BF16, in_place = set->in_place != NULL && !bf16 && mm->a.ks == 1 &&
+                     (mm->a.rs < NEAR || p1 - p0 <= 2);
     int64_t          most  = group_panels(job->stretch);
     float           *made  = (float *)(void *)scratch, *stage = made + most * TN_MM_KC * TN_PANEL, *tile = stage + 2 * TN_MM_KC * TN_PANEL;
     int64_t          n_stretch = ceil_div(m1 - m0, job->stretch);
 
     uint32_t before = bf16 ? denormals_flush() : 0;
     for (int64_t i = 0; i < n_stretch; i++) {                       /* of equal height */
-        stretch s  = {.m0 = m0 + (m1 - m0) * i / n_stretch, .strips = tile + 48 * TN_PANEL, .thin = thin};
+        stretch s  = {.m0 = m0 + (m1 - m0) * i / n_stretch, .strips = tile + 48 * TN_PANEL, .in_place = in_place};
         int64_t kc, n_group;
         s.n_row = m0 + (m1 - m0) * (i + 1) / n_stretch - s.m0;
         kc      = k_of_block(mm, s.n_row);
@@ -228,7 +233,7 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
             s.k      = min64(kc, mm->k - s.k0);
             s.n_word = bf16 ? ceil_div(s.k, 32) * 16 : s.k;
             /* Strips of rows are made when they are needed; A that runs along m is read across all strips. */
-            if (!thin && mm->a.ks != 1) strips_make(set, mm, s.strips, s.m0, s.n_row, s.k0, s.k, s.n_word);
+            if (mm->a.ks != 1) strips_make(set, mm, s.strips, s.m0, s.n_row, s.k0, s.k, s.n_word);
             for (int64_t pg = p0; pg < p1; pg += n_group) {
                 int64_t     pe = min64(pg + n_group, p1);
                 const void *b[GROUP];
@@ -237,7 +242,7 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
                     panels_make(set, mm, pg, pe, s.k0, s.k, made, stage, tile);
                     for (int64_t p = pg; p < pe; p++) b[p - pg] = made + (p - pg) * TN_MM_KC * TN_PANEL;
                 }
-                s.first = !thin && mm->a.ks == 1 && pg == p0;
+                s.first = pg == p0;
                 group_run(job, &s, pg, pe, b);
             }
         }

@@ -106,7 +106,7 @@ typedef struct tn_mm {
 typedef void (*tn_mm_tile)(float *c, int64_t ldc, const void *a, const void *const *b, int64_t k, const uint16_t *mask, bool load);
 
 /* The same for fp32 with A's rows where they lie, lda apart. */
-typedef void (*tn_mm_thin)(float *c, int64_t ldc, const float *a, int64_t lda, const void *const *b, int64_t k, const uint16_t *mask, bool load);
+typedef void (*tn_mm_in_place)(float *c, int64_t ldc, const float *a, int64_t lda, const void *const *b, int64_t k, const uint16_t *mask, bool load);
 
 /* q8act. A strip is, for each block of 32 k, TN_Q8_WORDS words a row, word-major ([word][rows]):
  *   0..7  codes of the activations, int8, k = 4g + b in byte b of word g      8  d, f32: value = code * d
@@ -144,7 +144,7 @@ typedef struct tn_mm_set {
     int         mr, mr_bf16;                        /* rows of the tallest tile */
     int         np;                                 /* panels of the widest tile, 1 or 2 */
     const tn_mm_tile *f32;                          /* tile of `rows` rows and n panels: [(rows - 1) * np + n - 1] */
-    const tn_mm_thin *thin;                         /* for products of few panels; NULL: strips always */
+    const tn_mm_in_place (*in_place)[2];            /* [as in f32][ahead]; NULL: strips always */
     const tn_mm_tile *bf16;
     const struct tn_mm_unit *unit;                  /* not NULL: a matrix unit computes strict-bf16, and the bf16 pieces below are not there */
     /* Strip [k][rows] of A, k from k0 on. May write up to 16 words past the end if A's rows are contiguous (ks 1). */

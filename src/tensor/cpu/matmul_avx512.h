@@ -8,7 +8,7 @@
 #include <string.h>
 
 extern const tn_mm_tile tn_mm_f32_tiles_avx512[28], tn_mm_bf16_tiles_avx512[24], tn_mm_dpbf16_tiles_avx512[28];
-extern const tn_mm_thin tn_mm_f32_thin_avx512[28];
+extern const tn_mm_in_place tn_mm_f32_in_place_avx512[28][2];
 extern const tn_mm_unit tn_mm_unit_amx;
 
 extern const tn_mm_q8_tile tn_mm_q8_0_tiles_vnni[12], tn_mm_q4_0_tiles_vnni[12], tn_mm_q4_1_tiles_vnni[12],

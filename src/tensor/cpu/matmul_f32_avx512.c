@@ -57,14 +57,15 @@ TILES(X)
 const tn_mm_tile tn_mm_f32_tiles_avx512[28] = {TILES(X)};
 #undef X
 
-/* -------------------------------------------------------------------------------------------------------- thin tiles */
+/* ------------------------------------------------------------------------------------------------------------ in place */
 
-/* A tile whose rows are read where they lie: A is used once or twice only, when B has few panels (an adapter's rank), so a strip would cost
- * as much as the product. Rows i, i + 1, i + 2 have one address and two multiples of the distance: few enough for the registers. */
-static inline __attribute__((always_inline)) void thin_tile(int mr, int np, float *c, int64_t ldc, const float *a, int64_t lda,
-                                                            const float *const *b, int64_t n_k, const uint16_t *mask, bool load)
+/* A tile whose rows are read where they lie, so that no strip is made. Rows i, i + 1, i + 2 have one address and two multiples of the distance:
+ * few enough for the registers. `ahead`: the rows of the tile below are fetched, one line for each k; all 14 rows move on to a new line at once,
+ * which nothing else hides. */
+static inline __attribute__((always_inline)) void in_place(int mr, int np, bool ahead, float *c, int64_t ldc, const float *a, int64_t lda,
+                                                           const float *const *b, int64_t n_k, const uint16_t *mask, bool load)
 {
-    const float *row[5];
+    const float *row[5], *below = a + mr * lda;
     const float *b0 = b[0], *b1 = b[np - 1];
     __m512       acc[14][2];
 
@@ -75,11 +76,16 @@ static inline __attribute__((always_inline)) void thin_tile(int mr, int np, floa
 #pragma GCC unroll 2
         for (int j = 0; j < np; j++)
             acc[i][j] = load ? _mm512_maskz_loadu_ps(mask[j], c + i * ldc + j * TN_PANEL) : _mm512_setzero_ps();
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++) {                                  /* see tile */
+        __builtin_prefetch(c + i * ldc + np * TN_PANEL, 1);
+        __builtin_prefetch(c + i * ldc + 2 * np * TN_PANEL - 1, 1);
+    }
     for (int64_t k = 0; k < n_k; k++) {
         __m512 bv[2];
-        if (k % 16 == 0)                                            /* the rows of the tile below */
-#pragma GCC unroll 14
-            for (int i = 0; i < mr; i++) __builtin_prefetch(row[i / 3] + (mr + i % 3) * lda + k);
+        if (ahead) __builtin_prefetch(below + k % 16 * lda + k / 16 * 16);
+        __builtin_prefetch(b0 + (k + 8) * TN_PANEL);
+        if (np > 1) __builtin_prefetch(b1 + (k + 8) * TN_PANEL);
         bv[0] = _mm512_load_ps(b0 + k * TN_PANEL);
         if (np > 1) bv[1] = _mm512_load_ps(b1 + k * TN_PANEL);
 #pragma GCC unroll 14
@@ -95,17 +101,17 @@ static inline __attribute__((always_inline)) void thin_tile(int mr, int np, floa
         for (int j = 0; j < np; j++) _mm512_mask_storeu_ps(c + i * ldc + j * TN_PANEL, mask[j], nan_canonical(acc[i][j]));
 }
 
-#define THIN(mr, np)                                                                                                \
-    static void thin_##mr##_##np(float *c, int64_t ldc, const float *a, int64_t lda, const void *const *b, int64_t k, \
-                                 const uint16_t *mask, bool load)                                                   \
+#define IN_PLACE(mr, np, ahead)                                                                                     \
+    static void in_place_##mr##_##np##_##ahead(float *c, int64_t ldc, const float *a, int64_t lda, const void *const *b, int64_t k, \
+                                               const uint16_t *mask, bool load)                                     \
     {                                                                                                               \
-        thin_tile(mr, np, c, ldc, a, lda, (const float *const *)b, k, mask, load);                                  \
+        in_place(mr, np, ahead, c, ldc, a, lda, (const float *const *)b, k, mask, load);                            \
     }
-#define X(mr) THIN(mr, 1) THIN(mr, 2)
+#define X(mr) IN_PLACE(mr, 1, 0) IN_PLACE(mr, 2, 0) IN_PLACE(mr, 1, 1) IN_PLACE(mr, 2, 1)
 TILES(X)
 #undef X
-#define X(mr) thin_##mr##_1, thin_##mr##_2,
-const tn_mm_thin tn_mm_f32_thin_avx512[28] = {TILES(X)};
+#define X(mr) {in_place_##mr##_1_0, in_place_##mr##_1_1}, {in_place_##mr##_2_0, in_place_##mr##_2_1},
+const tn_mm_in_place tn_mm_f32_in_place_avx512[28][2] = {TILES(X)};
 #undef X
 
 /* --------------------------------------------------------------------------------------------------- strips, panels */
