@@ -184,6 +184,18 @@ json_t *tn_json_name(const char *s)
     return v;
 }
 
+json_t *tn_json_lines(const char *text)
+{
+    json_t *a = json_array();
+
+    while (text != NULL && *text != '\0') {
+        size_t n = strcspn(text, "\n");
+        json_array_append_new(a, json_stringn(text, n));
+        text += n + (text[n] == '\n');
+    }
+    return a;
+}
+
 static tn_status wrong_type(const json_t *v, const char *key, const char *want, const char *where, tn_error *err)
 {
     if (v == NULL) return tn_fail(err, TN_FORMAT, "%s: '%s' is missing: expected %s", where, key, want);

@@ -18,6 +18,8 @@ json_t   *tn_json_f32(float v);
 
 /* A name from outside, such as a path: bytes that are no UTF-8 become U+FFFD, since JSON holds characters only. */
 json_t   *tn_json_name(const char *s);
+/* The lines of a text as an array; NULL: an empty one. made. */
+json_t   *tn_json_lines(const char *text);
 
 /* Typed members; missing or of another type is an error that names `where` and the key. `_or` gives a default if absent. */
 tn_status tn_json_str(const json_t *o, const char *key, const char **out, const char *where, tn_error *err);

@@ -45,7 +45,6 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     tn_model             *m = NULL;
     tn_dtype              type = TN_F32;
     bool                  keep = strcmp(c->type, "keep") == 0;
-    char                 *notes = NULL;
     int64_t               max_shard;
     tn_direct            *d = tn_direct_begin();
     tn_status             status = TN_OK;
@@ -61,15 +60,13 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         goto out;
     }
     TN_GOTO(tn_cli_model_open(&m, common, &a, false, err));
-    TN_GOTO(tn_model_write_sharded(m, args[1], type, keep, max_shard, &notes, err));
-    tn_cli_record_made(common, d, "convert", "export", options, config, args[0], args[1]);
+    TN_GOTO(tn_model_write_sharded(m, args[1], type, keep, max_shard, NULL, err));      /* these types fit every row: no fallbacks */
+    tn_cli_record_made(common, d, "convert", "export", options, config, args[0], NULL, args[1]);
     d = NULL;
     if (common->json) TN_GOTO(tn_cli_print_json(json_pack("{s:o, s:s}", "out", tn_json_name(args[1]), "family", tn_model_hparams(m)->family), err));
     else printf("%s\n", args[1]);
-    if (notes != NULL && notes[0] != '\0' && !common->quiet) fputs(notes, stderr);
 out:
     tn_direct_drop(d);
-    free(notes);
     tn_model_close(m);
     return status;
 }

@@ -154,7 +154,8 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (c->out != NULL && c->harmful) TN_GOTO(tn_eval_page_write(c->out, true, err));
     TN_GOTO(tn_cli_sign(c->out, key, err));
     if (c->out != NULL) {
-        tn_cli_record_made(common, d, "eval", "eval", options, config, is_address(c->a.model) ? NULL : c->a.model, c->out);
+        tn_cli_record_made(common, d, "eval", "eval", options, config, is_address(c->a.model) ? NULL : c->a.model,
+                           (const char *const[]){ "task_dir", o.task_dir, "data", o.data, NULL }, c->out);
         d = NULL;
     }
     if (common->json) status = tn_cli_print_json(json_incref(report), err);

@@ -35,7 +35,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     o.model = model;
     tn_direct *d = tn_direct_begin();
     status = tn_train_export(args[0], args[1], &o, &root, err);
-    if (status == TN_OK) tn_cli_record_made(common, d, "export", "export", options, config, args[0], args[1]);
+    if (status == TN_OK) tn_cli_record_made(common, d, "export", "export", options, config, args[0], NULL, args[1]);
     else tn_direct_drop(d);
     free(model);
     if (status != TN_OK) return status;

@@ -18,18 +18,6 @@ static const tn_option options[] = {
     // clang-format on
 };
 
-static json_t *lines(const char *text)
-{
-    json_t *a = json_array();
-
-    while (text != NULL && *text != '\0') {
-        size_t n = strcspn(text, "\n");
-        json_array_append_new(a, json_stringn(text, n));
-        text += n + (text[n] == '\n');
-    }
-    return a;
-}
-
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
     const quantize_config *c = config;
@@ -47,12 +35,12 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     d = tn_direct_begin();
     TN_GOTO(tn_cli_model_open(&m, common, &a, false, err));
     TN_GOTO(tn_model_write(m, args[1], type, false, &notes, err));
-    tn_cli_record_made(common, d, "quantize", "export", options, config, args[0], args[1]);
+    tn_cli_record_made(common, d, "quantize", "export", options, config, args[0], NULL, args[1]);
     d = NULL;
     stat(args[1], &st);
     if (common->json) {
         TN_GOTO(tn_cli_print_json(json_pack("{s:o, s:s, s:I, s:o}", "out", tn_json_name(args[1]), "type", c->type, "bytes", (json_int_t)st.st_size,
-                                            "fallbacks", lines(notes)), err));
+                                            "fallbacks", tn_json_lines(notes)), err));
     } else {
         printf("%s: %.1f MB, %s\n", args[1], (double)st.st_size / 1e6, c->type);
         if (notes != NULL) fputs(notes, stdout);

@@ -250,7 +250,9 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     TN_GOTO(tn_redteam_run(&report, &o, err));
     TN_GOTO(tn_cli_sign(c->out, key, err));
     if (c->out != NULL) {
-        tn_cli_record_made(common, d, "redteam", "redteam", options, config, c->a.model, c->out);
+        tn_cli_record_made(common, d, "redteam", "redteam", options, config, c->a.model,
+                           (const char *const[]){ "prompts", prompts, "twins", twins, "principles", principles, "labels", c->labels, "judge", c->judge,
+                                                  "attacker", c->attacker, NULL }, c->out);
         d = NULL;
     }
     if (common->json) status = tn_cli_print_json(json_incref(report), err);

@@ -222,14 +222,16 @@ static tn_status keys_print(const tn_common *common, tn_error *err)
     return TN_OK;
 }
 
-/* The root is of the weights that were made: what lies beside them tells of speeds too. */
+/* With the root of everything that was read. That of the result is of the weights: what lies beside them tells of speeds too. */
 static void record(const tn_common *common, const tn_train_config *c, const tn_train_io *io, tn_direct *d)
 {
     char *adapter = tn_path(io->out, "adapter"), *model = tn_path(io->out, "model"), *made = adapter != NULL && tn_exists(adapter) ? adapter : model;
+    const char *const inputs[] = { "model", io->model, "data", c->data, "adapter", c->adapter, "reference", io->reference, "tokenizer", io->tokenizer,
+                                   "valid", c->valid, "checkpoint", c->checkpoint, "like", c->like, NULL };
 
     if (made != NULL && tn_exists(made))
         tn_cli_record(common, d, &(tn_direct_what){ .command = "train", .kind = "train", .params = tn_options_json(c, tn_train_options), .profile = io->profile, .made = made,
-                                                    .inputs = (const char *const[]){ "model", io->model, "adapter", c->adapter, "reference", io->reference, NULL } });
+                                                    .inputs = inputs });
     else tn_direct_drop(d);
     free(adapter);
     free(model);

@@ -20,13 +20,25 @@ void tn_cli_record(const tn_common *common, tn_direct *d, const tn_direct_what *
     tn_store_close(s);
 }
 
-void tn_cli_record_made(const tn_common *common, tn_direct *d, const char *command, const char *kind, const tn_option *options, const void *config,
-                        const char *model, const char *made)
-{
-    char *path = NULL;
+enum { INPUTS_MAX = 16 };              /* the most ports of a kind that a command records */
 
-    if (model != NULL && tn_cli_model_path(common, model, &path, NULL) != TN_OK) path = NULL;
+void tn_cli_record_made(const tn_common *common, tn_direct *d, const char *command, const char *kind, const tn_option *options, const void *config,
+                        const char *model, const char *const *also, const char *made)
+{
+    const char *inputs[2 * INPUTS_MAX + 1] = { "model", model };
+    char       *paths[INPUTS_MAX] = { NULL };
+    size_t      n = 1;
+
+    for (; also != NULL && also[2 * (n - 1)] != NULL; n++) {
+        if (n == INPUTS_MAX) tn_bug("%s records more than %d inputs", command, INPUTS_MAX);
+        inputs[2 * n] = also[2 * (n - 1)];
+        inputs[2 * n + 1] = also[2 * (n - 1) + 1];
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (inputs[2 * i + 1] != NULL && tn_cli_model_path(common, inputs[2 * i + 1], &paths[i], NULL) != TN_OK) paths[i] = NULL;
+        inputs[2 * i + 1] = paths[i];
+    }
     tn_cli_record(common, d, &(tn_direct_what){ .command = command, .kind = kind, .params = tn_options_json(config, options), .profile = common->profile_id,
-                                                .inputs = (const char *const[]){ "model", path, NULL }, .made = made });
-    free(path);
+                                                .inputs = inputs, .made = made });
+    for (size_t i = 0; i < n; i++) free(paths[i]);
 }

@@ -22,47 +22,83 @@ enum { STAMP_SECONDS = 2 };
 
 /* ------------------------------------------------------------------------------------------------ stamps of sources */
 
-static void stamp_add(tn_str *s, const char *name, const struct stat *st)
+static bool later(const struct timespec *a, const struct timespec *b)
 {
-    tn_str_addf(s, "%s %llu %llu %llu %lld.%09ld %lld.%09ld %o\n", name, (unsigned long long)st->st_dev, (unsigned long long)st->st_ino,
-                (unsigned long long)st->st_size, (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, (long long)st->st_ctim.tv_sec,
-                st->st_ctim.tv_nsec, (unsigned)(st->st_mode & 0100));
+    return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
 }
 
-/* Digest of the stamps of a file, or of all files of a directory; *old: all are older than STAMP_SECONDS. */
-static tn_status stamp_of(const char *path, tn_digest *out, bool *old, tn_error *err)
+/* What stat says of a file, or of a directory and all files in it. */
+typedef void (*stat_fn)(void *arg, const char *name, const struct stat *st);
+static tn_status each_stat(const char *path, stat_fn fn, void *arg, tn_error *err)
 {
     struct stat st;
-    tn_str      s = {0};
     char      **names = NULL, *real = realpath(path, NULL);
     size_t      n = 0;
-    time_t      newest;
     tn_status   status = TN_OK;
 
     if (real == NULL || stat(path, &st) != 0) {
         status = tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: %s", path, strerror(errno));
         goto out;
     }
-    stamp_add(&s, real, &st);
-    newest = st.st_ctim.tv_sec;
+    fn(arg, real, &st);
     if (S_ISDIR(st.st_mode)) {
         TN_GOTO(tn_list_files(&names, &n, path, err));
         for (size_t i = 0; i < n && status == TN_OK; i++) {
             char *p = tn_path(path, names[i]);
             if (p == NULL || stat(p, &st) != 0) status = tn_fail(err, TN_IO, "%s/%s: %s", path, names[i], strerror(errno));
-            else stamp_add(&s, names[i], &st);
-            if (status == TN_OK && st.st_ctim.tv_sec > newest) newest = st.st_ctim.tv_sec;
+            else fn(arg, names[i], &st);
             free(p);
         }
-        if (status != TN_OK) goto out;
     }
-    TN_GOTO(tn_str_check(&s, err));
-    *out = tn_sha256_of(s.p, s.len);
-    *old = time(NULL) - newest > STAMP_SECONDS;
 out:
-    tn_str_free(&s);
     tn_list_free(names, n);
     free(real);
+    return status;
+}
+
+typedef struct stamps { tn_str text; time_t newest; } stamps;
+
+static void stamp_add(void *arg, const char *name, const struct stat *st)
+{
+    stamps *s = arg;
+
+    tn_str_addf(&s->text, "%s %llu %llu %llu %lld.%09ld %lld.%09ld %o\n", name, (unsigned long long)st->st_dev, (unsigned long long)st->st_ino,
+                (unsigned long long)st->st_size, (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, (long long)st->st_ctim.tv_sec,
+                st->st_ctim.tv_nsec, (unsigned)(st->st_mode & 0100));
+    if (s->newest < st->st_ctim.tv_sec) s->newest = st->st_ctim.tv_sec;
+}
+
+/* Digest of the stamps of a file, or of all files of a directory; *old: all are older than STAMP_SECONDS. */
+static tn_status stamp_of(const char *path, tn_digest *out, bool *old, tn_error *err)
+{
+    stamps    s = { .newest = 0 };
+    tn_status status = each_stat(path, stamp_add, &s, err);
+
+    if (status == TN_OK) status = tn_str_check(&s.text, err);
+    if (status == TN_OK) {
+        *out = tn_sha256_of(s.text.p, s.text.len);
+        *old = time(NULL) - s.newest > STAMP_SECONDS;
+    }
+    tn_str_free(&s.text);
+    return status;
+}
+
+typedef struct span { const struct timespec *from, *to; bool touched; } span;
+
+static void span_look(void *arg, const char *name, const struct stat *st)
+{
+    span *s = arg;
+
+    (void)name;
+    s->touched = s->touched || (later(&st->st_ctim, s->from) && !later(&st->st_ctim, s->to));
+}
+
+tn_status recipe_source_touched(const char *path, const struct timespec *from, const struct timespec *to, bool *touched, tn_error *err)
+{
+    span      s = { from, to, false };
+    tn_status status = each_stat(path, span_look, &s, err);
+
+    *touched = s.touched;
     return status;
 }
 

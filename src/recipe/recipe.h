@@ -56,7 +56,7 @@ tn_status tn_run_diff(const json_t *first, const json_t *second, json_t **out, t
 
 /* A command that makes by itself what a stage makes, with the same function, computes always and is recorded all the same:
  * begin before the work, then end (which frees, whatever it returns) or drop. inputs: NULL-ended pairs of port name and path (NULL:
- * not given); made: what its root is taken of. direct.c. */
+ * not given; a comma list where the kind's port takes many); made: what its root is taken of. direct.c. */
 typedef struct tn_direct tn_direct;
 typedef struct tn_direct_what {
     const char        *command, *kind;

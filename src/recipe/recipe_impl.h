@@ -5,6 +5,8 @@
 #include "base/str.h"
 #include "recipe/recipe.h"
 
+#include <time.h>
+
 /* Where one input comes from: a stage (or a path inside what it makes), a file, or the store. */
 typedef struct recipe_ref {
     int       port;
@@ -55,6 +57,8 @@ int       recipe_find(const tn_recipe *r, const char *name);
 /* Marks `until` and what it needs; NULL: every stage. USAGE names the nearest stage. */
 tn_status recipe_want(tn_recipe *r, const char *until, tn_error *err);
 tn_status recipe_source_root(tn_store *s, const char *path, tn_digest *root, tn_error *err);   /* from its stamp if that is known */
+/* Whether a file, or one in a directory, was changed between two moments. */
+tn_status recipe_source_touched(const char *path, const struct timespec *from, const struct timespec *to, bool *touched, tn_error *err);
 tn_status recipe_no_stage(const tn_recipe *r, const char *name, tn_error *err);   /* USAGE, with the nearest name */
 /* Roots of sources, then as far as roots are known: keys, and roots from the store; quick stages are computed. */
 tn_status recipe_sources(tn_recipe *r, tn_store *s, tn_error *err);

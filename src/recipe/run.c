@@ -166,6 +166,34 @@ static tn_status compare_rerun(const recipe_stage *st, const tn_digest *before, 
                    "in the store; `tenet store export` shows both)", was, is);
 }
 
+/* Errors in what a stage reads name it as the recipe does: who wrote `data: [pairs]` knows no object of the store. Only inputs that
+ * lie there are renamed; a file of the user's keeps its path. The object's own name goes to the end, once. */
+static void say_inputs(const recipe_stage *st, const prepared *in, tn_error *err)
+{
+    tn_str said = {0}, where = {0};
+    bool  *named = calloc(in->n + 1, sizeof *named);
+
+    for (const char *p = err->msg; named != NULL && *p != '\0';) {
+        size_t best = in->n, longest = 0;                     /* of a folder and a file inside it, the file */
+        for (size_t k = 0; k < in->n; k++) {
+            size_t n = st->refs[k].path == NULL && in->all[k].path != NULL ? strlen(in->all[k].path) : 0;
+            if (n > longest && strncmp(p, in->all[k].path, n) == 0) best = k, longest = n;
+        }
+        if (best == in->n) {
+            tn_str_add_n(&said, p++, 1);
+            continue;
+        }
+        tn_str_add(&said, st->refs[best].text);
+        p += longest;
+        if (!named[best]) tn_str_addf(&where, "%s'%s' stands at %s:%d and is %s", where.len > 0 ? "; " : "", st->refs[best].text, st->file, st->refs[best].line, in->all[best].path);
+        named[best] = true;
+    }
+    if (where.len > 0 && !said.failed && !where.failed) snprintf(err->msg, sizeof err->msg, "%s (%s)", said.p, where.p);
+    free(named);
+    tn_str_free(&said);
+    tn_str_free(&where);
+}
+
 tn_status recipe_run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rerun, tn_error *err)
 {
     tn_store_work work = { NULL, -1 };
@@ -200,6 +228,7 @@ tn_status recipe_run_stage(tn_recipe *r, tn_store *s, recipe_stage *st, bool rer
         run.recipe_text = r->text;
     }
     status = execute(s, st->kind, st->config, &run, &in, metrics, &st->root, err);
+    if (status != TN_OK && err != NULL) say_inputs(st, &in, err);
     st->seconds = tn_now() - start;
     st->n_row = rows.memo.n_row;
     st->n_known = rows.memo.n_known;

@@ -295,6 +295,21 @@ static tn_status export_check(const void *config, const bool *given, tn_error *e
     return c->chat_format == NULL ? TN_OK : chat_format_check(c->chat_format, err);
 }
 
+/* A weight that got another type than was asked is named in the record, and how many there are is said even to who wants no
+ * progress: the recipe asked for something else. */
+static void say_fallbacks(const char *stage, const char *asked, const char *fallbacks, json_t *metrics)
+{
+    json_t *list = tn_json_lines(fallbacks);
+    size_t  n = json_array_size(list);
+
+    if (n > 0) {
+        tn_log(TN_LOG_WARN, "%s: %zu weight%s of another type than %s, as %s; `tenet log --stage %s` has the run whose record names each", stage, n,
+               n == 1 ? " is" : "s are", asked, json_string_value(json_array_get(list, 0)), stage);
+        json_object_set(metrics, "fallbacks", list);
+    }
+    json_decref(list);
+}
+
 static tn_status export_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
     const export_config *c = config;
@@ -307,7 +322,6 @@ static tn_status export_run(tn_stage_run *r, const void *config, const char *con
     tn_model_options     o = { .profile = r->profile, .chat_format = c->chat_format, .weights = true, .nameless = true };
     bool                 gguf = strcmp(c->form, "gguf") == 0, keep = strcmp(c->type, "keep") == 0;
 
-    (void)metrics;
     TN_TRY(export_check(c, NULL, err));
     if (!keep && !tn_dtype_parse(c->type, &type)) tn_bug("export: type %s", c->type);
     if (strcmp(c->form, "keep") == 0) TN_TRY(is_gguf(&gguf, inputs[0], err));
@@ -321,6 +335,7 @@ static tn_status export_run(tn_stage_run *r, const void *config, const char *con
     path = gguf ? tn_path(out, "model.gguf") : tn_strdup(out);
     if (path == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     TN_GOTO(tn_model_write(m, path, type, keep, &fallbacks, err));
+    say_fallbacks(r->stage, c->type, fallbacks, metrics);
 out:
     tn_lora_free(lora, n_lora);
     tn_model_close(m);

@@ -46,6 +46,18 @@ expect 2 'expected 0 to 0.9999999' train tune.yaml --out none --set beta1=1
 [ -e none ] && bad "a refused training left its folder"
 expect 0 '' train tune.yaml --out low --set lora_rank=2,data=prompts.txt,batch=2
 silent_about 'could not be recorded'
+# The record names all that was read, as a stage's does: what may have changed meanwhile is said to be unnamed instead.
+newest() { "$tenet" log "$("$tenet" log -n 1 2>/dev/null | awk '{ print $1 }')" --json 2>/dev/null; }
+prompts_root=sha256:$(sha256sum <prompts.txt | cut -c 1-64)
+{ cat prompts.txt; echo "One more line."; } >more.txt
+expect 0 "" train tune.yaml --out valid --set lora_rank=2,data=prompts.txt,more.txt,batch=2,valid=prompts.txt
+for input in '"model":"sha256:' "\"data.0\":\"$prompts_root" "\"data.1\":\"sha256:$(sha256sum <more.txt | cut -c 1-64)" "\"valid.0\":\"$prompts_root"; do
+    newest | grep -q '"inputs":{[^}]*'"$input" || bad "the record of a training does not name $input"
+done
+mkdir mixed && cp prompts.txt mixed/
+expect 0 'does not name its input data.0: mixed: was changed while the command ran' train tune.yaml --out mixed/run --set lora_rank=2,data=mixed,batch=2
+newest | grep -q '"unnamed":{"data.0":' || bad "the record does not say which input it does not name"
+newest | grep -q '"data.0":"sha256:' && bad "a digest is named that may not be of what was read"
 expect 1 'gone/low: no such folder' export gone/low low.gguf
 expect 1 'low/data: no checkpoint' export low/data low.gguf
 expect 1 'low is the folder of a training run: `tenet export low DIR --merge`' inspect low
@@ -87,6 +99,13 @@ recipe "$prompts"'  f:\n    kind: file\n    name: nonsuch\n    inputs: {from: p}
 expect 1 "there is no 'nonsuch' in what 'from' names" run bad.yaml
 recipe 'stages:\n  f:\n    kind: file\n    name: nonsuch\n    inputs: {from: file:prompts.txt}\n'
 expect 2 "'from' is one file" run bad.yaml
+
+# Data of a stage are named as the recipe names them, and where; what a weight became instead of what was asked is said, quiet or not.
+recipe "$prompts"'  t:\n    kind: train\n    inputs:\n      model: file:model\n      data: [p/prompts.jsonl]\n    loss: dpo\n    steps: 1\n'
+expect 1 "stage 't': p/prompts.jsonl:1: 'prompt' is missing: expected a string ('p/prompts.jsonl' stands at bad.yaml:9 and is " run bad.yaml
+recipe 'stages:\n  e:\n    kind: export\n    inputs: {model: file:model}\n    type: q4_k\n    form: gguf\n'
+expect 0 'f16 instead of q4_k (rows are no multiple of its block)' run bad.yaml --quiet
+"$tenet" log "$("$tenet" log --stage e -n 1 2>/dev/null | awk '{ print $1 }')" --json 2>/dev/null | grep -q '"fallbacks":\["blk.0' || bad "the record does not name what became another type"
 
 # An export never takes the place of what the recipe reads.
 cp prompts.txt before.txt
@@ -179,6 +198,7 @@ for file in items.jsonl report.json report.html; do cmp direct/$file from-recipe
 flock direct/items.jsonl "$tenet" eval -m aligned --task-dir tasks --data data --tasks animals --seed 1 --out direct >"$tmp/out" 2>"$tmp/err" && bad "two runs write one log"
 grep -q 'another run is writing it' "$tmp/err" || bad "it is not said that another run writes the log"
 expect 0 "tenet eval  $(made eval | cut -c 1-19)" log -n 3
+newest | grep -q '"data":"sha256:.*"task_dir":"sha256:' || bad "the record of an eval does not name its tasks and rows"
 expect 0 '' convert aligned aligned.gguf
 expect 2 'is the file that the model is read from' quantize aligned.gguf aligned.gguf --type q8_0
 expect 0 '' quantize aligned.gguf small.gguf --type q8_0
