@@ -57,8 +57,8 @@ static void figure_fill(const json_t *group, bool answered, char value[64], char
     double      lo = number(group, NULL, "change_lo"), hi = number(group, NULL, "change_hi");
 
     if (answered) {
-        double swap = -lo;
-        lo = -hi;
+        double swap = 0 - lo;                                 /* not -lo: no change would be shown as "-0" */
+        lo = 0 - hi;
         hi = swap;
     }
     snprintf(value, 64, "%.0f %% → %.0f %%", 100 * b.value, 100 * a.value);

@@ -113,6 +113,6 @@ out:
 }
 
 const tn_stage_kind tn_stage_eval = {
-    .name = "eval", .version = 5, .line = "a model's scores on tasks, every row logged", .options = options, .config_bytes = sizeof(eval_config),
+    .name = "eval", .version = 6, .line = "a model's scores on tasks, every row logged", .options = options, .config_bytes = sizeof(eval_config),
     .inputs = inputs_table, .output = "a directory with report.json, report.html and items.jsonl", .check = eval_check, .run = eval_run,
 };

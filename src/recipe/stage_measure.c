@@ -64,6 +64,6 @@ static tn_status report_run(tn_stage_run *r, const void *config, const char *con
 }
 
 const tn_stage_kind tn_stage_report = {
-    .name = "report", .version = 8, .line = "the page that tells what alignment changed", .options = tn_align_page_options,
+    .name = "report", .version = 9, .line = "the page that tells what alignment changed", .options = tn_align_page_options,
     .config_bytes = sizeof(tn_align_page_config), .inputs = report_inputs, .output = "a directory with report.html and report.json", .run = report_run,
 };

@@ -75,6 +75,6 @@ out:
 }
 
 const tn_stage_kind tn_stage_redteam = {
-    .name = "redteam", .version = 4, .line = "attacks on a model, each with harmless twins", .options = options, .config_bytes = sizeof(redteam_config),
+    .name = "redteam", .version = 5, .line = "attacks on a model, each with harmless twins", .options = options, .config_bytes = sizeof(redteam_config),
     .inputs = inputs_table, .output = "a directory with report.json, report.html and items.jsonl", .run = redteam_run,
 };

@@ -4,15 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 900, BOX_W = 168, BOX_H = 58, GAP_X = 12, GAP_Y = 34, A_ROW = WIDTH / (BOX_W + GAP_X) };
+enum { BOX_W = 168, BOX_H = 58, GAP_X = 12, GAP_Y = 34 };
 
 typedef struct place { int layer; double x, y; } place;
 
 /* Layer of each node: one below its deepest input. Inputs that make a circle, or point nowhere, are left out. */
-static int find_layers(place *at, const tn_flow_node *nodes, size_t n)
+static void find_layers(place *at, const tn_flow_node *nodes, size_t n)
 {
-    int deepest = 0;
-
     for (size_t round = 0; round < n; round++) {     /* at most n rounds: a longest path has at most n nodes */
         bool moved = false;
         for (size_t i = 0; i < n; i++)
@@ -23,15 +21,13 @@ static int find_layers(place *at, const tn_flow_node *nodes, size_t n)
             }
         if (!moved) break;
     }
-    for (size_t i = 0; i < n; i++)
-        if (at[i].layer > deepest) deepest = at[i].layer;
-    return deepest;
 }
 
 /* Places the boxes, layer by layer, a wide layer in several rows; returns the height. */
-static double find_places(place *at, size_t n, int deepest)
+static double find_places(place *at, size_t n, int deepest, double width)
 {
     double y = 4;
+    size_t a_row = (size_t)((width + GAP_X) / (BOX_W + GAP_X));
 
     for (int layer = 0; layer <= deepest; layer++) {
         size_t count = 0, k = 0;
@@ -39,13 +35,13 @@ static double find_places(place *at, size_t n, int deepest)
         for (size_t i = 0; i < n; i++) {
             size_t row, in_row;
             if (at[i].layer != layer) continue;
-            row = k / A_ROW;
-            in_row = count - row * A_ROW < A_ROW ? count - row * A_ROW : A_ROW;
-            at[i].x = (WIDTH - (double)in_row * (BOX_W + GAP_X) + GAP_X) / 2 + (double)(k % A_ROW) * (BOX_W + GAP_X);
+            row = k / a_row;
+            in_row = count - row * a_row < a_row ? count - row * a_row : a_row;
+            at[i].x = (width - (double)in_row * (BOX_W + GAP_X) + GAP_X) / 2 + (double)(k % a_row) * (BOX_W + GAP_X);
             at[i].y = y + (double)row * (BOX_H + GAP_Y / 2);
             k++;
         }
-        if (count > 0) y += (double)((count - 1) / A_ROW) * (BOX_H + GAP_Y / 2) + BOX_H + GAP_Y;
+        if (count > 0) y += (double)((count - 1) / a_row) * (BOX_H + GAP_Y / 2) + BOX_H + GAP_Y;
     }
     return y - GAP_Y + 4;
 }
@@ -60,19 +56,22 @@ static void draw_arrow(tn_page *p, const place *from, const place *to)
     tn_str_addf(&p->body, "<path class=\"tip\" d=\"M%s,%s l-4,-6 h8 z\"/>\n", report_xy(x2, a), report_xy(y2 + 4, b));
 }
 
-void tn_page_flow(tn_page *p, const char *title, const tn_flow_node *nodes, size_t n)
-{
-    place *at = calloc(n + 1, sizeof *at);
+typedef struct flow { const tn_flow_node *nodes; size_t n; place *at; } flow;
 
-    if (at == NULL) {
-        p->nomem = true;
-        return;
-    }
-    report_figure_begin(p, title, WIDTH, find_places(at, n, find_layers(at, nodes, n)), title);
-    for (size_t i = 0; i < n; i++)
+static double draw(tn_page *p, const void *arg, double width)
+{
+    const flow         *f = arg;
+    const tn_flow_node *nodes = f->nodes;
+    const place        *at = f->at;
+    int                 deepest = 0;
+
+    for (size_t i = 0; i < f->n; i++)
+        if (at[i].layer > deepest) deepest = at[i].layer;
+    double height = find_places(f->at, f->n, deepest, width);
+    for (size_t i = 0; i < f->n; i++)
         for (const int *in = nodes[i].inputs; in != NULL && *in >= 0; in++)
-            if ((size_t)*in < n && at[*in].layer < at[i].layer) draw_arrow(p, &at[*in], &at[i]);
-    for (size_t i = 0; i < n; i++) {
+            if ((size_t)*in < f->n && at[*in].layer < at[i].layer) draw_arrow(p, &at[*in], &at[i]);
+    for (size_t i = 0; i < f->n; i++) {
         char x[32], y[32];
         tn_str_addf(&p->body, "<rect x=\"%s\" y=\"%s\" width=\"%d\" height=\"%d\" rx=\"6\" class=\"box\"/>\n", report_xy(at[i].x, x),
                     report_xy(at[i].y, y), BOX_W, BOX_H);
@@ -80,6 +79,18 @@ void tn_page_flow(tn_page *p, const char *title, const tn_flow_node *nodes, size
         if (nodes[i].kind != NULL) report_label(p, at[i].x + 10, at[i].y + 35, "t", "start", nodes[i].kind, 27);
         if (nodes[i].detail != NULL) report_label(p, at[i].x + 10, at[i].y + 50, "t", "start", nodes[i].detail, 27);
     }
-    report_figure_end(p);
-    free(at);
+    return height;
+}
+
+void tn_page_flow(tn_page *p, const char *title, const tn_flow_node *nodes, size_t n)
+{
+    flow f = { nodes, n, calloc(n + 1, sizeof *f.at) };
+
+    if (f.at == NULL) {
+        p->nomem = true;
+        return;
+    }
+    find_layers(f.at, nodes, n);
+    report_figure(p, title, draw, &f);
+    free(f.at);
 }

@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LABEL_W = 270, CELL_H = 26, LABEL_CHARS = 40, COL_CHARS = 26, BAND_COLS = 17 };
+enum { CELL_H = 26, LABEL_CHARS = 40, COL_CHARS = 26 };
+
+/* Where the cells are: on a page right of the rows' names, on a phone below them (name_h). */
+typedef struct grid { bool wide; double left, w, top, name_h, lo, hi; } grid;
 
 static void find_range(const tn_heat *h, double *lo, double *hi)
 {
@@ -42,45 +45,50 @@ static void draw_cell(tn_page *p, const tn_heat *h, size_t r, size_t c, double x
     tn_str_add(&p->body, "</g>\n");
 }
 
-/* Columns [from, to) under each other's labels, `top` from the figure's upper edge at y0. */
-static void draw_band(tn_page *p, const tn_heat *h, size_t from, size_t to, double w, double y0, double top, double lo, double hi)
+/* Columns [from, to) under each other's labels, from y0 on. */
+static void draw_band(tn_page *p, const tn_heat *h, const grid *g, size_t from, size_t to, double y0)
 {
     for (size_t c = from; c < to; c++) {
-        double x = LABEL_W + w * ((double)(c - from) + 0.5);
+        double x = g->left + g->w * ((double)(c - from) + 0.5);
         char   xx[32], yy[32];
-        tn_str_addf(&p->body, "<text transform=\"translate(%s,%s) rotate(-35)\" class=\"t\">", report_xy(x - 2, xx), report_xy(y0 + top - 6, yy));
+        tn_str_addf(&p->body, "<text transform=\"translate(%s,%s) rotate(-35)\" class=\"t\">", report_xy(x - 2, xx), report_xy(y0 + g->top - 6, yy));
         report_escape_short(&p->body, h->cols[c], COL_CHARS);
         tn_str_add(&p->body, "</text>\n");
     }
     for (size_t r = 0; r < h->n_row; r++) {
-        double y = y0 + top + CELL_H * (double)r;
-        report_label(p, LABEL_W - 10, y + CELL_H / 2 + 4, "", "end", h->rows[r], LABEL_CHARS);
+        double y = y0 + g->top + (CELL_H + g->name_h) * (double)r + g->name_h;
+        if (g->wide) report_label(p, g->left - 10, y + CELL_H / 2 + 4, "", "end", h->rows[r], LABEL_CHARS);
+        else report_label(p, 0, y - 4, "", "start", h->rows[r], LABEL_CHARS);
         for (size_t c = from; c < to; c++) {
-            double v = h->values[r * h->n_col + c], strength = hi > lo ? (v - lo) / (hi - lo) : 0;
+            double v = h->values[r * h->n_col + c], strength = g->hi > g->lo ? (v - g->lo) / (g->hi - g->lo) : 0;
             if (!(strength > 0)) strength = 0;
             if (strength > 1) strength = 1;
-            draw_cell(p, h, r, c, LABEL_W + w * (double)(c - from), y, w, strength);
+            draw_cell(p, h, r, c, g->left + g->w * (double)(c - from), y, g->w, strength);
         }
     }
 }
 
-/* More columns than a page is wide for go into bands below each other: shrunk to fit, forty attacks could not be read. */
-void tn_page_heat(tn_page *p, const tn_heat *h)
+/* More columns than the width takes go into bands below each other: shrunk to fit, forty attacks could not be read. */
+static double draw(tn_page *p, const void *arg, double width)
 {
-    size_t n_band = (h->n_col + BAND_COLS - 1) / BAND_COLS, per = n_band > 0 ? (h->n_col + n_band - 1) / n_band : 0;
-    double lo, hi, w = per > 0 ? 600.0 / (double)per : 0, top = 24, width, height;
+    const tn_heat *h = arg;
+    grid           g = { .wide = width == REPORT_WIDE, .top = 24 };
+    size_t         most = g.wide ? 17 : 8, n_band = (h->n_col + most - 1) / most, per = n_band > 0 ? (h->n_col + n_band - 1) / n_band : 0;
+    double         height;
 
-    if (w > 76) w = 76;
-    if (w < 34) w = 34;
+    g.left = g.wide ? 270 : 0;
+    g.name_h = g.wide ? 0 : 20;
+    g.w = per > 0 ? (width - g.left - (g.wide ? 30 : 70)) / (double)per : 0;     /* the last label leans out to the right */
+    if (g.w > 76) g.w = 76;
+    if (g.w < 34) g.w = 34;
     for (size_t c = 0; c < h->n_col; c++) {          /* slanted labels need height */
         double need = 16 + 4.2 * (double)(strlen(h->cols[c]) < COL_CHARS ? strlen(h->cols[c]) : COL_CHARS);
-        if (need > top) top = need;
+        if (need > g.top) g.top = need;
     }
-    width = LABEL_W + w * (double)per + 70;
-    if (width < 900) width = 900;
-    height = top + CELL_H * (double)h->n_row + 6;
-    find_range(h, &lo, &hi);
-    report_figure_begin(p, h->title, width, height * (double)(n_band > 0 ? n_band : 1), h->title);
-    for (size_t b = 0; b < n_band; b++) draw_band(p, h, b * per, (b + 1) * per < h->n_col ? (b + 1) * per : h->n_col, w, height * (double)b, top, lo, hi);
-    report_figure_end(p);
+    height = g.top + (CELL_H + g.name_h) * (double)h->n_row + 6;
+    find_range(h, &g.lo, &g.hi);
+    for (size_t b = 0; b < n_band; b++) draw_band(p, h, &g, b * per, (b + 1) * per < h->n_col ? (b + 1) * per : h->n_col, height * (double)b);
+    return height * (double)(n_band > 0 ? n_band : 1);
 }
+
+void tn_page_heat(tn_page *p, const tn_heat *h) { report_figure(p, h->title, draw, h); }

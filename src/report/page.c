@@ -180,8 +180,9 @@ void tn_page_facts(tn_page *p, const tn_fact *f, size_t n)
 void tn_page_table(tn_page *p, const tn_table *t)
 {
     size_t n_col = strlen(t->columns);
+    bool   rows = t->head != NULL && n_col > 3;               /* more than a phone is wide for: there each cell says what it is */
 
-    tn_str_add(&p->body, "<div class=\"scroll\"><table>\n");
+    tn_str_addf(&p->body, "<div class=\"scroll\"><table%s>\n", rows ? " class=\"rows\"" : "");
     if (t->caption != NULL) add_element(p, "<caption>", t->caption, "</caption>\n");
     if (t->head != NULL) {
         tn_str_add(&p->body, "<thead><tr>");
@@ -193,7 +194,13 @@ void tn_page_table(tn_page *p, const tn_table *t)
         tn_str_add(&p->body, "<tr>");
         for (size_t c = 0; c < n_col; c++) {
             char kind = t->columns[c];
-            add_element(p, kind == 'r' ? "<td class=\"r\">" : kind == 'm' ? "<td class=\"mono\">" : "<td>", t->cells[r * n_col + c], "</td>");
+            tn_str_add(&p->body, kind == 'r' ? "<td class=\"r\"" : kind == 'm' ? "<td class=\"mono\"" : "<td");
+            if (rows) {
+                tn_str_add(&p->body, " data-is=\"");
+                report_escape(&p->body, t->head[c]);
+                tn_str_add(&p->body, "\"");
+            }
+            add_element(p, ">", t->cells[r * n_col + c], "</td>");
         }
         tn_str_add(&p->body, "</tr>\n");
     }

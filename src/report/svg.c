@@ -145,9 +145,37 @@ bool report_axis_tick(const report_axis *a, int i, double *v)
     return true;
 }
 
+const char *report_axis_number(const report_axis *a, double v, tn_unit unit, char buf[32])
+{
+    double step = unit == TN_UNIT_PERCENT ? a->step * 100 : a->step;
+    int    digits = a->log || !(step < 1) ? 0 : (int)ceil(-log10(step) - 1e-9);
+
+    if (digits == 0 || digits > 6 || fabs(v) >= 1e5) return report_number(v, unit, buf);
+    snprintf(buf, 32, unit == TN_UNIT_PERCENT ? "%.*f %%" : "%.*f", digits, unit == TN_UNIT_PERCENT ? v * 100 : v);
+    return buf;
+}
+
 /* --------------------------------------------------------------------------------------------------------- shapes */
 
-void report_figure_begin(tn_page *p, const char *title, double width, double height, const char *what)
+static void draw_at(tn_page *p, const char *title, report_draw draw, const void *arg, double width)
+{
+    tn_str *s = &p->body, before = *s;
+    double  height;
+
+    *s = (tn_str){ .max = before.max };              /* its height is known only when it is drawn */
+    height = draw(p, arg, width);
+    tn_str plot = *s;
+    *s = before;
+    tn_str_addf(s, "<svg class=\"%s\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"", width == REPORT_WIDE ? "wide" : "narrow", width, height);
+    report_escape(s, title);
+    tn_str_add(s, "\">\n");
+    if (plot.len > 0) tn_str_add_n(s, plot.p, plot.len);
+    tn_str_add(s, "</svg>\n");
+    p->nomem = p->nomem || plot.failed;
+    tn_str_free(&plot);
+}
+
+void report_figure(tn_page *p, const char *title, report_draw draw, const void *arg)
 {
     tn_str *s = &p->body;
 
@@ -157,12 +185,10 @@ void report_figure_begin(tn_page *p, const char *title, double width, double hei
         report_escape(s, title);
         tn_str_add(s, "</figcaption>\n");
     }
-    tn_str_addf(s, "<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"", width, height);
-    report_escape(s, what);
-    tn_str_add(s, "\">\n");
+    draw_at(p, title, draw, arg, REPORT_WIDE);
+    draw_at(p, title, draw, arg, REPORT_NARROW);
+    tn_str_add(s, "</figure>\n");
 }
-
-void report_figure_end(tn_page *p) { tn_str_add(&p->body, "</svg>\n</figure>\n"); }
 
 void report_label(tn_page *p, double x, double y, const char *class_name, const char *anchor, const char *text, int columns)
 {

@@ -229,14 +229,61 @@ static void empty_and_odd_plots_draw(void **state)
     tn_page_destroy(p);
 }
 
+/* A phone gets drawings of its own width, and tables whose cells say what they are: nothing scrolls sideways. */
+static void every_plot_and_table_has_a_form_for_a_phone(void **state)
+{
+    static const char *const head[] = { "task", "n", "acc <%>", "error" }, *const cells[] = { "arc", "7", "0.5", "0.1" };
+    char    *html = sample_html();
+    tn_page *p;
+    size_t   n;
+
+    (void)state;
+    assert_int_equal(count(html, "<svg class=\"wide\" viewBox=\"0 0 900 "), 5);
+    assert_int_equal(count(html, "<svg class=\"narrow\" viewBox=\"0 0 360 "), 5);
+    assert_null(strstr(html, "min-width:38rem"));
+    assert_null(strstr(html, "data-is="));                    /* three columns fit */
+    for (const char *svg = html; (svg = strstr(svg, "<svg class=\"narrow\"")) != NULL; svg++) {
+        const char *end = strstr(svg, "</svg>");
+        for (const char *x = svg; (x = strstr(x, " x=\"")) != NULL && x < end; x++)
+            if (strtod(x + 4, NULL) < 0 || strtod(x + 4, NULL) > 360) fail_msg("outside of a phone: %.60s", x);
+    }
+    free(html);
+    assert_int_equal(tn_page_create(&p, "t", NULL, NULL), TN_OK);
+    tn_page_table(p, &(tn_table){ NULL, "lrrr", head, cells, 1 });
+    assert_int_equal(tn_page_take(p, &html, &n, NULL), TN_OK);
+    assert_non_null(strstr(html, "<td class=\"r\" data-is=\"acc &lt;%&gt;\">0.5</td>"));
+    free(html);
+    tn_page_destroy(p);
+}
+
+/* The numbers on an axis tell its ticks apart, however close they are; a single point is a dot, since it makes no line. */
+static void ticks_differ_and_one_point_is_seen(void **state)
+{
+    const double    x[] = { 1, 2 }, y[] = { 3.8071, 3.8079 };
+    const tn_series line = { "loss", x, y, 2 }, point = { "loss", x, y, 1 };
+    const tn_panel  panels[] = { { "a", &line, 1, TN_UNIT_PLAIN, false }, { "b", &point, 1, TN_UNIT_PLAIN, false } };
+    tn_page        *p;
+    char           *html;
+    size_t          n;
+
+    (void)state;
+    assert_int_equal(tn_page_create(&p, "t", NULL, NULL), TN_OK);
+    tn_page_curves(p, &(tn_curves){ "c", "step", panels, 2 });
+    assert_int_equal(tn_page_take(p, &html, &n, NULL), TN_OK);
+    assert_int_equal(count(html, ">3.8072</text>"), 2);
+    assert_int_equal(count(html, ">3.8074</text>"), 2);
+    assert_int_equal(count(html, "<circle class=\"k0\""), 2);
+    free(html);
+    tn_page_destroy(p);
+}
+
 /* Forty columns keep their size, in bands: the page is not shrunk until nobody can read it. */
 static void a_wide_heat_map_goes_on_below(void **state)
 {
-    const char *cols[41], *row = "harm", *found;
-    double      values[41], width = 0;
+    const char *cols[41], *row = "harm";
+    double      values[41];
     tn_page    *p = NULL;
     char       *html = NULL, path[] = "/tmp/tenet-heat-XXXXXX";
-    int         n = 0;
 
     (void)state;
     for (int i = 0; i < 41; i++) {
@@ -249,13 +296,18 @@ static void a_wide_heat_map_goes_on_below(void **state)
     assert_int_equal(tn_page_write(p, path, NULL), TN_OK);
     tn_page_destroy(p);
     assert_int_equal(tn_file_read_all(&html, NULL, path, 1 << 20, NULL), TN_OK);
-    assert_non_null(found = strstr(html, "viewBox=\"0 0 "));
-    width = strtod(found + 13, NULL);
-    assert_true(width <= 940);
-    for (found = html; (found = strstr(found, ">harm</text>")) != NULL; found++) n++;
-    assert_int_equal(n, 3);                                   /* three bands, each with its row's name */
-    for (n = 0, found = html; (found = strstr(found, "50 %")) != NULL; found++) n++;
-    assert_int_equal(n, 41);                                  /* every cell, once */
+    for (int k = 0; k < 2; k++) {                             /* for a page, and for a phone */
+        static const int n_band[] = { 3, 6 };
+        char *plot = strstr(html, k == 0 ? "<svg class=\"wide\" viewBox=\"0 0 " : "<svg class=\"narrow\" viewBox=\"0 0 "), *end;
+        assert_non_null(plot);
+        assert_non_null(end = strstr(plot, "</svg>"));
+        *end = '\0';
+        assert_true(strtod(strstr(plot, "viewBox") + 13, NULL) == (k == 0 ? 900 : 360));
+        assert_int_equal(count(plot, ">harm</text>"), n_band[k]);      /* bands, each with its row's name */
+        assert_int_equal(count(plot, "50 %"), 41);                      /* every cell, once */
+        for (const char *found = plot; (found = strstr(found, "<rect x=\"")) != NULL; found++) assert_true(strtod(found + 9, NULL) < (k == 0 ? 900 : 360));
+        *end = '<';
+    }
     free(html);
     unlink(path);
 }
@@ -263,6 +315,8 @@ static void a_wide_heat_map_goes_on_below(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_plot_and_table_has_a_form_for_a_phone),
+        cmocka_unit_test(ticks_differ_and_one_point_is_seen),
         cmocka_unit_test(a_wide_heat_map_goes_on_below),
         cmocka_unit_test(the_same_data_give_the_same_bytes),
         cmocka_unit_test(nothing_is_loaded_or_run),
