@@ -65,6 +65,9 @@ bool      tn_gguf_elem_real(const tn_gguf_kv *kv, uint64_t i, double *out);
 /* Strings of an array, borrowed from the map; both arrays made: free. */
 tn_status tn_gguf_strings(const tn_gguf *g, const char *key, const char ***text, size_t **bytes, int64_t *n, tn_error *err);
 
+/* Our own key: the head is the embedding, and output.weight, which llama.cpp asks some architectures for, a copy of it. */
+#define TN_GGUF_TIED "tenet.tied"
+
 const tn_gguf_tensor *tn_gguf_tensor_find(const tn_gguf *g, const char *name);
 
 /* "1,204,224,000" for messages; buf at least 32 bytes. */

@@ -5,6 +5,8 @@
  * filled in here, in one function a family. */
 #include "model/model_impl.h"
 
+#include "base/log.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -12,7 +14,9 @@
 
 /* Reads keys of one architecture and remembers which; the first error sticks. */
 typedef struct reader {
-    const tn_gguf *g;
+    const tn_gguf *g;                  /* the first file, which has the metadata */
+    tn_gguf *const *files;             /* all of a split model, in any of which a tensor may lie */
+    size_t         n_file;
     char           arch[32];
     bool          *used;
     tn_status      status;
@@ -89,7 +93,31 @@ static bool get_bool(reader *r, const char *suffix, bool dflt)
     return v;
 }
 
-static bool has_tensor(const reader *r, const char *name) { return tn_gguf_tensor_find(r->g, name) != NULL; }
+static const tn_gguf_tensor *find_tensor(const reader *r, const char *name)
+{
+    const tn_gguf_tensor *t = NULL;
+
+    for (size_t i = 0; i < r->n_file && t == NULL; i++) t = tn_gguf_tensor_find(r->files[i], name);
+    return t;
+}
+
+static bool has_tensor(const reader *r, const char *name) { return find_tensor(r, name) != NULL; }
+
+/* Is the head the embedding? Without an output.weight; or with one that is said to be a copy (write_gguf.c) and is one: where another
+ * program changed it since, they are two weights. The head of a file that is being written has no bytes to compare. */
+static bool is_tied(reader *r)
+{
+    const tn_gguf_tensor *embd = find_tensor(r, "token_embd.weight"), *head = find_tensor(r, "output.weight");
+    bool                  said = false;
+
+    if (head == NULL) return true;
+    if (r->status == TN_OK) r->status = tn_gguf_bool_or(r->g, TN_GGUF_TIED, false, &said, r->err);
+    if (!said || r->status != TN_OK) return false;
+    if (embd != NULL && head->dtype == embd->dtype && head->bytes == embd->bytes
+        && (head->data == NULL || memcmp(head->data, embd->data, head->bytes) == 0)) return true;
+    tn_log(TN_LOG_WARN, "%s: says that its head is the embedding, but 'output.weight' is another: it is taken as it is", r->g->path);
+    return false;
+}
 
 /* ------------------------------------------------------------------------------------------------------- families */
 
@@ -144,7 +172,7 @@ static void common(reader *r, tn_hparams *h)
     h->embd_scale = 1;
     h->act = TN_ACT_SILU;
     h->init_std = 0.02;
-    h->tied = !has_tensor(r, "output.weight");
+    h->tied = is_tied(r);
     h->qkv_bias = has_tensor(r, "blk.0.attn_q.bias") || has_tensor(r, "blk.0.attn_qkv.bias");
     h->attn_bias = has_tensor(r, "blk.0.attn_output.bias");
     h->mlp_bias = has_tensor(r, "blk.0.ffn_down.bias") || has_tensor(r, "blk.0.ffn_down_exps.bias");
@@ -311,7 +339,7 @@ static tn_status check_all_used(const reader *r, tn_error *err)
 
 static tn_status vocabulary_size(reader *r, tn_hparams *h)
 {
-    const tn_gguf_tensor *embd = tn_gguf_tensor_find(r->g, "token_embd.weight");
+    const tn_gguf_tensor *embd = find_tensor(r, "token_embd.weight");
     int64_t               said = get_int(r, "vocab_size", 1, INT32_MAX, 0);
 
     if (r->status != TN_OK) return r->status;
@@ -324,9 +352,10 @@ static tn_status vocabulary_size(reader *r, tn_hparams *h)
     return TN_OK;
 }
 
-tn_status tn_hparams_from_gguf(tn_hparams *h, const tn_gguf *g, tn_error *err)
+tn_status tn_hparams_from_gguf(tn_hparams *h, tn_gguf *const *files, size_t n_file, tn_error *err)
 {
-    reader  r = { .g = g, .err = err };
+    const tn_gguf *g = files[0];
+    reader  r = { .g = g, .files = files, .n_file = n_file, .err = err };
     char   *arch = NULL;
     size_t  i, n = sizeof architectures / sizeof architectures[0];
     int64_t id;

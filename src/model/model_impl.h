@@ -78,6 +78,6 @@ tn_status tn_hparams_check_new(const tn_hparams *h, tn_error *err);
 
 /* ---- hyper-parameters from files: every key that is unknown or would change the mathematics is an error naming it */
 tn_status tn_hparams_from_hf(tn_hparams *h, const json_t *config, const char *where, tn_error *err);
-tn_status tn_hparams_from_gguf(tn_hparams *h, const tn_gguf *g, tn_error *err);
+tn_status tn_hparams_from_gguf(tn_hparams *h, tn_gguf *const *files, size_t n_file, tn_error *err);
 
 #endif

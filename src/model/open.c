@@ -35,6 +35,7 @@ static tn_status gguf_weights(tn_model *m, const tn_gguf *g, tn_error *err)
     for (size_t i = 0; i < g->n_tensor; i++) {
         const tn_gguf_tensor *t = &g->tensors[i];
         if (strcmp(t->name, "rope_freqs.weight") == 0) TN_TRY(take_rope_freqs(m, t, err));
+        else if (m->h.tied && strcmp(t->name, "output.weight") == 0) continue;       /* a copy of the embedding */
         else if (!tn_gguf_is_split_kv_b(t)) TN_TRY(tn_model_add(m, t->name, t->dtype, t->n_dim, t->shape, t->data, NULL, err));
     }
     return TN_OK;
@@ -183,7 +184,7 @@ static tn_status open_gguf(tn_model *m, const tn_model_options *o, tn_error *err
 
     m->origin = TN_ORIGIN_GGUF;
     TN_TRY(tn_open_gguf_files(m, err));
-    TN_TRY(tn_hparams_from_gguf(&m->h, m->gguf[0], err));
+    TN_TRY(tn_hparams_from_gguf(&m->h, m->gguf, m->n_gguf, err));
     for (size_t i = 0; i < m->n_gguf; i++) TN_TRY(gguf_weights(m, m->gguf[i], err));
     TN_TRY(tn_gguf_join_kv_b(m, err));
     TN_GOTO(tn_gguf_str(m->gguf[0], "tokenizer.chat_template", &template_text, err));

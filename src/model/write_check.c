@@ -84,7 +84,7 @@ tn_status tn_gguf_says_all(const tn_hparams *h, const uint8_t *head, size_t n, c
     tn_status   status = TN_OK;
 
     TN_GOTO(tn_gguf_parse_head(&g, head, n, where, err));
-    TN_GOTO(tn_hparams_from_gguf(&back, g, err));
+    TN_GOTO(tn_hparams_from_gguf(&back, &g, 1, err));
     what = first_difference(h, &back);
     /* Llama 3's scaling is a tensor of divisors there; GPT-2 does not rotate. */
     if (what == NULL && h->d_rope > 1 && back.d_rope > 1 && h->rope.kind != TN_ROPE_LLAMA3) {

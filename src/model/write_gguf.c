@@ -83,6 +83,29 @@ static void add_info(info *list, size_t *n, const char *name, int64_t i_param, t
     *offset += (t->bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
+/* A tied head is one weight, but llama.cpp refuses these architectures without an output.weight: it is written as a copy, under a key
+ * that says so, and is one weight again when read (open.c). */
+static bool head_is_copied(const tn_model *m)
+{
+    static const char *const archs[] = { "gptneox", "olmo2", "gpt-oss" };
+    const char              *arch = tn_gguf_arch(&m->h);
+
+    for (size_t i = 0; i < sizeof archs / sizeof archs[0]; i++)
+        if (m->h.tied && arch != NULL && strcmp(arch, archs[i]) == 0) return true;
+    return false;
+}
+
+/* Parameter i under `name`; behind the embedding its copy, where one is wanted. */
+static void add_param(const tn_model *m, info *list, size_t *n, const char *name, size_t i, tn_dtype type, bool keep_types, uint64_t *offset, tn_str *notes)
+{
+    const tn_tensor *w = &m->params[i].w;
+    tn_dtype         got = type_for(m, i, type, keep_types, notes);
+
+    add_info(list, n, name, (int64_t)i, got, w->n_dim, w->shape, offset);
+    if (head_is_copied(m) && strcmp(m->params[i].name, "token_embd.weight") == 0)
+        add_info(list, n, "output.weight", (int64_t)i, got, w->n_dim, w->shape, offset);
+}
+
 /* In the source file's order if there is one, else in the order of names; rope_freqs where it was, or first. */
 static size_t list_tensors(const tn_model *m, info *list, tn_dtype type, bool keep_types, float *factors, tn_str *notes)
 {
@@ -99,15 +122,14 @@ static size_t list_tensors(const tn_model *m, info *list, tn_dtype type, bool ke
             const char *name = m->gguf[g]->tensors[k].name;
             int64_t     i = tn_model_index(m, name);
             if (i >= 0) {
-                const tn_tensor *w = &m->params[i].w;
-                add_info(list, &n, name, i, type_for(m, (size_t)i, type, keep_types, notes), w->n_dim, w->shape, &offset);
+                add_param(m, list, &n, name, (size_t)i, type, keep_types, &offset, notes);
             } else if (m->freq_factors != NULL && strcmp(name, "rope_freqs.weight") == 0) {
                 add_info(list, &n, name, -1, TN_F32, 1, &half, &offset);
                 list[n - 1].values = m->freq_factors;
             }
         }
     for (size_t i = 0; i < m->n_param && m->n_gguf == 0; i++)
-        add_info(list, &n, m->params[i].name, (int64_t)i, type_for(m, i, type, keep_types, notes), m->params[i].w.n_dim, m->params[i].w.shape, &offset);
+        add_param(m, list, &n, m->params[i].name, i, type, keep_types, &offset, notes);
     return n;
 }
 
@@ -126,7 +148,7 @@ static tn_dtype main_type(const info *list, size_t n)
 
 static bool skip_key(const tn_gguf_kv *kv)
 {
-    static const char *const keys[] = { "split.no", "split.count", "split.tensors.count", "general.file_type", "general.quantization_version" };
+    static const char *const keys[] = { "split.no", "split.count", "split.tensors.count", "general.file_type", "general.quantization_version", TN_GGUF_TIED };
 
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (kv->key_n == strlen(keys[i]) && memcmp(kv->key, keys[i], kv->key_n) == 0) return true;
@@ -198,6 +220,7 @@ static tn_status metadata(const tn_model *m, tn_str *s, uint64_t *n, tn_dtype mo
         TN_TRY(tn_kv_hparams(s, n, &m->h, err));
         TN_TRY(tn_carry_tokenizer(m, s, n, err));
     }
+    if (head_is_copied(m)) tn_kv_bool(s, n, TN_GGUF_TIED, true);
     tn_kv_u32(s, n, "general.file_type", file_type(most));
     if (tn_dtype_block(most) > 1) tn_kv_u32(s, n, "general.quantization_version", 2);
     return tn_str_check(s, err);
@@ -250,7 +273,7 @@ static bool is_unchanged(const tn_model *m)
 
 tn_status tn_write_gguf(const tn_model *m, const char *out, tn_dtype type, bool keep_types, tn_str *notes, tn_error *err)
 {
-    size_t    n = 0, room = m->n_param + 1;
+    size_t    n = 0, room = m->n_param + 2;                  /* rope_freqs, and a head that is a copy */
     info     *list = calloc(room + 1, sizeof *list);
     float    *factors = NULL;
     tn_str    kv = {0}, head = {0};

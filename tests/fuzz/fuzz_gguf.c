@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tn_hparams h;
 
     if (tn_gguf_parse(&g, data, size, "fuzz.gguf", NULL) != TN_OK) return 0;
-    tn_hparams_from_gguf(&h, g, NULL);
+    tn_hparams_from_gguf(&h, &g, 1, NULL);
     for (size_t i = 0; i < g->n_kv; i++) {
         char         key[64], *text = NULL;
         const char **list;

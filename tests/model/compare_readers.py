@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """compare_readers.py - what tenet writes, opened by transformers and by llama.cpp, for each tiny family.
 
-    compare_readers.py TENET LLAMA_DRIVER [FAMILY...]
+    compare_readers.py TENET LLAMA_DRIVER [FAMILY[+tied]...]
 
 A copy of each golden model gets a tokenizer of its 56 rows. Then HF -> GGUF -> HF: tokenizer.json and the other JSON files come back byte
 by byte (config.json by meaning), every weight by value (Gemma's norms within rounding), transformers opens the folder; sharded
@@ -20,6 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import torch
 from compare_llama_cpp import Driver
 from safetensors import safe_open
+from safetensors.torch import save_file
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -28,6 +29,8 @@ PROMPT, N = "hello brave new world", 24
 NOT_IN_LLAMA_CPP = {"deepseek-v2"}
 # It takes Mistral for a Llama and has no sliding window there: texts longer than the window part.
 NO_WINDOW_IN_LLAMA_CPP = {"mistral"}
+# Its forward wants a head of its own, also where that is the embedding.
+TIED_TOO = ["gptneox", "olmo2", "olmo3", "gpt-oss"]
 
 
 def tokenizer(folder):
@@ -73,12 +76,24 @@ def compare_weights(a, b, what, problems):
             problems.append(f"{what}: {k} differs")
 
 
+def tie(folder):
+    """The head becomes the embedding."""
+    config, weights_file = (os.path.join(folder, f) for f in ("config.json", "model.safetensors"))
+    with open(config, encoding="utf-8") as f:
+        v = json.load(f)
+    with open(config, "w", encoding="utf-8") as f:
+        json.dump({**v, "tie_word_embeddings": True}, f)
+    save_file({k: t for k, t in weights(folder).items() if k not in ("lm_head.weight", "embed_out.weight")}, weights_file, {"format": "pt"})
+
+
 def family(tenet, llama, source, tmp, problems):
-    name = os.path.basename(source)
+    name, tied = os.path.basename(source), source.endswith("+tied")
     hf, gguf, back, shards = (os.path.join(tmp, x) for x in ("hf", "a.gguf", "back", "shards"))
     os.mkdir(hf)
     for f in ("config.json", "model.safetensors"):
-        shutil.copy(os.path.join(source, f), hf)
+        shutil.copy(os.path.join(source.removesuffix("+tied"), f), hf)
+    if tied:
+        tie(hf)
     files = tokenizer(hf)
     model = AutoModelForCausalLM.from_pretrained(hf, dtype=torch.float32)
     ids = AutoTokenizer.from_pretrained(hf)(PROMPT)["input_ids"]
@@ -147,7 +162,7 @@ def main():
     transformers.logging.set_verbosity_error(), transformers.utils.logging.disable_progress_bar()
     # Dynamic RoPE scaling has no form in GGUF, and its context of 16 holds no such text.
     root, failed = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden", "families"), 0
-    for source in [os.path.join(root, n) for n in (sys.argv[3:] or sorted(set(os.listdir(root)) - {"llama-dynamic"}))]:
+    for source in [os.path.join(root, n) for n in (sys.argv[3:] or sorted(set(os.listdir(root)) - {"llama-dynamic"}) + [n + "+tied" for n in TIED_TOO])]:
         problems, tmp = [], tempfile.mkdtemp()
         try:
             said = family(tenet, llama, source, tmp, problems)
