@@ -77,6 +77,24 @@ void tn_map_drop(const tn_map *m, const void *p, size_t n)
     if (begin < end) (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
+tn_status tn_file_difference(int64_t *at, const char *a, const char *b, tn_error *err)
+{
+    enum { STRETCH = 4096 };                         /* memcmp finds which one differs, the loop the byte */
+    tn_map    x = { NULL, 0, NULL }, y = { NULL, 0, NULL };
+    tn_status status = tn_map_open(&x, a, err);
+
+    if (status == TN_OK) status = tn_map_open(&y, b, err);
+    if (status == TN_OK) {
+        size_t n = x.n < y.n ? x.n : y.n, i = 0;
+        while (i + STRETCH <= n && memcmp(x.p + i, y.p + i, STRETCH) == 0) i += STRETCH;
+        while (i < n && x.p[i] == y.p[i]) i++;
+        *at = i == n && x.n == y.n ? -1 : (int64_t)i;
+    }
+    tn_map_close(&x);
+    tn_map_close(&y);
+    return status;
+}
+
 tn_status tn_file_read_all(char **out, size_t *n, const char *path, size_t max_bytes, tn_error *err)
 {
     tn_status status;

@@ -16,6 +16,9 @@ void      tn_map_close(tn_map *m);
 /* Tells the kernel that [p, p+n) of the map is not needed any more (packed panels replaced it). */
 void      tn_map_drop(const tn_map *m, const void *p, size_t n);
 
+/* *at: the first byte in which two files differ, the shorter one's length where it is the beginning of the other; -1: the same bytes. */
+tn_status tn_file_difference(int64_t *at, const char *a, const char *b, tn_error *err);
+
 /* Whole file into memory, NUL added after the end (not counted). max_bytes guards memory. made: free(*out). */
 tn_status tn_file_read_all(char **out, size_t *n, const char *path, size_t max_bytes, tn_error *err);
 /* Writes aside (same directory), fsyncs, renames over `path`, fsyncs the directory. */

@@ -1,6 +1,6 @@
 /* json.h - JSON by jansson, with the limits and the exactness that we need.
- * Reading rejects duplicate keys, NUL bytes and anything over max_bytes; whole numbers beyond 64 bits become reals. Writing is canonical: sorted keys, compact,
- * numbers that read back the same. */
+ * Reading rejects duplicate keys, NUL bytes and anything over max_bytes; whole numbers beyond 64 bits become reals. Writing is
+ * canonical: sorted keys, compact, numbers that read back the same. */
 #ifndef TN_BASE_JSON_H
 #define TN_BASE_JSON_H
 

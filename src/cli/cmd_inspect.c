@@ -27,7 +27,8 @@ static const char *count_text(double n, char buf[32])
 {
     if (n >= 1e9) snprintf(buf, 32, "%.2f B", n / 1e9);
     else if (n >= 1e6) snprintf(buf, 32, n >= 10e6 ? "%.0f M" : "%.1f M", n / 1e6);
-    else snprintf(buf, 32, "%.0f k", n / 1e3);
+    else if (n >= 1e3) snprintf(buf, 32, "%.0f k", n / 1e3);
+    else snprintf(buf, 32, "%.0f", n);
     return buf;
 }
 

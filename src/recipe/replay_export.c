@@ -70,12 +70,13 @@ out:
 static tn_status same_file(const verifier *v, const char *as, const char *again, tn_error *err)
 {
     char     *there = tn_path(v->dir, as);
-    int64_t   at = 0;
+    int64_t   at = -1;
     tn_status status = there == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : TN_OK;
 
     if (status == TN_OK && !tn_exists(there)) status = tn_fail(err, TN_VERIFY, "%s: is missing", as);
-    else if (status == TN_OK && !tn_exists(again)) status = tn_fail(err, TN_VERIFY, "%s: the stage that wrote the model makes no such file", as);
-    else if (status == TN_OK && recipe_first_difference(there, again, &at))
+    if (status == TN_OK && !tn_exists(again)) status = tn_fail(err, TN_VERIFY, "%s: the stage that wrote the model makes no such file", as);
+    if (status == TN_OK) status = tn_file_difference(&at, there, again, err);
+    if (status == TN_OK && at >= 0)
         status = tn_fail(err, TN_VERIFY, "%s: byte %lld is not what the stage that wrote the model makes of its inputs", as, (long long)at);
     free(there);
     return status;

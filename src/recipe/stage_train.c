@@ -296,17 +296,16 @@ static tn_status export_check(const void *config, const bool *given, tn_error *e
 }
 
 /* A weight that got another type than was asked is named in the record, and how many there are is said even to who wants no
- * progress: the recipe asked for something else. */
-static void say_fallbacks(const char *stage, const char *asked, const char *fallbacks, json_t *metrics)
+ * progress: the recipe asked for something else. A replay, which has no store, was told when it was a run. */
+static void say_fallbacks(const tn_stage_run *r, const char *asked, const char *fallbacks, json_t *metrics)
 {
     json_t *list = tn_json_lines(fallbacks);
     size_t  n = json_array_size(list);
 
-    if (n > 0) {
-        tn_log(TN_LOG_WARN, "%s: %zu weight%s of another type than %s, as %s; `tenet log --stage %s` has the run whose record names each", stage, n,
-               n == 1 ? " is" : "s are", asked, json_string_value(json_array_get(list, 0)), stage);
-        json_object_set(metrics, "fallbacks", list);
-    }
+    if (n > 0) json_object_set(metrics, "fallbacks", list);
+    if (n > 0 && r->store != NULL)
+        tn_log(TN_LOG_WARN, "%s: %zu weight%s of another type than %s, as %s; `tenet log --stage %s` has the run whose record names each", r->stage, n,
+               n == 1 ? " is" : "s are", asked, json_string_value(json_array_get(list, 0)), r->stage);
     json_decref(list);
 }
 
@@ -335,7 +334,7 @@ static tn_status export_run(tn_stage_run *r, const void *config, const char *con
     path = gguf ? tn_path(out, "model.gguf") : tn_strdup(out);
     if (path == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     TN_GOTO(tn_model_write(m, path, type, keep, &fallbacks, err));
-    say_fallbacks(r->stage, c->type, fallbacks, metrics);
+    say_fallbacks(r, c->type, fallbacks, metrics);
 out:
     tn_lora_free(lora, n_lora);
     tn_model_close(m);

@@ -42,9 +42,6 @@ bool      recipe_verify_origin(verifier *v, const char *from, const char *root, 
 bool      recipe_verify_is_weights(const char *name);
 void      recipe_verify_locate(verifier *v, json_t *reason);
 
-/* Whether two files differ (one that cannot be read differs from none), and at which byte. */
-bool      recipe_first_difference(const char *a, const char *b, int64_t *at);
-
 /* replay_train.c: an option's value in JSON as the text that sets it (made: free); whether it is none. */
 char     *recipe_value_text(const json_t *v);
 bool      recipe_value_is_empty(const json_t *v);

@@ -57,29 +57,12 @@ static char *original_of(const verifier *v, const char *as)
     return file;
 }
 
-bool recipe_first_difference(const char *a, const char *b, int64_t *at)
-{
-    tn_map x = { NULL, 0, NULL }, y = { NULL, 0, NULL };
-    bool   found = false;
-
-    if (tn_map_open(&x, a, NULL) == TN_OK && tn_map_open(&y, b, NULL) == TN_OK) {
-        size_t n = x.n < y.n ? x.n : y.n, i = 0;
-        while (i + 4096 <= n && memcmp(x.p + i, y.p + i, 4096) == 0) i += 4096;
-        while (i < n && x.p[i] == y.p[i]) i++;
-        found = i < n || x.n != y.n;
-        *at = (int64_t)i;
-    }
-    tn_map_close(&x);
-    tn_map_close(&y);
-    return found;
-}
-
 static char *place_of(const verifier *v, const char *name)
 {
     char    *path = tn_path(v->dir, name), *original = original_of(v, name), first[32], last[32], *text = NULL;
     int64_t  a, b;
 
-    if (path != NULL && original != NULL && recipe_first_difference(path, original, &a)) {
+    if (path != NULL && original != NULL && tn_file_difference(&a, path, original, NULL) == TN_OK && a >= 0) {
         text = tn_strf("first difference at byte %s", tn_i64_grouped(a, first));
     } else if (path != NULL && recipe_blocks_locate(json_object_get(json_object_get(json_object_get(v->manifest, "model"), "blocks"), name), path,
                                                     &a, &b)) {

@@ -52,22 +52,13 @@ static tn_status step_match(run *r, const tn_step_record *rec, tn_error *err)
 /* One file that the run left, against the one written from the replayed state. */
 static tn_status file_match(const char *name, const char *found, const char *want, int64_t step, tn_error *err)
 {
-    tn_map a = {0}, b = {0};
-    tn_status status = TN_OK;
+    int64_t at;
 
     if (!tn_exists(found)) return tn_fail(err, TN_VERIFY, "%s is missing; step %lld gives one", name, (long long)step);
-    TN_GOTO(tn_map_open(&a, found, err));
-    TN_GOTO(tn_map_open(&b, want, err));
-    size_t n = a.n < b.n ? a.n : b.n, at = 0;
-    if (n > 0 && memcmp(a.p, b.p, n) != 0)
-        while (a.p[at] == b.p[at]) at++;
-    else at = n;
-    if (at < n || a.n != b.n)
-        status = tn_fail(err, TN_VERIFY, "%s: byte %zu is not what the state after step %lld gives: these are no weights of this run", name, at, (long long)step);
-out:
-    tn_map_close(&a);
-    tn_map_close(&b);
-    return status;
+    TN_TRY(tn_file_difference(&at, found, want, err));
+    if (at >= 0)
+        return tn_fail(err, TN_VERIFY, "%s: byte %lld is not what the state after step %lld gives: these are no weights of this run", name, (long long)at, (long long)step);
+    return TN_OK;
 }
 
 /* A second file of weights would be found before or beside the first one. */

@@ -3,6 +3,7 @@
 #include "testing.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 static void put(const char *path, const char *text) { assert_int_equal(tn_file_write_all(path, text, strlen(text), NULL), TN_OK); }
 
@@ -169,12 +170,41 @@ static void lines_of_any_length_are_read(void **state)
     free(path);
 }
 
+static void the_first_byte_that_differs_is_found(void **state)
+{
+    char    *a = tn_path(*state, "a"), *b = tn_path(*state, "b"), *bytes = calloc(1, 10000);
+    int64_t  at = 7;
+    tn_error err;
+    static const struct { size_t n, changed; int64_t at; } rows[] = {
+        { 10000, 10000, -1 }, { 10000, 0, 0 }, { 10000, 4096, 4096 }, { 10000, 9999, 9999 }, { 9000, 10000, 9000 }, { 0, 10000, 0 } };
+
+    assert_int_equal(tn_file_write_all(a, bytes, 10000, NULL), TN_OK);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].changed < 10000) bytes[rows[i].changed] = 1;
+        assert_int_equal(tn_file_write_all(b, bytes, rows[i].n, NULL), TN_OK);
+        if (rows[i].changed < 10000) bytes[rows[i].changed] = 0;
+        assert_int_equal(tn_file_difference(&at, a, b, &err), TN_OK);
+        assert_int_equal(at, rows[i].at);
+    }
+    put(a, "");
+    put(b, "");
+    assert_int_equal(tn_file_difference(&at, a, b, &err), TN_OK);
+    assert_int_equal(at, -1);
+    assert_int_equal(unlink(b), 0);                  /* what cannot be read is no equal of anything */
+    assert_int_equal(tn_file_difference(&at, a, b, &err), TN_NOTFOUND);
+    assert_says(err, b);
+    free(a);
+    free(b);
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         folder_test(a_file_reads_back_and_its_limit_holds),
         folder_test(a_map_shows_the_bytes_and_an_empty_file_is_empty),
         cmocka_unit_test(plain_paths_stay_below_their_root),
+        folder_test(the_first_byte_that_differs_is_found),
         cmocka_unit_test(joins_and_names),
         folder_test(directories_are_made_listed_and_removed),
         folder_test(copies_are_equal_and_links_only_where_allowed),
