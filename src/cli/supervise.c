@@ -27,7 +27,7 @@
 #include "base/str.h"
 #include "base/thread.h"
 
-enum { MAX_ARG = 1024, N_INTERVAL = 64 };
+enum { MAX_ARG = 1024, N_INTERVAL = 64, STOPPED_SECONDS = 1 };
 static const char *const own_flags[] = { "--ranks", "--launch", "--restarts", NULL };
 
 typedef struct supervisor {
@@ -194,10 +194,17 @@ static int child_watch(supervisor *s, bool *hung, bool *moved)
 {
     int wait_status = 0;
     bool told = false;
+    double last = tn_now();
     *hung = *moved = false;
     for (;;) {
         if (waitpid(s->child, &wait_status, WNOHANG) == s->child) break;
         double now = tn_now();
+        /* Whoever stopped us (docker pause, a frozen cgroup, Ctrl-Z, a paused virtual machine) stopped the ranks too: that time is no hang. */
+        if (now - last > STOPPED_SECONDS) {
+            s->changed += now - last;
+            s->stepped += now - last;
+        }
+        last = now;
         uint64_t sign;
         bool ending;
         pid_t rank;

@@ -43,6 +43,25 @@ reaches stopped 20 && signal STOP stopped
 wait $pid || fail "a stopped process"
 grep -q 'no step for too long; starting again' err.txt || fail "a stopped process was not started again"
 
+# The supervisor and its run stopped together (a frozen container) and going on later: no hang.
+TENET_HANG_SECONDS=2 "$tenet" train tiny.yaml --threads 1 --quiet --out frozen --supervise --set steps=100000,checkpoint_every=100000 >out.txt 2>err.txt &
+pid=$!
+reaches frozen 20 || fail "a run to be frozen"
+sleep 1                                                      # the supervisor has seen some steps, and knows how long they take
+signal STOP frozen
+sleep 0.5                                                    # it has seen the last step too
+kill -STOP $pid
+sleep 4
+at=$(step_of frozen)
+kill -CONT $pid                                              # the supervisor wakes first, and sees a run that stands still
+sleep 0.5
+signal CONT frozen
+reaches frozen $((at + 20)) || fail "a frozen run did not go on"
+kill -TERM $pid
+wait $pid
+rc=$?
+[ $rc -eq 143 ] && ! grep -q 'starting again' err.txt || fail "a frozen run: ended with $rc"
+
 # A validation that takes many times as long as a step is no hang.
 TENET_HANG_SECONDS=2 train valid --supervise --restarts 1 --set valid=text.txt,valid_every=12,valid_samples=1000000,n_layer=4,n_embd=256,n_ff=1024,n_ctx=64
 rc=$?
