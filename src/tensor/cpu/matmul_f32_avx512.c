@@ -1,5 +1,7 @@
 /* matmul_f32_avx512.c - the fp32 product's tiles, strips and panels with 512-bit vectors. A lane is an output.
  *
+ * What comes from memory is fetched into the second cache only (hint 2): the first has too few buffers for lines that are long on their way.
+ *
  * A tile of 14 rows x 2 panels keeps 28 accumulators, 2 words of B and 1 of A in the 32 registers: 28 multiply-adds
  * for 16 loads, and chains long apart enough to hide the latency of 4 on two ports. */
 #include "tensor/cpu/matmul_avx512.h"
@@ -19,8 +21,8 @@ static inline __attribute__((always_inline)) void tile(int mr, int np, float *c,
     /* The tile beside this one is next: its part of C is on its way while this one runs. */
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++) {
-        __builtin_prefetch(c + i * ldc + np * TN_PANEL, 1);
-        __builtin_prefetch(c + i * ldc + 2 * np * TN_PANEL - 1, 1);
+        __builtin_prefetch(c + i * ldc + np * TN_PANEL, 1, 2);
+        __builtin_prefetch(c + i * ldc + 2 * np * TN_PANEL - 1, 1, 2);
     }
     const float *b0 = b[0], *b1 = b[np - 1];
     for (int64_t k = 0; k < n_k; k++) {
@@ -78,12 +80,12 @@ static inline __attribute__((always_inline)) void in_place(int mr, int np, bool 
             acc[i][j] = load ? _mm512_maskz_loadu_ps(mask[j], c + i * ldc + j * TN_PANEL) : _mm512_setzero_ps();
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++) {                                  /* see tile */
-        __builtin_prefetch(c + i * ldc + np * TN_PANEL, 1);
-        __builtin_prefetch(c + i * ldc + 2 * np * TN_PANEL - 1, 1);
+        __builtin_prefetch(c + i * ldc + np * TN_PANEL, 1, 2);
+        __builtin_prefetch(c + i * ldc + 2 * np * TN_PANEL - 1, 1, 2);
     }
     for (int64_t k = 0; k < n_k; k++) {
         __m512 bv[2];
-        if (ahead) __builtin_prefetch(below + k % 16 * lda + k / 16 * 16);
+        if (ahead) __builtin_prefetch(below + k % 16 * lda + k / 16 * 16, 0, 2);
         __builtin_prefetch(b0 + (k + 8) * TN_PANEL);
         if (np > 1) __builtin_prefetch(b1 + (k + 8) * TN_PANEL);
         bv[0] = _mm512_load_ps(b0 + k * TN_PANEL);
@@ -124,7 +126,7 @@ void tn_mm_strip_avx512(float *dst, const tn_mm_a *a, int64_t m0, int rows, int6
         __mmask16 mask = (__mmask16)((1u << rows) - 1);
         int64_t   i = 0;
         for (; (k - i) * rows >= 16; i++) {
-            __builtin_prefetch(src + (i + 16) * a->ks);             /* they lie pages apart: nothing else fetches ahead */
+            __builtin_prefetch(src + (i + 16) * a->ks, 0, 2);       /* they lie pages apart: nothing else fetches ahead */
             _mm512_storeu_ps(dst + i * rows, _mm512_maskz_loadu_ps(mask, src + i * a->ks));
         }
         /* What follows the last words may be there already: the next strip's first part. A low strip has several rows among them. */
@@ -183,8 +185,8 @@ void tn_mm_panels_kn_avx512(float *dst, const void *rows, tn_dtype t, int64_t ld
     }
     float *second = dst + TN_MM_KC * TN_PANEL;
     for (int64_t i = 0; i < k; i++, src += ld * bytes) {
-        __builtin_prefetch(src + 16 * ld * bytes);                  /* rows lie pages apart: nothing else fetches ahead */
-        __builtin_prefetch(src + 16 * ld * bytes + 16 * bytes);
+        __builtin_prefetch(src + 16 * ld * bytes, 0, 2);            /* rows lie pages apart: nothing else fetches ahead */
+        __builtin_prefetch(src + 16 * ld * bytes + 16 * bytes, 0, 2);
         _mm512_store_ps(dst + i * TN_PANEL, load_row(src, t, (__mmask16)mask));
         _mm512_store_ps(second + i * TN_PANEL, load_row(src + 16 * bytes, t, (__mmask16)(mask >> 16)));
     }
