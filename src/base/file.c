@@ -183,6 +183,11 @@ const char *tn_basename(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
+void tn_path_trim(char *path)
+{
+    for (size_t n = path != NULL ? strlen(path) : 0; n > 1 && path[n - 1] == '/'; n--) path[n - 1] = '\0';
+}
+
 bool tn_path_is_plain(const char *rel)
 {
     const char *p = rel;

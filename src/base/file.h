@@ -52,6 +52,8 @@ void      tn_list_free(char **list, size_t n);
 /* Path join; made: free. NULL if out of memory. */
 char     *tn_path(const char *dir, const char *name);
 const char *tn_basename(const char *path);
+/* Cuts slashes off the end of a folder's path, as people and shells put them there: "a/" -> "a"; "/" stays. NULL is fine. */
+void      tn_path_trim(char *path);
 /* true if `rel` is a plain relative path: no "..", no leading '/', no empty or "." component, no control bytes. */
 bool      tn_path_is_plain(const char *rel);
 /* Reads one line of any length (without its newline) from f; false at the end. *line is grown: free it at the end. */

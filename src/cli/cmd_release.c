@@ -49,7 +49,7 @@ static tn_status take(char *joined, tn_release_role role, tn_release_part *parts
     for (char *p = joined; p != NULL && *p != '\0';) {
         char *end = strchr(p, '\n');
         if (end != NULL) *end = '\0';
-        for (size_t k = strlen(p); k > 1 && p[k - 1] == '/'; k--) p[k - 1] = '\0';
+        tn_path_trim(p);
         if (!tn_exists(p)) return tn_fail(err, TN_NOTFOUND, "%s: no such file or folder", p);
         if (*n == PARTS_MAX) return tn_fail(err, TN_LIMIT, "more than %d runs, records, reports and inputs", PARTS_MAX);
         parts[(*n)++] = (tn_release_part){ role, tn_basename(p), p };
@@ -83,11 +83,10 @@ static tn_status runs_cleaned(const char *dir, tn_release_part *parts, size_t n,
 /* "models/qwen2.5-0.5b/" -> "qwen2.5-0.5b", "a/m.gguf" -> "m"; a digest says nothing: "model". */
 static char *default_name(const char *model)
 {
-    size_t      n = strlen(model);
+    char       *copy = tn_strdup(model), *name;
     const char *base;
 
-    while (n > 1 && model[n - 1] == '/') n--;
-    char *copy = tn_strndup(model, n), *name;
+    tn_path_trim(copy);
     base = copy == NULL ? "model" : tn_basename(copy);
     if (tn_starts_with(base, "sha256:") || base[0] == '.' || base[0] == '\0') base = "model";
     name = tn_strndup(base, tn_ends_with(base, ".gguf") ? strlen(base) - 5 : strlen(base));
@@ -150,6 +149,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         status = tn_fail(err, TN_USAGE, "release: --%s is missing", c->model == NULL ? "model" : c->out == NULL ? "out" : "key");
         goto out;
     }
+    tn_path_trim(c->out);
     if (tn_exists(c->out)) {
         status = tn_fail(err, TN_USAGE, "%s exists already: choose another name, or remove it first", c->out);
         goto out;

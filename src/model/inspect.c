@@ -54,11 +54,7 @@ static char *name_of(const tn_model *m)
     if (m->n_gguf > 0) {
         if (tn_gguf_str(m->gguf[0], "general.name", &name, &ignored) != TN_OK) name = NULL;
     } else if (m->path != NULL) {
-        size_t n = strlen(m->path);
-        while (n > 1 && m->path[n - 1] == '/') n--;
-        char *path = tn_strndup(m->path, n);
-        if (path != NULL) name = tn_strdup(tn_basename(path));
-        free(path);
+        name = tn_strdup(tn_basename(m->path));
     }
     if (name != NULL && (name[0] == '\0' || strcmp(name, ".") == 0 || !tn_utf8_valid(name, strlen(name)))) {
         free(name);

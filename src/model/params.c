@@ -17,6 +17,7 @@ tn_status tn_model_new(tn_model **out, const char *path, tn_error *err)
         free(m);
         return tn_fail(err, TN_NOMEM, "%s: no memory for a model", path);
     }
+    tn_path_trim(m->path);                           /* its last part is the model's name */
     m->chat_status = TN_UNSUPPORTED;
     *out = m;
     return TN_OK;

@@ -1,6 +1,8 @@
 /* write.c - a model to a file or directory, by the suffix of the name. */
 #include "model/write_parts.h"
 
+#include "base/file.h"
+
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -29,7 +31,12 @@ tn_status tn_model_write_sharded(const tn_model *m, const char *out, tn_dtype ty
         if (!keep_types && tn_dtype_block(type) > 1)
             return tn_fail(err, TN_USAGE, "%s: a directory in Hugging Face form holds f32, f16 or bf16, not %s: give a name that ends in .gguf",
                            out, tn_dtype_name(type));
-        return tn_write_hf(m, out, type, keep_types, max_shard, err);
+        char *folder = tn_strdup(out);
+        if (folder == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for a path", out);
+        tn_path_trim(folder);
+        status = tn_write_hf(m, folder, type, keep_types, max_shard, err);
+        free(folder);
+        return status;
     }
     TN_TRY(check_not_itself(m, out, err));
     status = tn_write_gguf(m, out, type, keep_types, fallbacks != NULL ? &notes : NULL, err);

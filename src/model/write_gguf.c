@@ -166,13 +166,13 @@ static bool skip_template(const tn_gguf_kv *kv)
     return false;
 }
 
-/* The folder's name, unless that is a digest, as a store names folders; or where the bytes may not depend on where the model lies. */
+/* The folder's name, unless that is a digest, as a store names folders, or no text; or where the bytes may not depend on where the model lies. */
 static const char *name_of(const tn_model *m)
 {
     const char *name = tn_basename(m->path);
     size_t      n = strspn(name, "0123456789abcdef");
 
-    return m->nameless || (n >= 32 && name[n] == '\0') ? tn_gguf_arch(&m->h) : name;
+    return m->nameless || (n >= 32 && name[n] == '\0') || strcmp(name, ".") == 0 || !tn_utf8_valid(name, strlen(name)) ? tn_gguf_arch(&m->h) : name;
 }
 
 static tn_status put_template(const tn_model *m, tn_str *s, uint64_t *n, tn_error *err)

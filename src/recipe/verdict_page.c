@@ -64,9 +64,13 @@ tn_status recipe_verdict_page(const json_t *verdict, const char *dir, const char
     static const char *const check_keys[] = { "name", "state", "text" }, *const check_head[] = { "Check", "State", "What was seen" };
     static const char *const reason_keys[] = { "what", "where", "expected", "found" }, *const reason_head[] = { "What", "Where", "Expected", "Found" };
     const char *word = recipe_verify_text(verdict, "verdict");
+    char       *place = tn_strdup(dir);
     tn_page    *p = NULL;
 
-    TN_TRY(tn_page_create(&p, "Verdict", tn_basename(dir), err));
+    tn_path_trim(place);
+    tn_status status = tn_page_create(&p, "Verdict", place != NULL ? tn_basename(place) : dir, err);
+    free(place);
+    TN_TRY(status);
     tn_page_figures(p, &(tn_figure){ .label = "Verdict", .value = word, .detail = strcmp(word, "sound") == 0 ? "everything that was looked at holds"
                                      : strcmp(word, "wrong") == 0 ? "looked, and found wrong: see the reasons" : "something could not be checked: see the reasons",
                                      .tone = tone_of(word) }, 1);
@@ -77,7 +81,7 @@ tn_status recipe_verdict_page(const json_t *verdict, const char *dir, const char
         tn_page_section(p, "Reasons");
         add_table(p, json_object_get(verdict, "reasons"), "Each thing that is wrong or could not be checked", reason_keys, reason_head, "llmm");
     }
-    tn_status status = tn_page_write(p, path, err);
+    status = tn_page_write(p, path, err);
     tn_page_destroy(p);
     return status;
 }

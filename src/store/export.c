@@ -191,7 +191,7 @@ tn_status tn_store_export(tn_store *s, const tn_digest *root, const char *to, tn
     tn_digest found;
     tn_status status = TN_OK;
 
-    for (size_t n = target != NULL ? strlen(target) : 0; n > 1 && target[n - 1] == '/'; n--) target[n - 1] = '\0';
+    tn_path_trim(target);
     if (target == NULL) return no_memory(err);
     if (tn_exists(target)) {
         status = tn_fail(err, TN_USAGE, "%s exists already: choose another name, or remove it first", to);

@@ -18,8 +18,7 @@ static tn_status place_find(const char *path, char **run_dir, char **dir, tn_err
 
     free(manifest);
     if (text == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-    size_t n = strlen(text);
-    while (n > 1 && text[n - 1] == '/') text[--n] = '\0';
+    tn_path_trim(text);
     if (one) {
         char *slash = strrchr(text, '/');
         *dir = tn_strdup(text);

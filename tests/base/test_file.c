@@ -77,6 +77,13 @@ static void joins_and_names(void **state)
     }
     assert_string_equal(tn_basename("/a/b.c"), "b.c");
     assert_string_equal(tn_basename("b.c"), "b.c");
+    static const char *const slashes[][2] = { { "a/b//", "a/b" }, { "a/b", "a/b" }, { "/", "/" }, { "//", "/" }, { "", "" } };
+    for (size_t i = 0; i < sizeof slashes / sizeof slashes[0]; i++) {
+        char *p = tn_strdup(slashes[i][0]);
+        tn_path_trim(p);
+        assert_string_equal(p, slashes[i][1]);
+        free(p);
+    }
 }
 
 static void directories_are_made_listed_and_removed(void **state)

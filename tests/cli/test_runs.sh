@@ -71,12 +71,19 @@ expect 2 'low-adapter: is there already and not empty' export low low-adapter
 expect 0 '{"out":"a \"b\".gguf",' export low 'a "b".gguf' --merge --json
 expect 0 "\"out\":\"x$(printf '\357\277\275')\"" convert model "$(printf 'x\377')" --json
 expect 2 'no valid UTF-8: give another with --name' release --model "$(printf 'x\377')" --out rel-3 --key lab3
+# A slash at the end of a folder's name changes nothing.
+expect 0 '' export low/ low-merged/ --merge
+expect 0 '' convert model model-again/
+expect 0 '' convert model-again/ again.gguf
+head -c 300 again.gguf | tr '\000' ' ' | grep -qa 'general.name.*model-again' || bad "a model is not called as its folder is"
 # A release says nothing of the machine: two runs of one training give the same bytes.
 expect 0 '' key new lab3
 for i in 1 2; do
     expect 0 '' train tune.yaml --out low-$i/low --set lora_rank=2,data=prompts.txt,batch=2
     expect 0 '' release --model model --run low-$i/low --out rel-$i --key lab3
 done
+expect 0 '' release --model model/ --run low-1/low/ --out rel-4/ --key lab3
+diff -r rel-1 rel-4 >"$tmp/out" 2>"$tmp/err" || bad "a slash at the end of a name changes a release"
 diff -r rel-1 rel-2 >"$tmp/out" 2>"$tmp/err" || bad "two runs of one training give two releases"
 find rel-1 | grep -qE 'heartbeat|events\.out|/lock$|\.runs' && bad "a release holds a run's lock, heartbeat or TensorBoard file"
 [ -e rel-1.runs ] && bad "a release left its working folder"
