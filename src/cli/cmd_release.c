@@ -110,7 +110,7 @@ static void say(const tn_common *common, const release_config *c, const json_t *
 }
 
 /* Into the ledger, like the release of a recipe: its kind is what garbage collection keeps its parts by. */
-static tn_status record(tn_store *s, tn_direct *d, json_t *params, const tn_release_parts *p, const char *out, tn_error *err)
+static tn_status record(tn_store *s, tn_direct *d, json_t *params, const tn_release_parts *p, const char *runs, const char *out, tn_error *err)
 {
     static const char *const words[] = { "reports", "records", "runs", "inputs" };
     const char              *inputs[2 * (PARTS_MAX + 2) + 1] = { "model", p->model, "constitution", p->constitution };
@@ -123,7 +123,7 @@ static tn_status record(tn_store *s, tn_direct *d, json_t *params, const tn_rele
         inputs[n++] = p->parts[i].path;
     }
     tn_status status = tn_direct_end(d, s, &(tn_direct_what){ .command = "release", .kind = "release", .params = params, .profile = TN_PROFILE_STRICT,
-                                                              .inputs = inputs, .made = out }, err);
+                                                              .inputs = inputs, .own = runs, .made = out }, err);
     free(names);
     return status;
 }
@@ -180,7 +180,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     TN_GOTO(runs_cleaned(runs, parts, p.n_part, run_paths, err));
     TN_GOTO(tn_release_build(&p, &c->o, made, metrics, err));
     TN_GOTO(tn_rename(made, c->out, err));
-    status = record(s, d, params, &p, c->out, err);
+    status = record(s, d, params, &p, runs, c->out, err);
     d = NULL;
     params = NULL;
     if (status != TN_OK) goto out;
@@ -206,7 +206,7 @@ const tn_command tn_cmd_release = {
     .line = "make a signed release: model, card, bill of materials, proofs",
     .usage = "tenet release --model MODEL --out DIR --key NAME [--constitution FILE] [--run DIR...] [--report PATH...] [--record PATH...]",
     .more = "The same model, parts and key give the same bytes. A recipe's last stage (kind: release) does the same and puts in how every\n"
-            "part was made.",
+            "part was made, without which `tenet verify --replay` cannot compute it again.",
     .options = options,
     .config_bytes = sizeof(release_config),
     .min_args = 0,

@@ -45,7 +45,7 @@ static tn_status set_root(tn_store *s, json_t *o, const char *key, const char *p
 
 /* One input. The command read it some time ago: where it may be another by now, or cannot be named by a digest (it is gone, it
  * holds a link), the record says so in the digest's place under `unnamed`, rather than naming what was not read. */
-static void set_input(tn_direct *d, tn_store *s, const char *command, json_t *inputs, const char *key, const char *path)
+static void set_input(tn_direct *d, tn_store *s, const tn_direct_what *w, json_t *inputs, const char *key, const char *path)
 {
     struct timespec now;
     bool            touched = false;
@@ -53,10 +53,10 @@ static void set_input(tn_direct *d, tn_store *s, const char *command, json_t *in
     tn_status       status = set_root(s, inputs, key, path, &why);
 
     clock_gettime(CLOCK_REALTIME, &now);
-    if (status == TN_OK) status = recipe_source_touched(path, &d->clock, &now, &touched, &why);
+    if (status == TN_OK && (w->own == NULL || !tn_starts_with(path, w->own))) status = recipe_source_touched(path, &d->clock, &now, &touched, &why);
     if (status == TN_OK && touched) status = tn_fail(&why, TN_MISMATCH, "%s: was changed while the command ran", path);
     if (status == TN_OK) return;
-    tn_log(TN_LOG_WARN, "the record of this %s does not name its input %s: %s", command, key, why.msg);
+    tn_log(TN_LOG_WARN, "the record of this %s does not name its input %s: %s", w->command, key, why.msg);
     json_object_del(inputs, key);
     json_t *unnamed = json_object_get(d->record, "unnamed");
     if (unnamed == NULL) json_object_set_new(d->record, "unnamed", unnamed = json_object());
@@ -65,7 +65,7 @@ static void set_input(tn_direct *d, tn_store *s, const char *command, json_t *in
 
 /* The inputs of one port: `value` is one path, or a comma list where the kind takes many, which become data.0, data.1, ... as the
  * records of stages have them. */
-static tn_status set_port(tn_direct *d, tn_store *s, const char *command, const tn_stage_kind *kind, json_t *inputs, const char *port,
+static tn_status set_port(tn_direct *d, tn_store *s, const tn_direct_what *w, const tn_stage_kind *kind, json_t *inputs, const char *port,
                           const char *value, tn_error *err)
 {
     const tn_stage_port *p = kind->inputs;
@@ -73,7 +73,7 @@ static tn_status set_port(tn_direct *d, tn_store *s, const char *command, const 
 
     while (p->name != NULL && strcmp(p->name, port) != 0) p++;
     if (p->name == NULL || !p->many) {
-        set_input(d, s, command, inputs, port, value);
+        set_input(d, s, w, inputs, port, value);
         return TN_OK;
     }
     while (*value != '\0') {
@@ -87,7 +87,7 @@ static tn_status set_port(tn_direct *d, tn_store *s, const char *command, const 
         while (*trimmed == ' ') trimmed++;                    /* blanks around commas, as lists of files may have them */
         for (size_t end = strlen(trimmed); end > 0 && trimmed[end - 1] == ' '; end--) trimmed[end - 1] = '\0';
         if (*trimmed != '\0') {
-            set_input(d, s, command, inputs, key, trimmed);
+            set_input(d, s, w, inputs, key, trimmed);
             n++;
         }
         free(path);
@@ -109,7 +109,7 @@ tn_status tn_direct_end(tn_direct *d, tn_store *s, const tn_direct_what *w, tn_e
     }
     json_object_set_new(d->record, "seconds", json_real(tn_now() - d->start));
     for (const char *const *i = w->inputs; i[0] != NULL; i += 2)
-        if (i[1] != NULL) TN_GOTO(set_port(d, s, w->command, kind, inputs, i[0], i[1], err));
+        if (i[1] != NULL) TN_GOTO(set_port(d, s, w, kind, inputs, i[0], i[1], err));
     TN_GOTO(set_root(s, d->record, "root", w->made, err));
     json_object_set_new(d->record, "stage", json_string(w->command));
     json_object_set_new(d->record, "kind", json_string(kind->name));

@@ -64,6 +64,7 @@ typedef struct tn_direct_what {
     tn_profile         profile;
     const char *const *inputs;
     const char        *made;
+    const char        *own;            /* inputs below this folder are the command's own copies, which nobody else changes; or NULL */
 } tn_direct_what;
 tn_direct *tn_direct_begin(void);      /* NULL: no memory, which tn_direct_end then says */
 tn_status  tn_direct_end(tn_direct *d, tn_store *s, const tn_direct_what *w, tn_error *err);

@@ -89,6 +89,9 @@ static tn_status config_from(tn_train_config *c, const json_t *options, const ch
         if (text == NULL && is_place(key)) {
             for (size_t i = 0; places[i] != NULL; i++)
                 if (strcmp(places[i], key) == 0) q->missing = places[i];
+            if (q->stage == NULL)
+                return tn_fail(err, TN_UNCHECKED, "the release's papers do not say what the run read ('%s'), since it was put together by hand: one that the "
+                               "last stage of a recipe makes (kind: release) can be replayed", key);
             return tn_fail(err, TN_UNCHECKED, "the run's '%s' is neither in the release nor in the store: pull or export it into the store, then "
                            "verify again", key);
         }

@@ -83,6 +83,10 @@ for i in 1 2; do
     expect 0 '' release --model model --run low-$i/low --out rel-$i --key lab3
 done
 expect 0 '' release --model model/ --run low-1/low/ --out rel-4/ --key lab3
+silent_about 'does not name'
+newest | grep -q '"runs.0":"sha256:' || bad "the record of a release does not name its run"
+"$tenet" key show lab3 >lab3.pem 2>/dev/null
+expect 1 "do not say what the run read ('data'), since it was put together by hand" verify rel-4 --key lab3.pem --replay all
 diff -r rel-1 rel-4 >"$tmp/out" 2>"$tmp/err" || bad "a slash at the end of a name changes a release"
 diff -r rel-1 rel-2 >"$tmp/out" 2>"$tmp/err" || bad "two runs of one training give two releases"
 find rel-1 | grep -qE 'heartbeat|events\.out|/lock$|\.runs' && bad "a release holds a run's lock, heartbeat or TensorBoard file"
