@@ -279,14 +279,15 @@ static tn_status list_append(void *config, const tn_option *o, const char *value
 static tn_status flag_set(const tn_option_set_ref *sets, const char *word, const char *value, const char *next, int *used,
                           tn_error *err)
 {
-    size_t n = strlen(word);
-    char   where[160];
+    size_t      n = strlen(word);
+    const char *dashes = n == 1 ? "-" : "--";         /* as people write it */
+    char        where[160];
 
     *used = 0;
     for (const tn_option_set_ref *s = sets; s->table != NULL; s++) {
         const tn_option *o = find(s->table, word, n);
 
-        snprintf(where, sizeof where, "--%.140s", word);
+        snprintf(where, sizeof where, "%s%.140s", dashes, word);
         if (o == NULL && n > 3 && strncmp(word, "no-", 3) == 0) {
             o = find(s->table, word + 3, n - 3);
             if (o != NULL && o->type == TN_OPT_BOOL && value == NULL) return value_set(s->config, o, "false", where, err);
@@ -295,7 +296,7 @@ static tn_status flag_set(const tn_option_set_ref *sets, const char *word, const
         if (o == NULL) continue;
         if (o->type == TN_OPT_BOOL && value == NULL) return value_set(s->config, o, "true", where, err);
         if (value == NULL) {
-            if (next == NULL) return tn_fail(err, TN_USAGE, "--%s needs a value (%s)", word, o->help);
+            if (next == NULL) return tn_fail(err, TN_USAGE, "%s%s needs a value (%s)", dashes, word, o->help);
             value = next;
             *used = 1;
         }

@@ -76,7 +76,7 @@ tn_status tn_out_open(tn_out **out, const char *path, tn_error *err)
     o->fd = o->direct ? open(o->path, O_WRONLY | O_CLOEXEC)
                       : open(o->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (o->fd < 0) {
-        status = tn_fail(err, TN_IO, "%s: cannot write there: %s", path, strerror(errno));
+        status = tn_fail(err, TN_IO, "%s: cannot write there: %s%s", path, strerror(errno), errno == ENOENT ? " (its folder: make it first)" : "");
         free(o->tmp);                                /* not ours to unlink */
         o->tmp = NULL;
         goto out;

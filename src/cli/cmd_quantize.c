@@ -18,6 +18,40 @@ static const tn_option options[] = {
     // clang-format on
 };
 
+/* "blk.7.attn_q.weight: ..." without its number. */
+static void add_kind(tn_str *s, const char *line)
+{
+    size_t n = tn_starts_with(line, "blk.") ? strspn(line + 4, "0123456789") : 0;
+
+    tn_str_addf(s, n > 0 ? "blk.*%s" : "%s", line + (n > 0 ? 4 + n : 0));
+}
+
+/* What became another type than was asked; the same in several layers is one line. (--json names each.) */
+static tn_status print_fallbacks(const char *notes, tn_error *err)
+{
+    json_t     *all = tn_json_lines(notes), *kinds = json_object(), *line, *n;
+    const char *kind;
+    size_t      i;
+    tn_str      s = {0};
+    tn_status   status = all == NULL || kinds == NULL ? tn_fail(err, TN_NOMEM, "no memory for the list of types") : TN_OK;
+
+    json_array_foreach(all, i, line) {
+        tn_str_clear(&s);
+        add_kind(&s, json_string_value(line));
+        TN_GOTO(tn_str_check(&s, err));
+        json_object_set_new(kinds, s.p, json_integer(json_integer_value(json_object_get(kinds, s.p)) + 1));
+    }
+    json_object_foreach(kinds, kind, n) {
+        if (json_integer_value(n) > 1) printf("%s, in %lld layers\n", kind, (long long)json_integer_value(n));
+        else puts(kind);
+    }
+out:
+    tn_str_free(&s);
+    json_decref(all);
+    json_decref(kinds);
+    return status;
+}
+
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
     const quantize_config *c = config;
@@ -43,7 +77,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
                                             "fallbacks", tn_json_lines(notes)), err));
     } else {
         printf("%s: %.1f MB, %s\n", args[1], (double)st.st_size / 1e6, c->type);
-        if (notes != NULL) fputs(notes, stdout);
+        TN_GOTO(print_fallbacks(notes, err));
     }
 out:
     tn_direct_drop(d);
@@ -57,7 +91,7 @@ const tn_command tn_cmd_quantize = {
     .line = "write a model with weights in blocks of few bits",
     .usage = "tenet quantize MODEL OUT.gguf --type q4_k",
     .more = "By the reference quantisers, one result on every machine. Rows that are no multiple of a type's block get the nearest\n"
-            "type that fits, and the head keeps at least six bits; every such weight is named.",
+            "type that fits, and the head keeps at least six bits; such weights are named (with --json each layer by itself).",
     .options = options,
     .config_bytes = sizeof(quantize_config),
     .min_args = 2,

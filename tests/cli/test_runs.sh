@@ -217,6 +217,10 @@ ids=$("$tenet" log -n 2 2>/dev/null | awk '{ print $1 }')
 # shellcheck disable=SC2086
 expect 0 "export: parameter 'type'" diff $ids
 expect 0 "\"root\":\"sha256:$(sha256sum <small.gguf | cut -c 1-64)\"" log --json -n 1
+# What became another type: a line a kind of weight, with --json each of them.
+expect 0 'blk.*.attn_q.weight: q5_0 instead of q4_k (rows are no multiple of its block), in 2 layers' quantize "$recipes/../families/llama" types.gguf
+expect 0 '"blk.1.attn_q.weight: q5_0 instead of q4_k' quantize "$recipes/../families/llama" types.gguf --json
+expect 1 'no-folder/x.gguf: cannot write there: No such file or directory (its folder: make it first)' convert aligned no-folder/x.gguf
 expect 0 '' key new lab2
 expect 2 'expected a day' release --model aligned --out signed --key lab2 --date 2026-02-29
 expect 0 '' release --model aligned --out signed --key lab2 --report direct
