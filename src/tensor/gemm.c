@@ -25,6 +25,7 @@ enum {
     STREAM_BYTES = 32 << 20,                        /* of C */
     FIRST_BYTES = 8192,                             /* of a rectangle's codes */
     NEAR = 4096,                                    /* distance of A's rows, in floats, up to which they are read in place */
+    PAGE = 1024, APART = 256,                       /* floats of a page; distance between the lines of the first cache that farther rows begin on */
     FEW_ROWS = 12,                                  /* of products that are worth one region: one tile, one block of k in q8act */
     GROUP_PANELS = 8, GROUP_BLOCKS = 192,           /* of a matrix unit: panels of a group, and their blocks of 32 k (192 KiB) */
 };
@@ -182,6 +183,16 @@ typedef struct stretch {
     bool        first, in_place;                    /* no panel met them yet; A is read where it lies, without strips */
 } stretch;
 
+/* Is A read where it lies, without strips? Not if its rows are pages apart and begin on the same lines of the first cache, where the rows of a tile would
+ * push each other out from panel to panel. */
+static bool a_in_place(const gemm_job *job, int64_t n_panel)
+{
+    const tn_mm *mm = job->mm;
+
+    if (job->set->in_place == NULL || mm->profile == TN_PROFILE_STRICT_BF16 || mm->a.ks != 1) return false;
+    return mm->a.rs < NEAR || n_panel <= 2 || (mm->a.rs % PAGE >= APART && mm->a.rs % PAGE <= PAGE - APART);
+}
+
 /* Panels [pg, pe), whose words are b, times the rows of a stretch. */
 static void group_run(const gemm_job *job, const stretch *s, int64_t pg, int64_t pe, const void *const *b)
 {
@@ -216,8 +227,7 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
 {
     const tn_mm_set *set   = job->set;
     const tn_mm     *mm    = job->mm;
-    bool             bf16  = mm->profile == TN_PROFILE_STRICT_BF16, in_place = set->in_place != NULL && !bf16 && mm->a.ks == 1 &&
-                     (mm->a.rs < NEAR || p1 - p0 <= 2);
+    bool             bf16  = mm->profile == TN_PROFILE_STRICT_BF16, in_place = a_in_place(job, p1 - p0);
     int64_t          most  = group_panels(job->stretch);
     float           *made  = (float *)(void *)scratch, *stage = made + most * TN_MM_KC * TN_PANEL, *tile = stage + 2 * TN_MM_KC * TN_PANEL;
     int64_t          n_stretch = ceil_div(m1 - m0, job->stretch);

@@ -10,6 +10,13 @@
  * for each chunk too: 256 MiB, a thousand rows of a vocabulary of 50 000. */
 enum { CHUNK_ELEMS = 1 << 24, CHUNK_ELEMS_LOSS = 1 << 26 };
 
+/* Distance of the rows of logits in floats. A long row's is not a multiple of 4 KiB, as a common vocabulary's would be: then the same part of every
+ * row would fall on the same few lines of the first cache; with 3 KiB beside it 14 rows lie one after another there. */
+static int64_t logits_ld(int64_t n_vocab)
+{
+    return n_vocab < 4096 ? n_vocab : (n_vocab - 768 + 1023) / 1024 * 1024 + 768;
+}
+
 tn_status tn_head_check(const tn_call *c, float softcap, tn_error *err)
 {
     TN_TRY(tn_need(c, 0, "x", TN_F32, 2, err));
@@ -22,7 +29,7 @@ tn_status tn_head_check(const tn_call *c, float softcap, tn_error *err)
 int64_t tn_head_chunk(const tn_call *c)
 {
     int64_t n_row = tn_rows(c->in[0]), n_vocab = c->in[1]->shape[0], elems = c->op == &tn_op_head_loss ? CHUNK_ELEMS_LOSS : CHUNK_ELEMS;
-    int64_t most = tn_max64(32, elems / tn_max64(n_vocab, 1)), n_chunk = tn_max64(1, (n_row + most - 1) / most);
+    int64_t most = tn_max64(32, elems / tn_max64(logits_ld(n_vocab), 1)), n_chunk = tn_max64(1, (n_row + most - 1) / most);
     /* Equal chunks, of whole blocks of 32 rows where there are several: in strict-bf16 dw then does not depend on the cut. */
     int64_t rows = tn_max64(1, (n_row + n_chunk - 1) / n_chunk);
     return n_chunk == 1 ? rows : (rows + 31) / 32 * 32;
@@ -38,20 +45,20 @@ static size_t mm_bytes(const tn_call *c)
 
 size_t tn_head_scratch(const tn_call *c)
 {
-    int64_t n_row = tn_rows(c->in[0]), n_vocab = c->in[1]->shape[0];
+    int64_t n_row = tn_rows(c->in[0]);
     /* besides the logits: two floats a row for the caller */
-    return tn_align64((size_t)tn_head_chunk(c) * (size_t)n_vocab * 4) + tn_align64(mm_bytes(c)) +
+    return tn_align64((size_t)tn_head_chunk(c) * (size_t)logits_ld(c->in[1]->shape[0]) * 4) + tn_align64(mm_bytes(c)) +
            2 * tn_align64((size_t)n_row * 4);
 }
 
 void tn_head_open(tn_head *h, const tn_call *c, const tn_head_kernels *k, float softcap, float temperature, tn_profile profile)
 {
     *h = (tn_head){ .c = c, .kernels = k, .x = tn_f32(c->in[0]), .w = c->in[1], .target = tn_i32(c->in[2]), .n_row = tn_rows(c->in[0]),
-                    .n_embd = tn_cols(c->in[0]), .n_vocab = c->in[1]->shape[0],
+                    .n_embd = tn_cols(c->in[0]), .n_vocab = c->in[1]->shape[0], .ld = logits_ld(c->in[1]->shape[0]),
                     .row = { softcap, temperature == 1.0f ? 0.0f : temperature }, .profile = profile };
     h->chunk = tn_head_chunk(c);
     h->logits = (float *)((char *)c->scratch + 2 * tn_align64((size_t)h->n_row * 4));
-    h->mm_scratch = (char *)h->logits + tn_align64((size_t)h->chunk * (size_t)h->n_vocab * 4);
+    h->mm_scratch = (char *)h->logits + tn_align64((size_t)h->chunk * (size_t)h->ld * 4);
     h->mm_bytes = mm_bytes(c);
 }
 
@@ -63,7 +70,7 @@ static void product(const tn_head *h, const tn_mm *mm)
 
 void tn_head_logits(const tn_head *h, int64_t r0, int64_t n)
 {
-    tn_mm mm = { .c = h->logits, .ldc = h->n_vocab, .a = { h->x + r0 * h->n_embd, h->n_embd, 1 }, .m = n, .n = h->n_vocab, .k = h->n_embd, .profile = h->profile };
+    tn_mm mm = { .c = h->logits, .ldc = h->ld, .a = { h->x + r0 * h->n_embd, h->n_embd, 1 }, .m = n, .n = h->n_vocab, .k = h->n_embd, .profile = h->profile };
     mm.b = h->w->packed != NULL ? (tn_mm_b){ .kind = TN_MM_B_PACKED, .w = h->w->packed }
                                 : (tn_mm_b){ .kind = TN_MM_B_NK, .dtype = h->w->dtype, .rows = h->w->data, .ld = h->n_embd };
     product(h, &mm);
@@ -71,7 +78,7 @@ void tn_head_logits(const tn_head *h, int64_t r0, int64_t n)
 
 void tn_head_dx(const tn_head *h, int64_t n, float *dx, bool add)
 {
-    tn_mm mm = { .c = dx, .ldc = h->n_embd, .a = { h->logits, h->n_vocab, 1 }, .m = n, .n = h->n_embd, .k = h->n_vocab, .add = add,
+    tn_mm mm = { .c = dx, .ldc = h->n_embd, .a = { h->logits, h->ld, 1 }, .m = n, .n = h->n_embd, .k = h->n_vocab, .add = add,
                  .profile = h->profile == TN_PROFILE_Q8ACT ? TN_PROFILE_STRICT : h->profile };
     mm.b = h->w->packed != NULL ? (tn_mm_b){ .kind = TN_MM_B_PACKED_T, .w = h->w->packed }
                                 : (tn_mm_b){ .kind = TN_MM_B_KN, .dtype = h->w->dtype, .rows = h->w->data, .ld = h->n_embd };
@@ -80,7 +87,7 @@ void tn_head_dx(const tn_head *h, int64_t n, float *dx, bool add)
 
 void tn_head_dw(const tn_head *h, int64_t r0, int64_t n, float *dw)
 {
-    tn_mm mm = { .c = dw, .ldc = h->n_embd, .a = { h->logits, 1, h->n_vocab }, .m = h->n_vocab, .n = h->n_embd, .k = n, .add = true,
+    tn_mm mm = { .c = dw, .ldc = h->n_embd, .a = { h->logits, 1, h->ld }, .m = h->n_vocab, .n = h->n_embd, .k = n, .add = true,
                  .profile = h->profile == TN_PROFILE_Q8ACT ? TN_PROFILE_STRICT : h->profile,
                  .b = { .kind = TN_MM_B_KN, .dtype = TN_F32, .rows = h->x + r0 * h->n_embd, .ld = h->n_embd } };
     product(h, &mm);

@@ -37,9 +37,10 @@ typedef struct tn_head {
     const tn_tensor *w;
     const int32_t *target;
     int64_t        n_row, n_embd, n_vocab, chunk;
+    int64_t        ld;                              /* floats from one row of logits to the next, at least n_vocab */
     tn_head_row    row;
     tn_profile     profile;
-    float         *logits;                          /* [chunk][n_vocab] */
+    float         *logits;                          /* [chunk][ld] */
     void          *mm_scratch;
     size_t         mm_bytes;
 } tn_head;

@@ -26,7 +26,7 @@ static void rows_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     for (int64_t i = begin; i < end; i++) {
         int64_t r = k->r0 + i, t = h->target[r];
         bool    ok = tn_head_target_ok(h, r);
-        float  *l = h->logits + i * h->n_vocab, top, sum;
+        float  *l = h->logits + i * h->ld, top, sum;
         h->kernels->lse(l, h->n_vocab, &h->row, false, &top, &sum);
         if (k->lse != NULL) k->lse[r] = top + tn_logf(sum);
         if (k->logp != NULL) {

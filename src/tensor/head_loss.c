@@ -84,7 +84,7 @@ static void rows_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     (void)i_thread;
     for (int64_t i = begin; i < end; i++) {
         int64_t r = k->r0 + i, t = h->target[r];
-        float  *l = h->logits + i * h->n_vocab, top, sum, weight = tn_f32(h->c->in[3])[r];
+        float  *l = h->logits + i * h->ld, top, sum, weight = tn_f32(h->c->in[3])[r];
         if (t == -1) {                              /* nothing to learn here */
             if (k->nll != NULL) k->nll[r] = 0.0f;
             if (k->part != NULL) k->part[r] = 0.0f;
@@ -192,7 +192,7 @@ void tn_head_loss_backward(const tn_call *c, const tn_head_kernels *kernels)
         logits(&k, n);
         tn_parallel(n, 1, rows_piece, &k);
         scaled z = { h.logits, h.logits, s, false };
-        if (s != 1.0f) tn_parallel(n * h.n_vocab, TN_GRAIN_ELEMS, scaled_piece, &z);
+        if (s != 1.0f) tn_parallel((n - 1) * h.ld + h.n_vocab, TN_GRAIN_ELEMS, scaled_piece, &z);
         tn_head_dw(&h, k.r0, n, dw);
     }
 }
