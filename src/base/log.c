@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static tn_log_level    level = TN_LOG_INFO;
@@ -108,6 +109,20 @@ static void add_count(tn_str *s, const tn_progress *p)
     else tn_str_addf(s, "%.0f %s", (double)p->done / scale, unit);
 }
 
+void tn_line_fit(tn_str *line, size_t first)
+{
+    struct winsize w = {0};
+    int            n = 0;
+
+    if (line->p == NULL || ioctl(STDERR_FILENO, TIOCGWINSZ, &w) != 0 || w.ws_col == 0) return;
+    for (size_t i = first; i < line->len; i++) {              /* by characters: a byte that goes on with one takes no column */
+        if (((unsigned char)line->p[i] & 0xc0) == 0x80 || ++n < w.ws_col) continue;
+        line->p[i] = '\0';
+        line->len = i;
+        return;
+    }
+}
+
 static void draw(tn_progress *p, double now, bool last)
 {
     tn_str s = {0};
@@ -132,6 +147,7 @@ static void draw(tn_progress *p, double now, bool last)
     if (last) add_duration(&s, seconds);
     else add_rate(&s, p, seconds);
     if (p->note[0] != '\0') tn_str_addf(&s, "   %s", p->note);
+    if (p->terminal && !last) tn_line_fit(&s, strlen("\r\033[K"));
     if (!p->terminal || last) tn_str_add_char(&s, '\n');
     pthread_mutex_lock(&print_lock);
     if (s.p != NULL && !s.failed) fputs(s.p, stderr);

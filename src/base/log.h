@@ -4,6 +4,7 @@
 #define TN_BASE_LOG_H
 
 #include "base/err.h"
+#include "base/str.h"
 
 typedef enum tn_log_level { TN_LOG_ERROR, TN_LOG_WARN, TN_LOG_INFO, TN_LOG_DEBUG } tn_log_level;
 void tn_log_set_level(tn_log_level level);          /* INFO by default; --quiet sets WARN */
@@ -17,6 +18,10 @@ tn_status tn_progress_start(tn_progress **out, const char *what, const char *uni
 void tn_progress_skip(tn_progress *p, int64_t done);   /* so much was there before: it counts, but not for the rate */
 void tn_progress_set(tn_progress *p, int64_t done, const char *note /* or NULL */);
 void tn_progress_end(tn_progress *p);               /* frees; NULL is fine */
+
+/* A line that is drawn over by the next one: what the terminal is too narrow for is cut off, from byte `first` on, since a line that wraps
+ * would stay. Without a terminal nothing is. */
+void tn_line_fit(tn_str *line, size_t first);
 
 /* Ctrl-C and SIGTERM: the first sets a flag that long loops poll (finish cleanly), the second ends at once. */
 void tn_signals_install(void);

@@ -108,9 +108,13 @@ static void on_step(void *arg, const tn_train_step *s)
     if (s->has_valid) snprintf(valid, sizeof valid, "  valid %.4f", (double)s->valid);
     if (s->preference) snprintf(pref, sizeof pref, "  margin %.3f  right %.0f %%  KL %.4f", (double)s->margin, 100 * (double)s->accuracy, (double)s->kl);
     if (s->peak_share > 0) snprintf(peak, sizeof peak, "  %.0f %% of peak", 100 * s->peak_share);
-    fprintf(stderr, "%sstep %lld/%lld  loss %.4f (smooth %.4f)%s%s  lr %.3g  |g| %.3g  %.0f tok/s%s  %s left%s", v->terminal ? "\r\033[K" : "",
-            (long long)s->step, (long long)s->steps, (double)s->loss, s->smooth, valid, pref, (double)s->lr, (double)s->grad_norm, s->tokens_per_s, peak,
-            left, v->terminal && !last && !s->has_valid ? "" : "\n");
+    bool   stays = !v->terminal || last || s->has_valid;
+    tn_str line = {0};
+    tn_str_addf(&line, "step %lld/%lld  loss %.4f (smooth %.4f)%s%s  lr %.3g  |g| %.3g  %.0f tok/s%s  %s left", (long long)s->step, (long long)s->steps,
+                (double)s->loss, s->smooth, valid, pref, (double)s->lr, (double)s->grad_norm, s->tokens_per_s, peak, left);
+    if (!stays) tn_line_fit(&line, 0);
+    fprintf(stderr, "%s%s%s", v->terminal ? "\r\033[K" : "", line.p != NULL ? line.p : "", stays ? "\n" : "");
+    tn_str_free(&line);
 }
 
 static void result_print(const tn_common *common, const tn_train_result *r, const char *run)

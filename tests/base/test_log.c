@@ -7,7 +7,9 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <time.h>
 
 /* What fn writes to stderr. made: free. */
 static char *stderr_of(const char *dir, void (*fn)(void))
@@ -69,6 +71,37 @@ static void progress_in_a_pipe_is_one_plain_line(void **state)
     assert_string_equal(text, "");
     free(text);
     tn_log_set_level(TN_LOG_INFO);
+}
+
+/* On a narrow terminal a line that is drawn over keeps to its columns, or its rest would stay there. */
+static void progress_fits_a_narrow_terminal(void **state)
+{
+    enum { COLUMNS = 24 };
+    int     master = posix_openpt(O_RDWR | O_NOCTTY), slave, saved = dup(2);
+    char    text[4096];
+    ssize_t n;
+    tn_progress *p;
+
+    (void)state;
+    setenv("LC_ALL", "C", 1);                                 /* a byte a column */
+    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    assert_true((slave = open(ptsname(master), O_RDWR | O_NOCTTY)) >= 0);
+    assert_int_equal(ioctl(slave, TIOCSWINSZ, &(struct winsize){ .ws_row = 24, .ws_col = COLUMNS }), 0);
+    dup2(slave, 2);
+    assert_int_equal(tn_progress_start(&p, "a work with a long name", "rows", 100, NULL), TN_OK);
+    nanosleep(&(struct timespec){ .tv_nsec = 300000000 }, NULL);         /* it is drawn five times a second */
+    tn_progress_set(p, 1, "and a note");
+    n = read(master, text, sizeof text - 1);
+    tn_progress_end(p);
+    dup2(saved, 2);
+    close(saved);
+    close(slave);
+    close(master);
+    assert_true(n > 0);
+    text[n] = '\0';
+    assert_memory_equal(text, "\r\033[K  a work", 12);
+    for (char *save, *line = strtok_r(text, "\r", &save); line != NULL; line = strtok_r(NULL, "\r", &save))
+        if (strlen(line) > strlen("\033[K") + COLUMNS - 1) fail_msg("a line of %zu bytes on %d columns", strlen(line) - 3, COLUMNS);
 }
 
 static void the_first_signal_is_a_flag_and_the_second_ends(void **state)
@@ -151,6 +184,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         folder_test(levels_are_heeded),
         folder_test(progress_in_a_pipe_is_one_plain_line),
+        cmocka_unit_test(progress_fits_a_narrow_terminal),
         cmocka_unit_test(the_first_signal_is_a_flag_and_the_second_ends),
         cmocka_unit_test(errors_carry_prefixes_and_codes),
         cmocka_unit_test(kernels_are_chosen_by_name),
