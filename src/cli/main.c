@@ -10,9 +10,11 @@
 #include "base/thread.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const tn_command *const commands[] = {
 #define X(name) &tn_cmd_##name,
@@ -163,6 +165,14 @@ static tn_status dispatch(int argc, char **argv, tn_common *common, tn_error *er
     return run_command(c, argc - 2, argv + 2, common, err);
 }
 
+/* An earlier line may have failed, and errno is long gone: a pipe that nobody reads says so itself. */
+static bool reader_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
 int main(int argc, char **argv)
 {
     tn_common common = {0};
@@ -171,9 +181,10 @@ int main(int argc, char **argv)
 
     tn_signals_install();
     status = dispatch(argc, argv, &common, &err);
-    if ((fflush(stdout) != 0 || ferror(stdout)) && status == TN_OK) {
-        status = tn_fail(&err, TN_IO, "standard output: cannot write the result: %s", strerror(errno));
-        if (errno == EPIPE) err.msg[0] = '\0';               /* `tenet log | head`: the reader has seen enough */
+    bool now = fflush(stdout) != 0;
+    if ((now || ferror(stdout)) && status == TN_OK) {
+        status = tn_fail(&err, TN_IO, "standard output: cannot write the whole result%s%s", now ? ": " : "; is the disk full?", now ? strerror(errno) : "");
+        if (reader_gone()) err.msg[0] = '\0';                /* `tenet log | head`: the reader has seen enough */
     }
     if (status != TN_OK && err.msg[0] != '\0') {
         fprintf(stderr, "%s\n", err.msg);
