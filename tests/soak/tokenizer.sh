@@ -26,6 +26,9 @@ if command -v cmake >/dev/null; then
     ninja -C "$build" tenet >/dev/null
     "$dir/venv/bin/python" tests/model/compare_vocabularies.py "$build/tenet" "$build/tests/tokenizer/tokenizer_driver" "$dir/llama_cpp_driver" \
         "$models" "${N_LLAMA:-5000}" ${UDHR:+"$UDHR"}
+    # What tenet writes, opened by transformers and by llama.cpp, where a Python ($PYTHON) has the former.
+    if "${PYTHON:-python3}" -c 'import torch, transformers, safetensors' 2>/dev/null; then "${PYTHON:-python3}" tests/model/compare_readers.py "$build/tenet" "$dir/llama_cpp_driver"
+    else echo "${PYTHON:-python3} has no torch, transformers and safetensors: models are not opened by other readers"; fi
 fi
 if [ -n "${TEXT:-}" ]; then
     "$build/bench/bench_tokenizer" "$TEXT" "$models"/ggml-vocab-llama-bpe.gguf
