@@ -93,7 +93,7 @@ static bool asks_for_help(const tn_command *c, int argc, char **argv)
 
 static tn_status check_arguments(const tn_command *c, int n_arg, const char **args, tn_error *err)
 {
-    if (n_arg < c->min_args) return tn_fail(err, TN_USAGE, "%s: something is missing\nusage: %s", c->name, c->usage);
+    if (n_arg < c->min_args) return tn_fail(err, TN_USAGE, "%s: %d argument%s needed, %d given\nusage: %s", c->name, c->min_args, c->min_args == 1 ? " is" : "s are", n_arg, c->usage);
     if (c->max_args >= 0 && n_arg > c->max_args)
         return tn_fail(err, TN_USAGE, "%s: one word too many: '%s'\nusage: %s", c->name, args[c->max_args], c->usage);
     return TN_OK;
