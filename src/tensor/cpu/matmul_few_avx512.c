@@ -86,10 +86,12 @@ static inline __attribute__((always_inline)) void one_row(tn_dtype t, tn_layout 
         }
     } else {
         const int64_t step = l == TN_L_F32 ? 64 : 32;               /* bytes of one k; a pair of bf16 is 64 */
+        const size_t  skip = (size_t)(np - 1) * at.code_stride;     /* behind the panel comes its neighbour, which is read by now */
         for (int64_t k = 0; k < f->k; k += 4) {
             int n = f->k - k < 4 ? (int)(f->k - k) : 4;
 #pragma GCC unroll 4
-            for (int j = 0; j < np; j++) fetch(at.codes + (size_t)j * at.code_stride + (size_t)(k * step) + 2048, (size_t)(4 * step));
+            for (int j = 0; j < np; j++)
+                fetch(at.codes + (size_t)j * at.code_stride + (size_t)(k * step) + 2048 + ((k + 4) * step + 2048 <= f->k * step ? 0 : skip), (size_t)(4 * step));
 #pragma GCC unroll 4
             for (int s = 0; s < 4; s++)
 #pragma GCC unroll 4
@@ -109,6 +111,7 @@ static inline __attribute__((always_inline)) void several_rows(int mr, int np, c
     const tn_weight   *w = f->w;
     bool               plain = w->layout == TN_L_F32;
     size_t             ahead = plain ? 4096 : tn_layout_block_bytes(w->layout) * STRETCH / 32;
+    int64_t            skip = (int64_t)((size_t)(np - 1) * w->code_stride / 4);      /* behind the panel comes its neighbour, which is read by now */
     float             *c = f->c + column;
     __m512             acc[MAX_ROWS][4];
 
@@ -132,7 +135,7 @@ static inline __attribute__((always_inline)) void several_rows(int mr, int np, c
             __m512 v[4];
 #pragma GCC unroll 4
             for (int j = 0; j < np; j++) {
-                if (plain) __builtin_prefetch(b[j] + i_k * TN_PANEL + 512);
+                if (plain) __builtin_prefetch(b[j] + i_k * TN_PANEL + 512 + (k0 + i_k + 32 < f->k ? 0 : skip));
                 v[j] = _mm512_load_ps(b[j] + i_k * TN_PANEL);
             }
 #pragma GCC unroll 8
@@ -171,14 +174,14 @@ ONE(q5_1, TN_Q5_1, TN_L_C5)
 ONE(q5_k, TN_Q5_K, TN_L_C5)
 ONE(q6_k, TN_Q6_K, TN_L_C6)
 
-/* Enough chains for the latency: rows times panels is 8 at least. */
+/* Enough chains for the latency: rows times panels is 8 at least. More panels side by side also mean more streams from memory. */
 #define SEVERAL(mr, np)                                                                                                       \
     static void rows_##mr##_##np(const few *f, int64_t p, int64_t column, const uint16_t *mask) { several_rows(mr, np, f, p, column, mask); }
-SEVERAL(2, 4) SEVERAL(3, 4) SEVERAL(4, 2) SEVERAL(5, 2) SEVERAL(6, 2) SEVERAL(7, 2) SEVERAL(8, 2)
+SEVERAL(2, 4) SEVERAL(3, 4) SEVERAL(4, 3) SEVERAL(5, 3) SEVERAL(6, 3) SEVERAL(7, 3) SEVERAL(8, 3)
 SEVERAL(2, 1) SEVERAL(3, 1) SEVERAL(4, 1) SEVERAL(5, 1) SEVERAL(6, 1) SEVERAL(7, 1) SEVERAL(8, 1)
 static const panels_fn rows_fns[MAX_ROWS + 1][2] = {
-    {NULL, NULL}, {NULL, NULL}, {rows_2_4, rows_2_1}, {rows_3_4, rows_3_1}, {rows_4_2, rows_4_1},
-    {rows_5_2, rows_5_1}, {rows_6_2, rows_6_1}, {rows_7_2, rows_7_1}, {rows_8_2, rows_8_1},
+    {NULL, NULL}, {NULL, NULL}, {rows_2_4, rows_2_1}, {rows_3_4, rows_3_1}, {rows_4_3, rows_4_1},
+    {rows_5_3, rows_5_1}, {rows_6_3, rows_6_1}, {rows_7_3, rows_7_1}, {rows_8_3, rows_8_1},
 };
 
 static const panels_fn *functions_of(const tn_weight *w)
@@ -199,7 +202,7 @@ bool tn_mm_few_avx512(const tn_mm *mm, int64_t p0, int64_t p1)
 {
     if (mm->m > MAX_ROWS || mm->b.kind != TN_MM_B_PACKED || mm->profile == TN_PROFILE_STRICT_BF16 || mm->a.ks != 1) return false;
     const panels_fn *fns = mm->m == 1 ? functions_of(mm->b.w) : rows_fns[mm->m];
-    int64_t          wide = mm->m < 4 ? 4 : 2;
+    int64_t          wide = mm->m < 4 ? 4 : 3;
     few f = {.x = mm->a.a, .ldx = mm->a.rs, .k = mm->k, .w = mm->b.w, .c = mm->c, .ldc = mm->ldc, .load = mm->add};
     for (int64_t p = p0; p < p1;) {
         int      np = p1 - p >= wide ? (int)wide : 1;
