@@ -12,7 +12,7 @@ enum { CHUNK_ELEMS = 1 << 24, CHUNK_ELEMS_LOSS = 1 << 26 };
 
 /* Distance of the rows of logits in floats. A long row's is not a multiple of 4 KiB, as a common vocabulary's would be: then the same part of every
  * row would fall on the same few lines of the first cache; with 3 KiB beside it 14 rows lie one after another there. */
-static int64_t logits_ld(int64_t n_vocab)
+int64_t tn_head_ld(int64_t n_vocab)
 {
     return n_vocab < 4096 ? n_vocab : (n_vocab - 768 + 1023) / 1024 * 1024 + 768;
 }
@@ -29,7 +29,7 @@ tn_status tn_head_check(const tn_call *c, float softcap, tn_error *err)
 int64_t tn_head_chunk(const tn_call *c)
 {
     int64_t n_row = tn_rows(c->in[0]), n_vocab = c->in[1]->shape[0], elems = c->op == &tn_op_head_loss ? CHUNK_ELEMS_LOSS : CHUNK_ELEMS;
-    int64_t most = tn_max64(32, elems / tn_max64(logits_ld(n_vocab), 1)), n_chunk = tn_max64(1, (n_row + most - 1) / most);
+    int64_t most = tn_max64(32, elems / tn_max64(tn_head_ld(n_vocab), 1)), n_chunk = tn_max64(1, (n_row + most - 1) / most);
     /* Equal chunks, of whole blocks of 32 rows where there are several: in strict-bf16 dw then does not depend on the cut. */
     int64_t rows = tn_max64(1, (n_row + n_chunk - 1) / n_chunk);
     return n_chunk == 1 ? rows : (rows + 31) / 32 * 32;
@@ -47,14 +47,14 @@ size_t tn_head_scratch(const tn_call *c)
 {
     int64_t n_row = tn_rows(c->in[0]);
     /* besides the logits: two floats a row for the caller */
-    return tn_align64((size_t)tn_head_chunk(c) * (size_t)logits_ld(c->in[1]->shape[0]) * 4) + tn_align64(mm_bytes(c)) +
+    return tn_align64((size_t)tn_head_chunk(c) * (size_t)tn_head_ld(c->in[1]->shape[0]) * 4) + tn_align64(mm_bytes(c)) +
            2 * tn_align64((size_t)n_row * 4);
 }
 
 void tn_head_open(tn_head *h, const tn_call *c, const tn_head_kernels *k, float softcap, float temperature, tn_profile profile)
 {
     *h = (tn_head){ .c = c, .kernels = k, .x = tn_f32(c->in[0]), .w = c->in[1], .target = tn_i32(c->in[2]), .n_row = tn_rows(c->in[0]),
-                    .n_embd = tn_cols(c->in[0]), .n_vocab = c->in[1]->shape[0], .ld = logits_ld(c->in[1]->shape[0]),
+                    .n_embd = tn_cols(c->in[0]), .n_vocab = c->in[1]->shape[0], .ld = tn_head_ld(c->in[1]->shape[0]),
                     .row = { softcap, temperature == 1.0f ? 0.0f : temperature }, .profile = profile };
     h->chunk = tn_head_chunk(c);
     h->logits = (float *)((char *)c->scratch + 2 * tn_align64((size_t)h->n_row * 4));

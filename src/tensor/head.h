@@ -48,6 +48,7 @@ typedef struct tn_head {
 tn_status tn_head_check(const tn_call *c, float softcap, tn_error *err);
 size_t    tn_head_scratch(const tn_call *c);
 int64_t   tn_head_chunk(const tn_call *c);          /* rows of a chunk */
+int64_t   tn_head_ld(int64_t n_vocab);              /* floats from one row of logits to the next */
 void      tn_head_open(tn_head *h, const tn_call *c, const tn_head_kernels *k, float softcap, float temperature, tn_profile profile);
 void      tn_head_logits(const tn_head *h, int64_t r0, int64_t n);
 /* From gradients in h->logits. */

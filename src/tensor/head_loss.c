@@ -92,7 +92,7 @@ static void rows_piece(void *arg, int64_t begin, int64_t end, int i_thread)
             continue;
         }
         if (k->slot != NULL && k->slot[i] >= 0) {
-            float lse, nll = soft_row(k, l, k->soft + k->slot[i] * h->n_vocab, weight, &lse);
+            float lse, nll = soft_row(k, l, k->soft + k->slot[i] * h->ld, weight, &lse);
             if (k->nll != NULL) k->nll[r] = nll;
             if (k->part != NULL) k->part[r] = weight * (p->z_coef != 0.0f ? fmaf(p->z_coef * lse, lse, nll) : nll);
             continue;
@@ -117,7 +117,7 @@ static void teacher_place(chunk *k, const tn_call *c)
     char *at = (char *)c->scratch + tn_head_scratch(c);
     k->slot = (int32_t *)(void *)at;
     k->soft = (float *)(void *)(at + tn_align64((size_t)k->h->chunk * 4));
-    k->soft_x = k->soft + tn_align64((size_t)k->h->chunk * (size_t)k->h->n_vocab * 4) / 4;
+    k->soft_x = k->soft + tn_align64((size_t)k->h->chunk * (size_t)k->h->ld * 4) / 4;
 }
 
 /* The logits of n rows from r0 on, and the teacher's of those that are taught. */
@@ -205,7 +205,7 @@ static size_t scratch(const tn_call *c, bool backward)
     (void)backward;
     if (!taught(c)) return tn_head_scratch(c);
     int64_t rows = tn_head_chunk(c);
-    return tn_head_scratch(c) + tn_align64((size_t)rows * 4) + tn_align64((size_t)rows * (size_t)c->in[1]->shape[0] * 4) +
+    return tn_head_scratch(c) + tn_align64((size_t)rows * 4) + tn_align64((size_t)rows * (size_t)tn_head_ld(c->in[1]->shape[0]) * 4) +
            tn_align64((size_t)rows * (size_t)tn_cols(c->in[4]) * 4);
 }
 
