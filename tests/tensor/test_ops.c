@@ -300,7 +300,7 @@ static void the_log_partition_of_the_head_has_a_gradient(void **state)
     free(c.scratch);
 }
 
-/* With more words than a chunk's rows lie one behind the other for; what it returns, and its gradient into x, by the formula. */
+/* So many words that rows of logits do not lie one behind the other: what it returns, and its gradient into x, by the formula. */
 static void a_log_probability_over_many_words_is_the_formula(void **state)
 {
     enum { ROWS = 3, IN = 6, WORDS = 5000 };
