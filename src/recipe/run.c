@@ -313,6 +313,13 @@ bool recipe_count_rows(tn_recipe *r, tn_store *s, recipe_stage *st)
 
 /* ------------------------------------------------------------------------------------------------------ exports, run */
 
+static bool lies_there(tn_store *s, const char *to, const tn_digest *root)
+{
+    tn_digest found;
+
+    return recipe_source_root(s, to, &found, NULL) == TN_OK && tn_digest_equal(&found, root);
+}
+
 /* What lies at `to` may be replaced only if the store has it too: then nothing is lost. Like a source it is hashed once and remembered by its
  * stamp, so that a cached run does not read a release of gigabytes again. */
 static tn_status make_room(tn_store *s, const char *to, const tn_digest *root, bool *there, tn_error *err)
@@ -346,7 +353,8 @@ static tn_status export_all(tn_recipe *r, tn_store *s, json_t *record, tn_error 
         bool                there;
         if (!st->wanted) continue;
         TN_TRY(make_room(s, to, &st->root, &there, err));
-        if (!there) TN_TRY(tn_store_export(s, &st->root, to, err));
+        tn_status status = there ? TN_OK : tn_store_export(s, &st->root, to, err);
+        if (status != TN_OK && !lies_there(s, to, &st->root)) return status;      /* another run may have put the same there meanwhile */
         json_object_set_new(places, st->name, json_string(to));
         tn_log(TN_LOG_INFO, "  %-24s %s", st->name, to);
     }

@@ -33,6 +33,12 @@ grep -q '^replay.*sft 1-1, sft 2-2, dpo 1-1, dpo 2-2' "$work/verdict" && grep -q
 grep -q 'all cached' "$work/second" || { cat "$work/second"; fail "the second run computed something"; }
 [ "$(grep -o 'release sha256:[0-9a-f]*' "$work/first")" = "$(grep -o 'release sha256:[0-9a-f]*' "$work/second")" ] || fail "another root"
 
+# Several at once put the same at the same place: all of them are done.
+both=
+# shellcheck disable=SC2086
+for i in 1 2 3; do "$tenet" run recipes/quickstart.yaml $small --set out="$work/both" >"$work/both-$i" 2>&1 & both="$both $!"; done
+for p in $both; do wait "$p" || { tail -n 2 "$work"/both-?; fail "several runs at once do not all end well"; }; done
+
 # No path of this machine, no clock: the artifacts must be the same everywhere.
 if grep -rlF "$work" "$work/release" >"$work/paths"; then cat "$work/paths"; fail "files name this machine's paths"; fi
 
