@@ -4,30 +4,40 @@
 
 /* ------------------------------------------------------------------------------------------------------------ tiles */
 
+/* Most panels lie whole in C; a store under a mask costs a dozen cycles on some CPUs. */
 static inline __attribute__((always_inline)) __m256 c_load(const float *c, uint16_t mask, int h, bool load)
 {
-    return load ? _mm256_maskload_ps(c + 8 * h, half_mask(mask, h)) : _mm256_setzero_ps();
+    if (!load) return _mm256_setzero_ps();
+    return mask == 0xffff ? _mm256_loadu_ps(c + 8 * h) : _mm256_maskload_ps(c + 8 * h, half_mask(mask, h));
 }
 
-static inline void c_store(float *c, uint16_t mask, int h, __m256 v)
+static inline __attribute__((always_inline)) void c_store(float *c, uint16_t mask, int h, __m256 v)
 {
-    _mm256_maskstore_ps(c + 8 * h, half_mask(mask, h), nan_canonical_avx2(v));
+    if (mask == 0xffff) _mm256_storeu_ps(c + 8 * h, nan_canonical_avx2(v));
+    else _mm256_maskstore_ps(c + 8 * h, half_mask(mask, h), nan_canonical_avx2(v));
 }
 
-static inline __attribute__((always_inline)) void tile(int mr, float *c, int64_t ldc, const float *a, const float *b, int64_t n_k,
-                                                       uint16_t mask, bool load)
+/* A is a strip [k][mr], or (in_place) rows lda apart, where rows i, i + 1, i + 2 have one address and two multiples of the distance. `ahead`: the
+ * rows of the tile below are fetched, see matmul_f32_avx512.c. */
+static inline __attribute__((always_inline)) void tile(int mr, bool in_place, bool ahead, float *c, int64_t ldc, const float *a, int64_t lda,
+                                                       const float *b, int64_t n_k, uint16_t mask, bool load)
 {
-    __m256 acc[6][2];
+    const float *row[2] = {a, a + 3 * lda}, *below = a + mr * lda;
+    __m256       acc[6][2];
 
 #pragma GCC unroll 6
     for (int i = 0; i < mr; i++)
 #pragma GCC unroll 2
         for (int h = 0; h < 2; h++) acc[i][h] = c_load(c + i * ldc, mask, h, load);
+#pragma GCC unroll 6
+    for (int i = 0; i < mr; i++) __builtin_prefetch(c + i * ldc + 2 * TN_PANEL - 1, 1, 2);     /* of the tile beside this one */
     for (int64_t k = 0; k < n_k; k++) {
+        if (ahead) __builtin_prefetch(below + k % 8 * lda + k / 8 * 8, 0, 2);
+        __builtin_prefetch(b + (k + 8) * TN_PANEL);
         __m256 b0 = _mm256_load_ps(b + k * TN_PANEL), b1 = _mm256_load_ps(b + k * TN_PANEL + 8);
 #pragma GCC unroll 6
         for (int i = 0; i < mr; i++) {
-            __m256 av = _mm256_broadcast_ss(a + k * mr + i);
+            __m256 av = _mm256_broadcast_ss(in_place ? row[i / 3] + i % 3 * lda + k : a + k * mr + i);
             acc[i][0] = _mm256_fmadd_ps(av, b0, acc[i][0]);
             acc[i][1] = _mm256_fmadd_ps(av, b1, acc[i][1]);
         }
@@ -74,24 +84,95 @@ static inline __attribute__((always_inline)) void tile_bf16(int mr, float *c, in
         }
 }
 
-#define TILE(kind, mr)                                                                                              \
-    static void kind##_##mr(float *c, int64_t ldc, const void *a, const void *const *b, int64_t k,                  \
-                            const uint16_t *mask, bool load)                                                        \
+#define TILE(mr)                                                                                                    \
+    static void tile_##mr(float *c, int64_t ldc, const void *a, const void *const *b, int64_t k, const uint16_t *mask, bool load) \
     {                                                                                                               \
-        kind(mr, c, ldc, a, b[0], k, mask[0], load);                                                                \
+        tile(mr, false, false, c, ldc, a, 0, b[0], k, mask[0], load);                                               \
     }
-TILE(tile, 1) TILE(tile, 2) TILE(tile, 3) TILE(tile, 4) TILE(tile, 5) TILE(tile, 6)
-TILE(tile_bf16, 1) TILE(tile_bf16, 2) TILE(tile_bf16, 3) TILE(tile_bf16, 4)
+#define IN_PLACE(mr, ahead)                                                                                         \
+    static void in_place_##mr##_##ahead(float *c, int64_t ldc, const float *a, int64_t lda, const void *const *b, int64_t k, \
+                                        const uint16_t *mask, bool load)                                            \
+    {                                                                                                               \
+        tile(mr, true, ahead, c, ldc, a, lda, b[0], k, mask[0], load);                                              \
+    }
+#define TILE_BF16(mr)                                                                                               \
+    static void tile_bf16_##mr(float *c, int64_t ldc, const void *a, const void *const *b, int64_t k, const uint16_t *mask, bool load) \
+    {                                                                                                               \
+        tile_bf16(mr, c, ldc, a, b[0], k, mask[0], load);                                                           \
+    }
+#define TILES(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define X(mr) TILE(mr) IN_PLACE(mr, 0) IN_PLACE(mr, 1)
+TILES(X)
+#undef X
+TILE_BF16(1) TILE_BF16(2) TILE_BF16(3) TILE_BF16(4)
+#define X(mr) {in_place_##mr##_0, in_place_##mr##_1},
+const tn_mm_in_place tn_mm_f32_in_place_avx2[6][2] = {TILES(X)};
+#undef X
 const tn_mm_tile tn_mm_f32_tiles_avx2[6]  = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
 const tn_mm_tile tn_mm_bf16_tiles_avx2[4] = {tile_bf16_1, tile_bf16_2, tile_bf16_3, tile_bf16_4};
 
 /* --------------------------------------------------------------------------------------------------- strips, panels */
 
+/* Rows become columns: 8 x 8 floats. */
+static inline __attribute__((always_inline)) void turn8(__m256 v[8])
+{
+    __m256 t[8];
+
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        t[i]     = _mm256_unpacklo_ps(v[i], v[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {
+        v[i]     = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        v[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        v[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        v[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        t[i]     = _mm256_permute2f128_ps(v[i], v[i + 4], 0x20);
+        t[i + 4] = _mm256_permute2f128_ps(v[i], v[i + 4], 0x31);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) v[i] = t[i];
+}
+
+static inline void transpose8(float *dst, int64_t dst_ld, const float *src, int64_t src_ld)
+{
+    __m256 v[8];
+
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) v[i] = _mm256_loadu_ps(src + i * src_ld);
+    turn8(v);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) _mm256_storeu_ps(dst + i * dst_ld, v[i]);
+}
+
 void tn_mm_strip_avx2(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k)
 {
     const float *src = a->a + m0 * a->rs + k0 * a->ks;
+    int64_t      i = 0;
 
-    for (int64_t i = 0; i < k; i++)
+    if (a->ks != 1) {                                               /* k-major: rows of the strip are there already */
+        __m256i mask = half_mask((uint16_t)((1u << rows) - 1), 0);
+        /* Each store spills over into the next row, which is written after it; what follows the last may be there already. */
+        for (; (k - i) * rows >= 8; i++) {
+            __builtin_prefetch(src + (i + 16) * a->ks, 0, 2);       /* they lie pages apart: nothing else fetches ahead */
+            _mm256_storeu_ps(dst + i * rows, _mm256_maskload_ps(src + i * a->ks, mask));
+        }
+    } else {
+        for (; i + 8 <= k; i += 8) {
+            __m256 v[8];
+#pragma GCC unroll 8
+            for (int r = 0; r < 8; r++) v[r] = r < rows ? _mm256_loadu_ps(src + r * a->rs + i) : _mm256_setzero_ps();
+            turn8(v);
+#pragma GCC unroll 8
+            for (int r = 0; r < 8; r++) _mm256_storeu_ps(dst + (i + r) * rows, v[r]);
+        }
+    }
+    for (; i < k; i++)
         for (int r = 0; r < rows; r++) dst[i * rows + r] = src[r * a->rs + i * a->ks];
 }
 
@@ -103,28 +184,6 @@ static inline float number(const uint8_t *rows, tn_dtype t, int64_t i)
     if (t == TN_F32) memcpy(&f, rows + i * 4, 4);
     else memcpy(&h, rows + i * 2, 2), f = tn_bf16_to_f32(h);
     return f;
-}
-
-/* Rows become columns: 8 x 8 floats. */
-static inline void transpose8(float *dst, int64_t dst_ld, const float *src, int64_t src_ld)
-{
-    __m256 v[8], t[8];
-
-    for (int i = 0; i < 8; i++) v[i] = _mm256_loadu_ps(src + i * src_ld);
-    for (int i = 0; i < 8; i += 2) {
-        t[i]     = _mm256_unpacklo_ps(v[i], v[i + 1]);
-        t[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4) {
-        v[i]     = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
-        v[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
-        v[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-        v[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
-    }
-    for (int i = 0; i < 4; i++) {
-        _mm256_storeu_ps(dst + i * dst_ld, _mm256_permute2f128_ps(v[i], v[i + 4], 0x20));
-        _mm256_storeu_ps(dst + (i + 4) * dst_ld, _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
-    }
 }
 
 void tn_mm_transpose_avx2(float *dst, const float *src)
@@ -151,14 +210,18 @@ void tn_mm_panel_nk_avx2(float *dst, const void *rows, tn_dtype t, int64_t ld, i
 
 void tn_mm_panels_kn_avx2(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k)
 {
-    for (int64_t i = 0; i < k; i++) {
-        if (t == TN_F32 && n_lane == TN_PANEL) {
-            memcpy(dst + i * TN_PANEL, (const float *)rows + (k0 + i) * ld + n0, TN_PANEL * sizeof *dst);
-            continue;
+    if (t == TN_F32 && n_lane == TN_PANEL) {
+        const float *src = (const float *)rows + k0 * ld + n0;
+        for (int64_t i = 0; i < k; i++, src += ld) {
+            __builtin_prefetch(src + 16 * ld, 0, 2);                /* rows lie pages apart: nothing else fetches ahead */
+            _mm256_store_ps(dst + i * TN_PANEL, _mm256_loadu_ps(src));
+            _mm256_store_ps(dst + i * TN_PANEL + 8, _mm256_loadu_ps(src + 8));
         }
+        return;
+    }
+    for (int64_t i = 0; i < k; i++)
         for (int lane = 0; lane < TN_PANEL; lane++)
             dst[i * TN_PANEL + lane] = lane < n_lane ? number(rows, t, (k0 + i) * ld + n0 + lane) : 0.0f;
-    }
 }
 
 static inline __attribute__((always_inline)) void block_widen(float *dst, const uint8_t *codes, const uint8_t *scales, tn_dtype t,
