@@ -24,7 +24,6 @@ enum {
     UNIT_KC = 576,                                  /* most k of a matrix unit's block */
     STREAM_BYTES = 32 << 20,                        /* of C */
     FIRST_BYTES = 8192,                             /* of a rectangle's codes */
-    NEAR = 4096,                                    /* distance of A's rows, in floats, up to which they are read in place */
     PAGE = 1024, APART = 256,                       /* floats of a page; distance between the lines of the first cache that farther rows begin on */
     FEW_ROWS = 12,                                  /* of products that are worth one region: one tile, one block of k in q8act */
     GROUP_PANELS = 8, GROUP_BLOCKS = 192,           /* of a matrix unit: panels of a group, and their blocks of 32 k (192 KiB) */
@@ -138,17 +137,18 @@ static void panels_make(const tn_mm_set *set, const tn_mm *mm, int64_t p, int64_
 
 /* A's rows m0 .. m0 + n_row, k0 .. k0 + k, as strips one after another. */
 static void strips_make(const tn_mm_set *set, const tn_mm *mm, float *strips, int64_t m0, int64_t n_row, int64_t k0, int64_t k,
-                        int64_t n_word)
+                        int64_t n_word /* of a row */)
 {
     bool    bf16 = mm->profile == TN_PROFILE_STRICT_BF16;
     int64_t n_tile = ceil_div(n_row, bf16 ? set->mr_bf16 : set->mr), part = mm->a.ks == 1 ? k : bf16 ? STRIP_PART : STRIP_PART_F32;
+    bool    pairs = bf16 && !set->strip_bf16_wide;                  /* else a word of the strip is one k */
 
     /* A that runs along m is read a few k at a time across all strips, so that its cache lines are read once. */
     for (int64_t i = 0; i < k; i += part) {
         int64_t n = min64(part, k - i);
         for (int64_t t = 0, row = 0; t < n_tile; t++) {
             int64_t next = n_row * (t + 1) / n_tile, rows = next - row;
-            float  *dst  = strips + row * n_word + (bf16 ? i / 2 : i) * rows;
+            float  *dst  = strips + row * n_word + (pairs ? i / 2 : i) * rows;
             if (bf16) set->strip_bf16((uint32_t *)(void *)dst, &mm->a, m0 + row, (int)rows, k0 + i, n);
             else set->strip(dst, &mm->a, m0 + row, (int)rows, k0 + i, n);
             row = next;
@@ -165,9 +165,10 @@ static bool widened_for_few(const tn_mm *mm, int64_t n_row)
 static int64_t group_panels(int64_t stretch) { return stretch >= HIGH ? GROUP : GROUP_LOW; }
 
 /* k of a block: equal parts, as a short last one would load and store C for little. */
-static int64_t k_of_block(const tn_mm *mm, int64_t n_row)
+static int64_t k_of_block(const tn_mm_set *set, const tn_mm *mm, int64_t n_row, bool in_place)
 {
-    int64_t word = mm->profile == TN_PROFILE_STRICT_BF16 ? 2 : 1, n = ceil_div(mm->k, word * TN_MM_KC);
+    int64_t word = mm->profile == TN_PROFILE_STRICT_BF16 ? 2 : 1, most = !in_place && set->kc_by_panel != 0 ? set->kc_by_panel : TN_MM_KC;
+    int64_t n    = ceil_div(mm->k, word * most);
 
     if (widened_for_few(mm, n_row)) return WIDENED_KC;
     return n > 1 ? ceil_div(ceil_div(mm->k, n), 32) * 32 : mm->k;
@@ -178,7 +179,8 @@ static int64_t strip_words(int64_t k) { return min64(ceil_div(k, 32) * 32, TN_MM
 
 /* Rows of C whose strips are kept, at one block of k. */
 typedef struct stretch {
-    int64_t     m0, n_row, k0, k, n_word;           /* rows of C from m0 on; n_word: words of k */
+    int64_t     m0, n_row, k0, k;                   /* rows of C from m0 on */
+    int64_t     n_word, strip_word;                 /* words of k in panels, and of a row in strips */
     float      *strips;
     bool        first, in_place;                    /* no panel met them yet; A is read where it lies, without strips */
 } stretch;
@@ -190,34 +192,41 @@ static bool a_in_place(const gemm_job *job, int64_t n_panel)
     const tn_mm *mm = job->mm;
 
     if (job->set->in_place == NULL || mm->profile == TN_PROFILE_STRICT_BF16 || mm->a.ks != 1) return false;
-    return mm->a.rs < NEAR || n_panel <= 2 || (mm->a.rs % PAGE >= APART && mm->a.rs % PAGE <= PAGE - APART);
+    return mm->a.rs < job->set->near || n_panel <= 2 || (mm->a.rs % PAGE >= APART && mm->a.rs % PAGE <= PAGE - APART);
 }
 
-/* Panels [pg, pe), whose words are b, times the rows of a stretch. */
-static void group_run(const gemm_job *job, const stretch *s, int64_t pg, int64_t pe, const void *const *b)
+/* Rows row .. next of a stretch times panels p .. p + np, whose words are b. */
+static void tile_run(const gemm_job *job, const stretch *s, int64_t row, int64_t next, int64_t p, int64_t np, const void *const *b, const uint16_t *mask, bool ahead)
 {
     const tn_mm_set  *set   = job->set;
     const tn_mm      *mm    = job->mm;
-    bool              bf16  = mm->profile == TN_PROFILE_STRICT_BF16, load = mm->add || s->k0 > 0;
-    const tn_mm_tile *tiles = bf16 ? set->bf16 : set->f32;
-    int64_t           n_tile = ceil_div(s->n_row, bf16 ? set->mr_bf16 : set->mr);
-    uint16_t          mask[GROUP];
+    const tn_mm_tile *tiles = mm->profile == TN_PROFILE_STRICT_BF16 ? set->bf16 : set->f32;
+    int64_t           kind  = (next - row - 1) * set->np + np - 1;
+    bool              load  = mm->add || s->k0 > 0;
+    float            *c     = mm->c + (s->m0 + row) * mm->ldc + tn_mm_panel_column(mm, p);
+
+    if (s->in_place) set->in_place[kind][ahead](c, mm->ldc, mm->a.a + (s->m0 + row) * mm->a.rs + s->k0, mm->a.rs, b, s->k, mask, load);
+    else tiles[kind](c, mm->ldc, s->strips + row * s->strip_word, b, s->n_word, mask, load);
+}
+
+/* Panels [pg, pe), whose words are b, times the rows of a stretch: the panels go by each tile's rows, or (by_panel) the strips by each panel. */
+static void group_run(const gemm_job *job, const stretch *s, int64_t pg, int64_t pe, const void *const *b)
+{
+    const tn_mm_set *set = job->set;
+    const tn_mm     *mm  = job->mm;
+    int64_t          n_tile = ceil_div(s->n_row, mm->profile == TN_PROFILE_STRICT_BF16 ? set->mr_bf16 : set->mr), n_unit = ceil_div(pe - pg, set->np);
+    bool             by_panel = !s->in_place && set->kc_by_panel != 0;
+    uint16_t         mask[GROUP];
 
     for (int64_t p = pg; p < pe; p++) mask[p - pg] = tn_mm_panel_mask(mm, p);
-    /* Tiles of equal height (14, 14, 13 ...) rather than a low last one: a low tile cannot hide the latency. */
-    for (int64_t t = 0, row = 0, next; t < n_tile; t++, row = next) {
-        float *strip = s->strips + row * s->n_word;
-        next = s->n_row * (t + 1) / n_tile;
-        if (s->first && !s->in_place && mm->a.ks == 1) strips_make(set, mm, strip, s->m0 + row, next - row, s->k0, s->k, s->n_word);
-        for (int64_t p = pg; p < pe; p += set->np) {
-            int64_t np = min64(set->np, pe - p), kind = (next - row - 1) * set->np + np - 1;
-            float  *c  = mm->c + (s->m0 + row) * mm->ldc + tn_mm_panel_column(mm, p);
-            if (s->in_place) {
-                /* The rows below are fetched from memory at once; later, when the last panels let go of this tile's rows. */
-                bool ahead = s->first ? p == pg : p + set->np >= pe;
-                set->in_place[kind][ahead](c, mm->ldc, mm->a.a + (s->m0 + row) * mm->a.rs + s->k0, mm->a.rs, b + (p - pg), s->k, mask + (p - pg), load);
-            } else tiles[kind](c, mm->ldc, strip, b + (p - pg), s->n_word, mask + (p - pg), load);
-        }
+    for (int64_t i = 0; i < n_tile * n_unit; i++) {
+        int64_t t = by_panel ? i % n_tile : i / n_unit, unit = by_panel ? i / n_tile : i % n_unit, p = pg + unit * set->np;
+        /* Tiles of equal height (14, 14, 13 ...) rather than a low last one: a low tile cannot hide the latency. */
+        int64_t row = s->n_row * t / n_tile, next = s->n_row * (t + 1) / n_tile;
+        if (s->first && unit == 0 && !s->in_place && mm->a.ks == 1)
+            strips_make(set, mm, s->strips + row * s->strip_word, s->m0 + row, next - row, s->k0, s->k, s->strip_word);
+        /* The rows below are fetched from memory at once; later, when the last panels let go of this tile's rows. */
+        tile_run(job, s, row, next, p, min64(set->np, pe - p), b + (p - pg), mask + (p - pg), unit == (s->first ? 0 : n_unit - 1));
     }
 }
 
@@ -237,13 +246,14 @@ static void rectangle(const gemm_job *job, int64_t m0, int64_t m1, int64_t p0, i
         stretch s  = {.m0 = m0 + (m1 - m0) * i / n_stretch, .strips = tile + 48 * TN_PANEL, .in_place = in_place};
         int64_t kc, n_group;
         s.n_row = m0 + (m1 - m0) * (i + 1) / n_stretch - s.m0;
-        kc      = k_of_block(mm, s.n_row);
+        kc      = k_of_block(set, mm, s.n_row, in_place);
         n_group = widened_for_few(mm, s.n_row) ? set->np : most;
         for (; s.k0 < mm->k; s.k0 += kc) {
             s.k      = min64(kc, mm->k - s.k0);
             s.n_word = bf16 ? ceil_div(s.k, 32) * 16 : s.k;
+            s.strip_word = bf16 && set->strip_bf16_wide ? 2 * s.n_word : s.n_word;
             /* Strips of rows are made when they are needed; A that runs along m is read across all strips. */
-            if (mm->a.ks != 1) strips_make(set, mm, s.strips, s.m0, s.n_row, s.k0, s.k, s.n_word);
+            if (mm->a.ks != 1) strips_make(set, mm, s.strips, s.m0, s.n_row, s.k0, s.k, s.strip_word);
             for (int64_t pg = p0; pg < p1; pg += n_group) {
                 int64_t     pe = min64(pg + n_group, p1);
                 const void *b[GROUP];

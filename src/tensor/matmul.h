@@ -145,11 +145,15 @@ typedef struct tn_mm_set {
     int         np;                                 /* panels of the widest tile, 1 or 2 */
     const tn_mm_tile *f32;                          /* tile of `rows` rows and n panels: [(rows - 1) * np + n - 1] */
     const tn_mm_in_place (*in_place)[2];            /* [as in f32][ahead]; NULL: strips always */
+    int64_t     near;                               /* distance of A's rows, in floats, up to which they are read in place wherever they begin */
+    int         kc_by_panel;                        /* not 0: where there are strips, a panel of at most so many words of k stays in the first
+                                                       cache and they go by; 0: a strip stays and the panels go by */
     const tn_mm_tile *bf16;
     const struct tn_mm_unit *unit;                  /* not NULL: a matrix unit computes strict-bf16, and the bf16 pieces below are not there */
     /* Strip [k][rows] of A, k from k0 on. May write up to 16 words past the end if A's rows are contiguous (ks 1). */
     void (*strip)(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
     void (*strip_bf16)(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
+    bool strip_bf16_wide;                           /* its words are rounded values in fp32, one a k, instead of pairs; kc_by_panel <= TN_MM_KC / 2 then */
     /* Panel [k][16] f32 of rows[n][k]: n_lane outputs from n0 on, the rest zero. */
     void (*panel_nk)(float *dst, const void *rows, tn_dtype t, int64_t ld, int64_t n0, int n_lane, int64_t k0, int64_t k);
     /* The same of rows[k][n]; up to np panels at once, TN_MM_KC * 16 words apart. */

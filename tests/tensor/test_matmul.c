@@ -605,6 +605,7 @@ static void a_kernel_with_two_chains_is_seen(void **unused)
         skip();
     }
     set.f32 = tiles;
+    set.in_place = NULL;
     bool seen = false;
     for (int i = 0; i < 20 && !seen; i++) {                         /* now and then both orders round to the same number */
         for (int j = 0; j < K; j++) x[j] = value(0), w[j] = value(0);

@@ -4,7 +4,7 @@
 
 // clang-format off
 #define COMMON                                                                                                        \
-    .mr = 14, .np = 2, .f32 = tn_mm_f32_tiles_avx512, .in_place = tn_mm_f32_in_place_avx512, .strip = tn_mm_strip_avx512,                                    \
+    .mr = 14, .np = 2, .f32 = tn_mm_f32_tiles_avx512, .in_place = tn_mm_f32_in_place_avx512, .near = 4096, .strip = tn_mm_strip_avx512,       \
     .panel_nk = tn_mm_panel_nk_avx512, .panels_kn = tn_mm_panels_kn_avx512,                                           \
     .panel_packed = tn_mm_panel_packed_avx512, .transpose = tn_mm_transpose_avx512, .few = tn_mm_few_avx512
 

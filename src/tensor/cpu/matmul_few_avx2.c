@@ -1,0 +1,195 @@
+/* matmul_few_avx2.c - few rows (decoding) times packed panels in strict, with 256-bit vectors: bound by reading the weights, so they are read once,
+ * in order, and widened in registers (one row) or a stretch of k at a time into the first cache (two to six rows). See matmul_few_avx512.c. */
+#include "tensor/cpu/matmul_avx2.h"
+
+enum { MAX_ROWS = 6, STRETCH = 64 };      /* k widened at once */
+
+typedef struct few {
+    const float     *x;
+    int64_t          ldx, k;
+    const tn_weight *w;
+    float           *c;
+    int64_t          ldc;
+    bool             load;
+} few;
+
+/* ------------------------------------------------------------------------------------------------------------ one row */
+
+/* k and the k after it of half h: l says how they lie. Odd lengths end in a zero word (bf16) or are not asked for. */
+static inline __attribute__((always_inline)) __m256 plain_value(const uint8_t *codes, tn_layout l, int64_t k, int h)
+{
+    if (l == TN_L_F32) return _mm256_load_ps((const float *)(const void *)(codes + k * 64) + 8 * h);
+    if (l == TN_L_F16) return halves8(codes + k * 32 + 16 * h);
+    __m256i pair = _mm256_load_si256((const __m256i *)(const void *)(codes + k / 2 * 64 + 32 * h));
+    return k % 2 == 0 ? low_half(pair) : high_half(pair);
+}
+
+/* Four panels side by side are eight chains: enough to keep two adders busy for their four cycles. */
+static inline __attribute__((always_inline)) void one_row(tn_dtype t, tn_layout l, int np, const few *f, int64_t p, int64_t column, const uint16_t *mask)
+{
+    const size_t   bytes = l == TN_L_C8 ? 512 : l == TN_L_C4 ? 256 : l == TN_L_C5 ? 320 : 384;
+    const uint8_t *codes = f->w->codes + (size_t)p * f->w->code_stride, *scales = f->w->scales + (size_t)p * f->w->scale_stride;
+    const size_t   code_stride = f->w->code_stride, scale_stride = f->w->scale_stride;
+    const widener  widen = widener_make();
+    float         *c = f->c + column;
+    __m256         acc[4][2];
+
+#pragma GCC unroll 4
+    for (int j = 0; j < np; j++)
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) acc[j][h] = c_load(c + j * TN_PANEL, mask[j], h, f->load);
+    if (l >= TN_L_C8) {
+        for (int64_t block = 0; block < f->k / 32; block++) {
+            const float *x = f->x + block * 32;
+#pragma GCC unroll 4
+            for (int j = 0; j < np; j++) {
+                const uint8_t *q = codes + (size_t)j * code_stride + (size_t)block * bytes, *s = scales + (size_t)j * scale_stride;
+                block_scale8   scale[2] = {value_scale8(s, t, block, 0, 0), value_scale8(s, t, block, 0, 1)};
+                for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(q + 4 * bytes + i);
+#pragma GCC unroll 8
+                for (int g = 0; g < 8; g++)
+#pragma GCC unroll 2
+                    for (int h = 0; h < 2; h++) {
+                        __m256i word = signed8(q, t, l, g, h);
+                        if (t == TN_Q6_K && g == 4) scale[h] = value_scale8(s, t, block, 1, h);
+#pragma GCC unroll 4
+                        for (int b = 0; b < 4; b++)
+                            acc[j][h] = _mm256_fmadd_ps(_mm256_broadcast_ss(x + 4 * g + b), value8(word, b, t, scale[h], &widen), acc[j][h]);
+                    }
+            }
+        }
+    } else {
+        const int64_t step = l == TN_L_F32 ? 64 : 32;               /* bytes of one k; a pair of bf16 is 64 */
+        const size_t  skip = (size_t)(np - 1) * code_stride;        /* behind the panel comes its neighbour, which is read by now */
+        for (int64_t k = 0; k < f->k; k += 4) {
+            int n = f->k - k < 4 ? (int)(f->k - k) : 4;
+#pragma GCC unroll 4
+            for (int j = 0; j < np; j++) {
+                const uint8_t *at = codes + (size_t)j * code_stride + (size_t)(k * step) + 2048 + ((k + 4) * step + 2048 <= f->k * step ? 0 : skip);
+                for (int64_t i = 0; i < 4 * step; i += 64) __builtin_prefetch(at + i);
+            }
+#pragma GCC unroll 4
+            for (int s = 0; s < 4; s++)
+#pragma GCC unroll 4
+                for (int j = 0; j < np && s < n; j++)
+#pragma GCC unroll 2
+                    for (int h = 0; h < 2; h++)
+                        acc[j][h] = _mm256_fmadd_ps(_mm256_broadcast_ss(f->x + k + s), plain_value(codes + (size_t)j * code_stride, l, k + s, h), acc[j][h]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < np; j++)
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) c_store(c + j * TN_PANEL, mask[j], h, acc[j][h]);
+}
+
+/* -------------------------------------------------------------------------------------------------------- several rows */
+
+static inline __attribute__((always_inline)) void several_rows(int mr, int np, const few *f, int64_t p, int64_t column, const uint16_t *mask)
+{
+    _Alignas(64) float wide[2][STRETCH * TN_PANEL];
+    const tn_weight   *w = f->w;
+    bool               plain = w->layout == TN_L_F32;
+    size_t             ahead = plain ? 0 : tn_layout_block_bytes(w->layout) * STRETCH / 32;
+    int64_t            skip = (int64_t)((size_t)(np - 1) * w->code_stride / 4);      /* see one_row */
+    float             *c = f->c + column;
+    __m256             acc[MAX_ROWS][2][2];
+
+#pragma GCC unroll 6
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < np; j++)
+#pragma GCC unroll 2
+            for (int h = 0; h < 2; h++) acc[i][j][h] = c_load(c + i * f->ldc + j * TN_PANEL, mask[j], h, f->load);
+    for (int64_t k0 = 0; k0 < f->k; k0 += STRETCH) {
+        int64_t      k = f->k - k0 < STRETCH ? f->k - k0 : STRETCH;
+        const float *b[2];
+        for (int j = 0; j < np; j++) {
+            const uint8_t *codes = w->codes + (size_t)(p + j) * w->code_stride;
+            b[j] = plain ? (const float *)(const void *)codes + k0 * TN_PANEL : wide[j];
+            if (plain) continue;
+            for (size_t i = 0; i < ahead; i += 64) __builtin_prefetch(codes + (size_t)(k0 / 32 + STRETCH / 32) * tn_layout_block_bytes(w->layout) + i);
+            tn_mm_panel_packed_avx2(wide[j], w, p + j, k0, k);
+        }
+        const float *x = f->x + k0;
+        for (int64_t i_k = 0; i_k < k; i_k++)
+#pragma GCC unroll 2
+            for (int j = 0; j < np; j++) {
+                const float *at = b[j] + i_k * TN_PANEL;
+                if (plain) __builtin_prefetch(at + 512 + (k0 + i_k + 32 < f->k ? 0 : skip));
+                __m256 b0 = _mm256_load_ps(at), b1 = _mm256_load_ps(at + 8);
+#pragma GCC unroll 6
+                for (int i = 0; i < mr; i++) {
+                    __m256 xv = _mm256_broadcast_ss(x + i * f->ldx + i_k);
+                    acc[i][j][0] = _mm256_fmadd_ps(xv, b0, acc[i][j][0]);
+                    acc[i][j][1] = _mm256_fmadd_ps(xv, b1, acc[i][j][1]);
+                }
+            }
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < np; j++)
+#pragma GCC unroll 2
+            for (int h = 0; h < 2; h++) c_store(c + i * f->ldc + j * TN_PANEL, mask[j], h, acc[i][j][h]);
+}
+
+/* ------------------------------------------------------------------------------------------------------------- tables */
+
+typedef void (*panels_fn)(const few *f, int64_t p, int64_t column, const uint16_t *mask);
+
+/* By layout, and within it by dtype: 4 panels at a time, and one. */
+#define ONE(name, t, l)                                                                                                       \
+    static void one_##name##_4(const few *f, int64_t p, int64_t column, const uint16_t *mask) { one_row(t, l, 4, f, p, column, mask); } \
+    static void one_##name##_1(const few *f, int64_t p, int64_t column, const uint16_t *mask) { one_row(t, l, 1, f, p, column, mask); } \
+    static const panels_fn name##_fns[2] = {one_##name##_4, one_##name##_1};
+
+ONE(f32, TN_F32, TN_L_F32)
+ONE(f16, TN_F16, TN_L_F16)
+ONE(bf16, TN_BF16, TN_L_BF16)
+ONE(q8_0, TN_Q8_0, TN_L_C8)
+ONE(q4_0, TN_Q4_0, TN_L_C4)
+ONE(q4_1, TN_Q4_1, TN_L_C4)
+ONE(q4_k, TN_Q4_K, TN_L_C4)
+ONE(q5_0, TN_Q5_0, TN_L_C5)
+ONE(q5_1, TN_Q5_1, TN_L_C5)
+ONE(q5_k, TN_Q5_K, TN_L_C5)
+ONE(q6_k, TN_Q6_K, TN_L_C6)
+
+/* Enough chains for the latency, and no more than the registers hold: rows times panels is 4 to 6. */
+#define SEVERAL(mr, np)                                                                                                       \
+    static void rows_##mr##_##np(const few *f, int64_t p, int64_t column, const uint16_t *mask) { several_rows(mr, np, f, p, column, mask); }
+SEVERAL(2, 2) SEVERAL(3, 2) SEVERAL(2, 1) SEVERAL(3, 1) SEVERAL(4, 1) SEVERAL(5, 1) SEVERAL(6, 1)
+static const panels_fn rows_fns[MAX_ROWS + 1][2] = {
+    {NULL, NULL}, {NULL, NULL}, {rows_2_2, rows_2_1}, {rows_3_2, rows_3_1}, {rows_4_1, rows_4_1}, {rows_5_1, rows_5_1}, {rows_6_1, rows_6_1},
+};
+
+static const panels_fn *functions_of(const tn_weight *w)
+{
+    switch (w->layout) {
+    case TN_L_F32:  return f32_fns;
+    case TN_L_F16:  return f16_fns;
+    case TN_L_BF16: return bf16_fns;
+    case TN_L_C8:   return q8_0_fns;
+    case TN_L_C6:   return q6_k_fns;
+    case TN_L_C4:   return w->dtype == TN_Q4_0 ? q4_0_fns : w->dtype == TN_Q4_1 ? q4_1_fns : q4_k_fns;
+    case TN_L_C5:   return w->dtype == TN_Q5_0 ? q5_0_fns : w->dtype == TN_Q5_1 ? q5_1_fns : q5_k_fns;
+    }
+    return NULL;
+}
+
+bool tn_mm_few_avx2(const tn_mm *mm, int64_t p0, int64_t p1)
+{
+    if (mm->m > MAX_ROWS || mm->b.kind != TN_MM_B_PACKED || mm->profile == TN_PROFILE_STRICT_BF16 || mm->a.ks != 1) return false;
+    const panels_fn *fns = mm->m == 1 ? functions_of(mm->b.w) : rows_fns[mm->m];
+    int64_t          wide = mm->m == 1 ? 4 : mm->m <= 3 ? 2 : 1;
+    few f = {.x = mm->a.a, .ldx = mm->a.rs, .k = mm->k, .w = mm->b.w, .c = mm->c, .ldc = mm->ldc, .load = mm->add};
+    for (int64_t p = p0; p < p1;) {
+        int      np = p1 - p >= wide ? (int)wide : 1;
+        uint16_t mask[4];
+        for (int j = 0; j < np; j++) mask[j] = tn_mm_panel_mask(mm, p + j);
+        fns[np != wide](&f, mm->b.first / TN_PANEL + p, tn_mm_panel_column(mm, p), mask);
+        p += np;
+    }
+    return true;
+}
