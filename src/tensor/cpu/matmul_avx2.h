@@ -142,17 +142,12 @@ static inline __attribute__((always_inline)) __m256i group8(const uint8_t *codes
 
 /* Values out of codes. A byte of a word goes to the word's top, where it is the code times 2^24, exactly; the scale is divided by as much, exactly
  * too (a scale is at least 2^-24). So there is no shifting, and signed codes need nothing more. */
-typedef struct widener { __m256i top[4]; } widener;
-
-static inline widener widener_make(void)
+static inline __attribute__((always_inline)) __m256i top_byte(__m256i words, int b)
 {
-    widener w;
-
-#pragma GCC unroll 4
-    for (int b = 0; b < 4; b++)
-        w.top[b] = _mm256_setr_epi8(-1, -1, -1, (char)b, -1, -1, -1, (char)(4 + b), -1, -1, -1, (char)(8 + b), -1, -1, -1, (char)(12 + b),
-                                    -1, -1, -1, (char)b, -1, -1, -1, (char)(4 + b), -1, -1, -1, (char)(8 + b), -1, -1, -1, (char)(12 + b));
-    return w;
+    if (b == 0) return _mm256_slli_epi32(words, 24);
+    if (b == 3) return _mm256_and_si256(words, _mm256_set1_epi32((int)0xff000000u));     /* more ports do this than shuffle */
+    return _mm256_shuffle_epi8(words, _mm256_setr_epi8(-1, -1, -1, (char)b, -1, -1, -1, (char)(4 + b), -1, -1, -1, (char)(8 + b), -1, -1, -1, (char)(12 + b),
+                                                       -1, -1, -1, (char)b, -1, -1, -1, (char)(4 + b), -1, -1, -1, (char)(8 + b), -1, -1, -1, (char)(12 + b)));
 }
 
 static inline __attribute__((always_inline)) bool has_minimum(tn_dtype t) { return t == TN_Q4_1 || t == TN_Q5_1 || t == TN_Q4_K || t == TN_Q5_K; }
@@ -175,9 +170,9 @@ static inline __attribute__((always_inline)) __m256i signed8(const uint8_t *code
 }
 
 /* Byte b of such words as the number that it means. */
-static inline __attribute__((always_inline)) __m256 value8(__m256i words, int b, tn_dtype t, block_scale8 s, const widener *w)
+static inline __attribute__((always_inline)) __m256 value8(__m256i words, int b, tn_dtype t, block_scale8 s)
 {
-    __m256 code = _mm256_cvtepi32_ps(_mm256_shuffle_epi8(words, w->top[b]));
+    __m256 code = _mm256_cvtepi32_ps(top_byte(words, b));
 
     return has_minimum(t) ? _mm256_fmadd_ps(code, s.d, s.m) : _mm256_mul_ps(code, s.d);
 }

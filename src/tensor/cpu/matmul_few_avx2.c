@@ -24,13 +24,11 @@ static inline __attribute__((always_inline)) __m256 plain_value(const uint8_t *c
     return k % 2 == 0 ? low_half(pair) : high_half(pair);
 }
 
-/* Four panels side by side are eight chains: enough to keep two adders busy for their four cycles. */
 static inline __attribute__((always_inline)) void one_row(tn_dtype t, tn_layout l, int np, const few *f, int64_t p, int64_t column, const uint16_t *mask)
 {
     const size_t   bytes = l == TN_L_C8 ? 512 : l == TN_L_C4 ? 256 : l == TN_L_C5 ? 320 : 384;
     const uint8_t *codes = f->w->codes + (size_t)p * f->w->code_stride, *scales = f->w->scales + (size_t)p * f->w->scale_stride;
     const size_t   code_stride = f->w->code_stride, scale_stride = f->w->scale_stride;
-    const widener  widen = widener_make();
     float         *c = f->c + column;
     __m256         acc[4][2];
 
@@ -40,23 +38,23 @@ static inline __attribute__((always_inline)) void one_row(tn_dtype t, tn_layout 
         for (int h = 0; h < 2; h++) acc[j][h] = c_load(c + j * TN_PANEL, mask[j], h, f->load);
     if (l >= TN_L_C8) {
         for (int64_t block = 0; block < f->k / 32; block++) {
-            const float *x = f->x + block * 32;
-#pragma GCC unroll 4
-            for (int j = 0; j < np; j++) {
-                const uint8_t *q = codes + (size_t)j * code_stride + (size_t)block * bytes, *s = scales + (size_t)j * scale_stride;
-                block_scale8   scale[2] = {value_scale8(s, t, block, 0, 0), value_scale8(s, t, block, 0, 1)};
-                for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(q + 4 * bytes + i);
+            const float   *x = f->x + block * 32;
+            const uint8_t *q = codes + (size_t)block * bytes;
+            block_scale8   scale[4][2];
 #pragma GCC unroll 8
-                for (int g = 0; g < 8; g++)
+            for (int g = 0; g < 8; g++)                             /* word by word, so that the chains run side by side */
+#pragma GCC unroll 4
+                for (int j = 0; j < np; j++) {
+                    if ((size_t)g * 64 < bytes) __builtin_prefetch(q + (size_t)j * code_stride + 4 * bytes + 64 * g);
 #pragma GCC unroll 2
                     for (int h = 0; h < 2; h++) {
-                        __m256i word = signed8(q, t, l, g, h);
-                        if (t == TN_Q6_K && g == 4) scale[h] = value_scale8(s, t, block, 1, h);
+                        if (g == 0 || (t == TN_Q6_K && g == 4)) scale[j][h] = value_scale8(scales + (size_t)j * scale_stride, t, block, g / 4, h);
+                        __m256i word = signed8(q + (size_t)j * code_stride, t, l, g, h);
 #pragma GCC unroll 4
                         for (int b = 0; b < 4; b++)
-                            acc[j][h] = _mm256_fmadd_ps(_mm256_broadcast_ss(x + 4 * g + b), value8(word, b, t, scale[h], &widen), acc[j][h]);
+                            acc[j][h] = _mm256_fmadd_ps(_mm256_broadcast_ss(x + 4 * g + b), value8(word, b, t, scale[j][h]), acc[j][h]);
                     }
-            }
+                }
         }
     } else {
         const int64_t step = l == TN_L_F32 ? 64 : 32;               /* bytes of one k; a pair of bf16 is 64 */
@@ -138,11 +136,12 @@ static inline __attribute__((always_inline)) void several_rows(int mr, int np, c
 
 typedef void (*panels_fn)(const few *f, int64_t p, int64_t column, const uint16_t *mask);
 
-/* By layout, and within it by dtype: 4 panels at a time, and one. */
+/* A wide step, and one panel. Four panels of plain words are eight chains, which hide the four cycles of an adder; codes have enough to do with two,
+ * whose chains stay in registers. */
 #define ONE(name, t, l)                                                                                                       \
-    static void one_##name##_4(const few *f, int64_t p, int64_t column, const uint16_t *mask) { one_row(t, l, 4, f, p, column, mask); } \
+    static void one_##name##_wide(const few *f, int64_t p, int64_t column, const uint16_t *mask) { one_row(t, l, l < TN_L_C8 ? 4 : 2, f, p, column, mask); } \
     static void one_##name##_1(const few *f, int64_t p, int64_t column, const uint16_t *mask) { one_row(t, l, 1, f, p, column, mask); } \
-    static const panels_fn name##_fns[2] = {one_##name##_4, one_##name##_1};
+    static const panels_fn name##_fns[2] = {one_##name##_wide, one_##name##_1};
 
 ONE(f32, TN_F32, TN_L_F32)
 ONE(f16, TN_F16, TN_L_F16)
@@ -182,7 +181,7 @@ bool tn_mm_few_avx2(const tn_mm *mm, int64_t p0, int64_t p1)
 {
     if (mm->m > MAX_ROWS || mm->b.kind != TN_MM_B_PACKED || mm->profile == TN_PROFILE_STRICT_BF16 || mm->a.ks != 1) return false;
     const panels_fn *fns = mm->m == 1 ? functions_of(mm->b.w) : rows_fns[mm->m];
-    int64_t          wide = mm->m == 1 ? 4 : mm->m <= 3 ? 2 : 1;
+    int64_t          wide = mm->m == 1 ? (mm->b.w->layout < TN_L_C8 ? 4 : 2) : mm->m <= 3 ? 2 : 1;
     few f = {.x = mm->a.a, .ldx = mm->a.rs, .k = mm->k, .w = mm->b.w, .c = mm->c, .ldc = mm->ldc, .load = mm->add};
     for (int64_t p = p0; p < p1;) {
         int      np = p1 - p >= wide ? (int)wide : 1;

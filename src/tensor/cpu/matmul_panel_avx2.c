@@ -4,8 +4,6 @@
 static inline __attribute__((always_inline)) void block_widen(float *dst, const uint8_t *codes, const uint8_t *scales, tn_dtype t,
                                                               tn_layout l, int64_t i_block)
 {
-    const widener w = widener_make();
-
     for (int h = 0; h < 2; h++) {
         block_scale8 s = value_scale8(scales, t, i_block, 0, h);
 #pragma GCC unroll 8
@@ -13,7 +11,7 @@ static inline __attribute__((always_inline)) void block_widen(float *dst, const 
             __m256i q = signed8(codes, t, l, g, h);
             if (t == TN_Q6_K && g == 4) s = value_scale8(scales, t, i_block, 1, h);
 #pragma GCC unroll 4
-            for (int b = 0; b < 4; b++) _mm256_store_ps(dst + (4 * g + b) * TN_PANEL + 8 * h, value8(q, b, t, s, &w));
+            for (int b = 0; b < 4; b++) _mm256_store_ps(dst + (4 * g + b) * TN_PANEL + 8 * h, value8(q, b, t, s));
         }
     }
 }
