@@ -10,8 +10,8 @@
 
 extern const tn_mm_tile    tn_mm_f32_tiles_avx2[6], tn_mm_bf16_tiles_avx2[6];
 extern const tn_mm_in_place tn_mm_f32_in_place_avx2[6][2];
-extern const tn_mm_q8_tile tn_mm_q8_0_tiles_avx2[3], tn_mm_q4_0_tiles_avx2[3], tn_mm_q4_1_tiles_avx2[3], tn_mm_q5_0_tiles_avx2[3],
-    tn_mm_q5_1_tiles_avx2[3], tn_mm_q4_k_tiles_avx2[3], tn_mm_q5_k_tiles_avx2[3], tn_mm_q6_k_tiles_avx2[3];
+extern const tn_mm_q8_tile tn_mm_q8_0_tiles_avx2[4], tn_mm_q4_0_tiles_avx2[4], tn_mm_q4_1_tiles_avx2[4], tn_mm_q5_0_tiles_avx2[4],
+    tn_mm_q5_1_tiles_avx2[4], tn_mm_q4_k_tiles_avx2[4], tn_mm_q5_k_tiles_avx2[4], tn_mm_q6_k_tiles_avx2[4];
 
 void tn_mm_strip_avx2(float *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);
 void tn_mm_strip_bf16_avx2(uint32_t *dst, const tn_mm_a *a, int64_t m0, int rows, int64_t k0, int64_t k);

@@ -24,10 +24,14 @@ void tn_mm_panel_packed_avx2(float *dst, const tn_weight *w, int64_t i_panel, in
     if (w->layout == TN_L_F16)
         for (int64_t i = 0; i < 2 * k; i++) _mm256_store_ps(dst + i * 8, halves8(codes + (2 * k0 + i) * 16));
     if (w->layout == TN_L_BF16)
-        for (int64_t i = 0; i < 2 * k; i++) {                       /* k0 is even; i / 2 is k, i % 2 the half */
-            const uint8_t *at   = codes + (k0 + i / 2) / 2 * 64 + i % 2 * 32;
-            __m256i        pair = _mm256_load_si256((const __m256i *)(const void *)at);
-            _mm256_store_ps(dst + i * 8, i / 2 % 2 == 0 ? low_half(pair) : high_half(pair));
+        for (int64_t i = 0; i < k; i += 2) {                        /* k0 is even */
+            const __m256i *word = (const __m256i *)(const void *)(codes + (k0 + i) / 2 * 64);
+            __m256i        w0 = _mm256_load_si256(word), w1 = _mm256_load_si256(word + 1);
+            _mm256_store_ps(dst + i * TN_PANEL, low_half(w0));
+            _mm256_store_ps(dst + i * TN_PANEL + 8, low_half(w1));
+            if (i + 1 == k) break;
+            _mm256_store_ps(dst + (i + 1) * TN_PANEL, high_half(w0));
+            _mm256_store_ps(dst + (i + 1) * TN_PANEL + 8, high_half(w1));
         }
     if (w->layout < TN_L_C8) return;
     size_t block_bytes = tn_layout_block_bytes(w->layout);

@@ -18,7 +18,7 @@
 
 /* Without the dot product instruction the 256-bit tiles serve: VPMADDUBSW has no masks and signs at 512 bits. */
 #define MADDUBS                                                                                                       \
-    .strip_q8 = tn_mm_strip_q8_avx2, .mr_q8 = 3, .q8 = {                                                              \
+    .strip_q8 = tn_mm_strip_q8_avx2, .mr_q8 = 4, .q8 = {                                                              \
         [TN_Q8_0] = tn_mm_q8_0_tiles_avx2, [TN_Q4_0] = tn_mm_q4_0_tiles_avx2, [TN_Q4_1] = tn_mm_q4_1_tiles_avx2,      \
         [TN_Q5_0] = tn_mm_q5_0_tiles_avx2, [TN_Q5_1] = tn_mm_q5_1_tiles_avx2, [TN_Q4_K] = tn_mm_q4_k_tiles_avx2,      \
         [TN_Q5_K] = tn_mm_q5_k_tiles_avx2, [TN_Q6_K] = tn_mm_q6_k_tiles_avx2 }
