@@ -83,42 +83,6 @@ uint64_t tn_rng_below(const tn_rng_key *key, uint64_t position, uint64_t n)
     return (uint64_t)(m >> 64);
 }
 
-/* Natural logarithm and cosine of one turn for the normal: doubles, fixed sequences, so that initial weights are the
- * same on every machine whatever its libm does. Accurate to a few ulp, which is all that a random number needs. */
-static double fixed_log(double x)                                  /* x in (0, 1] */
-{
-    int    e;
-    double m = frexp(x, &e);                                       /* exact */
-
-    if (m < 0.70710678118654752) { m *= 2; e--; }
-    double t = (m - 1) / (m + 1), t2 = t * t, p = 0;
-    for (int k = 23; k >= 1; k -= 2) p = fma(p, t2, 1.0 / k);      /* atanh series: t^23/23 is below 1e-19 */
-    return fma((double)e, 0.693147180559945309, 2 * t * p);
-}
-
-static double fixed_cos_turn(double u)                             /* cos(2 pi u), u in [0, 1) */
-{
-    double v = u < 0.5 ? u : 1 - u, sign = 1;                      /* now [0, 0.5] */
-
-    if (v > 0.25) { v = 0.5 - v; sign = -1; }
-    double x = v * 6.283185307179586477, x2 = x * x, p = 0;
-    static const double inv_fact[] = { 1.0, -1.0 / 2, 1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800, 1.0 / 479001600,
-                                       -1.0 / 87178291200.0, 1.0 / 20922789888000.0, -1.0 / 6402373705728000.0,
-                                       1.0 / 2432902008176640000.0 };
-    for (int k = 10; k >= 0; k--) p = fma(p, x2, inv_fact[k]);
-    return sign * p;
-}
-
-double tn_rng_normal(const tn_rng_key *key, uint64_t position)
-{
-    uint32_t r[4];
-
-    tn_rng4(r, key, position);
-    double u1 = ((double)(((uint64_t)r[1] << 32 | r[0]) >> 11) + 0.5) * 0x1p-53;      /* (0, 1) */
-    double u2 = (double)(((uint64_t)r[3] << 32 | r[2]) >> 11) * 0x1p-53;
-    return sqrt(-2 * fixed_log(u1)) * fixed_cos_turn(u2);          /* Box-Muller */
-}
-
 /* A balanced Feistel network on the smallest even number of bits that holds n; values outside [0, n) walk on until
  * they fall inside, at most four times as many on average. */
 uint64_t tn_rng_permute(const tn_rng_key *key, uint64_t i, uint64_t n)

@@ -26,6 +26,8 @@ uint64_t tn_rng_u64(const tn_rng_key *key, uint64_t position);
 double   tn_rng_unit(const tn_rng_key *key, uint64_t position);                 /* [0, 1), 53 bits */
 uint64_t tn_rng_below(const tn_rng_key *key, uint64_t position, uint64_t n);    /* [0, n), unbiased (multiply-shift) */
 double   tn_rng_normal(const tn_rng_key *key, uint64_t position);               /* N(0,1), own log/cos: the same everywhere */
+/* out[i] = std times the normal at first + i, for n of them: the same bits, several at a time. */
+void     tn_rng_normals(float *out, const tn_rng_key *key, uint64_t first, int64_t n, double std);
 /* A keyed permutation of [0, n): the i-th element, O(1) memory (cycle-walking Feistel). A bijection for every n. */
 uint64_t tn_rng_permute(const tn_rng_key *key, uint64_t i, uint64_t n);
 

@@ -23,7 +23,7 @@ static void fill_normal(void *arg, int64_t begin, int64_t end, int i_thread)
     const fill *f = arg;
 
     (void)i_thread;
-    for (int64_t i = begin; i < end; i++) f->w[i] = (float)(f->std * tn_rng_normal(&f->key, (uint64_t)i));
+    tn_rng_normals(f->w + begin, &f->key, (uint64_t)begin, end - begin, f->std);
 }
 
 static void fill_weight(const tn_builder *b, const tn_wanted *want, float *w, uint64_t seed)

@@ -1,4 +1,5 @@
 /* test_rng.c - Philox against the authors' vectors; streams that never meet; distributions; permutations. */
+#include "base/cpu.h"
 #include "base/rng.h"
 #include "testing.h"
 
@@ -54,6 +55,26 @@ static void no_two_streams_share_a_word(void **state)
     assert_true(tn_rng_u64(&a, 0) != tn_rng_u64(&b, 0));
     assert_true(tn_rng_u64(&a, 0) != tn_rng_u64(&c, 0));
     assert_true(tn_rng_u64(&a, 0) != tn_rng_u64(&a, (uint64_t)1 << 32));
+}
+
+/* Several at a time are the same bits, wherever they begin and whatever the instructions. */
+static void many_normals_are_those_of_one_at_a_time(void **state)
+{
+    (void)state;
+    tn_rng_key key = { .seed = 9, .purpose = TN_RNG_TEST, .step = 3, .sample = 4 };
+    static float got[20000];
+    const char  *kernels[] = { "ref", "auto" };
+    for (int k = 0; k < 2; k++) {
+        assert_int_equal(tn_isa_set(kernels[k], NULL), TN_OK);
+        for (uint64_t first = 0; first < 3; first++) {
+            uint64_t from = first == 2 ? UINT32_MAX - 100 : first;     /* a carry into the position's high word */
+            tn_rng_normals(got, &key, from, 20000, 0.02);
+            for (int i = 0; i < 20000; i++) {
+                float want = (float)(0.02 * tn_rng_normal(&key, from + (uint64_t)i));
+                assert_memory_equal(&got[i], &want, sizeof want);
+            }
+        }
+    }
 }
 
 static void units_and_normals_have_their_moments(void **state)
@@ -137,6 +158,7 @@ int main(void)
         cmocka_unit_test(the_stream_is_fixed_for_ever),
         cmocka_unit_test(no_two_streams_share_a_word),
         cmocka_unit_test(units_and_normals_have_their_moments),
+        cmocka_unit_test(many_normals_are_those_of_one_at_a_time),
         cmocka_unit_test(below_is_even_and_below),
         cmocka_unit_test(a_permutation_hits_everything_once),
         cmocka_unit_test(a_permutation_forgets_where_things_were),
