@@ -1,21 +1,13 @@
 /* matmul_few_avx2.c - few rows (decoding) times packed panels in strict, with 256-bit vectors: bound by reading the weights, so they are read once,
  * in order, and widened in registers (one row) or a stretch of k at a time into the first cache (two to six rows). See matmul_few_avx512.c. */
 #include "tensor/cpu/matmul_avx2.h"
+#include "tensor/cpu/matmul_few.h"
 
 enum { MAX_ROWS = 6, STRETCH = 64 };      /* k widened at once */
 
-typedef struct few {
-    const float     *x;
-    int64_t          ldx, k;
-    const tn_weight *w;
-    float           *c;
-    int64_t          ldc;
-    bool             load;
-} few;
-
 /* ------------------------------------------------------------------------------------------------------------ one row */
 
-/* k and the k after it of half h: l says how they lie. Odd lengths end in a zero word (bf16) or are not asked for. */
+/* Half h of the 16 weights at k. */
 static inline __attribute__((always_inline)) __m256 plain_value(const uint8_t *codes, tn_layout l, int64_t k, int h)
 {
     if (l == TN_L_F32) return _mm256_load_ps((const float *)(const void *)(codes + k * 64) + 8 * h);
@@ -134,26 +126,10 @@ static inline __attribute__((always_inline)) void several_rows(int mr, int np, c
 
 /* ------------------------------------------------------------------------------------------------------------- tables */
 
-typedef void (*panels_fn)(const few *f, int64_t p, int64_t column, const uint16_t *mask);
-
-/* A wide step, and one panel. Four panels of plain words are eight chains, which hide the four cycles of an adder; codes have enough to do with two,
- * whose chains stay in registers. */
-#define ONE(name, t, l)                                                                                                       \
-    static void one_##name##_wide(const few *f, int64_t p, int64_t column, const uint16_t *mask) { one_row(t, l, l < TN_L_C8 ? 4 : 2, f, p, column, mask); } \
-    static void one_##name##_1(const few *f, int64_t p, int64_t column, const uint16_t *mask) { one_row(t, l, 1, f, p, column, mask); } \
-    static const panels_fn name##_fns[2] = {one_##name##_wide, one_##name##_1};
-
-ONE(f32, TN_F32, TN_L_F32)
-ONE(f16, TN_F16, TN_L_F16)
-ONE(bf16, TN_BF16, TN_L_BF16)
-ONE(q8_0, TN_Q8_0, TN_L_C8)
-ONE(q4_0, TN_Q4_0, TN_L_C4)
-ONE(q4_1, TN_Q4_1, TN_L_C4)
-ONE(q4_k, TN_Q4_K, TN_L_C4)
-ONE(q5_0, TN_Q5_0, TN_L_C5)
-ONE(q5_1, TN_Q5_1, TN_L_C5)
-ONE(q5_k, TN_Q5_K, TN_L_C5)
-ONE(q6_k, TN_Q6_K, TN_L_C6)
+/* Four panels of plain words are eight chains, which hide the four cycles of an adder; codes have enough to do with two, whose chains stay in
+ * registers. */
+#define one_row_panels(l) ((l) < TN_L_C8 ? 4 : 2)
+ONE_OF_EACH
 
 /* Enough chains for the latency, and no more than the registers hold: rows times panels is 4 to 6. */
 #define SEVERAL(mr, np)                                                                                                       \
@@ -163,25 +139,11 @@ static const panels_fn rows_fns[MAX_ROWS + 1][2] = {
     {NULL, NULL}, {NULL, NULL}, {rows_2_2, rows_2_1}, {rows_3_2, rows_3_1}, {rows_4_1, rows_4_1}, {rows_5_1, rows_5_1}, {rows_6_1, rows_6_1},
 };
 
-static const panels_fn *functions_of(const tn_weight *w)
-{
-    switch (w->layout) {
-    case TN_L_F32:  return f32_fns;
-    case TN_L_F16:  return f16_fns;
-    case TN_L_BF16: return bf16_fns;
-    case TN_L_C8:   return q8_0_fns;
-    case TN_L_C6:   return q6_k_fns;
-    case TN_L_C4:   return w->dtype == TN_Q4_0 ? q4_0_fns : w->dtype == TN_Q4_1 ? q4_1_fns : q4_k_fns;
-    case TN_L_C5:   return w->dtype == TN_Q5_0 ? q5_0_fns : w->dtype == TN_Q5_1 ? q5_1_fns : q5_k_fns;
-    }
-    return NULL;
-}
-
 bool tn_mm_few_avx2(const tn_mm *mm, int64_t p0, int64_t p1)
 {
     if (mm->m > MAX_ROWS || mm->b.kind != TN_MM_B_PACKED || mm->profile == TN_PROFILE_STRICT_BF16 || mm->a.ks != 1) return false;
     const panels_fn *fns = mm->m == 1 ? functions_of(mm->b.w) : rows_fns[mm->m];
-    int64_t          wide = mm->m == 1 ? (mm->b.w->layout < TN_L_C8 ? 4 : 2) : mm->m <= 3 ? 2 : 1;
+    int64_t          wide = mm->m == 1 ? one_row_panels(mm->b.w->layout) : mm->m <= 3 ? 2 : 1;
     few f = {.x = mm->a.a, .ldx = mm->a.rs, .k = mm->k, .w = mm->b.w, .c = mm->c, .ldc = mm->ldc, .load = mm->add};
     for (int64_t p = p0; p < p1;) {
         int      np = p1 - p >= wide ? (int)wide : 1;

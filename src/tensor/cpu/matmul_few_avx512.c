@@ -4,17 +4,9 @@
  * One row is one chain a panel, four cycles a step; four panels side by side keep the adders busy. Two to eight rows share the
  * widening: a stretch of k is widened into the first cache and read from there by all rows. */
 #include "tensor/cpu/matmul_avx512.h"
+#include "tensor/cpu/matmul_few.h"
 
 enum { MAX_ROWS = 8, STRETCH = 64 };      /* k widened at once */
-
-typedef struct few {
-    const float     *x;
-    int64_t          ldx, k;
-    const tn_weight *w;
-    float           *c;
-    int64_t          ldc;
-    bool             load;
-} few;
 
 /* Where panel p is, for `np` panels from it on. */
 typedef struct place { const uint8_t *codes, *scales; size_t code_stride, scale_stride; } place;
@@ -155,24 +147,8 @@ static inline __attribute__((always_inline)) void several_rows(int mr, int np, c
 
 /* ------------------------------------------------------------------------------------------------------------- tables */
 
-typedef void (*panels_fn)(const few *f, int64_t p, int64_t column, const uint16_t *mask);
-
-#define ONE(name, t, l)                                                                                                       \
-    static void one_##name##_4(const few *f, int64_t p, int64_t column, const uint16_t *mask) { one_row(t, l, 4, f, p, column, mask); } \
-    static void one_##name##_1(const few *f, int64_t p, int64_t column, const uint16_t *mask) { one_row(t, l, 1, f, p, column, mask); } \
-    static const panels_fn name##_fns[2] = {one_##name##_4, one_##name##_1};
-
-ONE(f32, TN_F32, TN_L_F32)
-ONE(f16, TN_F16, TN_L_F16)
-ONE(bf16, TN_BF16, TN_L_BF16)
-ONE(q8_0, TN_Q8_0, TN_L_C8)
-ONE(q4_0, TN_Q4_0, TN_L_C4)
-ONE(q4_1, TN_Q4_1, TN_L_C4)
-ONE(q4_k, TN_Q4_K, TN_L_C4)
-ONE(q5_0, TN_Q5_0, TN_L_C5)
-ONE(q5_1, TN_Q5_1, TN_L_C5)
-ONE(q5_k, TN_Q5_K, TN_L_C5)
-ONE(q6_k, TN_Q6_K, TN_L_C6)
+#define one_row_panels(l) 4
+ONE_OF_EACH
 
 /* Enough chains for the latency: rows times panels is 8 at least. More panels side by side also mean more streams from memory. */
 #define SEVERAL(mr, np)                                                                                                       \
@@ -183,20 +159,6 @@ static const panels_fn rows_fns[MAX_ROWS + 1][2] = {
     {NULL, NULL}, {NULL, NULL}, {rows_2_4, rows_2_1}, {rows_3_4, rows_3_1}, {rows_4_3, rows_4_1},
     {rows_5_3, rows_5_1}, {rows_6_3, rows_6_1}, {rows_7_3, rows_7_1}, {rows_8_3, rows_8_1},
 };
-
-static const panels_fn *functions_of(const tn_weight *w)
-{
-    switch (w->layout) {
-    case TN_L_F32:  return f32_fns;
-    case TN_L_F16:  return f16_fns;
-    case TN_L_BF16: return bf16_fns;
-    case TN_L_C8:   return q8_0_fns;
-    case TN_L_C6:   return q6_k_fns;
-    case TN_L_C4:   return w->dtype == TN_Q4_0 ? q4_0_fns : w->dtype == TN_Q4_1 ? q4_1_fns : q4_k_fns;
-    case TN_L_C5:   return w->dtype == TN_Q5_0 ? q5_0_fns : w->dtype == TN_Q5_1 ? q5_1_fns : q5_k_fns;
-    }
-    return NULL;
-}
 
 bool tn_mm_few_avx512(const tn_mm *mm, int64_t p0, int64_t p1)
 {
