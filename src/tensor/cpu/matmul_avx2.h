@@ -49,6 +49,9 @@ static inline __attribute__((always_inline)) void c_store(float *c, uint16_t mas
     else _mm256_maskstore_ps(c + 8 * h, half_mask(mask, h), nan_canonical_avx2(v));
 }
 
+/* acc += a b in place. As an intrinsic gcc writes some of these over a or b and moves the chain to another register, for which unrolled loops have none. */
+static inline __attribute__((always_inline)) void fma_into(__m256 *acc, __m256 a, __m256 b) { __asm__("vfmadd231ps %2, %1, %0" : "+x"(*acc) : "x"(a), "x"(b)); }
+
 static inline __m256 low_half(__m256i w) { return _mm256_castsi256_ps(_mm256_slli_epi32(w, 16)); }
 static inline __m256 high_half(__m256i w) { return _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32((int)0xffff0000u))); }
 

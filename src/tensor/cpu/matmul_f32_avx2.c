@@ -4,12 +4,30 @@
 
 /* ------------------------------------------------------------------------------------------------------------ tiles */
 
+/* Four k in a stretch of code: with a neighbour on the same core a thread gets half of its instructions, and those that only count and step
+ * cost as much as a multiply-add. */
+enum { UNROLL = 4, LINE = 16 };
+
+/* One k: 12 multiply-adds for 8 loads. */
+static inline __attribute__((always_inline)) void one_k(int mr, __m256 acc[6][2], const float *a, const float *row_3, int64_t step, const float *b)
+{
+    __m256 b0 = _mm256_load_ps(b), b1 = _mm256_load_ps(b + 8);
+
+#pragma GCC unroll 6
+    for (int i = 0; i < mr; i++) {
+        __m256 av = _mm256_broadcast_ss((i < 3 ? a : row_3) + i % 3 * step);
+        fma_into(&acc[i][0], av, b0);
+        fma_into(&acc[i][1], av, b1);
+    }
+}
+
 /* A is a strip [k][mr], or (in_place) rows lda apart, where rows i, i + 1, i + 2 have one address and two multiples of the distance. `ahead`: the
- * rows of the tile below are fetched, see matmul_f32_avx512.c. */
+ * rows of the tile below are fetched, a line of each at a time. */
 static inline __attribute__((always_inline)) void tile(int mr, bool in_place, bool ahead, float *c, int64_t ldc, const float *a, int64_t lda,
                                                        const float *b, int64_t n_k, uint16_t mask, bool load)
 {
-    const float *row[2] = {a, a + 3 * lda}, *below = a + mr * lda;
+    int64_t      step = in_place ? lda : 1, next = in_place ? 1 : mr;       /* from row to row of A, from k to k */
+    const float *row_3 = a + 3 * step;
     __m256       acc[6][2];
 
 #pragma GCC unroll 6
@@ -18,17 +36,20 @@ static inline __attribute__((always_inline)) void tile(int mr, bool in_place, bo
         for (int h = 0; h < 2; h++) acc[i][h] = c_load(c + i * ldc, mask, h, load);
 #pragma GCC unroll 6
     for (int i = 0; i < mr; i++) __builtin_prefetch(c + i * ldc + 2 * TN_PANEL - 1, 1, 2);     /* of the tile beside this one */
-    for (int64_t k = 0; k < n_k; k++) {
-        if (ahead) __builtin_prefetch(below + k % 8 * lda + k / 8 * 8, 0, 2);
-        __builtin_prefetch(b + (k + 8) * TN_PANEL);
-        __m256 b0 = _mm256_load_ps(b + k * TN_PANEL), b1 = _mm256_load_ps(b + k * TN_PANEL + 8);
+    for (; n_k >= LINE; n_k -= LINE) {
+        if (ahead)
 #pragma GCC unroll 6
-        for (int i = 0; i < mr; i++) {
-            __m256 av = _mm256_broadcast_ss(in_place ? row[i / 3] + i % 3 * lda + k : a + k * mr + i);
-            acc[i][0] = _mm256_fmadd_ps(av, b0, acc[i][0]);
-            acc[i][1] = _mm256_fmadd_ps(av, b1, acc[i][1]);
+            for (int i = 0; i < mr; i++) __builtin_prefetch(a + (mr + i) * lda, 0, 2);
+        for (const float *end = b + LINE * TN_PANEL; b < end; b += UNROLL * TN_PANEL, a += UNROLL * next, row_3 += UNROLL * next) {
+#pragma GCC unroll 4
+            for (int u = 0; u < UNROLL; u++) {
+                if (u % 2 == 0) __builtin_prefetch(b + (u + 8) * TN_PANEL);
+                one_k(mr, acc, a + u * next, row_3 + u * next, step, b + u * TN_PANEL);
+                __asm__ volatile("" ::: "memory");                  /* loads of the next k before this one's end would need more registers */
+            }
         }
     }
+    for (; n_k > 0; n_k--, b += TN_PANEL, a += next, row_3 += next) one_k(mr, acc, a, row_3, step, b);
 #pragma GCC unroll 6
     for (int i = 0; i < mr; i++)
 #pragma GCC unroll 2
