@@ -18,7 +18,8 @@
 
 /* All that can be written before the first step is done. */
 enum { RUN_JSON = 2 };
-static const char *const early[] = { "lock", "data", [RUN_JSON] = "run.json", "config.json", "steps.jsonl", "metrics.jsonl", "tb" };
+static const char *const early[] = { "lock", "data", [RUN_JSON] = "run.json", "config.json", "steps.jsonl", "metrics.jsonl", "tb",
+    "said-train", "said-valid", "said-train.new", "said-valid.new" };
 enum { N_EARLY = sizeof early / sizeof *early };
 
 /* Cuts the last part off; false: there is none. */

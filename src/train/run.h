@@ -4,6 +4,7 @@
  *   optimiser.c   one update of a range of it
  *   corpus.c      config → shards, packs, pairs; sample i → rows
  *   teacher.c     what a teacher says to rows that learn a distribution
+ *   said.c        that, and what a reference says of pairs, over an interruption
  *   step.c        one step: micro-batches, the tree of sums, the norm, the update
  *   checkpoint.c  state to disk in the background and back
  *   loop.c        steps, policies, signals, validation, the result */
@@ -290,6 +291,16 @@ tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err);
 tn_status train_teacher_place(corpus *k, int64_t n_ctx, tn_error *err);
 /* e: a REFERENCE engine of the teacher. dir: where the hidden states may lie. All ranks together. */
 tn_status train_teacher_fill(run *r, corpus *k, engine *e, const char *dir, tn_error *err);
+/* said.c. other: the model that is asked; NULL: the run's own, as it is before the first step. */
+typedef struct said { char *path; tn_digest key; } said;     /* path NULL: this run keeps nothing */
+tn_status train_said_open(said *s, const run *r, const corpus *k, tn_model *other, tn_error *err);
+void      train_said_close(said *s);
+/* *there: k has the floats, as an earlier process of this run kept them. All ranks together. */
+tn_status train_said_take(const said *s, const run *r, corpus *k, bool *there, tn_error *err);
+/* Rank 0 writes what k has. It is only a warning if it cannot. */
+void      train_said_keep(const said *s, const run *r, corpus *k);
+void      train_said_remove(const char *out);
+
 /* Only what items first .. first + n of the run need is wanted from the teacher. */
 void      train_teacher_limit(corpus *k, int64_t first, int64_t n);
 void      train_teacher_close(teacher *t);
@@ -328,7 +339,7 @@ tn_status train_checkpoint_root(run *r, tn_digest *root, tn_error *err);
 tn_status train_warmup_check(const tn_train_config *c, int64_t steps, tn_error *err);
 
 /* out_dir.c: the run's directory. */
-typedef struct out_dir { const char *out; int lock, n_new; bool held, had[8]; } out_dir;
+typedef struct out_dir { const char *out; int lock, n_new; bool held, had[16]; } out_dir;
 tn_status train_out_take(out_dir *p, const char *out, tn_error *err);
 /* Where under out the tokens are to be written; and, on rank 0, when the run is known to be the one that lies there. */
 const char *train_data_name(const char *out);
@@ -346,6 +357,8 @@ tn_status train_model_open(run *r, bool pack, tn_error *err);
 tn_status train_config_save(const run *r, tn_error *err);
 /* What the run is: every option and digest that changes a bit of it, sorted. made: json_decref. */
 tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err);
+/* The same but for what the reference said. made: json_decref; NULL: no memory. */
+json_t   *train_description(const run *r, tn_error *err);
 tn_status train_write_tokenizer(const run *r, const char *dir, tn_error *err);
 /* What is trained, as it is now, into a folder: PEFT's form or Hugging Face's, without a tokenizer of its own. */
 tn_status train_write_trained(run *r, const char *path, tn_error *err);

@@ -189,6 +189,7 @@ static tn_status reference_set(run *r, const char *dir, tn_error *err)
 {
     tn_status status = TN_OK;
     engine e = {0};
+    said kept = {0};
     const char *path = path_of(r->io->reference, r->c->reference);
     tn_model *m = r->reference;
     bool adapters = path == NULL && (r->c->adapter != NULL || r->io->adapter != NULL);
@@ -196,13 +197,20 @@ static tn_status reference_set(run *r, const char *dir, tn_error *err)
     if (m == NULL) TN_GOTO(reference_open(r, &m, err));
     for (int i = 0; i < (r->has_valid ? 2 : 1); i++) {
         corpus *k = i == 0 ? &r->data : &r->valid;
+        bool there;
         if (!k->pairs && k->teacher.n == 0) continue;
+        train_said_close(&kept);
+        TN_GOTO(train_said_open(&kept, r, k, m, err));
+        TN_GOTO(train_said_take(&kept, r, k, &there, err));
+        if (there) continue;
         train_engine_free(&e);
         TN_GOTO(train_engine_create(&e, m != NULL ? m : r->model, &r->p, k, r->c, r->profile, ENGINE_REFERENCE, adapters, NULL, err));
         if (k->pairs) TN_GOTO(train_reference_fill(r, k, &e, err));
         else TN_GOTO(train_teacher_fill(r, k, &e, dir, err));
+        train_said_keep(&kept, r, k);
     }
 out:
+    train_said_close(&kept);
     train_engine_free(&e);
     if (m != r->reference) tn_model_close(m);
     return status;
@@ -280,13 +288,16 @@ static void put_digest(json_t *o, const char *key, const tn_digest *d)
     json_object_set_new(o, key, json_string(hex));
 }
 
-tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err)
+json_t *train_description(const run *r, tn_error *err)
 {
     const tn_train_config *c = r->c;
     json_t *o = tn_options_json(c, tn_train_options);
-    char *text = NULL;
 
-    for (int i = 0; o != NULL && free_keys[i] != NULL; i++)
+    if (o == NULL) {
+        tn_fail(err, TN_NOMEM, "no memory for the run's description");
+        return NULL;
+    }
+    for (int i = 0; free_keys[i] != NULL; i++)
         if (c->early_stop == 0 || strncmp(free_keys[i], "valid", 5) != 0) json_object_del(o, free_keys[i]);
     json_object_set_new(o, "format", json_string("tenet-run/1"));
     json_object_set_new(o, "profile", json_string(tn_profile_name(r->profile)));
@@ -299,12 +310,21 @@ tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err)
     put_digest(o, "tokenizer_digest", &r->tokenizer_root);
     put_digest(o, "data_digest", &r->data.content);
     if (r->has_valid && c->early_stop > 0) put_digest(o, "valid_digest", &r->valid.content);
+    return o;
+}
+
+tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err)
+{
+    json_t *o = train_description(r, err);
+    char *text = NULL;
+
+    if (o == NULL) return TN_NOMEM;
     if (r->data.pairs && tn_pref_needs_reference(r->data.pref.kind)) {
         tn_digest d = tn_sha256_of(r->data.reference, (size_t)r->data.reference_at[3 * r->data.pair.n] * 4);
         put_digest(o, "reference_digest", &d);
     }
     if (r->data.teacher.n > 0 && r->reference != NULL) put_digest(o, "teacher", &r->teacher_root);
-    if (o == NULL || (text = tn_json_text(o)) == NULL) {
+    if ((text = tn_json_text(o)) == NULL) {
         json_decref(o);
         return tn_fail(err, TN_NOMEM, "no memory for the run's description");
     }

@@ -5,7 +5,7 @@
  *
  * The teacher is the model as it was before the first step, or another one with the same vocabulary (reference). Its hidden state
  * and its head give its whole distribution, so nothing is cut to the likeliest tokens, and n_embd numbers are kept a row. They are
- * a pure function of teacher and data: a run that goes on makes them again, and a replay those of the steps that it repeats. */
+ * a pure function of teacher and data: a run that goes on finds them in OUT (said.c), and a replay makes those of the steps that it repeats. */
 #include "train/run.h"
 
 #include <fcntl.h>

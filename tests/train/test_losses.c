@@ -113,7 +113,11 @@ static void every_objective_trains_and_goes_on_exactly(void **state)
         if (!isfinite(v.last.loss) || (level && !(v.last.loss < v.first.loss))) fail_msg("%s: %g, then %g", losses[i], (double)v.first.loss, (double)v.last.loss);
         b = run(tuning, parts, SET("loss", losses[i], "save_model", "false", "steps", "8", "lr", "5e-3", "stop_at", "3"), NULL);
         tn_train_result_free(&b);
+        char *kept = tn_strf("%s/%s/said-train", dir, parts);        /* what the reference said */
+        assert_int_equal(tn_exists(kept), strcmp(losses[i], "orpo") != 0 && strcmp(losses[i], "simpo") != 0);
         b = run(tuning, parts, SET("loss", losses[i], "save_model", "false", "steps", "8", "lr", "5e-3"), NULL);
+        assert_false(tn_exists(kept));
+        free(kept);
         assert_memory_equal(&a.weights_root, &b.weights_root, sizeof a.weights_root);
         assert_memory_equal(&a.log_root, &b.log_root, sizeof a.log_root);
         tn_train_result_free(&a);
