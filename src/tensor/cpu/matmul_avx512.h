@@ -26,6 +26,9 @@ void tn_mm_transpose_avx512(float *dst, const float *src);
 bool tn_mm_q8_amx(const tn_mm *mm, int64_t m0, int64_t m1, int64_t p0, int64_t p1, uint8_t *scratch);
 bool tn_mm_few_avx512(const tn_mm *mm, int64_t p0, int64_t p1);
 
+/* acc += a b in place, see matmul_avx2.h. */
+static inline __attribute__((always_inline)) void fma_into16(__m512 *acc, __m512 a, __m512 b) { __asm__("vfmadd231ps %2, %1, %0" : "+v"(*acc) : "v"(a), "v"(b)); }
+
 static inline __m512 nan_canonical(__m512 x)
 {
     return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));

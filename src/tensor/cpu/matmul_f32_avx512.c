@@ -8,11 +8,37 @@
 
 /* ------------------------------------------------------------------------------------------------------------ tiles */
 
-static inline __attribute__((always_inline)) void tile(int mr, int np, float *c, int64_t ldc, const float *a,
+/* Four k in a stretch of code: with a neighbour on the same core a thread gets half of its instructions (decision 028). */
+enum { UNROLL = 4, LINE = 16 };
+
+/* One k. A: rows i, i + 1, i + 2 have one address, row[i / 3], and two multiples of the step. */
+static inline __attribute__((always_inline)) void one_k(int mr, int np, __m512 acc[14][2], const float *const row[5], int64_t step, int u, const float *b0, const float *b1)
+{
+    __m512 bv[2];
+
+    bv[0] = _mm512_load_ps(b0);
+    if (np > 1) bv[1] = _mm512_load_ps(b1);
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++) {
+        __m512 av = _mm512_set1_ps(row[i / 3][i % 3 * step + u]);
+        if (np == 1) acc[i][0] = _mm512_fmadd_ps(av, bv[0], acc[i][0]);     /* registers abound, and A's value can be its operand in memory */
+#pragma GCC unroll 2
+        for (int j = 0; j < np && np > 1; j++) fma_into16(&acc[i][j], av, bv[j]);
+    }
+    __asm__ volatile("" ::: "memory");                              /* loads of the next k before this one's end would need more registers */
+}
+
+/* A is a strip [k][mr], or (in_place) rows lda apart. `ahead`: the rows of the tile below are fetched, one line for each k; all 14 rows move on to a new
+ * line at once, which nothing else hides. */
+static inline __attribute__((always_inline)) void tile(int mr, int np, bool in_place, bool ahead, float *c, int64_t ldc, const float *a, int64_t lda,
                                                        const float *const *b, int64_t n_k, const uint16_t *mask, bool load)
 {
-    __m512 acc[14][2];
+    const int64_t step = in_place ? lda : 1, next = in_place ? 1 : mr;      /* from row to row of A, from k to k */
+    const float  *row[5], *below = a + mr * lda, *b0 = b[0], *b1 = b[np - 1];
+    __m512        acc[14][2];
 
+#pragma GCC unroll 5
+    for (int i = 0; i < 5; i++) row[i] = a + 3 * i * step;
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++)
 #pragma GCC unroll 2
@@ -24,20 +50,26 @@ static inline __attribute__((always_inline)) void tile(int mr, int np, float *c,
         __builtin_prefetch(c + i * ldc + np * TN_PANEL, 1, 2);
         __builtin_prefetch(c + i * ldc + 2 * np * TN_PANEL - 1, 1, 2);
     }
-    const float *b0 = b[0], *b1 = b[np - 1];
-    for (int64_t k = 0; k < n_k; k++) {
-        __m512 bv[2];
-        __builtin_prefetch(a + (k + 16) * mr);
-        __builtin_prefetch(b0 + (k + 8) * TN_PANEL);
-        if (np > 1) __builtin_prefetch(b1 + (k + 8) * TN_PANEL);
-        bv[0] = _mm512_load_ps(b0 + k * TN_PANEL);
-        if (np > 1) bv[1] = _mm512_load_ps(b1 + k * TN_PANEL);
-#pragma GCC unroll 14
-        for (int i = 0; i < mr; i++) {
-            __m512 av = _mm512_set1_ps(a[k * mr + i]);
-#pragma GCC unroll 2
-            for (int j = 0; j < np; j++) acc[i][j] = _mm512_fmadd_ps(av, bv[j], acc[i][j]);
+    for (; n_k >= LINE; n_k -= LINE) {
+        for (const float *end = b0 + LINE * TN_PANEL; b0 < end; b0 += UNROLL * TN_PANEL, b1 += UNROLL * TN_PANEL) {
+#pragma GCC unroll 4
+            for (int u = 0; u < UNROLL; u++) {
+                if (ahead) __builtin_prefetch(below + u * lda, 0, 2);
+                if (!in_place) __builtin_prefetch(row[0] + (u + 16) * mr);
+                __builtin_prefetch(b0 + (u + 8) * TN_PANEL);
+                if (np > 1) __builtin_prefetch(b1 + (u + 8) * TN_PANEL);
+                one_k(mr, np, acc, row, step, u * (int)next, b0 + u * TN_PANEL, b1 + u * TN_PANEL);
+            }
+            if (ahead) below += UNROLL * lda;
+#pragma GCC unroll 5
+            for (int i = 0; i < 5; i++) row[i] += UNROLL * next;
         }
+        if (ahead) below += LINE - LINE * lda;
+    }
+    for (; n_k > 0; n_k--, b0 += TN_PANEL, b1 += TN_PANEL) {
+        one_k(mr, np, acc, row, step, 0, b0, b1);
+#pragma GCC unroll 5
+        for (int i = 0; i < 5; i++) row[i] += next;
     }
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++)
@@ -49,7 +81,7 @@ static inline __attribute__((always_inline)) void tile(int mr, int np, float *c,
     static void tile_##mr##_##np(float *c, int64_t ldc, const void *a, const void *const *b, int64_t k,             \
                                  const uint16_t *mask, bool load)                                                   \
     {                                                                                                               \
-        tile(mr, np, c, ldc, a, (const float *const *)b, k, mask, load);                                            \
+        tile(mr, np, false, false, c, ldc, a, 0, (const float *const *)b, k, mask, load);                           \
     }
 #define TILES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #define X(mr) TILE(mr, 1) TILE(mr, 2)
@@ -59,55 +91,12 @@ TILES(X)
 const tn_mm_tile tn_mm_f32_tiles_avx512[28] = {TILES(X)};
 #undef X
 
-/* ------------------------------------------------------------------------------------------------------------ in place */
-
-/* A tile whose rows are read where they lie, so that no strip is made. Rows i, i + 1, i + 2 have one address and two multiples of the distance:
- * few enough for the registers. `ahead`: the rows of the tile below are fetched, one line for each k; all 14 rows move on to a new line at once,
- * which nothing else hides. */
-static inline __attribute__((always_inline)) void in_place(int mr, int np, bool ahead, float *c, int64_t ldc, const float *a, int64_t lda,
-                                                           const float *const *b, int64_t n_k, const uint16_t *mask, bool load)
-{
-    const float *row[5], *below = a + mr * lda;
-    const float *b0 = b[0], *b1 = b[np - 1];
-    __m512       acc[14][2];
-
-#pragma GCC unroll 5
-    for (int i = 0; i < 5; i++) row[i] = a + 3 * i * lda;
-#pragma GCC unroll 14
-    for (int i = 0; i < mr; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < np; j++)
-            acc[i][j] = load ? _mm512_maskz_loadu_ps(mask[j], c + i * ldc + j * TN_PANEL) : _mm512_setzero_ps();
-#pragma GCC unroll 14
-    for (int i = 0; i < mr; i++) {                                  /* see tile */
-        __builtin_prefetch(c + i * ldc + np * TN_PANEL, 1, 2);
-        __builtin_prefetch(c + i * ldc + 2 * np * TN_PANEL - 1, 1, 2);
-    }
-    for (int64_t k = 0; k < n_k; k++) {
-        __m512 bv[2];
-        if (ahead) __builtin_prefetch(below + k % 16 * lda + k / 16 * 16, 0, 2);
-        __builtin_prefetch(b0 + (k + 8) * TN_PANEL);
-        if (np > 1) __builtin_prefetch(b1 + (k + 8) * TN_PANEL);
-        bv[0] = _mm512_load_ps(b0 + k * TN_PANEL);
-        if (np > 1) bv[1] = _mm512_load_ps(b1 + k * TN_PANEL);
-#pragma GCC unroll 14
-        for (int i = 0; i < mr; i++) {
-            __m512 av = _mm512_set1_ps(row[i / 3][i % 3 * lda + k]);
-#pragma GCC unroll 2
-            for (int j = 0; j < np; j++) acc[i][j] = _mm512_fmadd_ps(av, bv[j], acc[i][j]);
-        }
-    }
-#pragma GCC unroll 14
-    for (int i = 0; i < mr; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < np; j++) _mm512_mask_storeu_ps(c + i * ldc + j * TN_PANEL, mask[j], nan_canonical(acc[i][j]));
-}
-
+/* A tile whose rows are read where they lie, so that no strip is made. */
 #define IN_PLACE(mr, np, ahead)                                                                                     \
     static void in_place_##mr##_##np##_##ahead(float *c, int64_t ldc, const float *a, int64_t lda, const void *const *b, int64_t k, \
                                                const uint16_t *mask, bool load)                                     \
     {                                                                                                               \
-        in_place(mr, np, ahead, c, ldc, a, lda, (const float *const *)b, k, mask, load);                            \
+        tile(mr, np, true, ahead, c, ldc, a, lda, (const float *const *)b, k, mask, load);                          \
     }
 #define X(mr) IN_PLACE(mr, 1, 0) IN_PLACE(mr, 2, 0) IN_PLACE(mr, 1, 1) IN_PLACE(mr, 2, 1)
 TILES(X)
