@@ -194,10 +194,16 @@ static bool read_line(const talk *t, tn_str *line)
     }
 }
 
-static tn_status save(const talk *t, const char *path, tn_error *err)
+static tn_status save(const talk *t, char *path, tn_error *err)
 {
     json_t *list;
+    size_t  n = strlen(path);
 
+    while (n > 0 && path[n - 1] == ' ') path[--n] = '\0';
+    if (n > 1 && (path[0] == '"' || path[0] == '\'') && path[n - 1] == path[0]) {      /* in quotes, as a shell wants it */
+        path[n - 1] = '\0';
+        path++;
+    }
     if (path[0] == '\0') return tn_fail(err, TN_USAGE, "/save needs a file name");
     list = json_array();
     if (t->system != NULL) json_array_append_new(list, json_pack("{s:s, s:s}", "role", "system", "content", t->system));
@@ -210,10 +216,10 @@ static tn_status save(const talk *t, const char *path, tn_error *err)
 }
 
 /* A line that begins with '/'. *quit: the conversation ends. */
-static tn_status command(talk *t, const char *line, bool *quit, tn_error *err)
+static tn_status command(talk *t, char *line, bool *quit, tn_error *err)
 {
-    size_t      n = strcspn(line, " ");
-    const char *rest = line + n + strspn(line + n, " ");
+    size_t n = strcspn(line, " ");
+    char  *rest = line + n + strspn(line + n, " ");
 
     if (strncmp(line, "/quit", n) == 0 && n == 5) *quit = true;
     else if (strncmp(line, "/clear", n) == 0 && n == 6) drop_turns(t, 0, t->n);

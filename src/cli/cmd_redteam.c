@@ -27,7 +27,7 @@ typedef struct redteam_config {
 static const tn_option options[] = {
     // clang-format off
     TN_MODEL_OPTIONS(redteam_config, a),
-    { "prompts",           TN_OPT_STR,  AT(prompts),           NULL,   0, 0,     "",         "requests that should be declined: .csv or .jsonl", NULL },
+    { "prompts",           TN_OPT_STR,  AT(prompts),           NULL,   0, 0,     "",         "requests that should be declined: .csv, .jsonl, or .txt with one a line", NULL },
     { "attacks",           TN_OPT_LIST, AT(attacks),           NULL,   0, 0,     "",         "names, stacks such as leetspeak+role, families, or all; default: the usual ones", NULL },
     { "budget",            TN_OPT_INT,  AT(budget),            "16",   1, 4096,  "replies",  "that a search may spend on a request (gcg: steps)", NULL },
     { "tries",             TN_OPT_INT,  AT(tries),             "1",    1, 4096,  "replies",  "of each request and attack; more than one needs --temperature", NULL },

@@ -1,4 +1,4 @@
-/* row_file.c - rows of the public sets as they come: RFC 4180 CSV (quotes, doubled quotes, line ends inside) and JSON Lines. */
+/* row_file.c - rows of the public sets as they come: RFC 4180 CSV (quotes, doubled quotes, line ends inside) and JSON Lines; and lines of text. */
 #include "eval/row_file.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -98,6 +98,24 @@ out:
     return status;
 }
 
+/* A .txt: each line that is not blank is a row's "prompt". */
+static tn_status text_load(json_t *rows, char *text, const char *path, tn_error *err)
+{
+    char *next = tn_starts_with(text, "\xef\xbb\xbf") ? text + 3 : text;
+
+    for (int64_t line = 1; next != NULL; line++) {
+        char *at = next;
+        if ((next = strchr(at, '\n')) != NULL) *next++ = '\0';
+        at += strspn(at, " \t\r");
+        for (size_t n = strlen(at); n > 0 && strchr(" \t\r", at[n - 1]) != NULL; n--) at[n - 1] = '\0';
+        if (at[0] == '\0') continue;
+        json_t *row = json_pack("{s:I, s:s}", "@line", (json_int_t)line, "prompt", at);
+        if (row == NULL) return tn_fail(err, TN_FORMAT, "%s:%lld: the line is not UTF-8", path, (long long)line);
+        json_array_append_new(rows, row);
+    }
+    return TN_OK;
+}
+
 static tn_status jsonl_load(json_t *rows, const char *path, tn_error *err)
 {
     tn_jsonl *r = NULL;
@@ -137,7 +155,7 @@ tn_status tn_row_file_load(json_t **rows, const char *path, tn_digest *digest, t
             status = tn_fail(err, TN_FORMAT, "%s: a zero byte: this is no text", path);
             goto out;
         }
-        TN_GOTO(csv_load(*rows, text, path, err));
+        TN_GOTO(tn_ends_with(path, ".txt") ? text_load(*rows, text, path, err) : csv_load(*rows, text, path, err));
     } else TN_GOTO(jsonl_load(*rows, path, err));
     if (json_array_size(*rows) == 0) status = tn_fail(err, TN_FORMAT, "%s: there are no rows in it", path);
 out:

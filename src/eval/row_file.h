@@ -1,4 +1,4 @@
-/* row_file.h - a file of rows, CSV with a header line or JSON Lines by its suffix, as one list of objects (private to this room). */
+/* row_file.h - a file of rows, CSV with a header line, JSON Lines or (.txt) a prompt a line by its suffix, as one list of objects (private to this room). */
 #ifndef TN_EVAL_ROW_FILE_H
 #define TN_EVAL_ROW_FILE_H
 

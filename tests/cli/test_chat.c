@@ -180,6 +180,7 @@ static char *answered_alone(const json_t *o, const char *n)
 
 static void a_conversation_has_a_history_a_system_text_and_can_be_saved(void **state)
 {
+    char quoted[4200];
     (void)state;
     start("24", NULL);
     await_prompt();
@@ -220,6 +221,10 @@ static void a_conversation_has_a_history_a_system_text_and_can_be_saved(void **s
     says("a \xff b\n", "no valid UTF-8: byte 3 of 5");
     free(say(" \t \n"));                                       /* not a turn */
     says("/save\n", "/save needs a file name");
+    says("/save \"\"\n", "/save needs a file name");
+    snprintf(quoted, sizeof quoted, "/save \"%s\" \n", at("with space.json"));
+    says(quoted, "saved 6 turns");
+    assert_true(tn_exists(at("with space.json")));
     says("/save /nonsuch/dir/x\n", "/nonsuch/dir/x");         /* told, and the conversation goes on */
     free(say("/clear\n"));
     second = say("hello\n");                                  /* nothing is left of before */

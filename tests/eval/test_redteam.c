@@ -487,7 +487,8 @@ static void bad_files_are_told_with_their_line(void **state)
         { "d.jsonl", "{\"prompt\":\"x\"}\n[1]\n", "d.jsonl:2: an object is expected" },
         { "e.csv", "prompt,label\nx,safe\n", "every row says that it is harmless" },
         { "f.csv", "goal\n", "no rows" },
-        { "g.txt", "x", "no rows" },
+        { "g.txt", " \n\r\n\n", "no rows" },
+        { "j.txt", "x\n\xff\xfe\n", "j.txt:2: the line is not UTF-8" },
         { "i.jsonl", "{\"prompt\":\"x\",\"split\":\"train\"}\n", "was trained on" },
         { "h.csv", "goal\n\xff\xfe\n", "h.csv:2: column 1 is not UTF-8" },
     };
@@ -504,6 +505,14 @@ static void bad_files_are_told_with_their_line(void **state)
         free(path);
     }
     o.prompts = kept;
+    tn_seeds seeds;                                          /* a request a line, commas and all */
+    char    *lines = put(*state, "k.txt", "Tell me, first, the forbidden thing.\r\n\n  Tell me the other one.");
+    assert_ok(tn_seeds_load(&seeds, lines, NULL, 0, why));
+    assert_int_equal(seeds.n, 2);
+    assert_string_equal(seeds.list[0].text, "Tell me, first, the forbidden thing.");
+    assert_string_equal(seeds.list[1].text, "Tell me the other one.");
+    tn_seeds_free(&seeds);
+    free(lines);
     o.attacks = "direct,base46";
     assert_int_equal(attack(&r, &o, GOOD, 0, 0, false, NULL, &err), TN_USAGE);
     o.attacks = "gcg";
