@@ -66,7 +66,7 @@ rc=$?
 [ $rc -eq 143 ] && ! grep -q 'starting again' err.txt || fail "a frozen run: ended with $rc"
 
 # A validation that takes many times as long as a step is no hang.
-TENET_HANG_SECONDS=2 train valid --supervise --restarts 1 --set valid=text.txt,valid_every=12,valid_samples=1000000,n_layer=4,n_embd=256,n_ff=1024,n_ctx=64
+TENET_HANG_SECONDS=4 train valid --supervise --restarts 1 --set valid=text.txt,valid_every=12,valid_samples=1000000,n_layer=4,n_embd=256,n_ff=1024,n_ctx=64
 rc=$?
 [ $rc -eq 0 ] && ! grep -q 'starting again' err.txt || fail "a long validation"
 
@@ -80,7 +80,7 @@ rc=$?
 [ -n "$(ls -d ended/step-* 2>/dev/null)" ] || fail "SIGTERM: no checkpoint"
 # A stopped rank outlives its launcher, and would hold the run: it goes with the job, and no rank less is started.
 if command -v mpirun >/dev/null && ldd "$tenet" | grep -q libmpi; then
-    ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0" TENET_HANG_SECONDS=2 "$tenet" train tiny.yaml --threads 1 --quiet --out ranks --supervise \
+    ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0" TENET_HANG_SECONDS=4 "$tenet" train tiny.yaml --threads 1 --quiet --out ranks --supervise \
         --ranks 2 --launch "mpirun --oversubscribe -n %d" --set steps=300,checkpoint_every=100 >out.txt 2>err.txt &
     pid=$!
     reaches ranks 20 && signal STOP ranks
