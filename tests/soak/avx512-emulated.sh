@@ -36,6 +36,7 @@ for op in ${OPS:-matmul}; do
     echo "RESULT \$op \$?"
 done
 echo THE END
+busybox sleep 5                          # the line is slower than the power switch
 poweroff -f
 END
 chmod +x root/init
