@@ -2,7 +2,7 @@
 # the AVX-512 kernels in an emulated machine (Bochs, a Skylake-X): selftest of the matrix product, for CPUs without AVX-512
 #
 # avx512-emulated.sh BUILD DIR. Boots Debian's cloud kernel with the program and its libraries as the only files; some fifty times slower than the
-# machine itself: OPS ("matmul", six minutes) with ROUNDS (2) random cases each. The emulator knows no bf16 and no matrix unit.
+# machine itself: OPS ("matmul", some minutes) with ROUNDS (2) random cases each. The emulator knows no bf16 and no matrix unit.
 # Needs bochs, bochs-term, isolinux, syslinux-common, genisoimage, busybox-static, cpio, bsdutils and apt-get (for the kernel); installs nothing.
 set -u
 tenet=$(realpath "$1")/tenet
