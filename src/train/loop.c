@@ -499,7 +499,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     if (r->c->save_model) snprintf(out->weights, sizeof out->weights, "%s", weights);
     TN_GOTO(result_save(l, out, err));
     TN_GOTO(train_report(r, err));
-    train_said_remove(r->io->out);
+    train_out_said_remove(r->io->out);
 out:
     free(path);
     return status;

@@ -17,9 +17,9 @@
 #include "base/str.h"
 
 /* All that can be written before the first step is done. */
-enum { RUN_JSON = 2 };
+enum { RUN_JSON = 2, SAID = 7 };
 static const char *const early[] = { "lock", "data", [RUN_JSON] = "run.json", "config.json", "steps.jsonl", "metrics.jsonl", "tb",
-    "said-train", "said-valid", "said-train.new", "said-valid.new" };
+                                     [SAID] = "said-train", "said-valid", "said-train.new", "said-valid.new" };
 enum { N_EARLY = sizeof early / sizeof *early };
 
 /* Cuts the last part off; false: there is none. */
@@ -156,6 +156,15 @@ tn_status train_out_renew(const out_dir *p, tn_error *err)
     free(from);
     free(to);
     return status;
+}
+
+void train_out_said_remove(const char *out)
+{
+    for (int i = SAID; i < N_EARLY; i++) {
+        char *path = tn_path(out, early[i]);
+        if (path != NULL) unlink(path);
+        free(path);
+    }
 }
 
 /* Heartbeats of all ranks; whoever watched them has an answer already. */

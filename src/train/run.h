@@ -299,7 +299,6 @@ void      train_said_close(said *s);
 tn_status train_said_take(const said *s, const run *r, corpus *k, bool *there, tn_error *err);
 /* Rank 0 writes what k has. It is only a warning if it cannot. */
 void      train_said_keep(const said *s, const run *r, corpus *k);
-void      train_said_remove(const char *out);
 
 /* Only what items first .. first + n of the run need is wanted from the teacher. */
 void      train_teacher_limit(corpus *k, int64_t first, int64_t n);
@@ -344,6 +343,8 @@ tn_status train_out_take(out_dir *p, const char *out, tn_error *err);
 /* Where under out the tokens are to be written; and, on rank 0, when the run is known to be the one that lies there. */
 const char *train_data_name(const char *out);
 tn_status train_out_renew(const out_dir *p, tn_error *err);
+/* The run has ended: nobody will ask for what was said (said.c). */
+void      train_out_said_remove(const char *out);
 /* keep false: no step was done. Then what this process put there goes, unless an earlier run lies there. */
 void      train_out_leave(out_dir *p, bool keep);
 

@@ -126,6 +126,7 @@ out:
     return status;
 }
 
+/* Not by tn_out: a kill in the middle would leave a large file under a name that nobody knows, and nothing here needs a sync. */
 static bool write_at(int fd, const void *p, size_t n, off_t at)
 {
     const char *from = p;
@@ -160,14 +161,4 @@ void train_said_keep(const said *s, const run *r, corpus *k)
     float *p = ok && !k->pairs ? file_map(s, n) : NULL;      /* in place of memory without a name, which takes as much of the disk */
     if (p != NULL) take(k, p, n);
     free(aside);
-}
-
-void train_said_remove(const char *out)
-{
-    static const char *const names[] = { "said-train", "said-valid", "said-train.new", "said-valid.new" };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *path = tn_path(out, names[i]);
-        if (path != NULL) unlink(path);
-        free(path);
-    }
 }

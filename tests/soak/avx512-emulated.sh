@@ -68,10 +68,11 @@ log: bochs.txt
 panic: action=fatal
 error: action=ignore
 END
-# Debian's Bochs has its debugger in it, which asks for a command; and `term` wants a terminal.
+# Debian's Bochs has its debugger in it, which asks for a command; and `term` wants a terminal, with a line in that says nothing and does not end.
 echo c >command
+mkfifo silence
 export TERM=xterm
-sleep 100000 | script -qfc "bochs -q -f $PWD/bochsrc -rc command" /dev/null >screen.txt 2>&1 &
+script -qfc "bochs -q -f $PWD/bochsrc -rc command" /dev/null <>silence >screen.txt 2>&1 &
 job=$!
 trap 'pkill -P $job; kill $job 2>/dev/null; pkill -9 -f "bochs.*$PWD/bochsrc" 2>/dev/null' EXIT
 waited=0

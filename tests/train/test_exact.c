@@ -403,7 +403,7 @@ static void a_teacher_is_learned_the_same_way_everywhere(void **state)
         free(kept);
     }
     /* Another run's is none of this one's. */
-    must_run("taught-mine", SET("model", base, "seed", "5", "stop_at", "4", TAUGHT));
+    must_run("taught-mine", SET("model", base, "reference", other, "stop_at", "4", TAUGHT));
     char *from = tn_path(dir, "taught-mine/said-train"), *to = tn_path(dir, "taught-yours/said-train");
     b = must_run("taught-yours", SET("model", base, "stop_at", "4", TAUGHT));
     assert_int_equal(tn_rename(from, to, NULL), TN_OK);
