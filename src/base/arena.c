@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ARENA_ASAN 1
@@ -94,4 +95,25 @@ void *tn_arena_get(tn_arena *a, size_t n, size_t size)
     p = a->base + start;
     UNPOISON(p, bytes - REDZONE);
     return p;
+}
+
+void tn_pages_drop(void *p, size_t n)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t       begin = ((uintptr_t)p + page - 1) & ~(page - 1), end = ((uintptr_t)p + n) & ~(page - 1);
+
+    if (begin < end) (void)madvise((uint8_t *)p + (begin - (uintptr_t)p), end - begin, MADV_DONTNEED);
+}
+
+void tn_pages_zero(void *p, size_t n)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t       at = (uintptr_t)p, begin = (at + page - 1) & ~(page - 1), end = (at + n) & ~(page - 1);
+
+    if (begin >= end || madvise((uint8_t *)p + (begin - at), end - begin, MADV_DONTNEED) != 0) {
+        memset(p, 0, n);
+        return;
+    }
+    memset(p, 0, begin - at);
+    memset((uint8_t *)p + (end - at), 0, at + n - end);
 }

@@ -26,6 +26,11 @@ void     *tn_arena_get(tn_arena *a, size_t n, size_t size);
 
 #define TN_NEW(a, type, n) ((type *)tn_arena_get((a), (size_t)(n), sizeof(type)))
 
+/* The pages that lie whole in [p, p + n), private memory of the program, go back to the system; they read as zeros and cost nothing until they are written again. */
+void      tn_pages_drop(void *p, size_t n);
+/* [p, p + n) becomes zeros: whole pages as above, the rest by writing. */
+void      tn_pages_zero(void *p, size_t n);
+
 /* a*b and a+b with overflow check: false if it would overflow. */
 static inline bool tn_mul_size(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
 static inline bool tn_add_size(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }

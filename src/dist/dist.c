@@ -92,10 +92,10 @@ static tn_status begin(tn_dist *d, tn_dist_message m, bool send, int tag, int64_
     return d->backend->begin(d, m, send, tag, ticket, err);
 }
 
-tn_status tn_dist_begin_send(tn_dist *d, tn_dist_message m, int tag, tn_error *err)
+tn_status tn_dist_begin_send(tn_dist *d, tn_dist_message m, int tag, int64_t *ticket, tn_error *err)
 {
-    int64_t ticket;
-    return begin(d, m, true, tag, &ticket, err);
+    int64_t unused;
+    return begin(d, m, true, tag, ticket != NULL ? ticket : &unused, err);
 }
 
 tn_status tn_dist_begin_receive(tn_dist *d, tn_dist_message m, int tag, int64_t *ticket, tn_error *err)

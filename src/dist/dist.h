@@ -40,10 +40,10 @@ tn_status tn_dist_barrier(tn_dist *d, tn_error *err);
  * TN_DIST_TAGS - 1) meet in the order given. At most TN_DIST_PIECE bytes, never to oneself; the memory is the message's until it
  * has arrived, and everything is the caller's again after tn_dist_wait. */
 enum { TN_DIST_TAGS = 32000, TN_DIST_PIECE = 1 << 28 };
-tn_status tn_dist_begin_send(tn_dist *d, tn_dist_message m, int tag, tn_error *err);
-/* ticket: for tn_dist_arrived, until tn_dist_wait. */
+/* ticket (a send's may be NULL): for tn_dist_arrived, until tn_dist_wait. */
+tn_status tn_dist_begin_send(tn_dist *d, tn_dist_message m, int tag, int64_t *ticket, tn_error *err);
 tn_status tn_dist_begin_receive(tn_dist *d, tn_dist_message m, int tag, int64_t *ticket, tn_error *err);
-bool      tn_dist_arrived(const tn_dist *d, int64_t ticket);
+bool      tn_dist_arrived(const tn_dist *d, int64_t ticket);      /* of a send: its memory is the caller's again */
 /* Keeps messages going from here too; idle: the caller has nothing else to do, so sleep a moment. */
 tn_status tn_dist_progress(tn_dist *d, bool idle, tn_error *err);
 tn_status tn_dist_wait(tn_dist *d, tn_error *err);
@@ -64,9 +64,12 @@ void      tn_forest_free(tn_forest *f);
 tn_status tn_forest_buffer(tn_forest *f, float **out, tn_error *err);
 /* Adds a node (its buffer is given to the forest) and joins siblings upwards; threads share the additions. */
 void      tn_forest_add(tn_forest *f, int level, int64_t index, float *sum);
+enum { TN_FOREST_LEVELS = 64 };
+/* Adds a node without its numbers, which come later and part by part: appends what is to be added to what, in order, to `add` (at most TN_FOREST_LEVELS). Returns how many. */
+typedef struct tn_sum_pair { float *to, *from; } tn_sum_pair;
+int       tn_forest_promise(tn_forest *f, int level, int64_t index, float *sum, tn_sum_pair *add);
 /* What adding (level, index) would join, for a caller who adds part by part: out[0] += sum, out[1] += out[0], ... Returns how many;
  * the last one then holds the subtree. The nodes stay. */
-enum { TN_FOREST_LEVELS = 64 };
 int       tn_forest_chain(const tn_forest *f, int level, int64_t index, float *out[TN_FOREST_LEVELS]);
 /* The sum of a node, borrowed; NULL: not there. */
 float    *tn_forest_find(const tn_forest *f, int level, int64_t index);

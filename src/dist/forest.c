@@ -70,6 +70,27 @@ void tn_forest_add(tn_forest *f, int level, int64_t index, float *sum)
     f->node[f->n_node++] = (tn_node){ level, index, sum };
 }
 
+int tn_forest_promise(tn_forest *f, int level, int64_t index, float *sum, tn_sum_pair *add)
+{
+    int n = 0;
+    for (int i = 0; i < f->n_node;) {
+        if (f->node[i].level != level || (f->node[i].index ^ 1) != index) {
+            i++;
+            continue;
+        }
+        float *to = f->node[i].sum;
+        f->node[i] = f->node[--f->n_node];
+        f->spare[f->n_spare++] = sum;
+        add[n++] = (tn_sum_pair){ to, sum };
+        sum = to;
+        level++;
+        index >>= 1;
+        i = 0;
+    }
+    f->node[f->n_node++] = (tn_node){ level, index, sum };
+    return n;
+}
+
 float *tn_forest_find(const tn_forest *f, int level, int64_t index)
 {
     for (int i = 0; i < f->n_node; i++)

@@ -72,6 +72,8 @@ tn_status tn_graph_run_backward(tn_graph *g, tn_error *err);    /* after forward
  * a run; one that the forward pass has finished comes with the first step, one that no node adds to never. */
 typedef void (*tn_graph_grad_fn)(void *arg, const tn_tensor *const *grad, int n);
 void      tn_graph_on_gradients(tn_graph *g, tn_graph_grad_fn fn, void *arg);
+/* Tells the same without a run: the order in which gradients become final, which is the same in every run. */
+void      tn_graph_tell_gradients(const tn_graph *g, tn_graph_grad_fn fn, void *arg);
 
 /* --timing: adds a table of time, GFLOP/s and share by operation to `out` (made: free). */
 char *tn_graph_timing_text(const tn_graph *g);

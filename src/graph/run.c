@@ -131,6 +131,15 @@ void tn_graph_on_gradients(tn_graph *g, tn_graph_grad_fn fn, void *arg)
     g->on_grad_arg = arg;
 }
 
+void tn_graph_tell_gradients(const tn_graph *g, tn_graph_grad_fn fn, void *arg)
+{
+    for (int32_t last = g->n_grad, first; last > 0; last = first) {
+        int32_t i = g->grad_step[last - 1] > g->n_forward ? g->grad_step[last - 1] : g->n_forward;
+        for (first = last - 1; first > 0 && g->grad_step[first - 1] <= i;) first--;
+        fn(arg, g->grads + first, last - first);
+    }
+}
+
 void *tn_graph_data(tn_graph *g, tn_value v)
 {
     return v > 0 && v < g->n_value ? graph_value_tensor(g, v)->data : NULL;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
+
 static tn_status same_everywhere(run *r, const tn_digest *mine, const char *what, int64_t step, tn_error *err)
 {
     tn_digest *all = malloc((size_t)r->size * sizeof *all);
@@ -22,15 +24,30 @@ static tn_status same_everywhere(run *r, const tn_digest *mine, const char *what
     return status;
 }
 
-/* The gradient of one micro-batch of the step that is next, alone. */
+typedef struct heard { tn_digest *of; int n; } heard;
+static void hear(void *arg, const tn_tensor *const *grad, int n)
+{
+    heard *h = arg;
+    for (int i = 0; i < n; i++) {
+        h->of[h->n++] = tn_sha256_of(grad[i]->data, tn_n_bytes(grad[i]));
+        tn_pages_drop(grad[i]->data, tn_n_bytes(grad[i]));   /* so that no more is there than in a step */
+    }
+}
+
+/* The gradient of one micro-batch of the step that is next, alone: a hash of the tensors' hashes, in the order in which they become final. */
 static tn_status micro_hash(run *r, int64_t item, tn_digest *out, tn_error *err)
 {
     micro_stats stats;
-    memset(r->p.grad, 0, (size_t)r->p.n_flat * 4);
+    heard h = { .of = calloc((size_t)r->p.n_slot + 1, sizeof *h.of) };
+    if (h.of == NULL) return tn_fail(err, TN_NOMEM, "no memory for the digests of %d tensors", r->p.n_slot);
+    tn_pages_zero(r->p.grad, (size_t)r->p.n_flat * 4);
     train_micro_fill(&r->micros[0], &r->data, item, r->micro_size);
-    TN_TRY(train_engine_run(&r->train, &r->data, &r->micros[0], 1, &stats, NULL, err));
-    *out = tn_sha256_of(r->p.grad, (size_t)r->p.n_flat * 4);
-    return TN_OK;
+    tn_graph_on_gradients(r->train.g, hear, &h);
+    tn_status status = train_engine_run(&r->train, &r->data, &r->micros[0], 1, &stats, NULL, err);
+    tn_graph_on_gradients(r->train.g, NULL, NULL);
+    *out = tn_sha256_of(h.of, (size_t)h.n * sizeof *h.of);
+    free(h.of);
+    return status;
 }
 
 tn_status train_check_replicas(run *r, int64_t step, tn_error *err)

@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
+#include "base/str.h"
 #include "base/thread.h"
 
 /* The place nearest to `at` where two ranks may part. */
@@ -78,37 +80,52 @@ void train_exchange_release(run *r)
     *x = (exchange){0};
 }
 
-/* How many sums of a tree are alive at most: the order of additions, without numbers. */
+/* How many sums of a tree are alive at most: the order of additions, without numbers. zero 2: between rounds, since within one they come and go
+ * by chunks. */
 static tn_status forest_peak(const run *r, bool owned, int cap, int *out, tn_error *err)
 {
     tn_forest f;
     tn_status status = TN_OK;
-    int64_t first, last;
-    float **got = calloc((size_t)r->size, sizeof *got);
+    int64_t first = 0, last = r->n_group + 1;
+    float *one;
 
-    if (got == NULL) return tn_fail(err, TN_NOMEM, "no memory for a plan of %d sums", cap);
-    tn_dist_share(r->n_group, r->rank, r->size, &first, &last);
-    if ((status = tn_forest_init(&f, 0, cap, err)) != TN_OK) {
-        free(got);
-        return status;
+    if (!owned) tn_dist_share(r->n_group, r->rank, r->size, &first, &last);
+    TN_TRY(tn_forest_init(&f, 0, cap, err));
+    *out = 0;
+    for (int64_t g = first; g < last - 1; g++) {
+        TN_GOTO(tn_forest_buffer(&f, &one, err));
+        tn_forest_add(&f, 0, g, one);
+        if (owned && ((g + 1) % r->size == 0 || g + 2 == last) && f.n_node > *out) *out = f.n_node;
     }
-    if (!owned) {
-        for (int64_t g = first; g < last - 1; g++) {
-            TN_GOTO(tn_forest_buffer(&f, &got[0], err));
-            tn_forest_add(&f, 0, g, got[0]);
-        }
-    } else {
-        for (int64_t g = 0; g < r->n_group; g += r->size) {
-            int n = r->n_group - g < r->size ? (int)(r->n_group - g) : r->size;
-            for (int i = 0; i < n; i++) TN_GOTO(tn_forest_buffer(&f, &got[i], err));
-            for (int i = 0; i < n; i++) tn_forest_add(&f, 0, g + i, got[i]);
-        }
-    }
-    *out = f.n_made;
+    if (!owned) *out = f.n_made;
 out:
     tn_forest_free(&f);
-    free(got);
     return status;
+}
+
+/* zero 2: how much of this rank's gradient is there at once. With several micro-batches a group all of it; with one, what becomes final at the end (an
+ * embedding, if it is the head too), a block, whose chunks are shared with the next, and what is on its way. */
+static int64_t held_at_once(const run *r)
+{
+    int64_t layer = 0, most = 0, rest = 0, head = 0, embd = 0, n;
+
+    if (r->group_size > 1) return r->p.n_flat;
+    for (int i = 0; i < r->p.n_slot; i++) {
+        const slot *s = &r->p.slot[i];
+        if (tn_starts_with(s->name, "blk.")) {
+            const char *dot = strchr(s->name + strlen("blk."), '.');
+            bool same = i > 0 && dot != NULL && strncmp(r->p.slot[i - 1].name, s->name, (size_t)(dot - s->name) + 1) == 0;
+            if (!same) layer = 0;
+            if ((layer += s->n) > most) most = layer;
+        } else {
+            rest += s->n;
+            if (strcmp(s->name, "output.weight") == 0) head = s->n;
+            if (strcmp(s->name, "token_embd.weight") == 0) embd = s->n;
+        }
+    }
+    if (head > 0) rest -= embd;                              /* not one of them before the other has gone */
+    n = rest + most + 4 * train_overlap_chunk(r) + train_overlap_floats(r);
+    return n < r->p.n_flat ? n : r->p.n_flat;
 }
 
 tn_status train_exchange_bytes(const run *r, size_t *out, tn_error *err)
@@ -118,7 +135,8 @@ tn_status train_exchange_bytes(const run *r, size_t *out, tn_error *err)
 
     if (x->local.n > 0) TN_TRY(forest_peak(r, false, x->local.cap, &local, err));
     if (x->owned.n > 0) TN_TRY(forest_peak(r, true, x->owned.cap, &owned, err));
-    *out = 4 * (size_t)(r->p.n_flat * (1 + local + (x->wire != NULL)) + x->owned.n * owned + train_overlap_floats(r));
+    *out = 4 * (size_t)((r->zero == 2 && r->size > 1 ? held_at_once(r) : r->p.n_flat) + r->p.n_flat * (local + (x->wire != NULL)) + x->owned.n * owned +
+                        train_overlap_floats(r));
     return TN_OK;
 }
 
@@ -162,14 +180,14 @@ bool train_exchange_last(const run *r, int64_t group)
     return (r->size > 1 && r->zero == 2) || group == last - 1;
 }
 
-tn_status train_exchange_take(run *r, int64_t round, int64_t group, tn_error *err)
+tn_status train_exchange_take(run *r, int64_t group, tn_error *err)
 {
     exchange *x = &r->x;
     float *copy, *joins[TN_FOREST_LEVELS];
 
     if (group < 0 && r->zero < 2) return TN_OK;
     if (train_exchange_last(r, group)) {
-        if (r->size > 1) return train_overlap_end(r, round, group, err);
+        if (r->size > 1) return train_overlap_end(r, group, err);
         r->sum = r->p.grad;                                  /* one rank: the last group stays where it is and is added upwards */
         for (int i = 0, n = x->local.n > 0 ? tn_forest_chain(&x->local, 0, group, joins) : 0; i < n; r->sum = joins[i++])
             train_sum_add(joins[i], r->sum, r->p.n_flat);
@@ -179,6 +197,13 @@ tn_status train_exchange_take(run *r, int64_t round, int64_t group, tn_error *er
     tn_parallel(r->p.n_flat, 4096, copy_range, &(pair){ copy, r->p.grad });
     tn_forest_add(&x->local, 0, group, copy);
     return TN_OK;
+}
+
+/* How much of rank o's range lies in the piece that begins `at` behind its begin. */
+static int64_t piece_of(const exchange *x, int o, int64_t at, int64_t piece)
+{
+    int64_t left = x->range[o + 1] - x->range[o] - at;
+    return left < 0 ? 0 : left < piece ? left : piece;
 }
 
 /* Every rank's part of a flat array goes to all: mine is at [range[rank], range[rank+1]) of `all`. */
@@ -195,12 +220,44 @@ static tn_status share_ranges(run *r, float *all, tn_error *err)
     return tn_dist_exchange(r->dist, x->send, n_send, x->recv, n_recv, err);
 }
 
+/* zero 2: the same, a piece of every range at a time, so that no rank holds more than a piece of each. */
+static tn_status share_pieces(run *r, tn_error *err)
+{
+    exchange *x = &r->x;
+    int64_t piece = train_overlap_chunk(r), most = 0;
+
+    for (int o = 0; o < r->size; o++) most = x->range[o + 1] - x->range[o] > most ? x->range[o + 1] - x->range[o] : most;
+    for (int64_t at = 0; at < most; at += piece) {
+        int n_send = 0, n_recv = 0;
+        for (int o = 0; o < r->size; o++) {
+            int64_t a = x->range[r->rank] + at, mine = piece_of(x, r->rank, at, piece), theirs = piece_of(x, o, at, piece);
+            if (o == r->rank) {
+                if (mine > 0) train_params_get(&r->p, a, a + mine, r->p.grad + a);
+                continue;
+            }
+            if (mine > 0) x->send[n_send++] = (tn_dist_message){ o, r->p.grad + a, (size_t)mine * 4 };
+            if (theirs > 0) x->recv[n_recv++] = (tn_dist_message){ o, r->p.grad + x->range[o] + at, (size_t)theirs * 4 };
+        }
+        TN_TRY(tn_dist_exchange(r->dist, x->send, n_send, x->recv, n_recv, err));
+        for (int o = 0; o < r->size; o++) {
+            int64_t a = x->range[o] + at, n = piece_of(x, o, at, piece);
+            if (o != r->rank && n > 0) train_params_set(&r->p, a, a + n, r->p.grad + a);
+            if (n > 0) tn_pages_drop(r->p.grad + a, (size_t)n * 4);
+        }
+    }
+    return TN_OK;
+}
+
 tn_status train_exchange_weights(run *r, tn_error *err)
 {
     exchange *x = &r->x;
     tn_forest_clear(&x->local);
     tn_forest_clear(&x->owned);
     if (r->size == 1 || r->zero == 0) return TN_OK;
+    if (r->zero == 2) {
+        for (int i = 0; i < x->owned.n_spare; i++) tn_pages_drop(x->owned.spare[i], (size_t)x->owned.n * 4);
+        return share_pieces(r, err);
+    }
     train_params_get(&r->p, x->range[r->rank], x->range[r->rank + 1], r->p.grad + x->range[r->rank]);
     TN_TRY(share_ranges(r, r->p.grad, err));
     for (int o = 0; o < r->size; o++)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/str.h"
 
 static tn_status own(params *p, void **out, size_t bytes, const char *what, tn_error *err)
@@ -19,7 +20,7 @@ static tn_status own(params *p, void **out, size_t bytes, const char *what, tn_e
     size_t rounded = (bytes + 63) & ~(size_t)63;
     if (list == NULL || (*out = aligned_alloc(64, rounded ? rounded : 64)) == NULL)
         return tn_fail(err, TN_NOMEM, "%s needs %zu bytes; lower micro_batch or n_ctx, or train with lora_rank", what, bytes);
-    memset(*out, 0, rounded);
+    tn_pages_zero(*out, rounded);
     p->own[p->n_own++] = *out;
     return TN_OK;
 }

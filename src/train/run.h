@@ -263,7 +263,7 @@ int64_t   train_exchange_rounds(const run *r);
 bool      train_exchange_last(const run *r, int64_t group);
 /* p.grad holds the sum of `group` (or nothing, -1): keeps it, joins it, or sees it through to its owners. After the last round r->sum is
  * the whole batch over [opt.first, opt.last). */
-tn_status train_exchange_take(run *r, int64_t round, int64_t group, tn_error *err);
+tn_status train_exchange_take(run *r, int64_t group, tn_error *err);
 /* Everybody gets the owners' weights. Overwrites p.grad. */
 tn_status train_exchange_weights(run *r, tn_error *err);
 /* Bytes of gradients, their sums and what travels, on this rank. */
@@ -276,10 +276,12 @@ typedef struct overlap overlap;
 tn_status train_overlap_create(run *r, tn_error *err);
 /* Floats held for other ranks' sums. */
 int64_t   train_overlap_floats(const run *r);
+/* Elements of a chunk; ranks only. */
+int64_t   train_overlap_chunk(const run *r);
 void      train_overlap_free(overlap *f);
 /* Before the last micro-batch of a last group (or a round without one, -1), and after it. */
 tn_status train_overlap_begin(run *r, int64_t round, int64_t group, tn_error *err);
-tn_status train_overlap_end(run *r, int64_t round, int64_t group, tn_error *err);
+tn_status train_overlap_end(run *r, int64_t group, tn_error *err);
 /* Share of what this rank sent that was on its way before the backward pass had ended. */
 double    train_overlap_share(const run *r);
 

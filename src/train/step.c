@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/log.h"
 #include "base/thread.h"
 
@@ -179,7 +180,8 @@ tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *e
     for (int64_t t = 0; t < rounds; t++) {
         int64_t g = train_exchange_group(r, t);
         bool goes = r->size > 1 && train_exchange_last(r, g);
-        if (g >= 0) tn_parallel(r->p.n_flat, 1 << 20, zero_range, r->p.grad);
+        if (g >= 0 && r->zero == 2 && r->size > 1) tn_pages_zero(r->p.grad, (size_t)r->p.n_flat * 4);
+        else if (g >= 0) tn_parallel(r->p.n_flat, 1 << 20, zero_range, r->p.grad);
         if (goes && g < 0) TN_TRY(train_overlap_begin(r, t, g, err));
         for (int64_t s = 0; g >= 0 && s < r->group_size; s++) {
             int64_t m = g * r->group_size + s;
@@ -193,7 +195,7 @@ tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *e
             TN_TRY(train_engine_run(&r->train, &r->data, &r->micros[t * r->group_size + s], aux_scale, &r->stats[m],
                                     r->pair_margin + m * r->micro_size, err));
         }
-        TN_TRY(train_exchange_take(r, t, g, err));
+        TN_TRY(train_exchange_take(r, g, err));
     }
     TN_TRY(stats_share(r, err));
     stats_total(r);
