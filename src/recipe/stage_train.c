@@ -27,6 +27,7 @@ static const tn_stage_port train_inputs[] = {
     { "reference", true, false, "reference model of preference losses; none: the model as it was at the start" },
     { "tokenizer", true, false, "from scratch: a model whose tokenizer is used" },
     { "valid", true, true, "held-out files of the same kind" },
+    { "checkpoint", true, false, "a run of stage train that this one goes on from: its weights, optimiser state and place in the data" },
     { NULL, false, false, NULL },
 };
 
@@ -54,6 +55,7 @@ static tn_status train_check(const void *config, const bool *given, tn_error *er
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) *files[i] = given[i] ? there : NULL;
     if (given[4]) c.tokenizer = there;
     if (given[5]) c.valid = there;
+    if (given[6]) c.checkpoint = there;
     return tn_train_config_check(&c, err);
 }
 
@@ -200,8 +202,9 @@ static tn_status train_run(tn_stage_run *r, const void *config, const char *cons
     c.adapter = (char *)inputs[2];
     c.reference = (char *)inputs[3];
     if (inputs[4] != NULL) c.tokenizer = (char *)inputs[4];
+    c.checkpoint = (char *)inputs[6];
     c.tensorboard = false;
-    tn_train_io io = { .out = run, .model = inputs[0], .adapter = inputs[2], .reference = inputs[3], .tokenizer = inputs[4],
+    tn_train_io io = { .out = run, .model = inputs[0], .adapter = inputs[2], .reference = inputs[3], .tokenizer = inputs[4], .checkpoint = inputs[6],
                        .profile = r->profile, .on_step = on_step, .arg = &v };
     TN_GOTO(tn_train_run(&c, &io, &result, err));
     if (!result.finished) {
@@ -239,7 +242,7 @@ static tn_status train_salt(tn_store *s, const void *config, char out[128], tn_e
 }
 
 const tn_stage_kind tn_stage_train = {
-    .name = "train", .version = 9, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
+    .name = "train", .version = 10, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
     .config_bytes = sizeof(tn_train_config), .inputs = train_inputs, .salt = train_salt, .check = train_check,
     .output = "a directory with adapter/ or model/, the step log and what a replay needs", .run = train_run,
 };

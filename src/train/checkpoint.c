@@ -1,7 +1,7 @@
 /* checkpoint.c - the state of a run on disk: sharded, hashed, written in the background, loadable on any number of ranks.
  *
  *   OUT/step-N.tmp/rank-0000.bin ...   each rank writes its range of the flat order: for each kind (w, m, v) the slices
- *   OUT/step-N/manifest.json           tensors by name; slices [tensor, kind, first, n, file, offset, sha256]; step, counts
+ *   OUT/step-N/manifest.json           tensors by name; slices [tensor, kind, first, n, file, offset, sha256]; step, counts; its own SHA-256
  *
  * A slice is what one tensor, or its state, has inside one grain of the flat order (ranks part at grains or tensors), so the set of slices, their
  * hashes and the root over them are the same for every number of ranks. A thread hashes, writes and syncs the state where it lies, while the next
@@ -331,7 +331,7 @@ static json_t *manifest_make(checkpointer *k, const tn_digest *root)
         json_array_append_new(files, json_string(name));
     }
     for (int i = 0; i < 1 + r->opt.n_state; i++) json_array_append_new(kinds, json_string(kind_names[i]));
-    json_object_set_new(m, "format", json_string("tenet-checkpoint/1"));
+    json_object_set_new(m, "format", json_string("tenet-checkpoint/2"));
     tn_hex(hex, &k->genesis);
     json_object_set_new(m, "run", json_string(hex));
     tn_hex(hex, root);
@@ -342,11 +342,15 @@ static json_t *manifest_make(checkpointer *k, const tn_digest *root)
     json_object_set_new(m, "best_valid", tn_json_f32(k->at.best_valid));
     json_object_set_new(m, "best_step", json_integer(k->at.best_step));
     json_object_set_new(m, "worse", json_integer(k->at.worse));
+    json_object_set_new(m, "items", json_integer(train_first_item(r, k->at.step + 1)));
+    tn_hex(hex, &r->order);
+    json_object_set_new(m, "order", json_string(hex));
     json_object_set_new(m, "optimizer", json_string(r->c->optimizer));
     json_object_set_new(m, "files", files);
     json_object_set_new(m, "kinds", kinds);
     json_object_set_new(m, "tensors", tensors);
     json_object_set_new(m, "slices", slices);
+    if (train_manifest_digest(m, hex)) json_object_set_new(m, "seal", json_string(hex));
     return m;
 }
 
@@ -367,6 +371,10 @@ static tn_status directory_seal(checkpointer *k, checkpoint_seal seal, void *arg
     TN_GOTO(tn_json_save(manifest, m, false, err));
     TN_GOTO(tn_fsync_dir(k->tmp, err));
     if (train_fault("kill-naming", k->at.step, 0)) raise(SIGKILL);
+    if (tn_exists(final) && !train_checkpoint_is(final)) {
+        status = tn_fail(err, TN_MISMATCH, "%s is there and no checkpoint: move it away", final);
+        goto out;
+    }
     TN_GOTO(tn_remove_tree(final, err));                     /* a damaged one that was not loaded */
     TN_GOTO(tn_rename(k->tmp, final, err));
     TN_GOTO(tn_fsync_dir(k->r->io->out, err));

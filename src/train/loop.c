@@ -33,11 +33,15 @@ typedef struct loop {
     tn_train_step shown;                /* the last step that was reported */
     double smooth, smooth_share, started, ended, peak, step_seconds;       /* of the last step */
     int64_t started_step, started_tokens;
-    tn_digest log_root;
+    tn_digest log_root, state;          /* state: of the checkpoint that was loaded */
+    int n_bad;                          /* bad steps since the last good one */
+    float loss;                         /* of the last step that was trained */
 } loop;
 
 /* From here on ranks ask each other for signals within a step: that costs a message a micro-batch. */
 enum { SLOW_STEP_SECONDS = 2 };
+/* So many bad steps in a row are no bad batches. */
+enum { MOST_BAD = 20 };
 
 static volatile sig_atomic_t checkpoint_wanted;
 static void on_usr1(int signal_number) { (void)signal_number; checkpoint_wanted = 1; }
@@ -61,7 +65,13 @@ static tn_status description_check(loop *l, tn_error *err)
         goto out;
     }
     TN_GOTO(tn_json_load(&old, path, 1 << 20, err));
-    if (json_equal(old, l->description)) goto out;
+    if (json_equal(old, l->description)) {
+        char *config = tn_path(l->r.io->out, "config.json");         /* a kill may have come between the two */
+        if (config == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        else if (!tn_exists(config)) status = train_config_save(&l->r, err);
+        free(config);
+        goto out;
+    }
     json_object_foreach(l->description, key, mine) {
         const json_t *theirs = json_object_get(old, key);
         if (json_equal(mine, theirs)) continue;
@@ -129,12 +139,13 @@ static tn_status checkpoint_end(loop *l, tn_error *err)
     TN_TRY(train_checkpoint_finish(l->k, records_seal, l, err));
     if (l->r.rank != 0) return TN_OK;
     TN_TRY(records_flush(l, err));
-    return train_retire(l->r.io->out, l->r.c, l->at.best_step, err);
+    return train_retire(l->r.io->out, l->r.c, train_checkpoint_step(l->k), l->at.best_step, err);
 }
 
 static tn_status checkpoint_start(loop *l, tn_error *err)
 {
     TN_TRY(checkpoint_end(l, err));
+    TN_TRY(train_check_weights(&l->r, l->step, NULL, err));  /* nothing of a replica that is not sound is kept */
     l->at.step = l->step;
     l->at.update = l->r.update;
     l->at.tokens = l->r.tokens;
@@ -163,12 +174,19 @@ static tn_status policy_recall(loop *l, const char *path, tn_error *err)
     TN_TRY(status);
     for (size_t i = 0; i < n && (int64_t)rec[i].step <= l->step; i++) {
         l->last = rec[i];
+        if ((int64_t)rec[i].step == l->step && rec[i].has_state && !tn_digest_equal(&rec[i].state, &l->state)) {
+            status = tn_fail(err, TN_VERIFY, "%s: the log has another state after step %lld than the checkpoint step-%lld: one of them is of another run, or was changed",
+                             path, (long long)l->step, (long long)l->step);
+            break;
+        }
+        l->n_bad = strcmp(rec[i].note, "skip") == 0 ? l->n_bad + 1 : 0;
         if (rec[i].note[0] != '\0') continue;                /* skipped: its loss may be no number */
+        l->loss = rec[i].loss;
         train_policy_seen(&l->policy, rec[i].grad_norm);
         smooth_add(l, rec[i].loss);
     }
     free(rec);
-    return TN_OK;
+    return status;
 }
 
 /* All ranks read the log before rank 0 cuts it. */
@@ -181,19 +199,31 @@ static tn_status recall_and_wait(loop *l, tn_error *err)
     return tn_dist_agree(l->r.dist, status, err);
 }
 
-static tn_status restore(loop *l, tn_error *err)
+/* A damaged checkpoint keeps another name: it neither counts among those that are kept, nor is it lost. */
+static void put_aside(const char *dir)
+{
+    char *name = tn_strf("%s.damaged", dir);
+    if (name != NULL && !tn_exists(name)) tn_rename(dir, name, NULL);
+    free(name);
+}
+
+/* The newest whole checkpoint of a step up to `most`. */
+static tn_status restore(loop *l, int64_t most, tn_error *err)
 {
     run *r = &l->r;
-    int64_t step, most = INT64_MAX;
+    int64_t step, newest = most;
     for (;;) {
         TN_TRY(train_checkpoint_newest(r->io->out, most, &step, err));
         if (step == 0) break;
         char *dir = tn_strf("%s/step-%lld", r->io->out, (long long)step);
         tn_error why = {0};
         if (dir == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-        tn_status status = train_checkpoint_load(r, dir, &l->genesis, true, &l->at, NULL, &why);
-        free(dir);
+        tn_status status = train_checkpoint_load(r, dir, &l->genesis, true, &l->at, &l->state, &why);
+        if (status == TN_OK && l->at.step != step)
+            status = tn_fail(&why, TN_VERIFY, "%s is the checkpoint of step %lld under another name", dir, (long long)l->at.step);
         status = tn_dist_agree(r->dist, status, &why);
+        if ((status == TN_VERIFY || status == TN_FORMAT) && r->rank == 0) put_aside(dir);
+        free(dir);
         if (status == TN_OK) {
             l->step = step;
             r->update = l->at.update;
@@ -204,18 +234,8 @@ static tn_status restore(loop *l, tn_error *err)
         if (r->rank == 0) tn_log(TN_LOG_WARN, "%s; going back to an older one", why.msg);
         most = step - 1;
     }
-    if (most == INT64_MAX) return TN_OK;
+    if (most == newest) return TN_OK;
     return tn_fail(err, TN_VERIFY, "%s: no checkpoint is undamaged; remove the directory to start anew", r->io->out);
-}
-
-/* Extending another run: its weights and optimiser state, and its counts. */
-static tn_status extend(loop *l, tn_error *err)
-{
-    progress_state at;
-    if (l->r.c->checkpoint == NULL || l->step > 0) return TN_OK;
-    TN_TRY(train_checkpoint_load(&l->r, l->r.c->checkpoint, NULL, true, &at, NULL, err));
-    l->r.update = at.update;
-    return TN_OK;
 }
 
 static tn_status begin(loop *l, tn_error *err)
@@ -226,12 +246,13 @@ static tn_status begin(loop *l, tn_error *err)
 
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     TN_GOTO(train_genesis(r, &l->description, &l->genesis, err));
+    TN_GOTO(train_ranks_read_alike(r, &l->genesis, err));
     if (r->rank == 0) status = description_check(l, err);
     TN_GOTO(tn_dist_agree(r->dist, status, err));           /* here all ranks have opened their data */
     if (r->rank == 0) status = train_out_renew(&l->dir, err);
     TN_GOTO(tn_dist_agree(r->dist, status, err));
-    TN_GOTO(restore(l, err));
-    TN_GOTO(extend(l, err));
+    TN_GOTO(restore(l, INT64_MAX, err));
+    if (l->step == 0) TN_GOTO(train_extend(r, err));
     TN_GOTO(recall_and_wait(l, err));
     TN_GOTO(train_checkpoint_create(&l->k, r, &l->genesis, err));
     if (r->rank == 0) {
@@ -285,20 +306,24 @@ static void injected_faults(loop *l)
     while (train_fault("hang", l->step + 1, r->rank)) sleep(1);
 }
 
-/* Back: the newest checkpoint again; everything from there to the bad batch is passed over. */
+/* Back: the state after the last multiple of checkpoint_every again, whatever else was written since (decision 079); everything from there to
+ * the bad batch is passed over. */
 static tn_status go_back(loop *l, int64_t bad, tn_error *err)
 {
     TN_TRY(checkpoint_end(l, err));
-    int64_t was = l->step;
+    int64_t was = l->step, to = l->r.c->checkpoint_every > 0 ? was - was % l->r.c->checkpoint_every : 0;
     l->step = 0;
-    TN_TRY(restore(l, err));
-    if (l->step == 0)
-        return tn_fail(err, TN_FORMAT, "step %lld is bad and there is no checkpoint to go back to; use on_nan: skip, or checkpoint_every", (long long)bad);
+    if (to > 0) TN_TRY(restore(l, to, err));
+    if (l->step == 0 || l->step != to)
+        return tn_fail(err, TN_FORMAT, "step %lld is bad and there is no checkpoint of step %lld to go back to; use on_nan: skip, or checkpoint_every", (long long)bad, (long long)to);
+    train_step_drop(&l->r);
     l->skip_to = bad;
     l->n_held = 0;
     l->policy = (policy){0};
     l->smooth = l->smooth_share = 0;
+    int n_bad = l->n_bad;
     TN_TRY(recall_and_wait(l, err));
+    l->n_bad = n_bad;
     if (l->r.rank != 0) return TN_OK;
     tn_log(TN_LOG_WARN, "back from step %lld to %lld; batches up to %lld are passed over", (long long)was, (long long)l->step, (long long)bad);
     char *path = tn_path(l->r.io->out, "steps.jsonl");
@@ -329,6 +354,9 @@ static tn_status one_step(loop *l, tn_error *err)
     if (act == POLICY_STOP)
         return tn_fail(err, TN_FORMAT, "step %lld: %s. The newest checkpoint stays; lower lr, look at the data, or choose on_nan or on_spike: skip or back",
                        (long long)step, why);
+    if (act != POLICY_GO_ON && !passed && ++l->n_bad >= MOST_BAD)
+        return tn_fail(err, TN_FORMAT, "step %lld: %s, and so were the %d before it: the weights themselves have gone wrong. Go on from an earlier checkpoint ('checkpoint: DIR/step-N' "
+                       "in another --out) with a lower lr, or look at the data", (long long)step, why, MOST_BAD - 1);
     if (act == POLICY_BACK) return go_back(l, step, err);
     if (act == POLICY_SKIP) {
         snprintf(note, sizeof note, "%s", passed ? "back" : "skip");
@@ -336,10 +364,13 @@ static tn_status one_step(loop *l, tn_error *err)
         train_step_drop(r);
     } else {
         train_checkpoint_before_update(l->k);
+        train_evidence(r);
         TN_TRY(train_step_update(r, lr, err));
         if (train_fault("flip", step, r->rank)) ((uint32_t *)(void *)r->p.slot[0].master)[r->p.slot[0].n / 2] ^= 1u << 12;
         train_policy_seen(&l->policy, r->grad_norm);
         smooth_add(l, r->loss);
+        l->n_bad = 0;
+        l->loss = r->loss;
     }
     l->step = step;
     tn_step_record rec = { .step = (uint64_t)step, .batch = r->batch, .loss = r->loss, .grad_norm = r->grad_norm, .lr = lr };
@@ -477,7 +508,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     out->rank = r->rank;
     out->steps = l->step;
     out->flops_per_token = train_flops_per_token(r->model, r->p.lora != NULL, r->c->n_ctx);
-    out->loss = l->last.loss;
+    out->loss = l->loss;
     out->last = l->shown;
     out->tokens = r->tokens;
     out->best_valid = l->at.best_valid;
@@ -486,6 +517,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     TN_GOTO(timing_give(l, out, err));
     out->finished = l->step >= r->steps || (r->c->early_stop > 0 && l->at.worse >= r->c->early_stop);
     TN_GOTO(train_params_root(&r->p, &out->weights_root, err));
+    TN_GOTO(train_check_weights(r, l->step, &out->weights_root, err));
     TN_GOTO(principles_give(r, out, err));
     if (r->rank != 0) goto out;
     TN_GOTO(tn_steplog_close(l->log, err));
@@ -518,7 +550,10 @@ static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *i
 {
     tn_status status = TN_OK;
     TN_TRY(train_ranks_open(&l->r, c, io, err));
+    TN_TRY(train_ranks_alike(&l->r, err));
     if (l->r.rank == 0) status = train_out_take(&l->dir, io->out, err);
+    TN_TRY(tn_dist_agree(l->r.dist, status, err));
+    if (l->r.rank != 0) status = train_ranks_see(io->out, err);
     TN_TRY(tn_dist_agree(l->r.dist, status, err));
     l->r.beats = true;
     TN_TRY(train_warmup_check(c, c->steps, err));        /* before the data are read, where that can be known */

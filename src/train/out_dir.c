@@ -90,6 +90,39 @@ static tn_status data_check(const char *out, tn_error *err)
     return status;
 }
 
+/* What a process that was killed left half written: step-N.tmp, and the temporaries .NAME.PID.tmp of this run's files. Only with the lock. */
+static void leftovers_remove(const char *dir, bool in_data)
+{
+    static const char *const ours[] = { ".run.json.", ".config.json.", ".result.json.", ".report.html.", ".said-" };
+    DIR *d = opendir(dir);
+    for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        bool tmp = tn_ends_with(e->d_name, ".tmp"), mine = in_data ? tn_starts_with(e->d_name, ".train-") || tn_starts_with(e->d_name, ".valid-")
+                                                                   : tn_starts_with(e->d_name, "step-");
+        for (size_t i = 0; !in_data && i < sizeof ours / sizeof *ours; i++) mine |= tn_starts_with(e->d_name, ours[i]);
+        char *path = tmp && mine ? tn_path(dir, e->d_name) : NULL;
+        if (path != NULL) tn_remove_tree(path, NULL);
+        free(path);
+    }
+    if (d != NULL) closedir(d);
+}
+
+/* A folder without run.json is no run's, so a folder step-N in it is somebody's. */
+static tn_status foreign_steps_check(const char *out, tn_error *err)
+{
+    char     *json = tn_path(out, "run.json");
+    DIR      *d = json != NULL && !tn_exists(json) ? opendir(out) : NULL;
+    tn_status status = json == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : TN_OK;
+
+    for (const struct dirent *e; status == TN_OK && d != NULL && (e = readdir(d)) != NULL;) {
+        int64_t step;
+        if (tn_starts_with(e->d_name, "step-") && tn_parse_i64(e->d_name + 5, &step))
+            status = tn_fail(err, TN_MISMATCH, "%s/%s is there and no run's: a run would write over it; choose another --out", out, e->d_name);
+    }
+    if (d != NULL) closedir(d);
+    free(json);
+    return status;
+}
+
 tn_status train_out_take(out_dir *p, const char *out, tn_error *err)
 {
     char     *path = NULL;
@@ -99,6 +132,7 @@ tn_status train_out_take(out_dir *p, const char *out, tn_error *err)
     _Static_assert(N_EARLY <= sizeof p->had / sizeof *p->had, "a flag for every name");
     TN_GOTO(look(p, err));
     TN_GOTO(foreign_check(out, err));
+    TN_GOTO(foreign_steps_check(out, err));
     TN_GOTO(data_check(out, err));
     if ((path = tn_path(out, "lock")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     while (!p->held) {
@@ -114,6 +148,9 @@ tn_status train_out_take(out_dir *p, const char *out, tn_error *err)
         }
         if (!(p->held = still_there(p->lock, path))) close(p->lock);
     }
+    leftovers_remove(out, false);
+    free(path);
+    if ((path = tn_path(out, "data")) != NULL) leftovers_remove(path, true);
 out:
     free(path);
     return status;

@@ -15,6 +15,11 @@ void train_policy_seen(policy *p, float grad_norm)
     p->norm[p->n++ % POLICY_WINDOW] = grad_norm;
 }
 
+bool train_goes_back(const tn_train_config *c)
+{
+    return c->checkpoint_every > 0 && (strcmp(c->on_nan, "back") == 0 || (c->spike > 0 && strcmp(c->on_spike, "back") == 0));
+}
+
 static policy_action by_name(const char *name)
 {
     return strcmp(name, "skip") == 0 ? POLICY_SKIP : strcmp(name, "back") == 0 ? POLICY_BACK : POLICY_STOP;

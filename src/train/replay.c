@@ -138,6 +138,7 @@ tn_status tn_train_replay(const tn_train_config *c, const char *run_dir, int64_t
             goto out;
         }
     }
+    if (from == 0) TN_GOTO(train_extend(&r, err));
     if ((size_t)(from + n) > n_rec) {
         status = tn_fail(err, TN_USAGE, "steps %lld to %lld are asked for, but the log has %zu", (long long)from + 1, (long long)(from + n), n_rec);
         goto out;

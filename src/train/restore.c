@@ -39,6 +39,14 @@ static tn_status steps_list(const char *out, int64_t **list, int *n, tn_error *e
     return TN_OK;
 }
 
+bool train_checkpoint_is(const char *dir)
+{
+    char *path = tn_path(dir, "manifest.json");
+    bool  is = path != NULL && tn_exists(path);
+    free(path);
+    return is;
+}
+
 tn_status train_checkpoint_newest(const char *out, int64_t most, int64_t *step, tn_error *err)
 {
     int64_t *list;
@@ -46,23 +54,30 @@ tn_status train_checkpoint_newest(const char *out, int64_t most, int64_t *step, 
     *step = 0;
     TN_TRY(steps_list(out, &list, &n, err));
     for (int i = 0; i < n && *step == 0; i++) {
-        char *path = tn_strf("%s/step-%lld/manifest.json", out, (long long)list[i]);
-        if (list[i] <= most && path != NULL && tn_exists(path)) *step = list[i];
+        char *path = tn_strf("%s/step-%lld", out, (long long)list[i]);
+        if (list[i] <= most && path != NULL && train_checkpoint_is(path)) *step = list[i];
         free(path);
     }
     free(list);
     return TN_OK;
 }
 
-tn_status train_retire(const char *out, const tn_train_config *c, int64_t best, tn_error *err)
+tn_status train_retire(const char *out, const tn_train_config *c, int64_t newest, int64_t best, tn_error *err)
 {
-    int64_t *list;
-    int n;
+    int64_t *list, back = train_goes_back(c) ? newest - newest % c->checkpoint_every : 0;
+    int n, n_kept = 0;
     tn_status status = TN_OK;
     TN_TRY(steps_list(out, &list, &n, err));
-    for (int i = (int)c->keep_last; i < n && status == TN_OK; i++) {
-        if (list[i] == best || (c->keep_every > 0 && list[i] % c->keep_every == 0)) continue;
+    for (int i = 0; i < n && status == TN_OK; i++) {
         char *path = tn_strf("%s/step-%lld", out, (long long)list[i]), *gone = tn_strf("%s/step-%lld.tmp", out, (long long)list[i]);
+        /* A later one is not this run's, and a folder without a manifest nobody's checkpoint: neither counts, neither goes. */
+        bool ours = list[i] <= newest && path != NULL && train_checkpoint_is(path);
+        if (path != NULL && gone != NULL && (!ours || n_kept++ < c->keep_last || list[i] == best || list[i] == back ||
+                                             (c->keep_every > 0 && list[i] % c->keep_every == 0))) {
+            free(path);
+            free(gone);
+            continue;
+        }
         /* Renamed first: a half-removed directory must not look whole. */
         if (path == NULL || gone == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
         if (status == TN_OK) status = tn_rename(path, gone, err);
@@ -205,7 +220,8 @@ static tn_status files_open(loading *l, tn_error *err)
             return tn_fail(err, TN_FORMAT, "%s: file %zu of the manifest has no plain name", l->dir, i);
         char *path = tn_path(l->dir, name);
         if (path == NULL) return tn_fail(err, TN_NOMEM, "%s: out of memory", l->dir);
-        tn_status status = tn_map_open(&l->file[i], path, err);
+        tn_status status = tn_exists(path) && !tn_is_dir(path) ? tn_map_open(&l->file[i], path, err) :
+                           tn_fail(err, TN_VERIFY, "%s is missing: the checkpoint is damaged", path);
         free(path);
         TN_TRY(status);
         l->n_file = i + 1;
@@ -273,6 +289,76 @@ out:
     return status;
 }
 
+tn_status train_extend(run *r, tn_error *err)
+{
+    progress_state at;
+    tn_digest root;
+    if (r->from_dir == NULL) return TN_OK;
+    TN_TRY(train_checkpoint_load(r, r->from_dir, NULL, true, &at, &root, err));
+    if (!tn_digest_equal(&root, &r->from.state) || at.update != r->from.update)
+        return tn_fail(err, TN_VERIFY, "%s: the checkpoint was changed while it was being read", r->from_dir);
+    r->update = at.update;
+    return TN_OK;
+}
+
+bool train_manifest_digest(json_t *m, char hex[TN_SHA256_HEX])
+{
+    json_t *seal = json_incref(json_object_get(m, "seal"));
+    tn_digest d;
+
+    json_object_del(m, "seal");
+    char *text = json_dumps(m, JSON_COMPACT | JSON_SORT_KEYS);
+    if (seal != NULL) json_object_set_new(m, "seal", seal);
+    if (text == NULL) return false;
+    d = tn_sha256_of(text, strlen(text));
+    tn_hex(hex, &d);
+    free(text);
+    return true;
+}
+
+/* Nothing of a manifest is believed before its own digest is right. Checkpoints of before version 10 of `train` have none. */
+static tn_status manifest_open(json_t **m, const char *path, tn_error *err)
+{
+    char hex[TN_SHA256_HEX];
+    const char *format, *seal;
+
+    TN_TRY(tn_json_load(m, path, max_manifest, err));
+    TN_TRY(tn_json_str(*m, "format", &format, path, err));
+    if (strcmp(format, "tenet-checkpoint/1") == 0) return TN_OK;
+    if (strcmp(format, "tenet-checkpoint/2") != 0) return tn_fail(err, TN_FORMAT, "%s: format '%s' is not known (known: tenet-checkpoint/2)", path, format);
+    TN_TRY(tn_json_str(*m, "seal", &seal, path, err));
+    if (!train_manifest_digest(*m, hex)) return tn_fail(err, TN_NOMEM, "%s: no memory for its text", path);
+    if (strcmp(hex, seal) != 0) return tn_fail(err, TN_VERIFY, "%s does not match its own SHA-256: the checkpoint is damaged", path);
+    return TN_OK;
+}
+
+/* What a checkpoint is, without its weights. */
+tn_status train_checkpoint_origin(const char *dir, origin *out, tn_error *err)
+{
+    json_t *m = NULL;
+    char *path = tn_path(dir, "manifest.json");
+    const char *data;
+    tn_status status = TN_OK;
+
+    *out = (origin){0};
+    if (path == NULL) return tn_fail(err, TN_NOMEM, "%s: out of memory", dir);
+    if (!tn_exists(path)) {
+        status = tn_fail(err, TN_NOTFOUND, "%s holds no checkpoint; name one of a run's: RUN/step-N", dir);
+        goto out;
+    }
+    TN_GOTO(manifest_open(&m, path, err));
+    TN_GOTO(tn_train_manifest_root(m, path, &out->state, err));
+    TN_GOTO(tn_json_int(m, "update", 0, INT64_MAX, &out->update, path, err));
+    if (json_object_get(m, "items") == NULL) goto out;       /* of before version 10 */
+    TN_GOTO(tn_json_int(m, "items", 0, INT64_MAX, &out->items, path, err));
+    TN_GOTO(tn_json_str(m, "order", &data, path, err));
+    if (!tn_unhex(&out->order, data)) status = tn_fail(err, TN_FORMAT, "%s: the digest of its data is malformed", path);
+out:
+    json_decref(m);
+    free(path);
+    return status;
+}
+
 tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesis, bool state, progress_state *at, tn_digest *root, tn_error *err)
 {
     tn_status status = TN_OK;
@@ -288,10 +374,8 @@ tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesi
         status = tn_fail(err, TN_NOTFOUND, "%s holds no checkpoint; name one of a run's: RUN/step-N", dir);
         goto out;
     }
-    TN_GOTO(tn_json_load(&m, path, max_manifest, err));
+    TN_GOTO(manifest_open(&m, path, err));
     l.manifest = m;
-    TN_GOTO(tn_json_str(m, "format", &text, path, err));
-    if (strcmp(text, "tenet-checkpoint/1") != 0) { status = tn_fail(err, TN_UNSUPPORTED, "%s: format '%s' is not known", path, text); goto out; }
     TN_GOTO(tn_json_str(m, "run", &text, path, err));
     if (genesis != NULL) tn_hex(hex, genesis);
     if (genesis != NULL && strcmp(text, hex) != 0) {

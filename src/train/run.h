@@ -188,6 +188,9 @@ typedef struct exchange {
     struct overlap *way;                /* NULL: one rank */
 } exchange;
 
+/* What a checkpoint is, without its weights: the root of its state, updates done; items used so far, of which order. */
+typedef struct origin { tn_digest state, order; int64_t update, items; } origin;
+
 typedef struct run {
     const tn_train_config *c;
     const tn_train_io *io;
@@ -211,6 +214,10 @@ typedef struct run {
     engine    train, score;             /* score: validation; g NULL without */
     int64_t   n_micro, micro_size, group_size, n_group;      /* L, items of each, S, L / S */
     int64_t   steps;
+    origin    from;                     /* of the checkpoint that this run goes on from; from_dir NULL: none */
+    char     *from_dir;
+    tn_digest order;                    /* what item i is: the data, and all that says in which order they come */
+    int64_t   first_item;               /* of step 1: 0, or where another run of the same order stopped */
     int       zero;
     exchange  x;
     float    *sum;                      /* gradient of the whole batch over [opt.first, opt.last), borrowed; the update's to overwrite */
@@ -222,6 +229,7 @@ typedef struct run {
     bool      beats;                    /* heartbeat.c: this run is one that may be watched */
     int64_t   beat_step, beat_count;
     double    beat_at;
+    uint64_t  evidence;                 /* audit.c: of this rank's weights before each update */
     int64_t   update, tokens;           /* updates done (skipped steps do not count); tokens seen */
     /* of the last step */
     micro_stats total;
@@ -327,8 +335,13 @@ typedef tn_status (*checkpoint_seal)(void *arg, int64_t step, const tn_digest *r
 tn_status train_checkpoint_finish(checkpointer *k, checkpoint_seal seal, void *arg, tn_error *err);
 /* Leaf of the state root: what one slice of a tensor holds. */
 void      train_slice_leaf(tn_digest *leaf, const char *tensor, const char *kind, int64_t first, int64_t n, const tn_digest *sha);
-/* restore.c. Keeps the newest ones, those at multiples of keep_every, and `best`. Rank 0. */
-tn_status train_retire(const char *out, const tn_train_config *c, int64_t best, tn_error *err);
+/* SHA-256 of a manifest without its own "seal", in hex; false: no memory. */
+bool      train_manifest_digest(json_t *m, char hex[TN_SHA256_HEX]);
+/* restore.c. Keeps the newest ones up to step `newest`, those at multiples of keep_every, `best`, and the one that a policy goes back to. Rank 0. */
+tn_status train_retire(const char *out, const tn_train_config *c, int64_t newest, int64_t best, tn_error *err);
+/* Is dir a whole checkpoint's? */
+bool      train_checkpoint_is(const char *dir);
+tn_status train_checkpoint_origin(const char *dir, origin *out, tn_error *err);
 /* Newest complete checkpoint of run directory `out` with step <= most (or *step = 0). */
 tn_status train_checkpoint_newest(const char *out, int64_t most, int64_t *step, tn_error *err);
 /* Loads OUT/step-N. genesis NULL: any run's. state false: weights only. */
@@ -350,6 +363,15 @@ void      train_out_said_remove(const char *out);
 /* keep false: no step was done. Then what this process put there goes, unless an earlier run lies there. */
 void      train_out_leave(out_dir *p, bool keep);
 
+/* The first item of step `step` (from 1). */
+int64_t   train_first_item(const run *r, int64_t step);
+/* Extending another run: its weights, optimiser state and count of updates (nothing where there is none). */
+tn_status train_extend(run *r, tn_error *err);
+/* alike.c: USAGE names the first option, or the rank that has read something else. Collective. */
+tn_status train_ranks_alike(run *r, tn_error *err);
+tn_status train_ranks_read_alike(run *r, const tn_digest *genesis, tn_error *err);
+/* Does this rank see the directory that rank 0 has taken? */
+tn_status train_ranks_see(const char *out, tn_error *err);
 /* setup.c: model, data, parameters, optimiser, engines: everything before the first step. */
 tn_status train_ranks_open(run *r, const tn_train_config *c, const tn_train_io *io, tn_error *err);
 tn_status train_setup(run *r, const char *work_dir, tn_error *err);
@@ -369,6 +391,8 @@ tn_status train_write_trained(run *r, const char *path, tn_error *err);
 tn_status train_write_weights(run *r, const char *out, char *path, size_t path_bytes, tn_error *err);
 
 /* policy.c: what to do with a step whose numbers are bad. */
+/* May a policy go back to a checkpoint? Then how often they are written is part of what the run is (decision 079). */
+bool      train_goes_back(const tn_train_config *c);
 typedef enum policy_action { POLICY_GO_ON, POLICY_SKIP, POLICY_BACK, POLICY_STOP } policy_action;
 enum { POLICY_WINDOW = 128 };
 typedef struct policy { float norm[POLICY_WINDOW]; int64_t n; } policy;     /* gradient norms of the last good steps */
@@ -378,6 +402,10 @@ policy_action train_policy_decide(const policy *p, const tn_train_config *c, flo
 /* audit.c: every check_every steps replicas compare the hash of their weights, and one micro-batch is computed again by
  * the next rank. VERIFY names the rank. */
 tn_status train_check_replicas(run *r, int64_t step, tn_error *err);
+/* The weights alone, and those before each update since the start. root: their root if it is known. Ranks together. VERIFY. */
+tn_status train_check_weights(run *r, int64_t step, const tn_digest *root, tn_error *err);
+/* Takes the weights as they are into the evidence. */
+void      train_evidence(run *r);
 
 /* estimate.c: of one trained token, forward and backward. */
 double    train_flops_per_token(const tn_model *m, bool lora, int64_t n_ctx);

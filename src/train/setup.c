@@ -169,7 +169,7 @@ static tn_status teacher_prepare(run *r, tn_error *err)
         return tn_fail(err, TN_USAGE, "the data have rows with \"distill\", taught by the model as it is before training; all of its weights are trained, so "
                        "name it once more as reference, or train adapters (lora_rank)");
     if (r->replay_steps > 0) {                              /* a replay needs no more than its own steps, and validates nothing */
-        train_teacher_limit(&r->data, r->replay_from * r->c->batch, r->replay_steps * r->c->batch);
+        train_teacher_limit(&r->data, train_first_item(r, r->replay_from + 1), r->replay_steps * r->c->batch);
         train_teacher_limit(&r->valid, 0, 0);
     }
     if (r->reference != NULL) {
@@ -231,6 +231,35 @@ tn_status train_ranks_open(run *r, const tn_train_config *c, const tn_train_io *
     return TN_OK;
 }
 
+int64_t train_first_item(const run *r, int64_t step) { return r->first_item + (step - 1) * r->c->batch; }
+
+/* The other run's checkpoint: RUN/step-N, or RUN for its newest. Where data and order are the same, this run goes on behind the items that it has used. */
+static tn_status origin_find(run *r, tn_error *err)
+{
+    const tn_train_config *c = r->c;
+    const char *from = path_of(r->io->checkpoint, c->checkpoint);
+    char *text = tn_strf("%lld %d %s %s %lld", (long long)c->seed, c->shuffle, c->pack, c->data_weights != NULL ? c->data_weights : "", (long long)c->n_ctx), hex[TN_SHA256_HEX];
+    int64_t step;
+
+    tn_hex(hex, &r->data.content);
+    char *order = text != NULL ? tn_strf("%s %s", text, hex) : NULL;
+    free(text);
+    if (order == NULL) return tn_fail(err, TN_NOMEM, "no memory for what the data are");
+    r->order = tn_sha256_of(order, strlen(order));
+    free(order);
+    if (from == NULL) return TN_OK;
+    if (!train_checkpoint_is(from)) {
+        TN_TRY(train_checkpoint_newest(from, INT64_MAX, &step, err));
+        r->from_dir = step > 0 ? tn_strf("%s/step-%lld", from, (long long)step) : tn_strdup(from);
+    } else {
+        r->from_dir = tn_strdup(from);
+    }
+    if (r->from_dir == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    TN_TRY(train_checkpoint_origin(r->from_dir, &r->from, err));
+    if (tn_digest_equal(&r->from.order, &r->order)) r->first_item = r->from.items;
+    return TN_OK;
+}
+
 tn_status train_setup(run *r, const char *work_dir, tn_error *err)
 {
     tn_status status = TN_OK;
@@ -243,6 +272,7 @@ tn_status train_setup(run *r, const char *work_dir, tn_error *err)
     train_step_sizes(c, &r->micro_size, &r->n_micro, &r->group_size);
     TN_GOTO(tn_dist_agree(r->dist, train_model_open(r, true, err), err));
     TN_GOTO(data_open(r, work_dir, err));
+    TN_GOTO(origin_find(r, err));
     TN_GOTO(train_params_create(&r->p, r->model, c, path_of(io->adapter, c->adapter), err));
     TN_GOTO(train_params_root(&r->p, &r->start_root, err));
     TN_GOTO(teacher_prepare(r, err));
@@ -272,11 +302,12 @@ void train_setup_release(run *r)
     tn_model_close(r->model);
     tn_model_close(r->reference);
     tn_tokenizer_destroy(r->own_tokenizer);
+    free(r->from_dir);
 }
 
 /* ------------------------------------------------------------------------------------------- what the run is */
 
-/* Options that change no bit of the weights: where things lie, how often they are written, how many share the work. */
+/* Options that change no bit of the weights: where things lie (their digests are there instead), how often they are written, how many share the work. */
 static const char *const free_keys[] = { "model", "adapter", "checkpoint", "tokenizer", "reference", "like", "data", "valid", "valid_every", "valid_samples",
                                          "stop_at", "zero", "recompute", "checkpoint_every", "keep_last", "keep_every", "check_every", "dist",
                                          "save_model", "tensorboard", "steps", "epochs", NULL };
@@ -298,7 +329,8 @@ json_t *train_description(const run *r, tn_error *err)
         return NULL;
     }
     for (int i = 0; free_keys[i] != NULL; i++)
-        if (c->early_stop == 0 || strncmp(free_keys[i], "valid", 5) != 0) json_object_del(o, free_keys[i]);
+        if ((c->early_stop == 0 || strncmp(free_keys[i], "valid", 5) != 0) && (!train_goes_back(c) || strcmp(free_keys[i], "checkpoint_every") != 0))
+            json_object_del(o, free_keys[i]);
     json_object_set_new(o, "format", json_string("tenet-run/1"));
     json_object_set_new(o, "profile", json_string(tn_profile_name(r->profile)));
     if (r->profile == TN_PROFILE_STRICT_BF16) json_object_set_new(o, "arithmetic", json_integer(TN_STRICT_BF16_VERSION));
@@ -306,7 +338,9 @@ json_t *train_description(const run *r, tn_error *err)
     json_object_set_new(o, "micro_batch", json_integer(r->micro_size));
     json_object_set_new(o, "group_size", json_integer(r->group_size));
     put_digest(o, "base", &r->base_root);
-    put_digest(o, "start", &r->start_root);
+    put_digest(o, "start", r->from_dir != NULL ? &r->from.state : &r->start_root);
+    if (r->from_dir != NULL) json_object_set_new(o, "start_update", json_integer(r->from.update));
+    if (r->first_item > 0) json_object_set_new(o, "first_item", json_integer(r->first_item));
     put_digest(o, "tokenizer_digest", &r->tokenizer_root);
     put_digest(o, "data_digest", &r->data.content);
     if (r->has_valid && c->early_stop > 0) put_digest(o, "valid_digest", &r->valid.content);

@@ -61,7 +61,7 @@ void train_step_release(run *r)
 static tn_status batch_hash(run *r, int64_t step, tn_error *err)
 {
     tn_sha256 *h = NULL;
-    uint64_t first = (uint64_t)((step - 1) * r->c->batch);
+    uint64_t first = (uint64_t)train_first_item(r, step);
     TN_TRY(tn_sha256_create(&h, err));
     tn_sha256_update(h, r->data.content.b, TN_SHA256_BYTES);
     for (int64_t i = 0; i < r->c->batch; i++) {
@@ -118,7 +118,7 @@ static void principles_count(run *r, int64_t step)
     for (int64_t i = 0; r->data.pair.n_principle > 0 && i < r->c->batch; i++) {
         int source;
         int64_t index;
-        tn_mix_at(&r->data.mix, (uint64_t)((step - 1) * r->c->batch + i), &source, &index);
+        tn_mix_at(&r->data.mix, (uint64_t)(train_first_item(r, step) + i), &source, &index);
         int32_t id = r->data.pair.pair[index].principle;
         if (id < 0) continue;
         r->principle[id].n++;
@@ -156,7 +156,7 @@ static void zero_range(void *arg, int64_t begin, int64_t end, int i_thread)
 
 tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *err)
 {
-    int64_t first = (step - 1) * r->c->batch, rounds = train_exchange_rounds(r);
+    int64_t first = train_first_item(r, step), rounds = train_exchange_rounds(r);
     double square, aux_scale = 0;
 
     *given_up = false;

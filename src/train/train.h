@@ -97,7 +97,7 @@ typedef struct tn_train_result {
 
 typedef struct tn_train_io {
     const char *out;                    /* directory of the run */
-    const char *model, *tokenizer, *reference, *adapter;     /* paths; NULL: those in the config */
+    const char *model, *tokenizer, *reference, *adapter, *checkpoint;    /* paths; NULL: those in the config */
     tn_profile  profile;
     tn_dist    *dist;                   /* NULL: opened and closed here by the config's word */
     void      (*on_step)(void *arg, const tn_train_step *s); /* on rank 0; may be NULL */
