@@ -89,8 +89,10 @@ if command -v mpirun >/dev/null && ldd "$tenet" | grep -q libmpi; then
         [ -e "unlike-$s" ] && fail "unlike-$s left something"
     done
     "$tenet" train tiny.yaml --threads 1 --quiet --out base --set steps=1 >/dev/null 2>&1
+    printf 'model: plain/model\ndata: text.txt\nn_ctx: 32\nbatch: 16\nmicro_batch: 2\ngroup_size: 1\nsteps: 2\nlora_rank: 4\n' >lora.yaml
+    two="$tenet train lora.yaml --threads 1 --quiet --out ub"
     # shellcheck disable=SC2086
-    ranks unlike-base -n 1 $one --out ub --set model=plain/model,lora_rank=4 : -n 1 $one --out ub --set model=base/model,lora_rank=4
+    ranks unlike-base -n 1 $two : -n 1 $two --set model=base/model
     refused 'ranks with other models' 2 $? unlike-base.txt 'other inputs'
     # -- a flipped bit is seen before anything is written or said, whoever owns it
     for z in 0 1 2; do
