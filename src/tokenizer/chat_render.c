@@ -84,6 +84,7 @@ static void strip_waiting(renderer *r, bool end)
     r->text.len = stop - begin;
     r->text.p[r->text.len] = '\0';
     if (r->trained_from != SIZE_MAX) r->trained_from = r->trained_from > begin ? r->trained_from - begin : 0;
+    if (r->trained_from != SIZE_MAX && r->trained_from > r->text.len) r->trained_from = r->text.len;
 }
 
 /* Tokenises what waits. lstrip: the mark that follows takes the white space at its end. */
@@ -94,7 +95,10 @@ static tn_status flush(renderer *r, bool lstrip, tn_error *err)
     size_t    start = r->out == NULL ? *r->n : 0, first = SIZE_MAX, n_head = 0, head_cap = 0;
 
     if (r->text.failed) return tn_fail(err, TN_NOMEM, "no memory for a conversation");
-    if (r->text.len == 0) return TN_OK;
+    if (r->text.len == 0) {
+        r->trained_from = SIZE_MAX;                  /* an empty answer ends here: what follows is not trained */
+        return TN_OK;
+    }
     if (r->out != NULL) {
         tn_str_add_n(r->out, r->text.p, r->text.len);
         tn_str_clear(&r->text);

@@ -2,8 +2,11 @@
 
 For each format OUT/<format>/tokenizer.json is the byte tokenizer of tests/golden/train/pairs with the format's marks added, and OUT/masks.json holds
 [{"format", "messages", "ids", "mask"}]. TRL (trl/chat_templates/*_training.jinja) marks what it trains by {% generation %}.
+OUT/all is the same vocabulary with the marks of every format that tenet has, and OUT/renderings.json what TRL's published templates, dates pinned, make
+of conversations with empty answers, white space at the edges and thoughts: {template name: {"template", "rows": [{"messages", "text"}]}}; text is null
+where the template raises.
 """
-import json, os, sys
+import json, os, re, sys
 
 import trl
 from transformers import PreTrainedTokenizerFast
@@ -24,24 +27,70 @@ TALKS = [
     [S("Be brief."), U("What is 2 + 2?"), A("4"), U("And 3 + 3?"), A("6.")],
     [U("A list, please."), A("- a\n- b\n")],
     [U("x"), A("")],
+    [U("x"), A(""), U("y"), A("z")],
+    [U("x"), A("\n Yes"), U("y"), A(" z \n")],
 ]
+# Every mark of chat.c, in a vocabulary whose EOS none of them is.
+MARKS = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "[INST]",
+         "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "<start_of_turn>", "<end_of_turn>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>",
+         "<｜User｜>", "<｜Assistant｜>", "<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<|return|>", "<|system|>", "<|user|>", "<|assistant|>",
+         "<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>"]
+PUBLISHED = ["qwen2_5", "qwen3", "llama3", "gemma", "gemma3", "phi3", "gptoss", "deepseekv3"]
+EDGES = ["", " ", "\n", "\n\nYes", " Yes", "\n Yes", "Yes\n\n", "Yes ", "Yes \n", "<think>hm</think>ok", "<think>\nhm\n</think>\n\nok", "<think>\n\n</think>\n\nok",
+         "hm</think>", "hm</think>\n", "a</think>b</think>c", "<think>a<think>\nb\n\n</think>\n c", "<think>only"]
+
+
+def edge_talks():
+    for e in EDGES:
+        yield [U("a"), A(e), U("b"), A("c")]
+        yield [S("s"), U("a"), A("b"), U("c"), A(e)]
+        yield [U("a"), A(e), U("b")]
+    for e in ("\nYes", "<think>\nhm\n</think>\n\nok", ""):
+        yield [U("a"), A(e), A(e)]
+        yield [U("a"), U("b"), A(e)]
+        yield [S("s"), A(e)]
+        yield [A(e), U("a"), A(e)]
+
+
+def vocabulary(folder, here, marks, bos, eos):
+    t = json.load(open(f"{here}/../golden/train/pairs/tokenizer.json"))
+    for m in marks:
+        t["added_tokens"].append({"id": 256 + len(t["added_tokens"]), "content": m, "single_word": False, "lstrip": False, "rstrip": False,
+                                  "normalized": False, "special": True})
+    os.makedirs(folder, exist_ok=True)
+    json.dump(t, open(f"{folder}/tokenizer.json", "w"), ensure_ascii=False)
+    config = {"eos_token": eos, "tokenizer_class": "PreTrainedTokenizerFast"}
+    if bos:
+        config["bos_token"] = bos
+    json.dump(config, open(f"{folder}/tokenizer_config.json", "w"), ensure_ascii=False)
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def pinned(text):
+    text = re.sub(r"Today Date: \d\d [A-Z][a-z]{2} 20\d\d", "Today Date: 26 Jul 2024", text)
+    return re.sub(r"Current date: 20\d\d-\d\d-\d\d", "Current date: 2024-07-26", text)
+
+
+def renderings(tok):
+    out = {}
+    for name in PUBLISHED:
+        tok.chat_template = open(f"{os.path.dirname(trl.__file__)}/chat_templates/{name}.jinja").read()
+        rows = []
+        for talk in edge_talks():
+            try:
+                text = pinned(tok.apply_chat_template(talk, tokenize=False))
+            except Exception as e:
+                text = None                # roles that do not alternate, a system text
+            rows.append({"messages": talk, "text": text})
+        out[name] = {"template": tok.chat_template, "rows": rows}
+    return out
 
 
 def main(out):
     here = os.path.dirname(os.path.abspath(__file__))
     rows = []
     for name, (template, bos, stop, marks) in FORMATS.items():
-        t = json.load(open(f"{here}/../golden/train/pairs/tokenizer.json"))
-        for m in marks:
-            t["added_tokens"].append({"id": 256 + len(t["added_tokens"]), "content": m, "single_word": False, "lstrip": False, "rstrip": False,
-                                      "normalized": False, "special": True})
-        os.makedirs(f"{out}/{name}", exist_ok=True)
-        json.dump(t, open(f"{out}/{name}/tokenizer.json", "w"), ensure_ascii=False)
-        config = {"eos_token": stop, "tokenizer_class": "PreTrainedTokenizerFast"}
-        if bos:
-            config["bos_token"] = bos
-        json.dump(config, open(f"{out}/{name}/tokenizer_config.json", "w"), ensure_ascii=False)
-        tok = PreTrainedTokenizerFast.from_pretrained(f"{out}/{name}")
+        tok = vocabulary(f"{out}/{name}", here, marks, bos, stop)
         tok.chat_template = open(f"{os.path.dirname(trl.__file__)}/chat_templates/{template}_training.jinja").read()
         for talk in TALKS:
             if name in ("gemma",) and talk[0]["role"] == "system":
@@ -51,6 +100,8 @@ def main(out):
             e = tok.apply_chat_template(talk, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
             rows.append({"format": name, "messages": talk, "ids": list(e["input_ids"]), "mask": list(e["assistant_masks"])})
     json.dump(rows, open(f"{out}/masks.json", "w"), ensure_ascii=False)
+    tok = vocabulary(f"{out}/all", here, MARKS, "<s>", "</s>")
+    json.dump(renderings(tok), open(f"{out}/renderings.json", "w"), ensure_ascii=False)
 
 
 main(*sys.argv[1:])

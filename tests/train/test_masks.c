@@ -68,13 +68,127 @@ static void masks_are_those_of_trl(void **state)
     size_t i;
     (void)state;
     assert_int_equal(tn_json_load(&rows, "tests/golden/train/masks/masks.json", 1 << 20, NULL), TN_OK);
-    assert_true(json_array_size(rows) >= 18);
+    assert_true(json_array_size(rows) >= 25);
     json_array_foreach(rows, i, row) one(row);
     json_decref(rows);
 }
 
+/* ------------------------------------------------------------------------------------------- what is trained, as text */
+
+/* What is trained of an answer: lead, the answer as the format writes it, tail, its stop. */
+static const struct { const char *format, *lead, *tail, *stop, *earlier_stop; enum { WHOLE, STRIP, LSTRIP_LINES } trim; } trained_of[] = {
+    { "chatml", "", "", "<|im_end|>", NULL, WHOLE },          { "llama2", " ", " ", "</s>", NULL, STRIP },
+    { "llama3", "", "", "<|eot_id|>", NULL, STRIP },          { "mistral-v1", " ", "", "</s>", NULL, WHOLE },
+    { "mistral-v3", " ", "", "</s>", NULL, STRIP },           { "mistral-tekken", "", "", "</s>", NULL, WHOLE },
+    { "mistral-v7", " ", "", "</s>", NULL, WHOLE },           { "gemma", "", "", "<end_of_turn>", NULL, STRIP },
+    { "zephyr", "", "", "</s>", NULL, WHOLE },                { "deepseek2", " ", "", "</s>", NULL, WHOLE },
+    { "deepseek3", "", "", "<｜end▁of▁sentence｜>", NULL, WHOLE }, { "tulu", "", "", "</s>", NULL, WHOLE },
+    { "smollm3", "", "", "<|im_end|>", NULL, LSTRIP_LINES },  { "harmony", "", "", "<|return|>", "<|end|>", WHOLE },
+    { "phi3", "", "", "<|end|>", NULL, WHOLE },               { "phi4", "", "", "<|im_end|>", NULL, WHOLE },
+    { "phi4-mini", "", "", "<|end|>", NULL, WHOLE },          { "granite", "", "", "<|end_of_text|>", NULL, WHOLE },
+    { "olmo3", "", "", "</s>", "<|im_end|>", WHOLE },
+};
+
+static char *trained_text(const tn_tokenizer *t, const tn_chat *chat, const tn_message *m, size_t n_message)
+{
+    int32_t *ids = NULL;
+    uint8_t *mask = NULL;
+    size_t n = 0, cap = 0, n_trained = 0, len;
+    char *text = NULL;
+    tn_error err = {0};
+
+    if (tn_chat_render(t, chat, m, n_message, false, &ids, &mask, &n, &cap, &err) != TN_OK) fail_msg("%s", err.msg);
+    for (size_t i = 0; i < n; i++)
+        if (mask[i]) ids[n_trained++] = ids[i];
+    assert_int_equal(tn_detokenize(t, ids, n_trained, true, &text, &len, &err), TN_OK);
+    free(ids);
+    free(mask);
+    return text;
+}
+
+/* vocabulary: of bytes, so that no token reaches over the border of an answer. eos: how it writes "\1"; "" if it has none. */
+static void trains_answers_and_stops(const char *vocabulary, const char *eos)
+{
+    static const char *const answers[] = { "", " ", "\n", " \n\t ", "\n\nYes", " Yes \n", "ok", "\xe3\x80\x80", "a</think>", "</think>" };
+    enum { N_ANSWER = sizeof answers / sizeof answers[0] };
+    tn_tokenizer *t;
+    tn_error err = {0};
+
+    if (tn_model_open_tokenizer(&t, vocabulary, &err) != TN_OK) fail_msg("%s: %s", vocabulary, err.msg);
+    assert_int_equal(sizeof trained_of / sizeof trained_of[0], TN_CHAT_COUNT - 1);
+    for (size_t f = 0; f < sizeof trained_of / sizeof trained_of[0]; f++) {
+        tn_chat chat = {0};
+        assert_true(tn_chat_format_parse(trained_of[f].format, &chat.format));
+        for (size_t k = 0; k < (size_t)N_ANSWER * N_ANSWER * 8; k++) {
+            const char *a[3] = { answers[k / 8 % N_ANSWER], answers[k / 8 / N_ANSWER], answers[(k / 8 + 3) % N_ANSWER] };
+            const bool ends_with_user = (k & 1) != 0, system = (k & 2) != 0, bare_user = (k & 4) != 0;
+            tn_message m[8];
+            size_t n = 0;
+            tn_str want = {0};
+
+            if (system) m[n++] = (tn_message){ "system", "Be kind." };
+            for (size_t i = 0; i < 3; i++) {
+                m[n++] = (tn_message){ "user", bare_user ? "" : "q \n" };
+                m[n++] = (tn_message){ "assistant", a[i] };
+            }
+            if (ends_with_user) m[n++] = (tn_message){ "user", "tail" };
+            for (size_t i = 0; i < 3; i++) {
+                const char *p = a[i], *stop = trained_of[f].earlier_stop != NULL && (i < 2 || ends_with_user) ? trained_of[f].earlier_stop : trained_of[f].stop;
+                size_t len = strlen(p);
+                if (trained_of[f].trim == STRIP && strcmp(p, "\xe3\x80\x80") == 0) len = 0;
+                while (trained_of[f].trim == STRIP && len > 0 && strchr(" \n\t", p[len - 1]) != NULL) len--;
+                while (len > 0 && strchr(trained_of[f].trim == STRIP ? " \n\t" : trained_of[f].trim == LSTRIP_LINES ? "\n" : "", *p) != NULL) { p++; len--; }
+                tn_str_add(&want, trained_of[f].lead);
+                tn_str_add_n(&want, p, len);
+                tn_str_add(&want, trained_of[f].tail);
+                tn_str_add(&want, strcmp(stop, "</s>") == 0 ? eos : stop);
+            }
+            char *got = trained_text(t, &chat, m, n);
+            if (strcmp(got, want.p != NULL ? want.p : "") != 0)
+                fail_msg("%s, %s, '%s', '%s', '%s' (%zu): trained is '%s', not '%s'", vocabulary, trained_of[f].format, a[0], a[1], a[2], k & 7, got, want.p);
+            free(got);
+            tn_str_free(&want);
+        }
+    }
+    tn_tokenizer_destroy(t);
+}
+
+static void answers_and_their_stops_are_trained_and_nothing_else(void **state)
+{
+    (void)state;
+    trains_answers_and_stops("tests/golden/train/masks/all", "</s>");
+    trains_answers_and_stops("tests/golden/train/pairs", "<|endoftext|>");      /* the marks are text there */
+}
+
+/* An answer of which the format cuts all is empty, too. */
+static void what_is_cut_to_nothing_trains_its_stop_alone(void **state)
+{
+    static const tn_message m[] = { { "user", "a" }, { "assistant", "hm</think>" }, { "user", "b" }, { "assistant", "<think>x</think>" }, { "user", "c" } };
+    static const struct { const char *text, *want; } rows[] = {
+        { "<｜User｜> <｜Assistant｜> </think>", "<｜end▁of▁sentence｜><｜end▁of▁sentence｜>" },
+        { "<｜User｜><｜Assistant｜> thinking ns.is_last_user content.split('</think>', 1)[1] {{'<think></think>'}}", "<｜end▁of▁sentence｜><｜end▁of▁sentence｜>" },
+        { "<|im_start|> content.split('</think>')[-1].lstrip('\\n')", "<|im_end|><|im_end|>" },
+    };
+    tn_tokenizer *t;
+    (void)state;
+    assert_int_equal(tn_model_open_tokenizer(&t, "tests/golden/train/masks/all", NULL), TN_OK);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tn_chat chat;
+        assert_int_equal(tn_chat_recognise(&chat, rows[i].text, t, NULL), TN_OK);
+        char *got = trained_text(t, &chat, m, 5);
+        assert_string_equal(got, rows[i].want);
+        free(got);
+        tn_chat_free(&chat);
+    }
+    tn_tokenizer_destroy(t);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(masks_are_those_of_trl) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(masks_are_those_of_trl),
+        cmocka_unit_test(answers_and_their_stops_are_trained_and_nothing_else),
+        cmocka_unit_test(what_is_cut_to_nothing_trains_its_stop_alone),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
