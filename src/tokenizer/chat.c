@@ -36,7 +36,7 @@ static const tn_chat_layout layouts[] = {
       "", "", "\n\n",                              "[INST]", "[/INST]",                  "", EOS, "", PLAIN },
     { TN_CHAT_MISTRAL_V7, "mistral-v7", TN_WAY_BOS | TN_WAY_INNER_SPACE | TN_WAY_ANSWER_SPACE,
       "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "",   "[INST]", "[/INST]",                  "", EOS, "", PLAIN },
-    { TN_CHAT_GEMMA, "gemma", TN_WAY_BOS | TN_WAY_SYSTEM_FIRST | TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER,
+    { TN_CHAT_GEMMA, "gemma", TN_WAY_BOS | TN_WAY_SYSTEM_FIRST | TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER | TN_WAY_ALTERNATE,
       "", "", "\n\n",                              "<start_of_turn>user\n", "<end_of_turn>\n", "<start_of_turn>model\n", "<end_of_turn>", "\n", PLAIN },
     { TN_CHAT_ZEPHYR, "zephyr", 0,
       "<|system|>\n", EOS "\n", "",                "<|user|>\n", EOS "\n",               "<|assistant|>\n", EOS, "\n", PLAIN },

@@ -16,7 +16,7 @@ enum {
     TN_WAY_TRIM_ANSWER   = 1 << 7,
     TN_WAY_DATES         = 1 << 8,       /* Llama 3.1: a system turn always, beginning with two dated lines */
     TN_WAY_CUT_THINKING  = 1 << 9,       /* earlier answers lose everything up to </think> */
-    TN_WAY_EMPTY_THINK   = 1 << 10,      /* the last answer gets an empty <think> block in front */
+    TN_WAY_EMPTY_THINK   = 1 << 10,      /* answers behind the last user text stand behind their thought, in a <think> block (Qwen 3) */
     TN_WAY_OPEN_THINK    = 1 << 11,      /* the generation prompt ends with <think> and a line end */
     TN_WAY_LEAD_SPACE    = 1 << 12,      /* " [INST]" */
     TN_WAY_INNER_SPACE   = 1 << 13,      /* "[INST] " and "[SYSTEM_PROMPT] " */
@@ -31,7 +31,8 @@ enum {
     TN_WAY_FINAL_EOS     = 1 << 22,      /* without a generation prompt, EOS ends the whole (Phi); it is not trained */
     TN_WAY_SKIP_EMPTY    = 1 << 23,      /* an empty system text is left out */
     TN_WAY_NO_FUNCTIONS  = 1 << 24,      /* a given system text is followed by a sentence that there are no functions (OLMo 3) */
-    TN_WAY_OPEN_BARE     = 1 << 25       /* the generation prompt ends with <think> and no line end */
+    TN_WAY_OPEN_BARE     = 1 << 25,      /* the generation prompt ends with <think> and no line end */
+    TN_WAY_ALTERNATE     = 1 << 26       /* roles that do not alternate are an error */
 };
 
 /* Text around each role's words, and where a format has them: what stands before everything, the generation prompt if it is not

@@ -278,6 +278,7 @@ static tn_status gemma(tn_chat *out, const char *text, tn_error *err)
     out->format = TN_CHAT_GEMMA;
     out->ways = (has(text, "bos_token") ? TN_WAY_BOS : 0u) | TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER;
     out->ways |= has(text, "first_user_prefix") ? TN_WAY_SYSTEM_FIRST : TN_WAY_NO_SYSTEM;
+    if (has(text, "roles must alternate")) out->ways |= TN_WAY_ALTERNATE;
     return TN_OK;
 }
 

@@ -282,26 +282,47 @@ static const char *closed_thought(const tn_chat_layout *l)
     return (l->ways & TN_WAY_CLOSED_THINK) != 0 ? "<think></think>" : (l->ways & TN_WAY_CLOSE_THINK) != 0 ? "</think>" : "";
 }
 
+/* Qwen 3 writes an answer behind the last user text with its thought, the last one with an empty block if it has none; all lose the line
+ * ends around them. The block is trained where the answer brought a thought. The others lose the thought. *text becomes what follows. */
+static tn_status render_block(renderer *r, const char **text, bool behind, bool last, tn_error *err)
+{
+    const char *begin = *text, *end = strstr(begin, "</think>"), *next;
+    bool        own = end != NULL;
+
+    if (own) {
+        for (*text = next = end; (next = strstr(next, "</think>")) != NULL; next += strlen("</think>")) *text = next + strlen("</think>");
+        for (; (next = strstr(begin, "<think>")) != NULL && next < end;) begin = next + strlen("<think>");
+        while (begin < end && *begin == '\n') begin++;
+        while (end > begin && end[-1] == '\n') end--;
+        while (**text == '\n') ++*text;
+    }
+    if (!behind || (!last && (!own || begin == end))) return TN_OK;
+    while (**text == '\n') ++*text;
+    if (!own) return put_format(r, "<think>\n\n</think>\n\n", false, err);
+    TN_TRY(put_format(r, "<think>\n", true, err));
+    put_content(r, begin, (size_t)(end - begin), true);
+    return put_format(r, "\n</think>\n\n", true, err);
+}
+
 static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *err)
 {
     const tn_chat_layout *l = w->l;
     const char           *text = w->messages[i].content, *thought = strstr(text, "</think>"), *next;
+    bool                  block = (l->ways & TN_WAY_EMPTY_THINK) != 0;
     bool                  earlier = w->last_user < w->n && i < w->last_user, last;
     size_t                n;
 
-    if ((l->ways & TN_WAY_CUT_THINKING) != 0 && thought != NULL && (earlier || l->format == TN_CHAT_DEEPSEEK3)) {
+    if (!block && (l->ways & TN_WAY_CUT_THINKING) != 0 && thought != NULL && (earlier || l->format == TN_CHAT_DEEPSEEK3)) {
         while ((l->ways & (TN_WAY_CLOSED_THINK | TN_WAY_CLOSE_THINK)) == 0 && (next = strstr(thought + 1, "</think>")) != NULL) thought = next;
         text = thought + strlen("</think>");
         while (l->format == TN_CHAT_CHATML && *text == '\n') text++;
-        thought = NULL;
     }
     while ((l->ways & TN_WAY_TRIM_LINES) != 0 && *text == '\n') text++;
-    n = strlen(text);
-    if ((l->ways & TN_WAY_TRIM_ANSWER) != 0) trim(&text, &n, true);
     TN_TRY(put_format(r, l->answer_before, false, err));
     TN_TRY(put_format(r, closed_thought(l), false, err));
-    if ((l->ways & TN_WAY_EMPTY_THINK) != 0 && !earlier && thought == NULL && i + 1 == w->n)
-        TN_TRY(put_format(r, "<think>\n\n</think>\n\n", false, err));
+    if (block) TN_TRY(render_block(r, &text, w->last_user < i, i + 1 == w->n, err));
+    n = strlen(text);
+    if ((l->ways & TN_WAY_TRIM_ANSWER) != 0) trim(&text, &n, true);
     if ((l->ways & TN_WAY_ANSWER_SPACE) != 0) put_content(r, " ", 1, true);
     put_content(r, text, n, true);
     if ((l->ways & TN_WAY_STOP_SPACE) != 0) put_content(r, " ", 1, true);
@@ -311,10 +332,21 @@ static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *e
     return (l->ways & TN_WAY_LAST_BARE) != 0 && i + 1 == w->n ? TN_OK : put_format(r, l->after_stop, false, err);
 }
 
+static bool out_of_turn(const walk *w, size_t i)
+{
+    const char *role = w->messages[i].role;
+    bool        after_user = i > 0 && strcmp(w->messages[i - 1].role, "user") == 0;
+
+    return (w->l->ways & TN_WAY_ALTERNATE) != 0 && strcmp(role, after_user ? "user" : "assistant") == 0;
+}
+
 static tn_status render_message(renderer *r, walk *w, size_t i, tn_error *err)
 {
     const tn_message *m = &w->messages[i];
 
+    if (out_of_turn(w, i))
+        return tn_fail(err, TN_FORMAT, "message %zu has the role '%s'; in the chat format %s user and assistant must alternate, beginning with user", i + 1,
+                       m->role, w->l->name);
     if (strcmp(m->role, "user") == 0) return render_user(r, w, i, err);
     if (strcmp(m->role, "assistant") == 0) return render_answer(r, w, i, err);
     if (strcmp(m->role, "system") != 0)

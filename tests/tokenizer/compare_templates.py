@@ -26,6 +26,10 @@ CONVERSATIONS = [
     [("user", "Hello"), ("assistant", "Hi!")],
     [("system", "S"), ("user", "Hello"), ("assistant", "Hi!"), ("user", "So?"), ("assistant", "Well.")],
     [("user", "Hello"), ("assistant", "<think>\nhm\n</think>\n\nHi!"), ("user", "So?")],
+    [("user", "q"), ("assistant", ""), ("user", "r"), ("assistant", "ok")],
+    [("user", "q"), ("assistant", " \n"), ("user", "r")],
+    [("system", "S"), ("user", "q"), ("assistant", "\n\nYes \n")],
+    [("user", "q"), ("assistant", "<think>hm</think>ok")],
 ]
 
 

@@ -183,12 +183,75 @@ static void what_is_cut_to_nothing_trains_its_stop_alone(void **state)
     tn_tokenizer_destroy(t);
 }
 
+/* The empty block that Qwen 3's template puts before the last answer is the format's; a block that the answer brings is trained. */
+static void of_qwen_3_the_thought_is_trained_and_the_empty_block_is_not(void **state)
+{
+    static const struct { const char *answer, *want; } rows[] = {
+        { "\n\nYes", "Yes<|im_end|>" }, { "", "<|im_end|>" }, { "hm</think>\nok", "<think>\nhm\n</think>\n\nok<|im_end|>" },
+        { "<think>\n\n</think>\n\nok", "<think>\n\n</think>\n\nok<|im_end|>" },
+    };
+    tn_tokenizer *t;
+    tn_chat chat;
+    (void)state;
+    assert_int_equal(tn_model_open_tokenizer(&t, "tests/golden/train/masks/all", NULL), TN_OK);
+    assert_int_equal(tn_chat_recognise(&chat, "<|im_start|> </think> ns.last_query_index '\n<think>\n' + reasoning_content.strip('\n') "
+                                       "enable_thinking is defined and enable_thinking is false", t, NULL), TN_OK);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const tn_message m[] = { { "user", "a" }, { "assistant", rows[i].answer } };
+        char *got = trained_text(t, &chat, m, 2);
+        assert_string_equal(got, rows[i].want);
+        free(got);
+    }
+    tn_chat_free(&chat);
+    tn_tokenizer_destroy(t);
+}
+
+/* The published templates' texts of odd conversations. */
+static void odd_conversations_render_as_the_published_templates_do(void **state)
+{
+    json_t *all;
+    const json_t *one, *row, *e;
+    const char *name;
+    size_t i, k, n_equal = 0, n_bad = 0;
+    tn_tokenizer *t;
+    (void)state;
+    assert_int_equal(tn_model_open_tokenizer(&t, "tests/golden/train/masks/all", NULL), TN_OK);
+    assert_int_equal(tn_json_load(&all, "tests/golden/train/masks/renderings.json", 1 << 20, NULL), TN_OK);
+    json_object_foreach((json_t *)all, name, one) {
+        tn_chat chat;
+        tn_error err = {0};
+        if (tn_chat_recognise(&chat, json_string_value(json_object_get(one, "template")), t, &err) != TN_OK) fail_msg("%s: %s", name, err.msg);
+        json_array_foreach(json_object_get(one, "rows"), i, row) {
+            const char *want = json_string_value(json_object_get(row, "text"));
+            char *got = NULL, *said = json_dumps(json_object_get(row, "messages"), JSON_COMPACT);
+            tn_message m[8];
+            size_t n = 0;
+            json_array_foreach(json_object_get(row, "messages"), k, e)
+                m[n++] = (tn_message){ json_string_value(json_object_get(e, "role")), json_string_value(json_object_get(e, "content")) };
+            tn_status status = tn_chat_text(t, &chat, m, n, false, &got, &err);
+            if (want == NULL ? status == TN_OK : status != TN_OK || strcmp(got, want) != 0) {
+                n_bad++;
+                print_message("%s: %s:\n  got  '%s'\n  want '%s'\n", name, said, got != NULL ? got : err.msg, want != NULL ? want : "(the template raises)");
+            } else n_equal++;
+            free(got);
+            free(said);
+        }
+        tn_chat_free(&chat);
+    }
+    json_decref(all);
+    tn_tokenizer_destroy(t);
+    assert_int_equal(n_bad, 0);
+    assert_true(n_equal >= 400);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_are_those_of_trl),
         cmocka_unit_test(answers_and_their_stops_are_trained_and_nothing_else),
         cmocka_unit_test(what_is_cut_to_nothing_trains_its_stop_alone),
+        cmocka_unit_test(of_qwen_3_the_thought_is_trained_and_the_empty_block_is_not),
+        cmocka_unit_test(odd_conversations_render_as_the_published_templates_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
