@@ -33,7 +33,7 @@ static tn_status document_put(sink *s, const int32_t *ids, const uint8_t *mask, 
     for (size_t i = 1; i < s->n; i++) {
         if (mask != NULL && !mask[i]) continue;
         s->stats->n_target++;
-        if (chat && tn_tokenizer_is_stop(s->o->tokenizer, ids[i])) s->stats->n_stop++;
+        if (chat && tn_chat_is_stop(s->o->chat, s->o->tokenizer, ids[i])) s->stats->n_stop++;
     }
     return TN_OK;
 }

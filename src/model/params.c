@@ -339,7 +339,7 @@ bool tn_model_is_stop(const tn_model *m, int32_t id)
 {
     for (int i = 0; i < m->n_stop; i++)
         if (m->stop[i] == id) return true;
-    return id == m->h.eos || (m->tok != NULL && tn_tokenizer_is_stop(m->tok, id));
+    return id == m->h.eos || (m->tok != NULL && tn_chat_is_stop(&m->chat, m->tok, id));
 }
 
 /* The type that holds two thirds of the matrices' values, or "mixed". */

@@ -133,6 +133,11 @@ int32_t tn_chat_stop(const tn_chat *chat, const tn_tokenizer *t)
     return l.stop[0] == '\1' ? tn_tokenizer_eos(t) : tn_tokenizer_find(t, l.stop);
 }
 
+bool tn_chat_is_stop(const tn_chat *chat, const tn_tokenizer *t, int32_t id)
+{
+    return tn_tokenizer_is_stop(t, id) || (chat != NULL && tn_tokenizer_is_special(t, id) && tn_chat_stop(chat, t) == id);
+}
+
 tn_status tn_chat_template(char **out, tn_chat_format format, tn_error *err)
 {
     tn_str         s = {0};

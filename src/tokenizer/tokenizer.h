@@ -86,6 +86,8 @@ tn_status tn_chat_recognise(tn_chat *out, const char *template_text, const tn_to
 void      tn_chat_free(tn_chat *c);
 /* The token that ends an answer in this format; -1: it is no single token of t. */
 int32_t   tn_chat_stop(const tn_chat *chat, const tn_tokenizer *t);
+/* Whether an answer ends with the token: a stop of the vocabulary, or the format's own where it is special. chat may be NULL. */
+bool      tn_chat_is_stop(const tn_chat *chat, const tn_tokenizer *t, int32_t id);
 /* The format in its usual ways as a template (one line of Jinja), which tn_chat_recognise knows again; made: free. */
 tn_status tn_chat_template(char **out, tn_chat_format format, tn_error *err);
 

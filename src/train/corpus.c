@@ -214,7 +214,7 @@ static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, i
         size[i] = p->chosen.n + p->rejected.n + (k->mismatched != NULL ? k->mismatched[i].n : 0);
         k->stats.n_token += p->chosen.n + p->rejected.n;
         k->stats.n_target += (p->chosen.n - p->chosen.n_prompt) + (p->rejected.n - p->rejected.n_prompt);
-        k->stats.n_stop += p->chosen.n > 0 && tn_tokenizer_is_stop(t, p->chosen.ids[p->chosen.n - 1]);
+        k->stats.n_stop += p->chosen.n > 0 && tn_chat_is_stop(chat, t, p->chosen.ids[p->chosen.n - 1]);
     }
     k->stats.n_dropped = k->pair.n_overlong + k->pair.n_equal;
     return rows_max_find(k, size, n, n_item, n);

@@ -103,9 +103,17 @@ static tn_status data_open(run *r, const char *dir, tn_error *err)
     }
     const tn_data_stats *s = &r->data.stats;
     if (s->n_chat > s->n_cut && s->n_stop == 0) {
-        status = tn_fail(err, TN_FORMAT, "no stop token is ever trained: the chat format %s ends an answer with text that is no stop token of this "
-                         "vocabulary, so the model would never learn to stop; choose a chat_format whose marks the vocabulary holds (tulu "
-                         "and zephyr end with its own EOS)", r->chat != NULL ? tn_chat_format_name(r->chat->format) : "of the data");
+        const int32_t stop = r->chat != NULL ? tn_chat_stop(r->chat, r->tokenizer) : -1;
+        const char *format = r->chat != NULL ? tn_chat_format_name(r->chat->format) : "of the data";
+        size_t n = 0;
+        const char *mark = stop >= 0 ? tn_tokenizer_piece(r->tokenizer, stop, &n) : "";
+        if (stop >= 0 && tn_chat_is_stop(r->chat, r->tokenizer, stop))
+            status = tn_fail(err, TN_FORMAT, "no stop token is ever trained: in the chat format %s it is %.*s, which no answer of the data ends with (cut, or not the "
+                             "last message), so the model would never learn to stop; let conversations end with a whole answer", format, (int)n, mark);
+        else
+            status = tn_fail(err, TN_FORMAT, "no stop token is ever trained: the chat format %s ends an answer with text that is no stop token of this "
+                             "vocabulary, so the model would never learn to stop; choose a chat_format whose marks the vocabulary holds (tulu "
+                             "and zephyr end with its own EOS)", format);
         goto out;
     }
     if (s->n_chat > 0 && s->n_stop == 0) {

@@ -2,6 +2,7 @@
 # bad-input.sh TENET - what a training refuses: one sentence before the first step, nothing written over, and no folder left behind.
 set -u
 . "$(dirname "$0")/tiny.sh"
+masks=$(realpath "$(dirname "$0")/../golden/train/masks")
 tenet=$(realpath "$1")                             # the folder changes below
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -41,6 +42,13 @@ refused 1 'tiny.txt is tiny: its 3 tokens do not fill one sample of n_ctx 32' --
 refused 1 'nonsuch.txt: no such file' --set data=nonsuch.txt
 refused 1 'choose one with chat_format' --set data=long.jsonl
 refused 1 'no assistant turn within n_ctx' --set data=long.jsonl,chat_format=chatml
+# Harmony's stop is for the last message; what is in the vocabulary is not called text.
+printf '{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"yo"},{"role":"user","content":"so"}]}\n' >tail.jsonl
+refused 1 'in the chat format harmony it is <|return|>, which no answer of the data ends with' --set tokenizer="$masks/all",data=tail.jsonl,chat_format=harmony,n_ctx=512
+refused 1 'ends an answer with text that is no stop token' --set data=tail.jsonl,chat_format=phi3,n_ctx=512
+run --out phi3 --set tokenizer="$masks/all",data=tail.jsonl,chat_format=phi3,n_ctx=512 || { echo "FAIL phi3 ends with a mark of the vocabulary:"; cat err.txt; bad=1; }
+printf '{"messages":[{"role":"user","content":"hi"},{"role":"user","content":"ho"},{"role":"assistant","content":"yo"}]}\n' >twice.jsonl
+refused 1 "twice.jsonl:1: message 2 has the role 'user'; in the chat format gemma user and assistant must alternate" --set tokenizer="$masks/all",data=twice.jsonl,chat_format=gemma,n_ctx=512
 refused 2 'a learning rate above 0 is needed' --set lr=0
 refused 2 'expected a number' --set lr=inf
 refused 2 'lr_min 1 is above lr 0.003' --set lr_min=1

@@ -206,6 +206,23 @@ static void of_qwen_3_the_thought_is_trained_and_the_empty_block_is_not(void **s
     tn_tokenizer_destroy(t);
 }
 
+/* The vocabulary has both: <|end|> ends a message of Harmony's that another one may follow, and an answer of Phi-3's. */
+static void a_format_s_own_mark_is_a_stop_of_that_format(void **state)
+{
+    static const struct { tn_chat_format format; const char *mark; bool stop; } rows[] = {
+        { TN_CHAT_PHI3, "<|end|>", true },       { TN_CHAT_PHI4_MINI, "<|end|>", true }, { TN_CHAT_HARMONY, "<|end|>", false },
+        { TN_CHAT_HARMONY, "<|return|>", true }, { TN_CHAT_CHATML, "<|end|>", false },   { TN_CHAT_CHATML, "<|im_end|>", true },
+        { TN_CHAT_TULU, "</s>", true },          { TN_CHAT_PHI3, "<|user|>", false },
+    };
+    tn_tokenizer *t;
+    (void)state;
+    assert_int_equal(tn_model_open_tokenizer(&t, "tests/golden/train/masks/all", NULL), TN_OK);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_int_equal(tn_chat_is_stop(&(tn_chat){ .format = rows[i].format }, t, tn_tokenizer_find(t, rows[i].mark)), rows[i].stop);
+    assert_false(tn_chat_is_stop(NULL, t, tn_tokenizer_find(t, "<|end|>")));
+    tn_tokenizer_destroy(t);
+}
+
 /* The published templates' texts of odd conversations. */
 static void odd_conversations_render_as_the_published_templates_do(void **state)
 {
@@ -251,6 +268,7 @@ int main(void)
         cmocka_unit_test(answers_and_their_stops_are_trained_and_nothing_else),
         cmocka_unit_test(what_is_cut_to_nothing_trains_its_stop_alone),
         cmocka_unit_test(of_qwen_3_the_thought_is_trained_and_the_empty_block_is_not),
+        cmocka_unit_test(a_format_s_own_mark_is_a_stop_of_that_format),
         cmocka_unit_test(odd_conversations_render_as_the_published_templates_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
