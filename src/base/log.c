@@ -203,10 +203,22 @@ void tn_progress_end(tn_progress *p)
 
 static volatile sig_atomic_t signal_seen;
 
+/* A terminal that closes may say so twice, first through its shell: a second SIGHUP hurries nobody. */
 static void on_signal(int sig)
 {
+    if (signal_seen != 0 && sig == SIGHUP) return;
     if (signal_seen != 0) _exit(128 + sig);          /* the second one: at once */
     signal_seen = sig;
+}
+
+void tn_signal_catch(int signal_number, void (*handler)(int))
+{
+    struct sigaction sa, before;
+
+    memset(&sa, 0, sizeof sa);
+    sa.sa_handler = handler != NULL ? handler : on_signal;
+    if (sigaction(signal_number, NULL, &before) == 0 && before.sa_handler == SIG_IGN) return;
+    sigaction(signal_number, &sa, NULL);
 }
 
 void tn_signals_install(void)
@@ -217,16 +229,19 @@ void tn_signals_install(void)
     sa.sa_handler = on_signal;
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
-    sa.sa_handler = SIG_IGN;                         /* a closed pipe is an error of write(), with a message */
-    sigaction(SIGPIPE, &sa, NULL);
+    tn_signal_catch(SIGHUP, NULL);                   /* nohup's stays ignored */
+    sa.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &sa, NULL);                   /* a closed pipe and a file over `ulimit -f` are errors of write(), with a message */
+    sigaction(SIGXFSZ, &sa, NULL);
+    sigaction(SIGUSR1, &sa, NULL);                   /* "write a checkpoint": where there is nothing to write yet or any more, no reason to die */
 }
 
 tn_status tn_interrupted(tn_error *err)
 {
     switch (signal_seen) {
     case SIGINT:  return tn_fail(err, TN_INTERRUPTED, "interrupted; what was finished is kept");
-    case SIGTERM: return tn_fail(err, TN_TERMINATED, "terminated; what was finished is kept");
-    default:      return TN_OK;
+    case 0:       return TN_OK;
+    default:      return tn_fail(err, TN_TERMINATED, "terminated; what was finished is kept");
     }
 }
 

@@ -23,8 +23,11 @@ void tn_progress_end(tn_progress *p);               /* frees; NULL is fine */
  * would stay. Without a terminal nothing is. */
 void tn_line_fit(tn_str *line, size_t first);
 
-/* Ctrl-C and SIGTERM: the first sets a flag that long loops poll (finish cleanly), the second ends at once. */
+/* Ctrl-C, SIGTERM and SIGHUP (a closed terminal; not under nohup): the first sets a flag that long loops poll (finish cleanly), the second ends
+ * at once. SIGPIPE, SIGXFSZ and SIGUSR1 are ignored; training catches the last. */
 void tn_signals_install(void);
+/* One more signal, with a handler of its own or (NULL) counted like SIGTERM; one that is ignored stays so. */
+void tn_signal_catch(int signal_number, void (*handler)(int));
 /* TN_OK, or TN_INTERRUPTED / TN_TERMINATED once a signal came. */
 tn_status tn_interrupted(tn_error *err);
 void tn_interrupt_clear(void);

@@ -299,9 +299,9 @@ const tn_command tn_cmd_train = {
     .name = "train",
     .line = "train a model from a config: pre-train, fine-tune, LoRA, preferences",
     .usage = "tenet train CONFIG.yaml [--set KEY=VALUE]... [--out DIR] [--estimate | --show-batch | --supervise]\n       tenet train --keys",
-    .more = "The same --out again goes on from its newest checkpoint; a finished run only reports. Ctrl-C and SIGTERM write a\n"
-            "checkpoint and stop; SIGUSR1 writes one and goes on. Under mpirun or srun the ranks share the work: same bits.\n"
-            "tenet train --keys lists what the config may hold.",
+    .more = "The same --out again goes on from its newest checkpoint; a finished run only reports. Ctrl-C, SIGTERM and a closed\n"
+            "terminal (SIGHUP) make it write a checkpoint and stop; SIGUSR1: write one and go on. Under mpirun or srun the ranks\n"
+            "share the work: same bits. tenet train --keys lists what the config may hold.",
     .options = options,
     .config_bytes = sizeof(train_flags),
     .min_args = 0,

@@ -10,6 +10,7 @@
 #include "base/thread.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,12 +174,21 @@ static bool reader_gone(void)
     return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
 }
 
+/* Where standard input, output or error is closed, the next file would get its number, and messages would be written into it. In its place comes
+ * one that fails like a closed one: nothing to read from, nothing to write to. */
+static void standard_files_open(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) _exit(1);
+}
+
 int main(int argc, char **argv)
 {
     tn_common common = {0};
     tn_error  err = {0};
     tn_status status;
 
+    standard_files_open();
     tn_signals_install();
     status = dispatch(argc, argv, &common, &err);
     bool now = fflush(stdout) != 0;

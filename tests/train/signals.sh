@@ -1,0 +1,64 @@
+#!/bin/sh
+# signals.sh TENET - what a run does with what comes from outside: closed standard files, a limit on the size of files, a terminal that closes, SIGUSR1
+# before and after the steps.
+set -u
+. "$(dirname "$0")/tiny.sh"
+tenet=$(realpath "$1")
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+export TENET_STORE="$dir/store"
+tiny_text 1000
+tiny_config save_model=false
+bad=0
+fail() { echo "FAIL $*"; cat err.txt; bad=1; }
+run="$tenet train tiny.yaml --threads 1"
+step_of() { cut -d' ' -f1 "$1/heartbeat-0" 2>/dev/null; }
+until_true() { n=0; until "$@"; do sleep 0.05; n=$((n + 1)); [ $n -lt 2400 ] || return 1; done; }
+beyond() { [ "$(step_of "$1")" -ge "$2" ] 2>/dev/null; }
+reaches() { until_true beyond "$1" "$2"; }
+# As if from an interactive shell: without the signals that a shell ignores for what it runs behind itself, or a nohup for us.
+fresh=
+env --default-signal=HUP,INT,QUIT,TSTP true 2>/dev/null && fresh="env --default-signal=HUP,INT,QUIT,TSTP"
+
+# Closed standard files: their numbers must not come to the run's files, where messages would be written into them.
+$run --out open >out.txt 2>err.txt || fail "a plain run"
+(exec 2>&-; exec $run --out closed >&-)
+(exec 0<&- 1>&- 2>&-; exec $run --out all)
+cmp open/steps.jsonl closed/steps.jsonl && cmp open/steps.jsonl all/steps.jsonl || fail "closed standard files: the log is another one"
+"$tenet" train --keys >&- 2>err.txt && fail "a result for nobody is no error"
+
+# A limit on the size of files: an error with a message, not the end by a signal.
+: >err.txt
+(ulimit -f 8; exec $run --out limited) >out.txt 2>>err.txt
+rc=$?
+[ $rc -eq 1 ] && [ -s err.txt ] || fail "ulimit -f: ended with $rc"
+
+# The terminal closes, which may be said twice: a checkpoint and an end. Under nohup: nothing.
+$fresh $run --quiet --out hup --set steps=1000000,checkpoint_every=1000000 >out.txt 2>err.txt &
+pid=$!
+reaches hup 20 && kill -HUP $pid && kill -HUP $pid
+wait $pid
+rc=$?
+[ $rc -eq 143 ] && [ -n "$(ls -d hup/step-* 2>/dev/null)" ] || fail "SIGHUP: ended with $rc"
+nohup $run --quiet --out nohup --set steps=1000000,checkpoint_every=1000000 >out.txt 2>err.txt &
+pid=$!
+reaches nohup 20 && kill -HUP $pid
+reaches nohup $(($(step_of nohup) + 40)) || fail "SIGHUP under nohup"
+kill -TERM $pid
+wait $pid
+
+# SIGUSR1 from the first moment that can be told from outside (its config is a pipe) to the last.
+mkfifo pipe.yaml
+"$tenet" train pipe.yaml --threads 1 --quiet --out usr1 >out.txt 2>err.txt &
+pid=$!
+exec 3>pipe.yaml                                             # it is there to read
+kill -USR1 $pid
+cat tiny.yaml >&3
+exec 3>&-
+while kill -USR1 $pid 2>/dev/null; do sleep 0.002; done
+wait $pid
+rc=$?
+[ $rc -eq 0 ] || fail "SIGUSR1 all the time: ended with $rc"
+
+exit $bad
