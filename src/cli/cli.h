@@ -15,6 +15,7 @@ typedef struct tn_common {
     char   *store, *kernels, *profile, *hash_ops;
     tn_profile profile_id;
     bool    seed_given;
+    int     exit_code;                  /* not 0: that of the program, whatever the status says */
 } tn_common;
 
 typedef struct tn_command {

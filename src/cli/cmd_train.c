@@ -265,11 +265,11 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         TN_GOTO(tn_fail(err, TN_USAGE, "--ranks is for --supervise, which starts them; without it: mpirun -n %lld tenet train ...", (long long)f->ranks));
     if (f->supervise && f->ranks > 1 && strstr(f->launch, "%d") == NULL)
         TN_GOTO(tn_fail(err, TN_USAGE, "--launch '%s' does not say where the number of ranks goes: write %%d there (mpirun -n %%d)", f->launch));
+    TN_GOTO(paths_resolve(common, &c, made, &io, err));
     if (f->supervise) {
         TN_GOTO(tn_cli_supervise(out, f->launch, (int)f->ranks, (int)f->restarts, err));
         goto out;
     }
-    TN_GOTO(paths_resolve(common, &c, made, &io, err));
     if (f->estimate) {
         TN_GOTO(estimate_print(common, &c, &io, err));
     } else if (f->show_batch) {
@@ -278,7 +278,8 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     } else {
         tn_graph_set_timing(common->timing);
         tn_direct *d = tn_direct_begin();
-        status = tn_train_run(&c, &io, &result, err);
+        status = tn_train_run(&c, &io, &result, err);        /* a rank that fails alone does not come back from it */
+        if (getenv(TN_SUPERVISED) != NULL && tn_status_exit_code(status) == 1) common->exit_code = TN_SUPERVISED_ERROR;
         if (status == TN_OK && result.rank == 0) record(common, &c, &io, d);
         else tn_direct_drop(d);
         if (result.timing != NULL) fputs(result.timing, stderr);

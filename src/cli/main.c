@@ -201,5 +201,5 @@ int main(int argc, char **argv)
         if (common.verbose && err.file != NULL) fprintf(stderr, "(%s, reported at %s:%d)\n", tn_status_text(status), err.file, err.line);
     }
     tn_options_free(&common, common_options);
-    return tn_status_exit_code(status);
+    return common.exit_code != 0 ? common.exit_code : tn_status_exit_code(status);
 }

@@ -1,22 +1,29 @@
 /* supervise.c - keeps a training run alive: starts it as a child, watches its heartbeats, starts it again.
  *
  *   child ends with 0, 2, 130 or 143   the same for us: done, wrong use, stopped on purpose
- *   child ends with 1, alone           an error that a restart would meet again: passed on
+ *   child ends with 1, alone; or 4     an error that a restart would meet again, in all ranks: passed on
  *   killed, crashed, 3 (unsound rank)  restart from the newest checkpoint
  *   no sign for max(60 s, 5 x median)  kill, then restart
  *
  * A launcher (mpirun, srun) that fails twice without a new step is started with one rank less: a host is gone. Heartbeats
  * are files OUT/heartbeat-RANK (heartbeat.c of train): the last step, and a count that goes up while something else is done, so that a long
  * validation or a slow disk is no hang. Before a child's first sign and while it writes its results there are none: ten times as long, and
- * twice that after each failure, so that what takes long gets there in the end. */
+ * twice that after each failure, so that what takes long gets there in the end.
+ *
+ * What belongs to the job carries its name, in the environment as TENET_SUPERVISED and so in its heartbeats. Only that is heard and signalled:
+ * another run in the same directory is not ours to end, and keeps us out by its lock. Each start of the job has a name of its own.
+ *
+ *   SIGTERM, SIGHUP, SIGQUIT, Ctrl-C   to the job as SIGTERM: checkpoint and stop      SIGTSTP, SIGCONT   stop and go on together with the job
+ *   SIGUSR1                            to the job: checkpoint and go on                our own death      SIGTERM to the child, by the kernel */
 #include "cli/supervise.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,7 +34,7 @@
 #include "base/str.h"
 #include "base/thread.h"
 
-enum { MAX_ARG = 1024, N_INTERVAL = 64, STOPPED_SECONDS = 1 };
+enum { MAX_ARG = 1024, MAX_LAUNCH = 60, N_INTERVAL = 64, MAX_PROCESS = 1024, STOPPED_SECONDS = 1 };
 static const char *const own_flags[] = { "--ranks", "--launch", "--restarts", NULL };
 
 typedef struct supervisor {
@@ -36,14 +43,30 @@ typedef struct supervisor {
     char   *words[MAX_ARG]; int n_word;                      /* the command line of the child, without a launcher */
     char   *argv[MAX_ARG];
     pid_t   child;
+    char    mark[40];                                        /* TENET_SUPERVISED=NAME of this start */
     int64_t step, farthest;                                  /* of this child; of all: the same steps again are no progress */
     uint64_t sign;                                           /* of what the heartbeats say; changes while the child lives */
     bool    signed_on;                                       /* this child gave a sign */
-    time_t  began;                                           /* this child */
     bool    signless;                                        /* before this child's first sign, or at its end */
     int     failures;                                        /* in a row without a new step */
     double  changed, stepped, interval[N_INTERVAL]; int n_interval;
 } supervisor;
+
+static volatile sig_atomic_t save_wanted, pause_wanted;
+static void on_usr1(int signal_number) { (void)signal_number; save_wanted = 1; }
+static void on_tstp(int signal_number) { (void)signal_number; pause_wanted = 1; }
+static void on_cont(int signal_number) { (void)signal_number; pause_wanted = 0; }
+
+/* One that is ignored (by a shell without job control) stays so; SIGUSR1 is by our own start. */
+static void signals_install(void)
+{
+    struct sigaction usr1 = { .sa_handler = on_usr1 };
+    sigemptyset(&usr1.sa_mask);
+    sigaction(SIGUSR1, &usr1, NULL);
+    tn_signal_catch(SIGTSTP, on_tstp);
+    tn_signal_catch(SIGCONT, on_cont);
+    tn_signal_catch(SIGQUIT, NULL);
+}
 
 /* Our own command line without what belongs to supervision. */
 static tn_status words_read(supervisor *s, tn_error *err)
@@ -73,54 +96,91 @@ static tn_status words_read(supervisor *s, tn_error *err)
     return failed ? tn_fail(err, TN_NOMEM, "no memory for the command line") : TN_OK;
 }
 
-/* words, behind the launcher's words when there are several ranks. */
+/* words, behind the launcher's words when there are several ranks: env, as not every launcher carries our environment to other hosts. */
 static tn_status argv_make(supervisor *s, tn_error *err)
 {
     int n = 0;
     for (int i = 0; s->argv[i] != NULL; i++) free(s->argv[i]);
     memset(s->argv, 0, sizeof s->argv);
-    for (const char *p = s->ranks > 1 ? s->launch : ""; *p != '\0' && n < 60;) {
+    for (const char *p = s->ranks > 1 ? s->launch : ""; *p != '\0' && n < MAX_LAUNCH;) {
         size_t len = strcspn(p, " ");
         if (len == 2 && strncmp(p, "%d", 2) == 0) s->argv[n] = tn_strf("%d", s->ranks);
         else if (len > 0) s->argv[n] = tn_strndup(p, len);
         if (len > 0 && s->argv[n++] == NULL) return tn_fail(err, TN_NOMEM, "no memory for the command line");
         p += len + strspn(p + len, " ");
     }
+    const char *const env[] = { "env", s->mark };
+    for (int i = 0; i < 2 && s->ranks > 1; i++)
+        if ((s->argv[n++] = tn_strdup(env[i])) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the command line");
     for (int i = 0; i < s->n_word; i++)
         if ((s->argv[n++] = tn_strdup(s->words[i])) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the command line");
     return TN_OK;
 }
 
-/* "STEP COUNT PID@HOST": PID if that is this host, and a process that runs our program (a heartbeat may be an old one); else 0. */
-static pid_t rank_here(const char *line)
+/* Does process pid's environment carry the job's mark? Not that of a zombie, nor of another user's process. */
+static bool is_ours(const supervisor *s, const char *pid)
 {
-    char host[256] = "", mine[256] = "", link[64], a[4096], b[4096];
-    long pid = 0;
-    if (sscanf(line, "%*s %*s %ld@%255s", &pid, host) != 2 || pid <= 1 || gethostname(mine, sizeof mine - 1) != 0 || strcmp(host, mine) != 0) return 0;
-    snprintf(link, sizeof link, "/proc/%ld/exe", pid);
-    ssize_t n = readlink(link, a, sizeof a), m = readlink("/proc/self/exe", b, sizeof b);
-    if (n <= 0 || n != m || memcmp(a, b, (size_t)n) != 0) return 0;
-    snprintf(link, sizeof link, "/proc/%ld/cwd", pid);       /* a launcher starts its ranks where it is itself */
-    n = readlink(link, a, sizeof a);
-    m = readlink("/proc/self/cwd", b, sizeof b);
-    return n > 0 && n == m && memcmp(a, b, (size_t)n) == 0 ? (pid_t)pid : 0;
+    char *path = tn_strf("/proc/%s/environ", pid), *text = NULL;
+    size_t n = 0;
+    bool ours = false;
+    if (path != NULL && tn_file_read_all(&text, &n, path, 1 << 22, NULL) == TN_OK)
+        for (size_t at = 0; at < n && !ours; at += strlen(text + at) + 1) ours = strcmp(text + at, s->mark) == 0;
+    free(text);
+    free(path);
+    return ours;
 }
 
-/* The lowest step among the heartbeats: a rank that stands still holds all. *sign: a hash of all they say. *rank: a rank on this host, 0: none. */
-static int64_t heartbeat_read(const supervisor *s, uint64_t *sign, bool *ending, pid_t *rank)
+/* Does it run our program? A launcher and its helpers do not. */
+static bool is_rank(const char *pid)
 {
+    char *link = tn_strf("/proc/%s/exe", pid), a[4096], b[4096];
+    ssize_t n = link != NULL ? readlink(link, a, sizeof a) : -1, m = readlink("/proc/self/exe", b, sizeof b);
+    free(link);
+    return n > 0 && n == m && memcmp(a, b, (size_t)n) == 0;
+}
+
+/* The job's processes on this host, in groups of their own too: all, or the ranks among them. Returns how many. */
+static int job_find(const supervisor *s, bool ranks_only, pid_t *out, int cap)
+{
+    DIR *d = opendir("/proc");
+    int64_t pid;
+    int n = 0;
+    for (const struct dirent *e; d != NULL && n < cap && (e = readdir(d)) != NULL;)
+        if (tn_parse_i64(e->d_name, &pid) && pid > 1 && pid != getpid() && is_ours(s, e->d_name) && (!ranks_only || is_rank(e->d_name))) out[n++] = (pid_t)pid;
+    if (d != NULL) closedir(d);
+    return n;
+}
+
+static void job_signal(const supervisor *s, int signal_number)
+{
+    pid_t pid[MAX_PROCESS];
+    int n = job_find(s, false, pid, MAX_PROCESS);
+    for (int i = 0; i < n; i++) kill(pid[i], signal_number);
+}
+
+/* One rank tells all the others. A launcher is not told, if a rank is here: Open MPI's kills its ranks a second later, in the middle of their
+ * checkpoint. Before the first sign there is nothing to save, and ranks that have not met yet would wait for the one that leaves. */
+static void job_tell(const supervisor *s, int signal_number)
+{
+    pid_t rank;
+    if (s->ranks > 1 && s->signed_on && job_find(s, true, &rank, 1) == 1) kill(rank, signal_number);
+    else kill(-s->child, signal_number);
+}
+
+/* The lowest step among the heartbeats: a rank that stands still holds all. *sign: a hash of all they say. job: of this job alone. */
+static int64_t heartbeat_read(const supervisor *s, bool job, uint64_t *sign, bool *ending)
+{
+    const char *name = strchr(s->mark, '=') + 1;
     int64_t least = -1;
     *sign = 0;
     *ending = false;
-    *rank = 0;
     for (int r = 0; r < s->ranks; r++) {
         char *path = tn_strf("%s/heartbeat-%d", s->out, r), line[400] = "";
         FILE *f = path != NULL ? fopen(path, "r") : NULL;
         int64_t step;
-        if (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (f != NULL && fgets(line, sizeof line, f) != NULL && (!job || strstr(line, name) != NULL)) {
             *sign = *sign * 31 + tn_hash64(line, strlen(line));
-            *ending |= strstr(line, " end") != NULL;
-            if (*rank == 0) *rank = rank_here(line);
+            *ending |= strstr(line, " end ") != NULL;
             line[strcspn(line, " \n")] = '\0';
             if (tn_parse_i64(line, &step) && (least < 0 || step < least)) least = step;
         }
@@ -130,19 +190,35 @@ static int64_t heartbeat_read(const supervisor *s, uint64_t *sign, bool *ending,
     return least;
 }
 
+/* No other job's, on any host that shares the directory. */
+static void mark_make(supervisor *s)
+{
+    struct { char host[256]; struct timespec now; pid_t pid; } from;
+    memset(&from, 0, sizeof from);
+    gethostname(from.host, sizeof from.host - 1);
+    clock_gettime(CLOCK_REALTIME, &from.now);
+    from.pid = getpid();
+    snprintf(s->mark, sizeof s->mark, TN_SUPERVISED "=%016llx", (unsigned long long)tn_hash64(&from, sizeof from));
+}
+
 static tn_status child_start(supervisor *s, bool again, tn_error *err)
 {
     bool ending;
-    pid_t rank;
+    pid_t self = getpid();
+    mark_make(s);
     TN_TRY(argv_make(s, err));
-    s->step = heartbeat_read(s, &s->sign, &ending, &rank);          /* what an earlier child left is no sign of this one */
-    if (!again) s->farthest = s->step;
-    s->began = time(NULL);
+    if (!again) s->farthest = heartbeat_read(s, false, &s->sign, &ending);      /* of an earlier job */
+    s->sign = 0;
+    s->step = -1;
     s->child = fork();
     if (s->child < 0) return tn_fail(err, TN_NOMEM, "cannot start the training process: %s", strerror(errno));
     if (s->child == 0) {
         setpgid(0, 0);
+        prctl(PR_SET_PDEATHSIG, SIGTERM);                    /* a supervisor that is killed leaves no run behind */
+        if (getppid() != self) _exit(1);                     /* it was already */
+        signal(SIGUSR1, SIG_IGN);
         if (again) unsetenv("TENET_FAULT");
+        setenv(TN_SUPERVISED, strchr(s->mark, '=') + 1, 1);
         execvp(s->argv[0], s->argv);
         fprintf(stderr, "tenet: cannot run %s: %s\n", s->argv[0], strerror(errno));
         _exit(2);
@@ -154,20 +230,26 @@ static tn_status child_start(supervisor *s, bool again, tn_error *err)
     return TN_OK;
 }
 
-/* The ranks on this host that wrote a heartbeat since the job was started: killed, and waited for. */
-static void ranks_end(const supervisor *s)
+/* What is left of the job on this host: killed, and waited for. Ranks outlive their launcher in groups of their own, and would hold the run's lock. */
+static void job_end(const supervisor *s)
 {
-    for (int r = 0; r < s->ranks; r++) {
-        char *path = tn_strf("%s/heartbeat-%d", s->out, r), line[400] = "";
-        FILE *f = path != NULL ? fopen(path, "r") : NULL;
-        struct stat st;
-        pid_t pid = 0;
-        if (f != NULL && fgets(line, sizeof line, f) != NULL && fstat(fileno(f), &st) == 0 && st.st_mtime >= s->began) pid = rank_here(line);
-        if (f != NULL) fclose(f);
-        free(path);
-        if (pid > 0) kill(pid, SIGKILL);
-        for (int i = 0; pid > 0 && i < 100 && kill(pid, 0) == 0; i++) nanosleep(&(struct timespec){ 0, 50000000 }, NULL);
+    pid_t one;
+    kill(-s->child, SIGKILL);
+    for (int i = 0; i < 100 && job_find(s, false, &one, 1) > 0; i++) {
+        job_signal(s, SIGKILL);
+        nanosleep(&(struct timespec){ 0, 50000000 }, NULL);
     }
+}
+
+/* Ctrl-Z: the job stands still with us, and goes on with us. */
+static void job_pause(const supervisor *s)
+{
+    kill(-s->child, SIGSTOP);
+    job_signal(s, SIGSTOP);
+    if (pause_wanted) raise(SIGSTOP);                        /* or it was taken back already */
+    pause_wanted = 0;
+    job_signal(s, SIGCONT);
+    kill(-s->child, SIGCONT);
 }
 
 static int by_value(const void *a, const void *b)
@@ -189,7 +271,7 @@ static double patience(const supervisor *s)
     return 5 * sorted[n / 2] > least ? 5 * sorted[n / 2] : least;
 }
 
-/* Until the child ends; a signal to us goes on to it. Returns the wait status; *hung: we ended it. */
+/* Until the child ends; signals to us go on to the job. Returns the wait status; *hung: we ended it. */
 static int child_watch(supervisor *s, bool *hung, bool *moved)
 {
     int wait_status = 0;
@@ -207,14 +289,16 @@ static int child_watch(supervisor *s, bool *hung, bool *moved)
         last = now;
         uint64_t sign;
         bool ending;
-        pid_t rank;
-        int64_t step = heartbeat_read(s, &sign, &ending, &rank);
+        int64_t step = heartbeat_read(s, true, &sign, &ending);
         if (!told && tn_interrupted(NULL) != TN_OK) {
-            /* One rank tells all the others. A launcher is not told: Open MPI's kills its ranks a second later, in the middle of their checkpoint. */
-            if (s->ranks > 1 && rank > 0) kill(rank, SIGTERM);
-            else kill(-s->child, SIGTERM);
+            job_tell(s, SIGTERM);
             told = true;
         }
+        if (save_wanted && s->signed_on) {                   /* before, there is nothing to save */
+            save_wanted = 0;
+            job_tell(s, SIGUSR1);
+        }
+        if (pause_wanted) job_pause(s);
         if (sign != s->sign) {
             s->sign = sign;
             s->changed = now;
@@ -238,8 +322,7 @@ static int child_watch(supervisor *s, bool *hung, bool *moved)
         }
         nanosleep(&(struct timespec){ 0, 100000000 }, NULL);
     }
-    kill(-s->child, SIGKILL);                                /* ranks that outlived their launcher ... */
-    if (s->ranks > 1 && s->signed_on) ranks_end(s);          /* ... in groups of their own: they would hold the run's lock */
+    job_end(s);
     return wait_status;
 }
 
@@ -252,6 +335,8 @@ static tn_status give_up(int wait_status, tn_error *err)
     case 130: return tn_fail(err, TN_INTERRUPTED, "interrupted");
     case 143: return tn_fail(err, TN_TERMINATED, "terminated");
     case 3:   return tn_fail(err, TN_VERIFY, "the training process found something wrong");
+    case TN_SUPERVISED_ERROR:
+               return tn_fail(err, TN_IO, "the training process ended with the error above, which another start would meet again");
     default:  return tn_fail(err, TN_IO, "the training process ended with %d", WEXITSTATUS(wait_status));
     }
 }
@@ -264,12 +349,15 @@ tn_status tn_cli_supervise(const char *out, const char *launch, int ranks, int r
     if (s == NULL) return tn_fail(err, TN_NOMEM, "no memory to supervise");
     *s = (supervisor){ .out = out, .launch = launch, .ranks = ranks, .step = -1, .farthest = -1 };
     TN_GOTO(words_read(s, err));
+    signals_install();
     for (bool again = false;; again = true) {
         bool hung, moved;
         TN_GOTO(child_start(s, again, err));
         int w = child_watch(s, &hung, &moved);
         int code = WIFEXITED(w) ? WEXITSTATUS(w) : -1;
-        if (!hung && (code == 0 || code == 2 || code == 130 || code == 143 || (code == 1 && s->ranks == 1))) {
+        /* An error of all ranks before the first sign, after a restart, may be the run's lock in the hands of a rank on another host that is not dead yet. */
+        bool all = code == TN_SUPERVISED_ERROR, lock = all && again && s->ranks > 1 && !s->signed_on;
+        if (!hung && !lock && (code == 0 || code == 2 || code == 130 || code == 143 || all || (code == 1 && s->ranks == 1))) {
             status = give_up(w, err);
             goto out;
         }
@@ -279,7 +367,7 @@ tn_status tn_cli_supervise(const char *out, const char *launch, int ranks, int r
             status = tn_fail(err, TN_IO, "the training process failed %d times without a new step; the last checkpoint is whole: look at the messages above", s->failures);
             goto out;
         }
-        if (s->failures > 1 && s->ranks > 1) s->ranks--;
+        if (s->failures > 1 && s->ranks > 1 && !lock) s->ranks--;
         tn_log(TN_LOG_WARN, "%s; starting again%s", hung ? "no step for too long" : code == 3 ? "a rank is not sound" : "the training process died",
                s->ranks < ranks ? " with fewer ranks" : "");
     }

@@ -4,6 +4,12 @@
 
 #include "base/err.h"
 
+/* In the environment of all that a supervisor started: the name of its job. */
+#define TN_SUPERVISED "TENET_SUPERVISED"
+
+/* How a supervised process ends after an error that all ranks met together. 1 may be one rank's alone, or the launcher's own. */
+enum { TN_SUPERVISED_ERROR = 4 };
+
 /* Runs this command line again without --supervise, as a child, until it ends well. out: the run's directory. */
 tn_status tn_cli_supervise(const char *out, const char *launch, int ranks, int restarts, tn_error *err);
 
