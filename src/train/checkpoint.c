@@ -345,6 +345,7 @@ static json_t *manifest_make(checkpointer *k, const tn_digest *root)
     json_object_set_new(m, "items", json_integer(train_first_item(r, k->at.step + 1)));
     tn_hex(hex, &r->order);
     json_object_set_new(m, "order", json_string(hex));
+    if (k->at.owed) json_object_set_new(m, "validation_owed", json_true());
     json_object_set_new(m, "optimizer", json_string(r->c->optimizer));
     json_object_set_new(m, "files", files);
     json_object_set_new(m, "kinds", kinds);

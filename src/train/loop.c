@@ -29,6 +29,7 @@ typedef struct loop {
     policy policy;
     progress_state at;
     int64_t step, skip_to;              /* last step done; batches up to skip_to are passed over */
+    tn_status stop;                     /* a signal that ended the loop, in whichever rank: all end alike */
     tn_step_record last;
     tn_train_step shown;                /* the last step that was reported */
     double smooth, smooth_share, started, ended, peak, step_seconds;       /* of the last step */
@@ -338,6 +339,31 @@ static tn_status go_back(loop *l, int64_t bad, tn_error *err)
     return status;
 }
 
+/* The held-out loss after the last step, and what it means for the best one. After a signal it stays owed: then the checkpoint says so, and the
+ * run that goes on from it begins with it. */
+static tn_status validate(loop *l, float *valid, tn_error *err)
+{
+    TN_TRY(train_validate(&l->r, valid, &l->at.owed, err));
+    if (l->at.owed) return TN_OK;
+    bool better = l->at.best_step == 0 || *valid < l->at.best_valid;
+    l->at.worse = better ? 0 : l->at.worse + 1;
+    if (better) {
+        l->at.best_valid = *valid;
+        l->at.best_step = l->step;
+    }
+    return TN_OK;
+}
+
+/* The row of that step is there already. */
+static tn_status validate_owed(loop *l, tn_error *err)
+{
+    float valid = 0;
+    TN_TRY(validate(l, &valid, err));
+    if (l->at.owed || l->r.rank != 0) return TN_OK;
+    if (!l->r.io->quiet) tn_log(TN_LOG_INFO, "step %lld: the validation that was given up is made good: %.4f", (long long)l->step, (double)valid);
+    return train_metrics_valid(l->m, l->step, valid, err);
+}
+
 static tn_status one_step(loop *l, tn_error *err)
 {
     run *r = &l->r;
@@ -378,15 +404,9 @@ static tn_status one_step(loop *l, tn_error *err)
     int64_t every = r->c->checkpoint_every;
     bool due = (every > 0 && step % every == 0) || (every >= 0 && step == r->steps);
     if (r->has_valid && (step % r->c->valid_every == 0 || step == r->steps)) {
-        TN_TRY(train_validate(r, &valid, err));
-        validated = true;
-        bool better = l->at.best_step == 0 || valid < l->at.best_valid;
-        l->at.worse = better ? 0 : l->at.worse + 1;
-        if (better) {
-            l->at.best_valid = valid;
-            l->at.best_step = step;
-            due = true;
-        }
+        TN_TRY(validate(l, &valid, err));
+        validated = !l->at.owed;
+        due |= validated && l->at.best_step == step;
     }
     /* A checkpointed step's record waits for its root: the writer starts first, then the record is put behind it. */
     if (due) TN_TRY(checkpoint_start(l, err));
@@ -422,12 +442,18 @@ static tn_status steps_run(loop *l, tn_error *err)
     run *r = &l->r;
     int64_t saved = l->step;
     bool worse = r->c->early_stop > 0 && l->at.worse >= r->c->early_stop;        /* a finished run only reports */
-    while (l->step < r->steps && !worse) {
+    while ((l->step < r->steps && !worse) || l->at.owed) {
         seen s = {0};
         TN_TRY(agree_on_signals(l, &s, err));
         if (s.written) TN_TRY(checkpoint_end(l, err));
         if (s.checkpoint && l->step > saved && l->step > 0) TN_TRY(checkpoint_start(l, err));
-        if (s.stop != 0 || (r->c->stop_at > 0 && l->step >= r->c->stop_at)) break;
+        l->stop = (tn_status)s.stop;
+        if (s.stop != 0 || (r->c->stop_at > 0 && l->step >= r->c->stop_at && !l->at.owed)) break;
+        if (l->at.owed) {
+            TN_TRY(validate_owed(l, err));
+            worse = r->c->early_stop > 0 && l->at.worse >= r->c->early_stop;
+            continue;
+        }
         double began = tn_now();
         TN_TRY(one_step(l, err));
         l->step_seconds = tn_now() - began;
@@ -515,7 +541,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     out->best_step = l->at.best_step;
     train_heartbeat(r, l->step, true);
     TN_GOTO(timing_give(l, out, err));
-    out->finished = l->step >= r->steps || (r->c->early_stop > 0 && l->at.worse >= r->c->early_stop);
+    out->finished = !l->at.owed && (l->step >= r->steps || (r->c->early_stop > 0 && l->at.worse >= r->c->early_stop));
     TN_GOTO(train_params_root(&r->p, &out->weights_root, err));
     TN_GOTO(train_check_weights(r, l->step, &out->weights_root, err));
     TN_GOTO(principles_give(r, out, err));
@@ -567,7 +593,8 @@ static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *i
     TN_TRY(give_result(l, out, err));
     TN_TRY(tn_dist_barrier(l->r.dist, err));
     /* Everything is safe now; the caller still learns that it was a signal which ended the run. */
-    return out->finished ? TN_OK : tn_interrupted(err);
+    if (out->finished || l->stop == TN_OK) return TN_OK;
+    return tn_interrupted(err) != TN_OK ? l->stop : tn_fail(err, l->stop, "another rank was told to stop; what was finished is kept");
 }
 
 tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train_result *out, tn_error *err)

@@ -178,3 +178,50 @@ void train_metrics_step(metrics *m, const tn_train_step *s)
     fflush(m->rows);
     if (m->events != NULL) fflush(m->events);
 }
+
+/* The row as it would have been: "valid" stands behind "tokens_per_s". */
+static json_t *row_with(const json_t *old, float valid)
+{
+    json_t *o = json_object(), *v;
+    const char *key;
+    json_object_foreach((json_t *)(uintptr_t)old, key, v) {
+        if (strcmp(key, "valid") != 0) json_object_set(o, key, v);
+        if (strcmp(key, "tokens_per_s") == 0) json_object_set_new(o, "valid", tn_json_f32(valid));
+    }
+    return o;
+}
+
+tn_status train_metrics_valid(metrics *m, int64_t step, float valid, tn_error *err)
+{
+    char *line = NULL, *text = NULL;
+    size_t cap = 0, len = 0;
+    json_t *row = NULL;
+    long at = 0, next = 0;
+    int64_t found = 0;
+    tn_status status = TN_OK;
+    FILE *f = fopen(m->path, "r");
+
+    if (f == NULL) return tn_fail(err, TN_IO, "%s: cannot read the row of step %lld", m->path, (long long)step);
+    while (tn_read_line(f, &line, &cap, &len)) {
+        json_decref(row);
+        row = NULL;
+        at = next;
+        next = ftell(f);
+        TN_GOTO(tn_json_parse(&row, line, len, m->path, err));
+    }
+    if (row == NULL || tn_json_int(row, "step", 1, INT64_MAX, &found, m->path, NULL) != TN_OK || found != step) goto out;
+    json_t *made = row_with(row, valid);
+    text = tn_json_text(made);
+    json_decref(made);
+    if (text == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a row of %s", m->path); goto out; }
+    if (truncate(m->path, at) != 0 || fprintf(m->rows, "%s\n", text) < 0 || fflush(m->rows) != 0)
+        status = tn_fail(err, TN_IO, "%s: cannot write the row of step %lld; is the disk full?", m->path, (long long)step);
+    if (m->events != NULL) scalar_write(m->events, "valid/loss", step, valid);
+    if (m->events != NULL) fflush(m->events);
+out:
+    json_decref(row);
+    free(text);
+    free(line);
+    fclose(f);
+    return status;
+}

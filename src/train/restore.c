@@ -395,6 +395,8 @@ tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesi
     TN_GOTO(tn_json_int(m, "tokens", 0, INT64_MAX, &at->tokens, path, err));
     TN_GOTO(tn_json_int(m, "best_step", 0, INT64_MAX, &at->best_step, path, err));
     TN_GOTO(tn_json_int(m, "worse", 0, INT64_MAX, &at->worse, path, err));
+    TN_GOTO(tn_json_bool_or(m, "validation_owed", false, &at->owed, path, err));
+    at->owed &= r->has_valid;
     TN_GOTO(tn_json_real_or(m, "best_valid", 0, &best, path, err));
     at->best_valid = (float)best;
     r->p.update = at->update;                                /* before the weights: their rounding depends on it */

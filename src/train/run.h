@@ -294,7 +294,7 @@ tn_status train_overlap_end(run *r, int64_t group, tn_error *err);
 double    train_overlap_share(const run *r);
 
 /* validate.c: mean loss over held-out data; the reference's log-probabilities of the pairs that the run comes to. */
-tn_status train_validate(run *r, float *loss, tn_error *err);
+tn_status train_validate(run *r, float *loss, bool *given_up, tn_error *err);       /* given_up: a rank was told to stop */
 tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err);
 
 /* teacher.c. Finds the taught rows of texts; samples have at most n_ctx rows. Who teaches sets the width. */
@@ -318,6 +318,7 @@ void      train_teacher_close(teacher *t);
 typedef struct progress_state {         /* what the state is beside tensors */
     int64_t step, update, tokens;
     float   best_valid; int64_t best_step, worse;            /* early stopping */
+    bool    owed;                       /* the validation after this step, which a signal came into */
 } progress_state;
 typedef struct checkpointer checkpointer;
 tn_status train_checkpoint_create(checkpointer **out, run *r, const tn_digest *genesis, tn_error *err);
@@ -420,6 +421,7 @@ bool train_fault(const char *what, int64_t step, int rank);
 typedef struct metrics metrics;
 tn_status train_metrics_open(metrics **out, const char *dir, int64_t after_step, bool tensorboard, tn_error *err);
 void      train_metrics_step(metrics *m, const tn_train_step *s);
+tn_status train_metrics_valid(metrics *m, int64_t step, float valid, tn_error *err);    /* into the last row, if it is of that step */
 void      train_metrics_close(metrics *m);
 
 #endif

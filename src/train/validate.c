@@ -6,20 +6,53 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 
-tn_status train_validate(run *r, float *loss, tn_error *err)
+/* At this rank's item i: do all give up, because one was told to stop? Asking costs a message: so seldom that it comes about every second, at the
+ * same i in every rank, and only where each of them has such an item (least: the fewest that a rank has). */
+typedef struct asked { int64_t next, step; double at; } asked;
+static tn_status ask_to_stop(run *r, asked *a, int64_t i, int64_t least, bool *stop, tn_error *err)
+{
+    struct { double seconds; int32_t stop; } mine = { 0, tn_interrupted(NULL) != TN_OK }, *all;
+    double slowest = 0, now;
+
+    *stop = mine.stop != 0;
+    if (r->size == 1) return TN_OK;
+    *stop = false;
+    if (i != a->next || i >= least) return TN_OK;
+    now = tn_now();
+    mine.seconds = now - a->at;
+    if ((all = calloc((size_t)r->size, sizeof *all)) == NULL) return tn_fail(err, TN_NOMEM, "no memory to agree with the other ranks");
+    tn_status status = tn_dist_gather(r->dist, &mine, sizeof mine, all, err);
+    for (int o = 0; status == TN_OK && o < r->size; o++) {
+        *stop |= all[o].stop != 0;
+        if (all[o].seconds > slowest) slowest = all[o].seconds;
+    }
+    free(all);
+    if (slowest < 0.5) a->step *= 2;
+    else if (slowest > 2 && a->step > 1) a->step /= 2;
+    a->next = i + a->step;
+    a->at = now;
+    return status;
+}
+
+tn_status train_validate(run *r, float *loss, bool *given_up, tn_error *err)
 {
     tn_status status = TN_OK;
     int64_t items = r->valid.n_sample < r->c->valid_samples ? r->valid.n_sample : r->c->valid_samples;
     int64_t n = (items + r->micro_size - 1) / r->micro_size, first, last;
     micro b = {0};
     micro_stats *all = calloc((size_t)(n * r->size), sizeof *all);
+    asked ask = { 0, 1, tn_now() };
 
+    *given_up = false;
     if (all == NULL) return tn_fail(err, TN_NOMEM, "no memory to validate on %lld micro-batches", (long long)n);
     TN_GOTO(train_micro_init(&b, &r->valid, r->micro_size, err));
     tn_dist_share(n, r->rank, r->size, &first, &last);
     for (int64_t m = first; m < last; m++) {
         int64_t left = items - m * r->micro_size;
+        TN_GOTO(ask_to_stop(r, &ask, m - first, n / r->size, given_up, err));
+        if (*given_up) goto out;
         train_micro_fill(&b, &r->valid, m * r->micro_size, left < r->micro_size ? left : r->micro_size);
         TN_GOTO(train_engine_run(&r->score, &r->valid, &b, 0, &all[m], NULL, err));
         train_alive(r);
@@ -77,7 +110,8 @@ tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err)
     int64_t n = k->pair.n, first, last;
     tn_dist_message *send = NULL, *recv = NULL;
     tn_progress *bar = NULL;
-    bool *used = NULL;
+    bool *used = NULL, stop;
+    asked ask = { 0, 1, tn_now() };
 
     TN_GOTO(used_find(r, k, &used, err));
     TN_GOTO(train_micro_init(&b, k, 1, err));
@@ -94,7 +128,10 @@ tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err)
         }
         if (bar != NULL) tn_progress_set(bar, i + 1 - first, NULL);
         train_alive(r);
-        TN_GOTO(tn_interrupted(err));
+        TN_GOTO(ask_to_stop(r, &ask, i - first, n / r->size, &stop, err));
+        if (!stop) continue;
+        if ((status = tn_interrupted(err)) == TN_OK) status = tn_fail(err, TN_TERMINATED, "another rank was told to stop; what was finished is kept");
+        goto out;
     }
     if (r->size == 1) goto out;
     send = calloc((size_t)r->size, sizeof *send);

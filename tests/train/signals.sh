@@ -1,6 +1,6 @@
 #!/bin/sh
 # signals.sh TENET - what a run does with what comes from outside: closed standard files, a limit on the size of files, a terminal that closes, SIGUSR1
-# before and after the steps.
+# before and after the steps, SIGTERM to one rank of several and in the middle of a validation.
 set -u
 . "$(dirname "$0")/tiny.sh"
 tenet=$(realpath "$1")
@@ -14,6 +14,7 @@ bad=0
 fail() { echo "FAIL $*"; cat err.txt; bad=1; }
 run="$tenet train tiny.yaml --threads 1"
 step_of() { cut -d' ' -f1 "$1/heartbeat-0" 2>/dev/null; }
+count_of() { cut -d' ' -f2 "$1/heartbeat-0" 2>/dev/null; }
 until_true() { n=0; until "$@"; do sleep 0.05; n=$((n + 1)); [ $n -lt 2400 ] || return 1; done; }
 beyond() { [ "$(step_of "$1")" -ge "$2" ] 2>/dev/null; }
 reaches() { until_true beyond "$1" "$2"; }
@@ -61,4 +62,44 @@ wait $pid
 rc=$?
 [ $rc -eq 0 ] || fail "SIGUSR1 all the time: ended with $rc"
 
+# SIGTERM within a validation: it is given up, and made good by the run that goes on; nothing shows it. Twice: after step 2, and after the last.
+tiny_text 4000 valid.txt
+set="steps=4,checkpoint_every=2,valid_every=2,valid=valid.txt,valid_samples=1000000,save_model=true,n_embd=128,n_ctx=64"
+validating() {                                               # step $1 - 1 is the last one done, and the count has gone up long since
+    [ "$(step_of valid)" = $(($1 - 1)) ] || { first=; return 1; }
+    count=$(count_of valid)
+    [ -n "$first" ] || first=$count
+    [ "$count" -ge $((first + 2)) ]
+}
+$run --quiet --out undisturbed --set $set >out.txt 2>err.txt || fail "a validation"
+for at in 2 4; do
+    first=
+    rm -f valid/heartbeat-0
+    $run --quiet --out valid --set $set >out.txt 2>err.txt &
+    pid=$!
+    if [ $at -eq 4 ]; then reaches valid 3; fi
+    until_true validating $at || fail "no validation after step $at"
+    kill -TERM $pid
+    wait $pid
+    rc=$?
+    [ $rc -eq 143 ] && grep -q '"validation_owed": *true' valid/step-$at/manifest.json || fail "SIGTERM in the validation after step $at: ended with $rc"
+    [ ! -e valid/result.json ] || fail "a run without its last validation is finished"
+done
+$run --quiet --out valid --set $set >out.txt 2>err.txt || fail "the validation made good"
+cmp undisturbed/steps.jsonl valid/steps.jsonl && cmp undisturbed/model/model.safetensors valid/model/model.safetensors || fail "a validation given up changes the run"
+for r in undisturbed valid; do sed 's/"tokens_per_s": *[^,}]*//' $r/metrics.jsonl >$r.rows; done
+cmp undisturbed.rows valid.rows || { fail "a validation given up changes the metrics"; diff undisturbed.rows valid.rows; }
+
+# SIGTERM to one rank of several: all stop, none waits for another.
+if command -v mpirun >/dev/null && ldd "$tenet" | grep -q libmpi; then
+    ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0" mpirun --oversubscribe -n 2 $run --quiet --out ranks --set steps=1000000,checkpoint_every=1000000 >out.txt 2>err.txt &
+    pid=$!
+    reaches ranks 20
+    rank=$(sed -n 's/^[0-9]* [0-9]* \([0-9][0-9]*\)@.*/\1/p' ranks/heartbeat-0)
+    [ "$(readlink "/proc/$rank/cwd")" = "$(pwd -P)" ] && kill -TERM "$rank"
+    wait $pid
+    rc=$?
+    [ $rc -eq 143 ] && ! grep -q 'MPI_ABORT\|error: rank' err.txt || fail "SIGTERM to one rank: ended with $rc"
+    [ -n "$(ls -d ranks/step-* 2>/dev/null)" ] || fail "SIGTERM to one rank: no checkpoint"
+fi
 exit $bad
