@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "base/thread.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -221,6 +222,47 @@ void tn_signal_catch(int signal_number, void (*handler)(int))
     sigaction(signal_number, &sa, NULL);
 }
 
+/* Which file lies at this address: the name in its line of /proc/self/maps. Only what a signal handler may call. */
+static size_t mapped_name(uintptr_t at, char *line, size_t cap)
+{
+    int    fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    size_t n = 0;
+    char   c;
+
+    while (fd >= 0 && read(fd, &c, 1) == 1) {
+        if (c != '\n') {
+            if (n < cap) line[n++] = c;
+            continue;
+        }
+        uintptr_t bound[2] = {0};
+        size_t    i = 0;
+        for (int k = 0; k < 2; k++, i++)
+            for (; i < n && line[i] != '-' && line[i] != ' '; i++) bound[k] = bound[k] * 16 + (uintptr_t)(line[i] <= '9' ? line[i] - '0' : line[i] - 'a' + 10);
+        while (i < n && line[i] != '/') i++;
+        if (at >= bound[0] && at < bound[1]) {
+            close(fd);
+            memmove(line, line + i, n - i);
+            return n - i;
+        }
+        n = 0;
+    }
+    if (fd >= 0) close(fd);
+    return 0;
+}
+
+/* A file that we read by mapping it (weights, token shards) was cut off by somebody, or its disk cannot give it: nothing to go on with. The handler
+ * was taken away as it was called, so the same access ends the program as it would have. */
+static void on_bus(int sig, siginfo_t *info, void *context)
+{
+    static const char head[] = "error: a file was made shorter while it was being read, or its disk failed: ", tail[] = "; put it back as it was and start again\n";
+    char   name[1024];
+    size_t n = mapped_name((uintptr_t)info->si_addr, name, sizeof name);
+
+    (void)sig;
+    (void)context;
+    if (write(STDERR_FILENO, head, sizeof head - 1) < 0 || write(STDERR_FILENO, n > 0 ? name : "?", n > 0 ? n : 1) < 0 || write(STDERR_FILENO, tail, sizeof tail - 1) < 0) return;
+}
+
 void tn_signals_install(void)
 {
     struct sigaction sa;
@@ -234,6 +276,9 @@ void tn_signals_install(void)
     sigaction(SIGPIPE, &sa, NULL);                   /* a closed pipe and a file over `ulimit -f` are errors of write(), with a message */
     sigaction(SIGXFSZ, &sa, NULL);
     sigaction(SIGUSR1, &sa, NULL);                   /* "write a checkpoint": where there is nothing to write yet or any more, no reason to die */
+    sa.sa_flags = SA_SIGINFO | (int)SA_RESETHAND;
+    sa.sa_sigaction = on_bus;
+    sigaction(SIGBUS, &sa, NULL);
 }
 
 tn_status tn_interrupted(tn_error *err)

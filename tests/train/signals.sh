@@ -1,6 +1,6 @@
 #!/bin/sh
 # signals.sh TENET - what a run does with what comes from outside: closed standard files, a limit on the size of files, a terminal that closes, SIGUSR1
-# before and after the steps, SIGTERM to one rank of several and in the middle of a validation.
+# before and after the steps, a shard that is cut off, SIGTERM to one rank of several and in the middle of a validation.
 set -u
 . "$(dirname "$0")/tiny.sh"
 tenet=$(realpath "$1")
@@ -61,6 +61,15 @@ while kill -USR1 $pid 2>/dev/null; do sleep 0.002; done
 wait $pid
 rc=$?
 [ $rc -eq 0 ] || fail "SIGUSR1 all the time: ended with $rc"
+
+# A shard that is cut off under a run: the end says which.
+$run --quiet --out cut --set steps=1000000,checkpoint_every=1000000 >out.txt 2>err.txt &
+pid=$!
+reaches cut 20
+for shard in cut/data/*.tns; do : >"$shard"; done
+wait $pid
+rc=$?
+[ $rc -gt 128 ] && grep -q 'made shorter.*/cut/data/.*\.tns' err.txt || fail "a shard cut off: ended with $rc"
 
 # SIGTERM within a validation: it is given up, and made good by the run that goes on; nothing shows it. Twice: after step 2, and after the last.
 tiny_text 4000 valid.txt

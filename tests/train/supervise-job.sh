@@ -40,7 +40,7 @@ $run --out held >out.txt 2>held.txt &
 holder=$!
 reaches held 20 || fail "a run that holds its directory"
 for ranks in 1 $mpi; do
-    $run --out held --supervise --ranks $ranks --launch "mpirun --oversubscribe -n %d" >out.txt 2>err.txt
+    timeout 100 $run --out held --supervise --ranks $ranks --launch "mpirun --oversubscribe -n %d" >out.txt 2>err.txt
     rc=$?
     [ $rc -eq 1 ] && grep -q 'another process is training' err.txt && ! grep -q 'starting again' err.txt || fail "$ranks ranks in a directory that is held: ended with $rc"
     goes_on held || fail "$ranks ranks, supervised, ended another run"
@@ -52,7 +52,7 @@ rc=$?
 
 for ranks in 1 $mpi; do
     # An error that all meet before the first step.
-    $run --out wrong --set data=nonsuch.txt --supervise --ranks $ranks --launch "mpirun --oversubscribe -n %d" >out.txt 2>err.txt
+    timeout 100 $run --out wrong --set data=nonsuch.txt --supervise --ranks $ranks --launch "mpirun --oversubscribe -n %d" >out.txt 2>err.txt
     rc=$?
     [ $rc -eq 1 ] && grep -q 'nonsuch.txt' err.txt && ! grep -q 'starting again' err.txt && [ ! -e wrong ] || fail "$ranks ranks without data: ended with $rc"
 
