@@ -13,6 +13,7 @@ ours() {                                                     # ranks, supervisor
         case $(readlink "$p/exe") in "$tenet" | */orterun | */mpirun* | */mpiexec* | */prterun*) echo "${p#/proc/}" ;; esac
     done
 }
+trap 'exit 1' INT TERM
 trap 'for p in $(ours); do kill -KILL "$p"; done 2>/dev/null; cd /; rm -rf "$dir"' EXIT
 export TENET_STORE="$dir/store"
 tiny_text 300
