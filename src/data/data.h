@@ -108,17 +108,21 @@ void      tn_row_set_add_taught(tn_row_set *r, const tn_shard *s, const tn_pack 
 
 /* --------------------------------------------------------------------------------------- order.c: which sample is next */
 
-/* Sources are drawn in rounds of TN_MIX_ROUND samples: each round holds exactly the integer counts that the weights
- * give (largest remainder), in a keyed order. Inside a source, epoch e is the keyed permutation of its samples. */
+/* Without weights several sources are as one: an epoch is every sample once, in a keyed permutation of all of them. With weights they
+ * are drawn in rounds of TN_MIX_ROUND samples: each round holds exactly the integer counts that the weights give (largest remainder), and
+ * inside a source the draws walk through its own epochs, each a keyed permutation of its samples. */
 enum { TN_MIX_ROUND = 1024, TN_MIX_MAX = 64 };
 typedef struct tn_mix {
     int     n_source;
-    int64_t n_sample[TN_MIX_MAX];    /* of each source */
-    int64_t count[TN_MIX_MAX];       /* of each source in a round; they add up to TN_MIX_ROUND */
+    bool    weighted;
+    int64_t n_sample[TN_MIX_MAX], n_total;       /* of each source, of all */
+    int64_t count[TN_MIX_MAX];                   /* weighted: of each source in a round; they add up to TN_MIX_ROUND */
+    struct { int16_t source, before; } slot[TN_MIX_ROUND];       /* weighted: whose draw it is, and how many of the same came before it in the round */
     uint64_t seed;
-    bool    shuffle;                 /* false: in the order of the files (tests, replay of curricula) */
+    bool    shuffle;                             /* false: each source in the order of its samples, by size one source after the other */
 } tn_mix;
-/* weights NULL: by size. USAGE for a weight that is negative, not finite, or all zero; empty sources are refused. */
+/* weights NULL: by size; 0 leaves a source out. USAGE for a weight that is negative, not finite, so small that its source would never be
+ * drawn, or where all are zero; empty sources are refused. */
 tn_status tn_mix_init(tn_mix *m, const int64_t *n_sample, const double *weights, int n, uint64_t seed, bool shuffle, tn_error *err);
 /* Sample i of the run: source and index in it. */
 void      tn_mix_at(const tn_mix *m, uint64_t i, int *source, int64_t *index);

@@ -48,7 +48,7 @@ const tn_option tn_train_options[] = {
     { "pack",              TN_OPT_CHOICE, AT(pack),                "best-fit", 0, 0,
       "greedy|best-fit|none", "how documents fill a sequence", NULL },
     { "n_ctx",             TN_OPT_INT,    AT(n_ctx),               "512",     2, 1 << 24, "tokens", "length of a sequence", NULL },
-    { "shuffle",           TN_OPT_BOOL,   AT(shuffle),             "true",    0, 0,      "", "keyed order; false: as in the files", NULL },
+    { "shuffle",           TN_OPT_BOOL,   AT(shuffle),             "true",    0, 0,      "", "keyed order; false: as packed (best-fit: longest first)", NULL },
     { "train_prompt",      TN_OPT_BOOL,   AT(train_prompt),        "false",   0, 0,
       "", "conversations: learn every token, not only the assistant's", NULL },
     { "loss",              TN_OPT_CHOICE, AT(loss),                "sft",     0, 0,

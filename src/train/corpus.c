@@ -64,7 +64,7 @@ static int shorter(const void *a, const void *b)
 }
 
 /* The most rows that n_item items in a row can have. They may lie across the border of two epochs, so the longest one can
- * be among them twice, and more often where they are more than the smallest source's epoch (n_min). */
+ * be among them twice, and more often where they are more than the shortest epoch (n_min): of all the data, or with weights that of the smallest source. */
 static tn_status rows_max_find(corpus *k, int64_t *size, int64_t n, int64_t n_item, int64_t n_min)
 {
     int64_t often = 2 + (n_item - 1) / n_min;
@@ -126,7 +126,8 @@ static tn_status samples_open(corpus *k, const tn_train_config *c, char **files,
         if (!tn_parse_f64(words[i], &weights[i])) status = tn_fail(err, TN_USAGE, "data_weights: '%s' is no number", words[i]);
     list_drop(words, n_word);
     if (status != TN_OK) return status;
-    TN_TRY(tn_mix_init(&k->mix, n_sample, weighted ? weights : NULL, n_file, (uint64_t)c->seed, c->shuffle, err));
+    status = tn_mix_init(&k->mix, n_sample, weighted ? weights : NULL, n_file, (uint64_t)c->seed, c->shuffle, err);
+    if (status != TN_OK) return weighted ? tn_fail_prefix(err, status, "data_weights") : status;
     k->n_sample = total;
     if ((size = malloc((size_t)total * sizeof *size)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld samples", (long long)total);
     for (int i = 0; i < n_file; i++)
@@ -136,8 +137,8 @@ static tn_status samples_open(corpus *k, const tn_train_config *c, char **files,
             size[at] = 0;
             for (int64_t q = 0; q < n_piece; q++) size[at] += piece[q].n;
         }
-    int64_t n_min = n_sample[0];
-    for (int i = 1; i < n_file; i++) n_min = n_sample[i] < n_min ? n_sample[i] : n_min;
+    int64_t n_min = k->mix.weighted ? n_sample[0] : total;
+    for (int i = 1; i < n_file && k->mix.weighted; i++) n_min = n_sample[i] < n_min ? n_sample[i] : n_min;
     return rows_max_find(k, size, total, n_item, n_min);
 }
 

@@ -180,6 +180,70 @@ static void a_round_of_the_mixture_holds_exact_counts(void **state)
     assert_int_equal(tn_mix_init(&m, n_sample, (double[]){ 1, -1, 1 }, 3, 1, true, NULL), TN_USAGE);
 }
 
+/* In every beginning of the run each source has been walked through before one of its samples comes again, and a small source has its share. */
+static void a_weighted_source_is_walked_through_before_it_repeats(void **state)
+{
+    static const int64_t n_sample[] = { 100, 7, 3000, 50 };
+    static const double weights[] = { 5, 2, 1, 0 };
+    tn_mix m;
+    (void)state;
+    for (int shuffle = 0; shuffle < 2; shuffle++) {
+        int32_t seen[4][3000] = {{ 0 }};
+        int64_t drawn[4] = { 0 };
+        assert_int_equal(tn_mix_init(&m, n_sample, weights, 4, 42, shuffle != 0, NULL), TN_OK);
+        for (uint64_t i = 0; i < 5000; i++) {
+            int source;
+            int64_t index;
+            tn_mix_at(&m, i, &source, &index);
+            int64_t epoch = drawn[source]++ / n_sample[source];
+            if (seen[source][index]++ != epoch) fail_msg("draw %d: sample %d of source %d comes too early", (int)i, (int)index, source);
+            if (!shuffle) assert_int_equal(index, (drawn[source] - 1) % n_sample[source]);
+        }
+        assert_int_equal(drawn[3], 0);
+    }
+}
+
+/* Without weights several sources are one: the same permutation, the same order. */
+static void sources_by_size_are_as_one(void **state)
+{
+    static const int64_t sizes[][3] = { { 200, 400, 1 }, { 3, 5, 2 }, { 2, 5000, 1 }, { 700, 900, 800 } };
+    (void)state;
+    for (int c = 0; c < 4; c++)
+        for (int shuffle = 0; shuffle < 2; shuffle++) {
+            const int64_t *n = sizes[c];
+            int64_t total = n[0] + n[1] + n[2];
+            tn_mix one, three;
+            assert_int_equal(tn_mix_init(&one, &total, NULL, 1, 11, shuffle != 0, NULL), TN_OK);
+            assert_int_equal(tn_mix_init(&three, n, NULL, 3, 11, shuffle != 0, NULL), TN_OK);
+            for (int64_t i = 0; i < 3 * total; i++) {
+                int source;
+                int64_t want, got;
+                tn_mix_at(&one, (uint64_t)i, &source, &want);
+                tn_mix_at(&three, (uint64_t)i, &source, &got);
+                assert_in_range(got, 0, n[source] - 1);
+                for (int k = 0; k < source; k++) got += n[k];
+                assert_int_equal(got, want);
+                if (!shuffle) assert_int_equal(want, i % total);
+            }
+        }
+}
+
+static void a_weight_that_draws_nothing_is_refused(void **state)
+{
+    static const int64_t n_sample[] = { 100, 50 };
+    tn_mix m;
+    tn_error err;
+    (void)state;
+    assert_int_equal(tn_mix_init(&m, n_sample, (double[]){ 10000, 1 }, 2, 1, true, &err), TN_USAGE);
+    assert_non_null(strstr(err.msg, "weight 2 of the mixture, 1, gives its source none of the 1024 draws of a round; raise it to 9.87"));
+    assert_int_equal(tn_mix_init(&m, n_sample, (double[]){ 10000, 9.87 }, 2, 1, true, &err), TN_OK);
+    assert_int_equal(m.count[1], 1);
+    assert_int_equal(tn_mix_init(&m, n_sample, (double[]){ 1e308, 1e308 }, 2, 1, true, &err), TN_OK);
+    assert_int_equal(m.count[1], 512);
+    assert_int_equal(tn_mix_init(&m, n_sample, (double[]){ 3e-310, 1e-310 }, 2, 1, true, &err), TN_OK);
+    assert_int_equal(m.count[1], 256);
+}
+
 /* Each epoch is another permutation of all samples. */
 static void an_epoch_sees_every_sample_once(void **state)
 {
@@ -327,6 +391,8 @@ int main(void)
         cmocka_unit_test(a_shard_reads_back), cmocka_unit_test(a_damaged_or_foreign_shard_is_refused),
         cmocka_unit_test(packing_loses_no_target_and_crosses_no_document), cmocka_unit_test(best_fit_needs_few_samples),
         cmocka_unit_test(a_round_of_the_mixture_holds_exact_counts), cmocka_unit_test(an_epoch_sees_every_sample_once),
+        cmocka_unit_test(a_weighted_source_is_walked_through_before_it_repeats), cmocka_unit_test(sources_by_size_are_as_one),
+        cmocka_unit_test(a_weight_that_draws_nothing_is_refused),
         cmocka_unit_test(content_tells_what_a_name_does_not), cmocka_unit_test(only_text_is_taken_for_text),
         cmocka_unit_test(bytes_go_there_and_back),
     };

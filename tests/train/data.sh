@@ -1,0 +1,43 @@
+#!/bin/sh
+# data.sh TENET - the data of a run: every row of several sources comes once an epoch, in the order that was asked for; what a folder of data
+# leaves out; rows that are refused, and in which words.
+set -u
+. "$(dirname "$0")/tiny.sh"
+tenet=$(realpath "$1")                             # the folder changes below
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+export TENET_STORE="$dir/store"
+tiny_text 20
+tiny_config n_layer=1 n_embd=32 n_head=2 n_ff=64 pack=none batch=8 steps=2 checkpoint_every=0
+bad=0
+fail() { echo "FAIL $*"; bad=1; }
+rows() { awk -v a="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++) printf "{\"text\":\"%s%03d\"}\n", a, i }'; }
+# shown ARGS: the first letter and the number of each sample of the first batch, in its order.
+shown() {
+    "$tenet" train tiny.yaml --threads 1 --quiet --show-batch --json "$@" >out.txt 2>err.txt || cat err.txt
+    sed 's/.*"text":"\([a-z]\)","trained".*"text":"\([0-9]*\)<.*/\1\2/' out.txt
+}
+
+rows a 3 >a.jsonl && rows b 5 >b.jsonl && cat a.jsonl b.jsonl >ab.jsonl
+want=$(sed 's/.*:"\(.*\)"}/\1/' ab.jsonl)
+shown --set data=ab.jsonl >one.txt
+[ "$(sort one.txt)" = "$want" ] || { fail "one source:"; cat one.txt; }
+shown --set data=a.jsonl,b.jsonl >two.txt
+cmp -s one.txt two.txt || { fail "two sources are not as one:"; cat two.txt; }
+[ "$(shown --set data=a.jsonl,b.jsonl,shuffle=false)" = "$want" ] || { fail "shuffle: false"; cat out.txt; }
+# With weights each source keeps its own order, whatever the others do.
+shown --set data=a.jsonl,b.jsonl,data_weights=1,1,shuffle=false,batch=8 >mixed.txt
+for source in a b; do
+    grep "^$source" mixed.txt | awk -v s=$source -v n="$(grep -c . $source.jsonl)" '{ if ($0 != sprintf("%s%03d", s, (NR - 1) % n)) exit 1 }' || { fail "$source of a mixture:"; cat mixed.txt; }
+done
+"$tenet" train tiny.yaml --quiet --out new --set data=a.jsonl,b.jsonl,data_weights=9999,1 >out.txt 2>err.txt && fail "a source that is never drawn"
+grep -q 'data_weights: weight 2 of the mixture, 1, gives its source none of the 1024 draws of a round; raise it to 9.87' err.txt || { fail "the words:"; cat err.txt; }
+# Validation over several files is over every row of them: as over one.
+for valid in ab.jsonl a.jsonl,b.jsonl; do
+    "$tenet" train tiny.yaml --quiet --threads 1 --out "v-$valid" --set valid=$valid,valid_every=1 >out.txt 2>err.txt || cat err.txt
+    grep -o '"valid[_a-z]*":[0-9.e-]*' "v-$valid/metrics.jsonl" >"valid-$valid.txt"
+done
+[ -s valid-ab.jsonl.txt ] && cmp valid-ab.jsonl.txt valid-a.jsonl,b.jsonl.txt || fail "validation over two files"
+
+exit $bad
