@@ -138,13 +138,13 @@ typedef struct tn_pair {
     int32_t   principle;             /* index into the set's names, or -1 */
 } tn_pair;
 typedef struct tn_pairs {
-    tn_pair  *pair;      int64_t n, n_overlong, n_equal;
+    tn_pair  *pair;      int64_t n, n_overlong, n_equal, n_weightless;
     char    **principle; int n_principle;
     int32_t **chunk;     size_t n_chunk;                     /* memory of the ids */
     tn_digest content;                                       /* of the tokenised pairs, in order */
 } tn_pairs;
 /* Rows: {"prompt": text | "messages": [...], "chosen", "rejected", "p"?, "weight"?, "principle"?} or {"prompt", "completion",
- * "label"}. Pairs with a side over n_ctx tokens, or with equal sides, are left out and counted. chat NULL: raw text. */
+ * "label"}. Pairs with a side over n_ctx tokens, with equal sides or of weight 0 are left out and counted. chat NULL: raw text. */
 tn_status tn_pairs_load(tn_pairs *out, const char *const *paths, int n_path, const tn_tokenizer *t, const tn_chat *chat,
                         int64_t n_ctx, tn_error *err);
 void      tn_pairs_free(tn_pairs *p);

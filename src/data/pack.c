@@ -52,21 +52,24 @@ static bool has_target(const tn_shard *s, int64_t first, int64_t n, int64_t last
     return false;
 }
 
+/* A piece without a target takes its room, which keeps the cuts of the rest where they are, but is left out: it has no loss, and no other piece
+ * sees it. */
 static void pack_greedy(tn_pack *p, const tn_shard *s, int64_t n_ctx)
 {
     int64_t room = 0;
     for (int64_t d = 0; d < tn_shard_n_doc(s); d++) {
         tn_shard_doc doc = tn_shard_doc_at(s, d);
+        int64_t last = doc.first + doc.n;
         if (doc.n < 2 || doc.weight_16 == 0) continue;
-        for (int64_t at = 0; at < doc.n;) {
+        /* Until nothing is left to learn: a document's last token alone, what follows the last answer. */
+        for (int64_t at = 0; at < doc.n && has_target(s, doc.first + at, doc.n - at, last);) {
             if (room == 0) {
-                p->start[p->n++] = p->n_piece;
+                if (p->n == 0 || p->start[p->n - 1] < p->n_piece) p->start[p->n++] = p->n_piece;
                 room = n_ctx;
             }
             int64_t n = doc.n - at < room ? doc.n - at : room;
-            /* A document's last token alone has nothing to predict: it is left out. */
-            if (at + n == doc.n && n == 1) break;
-            p->piece[p->n_piece++] = (tn_piece){ doc.first + at, (int32_t)n, doc.weight_16, at + n == doc.n, doc.taught };
+            if (has_target(s, doc.first + at, n, last))
+                p->piece[p->n_piece++] = (tn_piece){ doc.first + at, (int32_t)n, doc.weight_16, at + n == doc.n, doc.taught };
             at += n;
             room -= n;
         }

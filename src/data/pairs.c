@@ -158,6 +158,7 @@ static tn_status row_load(loader *l, const json_t *row, const char *where, tn_er
         TN_TRY(answer_render(l, m, n, completion, open, where, label ? &pair.chosen : &pair.rejected, err));
     }
     if (pair.chosen.n < 0 || pair.rejected.n < 0) { all->n_overlong++; return TN_OK; }
+    if (pair.weight_16 == 0) { all->n_weightless++; return TN_OK; }      /* a batch of such would have no loss */
     if (all->n == l->cap) {
         int64_t cap = l->cap ? l->cap * 2 : 256;
         tn_pair *list = realloc(all->pair, (size_t)cap * sizeof *list);
@@ -221,8 +222,8 @@ tn_status tn_pairs_load(tn_pairs *out, const char *const *paths, int n_path, con
         rows = NULL;
     }
     if (out->n == 0) {
-        status = tn_fail(err, TN_FORMAT, "%s%s: no usable pair: %lld are over n_ctx %lld tokens, %lld have equal sides", n_path > 0 ? paths[0] : "",
-                         n_path > 1 ? " and the others" : "", (long long)out->n_overlong, (long long)n_ctx, (long long)out->n_equal);
+        status = tn_fail(err, TN_FORMAT, "%s%s: no usable pair: %lld are over n_ctx %lld tokens, %lld have equal sides, %lld have weight 0", n_path > 0 ? paths[0] : "",
+                         n_path > 1 ? " and the others" : "", (long long)out->n_overlong, (long long)n_ctx, (long long)out->n_equal, (long long)out->n_weightless);
         goto out;
     }
     TN_GOTO(content_hash(out, err));

@@ -76,6 +76,21 @@ static tn_status rows_max_find(corpus *k, int64_t *size, int64_t n, int64_t n_it
     return TN_OK;
 }
 
+/* Why no sample came of a source. Conversations in which the assistant says nothing are not in the shard. */
+static tn_status nothing_to_learn(const tn_shard *s, const char *source, bool chat, tn_error *err)
+{
+    bool words = false, weight = false;
+    for (int64_t d = 0; d < tn_shard_n_doc(s); d++) {
+        tn_shard_doc doc = tn_shard_doc_at(s, d);
+        words |= doc.n >= 2;
+        weight |= doc.n >= 2 && doc.weight_16 > 0;
+    }
+    if (words && !weight) return tn_fail(err, TN_FORMAT, "%s has nothing to learn: every row has \"weight\" 0", source);
+    if (words) return tn_fail(err, TN_FORMAT, "%s has nothing to learn: its mask leaves out every token", source);
+    return tn_fail(err, TN_FORMAT, "%s has nothing to learn: no document of at least two tokens%s", source,
+                   chat ? ", or no assistant turn within n_ctx" : "");
+}
+
 static tn_status samples_open(corpus *k, const tn_train_config *c, char **files, int n_file, const char *dir, const char *prefix,
                               tn_model *m, const tn_tokenizer *t, const tn_chat *chat, int64_t n_item, tn_dist *dist, tn_error *err)
 {
@@ -112,9 +127,7 @@ static tn_status samples_open(corpus *k, const tn_train_config *c, char **files,
         k->n_source = i + 1;
         TN_TRY(tn_pack_create(&k->pack[i], k->shard[i], c->n_ctx, pack, err));
         n_sample[i] = tn_pack_n(k->pack[i]);
-        if (n_sample[i] == 0)
-            return tn_fail(err, TN_FORMAT, "%s has nothing to learn: no document of at least two tokens%s", files[i],
-                           chat != NULL ? ", or no assistant turn within n_ctx" : "");
+        if (n_sample[i] == 0) return nothing_to_learn(k->shard[i], files[i], chat != NULL, err);
         total += n_sample[i];
     }
     TN_TRY(tn_dist_broadcast(dist, 0, &k->stats, sizeof k->stats, err));
@@ -217,7 +230,7 @@ static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, i
         k->stats.n_target += (p->chosen.n - p->chosen.n_prompt) + (p->rejected.n - p->rejected.n_prompt);
         k->stats.n_stop += p->chosen.n > 0 && tn_chat_is_stop(chat, t, p->chosen.ids[p->chosen.n - 1]);
     }
-    k->stats.n_dropped = k->pair.n_overlong + k->pair.n_equal;
+    k->stats.n_dropped = k->pair.n_overlong + k->pair.n_equal + k->pair.n_weightless;
     return rows_max_find(k, size, n, n_item, n);
 }
 

@@ -130,7 +130,7 @@ static tn_status data_open(run *r, const char *dir, tn_error *err)
     if (told && s->n_cut > 0)
         tn_log(TN_LOG_WARN, "%lld of %lld conversations are longer than n_ctx and are cut", (long long)s->n_cut, (long long)s->n_chat);
     if (told && s->n_dropped > 0)
-        tn_log(TN_LOG_WARN, "%lld documents or pairs are left out (too long, equal sides, or nothing to learn)", (long long)s->n_dropped);
+        tn_log(TN_LOG_WARN, "%lld documents or pairs are left out (too long, equal sides, weight 0, or nothing to learn)", (long long)s->n_dropped);
     if (told && r->data.n_sample < c->batch)
         tn_log(TN_LOG_WARN, "the data have %lld sample%s, fewer than a batch of %lld: every step repeats some of them", (long long)r->data.n_sample,
                r->data.n_sample == 1 ? "" : "s", (long long)c->batch);

@@ -141,6 +141,50 @@ static void packing_loses_no_target_and_crosses_no_document(void **state)
         for (int64_t n_ctx = 16; n_ctx <= 128; n_ctx += 8) check_packing((tn_pack_kind)kind, n_ctx);
 }
 
+/* Long prompts, and a turn of the user at the end: no sample is without a target, whose step would have no loss, and no target is lost. */
+static void no_sample_is_without_a_target(void **state)
+{
+    static const struct { int n, first, last; } doc[] = { { 30, 25, 28 }, { 40, 3, 5 }, { 9, 8, 8 }, { 20, 99, 0 }, { 64, 31, 32 }, { 2, 1, 1 }, { 50, 49, 49 } };
+    char *path = tn_path(dir, "chats.tns");
+    tn_shard_writer *w;
+    tn_shard *s;
+    tn_error err;
+    int64_t want = 0;
+    (void)state;
+    assert_int_equal(tn_shard_create(&w, path, &tokenizer, 500, &err), TN_OK);
+    for (int d = 0; d < 7; d++) {
+        int32_t ids[64];
+        uint8_t mask[64];
+        for (int t = 0; t < doc[d].n; t++) {
+            ids[t] = t;
+            mask[t] = t >= doc[d].first && t <= doc[d].last;
+            want += mask[t];
+        }
+        assert_int_equal(tn_shard_add(w, ids, mask, (size_t)doc[d].n, 65536, false, &err), TN_OK);
+    }
+    assert_int_equal(tn_shard_commit(w, &err), TN_OK);
+    assert_int_equal(tn_shard_open(&s, path, &tokenizer, &err), TN_OK);
+    for (int kind = TN_PACK_GREEDY; kind <= TN_PACK_NONE; kind++)
+        for (int64_t n_ctx = 2; n_ctx <= 70; n_ctx++) {
+            tn_pack *p;
+            tn_row_set r;
+            int64_t got = 0;
+            assert_int_equal(tn_pack_create(&p, s, n_ctx, (tn_pack_kind)kind, &err), TN_OK);
+            assert_int_equal(tn_row_set_init(&r, n_ctx, &err), TN_OK);
+            for (int64_t i = 0; i < tn_pack_n(p); i++) {
+                tn_row_set_clear(&r);
+                tn_row_set_add_sample(&r, s, p, i);
+                if (r.n_target == 0) fail_msg("pack %d, n_ctx %d: sample %d has no target", kind, (int)n_ctx, (int)i);
+                got += r.n_target;
+            }
+            assert_int_equal(got, want);
+            tn_row_set_free(&r);
+            tn_pack_destroy(p);
+        }
+    tn_shard_close(s);
+    free(path);
+}
+
 static void best_fit_needs_few_samples(void **state)
 {
     int len[400];
@@ -389,7 +433,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_shard_reads_back), cmocka_unit_test(a_damaged_or_foreign_shard_is_refused),
-        cmocka_unit_test(packing_loses_no_target_and_crosses_no_document), cmocka_unit_test(best_fit_needs_few_samples),
+        cmocka_unit_test(packing_loses_no_target_and_crosses_no_document), cmocka_unit_test(no_sample_is_without_a_target),
+        cmocka_unit_test(best_fit_needs_few_samples),
         cmocka_unit_test(a_round_of_the_mixture_holds_exact_counts), cmocka_unit_test(an_epoch_sees_every_sample_once),
         cmocka_unit_test(a_weighted_source_is_walked_through_before_it_repeats), cmocka_unit_test(sources_by_size_are_as_one),
         cmocka_unit_test(a_weight_that_draws_nothing_is_refused),

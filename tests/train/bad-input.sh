@@ -70,6 +70,10 @@ refused 2 'micro-batches' --set micro_batch=3
 refused 2 'is for a model from scratch' --set model=run/model
 refused 1 'learns from rows {"prompt", "chosen", "rejected"}: text.txt:1: not valid JSON' --set loss=dpo
 refused 1 'empty.txt: no usable pair' --set loss=dpo,data=empty.txt
+printf '{"prompt":"a","chosen":"b","rejected":"c","weight":0}\n' >light-pairs.jsonl
+refused 1 'no usable pair: 0 are over n_ctx 32 tokens, 0 have equal sides, 1 have weight 0' --set loss=dpo,data=light-pairs.jsonl
+printf '{"text":"a line","weight":0}\n' >light.jsonl
+refused 1 'light.jsonl has nothing to learn: every row has "weight" 0' --set data=light.jsonl
 
 # A shorter run with as long a warm-up as it has steps goes; an early end after the first step keeps what there is.
 run --out short --set warmup=4 || fail "a warm-up as long as the run is refused"

@@ -40,4 +40,18 @@ for valid in ab.jsonl a.jsonl,b.jsonl; do
 done
 [ -s valid-ab.jsonl.txt ] && cmp valid-ab.jsonl.txt valid-a.jsonl,b.jsonl.txt || fail "validation over two files"
 
+# A batch of one without a loss would end the run in its middle: a long question, a last turn of the user, a row or pair of weight 0.
+long=$(printf '%090d' 7)
+{
+    printf '{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"hello"}]%s}\n' '' ',"weight":0'
+    printf '{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"yes"},{"role":"user","content":"%s"}]}\n' "$long"
+    printf '{"messages":[{"role":"user","content":"%s"},{"role":"assistant","content":"yes"}]}\n' "$long"
+} >chats.jsonl
+printf '{"prompt":"a","chosen":"b","rejected":"c","weight":%d}\n' 1 0 1 0 >pairs.jsonl
+for set in data=chats.jsonl,pack=greedy data=chats.jsonl,pack=best-fit data=chats.jsonl,pack=none data=pairs.jsonl,loss=dpo; do
+    for n_ctx in 70 100 120; do
+        "$tenet" train tiny.yaml --quiet --threads 1 --out "c-$set-$n_ctx" --set $set,n_ctx=$n_ctx,batch=1,micro_batch=1,steps=6,chat_format=tulu >out.txt 2>err.txt || { fail "$set, n_ctx $n_ctx:"; cat err.txt; }
+    done
+done
+
 exit $bad
