@@ -54,7 +54,8 @@ typedef struct tn_data_options {
     bool    train_prompt;            /* every token is a target, not only the assistant's */
 } tn_data_options;
 /* Appends the documents of a file (or of every file below a directory, in name order). Text: one document a file; under AUTO one that is
- * no text (NUL bytes, UTF-16) is refused, and below a directory left out with a warning.
+ * no text (NUL bytes, UTF-16) is refused, and below a directory left out with a warning. Hidden files and editors' copies below a directory are
+ * left out, which the log says.
  * Rows: {"text"}, {"messages":[{"role","content"}]}, {"prompt","answer"}; each with an optional "weight" (0 to 16),
  * "open" (true: the last answer was cut off where it was sampled, so its stop token is left out) and "distill" (true: the
  * teacher's distribution is learned along this text). */

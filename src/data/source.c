@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -154,8 +155,9 @@ static tn_status row_put(sink *s, const json_t *row, const char *where, tn_error
 
 static bool ends_with_any(const char *path, const char *const *ends)
 {
-    for (; *ends != NULL; ends++)
-        if (tn_ends_with(path, *ends)) return true;
+    size_t n = strlen(path);
+    for (; *ends != NULL; ends++)                            /* X.JSONL holds rows too */
+        if (n >= strlen(*ends) && strcasecmp(path + n - strlen(*ends), *ends) == 0) return true;
     return false;
 }
 
@@ -229,28 +231,48 @@ out:
     return status;
 }
 
+/* What lies in a folder without being meant as data: hidden files, those of hidden folders (.git, .ipynb_checkpoints), and what editors leave
+ * (a.txt~, #a.txt#). rel: below the folder. */
+static bool is_aside(const char *rel)
+{
+    for (const char *s = rel; *s != '\0';) {
+        size_t n = strcspn(s, "/");
+        if (n > 0 && (s[0] == '.' || s[n - 1] == '~' || (n > 1 && s[0] == '#' && s[n - 1] == '#'))) return true;
+        s += n + (s[n] == '/');
+    }
+    return false;
+}
+
+static tn_status folder_put(sink *s, const char *path, tn_error *err)
+{
+    char **files = NULL;
+    const char *aside = NULL;
+    size_t n_file = 0, n_aside = 0;
+    tn_status status = tn_list_files(&files, &n_file, path, err);
+
+    for (size_t i = 0; status == TN_OK && i < n_file; i++) {
+        if (is_aside(files[i])) {
+            if (n_aside++ == 0) aside = files[i];
+            continue;
+        }
+        char *full = tn_path(path, files[i]);
+        status = full != NULL ? file_put(s, full, true, err) : tn_fail(err, TN_NOMEM, "%s: out of memory", path);
+        free(full);
+    }
+    if (status == TN_OK && n_aside > 0 && n_aside == n_file)
+        status = tn_fail(err, TN_FORMAT, "%s holds hidden files and editors' copies only (%s), which are no data; name the file itself to take it", path, aside);
+    if (status == TN_OK && n_aside > 0)
+        tn_log(TN_LOG_INFO, "%s: %zu hidden files or editors' copies are left out, %s the first", path, n_aside, aside);
+    tn_list_free(files, n_file);
+    return status;
+}
+
 tn_status tn_data_tokenise(tn_shard_writer *w, const char *path, const tn_data_options *o, tn_data_stats *stats, tn_error *err)
 {
-    tn_status status = TN_OK;
     sink s = { .w = w, .o = o, .stats = stats };
-    char **files = NULL;
-    size_t n_file = 0;
 
     if (!tn_exists(path)) return tn_fail(err, TN_NOTFOUND, "%s: no such file or directory", path);
-    if (!tn_is_dir(path)) {
-        TN_GOTO(file_put(&s, path, false, err));
-    } else {
-        TN_GOTO(tn_list_files(&files, &n_file, path, err));
-        for (size_t i = 0; i < n_file; i++) {
-            char *full = tn_path(path, files[i]);
-            if (full == NULL) { status = tn_fail(err, TN_NOMEM, "%s: out of memory", path); goto out; }
-            status = file_put(&s, full, true, err);
-            free(full);
-            if (status != TN_OK) goto out;
-        }
-    }
-out:
-    tn_list_free(files, n_file);
+    tn_status status = tn_is_dir(path) ? folder_put(&s, path, err) : file_put(&s, path, false, err);
     free(s.ids);
     free(s.text_ids);
     free(s.mask);

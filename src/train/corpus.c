@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -34,6 +35,63 @@ static void list_drop(char **list, int n)
 {
     for (int i = 0; i < n; i++) free(list[i]);
     free(list);
+}
+
+/* Whether folder `out`, which need not be there yet, is folder `data` or lies in it. */
+static tn_status lies_inside(bool *inside, const char *out, const char *data, tn_error *err)
+{
+    char *at = tn_strdup(out), *real, *real_data = realpath(data, NULL);
+
+    while (at != NULL && at[0] != '\0' && !tn_exists(at)) {  /* what is there of it */
+        char *slash = strrchr(at, '/');
+        if (slash == at && at[1] != '\0') slash++;
+        *(slash != NULL ? slash : at) = '\0';
+    }
+    real = at != NULL ? realpath(at[0] != '\0' ? at : ".", NULL) : NULL;
+    tn_status status = at == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : TN_OK;
+    size_t n = real_data != NULL ? strlen(real_data) : 0;
+    *inside = real != NULL && n > 0 && strncmp(real, real_data, n) == 0 && (n == 1 || real[n] == '/' || real[n] == '\0');
+    free(at);
+    free(real);
+    free(real_data);
+    return status;
+}
+
+tn_status train_corpus_apart(const tn_train_config *c, const char *out, tn_error *err)
+{
+    tn_status status = TN_OK;
+    const char *const lists[] = { c->data, c->valid };
+    char **files = NULL;
+    int n_file = 0;
+
+    for (int k = 0; k < 2; k++) {
+        TN_GOTO(list_split(lists[k], &files, &n_file, err));
+        for (int i = 0; i < n_file; i++) {
+            bool inside = false;
+            if (tn_is_dir(files[i])) TN_GOTO(lies_inside(&inside, out, files[i], err));
+            if (!inside) continue;
+            status = tn_fail(err, TN_USAGE, "%s, where the run would write, lies inside the data folder %s: it would train on its own files, and never go on; choose an "
+                             "--out outside, or name the files themselves", out, files[i]);
+            goto out;
+        }
+        list_drop(files, n_file);
+        files = NULL;
+        n_file = 0;
+    }
+out:
+    list_drop(files, n_file);
+    return status;
+}
+
+/* A pipe can be read once and data are read more often, to see what they are; without somebody who writes it, reading it never ends. */
+static tn_status files_check(char **files, int n_file, tn_error *err)
+{
+    struct stat st;
+
+    for (int i = 0; i < n_file; i++)
+        if (stat(files[i], &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+            return tn_fail(err, TN_IO, "%s is a pipe or a device; data are a file or a folder: write it into a file first", files[i]);
+    return TN_OK;
 }
 
 static tn_data_format format_of(const char *name)
@@ -245,6 +303,7 @@ tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *lis
     *k = (corpus){0};
     TN_GOTO(list_split(list, &files, &n_file, err));
     if (n_file == 0) { status = tn_fail(err, TN_USAGE, "no data file is named"); goto out; }
+    TN_GOTO(files_check(files, n_file, err));
     if (strcmp(c->loss, "sft") != 0) TN_GOTO(pairs_open(k, c, files, n_file, t, chat, n_item, err));
     else TN_GOTO(samples_open(k, c, files, n_file, dir, prefix, m, t, chat, n_item, dist, err));
     TN_GOTO(tn_sha256_create(&h, err));

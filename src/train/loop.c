@@ -577,7 +577,8 @@ static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *i
     tn_status status = TN_OK;
     TN_TRY(train_ranks_open(&l->r, c, io, err));
     TN_TRY(train_ranks_alike(&l->r, err));
-    if (l->r.rank == 0) status = train_out_take(&l->dir, io->out, err);
+    if (l->r.rank == 0) status = train_corpus_apart(c, io->out, err);
+    if (l->r.rank == 0 && status == TN_OK) status = train_out_take(&l->dir, io->out, err);
     TN_TRY(tn_dist_agree(l->r.dist, status, err));
     if (l->r.rank != 0) status = train_ranks_see(io->out, err);
     TN_TRY(tn_dist_agree(l->r.dist, status, err));

@@ -117,6 +117,8 @@ typedef struct corpus {
     tn_data_stats stats;
     tn_digest content;
 } corpus;
+/* USAGE where `out`, the run's folder, lies in a folder of its data: what the run writes would be data of the same run's next start. */
+tn_status train_corpus_apart(const tn_train_config *c, const char *out, tn_error *err);
 /* Tokenises into dir (rank 0; the others wait and map). */
 tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *list, const char *dir, const char *prefix, tn_model *m,
                             const tn_tokenizer *t, const tn_chat *chat, int64_t n_item, tn_dist *dist, tn_error *err);

@@ -407,6 +407,37 @@ static void only_text_is_taken_for_text(void **state)
     assert_int_equal(n, a.n_token);
 }
 
+/* Nobody means .git or an editor's copy when he names a folder; a suffix in capitals is the same suffix. */
+static void a_folder_holds_what_is_meant(void **state)
+{
+    static const char *const aside[] = { ".hidden", ".git/config", "sub/.ipynb_checkpoints/a.txt", "a.txt~", "#a.txt#", "old~/b.txt" };
+    static const char rows[] = "{\"text\":\"one\"}\n{\"text\":\"two\"}\n";
+    tn_data_stats a, b;
+    int64_t n;
+    tn_error err;
+    (void)state;
+    tn_digest low = content_of("case.jsonl", rows, sizeof rows - 1, &a), high = content_of("case.JSONL", rows, sizeof rows - 1, &b);
+    assert_int_equal(b.n_doc, 2);
+    assert_memory_equal(&low, &high, sizeof low);
+
+    tn_log_set_level(TN_LOG_ERROR);
+    for (size_t i = 0; i < sizeof aside / sizeof *aside; i++) {
+        char name[64], *path, *slash;
+        snprintf(name, sizeof name, "folder/%s", aside[i]);
+        path = tn_path(dir, name);
+        slash = strrchr(path, '/');
+        *slash = '\0';
+        assert_int_equal(tn_mkdirs(path, &err), TN_OK);
+        free(path);
+        assert_int_equal(status_of(name, "not meant", 9, TN_DATA_TEXT, &n, &err), TN_OK);
+    }
+    assert_int_equal(status_of("folder", NULL, 0, TN_DATA_AUTO, &n, &err), TN_FORMAT);
+    assert_non_null(strstr(err.msg, "hidden files and editors' copies only (#a.txt#)"));
+    assert_int_equal(status_of("folder/sub/a#b.txt", "some text", 9, TN_DATA_AUTO, &n, &err), TN_OK);
+    assert_int_equal(status_of("folder", NULL, 0, TN_DATA_AUTO, &n, &err), TN_OK);
+    assert_int_equal(n, 10);
+}
+
 static void bytes_go_there_and_back(void **state)
 {
     static const char text[] = "Gr\xc3\xbc\xc3\x9f""e, \xe4\xb8\x96\xe7\x95\x8c\t\n 42";
@@ -439,7 +470,7 @@ int main(void)
         cmocka_unit_test(a_weighted_source_is_walked_through_before_it_repeats), cmocka_unit_test(sources_by_size_are_as_one),
         cmocka_unit_test(a_weight_that_draws_nothing_is_refused),
         cmocka_unit_test(content_tells_what_a_name_does_not), cmocka_unit_test(only_text_is_taken_for_text),
-        cmocka_unit_test(bytes_go_there_and_back),
+        cmocka_unit_test(a_folder_holds_what_is_meant), cmocka_unit_test(bytes_go_there_and_back),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -54,4 +54,20 @@ for set in data=chats.jsonl,pack=greedy data=chats.jsonl,pack=best-fit data=chat
     done
 done
 
+# A run in a folder of its data would read what it wrote; a pipe is no file.
+mkdir -p corpus/sub elsewhere && cp text.txt corpus && cp text.txt corpus/.notes && ln -s "$dir/corpus" linked && mkfifo pipe
+for out in corpus/run corpus corpus/sub/new/run linked/run; do
+    "$tenet" train tiny.yaml --quiet --out $out --set data=corpus >out.txt 2>err.txt && fail "a run into $out"
+    grep -q "^$out, where the run would write, lies inside the data folder corpus: " err.txt || { fail "a run into $out:"; cat err.txt; }
+done
+(cd corpus && "$tenet" train ../tiny.yaml --quiet --out run --set data=. >../out.txt 2>../err.txt) && fail "a run into run"
+grep -q "^run, where the run would write, lies inside the data folder .: " err.txt || { fail "a run into run:"; cat err.txt; }
+"$tenet" train tiny.yaml --quiet --out corpus/run --set valid=corpus,valid_every=1 >out.txt 2>err.txt && fail "a run into corpus/run, for validation"
+[ "$(find corpus -type f | sort | tr '\n' ' ')" = "corpus/.notes corpus/text.txt " ] || { fail "left behind:"; find corpus; }
+"$tenet" train tiny.yaml --threads 1 --out corpus-run --set data=corpus >out.txt 2>err.txt || { fail "a run beside its data:"; cat err.txt; }
+grep -q 'corpus: 1 hidden files or editors. copies are left out, .notes the first' err.txt out.txt || { fail "what is left out is not said:"; cat err.txt; }
+timeout 20 "$tenet" train tiny.yaml --quiet --out new --set data=pipe >out.txt 2>err.txt
+rc=$?
+[ $rc -eq 1 ] && grep -q 'pipe is a pipe or a device; data are a file or a folder' err.txt || { fail "a pipe: $rc"; cat err.txt; }
+
 exit $bad
