@@ -54,6 +54,8 @@ tn_status tn_json_parse(json_t **out, const char *text, size_t n, const char *wh
     if (*out == NULL && json_error_code(&e) == json_error_numeric_overflow) *out = parse_with_reals(text, n, &e);
     if (*out != NULL) return TN_OK;
     if (json_error_code(&e) == json_error_out_of_memory) return tn_fail(err, TN_NOMEM, "%s: no memory for its JSON", where);
+    if (json_error_code(&e) == json_error_null_character || json_error_code(&e) == json_error_null_byte_in_key)
+        snprintf(e.text, sizeof e.text, "a string holds the character NUL (\\u0000), which no text here can hold; take it out");
     if (n > 0 && memchr(text, '\n', n) == NULL)               /* a row of JSON Lines: its line is in `where` */
         return tn_fail(err, TN_FORMAT, "%s: not valid JSON: %s (column %d)", where, e.text, e.column);
     return tn_fail(err, TN_FORMAT, "%s: not valid JSON: %s (line %d, column %d)", where, e.text, e.line, e.column);

@@ -105,7 +105,8 @@ static tn_status prompt_read(const json_t *row, tn_message *m, size_t *n, const 
     *n = 0;
     if (list == NULL && json_is_array(json_object_get(row, "prompt"))) list = json_object_get(row, "prompt");
     if (list == NULL) {
-        const char *prompt, *system = json_string_value(json_object_get(row, "system"));
+        const char *prompt, *system = NULL;
+        if (json_object_get(row, "system") != NULL && !json_is_null(json_object_get(row, "system"))) TN_TRY(tn_json_str(row, "system", &system, where, err));
         TN_TRY(tn_json_str(row, "prompt", &prompt, where, err));
         if (system != NULL) m[(*n)++] = (tn_message){ "system", system };
         m[(*n)++] = (tn_message){ "user", prompt };

@@ -63,14 +63,52 @@ static tn_status text_put(sink *s, const char *text, size_t n, uint32_t weight_1
     return document_put(s, s->text_ids, NULL, false, weight_16, taught, err);
 }
 
-/* open: the last answer was cut off where it was sampled, so its stop token is no target and is left out. */
-static tn_status chat_put(sink *s, const tn_message *m, size_t n, bool open, uint32_t weight_16, bool taught, const char *where, tn_error *err)
+enum { SKIPPED = 2 };                                        /* in a mask: of a turn of weight 0 */
+
+/* Tokens up to and with the last trained one of a conversation's beginning, which must be the beginning of the whole one's too. */
+static tn_status trained_end(sink *s, const tn_message *m, size_t n, size_t *end, const char *where, tn_error *err)
+{
+    int32_t *ids = NULL;
+    uint8_t *mask = NULL;
+    size_t n_id = 0, cap = 0;
+    tn_status status = TN_OK;
+
+    *end = 0;
+    if (n > 0) status = tn_chat_render(s->o->tokenizer, s->o->chat, m, n, false, &ids, &mask, &n_id, &cap, err);
+    for (size_t i = 0; status == TN_OK && i < n_id; i++)
+        if (mask[i]) *end = i + 1;
+    if (status == TN_OK && (*end > s->n || (*end > 0 && memcmp(ids, s->ids, *end * sizeof *ids) != 0)))
+        status = tn_fail(err, TN_UNSUPPORTED, "this chat format writes an earlier turn otherwise once others follow, so one of \"weight\" 0 cannot be told apart; "
+                         "end the row before it, or choose another chat_format");
+    free(ids);
+    free(mask);
+    return status == TN_OK ? TN_OK : tn_fail_prefix(err, status, "%s", where);
+}
+
+/* Marks the turns that are not trained. */
+static tn_status turns_skip(sink *s, const tn_message *m, size_t n, const bool *skip, const char *where, tn_error *err)
+{
+    for (size_t k = 0; k < n; k++) {
+        size_t from, to;
+        if (!skip[k]) continue;
+        TN_TRY(trained_end(s, m, k, &from, where, err));
+        TN_TRY(trained_end(s, m, k + 1, &to, where, err));
+        for (size_t i = from; i < to; i++)
+            if (s->mask[i]) s->mask[i] = SKIPPED;
+    }
+    return TN_OK;
+}
+
+/* open: the last answer was cut off where it was sampled, so its stop token is no target and is left out. skip (or NULL): turns that are
+ * not trained. */
+static tn_status chat_put(sink *s, const tn_message *m, size_t n, const bool *skip, bool open, uint32_t weight_16, bool taught, const char *where, tn_error *err)
 {
     if (s->o->chat == NULL)
         return tn_fail(err, TN_UNSUPPORTED, "%s: a conversation, but the model has no chat format; choose one with chat_format", where);
     s->n = 0;
     tn_status status = tn_chat_render(s->o->tokenizer, s->o->chat, m, n, false, &s->ids, &s->mask, &s->n, &s->cap, err);
     if (status != TN_OK) return tn_fail_prefix(err, status, "%s", where);
+    if (skip != NULL) TN_TRY(turns_skip(s, m, n, skip, where, err));
     if (open) {
         while (s->n > 0 && !s->mask[s->n - 1]) s->n--;
         if (s->n > 0) s->n--;
@@ -81,9 +119,12 @@ static tn_status chat_put(sink *s, const tn_message *m, size_t n, bool open, uin
     }
     s->stats->n_chat++;
     bool any = false;
-    for (size_t i = 1; i < s->n; i++) any |= s->mask[i] != 0;
+    for (size_t i = 0; i < s->n; i++) {
+        s->mask[i] = s->mask[i] != SKIPPED && (s->mask[i] != 0 || (skip != NULL && s->o->train_prompt));
+        any |= i > 0 && s->mask[i] != 0;
+    }
     if (!any) { s->stats->n_dropped++; return TN_OK; }       /* nothing the assistant said is left */
-    return document_put(s, s->ids, s->o->train_prompt ? NULL : s->mask, true, weight_16, taught, err);
+    return document_put(s, s->ids, s->o->train_prompt && skip == NULL ? NULL : s->mask, true, weight_16, taught, err);
 }
 
 static tn_status row_weight(const json_t *row, const char *where, uint32_t *out, tn_error *err)
@@ -97,20 +138,28 @@ static tn_status row_weight(const json_t *row, const char *where, uint32_t *out,
 
 static const char *const roles[] = { "system", "user", "assistant", NULL };
 
-static tn_status messages_read(const json_t *list, tn_message *m, size_t *n, const char *where, tn_error *err)
+/* *any: a turn has weight 0, which skip tells. */
+static tn_status messages_read(const json_t *list, tn_message *m, bool *skip, bool *any, size_t *n, const char *where, tn_error *err)
 {
     size_t i;
     const json_t *e;
     if (!json_is_array(list) || json_array_size(list) == 0 || json_array_size(list) > MAX_MESSAGES)
         return tn_fail(err, TN_FORMAT, "%s: \"messages\" must be a list of 1 to %d objects", where, MAX_MESSAGES);
     *n = 0;
+    *any = false;
     json_array_foreach(list, i, e) {
         const char *role, *content;
+        double weight;
         bool known = false;
         TN_TRY(tn_json_str(e, "role", &role, where, err));
         TN_TRY(tn_json_str(e, "content", &content, where, err));
         for (int k = 0; roles[k] != NULL; k++) known |= strcmp(role, roles[k]) == 0;
         if (!known) return tn_fail(err, TN_FORMAT, "%s: role \"%s\"; system, user and assistant are known", where, role);
+        TN_TRY(tn_json_real_or(e, "weight", 1.0, &weight, where, err));
+        if (json_object_get(e, "weight") != NULL && ((weight != 0 && weight != 1) || strcmp(role, "assistant") != 0))
+            return tn_fail(err, TN_FORMAT, "%s: \"weight\" %g of a message of the %s; only the assistant's have one, 0 (not trained) or 1; a row's own \"weight\" may be "
+                           "from 0 to 16", where, weight, role);
+        *any |= skip[*n] = weight == 0;
         m[(*n)++] = (tn_message){ role, content };
     }
     return TN_OK;
@@ -129,28 +178,35 @@ static tn_status row_put(sink *s, const json_t *row, const char *where, tn_error
     TN_TRY(tn_json_bool_or(row, "distill", false, &taught, where, err));
     if (messages != NULL && s->o->format != TN_DATA_JSONL) {
         tn_message m[MAX_MESSAGES];
+        bool skip[MAX_MESSAGES], any = false;
         size_t n = 0;
-        TN_TRY(messages_read(messages, m, &n, where, err));
-        return chat_put(s, m, n, open, weight, taught, where, err);
+        TN_TRY(messages_read(messages, m, skip, &any, &n, where, err));
+        return chat_put(s, m, n, any ? skip : NULL, open, weight, taught, where, err);
     }
     if (json_object_get(row, "prompt") != NULL && s->o->format != TN_DATA_JSONL) {
         const char *key = json_object_get(row, "answer") != NULL ? "answer" :
                           json_object_get(row, "completion") != NULL ? "completion" : "answer";
-        const char *system = json_string_value(json_object_get(row, "system"));
+        const char *system = NULL;
+        if (json_object_get(row, "answer") != NULL && json_object_get(row, "completion") != NULL)
+            return tn_fail(err, TN_FORMAT, "%s: \"answer\" and \"completion\" mean the same; leave one of them out", where);
+        if (json_object_get(row, "system") != NULL && !json_is_null(json_object_get(row, "system"))) TN_TRY(tn_json_str(row, "system", &system, where, err));
         TN_TRY(tn_json_str(row, "prompt", &prompt, where, err));
         TN_TRY(tn_json_str(row, key, &answer, where, err));
         tn_message m[3] = { { "system", system }, { "user", prompt }, { "assistant", answer } };
-        return chat_put(s, system != NULL ? m : m + 1, system != NULL ? 3 : 2, open, weight, taught, where, err);
+        return chat_put(s, system != NULL ? m : m + 1, system != NULL ? 3 : 2, NULL, open, weight, taught, where, err);
     }
     if (json_object_get(row, "text") != NULL && s->o->format != TN_DATA_CHAT) {
         const char *text;
         TN_TRY(tn_json_str(row, "text", &text, where, err));
         return text_put(s, text, strlen(text), weight, taught, where, err);
     }
-    return tn_fail(err, TN_FORMAT, "%s: a row needs %s", where,
+    const char *hint = json_object_get(row, "conversations") != NULL ?
+        " (ShareGPT's \"conversations\" are \"messages\" here: \"from\" is \"role\", human \"user\", gpt \"assistant\"; \"value\" is \"content\")" :
+        json_object_get(row, "instruction") != NULL ? " (Alpaca's \"instruction\", with \"input\" after it, is \"prompt\" here, and \"output\" is \"answer\")" : "";
+    return tn_fail(err, TN_FORMAT, "%s: a row needs %s%s", where,
                    s->o->format == TN_DATA_JSONL ? "\"text\"" :
                    s->o->format == TN_DATA_CHAT  ? "\"messages\", or \"prompt\" and \"answer\"" :
-                                                   "\"text\", \"messages\", or \"prompt\" and \"answer\"");
+                                                   "\"text\", \"messages\", or \"prompt\" and \"answer\"", hint);
 }
 
 static bool ends_with_any(const char *path, const char *const *ends)

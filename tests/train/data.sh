@@ -70,4 +70,24 @@ timeout 20 "$tenet" train tiny.yaml --quiet --out new --set data=pipe >out.txt 2
 rc=$?
 [ $rc -eq 1 ] && grep -q 'pipe is a pipe or a device; data are a file or a folder' err.txt || { fail "a pipe: $rc"; cat err.txt; }
 
+# Rows that say something else than they would be taken for.
+refused() {
+    printf '%s\n' "$2" >row.jsonl
+    "$tenet" train tiny.yaml --quiet --threads 1 --out new --set data=row.jsonl,chat_format=tulu,n_ctx=200 >out.txt 2>err.txt && fail "$2: goes"
+    grep -qF -e "$1" err.txt || { fail "$2: should say '$1':"; cat err.txt; }
+}
+refused "'system' has the wrong type: expected a string" '{"system":5,"prompt":"a","answer":"b"}'
+refused '"answer" and "completion" mean the same' '{"prompt":"a","answer":"b","completion":"c"}'
+refused 'a string holds the character NUL (\u0000)' '{"text":"a\u0000b"}'
+refused 'gpt "assistant"' '{"conversations":[{"from":"human","value":"a"},{"from":"gpt","value":"b"}]}'
+refused '"output" is "answer"' '{"instruction":"a","input":"","output":"b"}'
+refused '"weight" 0.5 of a message of the assistant' '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","weight":0.5}]}'
+refused '"weight" 0 of a message of the user' '{"messages":[{"role":"user","content":"a","weight":0},{"role":"assistant","content":"b"}]}'
+# A turn of weight 0 is read, but not trained.
+printf '{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"first","weight":0},{"role":"user","content":"r"},{"role":"assistant","content":"second","weight":1}]}\n' >row.jsonl
+for prompt in false true; do
+    "$tenet" train tiny.yaml --quiet --threads 1 --show-batch --json --set data=row.jsonl,chat_format=tulu,n_ctx=200,train_prompt=$prompt >out.txt 2>err.txt || cat err.txt
+    grep -q 'first[^}]*"trained":false' out.txt && grep -q 'second[^}]*"trained":true' out.txt || { fail "weight 0, train_prompt $prompt:"; cat out.txt; }
+done
+
 exit $bad
