@@ -58,7 +58,7 @@ typedef struct tn_data_options {
  * left out, which the log says.
  * Rows: {"text"}, {"messages":[{"role","content"}]}, {"prompt","answer"}; each with an optional "weight" (0 to 16),
  * "open" (true: the last answer was cut off where it was sampled, so its stop token is left out) and "distill" (true: the
- * teacher's distribution is learned along this text). */
+ * teacher's distribution is learned along this text). A message of the assistant may have "weight" 0: read, but not trained. */
 tn_status tn_data_tokenise(tn_shard_writer *w, const char *path, const tn_data_options *o, tn_data_stats *stats, tn_error *err);
 
 /* Ends a text of n ids with the tokenizer's end token, whether its own files say so or not: without one a model never learns where
