@@ -129,7 +129,7 @@ static void result_print(const tn_common *common, const tn_train_result *r, cons
     } else {
         printf("%s after %lld steps, loss %.4f\nweights  %s\n", r->finished ? "finished" : "stopped", (long long)r->steps, (double)r->loss,
                root != NULL ? root : "?");
-        if (r->weights[0] != '\0') printf("written  %s\n", r->weights);
+        if (r->weights != NULL) printf("written  %s\n", r->weights);
         if (r->best_step > 0 && r->best_step < r->steps)
             printf("best     validation %.4f at step %lld: tenet export %s/step-%lld DIR\n", (double)r->best_valid, (long long)r->best_step, run,
                    (long long)r->best_step);

@@ -515,10 +515,9 @@ static tn_status timing_give(const loop *l, tn_train_result *out, tn_error *err)
 }
 
 /* Was everything there when this process began? Then a finished run only reports. path: where the weights belong. */
-static bool result_stands(const loop *l, char *path, size_t path_bytes)
+static bool result_stands(const loop *l, const char *path)
 {
     char *result = tn_path(l->r.io->out, "result.json");
-    snprintf(path, path_bytes, "%s/%s", l->r.io->out, l->r.p.lora != NULL ? "adapter" : "model");
     bool there = l->started_step == l->step && result != NULL && tn_exists(result) && tn_is_dir(path);
     free(result);
     return there;
@@ -527,10 +526,10 @@ static bool result_stands(const loop *l, char *path, size_t path_bytes)
 static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
 {
     run *r = &l->r;
-    char *path = tn_path(r->io->out, "steps.jsonl"), weights[1024];
+    char *path = tn_path(r->io->out, "steps.jsonl"), *weights = tn_path(r->io->out, r->p.lora != NULL ? "adapter" : "model");
     tn_status status = TN_OK;
 
-    if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    if (path == NULL || weights == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     out->rank = r->rank;
     out->steps = l->step;
     out->flops_per_token = train_flops_per_token(r->model, r->p.lora != NULL, r->c->n_ctx);
@@ -550,16 +549,20 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     l->log = NULL;
     if (l->step > 0) TN_GOTO(tn_steplog_read(path, &l->genesis, NULL, NULL, &out->log_root, err));
     if (!out->finished) goto out;
-    if (r->c->save_model && !result_stands(l, weights, sizeof weights)) {
+    if (r->c->save_model && !result_stands(l, weights)) {
         TN_GOTO(tn_remove_tree(weights, err));               /* of a run that was killed while it wrote */
-        TN_GOTO(train_write_weights(r, r->io->out, weights, sizeof weights, err));
+        TN_GOTO(train_write_weights(r, weights, err));
     }
-    if (r->c->save_model) snprintf(out->weights, sizeof out->weights, "%s", weights);
+    if (r->c->save_model) {
+        out->weights = weights;
+        weights = NULL;
+    }
     TN_GOTO(result_save(l, out, err));
     TN_GOTO(train_report(r, err));
     train_out_said_remove(r->io->out);
 out:
     free(path);
+    free(weights);
     return status;
 }
 
@@ -567,7 +570,8 @@ void tn_train_result_free(tn_train_result *r)
 {
     free(r->principle);
     free(r->timing);
-    r->timing = NULL;
+    free(r->weights);
+    r->timing = r->weights = NULL;
     r->principle = NULL;
     r->n_principle = 0;
 }

@@ -390,8 +390,8 @@ json_t   *train_description(const run *r, tn_error *err);
 tn_status train_write_tokenizer(const run *r, const char *dir, tn_error *err);
 /* What is trained, as it is now, into a folder: PEFT's form or Hugging Face's, without a tokenizer of its own. */
 tn_status train_write_trained(run *r, const char *path, tn_error *err);
-/* Writes the result (rank 0): OUT/model or OUT/adapter. */
-tn_status train_write_weights(run *r, const char *out, char *path, size_t path_bytes, tn_error *err);
+/* Writes the result (rank 0) to path, which is OUT/model or OUT/adapter. */
+tn_status train_write_weights(run *r, const char *path, tn_error *err);
 
 /* policy.c: what to do with a step whose numbers are bad. */
 /* May a policy go back to a checkpoint? Then how often they are written is part of what the run is (decision 079). */

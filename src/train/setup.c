@@ -419,10 +419,8 @@ tn_status train_write_trained(run *r, const char *path, tn_error *err)
     return status;
 }
 
-tn_status train_write_weights(run *r, const char *out, char *path, size_t path_bytes, tn_error *err)
+tn_status train_write_weights(run *r, const char *path, tn_error *err)
 {
-    bool lora = r->p.lora != NULL;
-    snprintf(path, path_bytes, "%s/%s", out, lora ? "adapter" : "model");
     TN_TRY(train_write_trained(r, path, err));
-    return lora ? TN_OK : train_write_tokenizer(r, path, err);
+    return r->p.lora != NULL ? TN_OK : train_write_tokenizer(r, path, err);
 }

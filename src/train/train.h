@@ -89,7 +89,7 @@ typedef struct tn_train_result {
     double    flops_per_token;
     tn_digest weights_root;             /* of the trained tensors: (name, dtype, shape, bytes) */
     tn_digest log_root;                 /* of the step log */
-    char      weights[1024];            /* OUT/model or OUT/adapter; empty when not finished or not saved */
+    char     *weights;                  /* OUT/model or OUT/adapter; NULL when not finished or not saved */
     tn_train_step last;
     tn_train_principle *principle; int n_principle;          /* over the whole run, after its last step */
     char     *timing;                   /* with tn_graph_set_timing: a table of where the steps' time went; else NULL */

@@ -76,7 +76,9 @@ static int set_up(void **state)
     free(text);
     free(pairs);
     tn_train_result r = run(scratch, "base", NULL, NULL);
-    return r.finished ? 0 : -1;
+    bool done = r.finished;
+    tn_train_result_free(&r);
+    return done ? 0 : -1;
 }
 
 static int tear_down(void **state)
@@ -186,7 +188,8 @@ static void bf16_is_exact_too(void **state)
     assert_memory_equal(&a.weights_root, &b.weights_root, sizeof a.weights_root);
     tn_isa_set("auto", NULL);
     tn_ops_choose(false);
-    run(scratch, "bf16-parts", SET("dtype", "bf16", "stochastic_rounding", "true", "stop_at", "2"), NULL);
+    b = run(scratch, "bf16-parts", SET("dtype", "bf16", "stochastic_rounding", "true", "stop_at", "2"), NULL);
+    tn_train_result_free(&b);
     b = run(scratch, "bf16-parts", set, NULL);
     assert_memory_equal(&a.weights_root, &b.weights_root, sizeof a.weights_root);
 }
@@ -201,6 +204,7 @@ static void adapters_can_be_on_some_layers_only(void **state)
     char *path = tn_path(dir, "layers/adapter/adapter_config.json");
     assert_int_equal(tn_json_load(&config, path, 1 << 20, NULL), TN_OK);
     const json_t *layers = json_object_get(config, "layers_to_transform");
+    tn_train_result_free(&r);
     assert_int_equal(json_array_size(layers), 1);
     assert_int_equal(json_integer_value(json_array_get(layers, 0)), 1);
     json_decref(config);
@@ -216,11 +220,14 @@ static void adapters_can_be_on_some_layers_only(void **state)
     for (size_t i = 0; i < n; i++) assert_true(tn_starts_with(lora[i].name, "blk.1."));
     tn_lora_free(lora, n);
     tn_model_close(m);
+    tn_train_result_free(&b);
     tn_train_config c;
     assert_int_equal(tn_train_config_load(&c, tuning, &err), TN_OK);
     static const char *const wrong[] = { "1-2", "1", "-1-1", "1-0", "x-1", "" };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(tn_option_set(&c, tn_train_options, "lora_layers", wrong[i], "test", &err), TN_OK);
+    tn_train_result_free(&a);
+    tn_train_result_free(&b);
         char *out = tn_path(dir, "wrong-layers");
         tn_train_io io = { .out = out, .quiet = true };
         tn_train_result none;
