@@ -43,9 +43,9 @@ typedef struct job {
     size_t      slot;
 } job;
 
-static int64_t longest(const tn_call *c)            /* chain */
+static int64_t longest(const tn_call *c)            /* chain, or rows of a product: the rank is both */
 {
-    return tn_max64(tn_max64(tn_cols(c->in[0]), c->in[1]->shape[0]), tn_rows(c->in[0]));
+    return tn_max64(tn_max64(tn_cols(c->in[0]), c->in[1]->shape[0]), tn_max64(tn_rows(c->in[0]), c->in[2]->shape[0]));
 }
 
 static size_t turned_bytes(const tn_call *c) { return tn_align64((size_t)tn_round_up(c->in[1]->shape[0], 32) * (size_t)c->in[2]->shape[0] * 4); }
@@ -204,8 +204,10 @@ static int cases(tn_case *k, int i)
         { 133, 18, 21, 16, { 2.0f, TN_PROFILE_STRICT }, TN_F32 },
         { 1, 33, 40, 4, { 2.0f, TN_PROFILE_STRICT }, TN_BF16 },
         { 19, 33, 50, 21, { 1.0f, TN_PROFILE_STRICT_BF16 }, TN_F32 },
-        { 333, 24, 17, 5, { 0.5f, TN_PROFILE_STRICT }, TN_F32 } };
-    if (i >= 5) return 0;
+        { 333, 24, 17, 5, { 0.5f, TN_PROFILE_STRICT }, TN_F32 },
+        { 7, 18, 21, 300, { 0.5f, TN_PROFILE_STRICT }, TN_F32 },             /* ranks above rows, n_in and n_out */
+        { 3, 40, 9, 67, { 2.0f, TN_PROFILE_STRICT_BF16 }, TN_F32 } };
+    if (i >= (int)(sizeof t / sizeof *t)) return 0;
     *k = (tn_case){ .by_row = 1u, .fd_tolerance = t[i].p.profile == TN_PROFILE_STRICT ? 0 : 5e-2 };
     *(tn_adapted_params *)k->params = t[i].p;
     tn_case_in(k, 0, TN_F32, t[i].rows, t[i].n_in, true);
