@@ -10,7 +10,9 @@
  * and no rank has more state than its tensors need:
  *
  *   adamw      m [n], v [n]          muon       m [n] for its matrices, as adamw for the rest
- *   sgd        m [n]                 adafactor  v [rows + cols], or [n] for a vector */
+ *   sgd        m [n]                 adafactor  v [rows + cols], or [n] for a vector
+ *
+ * Three-dimensional tensors (the weights of experts) are no matrices here: Muon leaves them to AdamW, Adafactor keeps all of their v. */
 #include "train/run.h"
 
 #include <math.h>
@@ -30,7 +32,7 @@ static opt_kind kind_of(const char *name)
 
 /* ---------------------------------------------------------------------------------------------- what is needed */
 
-static bool is_factored(const slot *s) { return s->w->n_dim == 2 && s->w->shape[0] > 1 && s->w->shape[1] > 2; }
+static bool is_factored(const slot *s) { return s->matrix && s->w->n_dim == 2 && s->w->shape[0] > 1 && s->w->shape[1] > 2; }
 
 static int64_t round16(int64_t n) { return (n + 15) & ~(int64_t)15; }
 
@@ -40,7 +42,7 @@ void train_optimiser_plan(params *p, const tn_train_config *c)
     int64_t at[MAX_STATE] = {0};
     for (int i = 0; i < p->n_slot; i++) {
         slot *s = &p->slot[i];
-        s->muon = kind == OPT_MUON && p->lora == NULL && s->w->n_dim == 2 && tn_starts_with(s->name, "blk.");
+        s->muon = kind == OPT_MUON && p->lora == NULL && s->matrix && s->w->n_dim == 2 && tn_starts_with(s->name, "blk.");
         s->whole = s->muon || kind == OPT_ADAFACTOR;
         s->n_state[0] = kind == OPT_ADAFACTOR ? 0 : s->n;
         s->n_state[1] = kind == OPT_SGD || s->muon ? 0 : kind == OPT_ADAFACTOR && is_factored(s) ? s->w->shape[0] + s->w->shape[1] : s->n;

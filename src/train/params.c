@@ -154,11 +154,8 @@ static slot *slot_add(params *p, const char *name, const char *suffix, tn_tensor
     return s;
 }
 
-/* Weight decay leaves out vectors (norms, biases, magnitudes) and embeddings. */
-static bool decays(const char *name, const tn_tensor *w)
-{
-    return w->n_dim >= 2 && !tn_starts_with(name, "token_embd") && !tn_starts_with(name, "position_embd");
-}
+/* A table that rows are looked up in; w->matrix only when it is the head too. */
+static bool is_embedding(const tn_param *w) { return tn_starts_with(w->name, "token_embd") || tn_starts_with(w->name, "position_embd"); }
 
 static void place_gradient(params *p, slot *s)
 {
@@ -203,16 +200,16 @@ tn_status train_params_create(params *p, tn_model *m, const tn_train_config *c, 
     }
     for (size_t i = 0; i < p->n_lora; i++) {
         tn_lora *l = &p->lora[i];
-        slot_add(p, l->name, ".lora_a", &l->a, &l->da)->decay = true;
-        slot *b = slot_add(p, l->name, ".lora_b", &l->b, &l->db);
-        b->decay = true;
+        slot *a = slot_add(p, l->name, ".lora_a", &l->a, &l->da), *b = slot_add(p, l->name, ".lora_b", &l->b, &l->db);
+        a->matrix = b->matrix = a->decay = b->decay = true;
         b->lr_scale = (float)c->lora_plus;
         if (l->magnitude.n_dim > 0) slot_add(p, l->name, ".lora_m", &l->magnitude, &l->dmagnitude);
     }
     for (size_t i = 0; p->lora == NULL && i < n; i++) {
         tn_param *w = tn_model_tensor(m, i);
         slot *s = slot_add(p, w->name, "", &w->w, &w->grad);
-        s->decay = decays(w->name, &w->w);
+        s->matrix = w->matrix || is_embedding(w);
+        s->decay = s->matrix && !is_embedding(w);
     }
     p->grain = p->n_flat <= (int64_t)1 << 24 ? BLOCK : 16 * BLOCK;
     void *grad;
@@ -221,7 +218,7 @@ tn_status train_params_create(params *p, tn_model *m, const tn_train_config *c, 
     for (int i = 0; i < p->n_slot; i++) {
         slot *s = &p->slot[i];
         place_gradient(p, s);
-        if (bf16 && p->lora == NULL && s->w->n_dim == 2) TN_GOTO(bf16_copy(p, s, err));
+        if (bf16 && p->lora == NULL && s->matrix && s->w->n_dim == 2) TN_GOTO(bf16_copy(p, s, err));
     }
 out:
     if (status != TN_OK) train_params_free(p);

@@ -29,7 +29,7 @@ typedef struct slot {
     void      *copy;                    /* bf16 copy that w->data points to; NULL: none */
     float     *master;                  /* f32 values: w->data itself, or beside it when w is bf16 */
     int64_t    first, n;                /* place in the flat order */
-    bool       decay;
+    bool       matrix, decay;           /* matrix: no norm, no bias (those of experts are [n_expert][n], a vector each) */
     float      lr_scale;
     /* train_optimiser_plan. State k of all tensors lies packed, in the flat order. */
     bool       muon, whole;             /* whole: its update needs all of it, so one rank owns it */

@@ -48,6 +48,15 @@ for family in llama mistral mixtral qwen2 qwen3 qwen3moe olmo2 olmo3 gemma2 gemm
     # (GGUF has the rows of some families' heads in another order, so sums round otherwise)
     awk 'NR == 1 { a = $1 } NR == 2 { d = a - $1; exit !(a > 0 && d < 1e-6 * a && d > -1e-6 * a) } END { if (NR != 2) exit 1 }' two.txt || fail "$family: the GGUF computes something else: $(cat two.txt)"
 done
+# The biases of experts are [n_expert][n], vectors and no matrices: not rounded to bf16, not factored, not orthogonalised.
+moe="--set family=gpt-oss --set n_expert=4 --set n_expert_used=2"
+for optimizer in adamw muon adafactor; do
+    rm -rf moe
+    "$tenet" train base.yaml --quiet $moe --set dtype=bf16 --set optimizer=$optimizer --out moe >/dev/null 2>err.txt || fail "gpt-oss, bf16, $optimizer: $(cat err.txt)"
+    tr -d ' \n' <moe/step-2/manifest.json >manifest.txt
+    slot=$(grep -o '"name":"[^"]*"' manifest.txt | grep -n '"blk.0.ffn_gate_exps.bias"' | cut -d: -f1)
+    grep -qF "[$((slot - 1)),2,0,192," manifest.txt || fail "$optimizer: a bias of experts has not a v for each of its 192 elements"
+done
 refused() {
     says=$1
     shift
