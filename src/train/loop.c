@@ -345,7 +345,7 @@ static tn_status validate(loop *l, float *valid, tn_error *err)
 {
     TN_TRY(train_validate(&l->r, valid, &l->at.owed, err));
     if (l->at.owed) return TN_OK;
-    bool better = l->at.best_step == 0 || *valid < l->at.best_valid;
+    bool better = isfinite(*valid) && (l->at.best_step == 0 || *valid < l->at.best_valid);
     l->at.worse = better ? 0 : l->at.worse + 1;
     if (better) {
         l->at.best_valid = *valid;

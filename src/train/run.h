@@ -299,6 +299,8 @@ double    train_overlap_share(const run *r);
 tn_status train_validate(run *r, float *loss, bool *given_up, tn_error *err);       /* given_up: a rank was told to stop */
 tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err);
 
+/* A loss is a mean over what has weight: some of what a validation looks at must have. */
+tn_status train_validate_check(const run *r, tn_error *err);
 /* teacher.c. Finds the taught rows of texts; samples have at most n_ctx rows. Who teaches sets the width. */
 tn_status train_teacher_place(corpus *k, int64_t n_ctx, tn_error *err);
 /* e: a REFERENCE engine of the teacher. dir: where the hidden states may lie. All ranks together. */

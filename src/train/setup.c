@@ -286,6 +286,7 @@ tn_status train_setup(run *r, const char *work_dir, tn_error *err)
     TN_GOTO(teacher_prepare(r, err));
     r->zero = (int)c->zero;
     train_optimiser_plan(&r->p, c);
+    if (r->has_valid) TN_GOTO(train_validate_check(r, err));
     TN_GOTO(train_step_prepare(r, err));
     bool shared = r->size > 1 && r->zero > 0;
     TN_GOTO(train_optimiser_create(&r->opt, &r->p, c, shared ? r->x.range[r->rank] : 0, shared ? r->x.range[r->rank + 1] : r->p.n_flat, err));

@@ -8,6 +8,25 @@
 #include "base/log.h"
 #include "base/thread.h"
 
+/* How many samples a validation takes. */
+static int64_t items_of(const run *r) { return r->valid.n_sample < r->c->valid_samples ? r->valid.n_sample : r->c->valid_samples; }
+
+tn_status train_validate_check(const run *r, tn_error *err)
+{
+    int64_t items = items_of(r), weight_16 = 0;
+    micro b = {0};
+
+    TN_TRY(train_micro_init(&b, &r->valid, 1, err));
+    for (int64_t i = 0; i < items && weight_16 == 0; i++) {  /* mostly the first one tells */
+        train_micro_fill(&b, &r->valid, i, 1);
+        weight_16 += b.weight_16;
+    }
+    train_micro_free(&b);
+    if (weight_16 > 0) return TN_OK;
+    return tn_fail(err, TN_FORMAT, "valid: %s has no token that carries a loss in the %lld sample%s of a validation, so there would be no validation loss; raise "
+                   "valid_samples (%lld now), or name other held-out files", r->c->valid, (long long)items, items == 1 ? "" : "s", (long long)r->c->valid_samples);
+}
+
 /* At this rank's item i: do all give up, because one was told to stop? Asking costs a message: so seldom that it comes about every second, at the
  * same i in every rank, and only where each of them has such an item (least: the fewest that a rank has). */
 typedef struct asked { int64_t next, step; double at; } asked;
@@ -39,7 +58,7 @@ static tn_status ask_to_stop(run *r, asked *a, int64_t i, int64_t least, bool *s
 tn_status train_validate(run *r, float *loss, bool *given_up, tn_error *err)
 {
     tn_status status = TN_OK;
-    int64_t items = r->valid.n_sample < r->c->valid_samples ? r->valid.n_sample : r->c->valid_samples;
+    int64_t items = items_of(r);
     int64_t n = (items + r->micro_size - 1) / r->micro_size, first, last;
     micro b = {0};
     micro_stats *all = calloc((size_t)(n * r->size), sizeof *all);
