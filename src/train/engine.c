@@ -23,7 +23,8 @@ static tn_value head_build(engine *e, const tn_train_config *c, const corpus *k,
         tn_value in[] = { e->net.hidden, w, e->target };
         e->out = tn_graph_op(g, "logprob", TN_OP_HEAD_LOGPROB, &o, in, 3);
     } else {
-        tn_head_params o = { .softcap = (float)h->logit_softcap, .z_coef = (float)c->z_loss, .profile = e->net.profile,
+        /* What is scored is held-out text: its loss is the likelihood alone. */
+        tn_head_params o = { .softcap = (float)h->logit_softcap, .z_coef = e->train ? (float)c->z_loss : 0, .profile = e->net.profile,
                              .train = e->train, .add_dw = e->train && head_grad != NULL };
         e->weight = tn_graph_input(g, "weight", TN_F32, 1, out_shape);
         tn_value in[7] = { e->net.hidden, w, e->target, e->weight };
