@@ -1,6 +1,7 @@
 /* export.c - weights alone, out of a checkpoint: opens what the run started from, loads the weights, writes a model. */
 #include "train/run.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -95,6 +96,58 @@ tn_status train_config_save(const run *r, tn_error *err)
     return status;
 }
 
+/* An adapter fits one base only, and weights one tokenizer: what lies where the run's model lay must still be that. */
+static tn_status base_check(const run *r, const char *run_dir, tn_error *err)
+{
+    const struct { const char *key, *what; const tn_digest *now; } part[] = {
+        { "base", "the base model", r->p.lora != NULL ? &r->base_root : NULL }, { "tokenizer_digest", "the tokenizer", r->tokenizer != NULL ? &r->tokenizer_root : NULL } };
+    char *path = tn_path(run_dir, "run.json"), now[TN_SHA256_HEX];
+    json_t *o = NULL;
+    tn_status status = path == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : TN_OK;
+
+    if (status != TN_OK || !tn_exists(path)) goto out;       /* a checkpoint that was taken away from its run */
+    TN_GOTO(tn_json_load(&o, path, 1 << 20, err));
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+        const char *then = json_string_value(json_object_get(o, part[i].key)), *at = r->io->model != NULL ? r->io->model : r->c->model;
+        if (then == NULL || part[i].now == NULL) continue;
+        tn_hex(now, part[i].now);
+        if (strcmp(then, now) == 0) continue;
+        status = tn_fail(err, TN_MISMATCH, "%s%s%s is not what the run %s was trained with: %s is %.16s... there and %.16s... now; name the right model with --model",
+                         part[i].what, at != NULL ? " at " : "", at != NULL ? at : "", run_dir, part[i].key, then, now);
+        goto out;
+    }
+out:
+    json_decref(o);
+    free(path);
+    return status;
+}
+
+/* A model from scratch has no files whose tokenizer a GGUF could take: it is written as a folder first, and that opened. */
+static tn_status gguf_write(const run *r, const char *out, tn_dtype type, tn_error *err)
+{
+    tn_status status = TN_OK;
+    tn_model *m = NULL;
+    char *dir = tn_strf("%s.XXXXXX", out), *folder = NULL;
+
+    if (dir == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    if (mkdtemp(dir) == NULL) {
+        status = tn_fail(err, TN_IO, "%s: cannot make a folder beside it: %s", out, strerror(errno));
+        free(dir);
+        return status;
+    }
+    if ((folder = tn_path(dir, "model")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    TN_GOTO(tn_model_write(r->model, folder, type, false, NULL, err));
+    TN_GOTO(train_write_tokenizer(r, folder, err));
+    TN_GOTO(tn_model_open(&m, folder, &(tn_model_options){ .weights = true }, err));
+    TN_GOTO(tn_model_write(m, out, type, false, NULL, err));
+out:
+    tn_model_close(m);
+    tn_remove_tree(dir, NULL);
+    free(folder);
+    free(dir);
+    return status;
+}
+
 tn_status tn_train_export(const char *checkpoint, const char *out, const tn_export_options *o, tn_digest *weights_root, tn_error *err)
 {
     tn_status status = TN_OK;
@@ -117,6 +170,7 @@ tn_status tn_train_export(const char *checkpoint, const char *out, const tn_expo
     r = (run){ .c = &c, .io = &io, .size = 1 };
     TN_GOTO(train_model_open(&r, false, err));
     TN_GOTO(train_params_create(&r.p, r.model, &c, c.adapter, err));
+    TN_GOTO(base_check(&r, run_dir, err));
     TN_GOTO(train_checkpoint_load(&r, dir, NULL, false, &at, NULL, err));
     TN_GOTO(train_params_root(&r.p, weights_root, err));
     train_params_masters(&r.p, true);
@@ -132,8 +186,12 @@ tn_status tn_train_export(const char *checkpoint, const char *out, const tn_expo
         TN_GOTO(tn_lora_write(r.model, r.p.lora, r.p.n_lora, out, err));
         goto out;
     }
-    if (r.p.lora != NULL) TN_GOTO(tn_model_merge_lora(r.model, r.p.lora, r.p.n_lora, err));
-    TN_GOTO(tn_model_write(r.model, out, o->type, false, NULL, err));
+    if (r.p.lora != NULL) {
+        TN_GOTO(tn_model_merge_lora(r.model, r.p.lora, r.p.n_lora, err));
+        TN_GOTO(tn_model_digest(r.model, weights_root, err));
+    }
+    if (r.own_tokenizer != NULL && tn_ends_with(out, ".gguf")) TN_GOTO(gguf_write(&r, out, o->type, err));
+    else TN_GOTO(tn_model_write(r.model, out, o->type, false, NULL, err));
     if (tn_is_dir(out)) TN_GOTO(train_write_tokenizer(&r, out, err));
 out:
     train_setup_release(&r);

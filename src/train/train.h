@@ -119,7 +119,8 @@ tn_status tn_train_replay(const tn_train_config *c, const char *run_dir, int64_t
 
 /* Weights alone, out of one checkpoint (RUN/step-N) or the newest of a run: a model directory, a .gguf, or for LoRA the
  * adapter in PEFT's form; merge puts the adapter into its base instead. model: where the base lies now; NULL: as the run's
- * config.json says. adapter: the same for the adapter that the run went on with. */
+ * config.json says; MISMATCH if it is another one. adapter: the same for the adapter that the run went on with. *weights_root: of what is
+ * written before its type is changed: of the trained tensors as the run names it, or merged of the whole model (tn_model_digest). */
 typedef struct tn_export_options { const char *model; bool merge; tn_dtype type; const char *adapter; } tn_export_options;
 tn_status tn_train_export(const char *checkpoint, const char *out, const tn_export_options *o, tn_digest *weights_root, tn_error *err);
 

@@ -165,7 +165,7 @@ static void exports_hold_what_was_trained(void **state)
     tn_train_result t = run(tuning, "dpo-export", NULL, NULL);
     root = export_of("dpo-export", "adapter-out", false);
     assert_memory_equal(&root, &t.weights_root, sizeof root);
-    export_of("dpo-export", "merged", true);
+    root = export_of("dpo-export", "merged", true);
     b = model_root("merged");
     assert_memory_not_equal(&a, &b, sizeof a);
     char *adapter = tn_path(dir, "adapter-out");
