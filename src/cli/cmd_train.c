@@ -255,7 +255,11 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (n_arg == 0) return tn_fail(err, TN_USAGE, "which CONFIG.yaml? recipes/train-tiny.yaml is one; tenet train --keys lists what it may hold");
     TN_TRY(tn_train_config_load(&c, args[0], err));
     TN_GOTO(set_apply(&c, f->set, err));
-    if (common->seed_given) c.seed = common->seed;
+    if (common->seed_given) {                                /* in the range of the key: config.json is read by it again */
+        char number[24];
+        snprintf(number, sizeof number, "%lld", (long long)common->seed);
+        TN_GOTO(tn_option_set(&c, tn_train_options, "seed", number, "--seed", err));
+    }
     if ((out = f->out != NULL ? tn_strdup(f->out) : default_out(args[0])) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     io.out = out;
     TN_GOTO(data_resolve(&c.data, args[0], err));

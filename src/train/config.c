@@ -150,25 +150,79 @@ void tn_train_config_free(tn_train_config *c) { tn_options_free(c, tn_train_opti
 
 static bool power_of_two(int64_t n) { return n > 0 && (n & (n - 1)) == 0; }
 
-/* What only a model from scratch has would be ignored beside 'model': a shape that is asked for and not given. */
-static tn_status check_no_shape(const tn_train_config *c, tn_error *err)
+/* The first key that `ignored` says would have no effect and that is not as by default; *key NULL: none. */
+static tn_status given_find(const tn_train_config *c, bool (*ignored)(const tn_option *o), const char **key, tn_error *err)
 {
     tn_train_config usual = {0};
     tn_status       status = tn_options_default(&usual, tn_train_options, err);
     json_t         *is = NULL, *by_default = NULL;
 
+    *key = NULL;
     if (status == TN_OK && ((is = tn_options_json(c, tn_train_options)) == NULL || (by_default = tn_options_json(&usual, tn_train_options)) == NULL))
         status = tn_fail(err, TN_NOMEM, "no memory for the settings");
-    for (const tn_option *o = tn_train_options; status == TN_OK && o->key != NULL; o++) {
+    for (const tn_option *o = tn_train_options; status == TN_OK && *key == NULL && o->key != NULL; o++) {
         const json_t *v = json_object_get(is, o->key);
-        if (!tn_starts_with(o->help, "from scratch") || (json_is_string(v) && json_string_length(v) == 0)) continue;
-        if (!json_equal(v, json_object_get(by_default, o->key)))
-            status = tn_fail(err, TN_USAGE, "%s is for a model from scratch, but 'model' names one to start from: leave one of the two out", o->key);
+        if (!ignored(o) || (json_is_string(v) && json_string_length(v) == 0)) continue;
+        if (!json_equal(v, json_object_get(by_default, o->key))) *key = o->key;
     }
     json_decref(is);
     json_decref(by_default);
     tn_options_free(&usual, tn_train_options);
     return status;
+}
+
+/* What only a model from scratch has, which would be ignored beside 'model'; and what 'like' tells already. */
+static bool is_scratch(const tn_option *o) { return tn_starts_with(o->help, "from scratch"); }
+
+static bool is_shape(const tn_option *o)
+{
+    return is_scratch(o) && strcmp(o->key, "like") != 0 && strcmp(o->key, "tokenizer") != 0 && strcmp(o->key, "n_vocab") != 0 && strcmp(o->key, "init_std") != 0;
+}
+
+static bool is_lora(const tn_option *o) { return strcmp(o->key, "dora") == 0 || (tn_starts_with(o->key, "lora_") && strcmp(o->key, "lora_rank") != 0); }
+
+static tn_status check_shape(const tn_train_config *c, tn_error *err)
+{
+    const char *key = NULL;
+    if (c->model != NULL) TN_TRY(given_find(c, is_scratch, &key, err));
+    if (key != NULL) return tn_fail(err, TN_USAGE, "%s is for a model from scratch, but 'model' names one to start from: leave one of the two out", key);
+    if (c->model == NULL && c->like != NULL) TN_TRY(given_find(c, is_shape, &key, err));
+    if (key != NULL)
+        return tn_fail(err, TN_USAGE, "%s is part of the shape that 'like' takes from %s: leave one of the two out (n_vocab and init_std may stand beside 'like')", key,
+                       c->like);
+    if (c->model == NULL && c->init_std == 0)
+        return tn_fail(err, TN_USAGE, "init_std is 0: the weights of a model from scratch would all be 0 and stay alike; 0.02 is usual");
+    return TN_OK;
+}
+
+/* Low-rank adapters: nothing that is asked for is passed over. */
+static tn_status check_lora(const tn_train_config *c, tn_error *err)
+{
+    const char *key = NULL;
+    if (c->model == NULL && c->lora_rank > 0) return tn_fail(err, TN_USAGE, "lora_rank needs a model to adapt: name one with 'model'");
+    if (c->model == NULL && c->adapter != NULL) return tn_fail(err, TN_USAGE, "adapter needs the model that it adapts: name it with 'model'");
+    if (c->lora_rank == 0 && c->adapter == NULL) {
+        TN_TRY(given_find(c, is_lora, &key, err));
+        if (key != NULL)
+            return tn_fail(err, TN_USAGE, "%s is for low-rank adapters, and none are trained: set lora_rank (16 is usual) or adapter, or leave %s out", key, key);
+        return TN_OK;
+    }
+    if (c->lora_plus == 0) return tn_fail(err, TN_USAGE, "lora_plus is 0: the B of every adapter would stay 0 and nothing be learned; 1 is usual, 16 LoRA+'s");
+    if (strcmp(c->optimizer, "muon") == 0)
+        return tn_fail(err, TN_USAGE, "optimizer: muon is for the matrices of the layers, which are frozen here: adapters are trained with adamw (or sgd, adafactor)");
+    if (strcmp(c->dtype, "bf16") == 0)
+        return tn_fail(err, TN_USAGE, "dtype: bf16 trains all weights; with lora_rank the adapters are fp32 over the base as it is: leave dtype out");
+    return TN_OK;
+}
+
+/* Which losses weigh both orders of a pair, as a share of wrong labels wants; of those, which take a pair's own p. */
+static tn_status check_labels(const tn_train_config *c, tn_error *err)
+{
+    tn_pref_kind kind;
+    if (c->label_smoothing == 0) return TN_OK;
+    if (tn_pref_parse(c->loss, &kind) && (tn_pref_takes_p(kind) || kind == TN_PREF_ROBUST)) return TN_OK;
+    return tn_fail(err, TN_USAGE, "label_smoothing is %g, and the loss %s has no place for it: leave it out, or choose dpo, robust, simpo, dpo_norm, r_dpo or rpo",
+                   c->label_smoothing, c->loss);
 }
 
 tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
@@ -181,13 +235,13 @@ tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
         return tn_fail(err, TN_USAGE, "no model: name one with 'model', or give n_layer, n_embd, n_head and n_ff to start from scratch");
     if (c->model == NULL && c->like == NULL && c->tokenizer == NULL && c->n_vocab == 0)
         return tn_fail(err, TN_USAGE, "from scratch a tokenizer is needed: name a model with 'tokenizer', or 'tokenizer: bytes'");
-    if (c->model == NULL && c->lora_rank > 0) return tn_fail(err, TN_USAGE, "lora_rank needs a model to adapt: name one with 'model'");
+    TN_TRY(check_lora(c, err));
     if (c->model == NULL && c->like == NULL && c->n_embd % c->n_head != 0 && c->d_head == 0)
         return tn_fail(err, TN_USAGE, "n_embd %lld is no multiple of n_head %lld", (long long)c->n_embd, (long long)c->n_head);
     if (c->n_expert_used > c->n_expert)
         return tn_fail(err, TN_USAGE, "n_expert_used %lld is more than n_expert %lld", (long long)c->n_expert_used, (long long)c->n_expert);
     if (c->d_head == 1) return tn_fail(err, TN_USAGE, "d_head is 1; a head is at least 2 wide (0: n_embd / n_head)");
-    if (c->model != NULL) TN_TRY(check_no_shape(c, err));
+    TN_TRY(check_shape(c, err));
     if (c->early_stop > 0 && (c->valid == NULL || c->valid[0] == '\0'))
         return tn_fail(err, TN_USAGE, "early_stop looks at the validation loss: name held-out files with 'valid'");
     if (c->micro_batch > c->batch) return tn_fail(err, TN_USAGE, "micro_batch %lld is more than batch %lld", (long long)c->micro_batch, (long long)c->batch);
@@ -204,7 +258,5 @@ tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
     if (c->steps == 0 && c->epochs <= 0) return tn_fail(err, TN_USAGE, "give steps, or epochs above 0");
     if (pairs && c->beta <= 0) return tn_fail(err, TN_USAGE, "beta is %g; %s needs one above 0", c->beta, c->loss);
     if (c->stochastic_rounding && strcmp(c->dtype, "bf16") != 0) return tn_fail(err, TN_USAGE, "stochastic_rounding needs dtype: bf16");
-    if (strcmp(c->dtype, "bf16") == 0 && c->lora_rank > 0)
-        return tn_fail(err, TN_USAGE, "dtype: bf16 trains all weights; with lora_rank the adapters are fp32 over the base as it is: leave dtype out");
-    return TN_OK;
+    return check_labels(c, err);
 }

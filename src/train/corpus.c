@@ -275,6 +275,10 @@ static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, i
     for (int64_t i = 0; k->pref.kind != TN_PREF_KTO && i < n; i++)
         if (k->pair.pair[i].chosen.n == 0 || k->pair.pair[i].rejected.n == 0)
             return tn_fail(err, TN_FORMAT, "pair %lld has one side only; loss '%s' needs both (kto does not)", (long long)i + 1, c->loss);
+    for (int64_t i = 0; !tn_pref_takes_p(k->pref.kind) && i < n; i++)
+        if (k->pair.pair[i].p != 1)
+            return tn_fail(err, TN_FORMAT, "pair %lld has the soft label p %g, and loss '%s' has no place for it: leave \"p\" out of the rows, or choose dpo, simpo, dpo_norm, "
+                           "r_dpo or rpo", (long long)i + 1, (double)k->pair.pair[i].p, c->loss);
     if (k->pref.kind == TN_PREF_KTO) TN_TRY(mismatched_make(k, err));
     TN_TRY(reference_place(k, err));
     if ((size = malloc((size_t)n * sizeof *size)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld pairs", (long long)n);

@@ -35,18 +35,18 @@ static const struct { const char *word, *hf, *part; } targets[] = {
 };
 enum { N_TARGET = sizeof targets / sizeof *targets };
 
+static bool is_word(const char *s, size_t n, const char *word) { return strlen(word) == n && strncmp(s, word, n) == 0; }
+
 static tn_status targets_read(const char *list, bool on[N_TARGET], tn_error *err)
 {
-    for (int k = 0; k < N_TARGET; k++) on[k] = strcmp(list, "all") == 0;
-    if (on[0]) return TN_OK;
+    memset(on, 0, N_TARGET * sizeof *on);
     for (const char *s = list; *s != '\0';) {
         size_t n = strcspn(s, ",");
-        bool found = false;
+        bool all = is_word(s, n, "all") || is_word(s, n, "all-linear"), found = all;         /* the second is PEFT's word */
         for (int k = 0; k < N_TARGET; k++)
-            if ((strlen(targets[k].word) == n && strncmp(s, targets[k].word, n) == 0) ||
-                (strlen(targets[k].hf) == n && strncmp(s, targets[k].hf, n) == 0)) on[k] = found = true;
+            if (all || is_word(s, n, targets[k].word) || is_word(s, n, targets[k].hf)) on[k] = found = true;
         if (!found)
-            return tn_fail(err, TN_USAGE, "lora_targets: '%.*s' is no kind of matrix; known: all, q, k, v, o, gate, up, down, qkv", (int)n, s);
+            return tn_fail(err, TN_USAGE, "lora_targets: '%.*s' is no kind of matrix; known: all (or all-linear), q, k, v, o, gate, up, down, qkv", (int)n, s);
         s += n;
         while (*s == ',' || *s == ' ') s++;
     }
@@ -63,16 +63,22 @@ static void matrix_shape(tn_tensor *t, void *data, int64_t rows, int64_t cols)
     *t = (tn_tensor){ .dtype = TN_F32, .n_dim = 2, .shape = { rows, cols }, .data = data };
 }
 
+static float scale_of(const tn_train_config *c, int64_t rank)
+{
+    double r = (double)rank, alpha = c->lora_alpha > 0 ? c->lora_alpha : 2.0 * r;
+    return (float)(alpha / (c->lora_rs ? sqrt(r) : r));
+}
+
 /* A is uniform in +-1/sqrt(n_in) (PEFT's kaiming with a = sqrt 5), B zero: the first step starts at the base model. */
 static tn_status lora_init(params *p, tn_lora *l, const tn_param *w, const tn_train_config *c, tn_error *err)
 {
     int64_t n_out = w->w.shape[0], n_in = w->w.shape[1], r = c->lora_rank;
     float *a, *b;
-    double alpha = c->lora_alpha > 0 ? c->lora_alpha : 2.0 * (double)r, bound = 1 / sqrt((double)n_in);
+    double bound = 1 / sqrt((double)n_in);
     tn_rng_key key = { (uint64_t)c->seed, TN_RNG_LORA, 0, tn_hash64(w->name, strlen(w->name)) };
 
     snprintf(l->name, sizeof l->name, "%s", w->name);
-    l->scale = (float)(alpha / (c->lora_rs ? sqrt((double)r) : (double)r));
+    l->scale = scale_of(c, r);
     TN_TRY(own(p, (void **)&a, (size_t)(r * n_in) * 4, "an adapter", err));
     TN_TRY(own(p, (void **)&b, (size_t)(n_out * r) * 4, "an adapter", err));
     for (int64_t i = 0; i < r * n_in; i++) a[i] = (float)((2 * tn_rng_unit(&key, (uint64_t)i) - 1) * bound);
@@ -108,7 +114,8 @@ static tn_status layers_read(const char *text, int64_t n_layer, int64_t *first, 
     }
     if (dash != NULL && (size_t)(dash - text) < sizeof from) memcpy(from, text, (size_t)(dash - text));
     if (dash == NULL || !tn_parse_i64(from, first) || !tn_parse_i64(dash + 1, last) || *first < 0 || *first > *last || *last >= n_layer)
-        return tn_fail(err, TN_USAGE, "lora_layers is '%s': all, upper, or FROM-TO between 0 and %lld (as 20-%lld)", text, (long long)n_layer - 1, (long long)n_layer - 1);
+        return tn_fail(err, TN_USAGE, "lora_layers is '%s': all, upper, or FROM-TO between 0 and %lld (as %lld-%lld)", text, (long long)n_layer - 1,
+                       (long long)n_layer / 2, (long long)n_layer - 1);
     return TN_OK;
 }
 
@@ -139,6 +146,30 @@ static tn_status lora_create(params *p, const tn_train_config *c, const char *ad
             if (on[k] && tn_ends_with(w->name, targets[k].part)) TN_TRY(lora_init(p, &p->lora[p->n_lora++], w, c, err));
     }
     if (p->n_lora == 0) return tn_fail(err, TN_USAGE, "lora_targets '%s' names no matrix of this model", c->lora_targets);
+    return TN_OK;
+}
+
+tn_status train_lora_agrees(const params *p, const tn_train_config *c, const char *adapter, tn_error *err)
+{
+    bool on[N_TARGET];
+    int64_t first, last;
+    TN_TRY(targets_read(c->lora_targets, on, err));
+    TN_TRY(layers_read(c->lora_layers, tn_model_hparams(p->model)->n_layer, &first, &last, err));
+    for (size_t i = 0; i < p->n_lora; i++) {
+        const tn_lora *l = &p->lora[i];
+        int64_t rank = l->a.shape[0], layer = tn_starts_with(l->name, "blk.") ? layer_of(l->name) : first;
+        const char *key = NULL;
+        bool target = strcmp(c->lora_targets, "all") == 0;
+        for (int k = 0; k < N_TARGET; k++) target |= on[k] && tn_ends_with(l->name, targets[k].part);
+        if (c->lora_rank > 0 && rank != c->lora_rank) key = "lora_rank";
+        else if ((c->lora_alpha > 0 || c->lora_rs) && l->scale != scale_of(c, rank)) key = c->lora_rs ? "lora_rs" : "lora_alpha";
+        else if (c->dora && l->magnitude.n_dim == 0) key = "dora";
+        else if (!target) key = "lora_targets";
+        else if (layer < first || layer > last) key = "lora_layers";
+        if (key == NULL) continue;
+        return tn_fail(err, TN_MISMATCH, "%s is not as in the adapter %s, which has rank %lld, scale %g and %s at %s: an adapter that goes on keeps its shape; leave %s out", key,
+                       adapter, (long long)rank, (double)l->scale, l->magnitude.n_dim > 0 ? "magnitudes (DoRA)" : "no magnitudes", l->name, key);
+    }
     return TN_OK;
 }
 

@@ -1,7 +1,9 @@
 /* preference.c - losses on pairs of answers, and their derivatives (Rafailov et al. 2023 and successors).
  *
  *   a = log pi(y_w) - log ref(y_w), b the same for y_l: sums over the answer's tokens, stop token included; h = a - b;
- *   a bar means divided by the answer's number of tokens. eps: label noise; a pair's own p takes the place of 1 - eps.
+ *   a bar means divided by the answer's number of tokens. eps: label noise, p: a pair's own soft label, which together are q. Where a formula
+ *   has log s(x) alone and is DPO's kin (simpo, dpo_norm, r_dpo) it stands for q log s(x) + (1-q) log s(-x). The others know no q: a p
+ *   other than 1 is refused, and eps too but by robust.
  *
  *   dpo       -(q log s(bh) + (1-q) log s(-bh)),  q = p (1-eps) + (1-p) eps      2305.18290; cDPO and soft labels
  *   robust    [-(1-eps) log s(bh) + eps log s(-bh)] / (1 - 2 eps)                2403.00409
@@ -43,6 +45,8 @@ bool tn_pref_parse(const char *name, tn_pref_kind *out)
 }
 
 bool tn_pref_needs_reference(tn_pref_kind k) { return k != TN_PREF_ORPO && k != TN_PREF_SIMPO; }
+
+bool tn_pref_takes_p(tn_pref_kind k) { return k == TN_PREF_DPO || k == TN_PREF_RPO || k == TN_PREF_SIMPO || k == TN_PREF_DPO_NORM || k == TN_PREF_R_DPO; }
 
 /* -(q log s(x) + (1-q) log s(-x)) and its derivative by x. */
 static double soft_label(double x, double q, double *dx)

@@ -51,6 +51,8 @@ typedef struct params {
 } params;
 
 tn_status train_params_create(params *p, tn_model *m, const tn_train_config *c, const char *adapter, tn_error *err);
+/* An adapter that goes on brings its shape along: what the config says of it too must be the same. */
+tn_status train_lora_agrees(const params *p, const tn_train_config *c, const char *adapter, tn_error *err);
 void      train_params_free(params *p);
 /* fn for every part of [first, last) that lies in one slot; the rest is padding. */
 typedef void (*span_fn)(void *arg, const slot *s, int64_t offset, int64_t n);
@@ -297,10 +299,10 @@ double    train_overlap_share(const run *r);
 
 /* validate.c: mean loss over held-out data; the reference's log-probabilities of the pairs that the run comes to. */
 tn_status train_validate(run *r, float *loss, bool *given_up, tn_error *err);       /* given_up: a rank was told to stop */
-tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err);
-
 /* A loss is a mean over what has weight: some of what a validation looks at must have. */
 tn_status train_validate_check(const run *r, tn_error *err);
+tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err);
+
 /* teacher.c. Finds the taught rows of texts; samples have at most n_ctx rows. Who teaches sets the width. */
 tn_status train_teacher_place(corpus *k, int64_t n_ctx, tn_error *err);
 /* e: a REFERENCE engine of the teacher. dir: where the hidden states may lie. All ranks together. */

@@ -281,12 +281,14 @@ tn_status train_setup(run *r, const char *work_dir, tn_error *err)
     TN_GOTO(tn_dist_agree(r->dist, train_model_open(r, true, err), err));
     TN_GOTO(data_open(r, work_dir, err));
     TN_GOTO(origin_find(r, err));
-    TN_GOTO(train_params_create(&r->p, r->model, c, path_of(io->adapter, c->adapter), err));
+    const char *adapter = path_of(io->adapter, c->adapter);
+    TN_GOTO(train_params_create(&r->p, r->model, c, adapter, err));
+    if (adapter != NULL) TN_GOTO(train_lora_agrees(&r->p, c, adapter, err));
     TN_GOTO(train_params_root(&r->p, &r->start_root, err));
     TN_GOTO(teacher_prepare(r, err));
+    if (r->has_valid) TN_GOTO(train_validate_check(r, err));
     r->zero = (int)c->zero;
     train_optimiser_plan(&r->p, c);
-    if (r->has_valid) TN_GOTO(train_validate_check(r, err));
     TN_GOTO(train_step_prepare(r, err));
     bool shared = r->size > 1 && r->zero > 0;
     TN_GOTO(train_optimiser_create(&r->opt, &r->p, c, shared ? r->x.range[r->rank] : 0, shared ? r->x.range[r->rank + 1] : r->p.n_flat, err));

@@ -149,6 +149,8 @@ typedef struct tn_pref_pair { double chosen, rejected, ref_chosen, ref_rejected,
 typedef struct tn_pref_out { double loss, dchosen, drejected, margin; } tn_pref_out;
 bool        tn_pref_parse(const char *name, tn_pref_kind *out);
 bool        tn_pref_needs_reference(tn_pref_kind k);
+/* Does the loss weigh a pair's two orders by its soft label? */
+bool        tn_pref_takes_p(tn_pref_kind k);
 tn_pref_out tn_pref_loss(const tn_pref *o, const tn_pref_pair *x);
 
 /* Learning rate of step 1..steps. */

@@ -14,7 +14,8 @@ tiny_config n_layer=1 n_embd=32 n_head=2 n_ff=64 batch=8 steps=4 checkpoint_ever
 printf '{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"%s"}]}\n' "$(printf '%0400d' 7)" >long.jsonl
 bad=0 n=0
 fail() { echo "FAIL $*"; bad=1; }
-run() { "$tenet" train tiny.yaml --threads 1 --quiet "$@" >out.txt 2>err.txt; }
+config=tiny.yaml
+run() { "$tenet" train "$config" --threads 1 --quiet "$@" >out.txt 2>err.txt; }
 # refused CODE WORDS ARGS: into folders that are not there and must not be there afterwards.
 refused() {
     code=$1 words=$2
@@ -74,6 +75,55 @@ printf '{"prompt":"a","chosen":"b","rejected":"c","weight":0}\n' >light-pairs.js
 refused 1 'no usable pair: 0 are over n_ctx 32 tokens, 0 have equal sides, 1 have weight 0' --set loss=dpo,data=light-pairs.jsonl
 printf '{"text":"a line","weight":0}\n' >light.jsonl
 refused 1 'light.jsonl has nothing to learn: every row has "weight" 0' --set data=light.jsonl
+
+# What would have no effect is not passed over: adapters' options without adapters, a shape beside 'like', labels that a loss cannot take.
+for key in dora=true lora_alpha=8 lora_targets=q lora_layers=0-0 lora_rs=true lora_plus=2; do
+    refused 2 "${key%=*} is for low-rank adapters, and none are trained: set lora_rank" --set "$key"
+done
+refused 2 'lora_rank needs a model to adapt' --set lora_rank=2
+refused 2 'adapter needs the model that it adapts' --set adapter=run/model
+refused 2 "n_layer is part of the shape that 'like' takes from run/model" --set like=run/model
+refused 2 'init_std is 0' --set init_std=0
+refused 2 'label_smoothing is 0.1, and the loss sft has no place for it' --set label_smoothing=0.1
+refused 2 'seed' --seed -1
+refused 2 'seed' --seed 9000000000000001
+printf '%s: %s\n' model run/model data text.txt n_ctx 32 batch 4 micro_batch 1 steps 2 warmup 0 tensorboard false >tune.yaml
+config=tune.yaml
+run --out lora --set lora_rank=4,lora_targets=q || { cat err.txt; bad=1; }
+run --out wide --set lora_rank=70 || { cat err.txt; fail "a rank above the matrices' sides"; }
+run --out peft --set lora_rank=2,lora_targets=all-linear || { cat err.txt; fail "PEFT's all-linear"; }
+run --out same --set adapter=lora/adapter,lora_rank=4,lora_targets=q,lora_alpha=8 || { cat err.txt; fail "an adapter that goes on, and its own shape"; }
+for key in lora_rank=8 lora_alpha=9 dora=true lora_targets=v lora_rs=true; do
+    refused 1 "${key%=*} is not as in the adapter lora/adapter, which has rank 4, scale 2" --set "adapter=lora/adapter,$key"
+done
+refused 2 'optimizer: muon is for the matrices of the layers' --set lora_rank=2,optimizer=muon
+refused 2 'lora_plus is 0' --set lora_rank=2,lora_plus=0
+refused 2 'all, upper, or FROM-TO between 0 and 0 (as 0-0)' --set lora_rank=2,lora_layers=1-1
+refused 2 "lora_targets: 'x' is no kind of matrix; known: all" --set lora_rank=2,lora_targets=x
+# A validation loss is a mean over something, and no number is never the best.
+pair='"prompt":"1","chosen":"a","rejected":"b"'
+for i in 1 2 3 4; do echo "{$pair}"; done >pair.jsonl
+echo "{$pair,\"weight\":1e-9}" >light.jsonl
+refused 1 'valid: light.jsonl has no token that carries a loss' --set loss=dpo,lora_rank=2,n_ctx=32,chat_format=tulu,data=pair.jsonl,valid=light.jsonl
+run --out huge --set lr=10,weight_decay=10,optimizer=sgd,schedule=constant,on_nan=skip,steps=24,valid=text.txt,valid_every=20 >out.txt || { cat err.txt; bad=1; }
+grep -q '"valid":[^0-9]' huge/metrics.jsonl || fail "a validation loss that is no number is expected here"
+grep -q '^best' out.txt && fail "a validation loss that is no number is called the best"
+# Another base than the adapter's: named, and the way on.
+run --out run2 --set lora_rank=0 || bad=1
+"$tenet" export lora merged --merge -m run2/model --quiet >out.txt 2>err.txt && fail "an adapter went into another base"
+grep -q 'the base model at run2/model is not what the run lora was trained with.*--model' err.txt && ! [ -e merged ] || { fail "another base:"; cat err.txt; }
+"$tenet" export lora merged --merge --quiet --json >out.txt 2>err.txt || { cat err.txt; fail "merging"; }
+config=tiny.yaml
+# A GGUF of a model from scratch speaks: its tokenizer is in it.
+"$tenet" export run run.gguf --quiet >out.txt 2>err.txt || { cat err.txt; fail "a GGUF"; }
+"$tenet" tokenize few.txt -m run.gguf --quiet >out.txt 2>err.txt || { fail "a GGUF from scratch has no tokenizer:"; cat err.txt; }
+[ "$(find . -maxdepth 1 -name 'run.gguf*')" = ./run.gguf ] || fail "left beside the GGUF: $(ls -d run.gguf*)"
+# A path as long as a buffer once was: what it was cut to is the run's folder, and was removed.
+part=$(printf '%0250d' 0)
+long=$part/$part/$part/$part/0123456789012345678
+mkdir -p "$long" && echo mine >"$long/mine"
+run --out "$long" || { cat err.txt; bad=1; }
+[ -f "$long/mine" ] && [ -d "$long/model" ] && [ -s "$long/run.json" ] || fail "a long path: the user's folder is gone"
 
 # A shorter run with as long a warm-up as it has steps goes; an early end after the first step keeps what there is.
 run --out short --set warmup=4 || fail "a warm-up as long as the run is refused"

@@ -16,7 +16,7 @@
 #include "base/thread.h"
 #include "train/train.h"
 
-static char dir[] = "/tmp/tenet-losses-XXXXXX", *scratch, *tuning;
+static char dir[] = "/tmp/tenet-losses-XXXXXX", *scratch, *tuning, *hard;
 
 static char *file_write(const char *name, const char *text)
 {
@@ -52,6 +52,18 @@ static tn_train_result run(const char *config, const char *name, const char *con
     return r;
 }
 
+/* Every second pair has the soft label p. */
+static char *pairs_write(const char *name, const char *p)
+{
+    tn_str s = {0};
+    for (int i = 0; i < 12; i++)
+        tn_str_addf(&s, "{\"prompt\":\"Question %d?\",\"chosen\":\"Answer %d.\",\"rejected\":\"No%.*s\",\"principle\":\"%s\",\"p\":%s}\n", i, i * i % 97, i, "!!!!!!!!!!!!",
+                    i % 3 ? "kind" : "true", i % 2 ? "1" : p);
+    char *path = file_write(name, s.p);
+    tn_str_free(&s);
+    return path;
+}
+
 static int set_up(void **state)
 {
     tn_str s = {0};
@@ -60,11 +72,8 @@ static int set_up(void **state)
     for (int i = 0; i < 200; i++) tn_str_addf(&s, "Question %d has answer %d.\n", i, i * i % 97);
     char *text = file_write("text.txt", s.p);
     tn_str_clear(&s);
-    for (int i = 0; i < 12; i++)
-        tn_str_addf(&s, "{\"prompt\":\"Question %d?\",\"chosen\":\"Answer %d.\",\"rejected\":\"No%.*s\",\"principle\":\"%s\",\"p\":%s}\n", i, i * i % 97, i, "!!!!!!!!!!!!",
-                    i % 3 ? "kind" : "true", i % 2 ? "1" : "0.8");
-    char *pairs = file_write("pairs.jsonl", s.p);
-    tn_str_clear(&s);
+    char *pairs = pairs_write("pairs.jsonl", "0.8");
+    hard = pairs_write("hard.jsonl", "1");
     tn_str_addf(&s, "tokenizer: bytes\nn_layer: 2\nn_embd: 48\nn_head: 4\nn_head_kv: 2\nn_ff: 96\ndata: %s\nn_ctx: 64\nbatch: 4\nmicro_batch: 2\n"
                 "steps: 4\nlr: 3e-3\ntensorboard: false\n", text);
     scratch = file_write("scratch.yaml", s.p);
@@ -86,6 +95,7 @@ static int tear_down(void **state)
     (void)state;
     free(scratch);
     free(tuning);
+    free(hard);
     return tn_remove_tree(dir, NULL) == TN_OK ? 0 : -1;
 }
 
@@ -102,22 +112,43 @@ static void dpo_starts_at_the_reference_to_the_bit(void **state)
     tn_train_result_free(&r);
 }
 
+static void refused(const char *config, const char *const *set, tn_status status, const char *words)
+{
+    tn_train_config c;
+    tn_train_result none = {0};
+    tn_error err = {0};
+    char *out = tn_path(dir, "refused");
+    tn_train_io io = { .out = out, .quiet = true };
+    assert_int_equal(tn_train_config_load(&c, config, &err), TN_OK);
+    for (int i = 0; set[i] != NULL; i += 2) assert_int_equal(tn_option_set(&c, tn_train_options, set[i], set[i + 1], "test", &err), TN_OK);
+    tn_status got = tn_train_run(&c, &io, &none, &err);
+    if (got != status || strstr(err.msg, words) == NULL) fail_msg("%s: %d '%s', expected %d and '%s'", set[1], (int)got, got != TN_OK ? err.msg : "", (int)status, words);
+    tn_train_result_free(&none);
+    tn_train_config_free(&c);
+    free(out);
+}
+
+/* Losses without a place for it refuse a soft label, and a share of wrong ones. */
 static void every_objective_trains_and_goes_on_exactly(void **state)
 {
     static const char *const losses[] = { "dpo", "robust", "ipo", "hinge", "kto", "orpo", "simpo", "dpo_norm", "r_dpo", "apo_zero", "rpo" };
     (void)state;
     for (size_t i = 0; i < sizeof losses / sizeof *losses; i++) {
+        bool soft = strstr("dpo simpo dpo_norm r_dpo rpo", losses[i]) != NULL && strcmp(losses[i], "ipo") != 0;
+        const char *key = soft ? "label_smoothing" : "data", *value = soft ? "0" : hard;
+        if (!soft) refused(tuning, SET("loss", losses[i]), TN_FORMAT, "pair 1 has the soft label p 0.8");
+        if (!soft && strcmp(losses[i], "robust") != 0) refused(tuning, SET("loss", losses[i], "data", hard, "label_smoothing", "0.1"), TN_USAGE, "label_smoothing is 0.1");
         char *whole = tn_strf("w-%s", losses[i]), *parts = tn_strf("p-%s", losses[i]);
         seen v;
-        tn_train_result a = run(tuning, whole, SET("loss", losses[i], "save_model", "false", "steps", "8", "lr", "5e-3"), &v), b;
+        tn_train_result a = run(tuning, whole, SET("loss", losses[i], "save_model", "false", "steps", "8", "lr", "5e-3", key, value), &v), b;
         /* These start equal for all batches; the others have a level of their own in each (lengths, plain likelihood). */
         bool level = strstr("dpo robust ipo hinge kto dpo_norm apo_zero", losses[i]) != NULL && strcmp(losses[i], "r_dpo") != 0;
         if (!isfinite(v.last.loss) || (level && !(v.last.loss < v.first.loss))) fail_msg("%s: %g, then %g", losses[i], (double)v.first.loss, (double)v.last.loss);
-        b = run(tuning, parts, SET("loss", losses[i], "save_model", "false", "steps", "8", "lr", "5e-3", "stop_at", "3"), NULL);
+        b = run(tuning, parts, SET("loss", losses[i], "save_model", "false", "steps", "8", "lr", "5e-3", key, value, "stop_at", "3"), NULL);
         tn_train_result_free(&b);
         char *kept = tn_strf("%s/%s/said-train", dir, parts);        /* what the reference said */
         assert_int_equal(tn_exists(kept), strcmp(losses[i], "orpo") != 0 && strcmp(losses[i], "simpo") != 0);
-        b = run(tuning, parts, SET("loss", losses[i], "save_model", "false", "steps", "8", "lr", "5e-3"), NULL);
+        b = run(tuning, parts, SET("loss", losses[i], "save_model", "false", "steps", "8", "lr", "5e-3", key, value), NULL);
         assert_false(tn_exists(kept));
         free(kept);
         assert_memory_equal(&a.weights_root, &b.weights_root, sizeof a.weights_root);
@@ -168,9 +199,11 @@ static void exports_hold_what_was_trained(void **state)
     root = export_of("dpo-export", "merged", true);
     b = model_root("merged");
     assert_memory_not_equal(&a, &b, sizeof a);
+    assert_memory_equal(&root, &b, sizeof root);             /* what is told is what was written, not the adapter */
     char *adapter = tn_path(dir, "adapter-out");
     tn_train_result on = run(tuning, "on", SET("adapter", adapter, "lora_rank", "0"), NULL);      /* an adapter goes on */
     assert_true(on.finished);
+    tn_train_result_free(&r);
     tn_train_result_free(&t);
     tn_train_result_free(&on);
     free(adapter);
@@ -186,12 +219,15 @@ static void bf16_is_exact_too(void **state)
     if (tn_isa_set("ref", NULL) == TN_OK) tn_ops_choose(false);
     b = run(scratch, "bf16-ref", set, NULL);
     assert_memory_equal(&a.weights_root, &b.weights_root, sizeof a.weights_root);
+    tn_train_result_free(&b);
     tn_isa_set("auto", NULL);
     tn_ops_choose(false);
     b = run(scratch, "bf16-parts", SET("dtype", "bf16", "stochastic_rounding", "true", "stop_at", "2"), NULL);
     tn_train_result_free(&b);
     b = run(scratch, "bf16-parts", set, NULL);
     assert_memory_equal(&a.weights_root, &b.weights_root, sizeof a.weights_root);
+    tn_train_result_free(&a);
+    tn_train_result_free(&b);
 }
 
 /* Only the second layer has adapters, the file says so in PEFT's words, and the first layer is left as it was. */
@@ -204,7 +240,6 @@ static void adapters_can_be_on_some_layers_only(void **state)
     char *path = tn_path(dir, "layers/adapter/adapter_config.json");
     assert_int_equal(tn_json_load(&config, path, 1 << 20, NULL), TN_OK);
     const json_t *layers = json_object_get(config, "layers_to_transform");
-    tn_train_result_free(&r);
     assert_int_equal(json_array_size(layers), 1);
     assert_int_equal(json_integer_value(json_array_get(layers, 0)), 1);
     json_decref(config);
@@ -220,14 +255,11 @@ static void adapters_can_be_on_some_layers_only(void **state)
     for (size_t i = 0; i < n; i++) assert_true(tn_starts_with(lora[i].name, "blk.1."));
     tn_lora_free(lora, n);
     tn_model_close(m);
-    tn_train_result_free(&b);
     tn_train_config c;
     assert_int_equal(tn_train_config_load(&c, tuning, &err), TN_OK);
     static const char *const wrong[] = { "1-2", "1", "-1-1", "1-0", "x-1", "" };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(tn_option_set(&c, tn_train_options, "lora_layers", wrong[i], "test", &err), TN_OK);
-    tn_train_result_free(&a);
-    tn_train_result_free(&b);
         char *out = tn_path(dir, "wrong-layers");
         tn_train_io io = { .out = out, .quiet = true };
         tn_train_result none;
