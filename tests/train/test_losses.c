@@ -209,6 +209,22 @@ static void exports_hold_what_was_trained(void **state)
     free(adapter);
 }
 
+/* What is scored is likelihood: z_loss is for training. */
+static void validation_is_without_the_z_loss(void **state)
+{
+    char *text = tn_path(dir, "text.txt");
+    float valid[2];
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        tn_train_result r = run(scratch, i == 0 ? "plain" : "z", SET("valid", text, "steps", "1", "lr", "1e-30", "warmup", "0", "z_loss", i == 0 ? "0" : "0.5"), NULL);
+        valid[i] = r.best_valid;
+        assert_int_equal(r.best_step, 1);
+        tn_train_result_free(&r);
+    }
+    assert_true(valid[0] > 0 && valid[0] == valid[1]);
+    free(text);
+}
+
 static void bf16_is_exact_too(void **state)
 {
     (void)state;
@@ -277,7 +293,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dpo_starts_at_the_reference_to_the_bit), cmocka_unit_test(every_objective_trains_and_goes_on_exactly),
-        cmocka_unit_test(exports_hold_what_was_trained), cmocka_unit_test(adapters_can_be_on_some_layers_only), cmocka_unit_test(bf16_is_exact_too),
+        cmocka_unit_test(exports_hold_what_was_trained), cmocka_unit_test(adapters_can_be_on_some_layers_only), cmocka_unit_test(validation_is_without_the_z_loss), cmocka_unit_test(bf16_is_exact_too),
     };
     tn_log_set_level(TN_LOG_WARN);
     return cmocka_run_group_tests(tests, set_up, tear_down);
