@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const char *const bool_words[][2] = { { "true", "false" }, { "yes", "no" }, { "on", "off" }, { "1", "0" } };
 
@@ -92,7 +93,7 @@ static tn_status value_set(void *config, const tn_option *o, const char *text, c
     case TN_OPT_BOOL:
         for (size_t i = 0; i < sizeof bool_words / sizeof bool_words[0]; i++)
             for (int no = 0; no < 2; no++)
-                if (strcmp(text, bool_words[i][no]) == 0) {
+                if (strcasecmp(text, bool_words[i][no]) == 0) {         /* True and Off are YAML 1.1's too */
                     bool v = no == 0;
                     memcpy(at, &v, sizeof v);
                     return TN_OK;
@@ -235,6 +236,9 @@ static tn_status list_from_yaml(void *config, const tn_option *o, const tn_yaml 
     return status;
 }
 
+/* YAML's ways to write nothing. A text that is empty on purpose is in quotes. */
+static bool is_null(const tn_yaml *v) { return !v->quoted && (v->text[0] == '\0' || strcmp(v->text, "~") == 0 || strcasecmp(v->text, "null") == 0); }
+
 tn_status tn_options_yaml(void *config, const tn_option *table, const tn_yaml *map, const char *where, const char *const *also,
                           tn_error *err)
 {
@@ -258,6 +262,7 @@ tn_status tn_options_yaml(void *config, const tn_option *table, const tn_yaml *m
             continue;
         }
         if (v->kind != TN_YAML_SCALAR) return tn_fail(err, TN_USAGE, "%s: %s takes one value", at, o->key);
+        if (is_null(v)) return tn_fail(err, TN_USAGE, "%s: %s has no value: write one behind the colon, or leave the key out", at, o->key);
         TN_TRY(value_set(config, o, v->text, at, err));
     }
     return TN_OK;

@@ -272,6 +272,10 @@ tn_status tn_yaml_parse(tn_yaml **out, const char *text, size_t n, const char *w
     *out = NULL;
     if (!yaml_parser_initialize(&r.parser)) return tn_fail(err, TN_NOMEM, "%s: no memory for a YAML parser", where);
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
+    if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {     /* a BOM, which some editors put there */
+        text += 3;
+        n -= 3;
+    }
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, n);
     do {                                             /* stream start, document start */
         TN_GOTO(next_event(&r, &e));

@@ -111,6 +111,19 @@ static void yaml_keys_are_checked_against_the_same_rows(void **state)
     assert_says(err, "t.yaml:2");
     assert_says(err, "lr_max");
     tn_yaml_free(y);
+    static const char said[] = "\xef\xbb\xbfshuffle: False\npacked: On\nname: ''\n";        /* a BOM; as YAML 1.1 writes them; empty on purpose */
+    assert_int_equal(tn_yaml_parse(&y, said, strlen(said), "t.yaml", &err), TN_OK);
+    assert_int_equal(tn_options_yaml(&c, table, y, "t.yaml", NULL, &err), TN_OK);
+    assert_true(!c.shuffle && c.packed && c.name[0] == '\0');
+    tn_yaml_free(y);
+    static const char *const nothing[] = { "steps: 1\nname:\n", "steps: 1\nname: ~\n", "steps: 1\ntasks: null\n", "shuffle: on\nlr: # later\n" };
+    for (size_t i = 0; i < sizeof nothing / sizeof *nothing; i++) {
+        assert_int_equal(tn_yaml_parse(&y, nothing[i], strlen(nothing[i]), "t.yaml", &err), TN_OK);
+        assert_int_equal(tn_options_yaml(&c, table, y, "t.yaml", NULL, &err), TN_USAGE);
+        assert_says(err, "t.yaml:2");
+        assert_says(err, "has no value");
+        tn_yaml_free(y);
+    }
     tn_options_free(&c, table);
 }
 
