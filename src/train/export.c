@@ -136,7 +136,7 @@ static tn_status gguf_write(const run *r, const char *out, tn_dtype type, tn_err
         return status;
     }
     if ((folder = tn_path(dir, "model")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
-    TN_GOTO(tn_model_write(r->model, folder, type, false, NULL, err));
+    TN_GOTO(tn_model_write(r->model, folder, TN_F32, false, NULL, err));     /* rounded once, by what writes the GGUF */
     TN_GOTO(train_write_tokenizer(r, folder, err));
     TN_GOTO(tn_model_open(&m, folder, &(tn_model_options){ .weights = true }, err));
     TN_GOTO(tn_model_write(m, out, type, false, NULL, err));
