@@ -27,6 +27,7 @@ typedef struct tn_command {
     size_t           config_bytes;
     int              min_args, max_args;/* positional ones; max -1: any */
     tn_status      (*run)(tn_common *common, void *config, int n_arg, const char **args, tn_error *err);
+    bool             computes;          /* runs models: --hash-ops means something */
 } tn_command;
 
 /* In the order that `tenet help` shows. Each name gives `extern const tn_command tn_cmd_<name>;` */

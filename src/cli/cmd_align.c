@@ -199,5 +199,6 @@ const tn_command tn_cmd_align = {
     .config_bytes = sizeof(align_config),
     .min_args = 0,
     .max_args = 0,
+    .computes = true,
     .run = run,
 };

@@ -315,5 +315,6 @@ const tn_command tn_cmd_chat = {
     .config_bytes = sizeof(chat_config),
     .min_args = 0,
     .max_args = 0,
+    .computes = true,
     .run = run,
 };

@@ -181,5 +181,6 @@ const tn_command tn_cmd_eval = {
     .config_bytes = sizeof(eval_config),
     .min_args = 0,
     .max_args = 0,
+    .computes = true,
     .run = run,
 };

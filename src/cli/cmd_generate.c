@@ -277,5 +277,6 @@ const tn_command tn_cmd_generate = {
     .config_bytes = sizeof(generate_config),
     .min_args = 0,
     .max_args = 0,
+    .computes = true,
     .run = run,
 };

@@ -94,5 +94,6 @@ const tn_command tn_cmd_logits = {
     .config_bytes = sizeof(logits_config),
     .min_args = 0,
     .max_args = 0,
+    .computes = true,
     .run = run,
 };

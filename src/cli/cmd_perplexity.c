@@ -133,5 +133,6 @@ const tn_command tn_cmd_perplexity = {
     .config_bytes = sizeof(perplexity_config),
     .min_args = 1,
     .max_args = 1,
+    .computes = true,
     .run = run,
 };

@@ -281,5 +281,6 @@ const tn_command tn_cmd_redteam = {
     .config_bytes = sizeof(redteam_config),
     .min_args = 0,
     .max_args = 0,
+    .computes = true,
     .run = run,
 };

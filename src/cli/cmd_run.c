@@ -167,5 +167,6 @@ const tn_command tn_cmd_run = {
     .config_bytes = sizeof(run_config),
     .min_args = 1,
     .max_args = 1,
+    .computes = true,
     .run = run,
 };

@@ -185,5 +185,6 @@ const tn_command tn_cmd_score = {
     .config_bytes = sizeof(score_config),
     .min_args = 0,
     .max_args = 0,
+    .computes = true,
     .run = run,
 };

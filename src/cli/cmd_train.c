@@ -271,6 +271,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         TN_GOTO(tn_fail(err, TN_USAGE, "--launch '%s' does not say where the number of ranks goes: write %%d there (mpirun -n %%d)", f->launch));
     TN_GOTO(paths_resolve(common, &c, made, &io, err));
     if (f->supervise) {
+        TN_GOTO(tn_graph_set_hash_file(NULL, err));          /* the children write it */
         TN_GOTO(tn_cli_supervise(out, f->launch, (int)f->ranks, (int)f->restarts, err));
         goto out;
     }
@@ -311,5 +312,6 @@ const tn_command tn_cmd_train = {
     .config_bytes = sizeof(train_flags),
     .min_args = 0,
     .max_args = 1,
+    .computes = true,
     .run = run,
 };

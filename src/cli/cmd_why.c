@@ -187,5 +187,6 @@ const tn_command tn_cmd_why = {
     .config_bytes = sizeof(why_config),
     .min_args = 2,
     .max_args = 2,
+    .computes = true,
     .run = run,
 };

@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/thread.h"
+#include "dist/dist.h"
+#include "graph/graph.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +39,7 @@ static const tn_option common_options[] = {
     { "store",    TN_OPT_STR,    AT(store),    NULL,     0, 0, "",     "folder of the store ($TENET_STORE, else ~/.local/share/tenet)", NULL },
     { "kernels",  TN_OPT_CHOICE, AT(kernels),  "auto",   0, 0, "ref|avx2|avx512|auto", "instruction set of the kernels; never changes a result", NULL },
     { "profile",  TN_OPT_CHOICE, AT(profile),  "strict", 0, 0, "strict|strict-bf16|q8act", "arithmetic: what a result is, to the bit", NULL },
-    { "hash_ops", TN_OPT_STR,    AT(hash_ops), NULL,     0, 0, "",     "write a hash of every operation's output to this file", NULL },
+    { "hash_ops", TN_OPT_STR,    AT(hash_ops), NULL,     0, 0, "",     "write a hash of every operation's output to this file, where a model runs", NULL },
     { "timing",   TN_OPT_BOOL,   AT(timing),   NULL,     0, 0, "",     "time, GFLOP/s and share of every operation, at the end", NULL },
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
@@ -78,6 +80,33 @@ static tn_status apply_common(tn_common *common, tn_error *err)
     TN_TRY(tn_isa_set(common->kernels, err));
     if (common->threads == 0) common->threads = tn_threads_default();
     return tn_threads_set((int)common->threads, err);
+}
+
+/* --hash-ops FILE: rank 0 writes FILE, rank N of a launcher FILE.rank-N. */
+static tn_status hashes_begin(const tn_command *c, const tn_common *common, tn_error *err)
+{
+    int64_t rank = tn_dist_launched_rank();
+
+    if (common->hash_ops == NULL) return TN_OK;
+    if (!c->computes) return tn_fail(err, TN_USAGE, "--hash-ops: tenet %s runs no model, so there are no operations to hash", c->name);
+    if (rank == 0) return tn_graph_set_hash_file(common->hash_ops, err);
+    char *path = tn_strf("%s.rank-%lld", common->hash_ops, (long long)rank);
+    if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for the name of the file of --hash-ops");
+    tn_status status = tn_graph_set_hash_file(path, err);
+    free(path);
+    return status;
+}
+
+/* The command's status, unless only the file failed. */
+static tn_status hashes_end(const tn_common *common, tn_status status, tn_error *err)
+{
+    tn_error why = {0};
+
+    if (tn_graph_hash_lines() == 0 && status == TN_OK) tn_log(TN_LOG_WARN, "--hash-ops: no operation was run, so %s is empty", common->hash_ops);
+    tn_status closed = tn_graph_set_hash_file(NULL, &why);
+    if (status != TN_OK || closed == TN_OK) return status;
+    *err = why;
+    return closed;
 }
 
 /* Is one of the words --help? The value of an option is none: `-p --help` asks the model. */
@@ -123,7 +152,8 @@ static tn_status run_command(const tn_command *c, int argc, char **argv, tn_comm
     }
     TN_GOTO(check_arguments(c, n_arg, args, err));
     TN_GOTO(apply_common(common, err));
-    status = c->run(common, config, n_arg, args, err);
+    TN_GOTO(hashes_begin(c, common, err));
+    status = hashes_end(common, c->run(common, config, n_arg, args, err), err);
 out:
     if (config != NULL) tn_options_free(config, own);
     free(config);

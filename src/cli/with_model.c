@@ -16,7 +16,6 @@ tn_status tn_cli_model_open(tn_model **out, const tn_common *common, const tn_mo
 
     *out = NULL;
     tn_graph_set_timing(common->timing);
-    if (common->hash_ops != NULL) TN_TRY(tn_graph_set_hash_file(common->hash_ops, err));
     TN_TRY(tn_cli_model_path(common, a->model, &path, err));
     tn_status s = tn_model_open(out, path, &o, err);
     free(path);

@@ -22,6 +22,20 @@ static int64_t launched_ranks(const char **by)
     return 0;
 }
 
+int64_t tn_dist_launched_rank(void)
+{
+    static const char *const names[] = { "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MPI_LOCALRANKID", "SLURM_PROCID" };   /* as above */
+    const char *by;
+    int64_t     n;
+
+    if (launched_ranks(&by) < 2) return 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *v = getenv(names[i]);
+        if (v != NULL && tn_parse_i64(v, &n) && n >= 0) return n;
+    }
+    return 0;
+}
+
 tn_status tn_dist_open(tn_dist **out, const char *backend, tn_error *err)
 {
     tn_status status;

@@ -25,6 +25,8 @@ tn_status tn_dist_open(tn_dist **out, const char *backend, tn_error *err);
 /* status: how this rank ends. Ranks that fail alone must not leave the others waiting: when they do not come here too within
  * a few seconds, the message of err is logged and the job is ended. */
 void      tn_dist_close(tn_dist *d, tn_status status, const tn_error *err);
+/* Which rank the launcher calls this process, before there is a handle; 0: it is alone. */
+int64_t   tn_dist_launched_rank(void);
 int       tn_dist_rank(const tn_dist *d);
 int       tn_dist_size(const tn_dist *d);
 const char *tn_dist_name(const tn_dist *d);                 /* "one process", "Open MPI 4.1.4", ... */

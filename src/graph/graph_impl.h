@@ -114,5 +114,7 @@ extern bool graph_timing_on;
 void graph_time_step(tn_graph *g, const step *s, double seconds);
 bool graph_hashing(void);
 void graph_hash_step(const tn_graph *g, const step *s);
+/* IO once a line of --hash-ops could not be written. */
+tn_status graph_hash_check(tn_error *err);
 
 #endif

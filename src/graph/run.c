@@ -113,7 +113,7 @@ tn_status tn_graph_forward(tn_graph *g, int64_t rows, tn_error *err)
     TN_TRY(prepare(g, rows, err));
     g->n_run++;
     run_steps(g, 0, g->n_forward);
-    return TN_OK;
+    return graph_hash_check(err);
 }
 
 tn_status tn_graph_run_backward(tn_graph *g, tn_error *err)
@@ -122,7 +122,7 @@ tn_status tn_graph_run_backward(tn_graph *g, tn_error *err)
     if (g->n_run == 0) return tn_fail(err, TN_USAGE, "a backward run comes after a forward run");
     TN_TRY(prepare(g, g->rows, err));
     run_steps(g, g->n_forward, g->n_step);
-    return TN_OK;
+    return graph_hash_check(err);
 }
 
 void tn_graph_on_gradients(tn_graph *g, tn_graph_grad_fn fn, void *arg)

@@ -10,11 +10,15 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool graph_timing_on;
 
 static FILE *hash_file;
+static char *hash_path;
+static int64_t hash_lines;              /* in this file so far */
+static int   hash_errno;                /* of the first line that could not be written; 0: all could */
 
 void tn_graph_set_timing(bool on)
 {
@@ -64,17 +68,32 @@ char *tn_graph_timing_text(const tn_graph *g)
     return tn_str_take(&text);
 }
 
+tn_status graph_hash_check(tn_error *err)
+{
+    if (hash_errno == 0) return TN_OK;
+    return tn_fail(err, TN_IO, "%s of --hash-ops cannot be written: %s", hash_path, strerror(hash_errno));
+}
+
 tn_status tn_graph_set_hash_file(const char *path, tn_error *err)
 {
-    if (hash_file != NULL && fclose(hash_file) != 0) {
-        hash_file = NULL;
-        return tn_fail(err, TN_IO, "the file of --hash-ops could not be written to its end: %s", strerror(errno));
-    }
+    tn_status status = TN_OK;
+
+    if (hash_file != NULL && fclose(hash_file) != 0 && hash_errno == 0) hash_errno = errno;
+    status = graph_hash_check(err);
+    free(hash_path);
     hash_file = NULL;
-    if (path == NULL) return TN_OK;
-    if ((hash_file = fopen(path, "w")) == NULL)
-        return tn_fail(err, TN_IO, "%s: cannot be written: %s", path, strerror(errno));
+    hash_path = NULL;
+    hash_lines = 0;
+    hash_errno = 0;
+    if (path == NULL || status != TN_OK) return status;
+    if ((hash_path = tn_strdup(path)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the name of the file of --hash-ops");
+    if ((hash_file = fopen(path, "w")) == NULL) return tn_fail(err, TN_IO, "%s of --hash-ops cannot be written: %s", path, strerror(errno));
     return TN_OK;
+}
+
+int64_t tn_graph_hash_lines(void)
+{
+    return hash_file != NULL ? hash_lines : -1;
 }
 
 bool graph_hashing(void)
@@ -91,7 +110,10 @@ static void hash_line(const tn_graph *g, const step *s, const tn_tensor *t, cons
     if (t == NULL || t->data == NULL) return;
     tn_tensor_hash(&d, t);
     tn_hex(hex, &d);
-    fprintf(hash_file, "%lld %d %s.%s%d %s\n", (long long)g->n_run, s->node, n->name ? n->name : n->op->name, what, k, hex);
+    errno = 0;
+    if (fprintf(hash_file, "%lld %d %s.%s%d %s\n", (long long)g->n_run, s->node, n->name ? n->name : n->op->name, what, k, hex) < 0 && hash_errno == 0)
+        hash_errno = errno != 0 ? errno : EIO;
+    hash_lines++;
 }
 
 void graph_hash_step(const tn_graph *g, const step *s)

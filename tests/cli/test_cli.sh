@@ -83,6 +83,11 @@ for name in $(awk '/^  [a-z]+ +/ { print $1 }' "$tmp/overview"); do
     awk 'length($0) > 150 { exit 1 }' "$tmp/out" || bad "tenet help $name has lines that are too long"
 done
 
+# --hash-ops is for what runs a model; elsewhere it would write nothing and say nothing.
+expect 2 '' 'runs no model' selftest scale --hash-ops "$tmp/hashes"
+expect 2 '' 'runs no model' bench sha256 --seconds 0.01 --hash-ops "$tmp/hashes"
+[ ! -e "$tmp/hashes" ] || bad "a refused --hash-ops made its file"
+
 # One JSON object a line and no other byte, whatever the terminal says.
 expect 0 '"name":"sha256"' '' bench sha256 --json --seconds 0.01
 grep -qE '^\{"name":"[^"]*","shape":"[^"]*","dtype":"[^"]*","threads":[0-9]+,"value":[0-9.e+]+,"unit":"[^"]*","limit":(null|[0-9.e+]+),"ratio":(null|[0-9.e+-]+)\}$' \

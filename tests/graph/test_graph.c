@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 enum { WIDE = 6, ROWS = 5, N_LAYER = 4, N_W = 2 * N_LAYER + 1 };
@@ -446,6 +447,33 @@ static void hashes_tell_equal_runs_from_different_ones(void **state)
     tn_graph_destroy(n.g);
 }
 
+/* A disk that is full makes the run fail as soon as the lines do not fit the buffer, and the end fail at the latest. */
+static void hashes_that_cannot_be_written_are_an_error(void **state)
+{
+    toy_net   n;
+    tn_error  err = { 0 };
+    tn_status status = TN_OK;
+
+    (void)state;
+    net_make(&n, ROWS, false);
+    assert_int_equal(tn_graph_hash_lines(), -1);
+    assert_int_equal(tn_graph_set_hash_file("/nosuch/folder", &err), TN_IO);
+    if (access("/dev/full", W_OK) == 0) {
+        assert_int_equal(tn_graph_set_hash_file("/dev/full", &err), TN_OK);
+        net_run(&n, ROWS);
+        assert_true(tn_graph_hash_lines() > 0);
+        assert_int_equal(tn_graph_set_hash_file(NULL, &err), TN_IO);
+        assert_non_null(strstr(err.msg, "/dev/full"));
+        assert_int_equal(tn_graph_set_hash_file("/dev/full", &err), TN_OK);
+        for (int i = 0; i < 1000 && status == TN_OK; i++) status = tn_graph_forward(n.g, ROWS, &err);
+        assert_int_equal(status, TN_IO);
+        assert_int_equal(tn_graph_set_hash_file(NULL, &err), TN_IO);
+    }
+    net_run(&n, ROWS);
+    assert_int_equal(tn_graph_set_hash_file(NULL, &err), TN_OK);
+    tn_graph_destroy(n.g);
+}
+
 static void timing_counts_calls(void **state)
 {
     toy_net n;
@@ -478,6 +506,7 @@ int main(void)
         cmocka_unit_test(products_of_one_input_run_at_once), cmocka_unit_test(the_first_error_sticks_and_names_the_node),
         cmocka_unit_test(limits_of_rows_and_memory_are_errors),
         cmocka_unit_test(hashes_tell_equal_runs_from_different_ones),
+        cmocka_unit_test(hashes_that_cannot_be_written_are_an_error),
         cmocka_unit_test(timing_counts_calls),
     };
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
