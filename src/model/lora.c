@@ -32,11 +32,12 @@ typedef struct merge {
     int64_t        n_in, rank;
     size_t         row_bytes;
     float         *work;        /* a row for each thread */
+    _Atomic bool   lost;        /* a value is not finite, and blocks of `dtype` cannot hold it */
 } merge;
 
 static void merge_rows(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const merge *j = arg;
+    merge       *j = arg;
     const float *a = j->l->a.data, *b = j->l->b.data, *m = j->l->magnitude.data;
     float       *w = j->work + (int64_t)i_thread * j->n_in;
 
@@ -54,6 +55,7 @@ static void merge_rows(void *arg, int64_t begin, int64_t end, int i_thread)
             float length = sqrtf(tn_lane_sum(lane)), s = length == 0 ? 0 : m[r] / length;
             for (int64_t i = 0; i < j->n_in; i++) w[i] *= s;
         }
+        if (tn_dtype_block(j->dtype) > 1 && tn_row_finite(w, j->n_in) < j->n_in) j->lost = true;
         tn_row_from_f32(j->to + (size_t)r * j->row_bytes, w, j->dtype, j->n_in);
     }
 }
@@ -85,6 +87,10 @@ static tn_status merge_one(tn_model *m, const tn_lora *l, tn_error *err)
         goto out;
     }
     tn_parallel(tn_rows(&p->w), 16, merge_rows, &j);
+    if (j.lost) {
+        status = tn_fail(err, TN_FORMAT, "%s: '%s' with its adapter holds values that are not finite: as %s they would become numbers", m->path, l->name, tn_dtype_name(j.dtype));
+        goto out;
+    }
     if (s->packed != NULL) TN_GOTO(tn_weight_pack(&packed, j.to, j.dtype, tn_rows(&p->w), j.n_in, m->profile, err));
     tn_weight_free(s->packed);
     free(s->own);

@@ -8,6 +8,8 @@
 
 #include "base/thread.h"
 
+#include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +24,7 @@ typedef struct convert {
     bool           interleave;       /* ... from half-split to interleaved, else back */
     float          add;              /* to every value (Gemma's norms) */
     bool           failed;
+    _Atomic int64_t n_lost, first_lost;     /* values that `to` cannot hold, as they are not finite; the first one in the source */
 } convert;
 
 static int64_t source_row(const convert *c, int64_t r)
@@ -29,6 +32,17 @@ static int64_t source_row(const convert *c, int64_t r)
     if (c->d_head == 0) return r;
     /* row r of the interleaved matrix is the half-split row tn_row_half_split(r), and the other way round */
     return c->interleave ? tn_row_half_split(r, c->d_head) : tn_row_interleaved(r, c->d_head);
+}
+
+/* Notes the values of source row s that are not finite. */
+static void note_lost(convert *c, const float *f, int64_t s)
+{
+    for (int64_t k = tn_row_finite(f, c->n_col); k < c->n_col; k++) {
+        int64_t at = s * c->n_col + k, before = atomic_load(&c->first_lost);
+        if (isfinite(f[k])) continue;
+        atomic_fetch_add(&c->n_lost, 1);
+        while (at < before && !atomic_compare_exchange_weak(&c->first_lost, &before, at)) { }
+    }
 }
 
 static void convert_rows(void *arg, int64_t begin, int64_t end, int i_thread)
@@ -51,6 +65,7 @@ static void convert_rows(void *arg, int64_t begin, int64_t end, int i_thread)
         }
         if (src != NULL) tn_row_to_f32(f, src, c->from, c->n_col);
         else tn_weight_row(f, c->packed, s);
+        if (tn_dtype_block(c->to) > 1) note_lost(c, f, s);
         for (int64_t k = 0; k < c->n_col && c->add != 0; k++) f[k] += c->add;
         if (!tn_row_from_f32(dst, f, c->to, c->n_col)) c->failed = true;
     }
@@ -62,7 +77,7 @@ static tn_status rows_as(tn_bytes *out, const tn_model *m, size_t i, tn_dtype ty
 {
     const tn_param *p = &m->params[i];
     bool            vector = p->w.n_dim == 1;
-    convert         c = { .to = type, .d_head = d_head, .interleave = interleave, .add = add, .packed = m->slots[i].packed };
+    convert         c = { .to = type, .d_head = d_head, .interleave = interleave, .add = add, .packed = m->slots[i].packed, .first_lost = INT64_MAX };
     int64_t         n_row = vector && d_head > 0 ? p->w.shape[0] : tn_rows(&p->w);
 
     c.src = tn_model_rows(m, i, &c.from);
@@ -79,9 +94,12 @@ static tn_status rows_as(tn_bytes *out, const tn_model *m, size_t i, tn_dtype ty
         return tn_fail(err, TN_NOMEM, "%s: no memory to convert '%s' (%zu bytes)", m->path, p->name, out->n);
     out->p = c.dst = out->own;
     tn_parallel(n_row, 8, convert_rows, &c);
-    if (!c.failed) return TN_OK;
+    if (!c.failed && c.n_lost == 0) return TN_OK;
     free(out->own);
     out->own = NULL;
+    if (c.n_lost > 0)
+        return tn_fail(err, TN_FORMAT, "%s: '%s' holds %lld values that are not finite (the first in row %lld, column %lld): as %s they would become numbers; find out why, or write f16", m->path,
+                       p->name, (long long)c.n_lost, (long long)(c.first_lost / c.n_col), (long long)(c.first_lost % c.n_col), tn_dtype_name(type));
     return tn_fail(err, TN_UNSUPPORTED, "%s: '%s' cannot be written as %s", m->path, p->name, tn_dtype_name(type));
 }
 

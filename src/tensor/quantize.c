@@ -2,7 +2,8 @@
  *
  * Bytes are those of ggml's reference quantisers (layouts in dequantize.c), so that a file made here equals a file made
  * there: the order of operations and the half added before truncation are part of the format. A code that is not a
- * number becomes 0. */
+ * number becomes 0; a block of q8_0 that holds a NaN or an infinity has a scale of NaN (as in q8act.c), so that a KV cache
+ * never turns one into a number. The other types are for weights: whoever writes a model asks tn_row_finite first. */
 #include "tensor/dtype.h"
 #include "tensor/tensor.h"
 
@@ -11,6 +12,14 @@
 #include <string.h>
 
 enum { BLOCK = 32 };
+
+int64_t tn_row_finite(const float *x, int64_t n)
+{
+    int64_t i = 0;
+
+    while (i < n && fabsf(x[i]) < INFINITY) i++;
+    return i;
+}
 
 static void store_half(uint8_t *dst, float f)
 {
@@ -42,6 +51,11 @@ static void q8_0_write(uint8_t *b, const float *x)
 {
     float d = fabsf(largest_magnitude(x)) / 127.0f, inverse = d != 0.0f ? 1.0f / d : 0.0f;
 
+    if (tn_row_finite(x, BLOCK) < BLOCK) {
+        store_half(b, NAN);
+        memset(b + 2, 0, BLOCK);
+        return;
+    }
     store_half(b, d);
     for (int j = 0; j < BLOCK; j++) {
         float q = roundf(x[j] * inverse);

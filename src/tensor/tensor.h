@@ -62,6 +62,8 @@ int64_t tn_cols(const tn_tensor *t);                /* the last dim */
 void tn_row_to_f32(float *dst, const void *src, tn_dtype t, int64_t n);
 /* F32, F16, BF16 (nearest even), Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K; false for a type we cannot write. */
 bool tn_row_from_f32(void *dst, const float *src, tn_dtype t, int64_t n);
+/* How many values from the first on are finite: n if all are. Blocks of few bits cannot hold others (q8_0 alone gives NaN back). */
+int64_t tn_row_finite(const float *x, int64_t n);
 float    tn_bf16_to_f32(uint16_t h);
 uint16_t tn_f32_to_bf16(float f);                   /* nearest even, NaN becomes 0x7fc0 */
 float    tn_f16_to_f32(uint16_t h);

@@ -55,6 +55,31 @@ static void quantised_rows_have_the_reference_bytes(void **unused)
     assert_int_equal(n_case, 32);
 }
 
+/* What a KV cache of q8_0 keeps: the block of a NaN or an infinity is NaN, its neighbours are what they were. */
+static void a_block_that_is_not_finite_comes_back_as_nan(void **unused)
+{
+    static const float odd[] = {NAN, -NAN, INFINITY, -INFINITY};
+    float   x[96], y[96], plain[96];
+    uint8_t bytes[3 * 34];
+
+    (void)unused;
+    for (int i = 0; i < 96; i++) x[i] = (float)(i - 40);
+    assert_int_equal(tn_row_finite(x, 96), 96);
+    assert_true(tn_row_from_f32(bytes, x, TN_Q8_0, 96));
+    tn_row_to_f32(plain, bytes, TN_Q8_0, 96);
+    for (int k = 0; k < 4; k++)
+        for (int at = 32; at < 64; at++) {
+            float was = x[at];
+            x[at] = odd[k];
+            assert_int_equal(tn_row_finite(x, 96), at);
+            assert_true(tn_row_from_f32(bytes, x, TN_Q8_0, 96));
+            tn_row_to_f32(y, bytes, TN_Q8_0, 96);
+            for (int i = 0; i < 96; i++)
+                if (i / 32 == 1 ? !isnan(y[i]) : y[i] != plain[i]) fail_msg("%g at %d: element %d came back as %g", (double)odd[k], at, i, (double)y[i]);
+            x[at] = was;
+        }
+}
+
 static void every_half_survives_a_round_trip(void **unused)
 {
     (void)unused;
@@ -98,6 +123,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quantised_rows_have_the_reference_bytes),
+        cmocka_unit_test(a_block_that_is_not_finite_comes_back_as_nan),
         cmocka_unit_test(every_half_survives_a_round_trip),
         cmocka_unit_test(narrowing_rounds_to_nearest_even),
         cmocka_unit_test(a_type_that_cannot_be_written_is_refused),
