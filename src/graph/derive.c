@@ -41,6 +41,25 @@ tn_status graph_forward_steps(tn_graph *g, tn_error *err)
     return TN_OK;
 }
 
+/* Does a gradient of output k go back through the node? */
+static bool gives_gradient(const node *n, int k)
+{
+    return n->op->kernels[0].bwd != NULL && ((n->op->grad_out != 0 ? n->op->grad_out : 1u) >> k & 1) != 0;
+}
+
+/* An output with no gradient of its own (1/rms, gate and up of a mixture) would be a silent zero, or be asked for what is not there. */
+static tn_status check_gradients(const tn_graph *g, const bool *reached, tn_error *err)
+{
+    for (int32_t i = 0; i < g->n_node; i++) {
+        const node *n = &g->nodes[i];
+        for (int k = 0; k < n->op->n_out; k++)
+            if (reached[n->out + k] && !gives_gradient(n, k))
+                return tn_fail(err, TN_UNSUPPORTED, "node '%s': output %d of %s has no gradient, so nothing can be trained through it",
+                               n->name ? n->name : n->op->name, k, n->op->name);
+    }
+    return TN_OK;
+}
+
 /* Which values have a gradient: those from which a seeded value can be reached through backward rules. */
 static void mark_reached(const tn_graph *g, bool *reached)
 {
@@ -229,6 +248,7 @@ tn_status tn_graph_backward(tn_graph *g, const tn_value *values, tn_value *seeds
     }
     for (int i = 0; i < n; i++) reached[values[i]] = written[values[i]] = true;
     mark_reached(g, reached);
+    TN_GOTO(check_gradients(g, reached, err));
     for (int i = 0; i < n; i++) {
         if (!has_differentiable_use(g, values[i], reached)) continue;
         step *s = step_new(g, STEP_COPY, -1);

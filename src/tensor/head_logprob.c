@@ -10,6 +10,7 @@ static tn_status shape(const tn_call *c, tn_error *err)
 {
     const tn_head_logprob_params *p = c->params;
     TN_TRY(tn_head_check(c, p->softcap, err));
+    TN_TRY(tn_need_profile(c, p->profile, err));
     if (!(p->temperature >= 0.0f)) return tn_fail(err, TN_MISMATCH, "head_logprob: temperature is %g; it must not be below 0", (double)p->temperature);
     for (int i = 0; i < 2 && i < c->n_out; i++) tn_set_shape(c->out[i], TN_F32, 1, (int64_t[]){ tn_rows(c->in[0]) });
     return TN_OK;
@@ -127,5 +128,5 @@ static const tn_kernel kernels[] = {
     { .name = NULL } };
 
 const tn_op tn_op_head_logprob = {
-    .name = "head_logprob", .params_bytes = sizeof(tn_head_logprob_params), .n_in = 3, .n_out = 2, .shape = shape, .scratch = scratch,
+    .name = "head_logprob", .params_bytes = sizeof(tn_head_logprob_params), .n_in = 3, .n_out = 2, .grad_out = 3u, .shape = shape, .scratch = scratch,
     .kernels = kernels, .bwd_in = 7u, .cases = cases, .draw = draw, .flops = flops };

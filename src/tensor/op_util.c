@@ -63,6 +63,12 @@ tn_status tn_need_ints(const tn_call *c, int i_in, const char *what, int64_t n, 
     return TN_OK;
 }
 
+tn_status tn_need_profile(const tn_call *c, tn_profile p, tn_error *err)
+{
+    if ((int)p >= TN_PROFILE_STRICT && p <= TN_PROFILE_Q8ACT) return TN_OK;
+    return tn_fail(err, TN_MISMATCH, "%s: no profile has number %d", c->op->name, (int)p);
+}
+
 tn_status tn_need_like(const tn_call *c, int i_in, const char *what, const tn_tensor *like, tn_error *err)
 {
     char a[96], b[96];

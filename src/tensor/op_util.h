@@ -40,6 +40,7 @@ tn_status tn_need_weight(const tn_call *c, int i_in, const char *what, int64_t n
 tn_status tn_need_vector(const tn_call *c, int i_in, const char *what, int64_t n, bool optional, tn_error *err);
 tn_status tn_need_ints(const tn_call *c, int i_in, const char *what, int64_t n, tn_error *err);
 tn_status tn_need_like(const tn_call *c, int i_in, const char *what, const tn_tensor *like, tn_error *err);
+tn_status tn_need_profile(const tn_call *c, tn_profile p, tn_error *err);
 void tn_set_shape(tn_tensor *t, tn_dtype dtype, int n_dim, const int64_t *shape);
 void tn_set_like(tn_tensor *t, const tn_tensor *like);
 void tn_set_rows(tn_tensor *t, int64_t n_row, int64_t n_col);

@@ -140,6 +140,7 @@ struct tn_op {
     size_t    (*scratch)(const tn_call *c, bool backward);   /* NULL: none */
     const tn_kernel *kernels;                       /* ended by name NULL */
     uint32_t    bwd_in, bwd_out;                    /* bit i: backward reads in[i] / out[i] (memory planning) */
+    uint32_t    grad_out;                           /* bit i: a gradient of out[i] goes back; 0: of out[0] alone */
     int         in_place;                           /* 1: out[0] may share memory with in[0] in the forward pass */
     int         grad_in_place;                      /* 1: din[0] is dout[0], and may share its memory where it is not added to */
     int       (*cases)(tn_case *out, int i);        /* fills case i; returns 0 when there is no such case */

@@ -460,7 +460,7 @@ static void hashes_that_cannot_be_written_are_an_error(void **state)
     assert_int_equal(tn_graph_set_hash_file("/nosuch/folder", &err), TN_IO);
     if (access("/dev/full", W_OK) == 0) {
         assert_int_equal(tn_graph_set_hash_file("/dev/full", &err), TN_OK);
-        net_run(&n, ROWS);
+        (void)tn_graph_forward(n.g, ROWS, &err);
         assert_true(tn_graph_hash_lines() > 0);
         assert_int_equal(tn_graph_set_hash_file(NULL, &err), TN_IO);
         assert_non_null(strstr(err.msg, "/dev/full"));
@@ -472,6 +472,28 @@ static void hashes_that_cannot_be_written_are_an_error(void **state)
     net_run(&n, ROWS);
     assert_int_equal(tn_graph_set_hash_file(NULL, &err), TN_OK);
     tn_graph_destroy(n.g);
+}
+
+/* rmsnorm's 1/rms is kept for its own backward pass: a gradient of it goes nowhere, whether it is seeded or comes from a use. */
+static void outputs_without_a_gradient_are_refused(void **state)
+{
+    (void)state;
+    for (int used = 0; used < 2; used++) {
+        float     data[WIDE * WIDE] = { 0 }, grad[WIDE * WIDE];
+        tn_tensor w = { .dtype = TN_F32, .n_dim = 2, .shape = { WIDE, WIDE }, .data = data }, dw = w;
+        tn_graph *g;
+        tn_error  err = { 0 };
+        dw.data = grad;
+        assert_int_equal(tn_graph_create(&g, ROWS, &err), TN_OK);
+        tn_value x = tn_graph_input(g, "x", TN_F32, 2, (int64_t[]){ TN_ROWS, WIDE }), seed;
+        tn_value h = tn_graph_op(g, "in", TN_OP_MATMUL, NULL, (tn_value[]){ x, tn_graph_weight(g, "w", &w, &dw) }, 2);
+        tn_value norm = tn_graph_op(g, "norm", TN_OP_RMSNORM, NULL, (tn_value[]){ h }, 1), end = tn_graph_out(g, norm, 1);
+        if (used) end = tn_graph_op(g, "scale", TN_OP_SCALE, &(tn_scale_params){ 0.5f }, (tn_value[]){ end }, 1);
+        assert_int_equal(tn_graph_status(g, &err), TN_OK);
+        assert_int_equal(tn_graph_backward(g, &end, &seed, 1, false, &err), TN_UNSUPPORTED);
+        assert_non_null(strstr(err.msg, "'norm': output 1 of rmsnorm has no gradient"));
+        tn_graph_destroy(g);
+    }
 }
 
 static void timing_counts_calls(void **state)
@@ -507,6 +529,7 @@ int main(void)
         cmocka_unit_test(limits_of_rows_and_memory_are_errors),
         cmocka_unit_test(hashes_tell_equal_runs_from_different_ones),
         cmocka_unit_test(hashes_that_cannot_be_written_are_an_error),
+        cmocka_unit_test(outputs_without_a_gradient_are_refused),
         cmocka_unit_test(timing_counts_calls),
     };
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
