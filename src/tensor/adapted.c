@@ -26,6 +26,9 @@ static tn_status shape(const tn_call *c, tn_error *err)
     if (tn_cols(c->in[2]) != n_in || c->in[3]->shape[0] != n_out || tn_cols(c->in[3]) != c->in[2]->shape[0])
         return tn_fail(err, TN_MISMATCH, "adapted: a has shape %s and b %s; expected [rank][%lld] and [%lld][rank]", tn_shape_text(a, c->in[2]),
                        tn_shape_text(b, c->in[3]), (long long)n_in, (long long)n_out);
+    if (c->in[2]->shape[0] < 1 || n_out < 1 || n_in < 1)
+        return tn_fail(err, TN_MISMATCH, "adapted: an adapter of rank %lld over [%lld][%lld]; each must be at least 1", (long long)c->in[2]->shape[0], (long long)n_out, (long long)n_in);
+    TN_TRY(tn_need_profile(c, TN_PARAMS(c, tn_adapted_params)->profile, err));
     tn_set_like(c->out[0], c->in[0]);
     c->out[0]->shape[c->in[0]->n_dim - 1] = n_out;
     tn_set_rows(c->out[1], tn_rows(c->in[0]), c->in[2]->shape[0]);

@@ -22,7 +22,7 @@ tn_status tn_head_check(const tn_call *c, float softcap, tn_error *err)
     TN_TRY(tn_need(c, 0, "x", TN_F32, 2, err));
     TN_TRY(tn_need_weight(c, 1, "w", -1, tn_cols(c->in[0]), err));
     TN_TRY(tn_need_ints(c, 2, "targets", tn_rows(c->in[0]), err));
-    if (!(softcap >= 0.0f)) return tn_fail(err, TN_MISMATCH, "%s: soft cap is %g; it must not be below 0", c->op->name, (double)softcap);
+    if (!(softcap >= 0.0f && softcap < INFINITY)) return tn_fail(err, TN_MISMATCH, "%s: soft cap is %g; it must not be below 0, and finite", c->op->name, (double)softcap);
     return TN_OK;
 }
 

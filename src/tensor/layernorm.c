@@ -9,6 +9,8 @@
 
 static tn_status shape(const tn_call *c, tn_error *err)
 {
+    float eps = TN_PARAMS(c, tn_layernorm_params)->eps;
+    if (!(eps >= 0.0f && eps < INFINITY)) return tn_fail(err, TN_MISMATCH, "layernorm: eps is %g; it must not be below 0, and finite", (double)eps);
     TN_TRY(tn_need(c, 0, "x", TN_F32, 1, err));
     int64_t n = tn_cols(c->in[0]), n_row = tn_rows(c->in[0]);
     TN_TRY(tn_need_vector(c, 1, "w", n, false, err));

@@ -114,6 +114,7 @@ static tn_status matmul_shape(const tn_call *c, tn_error *err)
     if (w->packed != NULL && (w->packed->n_out != w->shape[0] || w->packed->n_in != w->shape[1]))
         return tn_fail(err, TN_MISMATCH, "matmul: w says [%lld][%lld] but its packed form is [%lld][%lld]",
                        (long long)w->shape[0], (long long)w->shape[1], (long long)w->packed->n_out, (long long)w->packed->n_in);
+    TN_TRY(tn_need_profile(c, profile_of(c), err));
     *c->out[0]       = *x;
     c->out[0]->shape[x->n_dim - 1] = tn_rows(w);
     c->out[0]->data   = NULL;

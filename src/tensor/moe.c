@@ -22,11 +22,13 @@ static tn_status shape(const tn_call *c, tn_error *err)
 {
     const tn_moe_params *p = c->params;
     TN_TRY(tn_need(c, 0, "x", TN_F32, 2, err));
-    int64_t n_row = tn_rows(c->in[0]), n = tn_cols(c->in[0]), n_pair = n_row * p->k;
-    if (p->n_expert <= 0 || p->n_expert > 65536 || p->k <= 0 || p->n_ff <= 0)
+    if (p->n_expert <= 0 || p->n_expert > 65536 || p->k <= 0 || p->k > 65536 || p->n_ff <= 0 || p->n_ff > INT32_MAX)
         return tn_fail(err, TN_MISMATCH, "moe: %lld of %lld experts of width %lld", (long long)p->k, (long long)p->n_expert, (long long)p->n_ff);
     if ((int)p->act < 0 || p->act > TN_ACT_OSS || (p->act == TN_ACT_OSS && in_of(c, 3) == NULL))
         return tn_fail(err, TN_MISMATCH, "moe: activation %d does not fit here", (int)p->act);
+    if (p->act == TN_ACT_OSS && !(p->limit > 0.0f)) return tn_fail(err, TN_MISMATCH, "moe: limit is %g; it must be above 0", (double)p->limit);
+    TN_TRY(tn_need_profile(c, p->profile, err));
+    int64_t n_row = tn_rows(c->in[0]), n = tn_cols(c->in[0]), n_pair = n_row * p->k;
     TN_TRY(tn_need_vector(c, 1, "weights", n_pair, false, err));
     TN_TRY(tn_need_ints(c, 2, "ids", n_pair, err));
     if (in_of(c, 3) != NULL) TN_TRY(tn_need_weight(c, 3, "w_gate", p->n_expert * p->n_ff, n, err));

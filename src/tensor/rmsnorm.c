@@ -16,6 +16,8 @@ static int64_t group_of(const tn_call *c)
 
 static tn_status shape(const tn_call *c, tn_error *err)
 {
+    float eps = TN_PARAMS(c, tn_rmsnorm_params)->eps;
+    if (!(eps >= 0.0f && eps < INFINITY)) return tn_fail(err, TN_MISMATCH, "rmsnorm: eps is %g; it must not be below 0, and finite", (double)eps);
     TN_TRY(tn_need(c, 0, "x", TN_F32, 1, err));
     int64_t n = tn_cols(c->in[0]), m = group_of(c);
     if (m <= 0 || n % m != 0)

@@ -13,12 +13,12 @@ static tn_status shape(const tn_call *c, tn_error *err)
     char a[96];
     const tn_rope_params *p = c->params;
     TN_TRY(tn_need(c, 0, "x", TN_F32, 2, err));
-    if (p->n_head <= 0 || p->d_head <= 0 || p->n_head * p->d_head != tn_cols(c->in[0]))
+    if (p->n_head <= 0 || p->d_head <= 0 || p->n_head > tn_cols(c->in[0]) / p->d_head || p->n_head * p->d_head != tn_cols(c->in[0]))
         return tn_fail(err, TN_MISMATCH, "rope: x has shape %s, expected %lld heads of %lld columns", tn_shape_text(a, c->in[0]),
                        (long long)p->n_head, (long long)p->d_head);
-    if (p->n_rot < 0 || p->n_rot % 2 != 0 || p->first < 0 || p->first + p->n_rot > p->d_head)
-        return tn_fail(err, TN_MISMATCH, "rope: columns [%lld, %lld) cannot be rotated in a head of %lld", (long long)p->first,
-                       (long long)(p->first + p->n_rot), (long long)p->d_head);
+    if (p->n_rot < 0 || p->n_rot % 2 != 0 || p->n_rot > p->d_head || p->first < 0 || p->first > p->d_head - p->n_rot)
+        return tn_fail(err, TN_MISMATCH, "rope: %lld columns from column %lld on cannot be rotated in a head of %lld", (long long)p->n_rot,
+                       (long long)p->first, (long long)p->d_head);
     TN_TRY(tn_need_ints(c, 1, "positions", tn_rows(c->in[0]), err));
     TN_TRY(tn_need(c, 2, "cos/sin table", TN_F32, 2, err));
     if (c->in[2]->shape[0] * p->n_rot != tn_n_elem(c->in[2]))
@@ -135,6 +135,8 @@ tn_status tn_rope_table(float *table, int64_t n_ctx, int64_t n_rot, double theta
     if (s->kind == TN_ROPE_NTK && n_ctx > s->n_ctx_orig && n_rot > 2)
         theta *= tn_exp(tn_ln(s->factor * (double)n_ctx / (double)s->n_ctx_orig - (s->factor - 1.0)) * (double)n_rot / (double)(n_rot - 2));
     double af = attention_factor(s);
+    if (isnan(s->attn_factor) || !(af > 0.0 && af < 1e9))
+        return tn_fail(err, TN_MISMATCH, "rope: cosines and sines would be multiplied by %g; it must be above 0 and finite", isnan(s->attn_factor) ? s->attn_factor : af);
     for (int64_t t = 0; t < n_rot / 2; t++) {
         double f = tn_exp(-2.0 * (double)t / (double)n_rot * tn_ln(theta));
         if (s->freq_factors != NULL) f /= (double)s->freq_factors[t];

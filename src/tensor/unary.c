@@ -8,7 +8,7 @@ static tn_status shape(const tn_call *c, tn_error *err)
 {
     const tn_unary_params *p = c->params;
     if (p->softcap == 0.0f && ((int)p->act < 0 || p->act >= TN_ACT_OSS)) return tn_fail(err, TN_MISMATCH, "unary: no plain activation has number %d", (int)p->act);
-    if (!(p->softcap >= 0.0f)) return tn_fail(err, TN_MISMATCH, "unary: soft cap is %g; it must not be below 0", (double)p->softcap);
+    if (!(p->softcap >= 0.0f && p->softcap < INFINITY)) return tn_fail(err, TN_MISMATCH, "unary: soft cap is %g; it must not be below 0, and finite", (double)p->softcap);
     TN_TRY(tn_need(c, 0, "x", TN_F32, 1, err));
     tn_set_like(c->out[0], c->in[0]);
     return TN_OK;
