@@ -438,9 +438,19 @@ static bool only_by_ref(const tn_mm_set *set, const tn_mm *mm)
     return set == NULL || (job_of(set, mm, NULL, 1).q8 && set->q8[mm->b.w->dtype] == NULL);
 }
 
+/* Chains of no steps: +0, or what C holds. */
+static void no_steps(const tn_mm *mm)
+{
+    for (int64_t m = 0; m < mm->m && !mm->add; m++) memset(mm->c + m * mm->ldc, 0, (size_t)mm->n * sizeof *mm->c);
+}
+
 void tn_mm_run_set(const tn_mm_set *set, const tn_mm *mm, void *scratch, size_t scratch_bytes)
 {
     if (mm->m <= 0 || mm->n <= 0) return;
+    if (mm->k <= 0) {
+        no_steps(mm);
+        return;
+    }
     if (only_by_ref(set, mm)) {
         tn_mm_run_ref(mm);
         return;
@@ -484,7 +494,7 @@ void tn_mm_run_several(const tn_mm_set *set, const tn_mm *mm, int n, void *scrat
     bool     apart = n > TN_TOGETHER || n < 2;
 
     for (int i = 0; i < n && !apart; i++)
-        apart = mm[i].m > FEW_ROWS || mm[i].m <= 0 || mm[i].n <= 0 || mm[i].m != mm[0].m || mm[i].k != mm[0].k || mm[i].a.a != mm[0].a.a || mm[i].a.rs != mm[0].a.rs ||
+        apart = mm[i].m > FEW_ROWS || mm[i].m <= 0 || mm[i].n <= 0 || mm[i].k <= 0 || mm[i].m != mm[0].m || mm[i].k != mm[0].k || mm[i].a.a != mm[0].a.a || mm[i].a.rs != mm[0].a.rs ||
                 mm[i].a.ks != mm[0].a.ks || only_by_ref(set, &mm[i]) || tn_mm_scratch_bytes(tn_threads(), mm[i].m, mm[i].k) > scratch_bytes;
     for (int i = 0; i < n && apart; i++) tn_mm_run_set(set, &mm[i], scratch, scratch_bytes);
     if (apart) return;
