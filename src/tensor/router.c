@@ -5,7 +5,7 @@
  *   SIGMOID        s = sigmoid(logits), the k largest s + bias are chosen (DeepSeek-V3)
  *
  * The bias only takes part in choosing. With groups, only experts of the n_group_used best groups can be chosen (a
- * group's score: its best expert, or the sum of its two best). Ties go to the lower expert; slots are in the order of
+ * group's score: its best expert, or the sum of its two best). Ties go to the lower expert; NaN is above all numbers; slots are in the order of
  * choice. Weights: s of the chosen, divided by their sum when renormalised (+ 1e-20 for sigmoid), times scale.
  * probs: the softmax, or s divided by its sum. aux: fraction of the assignments [n_expert], then the mean of probs
  * over the rows [n_expert], one chain over the rows, ascending.
@@ -28,6 +28,7 @@ static tn_status shape(const tn_call *c, tn_error *err)
     if (n % groups != 0 || used < 1 || used > groups || p->k < 1 || p->k > n / groups * used)
         return tn_fail(err, TN_MISMATCH, "router: %lld of %lld experts cannot be chosen from %lld of %lld groups", (long long)p->k, (long long)n, (long long)used, (long long)groups);
     TN_TRY(tn_need_vector(c, 1, "selection bias", n, true, err));
+    if ((int)p->kind < TN_ROUTE_SOFTMAX_TOPK || p->kind > TN_ROUTE_SIGMOID) return tn_fail(err, TN_MISMATCH, "router: no kind of routing has number %d", (int)p->kind);
     tn_set_rows(c->out[0], n_row, p->k);
     if (c->n_out > 1) tn_set_shape(c->out[1], TN_I32, 2, (int64_t[]){ n_row, p->k });
     if (c->n_out > 2) tn_set_shape(c->out[2], TN_F32, 1, (int64_t[]){ 2 * n });
@@ -48,12 +49,12 @@ static void scores(const tn_moves *m, float *s, float *probs, float *lse, const 
     m->copy(s, probs, p->n_expert);
 }
 
-/* The best of those not taken; the first one when all are NaN. */
+/* The best of those not taken; a NaN counts as the largest, so that it reaches the weights from wherever it stands. */
 static int64_t best_of(const float *v, const bool *taken, int64_t first, int64_t n)
 {
     int64_t best = -1;
     for (int64_t e = first; e < first + n; e++)
-        if (!taken[e] && (best < 0 || v[e] > v[best])) best = e;
+        if (!taken[e] && (best < 0 || v[e] > v[best] || (isnan(v[e]) && !isnan(v[best])))) best = e;
     return best;
 }
 
@@ -135,8 +136,8 @@ static void forward(const tn_call *c, const tn_moves *m)
     for (int64_t i = 0; i < n_row * p->k; i++) aux[tn_i32(c->out[1])[i]] += 1.0f;   /* exact up to 2^24 */
     for (int64_t r = 0; r < n_row; r++) m->add(aux + n, tn_f32(c->out[3]) + r * n, n);
     for (int64_t e = 0; e < n; e++) {
-        aux[e] /= (float)(n_row * p->k);
-        aux[n + e] /= (float)n_row;
+        aux[e] /= (float)tn_max64(1, n_row * p->k);     /* of no rows: 0 */
+        aux[n + e] /= (float)tn_max64(1, n_row);
     }
 }
 
