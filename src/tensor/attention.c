@@ -1,5 +1,6 @@
 /* attention.c - packed causal attention, flash-style (Dao et al. 2022, arXiv:2205.14135), grouped heads.
  *
+ * A document is rows that follow one another and name its first row; a row that does not fit is one of its own.
  * Query row i of a document that starts at row s has position i - s and sees the keys [lo, i - s] of its document; lo is
  * 0, or position - window + 1. Keys are taken in blocks of 64 positions, counted from the document's first row. For each
  * block that holds an allowed key, ascending:
@@ -32,7 +33,7 @@ tn_status tn_attention_check(const tn_call *c, const tn_attention_params *p, tn_
 {
     char a[96];
     const char *name = c->op->name;
-    if (p->n_head <= 0 || p->n_head_kv <= 0 || p->n_head % p->n_head_kv != 0)
+    if (p->n_head <= 0 || p->n_head_kv <= 0 || p->n_head % p->n_head_kv != 0 || p->n_head > INT32_MAX)
         return tn_fail(err, TN_MISMATCH, "%s: %lld query heads cannot share %lld key heads", name, (long long)p->n_head, (long long)p->n_head_kv);
     if (p->d_k <= 0 || p->d_v <= 0 || p->d_k > 4096 || p->d_v > 4096)
         return tn_fail(err, TN_MISMATCH, "%s: heads of %lld and %lld columns; 1 to 4096 are possible", name, (long long)p->d_k, (long long)p->d_v);
@@ -40,7 +41,8 @@ tn_status tn_attention_check(const tn_call *c, const tn_attention_params *p, tn_
         return tn_fail(err, TN_MISMATCH, "%s: keys and values cannot be kept as %s; f32, bf16 or q8_0 are possible", name, tn_dtype_name(p->kv_type));
     if (p->kv_type == TN_Q8_0 && (p->d_k % 32 != 0 || p->d_v % 32 != 0))
         return tn_fail(err, TN_MISMATCH, "%s: a q8_0 cache needs heads of a multiple of 32 columns; these have %lld and %lld", name, (long long)p->d_k, (long long)p->d_v);
-    if (!(p->softcap >= 0.0f) || p->window < 0) return tn_fail(err, TN_MISMATCH, "%s: soft cap %g and window %lld must not be below 0", name, (double)p->softcap, (long long)p->window);
+    if (!(p->softcap >= 0.0f && p->softcap < INFINITY) || p->window < 0)
+        return tn_fail(err, TN_MISMATCH, "%s: soft cap %g and window %lld must not be below 0, and finite", name, (double)p->softcap, (long long)p->window);
     static const char *const what[3] = { "q", "k", "v" };
     int64_t cols[3] = { p->n_head * p->d_k, p->n_head_kv * p->d_k, p->n_head_kv * p->d_v };
     for (int i = 0; i < 3; i++) {
@@ -76,6 +78,7 @@ size_t tn_attn_open_bytes(const tn_call *c)
 {
     const tn_attention_params *p = c->params;
     size_t n = tn_align64((size_t)tn_n_elem(c->in[0]) / (size_t)p->d_k * 4);   /* delta: [n_row][n_head] */
+    n += tn_align64((size_t)tn_rows(c->in[0]) * 4);                             /* starts */
     if (p->kv_type != TN_F32) n += tn_align64((size_t)tn_n_elem(c->in[1]) * 4) + tn_align64((size_t)tn_n_elem(c->in[2]) * 4);
     return n;
 }
@@ -89,6 +92,13 @@ static void round_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     tn_kv_round(r->dst + begin * r->d, r->src + begin * r->d, r->type, end - begin, r->d);
 }
 
+/* A document is rows that follow one another and all name its first row. A row that names another one, or one that the row before does
+ * not belong to, is a document of its own: so every pair of the forward pass is one of the backward pass, whoever cuts the work. */
+static void open_documents(int32_t *start, const int32_t *given, int64_t n_row)
+{
+    for (int64_t i = 0; i < n_row; i++) start[i] = i > 0 && given[i] == start[i - 1] ? given[i] : (int32_t)i;
+}
+
 void tn_attn_open(tn_attn *a, const tn_call *c, bool backward)
 {
     const tn_attention_params *p = c->params;
@@ -98,6 +108,9 @@ void tn_attn_open(tn_attn *a, const tn_call *c, bool backward)
                     .out = tn_f32(c->out[0]), .lse = c->n_out > 1 ? tn_f32(c->out[1]) : NULL };
     a->delta = (float *)s;
     s += tn_align64((size_t)(a->n_row * p->n_head) * 4);
+    open_documents((int32_t *)s, a->doc_start, a->n_row);
+    a->doc_start = (const int32_t *)s;
+    s += tn_align64((size_t)a->n_row * 4);
     if (p->kv_type != TN_F32) {
         rounding rk = { (float *)s, a->k, p->kv_type, p->d_k };
         s += tn_align64((size_t)tn_n_elem(c->in[1]) * 4);

@@ -9,19 +9,15 @@ typedef struct tn_attn {
     const tn_attention_params *p;
     int64_t        n_row, group;                    /* query heads a key head */
     const float   *q, *k, *v, *sinks;               /* k and v already rounded to kv_type */
-    const int32_t *doc_start;
+    const int32_t *doc_start;                       /* as given where a document's rows lie together; see open_documents */
     float         *out, *lse;
     const float   *dout;
     float         *dq, *dk, *dv, *dsinks, *delta;   /* delta [n_row][n_head] = sum(dout * out) */
     bool           add_q, add_k, add_v, add_sinks;
 } tn_attn;
 
-/* First row of the document of row i; nonsense counts as a document of its own. */
-static inline int64_t tn_attn_start(const tn_attn *a, int64_t i)
-{
-    int64_t s = a->doc_start[i];
-    return s >= 0 && s <= i ? s : i;
-}
+/* First row of the document of row i. */
+static inline int64_t tn_attn_start(const tn_attn *a, int64_t i) { return a->doc_start[i]; }
 
 /* First key position (in the document) that position pos may see. */
 static inline int64_t tn_attn_first(const tn_attention_params *p, int64_t pos)
@@ -45,7 +41,7 @@ static inline size_t tn_attn_slot_bytes(const tn_attention_params *p, bool backw
     return tn_align64((size_t)(n + 64) * 4);
 }
 
-/* Reads the call; rounds k and v into scratch where kv_type asks for it. */
+/* Reads the call; puts nonsense in doc_start right; rounds k and v into scratch where kv_type asks for it. */
 void   tn_attn_open(tn_attn *a, const tn_call *c, bool backward);
 size_t tn_attn_open_bytes(const tn_call *c);
 tn_status tn_attention_check(const tn_call *c, const tn_attention_params *p, tn_error *err);

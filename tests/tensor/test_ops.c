@@ -621,6 +621,155 @@ static void a_shared_prefix_inside_a_page_can_be_copied(void **state)
     }
 }
 
+/* Each row names a call that a shape rule let through; the last number is what it says. */
+static void parameters_that_make_no_sense_are_refused(void **state)
+{
+    tn_tensor x = { .dtype = TN_F32, .n_dim = 2, .shape = { 2, 8 } }, ids = { .dtype = TN_I32, .n_dim = 1, .shape = { 2 } },
+              table = { .dtype = TN_F32, .n_dim = 3, .shape = { 5, 1, 2 } }, one = { .dtype = TN_F32, .n_dim = 2, .shape = { 2, 1 } },
+              none = { .dtype = TN_F32, .n_dim = 2, .shape = { 0, 8 } }, thin = { .dtype = TN_F32, .n_dim = 2, .shape = { 8, 0 } },
+              square = { .dtype = TN_F32, .n_dim = 2, .shape = { 8, 8 } }, logits = { .dtype = TN_F32, .n_dim = 2, .shape = { 2, 4 } }, out[4];
+    const struct { const tn_op *op; union { tn_rope_params rope; tn_moe_params moe; tn_matmul_params matmul; tn_router_params router; tn_rmsnorm_params rms;
+                   tn_layernorm_params layer; tn_unary_params unary; tn_adapted_params adapted; } p; int n_in; tn_tensor *in[6]; const char *says; } t[] = {
+        { &tn_op_rope, { .rope = { 1, 8, INT64_MAX, 2, false, false } }, 3, { &x, &ids, &table }, "cannot be rotated" },
+        { &tn_op_rope, { .rope = { (int64_t)1 << 61, 8, 0, 2, false, false } }, 3, { &x, &ids, &table }, "heads of 8" },
+        { &tn_op_moe, { .moe = { 2, 1, 4, TN_ACT_OSS, 0, 0 } }, 6, { &x, &one, &ids, &square, &square, &square }, "limit is 0" },
+        { &tn_op_moe, { .moe = { 2, 1, 4, TN_ACT_OSS, NAN, 0 } }, 6, { &x, &one, &ids, &square, &square, &square }, "limit is nan" },
+        { &tn_op_moe, { .moe = { 65536, 1, (int64_t)1 << 60, 0, 0, 0 } }, 6, { &x, &one, &ids, &square, &square, &square }, "width" },
+        { &tn_op_moe, { .moe = { 2, (int64_t)1 << 62, 4, 0, 0, 0 } }, 6, { &x, &one, &ids, &square, &square, &square }, "experts of width" },
+        { &tn_op_matmul, { .matmul = { (tn_profile)7 } }, 2, { &x, &square }, "no profile has number 7" },
+        { &tn_op_router, { .router = { .n_expert = 4, .k = 1, .kind = 9, .scale = 1 } }, 1, { &logits }, "number 9" },
+        { &tn_op_rmsnorm, { .rms = { .eps = -1 } }, 1, { &x }, "eps is -1" },
+        { &tn_op_layernorm, { .layer = { .eps = NAN } }, 1, { &x }, "eps is nan" },
+        { &tn_op_unary, { .unary = { TN_ACT_SILU, INFINITY } }, 1, { &x }, "soft cap is inf" },
+        { &tn_op_adapted, { .adapted = { 1, TN_PROFILE_STRICT } }, 4, { &x, &square, &none, &thin }, "rank 0" } };
+    float            angles[40];
+    tn_rope_scaling  scaling = { .kind = TN_ROPE_PLAIN, .attn_factor = INFINITY };
+    tn_error         err;
+    (void)state;
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        tn_call c = { .op = t[i].op, .params = &t[i].p, .n_in = t[i].n_in, .n_out = t[i].op->n_out, .out = { &out[0], &out[1], &out[2], &out[3] } };
+        for (int k = 0; k < t[i].n_in; k++) c.in[k] = t[i].in[k];
+        err.msg[0] = '\0';
+        if (c.op->shape(&c, &err) != TN_MISMATCH || strstr(err.msg, t[i].says) == NULL) fail_msg("%s, row %zu of the table, should say '%s': '%s'", c.op->name, i, t[i].says, err.msg);
+    }
+    assert_int_equal(tn_rope_table(angles, 5, 8, 1e4, &scaling, &err), TN_MISMATCH);
+    scaling.attn_factor = NAN;
+    assert_int_equal(tn_rope_table(angles, 5, 8, 1e4, &scaling, &err), TN_MISMATCH);
+    scaling.attn_factor = 0;
+    assert_int_equal(tn_rope_table(angles, 5, 8, 1e4, &scaling, &err), TN_OK);
+}
+
+/* n_in = 0: y is +0, and so is dw of no rows; n_out = 0: dx is +0, or what it held. */
+static void an_empty_chain_is_zero(void **state)
+{
+    const tn_matmul_params p = { TN_PROFILE_STRICT };
+    (void)state;
+    for (const tn_kernel *k = tn_op_matmul.kernels; k->name != NULL; k++) {
+        if (!k->usable()) continue;
+        tn_tensor x = matrix(3, 0, 0), w = matrix(7, 0, 0), y = matrix(3, 7, 1), wide = matrix(3, 5, 1), empty = matrix(0, 5, 0), dy = matrix(3, 0, 0), dx = matrix(3, 5, 1), before = matrix(3, 5, 1);
+        float     zero[21] = { 0 };
+        tn_call   c = { .op = &tn_op_matmul, .params = &p, .n_in = 2, .n_out = 1, .in = { &x, &w }, .out = { &y } };
+        give_scratch(&c);
+        k->fwd(&c);
+        assert_true(same(&y, zero));
+        free(c.scratch);
+        tn_call   d = { .op = &tn_op_matmul, .params = &p, .n_in = 2, .n_out = 1, .in = { &wide, &empty }, .out = { &dy }, .dout = { &dy }, .din = { &dx }, .add = { true } };
+        give_scratch(&d);
+        k->bwd(&d);
+        assert_true(same(&dx, before.data));
+        d.add[0] = false;
+        k->bwd(&d);
+        assert_true(same(&dx, zero));
+        free(d.scratch);
+        tn_tensor *all[] = { &x, &w, &y, &wide, &empty, &dy, &dx, &before };
+        for (int t = 0; t < 8; t++) free(all[t]->data);
+    }
+}
+
+/* A NaN logit is chosen wherever it stands, groups or not, and makes the weights of its row NaN; the other row knows nothing of it. */
+static void a_nan_logit_is_chosen_and_makes_the_weights_nan(void **state)
+{
+    enum { E = 12, K = 2 };
+    (void)state;
+    for (const tn_kernel *k = tn_op_router.kernels; k->name != NULL; k++)
+        for (int kind = 0; kind < 3 && k->usable(); kind++)
+            for (int at = 0; at < 2 * E; at++) {
+                const tn_router_params p = { .n_expert = E, .k = K, .n_group = at < E ? 1 : 3, .n_group_used = at < E ? 1 : 2,
+                                             .kind = TN_ROUTE_SOFTMAX_TOPK + kind, .renormalise = true, .group_sum2 = at % 2, .scale = 1 };
+                tn_tensor l = matrix(2, E, 5), w = matrix(2, K, 0), ids = ints(2 * K, 0), aux = matrix(2, E, 0), probs = matrix(2, E, 0);
+                ((float *)l.data)[at % E] = NAN;
+                tn_call c = { .op = &tn_op_router, .params = &p, .n_in = 1, .n_out = 4, .in = { &l }, .out = { &w, &ids, &aux, &probs } };
+                k->fwd(&c);
+                bool chosen = false;
+                for (int i = 0; i < K; i++) {
+                    chosen |= ((int32_t *)ids.data)[i] == at % E;
+                    float own = ((float *)w.data)[i], other = ((float *)w.data)[K + i];
+                    if (!isnan(own) || isnan(other)) fail_msg("%s, kind %d, NaN at %d: weights %g and %g", k->name, kind, at % E, (double)own, (double)other);
+                }
+                if (kind != 0 && !chosen) fail_msg("%s, kind %d: the NaN at expert %d was not chosen", k->name, kind, at % E);   /* a softmax with a NaN is NaN everywhere */
+                tn_tensor *all[] = { &l, &w, &ids, &aux, &probs };
+                for (int t = 0; t < 5; t++) free(all[t]->data);
+            }
+}
+
+/* Numbers that no packing makes: every kernel has the reference's bits, forward and backward, and legal ones among them keep theirs. */
+static void nonsense_in_doc_start_is_the_same_in_every_kernel(void **state)
+{
+    enum { N = 7, H = 2, D = 16 };
+    static const int32_t starts[][N] = { { 0, 0, 0, 5, 0, 0, 0 }, { 0, 0, 0, -1, 0, 0, 0 }, { 0, 0, 2, 2, 0, 0, 0 }, { 0, 0, 1, 1, 1, 1, 1 }, { 0, 0, 0, 3, 3, 5, 5 }, { 4, 4, 4, 4, 4, 4, 4 } };
+    const tn_attention_params p = { H, 1, D, D, 0, 0.25f, 0, TN_F32 };
+    (void)state;
+    for (size_t s = 0; s < sizeof starts / sizeof starts[0]; s++) {
+        float want[4][N * H * D];
+        for (const tn_kernel *k = tn_op_attention.kernels; k->name != NULL; k++) {
+            if (!k->usable()) continue;
+            tn_tensor q = matrix(N, H * D, 1), kk = matrix(N, D, 2), v = matrix(N, D, 3), dout = matrix(N, H * D, 4), start = ints(N, 0);
+            tn_tensor out = matrix(N, H * D, 0), lse = matrix(N, H, 0), dq = matrix(N, H * D, 0), dk = matrix(N, D, 0), dv = matrix(N, D, 0), *got[] = { &out, &dq, &dk, &dv };
+            memcpy(start.data, starts[s], sizeof starts[s]);
+            tn_call c = { .op = &tn_op_attention, .params = &p, .n_in = 4, .n_out = 2, .in = { &q, &kk, &v, &start }, .out = { &out, &lse }, .dout = { &dout }, .din = { &dq, &dk, &dv } };
+            give_scratch(&c);
+            k->fwd(&c);
+            k->bwd(&c);
+            for (int i = 0; i < 4; i++) {
+                if (k == tn_op_attention.kernels) memcpy(want[i], got[i]->data, tn_n_bytes(got[i]));
+                else if (!same(got[i], want[i])) fail_msg("%s: doc_start %zu, result %d", k->name, s, i);
+            }
+            tn_tensor *all[] = { &q, &kk, &v, &dout, &start, &out, &lse, &dq, &dk, &dv };
+            for (int t = 0; t < 10; t++) free(all[t]->data);
+            free(c.scratch);
+        }
+    }
+}
+
+/* Row 3's key, then its value, holds a NaN in its second block: rows that see it are NaN in every kernel and type, rows before are not. */
+static void a_nan_in_the_cache_stays_one(void **state)
+{
+    enum { N = 6, D = 64 };
+    static const tn_dtype types[] = { TN_F32, TN_BF16, TN_Q8_0 };
+    (void)state;
+    for (int i = 0; i < 12; i++)
+        for (const tn_kernel *k = tn_op_attention_cache.kernels; k->name != NULL; k++) {
+            if (!k->usable()) continue;
+            tn_attention_cache_params cp = { .a = { 1, 1, D, D, 0, 0.2f, 0, types[i % 3] } };
+            tn_tensor q = matrix(N, D, 1), key = matrix(N, D, 2), v = matrix(N, D, 3), pos = ints(N, 0), pages = ints(N, 0), out = matrix(N, D, 0);
+            pages.n_dim = 2;
+            pages.shape[1] = 1;
+            for (int r = 0; r < N; r++) ((int32_t *)pos.data)[r] = r;
+            ((float *)(i / 3 % 2 == 0 ? key : v).data)[3 * D + 40] = i < 6 ? NAN : -INFINITY;
+            assert_int_equal(tn_kv_create(&cp.kv, 1, 1, D, D, 1, types[i % 3], NULL), TN_OK);
+            tn_call c = { .op = &tn_op_attention_cache, .params = &cp, .n_in = 5, .n_out = 1, .in = { &q, &key, &v, &pos, &pages }, .out = { &out } };
+            give_scratch(&c);
+            k->fwd(&c);
+            for (int r = 0; r < N; r++)
+                if (isnan(((float *)out.data)[r * D + 40]) != (r >= 3) && (i < 6 || r < 3 || types[i % 3] == TN_Q8_0))
+                    fail_msg("%s, %s, case %d: row %d is %g", k->name, tn_dtype_name(types[i % 3]), i, r, (double)((float *)out.data)[r * D + 40]);
+            tn_kv_destroy(cp.kv);
+            tn_tensor *all[] = { &q, &key, &v, &pos, &pages, &out };
+            for (int t = 0; t < 6; t++) free(all[t]->data);
+            free(c.scratch);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -632,7 +781,9 @@ int main(void)
         cmocka_unit_test(a_taught_row_learns_the_teachers_distribution),
         cmocka_unit_test(long_sums_do_not_depend_on_threads_or_instructions), cmocka_unit_test(an_adamw_step_is_the_formula_and_the_same_under_any_cut),
         cmocka_unit_test(a_dropped_row_keeps_its_mask_when_it_moves), cmocka_unit_test(an_adapted_product_has_the_bits_of_its_parts),
-        cmocka_unit_test(shapes_that_do_not_fit_are_named),
+        cmocka_unit_test(shapes_that_do_not_fit_are_named), cmocka_unit_test(parameters_that_make_no_sense_are_refused),
+        cmocka_unit_test(an_empty_chain_is_zero), cmocka_unit_test(a_nan_logit_is_chosen_and_makes_the_weights_nan),
+        cmocka_unit_test(nonsense_in_doc_start_is_the_same_in_every_kernel), cmocka_unit_test(a_nan_in_the_cache_stays_one),
         cmocka_unit_test(hashes_do_not_see_the_payload_of_a_nan), cmocka_unit_test(a_shared_prefix_inside_a_page_can_be_copied) };
     return cmocka_run_group_tests_name("ops", tests, NULL, NULL);
 }
