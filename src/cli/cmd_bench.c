@@ -164,6 +164,10 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     const bench_config *c = config;
 
     TN_TRY(check_names(n_arg, args, err));
+    if (tn_threads() > tn_threads_default()) {      /* threads that share a CPU would measure limits that are none */
+        tn_log(TN_LOG_WARN, "--threads %d: this process may use %d, so %d are measured", tn_threads(), tn_threads_default(), tn_threads_default());
+        TN_TRY(tn_threads_set(tn_threads_default(), err));
+    }
     if (!common->json)
         printf("%s, %d threads, kernels %s\n", tn_cpu_name(), tn_threads(),
                tn_isa_limit() == TN_ISA_AVX512 ? "avx512" : tn_isa_limit() == TN_ISA_AVX2 ? "avx2" : "ref");

@@ -93,6 +93,7 @@ expect 0 '"name":"sha256"' '' bench sha256 --json --seconds 0.01
 grep -qE '^\{"name":"[^"]*","shape":"[^"]*","dtype":"[^"]*","threads":[0-9]+,"value":[0-9.e+]+,"unit":"[^"]*","limit":(null|[0-9.e+]+),"ratio":(null|[0-9.e+-]+)\}$' \
     "$tmp/out" || bad "a row of tenet bench has another form"
 expect 0 '"sound":true' '' selftest scale --json
+expect 0 '"name":"sha256"' 'this process may use' bench sha256 --json --seconds 0.01 --threads 1000
 expect 0 'ok' '' selftest scale --kernels ref --threads 3
 
 # A full disk under stdout is an error, not a silent loss.
