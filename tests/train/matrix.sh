@@ -43,6 +43,9 @@ if command -v mpirun >/dev/null && ldd "$tenet" | grep -q libmpi; then
     ranks 2 early --set n_layer=4 --set n_embd=128 --set n_ff=512 --set steps=2 --timing
     share=$(sed -n 's/^exchange *\([0-9]*\)\..*/\1/p' early.txt | head -n 1)
     [ "${share:-0}" -ge 50 ] && echo "ok   early: $share %" || { echo "FAIL early: ${share:-nothing} % was sent before the end"; bad=1; }
+    # --hash-ops: a file a rank.
+    ranks 2 hashed --set steps=1 --hash-ops hashes
+    [ -s hashes ] && [ -s hashes.rank-1 ] && [ ! -e hashes.rank-0 ] && echo "ok   hashes of two ranks" || { echo "FAIL hashes of two ranks"; bad=1; }
     # Ranks part at grains inside AdamW's tensors, and at whole tensors where Muon or Adafactor need them: one layer with matrices larger than a grain. A
     # run goes on under another ZeRO stage and on other ranks.
     last=$want
