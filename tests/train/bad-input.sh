@@ -104,7 +104,7 @@ refused 2 "lora_targets: 'x' is no kind of matrix; known: all" --set lora_rank=2
 pair='"prompt":"1","chosen":"a","rejected":"b"'
 for i in 1 2 3 4; do echo "{$pair}"; done >pair.jsonl
 echo "{$pair,\"weight\":1e-9}" >light.jsonl
-refused 1 'valid: light.jsonl has no token that carries a loss' --set loss=dpo,lora_rank=2,n_ctx=32,chat_format=tulu,data=pair.jsonl,valid=light.jsonl
+refused 1 'no usable pair' --set loss=dpo,lora_rank=2,n_ctx=32,chat_format=tulu,data=pair.jsonl,valid=light.jsonl
 run --out huge --set lr=10,weight_decay=10,optimizer=sgd,schedule=constant,on_nan=skip,steps=24,valid=text.txt,valid_every=20 >out.txt || { cat err.txt; bad=1; }
 grep -q '"valid":[^0-9]' huge/metrics.jsonl || fail "a validation loss that is no number is expected here"
 grep -q '^best' out.txt && fail "a validation loss that is no number is called the best"
