@@ -94,20 +94,22 @@ static tn_status micro_hash(run *r, int64_t item, tn_digest *out, tn_error *err)
 
 tn_status train_check_weights(run *r, int64_t step, const tn_digest *root, tn_error *err)
 {
-    struct { tn_digest root; uint64_t evidence; } mine = { .evidence = r->evidence };
+    struct { tn_digest root; uint64_t evidence; } mine = { .evidence = 0 };
 
     if (r->size == 1 || r->c->check_every == 0) return TN_OK;
     if (root != NULL) mine.root = *root;
-    else TN_TRY(train_params_root(&r->p, &mine.root, err));
+    train_evidence(r);
+    mine.evidence = r->evidence;
     tn_digest d = tn_sha256_of(&mine, sizeof mine);
     return same_everywhere(r, &d, "the weights", step, err);
 }
 
 tn_status train_check_replicas(run *r, int64_t step, tn_error *err)
 {
-    tn_digest two[2];
+    tn_digest root, two[2];
     if (r->size == 1 || r->c->check_every == 0 || step % r->c->check_every != 0) return TN_OK;
-    TN_TRY(train_check_weights(r, step, NULL, err));
+    TN_TRY(train_params_root(&r->p, &root, err));
+    TN_TRY(train_check_weights(r, step, &root, err));
     tn_rng_key key = { (uint64_t)r->c->seed, TN_RNG_AUDIT, (uint64_t)step, 0 };
     int64_t m = (int64_t)tn_rng_below(&key, 0, (uint64_t)r->n_micro);
     int a = (int)tn_rng_below(&key, 1, (uint64_t)r->size), b = (a + 1) % r->size;

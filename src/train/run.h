@@ -409,7 +409,8 @@ policy_action train_policy_decide(const policy *p, const tn_train_config *c, flo
 /* audit.c: every check_every steps replicas compare the hash of their weights, and one micro-batch is computed again by
  * the next rank. VERIFY names the rank. */
 tn_status train_check_replicas(run *r, int64_t step, tn_error *err);
-/* The weights alone, and those before each update since the start. root: their root if it is known. Ranks together. VERIFY. */
+/* The weights alone, as they are and as they were before each update since the start, by their integer sums; and by root unless it is NULL (a
+ * SHA-256 of everything takes longer than a checkpoint may). Ranks together. VERIFY. */
 tn_status train_check_weights(run *r, int64_t step, const tn_digest *root, tn_error *err);
 /* Takes the weights as they are into the evidence. */
 void      train_evidence(run *r);

@@ -77,9 +77,11 @@ for input in '"model":"sha256:' "\"data.0\":\"$prompts_root" "\"data.1\":\"sha25
     newest | grep -q '"inputs":{[^}]*'"$input" || bad "the record of a training does not name $input"
 done
 mkdir mixed && cp prompts.txt mixed/
-expect 0 'does not name its input data.0: mixed: was changed while the command ran' train tune.yaml --out mixed/run --set lora_rank=2,data=mixed,batch=2
-newest | grep -q '"unnamed":{"data.0":' || bad "the record does not say which input it does not name"
-newest | grep -q '"data.0":"sha256:' && bad "a digest is named that may not be of what was read"
+expect 2 'mixed' train tune.yaml --out mixed/run --set lora_rank=2,data=mixed,batch=2       # a run inside its data
+cp -r model beside
+expect 0 'does not name its input model: beside: was changed while the command ran' train tune.yaml --out beside/run --set model=beside,lora_rank=2,data=prompts.txt,batch=2
+newest | grep -q '"unnamed":{"model":' || bad "the record does not say which input it does not name"
+newest | grep -q '"model":"sha256:' && bad "a digest is named that may not be of what was read"
 expect 1 'gone/low: no such folder' export gone/low low.gguf
 expect 1 'low/data: no checkpoint' export low/data low.gguf
 expect 1 'low is the folder of a training run: `tenet export low DIR --merge`' inspect low
