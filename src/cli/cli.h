@@ -28,6 +28,7 @@ typedef struct tn_command {
     int              min_args, max_args;/* positional ones; max -1: any */
     tn_status      (*run)(tn_common *common, void *config, int n_arg, const char **args, tn_error *err);
     bool             computes;          /* runs models: --hash-ops means something */
+    const tn_option *keys;              /* of its config file, given by --set; NULL: none */
 } tn_command;
 
 /* In the order that `tenet help` shows. Each name gives `extern const tn_command tn_cmd_<name>;` */

@@ -104,5 +104,5 @@ out:
 const tn_command tn_cmd_detokenize = {
     "detokenize", "token ids to text", "tenet detokenize -m MODEL [FILE] [--lines] [--hide-special] [--json]",
     "Reads FILE or standard input: one array of ids a line, as `tenet tokenize` writes them, and gives back the text, byte for byte.",
-    options, sizeof(detokenize_config), 0, 1, run, false,
+    options, sizeof(detokenize_config), 0, 1, run, false, NULL,
 };

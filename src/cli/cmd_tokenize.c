@@ -92,5 +92,5 @@ const tn_command tn_cmd_tokenize = {
     "tokenize", "text to token ids", "tenet tokenize -m MODEL [FILE] [--lines] [--special] [--bos] [--json]",
     "Reads FILE or standard input. Without --lines the whole input is one text. What people write is never taken for a special\n"
     "token unless --special says so, and nothing is added at the ends unless --bos says so.",
-    options, sizeof(tokenize_config), 0, 1, run, false,
+    options, sizeof(tokenize_config), 0, 1, run, false, NULL,
 };

@@ -309,6 +309,7 @@ const tn_command tn_cmd_train = {
             "terminal (SIGHUP) make it write a checkpoint and stop; SIGUSR1: write one and go on. Under mpirun or srun the ranks\n"
             "share the work: same bits. tenet train --keys lists what the config may hold.",
     .options = options,
+    .keys = tn_train_options,
     .config_bytes = sizeof(train_flags),
     .min_args = 0,
     .max_args = 1,

@@ -129,6 +129,21 @@ static tn_status check_arguments(const tn_command *c, int n_arg, const char **ar
     return TN_OK;
 }
 
+/* Is the unknown option of a message a key of the command's config file (--weight-decay is weight_decay)? NULL: no. */
+static const char *key_of(const tn_option *keys, const char *message)
+{
+    static const char before[] = "unknown option '";
+    const char *word = strstr(message, before);
+
+    for (const tn_option *o = keys; word != NULL && o != NULL && o->key != NULL; o++) {
+        const char *w = word + sizeof before - 1;
+        size_t      n = strlen(o->key), k = 0;
+        while (k < n && (w[k] == o->key[k] || (w[k] == '-' && o->key[k] == '_'))) k++;
+        if (k == n && w[n] == '\'') return o->key;
+    }
+    return NULL;
+}
+
 static tn_status run_command(const tn_command *c, int argc, char **argv, tn_common *common, tn_error *err)
 {
     const tn_option        *own = c->options != NULL ? c->options : no_options;
@@ -146,8 +161,10 @@ static tn_status run_command(const tn_command *c, int argc, char **argv, tn_comm
     TN_GOTO(tn_options_default(common, common_options, err));
     common->seed = INT64_MIN;
     if ((status = tn_options_argv(sets, argc, argv, args, &n_arg, err)) != TN_OK) {
-        size_t n = strlen(err->msg);
-        if (status == TN_USAGE) snprintf(err->msg + n, sizeof err->msg - n, "\n(tenet help %s lists the options)", c->name);
+        const char *key = key_of(c->keys, err->msg);
+        size_t      n = strlen(err->msg);
+        if (status == TN_USAGE && key != NULL) snprintf(err->msg + n, sizeof err->msg - n, "\n(%s is a key of the config: --set %s=VALUE, or write it there)", key, key);
+        else if (status == TN_USAGE) snprintf(err->msg + n, sizeof err->msg - n, "\n(tenet help %s lists the options)", c->name);
         goto out;
     }
     TN_GOTO(check_arguments(c, n_arg, args, err));

@@ -38,6 +38,8 @@ expect 0 "parameter 'heldout'" run bad.yaml --explain p --set h=0.5
 recipe 'stages:\n  sft:\n    kind: train\n    inputs: {model: file:model, data: [file:data/animals.jsonl]}\n    learning_rte: 3\n'
 expect 2 "bad.yaml:5: unknown key 'learning_rte' in stage 'sft'; did you mean 'lr' (peak learning rate)?" run bad.yaml
 printf 'model: model\ndata: data/animals.jsonl\nsteps: 1\n' >tune.yaml
+expect 2 'lr is a key of the config: --set lr=VALUE' train tune.yaml --lr 5
+expect 2 'weight_decay is a key of the config' train tune.yaml --weight-decay=5
 expect 2 "n_layer is for a model from scratch, but 'model' names one" train tune.yaml --out none --set n_layer=3
 expect 2 "family is for a model from scratch" train tune.yaml --out none --set family=gpt2
 expect 2 "early_stop looks at the validation loss" train tune.yaml --out none --set early_stop=1
