@@ -2,7 +2,7 @@
  *
  *   kill@12          SIGKILL before step 12's update      kill-writing@10   in the middle of writing checkpoint 10
  *   kill-naming@10   before the checkpoint gets its name  nan@5             step 5's loss is no number
- *   term@5           SIGTERM within step 5, of one rank alone
+ *   term@5           SIGTERM within step 5, of one rank alone      term-validating@4   within the validation that follows step 4
  *   flip@7:1         after step 7 a bit of rank 1's weights flips              hang@9:0   rank 0 stops in step 9
  *
  * Each fault happens in the first run that reaches it with the variable set; supervised restarts clear the variable. */

@@ -2,6 +2,7 @@
  * Items are taken in the order of the set, each rank a share of the micro-batches; sums are joined by index. */
 #include "train/run.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,7 @@ tn_status train_validate(run *r, float *loss, bool *given_up, tn_error *err)
     tn_dist_share(n, r->rank, r->size, &first, &last);
     for (int64_t m = first; m < last; m++) {
         int64_t left = items - m * r->micro_size;
+        if (m == first + 1 && train_fault("term-validating", r->beat_step + 1, r->rank)) raise(SIGTERM);
         TN_GOTO(ask_to_stop(r, &ask, m - first, n / r->size, given_up, err));
         if (*given_up) goto out;
         train_micro_fill(&b, &r->valid, m * r->micro_size, left < r->micro_size ? left : r->micro_size);
