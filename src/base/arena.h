@@ -26,7 +26,8 @@ void     *tn_arena_get(tn_arena *a, size_t n, size_t size);
 
 #define TN_NEW(a, type, n) ((type *)tn_arena_get((a), (size_t)(n), sizeof(type)))
 
-/* The pages that lie whole in [p, p + n), private memory of the program, go back to the system; they read as zeros and cost nothing until they are written again. */
+/* The pages that lie whole in [p, p + n) go back to the system and cost nothing until they are used again; then private memory reads as zeros, a mapped
+ * file as it is. */
 void      tn_pages_drop(void *p, size_t n);
 /* [p, p + n) becomes zeros: whole pages as above, the rest by writing. */
 void      tn_pages_zero(void *p, size_t n);

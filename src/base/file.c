@@ -1,5 +1,6 @@
 /* file.c - reading files whole or mapped, paths, lines (see file.h; writing is in out.c, directories in tree.c). */
 #include "base/file.h"
+#include "base/arena.h"
 #include "base/str.h"
 
 #include <errno.h>
@@ -68,13 +69,7 @@ void tn_map_close(tn_map *m)
 
 void tn_map_drop(const tn_map *m, const void *p, size_t n)
 {
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t       begin = (uintptr_t)p, end = begin + n;
-
-    if (m->os == NULL) return;
-    begin = (begin + page - 1) & ~(page - 1);        /* whole pages inside only: neighbours may still be read */
-    end &= ~(page - 1);
-    if (begin < end) (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+    if (m->os != NULL) tn_pages_drop((uint8_t *)m->os + ((const uint8_t *)p - m->p), n);     /* whole pages inside only: neighbours may still be read */
 }
 
 tn_status tn_file_difference(int64_t *at, const char *a, const char *b, tn_error *err)

@@ -56,20 +56,6 @@ static void add_range(void *arg, int64_t begin, int64_t end, int i_thread)
     for (int64_t i = begin; i < end; i++) a->to[i] += a->from[i];
 }
 
-void tn_forest_add(tn_forest *f, int level, int64_t index, float *sum)
-{
-    for (int i = 0; i < f->n_node; i++) {
-        if (f->node[i].level != level || (f->node[i].index ^ 1) != index) continue;
-        tn_node sibling = f->node[i];
-        f->node[i] = f->node[--f->n_node];
-        tn_parallel(f->n, 4096, add_range, &(addition){ sibling.sum, sum });
-        f->spare[f->n_spare++] = sum;
-        tn_forest_add(f, level + 1, index >> 1, sibling.sum);
-        return;
-    }
-    f->node[f->n_node++] = (tn_node){ level, index, sum };
-}
-
 int tn_forest_promise(tn_forest *f, int level, int64_t index, float *sum, tn_sum_pair *add)
 {
     int n = 0;
@@ -89,6 +75,12 @@ int tn_forest_promise(tn_forest *f, int level, int64_t index, float *sum, tn_sum
     }
     f->node[f->n_node++] = (tn_node){ level, index, sum };
     return n;
+}
+
+void tn_forest_add(tn_forest *f, int level, int64_t index, float *sum)
+{
+    tn_sum_pair add[TN_FOREST_LEVELS];
+    for (int i = 0, n = tn_forest_promise(f, level, index, sum, add); i < n; i++) tn_parallel(f->n, 4096, add_range, &(addition){ add[i].to, add[i].from });
 }
 
 float *tn_forest_find(const tn_forest *f, int level, int64_t index)

@@ -11,17 +11,7 @@
 
 enum { CONFIG_MAX = 16 << 20, LIST_MAX = 64 };
 
-/* Options that name places: each is an input of the stage under the same name. */
-static const char *const places[] = { "model", "adapter", "checkpoint", "tokenizer", "reference", "like", "data", "valid", NULL };
-
-static bool is_place(const char *key)
-{
-    for (size_t i = 0; places[i] != NULL; i++)
-        if (strcmp(places[i], key) == 0) return true;
-    return false;
-}
-
-/* Paths of "data", or of "data.0", "data.1", ... joined by commas; NULL if one of them is not at hand: without it the run would be
+/* An option that names a place is an input of the stage under the same name. Paths of "data", or of "data.0", "data.1", ... joined by commas; NULL if one of them is not at hand: without it the run would be
  * another, and its bits no reason to accuse anyone. made: free. */
 static char *place_of(const tn_replay_request *q, const char *key)
 {
@@ -81,14 +71,13 @@ static tn_status config_from(tn_train_config *c, const json_t *options, const ch
         char     *text;
         tn_status status;
         if (recipe_value_is_empty(v)) continue;
-        text = is_place(key) ? place_of(q, key) : recipe_value_text(v);
-        if (text == NULL && is_place(key)) {                  /* a word that is no place ("tokenizer: bytes") is a parameter */
+        text = tn_train_place(key) != NULL ? place_of(q, key) : recipe_value_text(v);
+        if (text == NULL && tn_train_place(key) != NULL) {                  /* a word that is no place ("tokenizer: bytes") is a parameter */
             const json_t *word = json_object_get(json_object_get(q->stage, "params"), key);
             if (word != NULL && !recipe_value_is_empty(word)) text = recipe_value_text(word);
         }
-        if (text == NULL && is_place(key)) {
-            for (size_t i = 0; places[i] != NULL; i++)
-                if (strcmp(places[i], key) == 0) q->missing = places[i];
+        if (text == NULL && tn_train_place(key) != NULL) {
+            q->missing = tn_train_place(key)->key;
             if (q->stage == NULL)
                 return tn_fail(err, TN_UNCHECKED, "the release's papers do not say what the run read ('%s'), since it was put together by hand: one that the "
                                "last stage of a recipe makes (kind: release) can be replayed", key);

@@ -116,14 +116,13 @@ out:
 /* config.json with the names of the ports in place of this machine's paths. */
 static tn_status config_copy(const char *from, const char *to, tn_error *err)
 {
-    static const char *const places[] = { "model", "adapter", "checkpoint", "tokenizer", "reference", "like", "data", "valid", NULL };
     json_t *config = NULL;
 
     TN_TRY(tn_json_load(&config, from, (size_t)16 << 20, err));
-    for (const char *const *p = places; *p != NULL; p++) {
-        const json_t *v = json_object_get(config, *p);
-        if (json_is_string(v) && json_string_length(v) > 0) json_object_set_new(config, *p, json_string(*p));
-        else if (json_is_array(v) && json_array_size(v) > 0) json_object_set_new(config, *p, json_pack("[s]", *p));
+    for (const tn_option *o = tn_train_options; o->key != NULL; o++) {
+        const json_t *v = tn_train_place(o->key) != NULL ? json_object_get(config, o->key) : NULL;
+        if (json_is_string(v) && json_string_length(v) > 0) json_object_set_new(config, o->key, json_string(o->key));
+        else if (json_is_array(v) && json_array_size(v) > 0) json_object_set_new(config, o->key, json_pack("[s]", o->key));
     }
     tn_status status = tn_json_save(to, config, true, err);
     json_decref(config);

@@ -9,12 +9,14 @@
  * Untouched addresses cost nothing. A freed matrix gives its whole pages back at once; the mapping goes with its last matrix. */
 #include "tensor/weight_memory.h"
 
+#include "base/arena.h"
+
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { HUGE_PAGE = 2 << 20, PAGE = 4096, MAPPING = 256 << 20, LINE = 64 };
+enum { HUGE_PAGE = 2 << 20, MAPPING = 256 << 20, LINE = 64 };
 
 struct tn_weight_mapping {
     uint8_t *memory, *begin;                        /* as mapped; on a huge page */
@@ -74,10 +76,8 @@ void *tn_weight_memory_get(tn_weight_mapping **from, size_t bytes, bool huge)
 
 void tn_weight_memory_put(tn_weight_mapping *from, void *p, size_t bytes)
 {
-    uintptr_t first = ((uintptr_t)p + PAGE - 1) & ~(uintptr_t)(PAGE - 1), end = ((uintptr_t)p + bytes) & ~(uintptr_t)(PAGE - 1);
-
     pthread_mutex_lock(&lock);
     if (--from->n_alive == 0) mapping_destroy(from);
-    else if (first < end) (void)madvise((uint8_t *)p + (first - (uintptr_t)p), end - first, MADV_DONTNEED);
+    else tn_pages_drop(p, bytes);
     pthread_mutex_unlock(&lock);
 }

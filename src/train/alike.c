@@ -11,16 +11,6 @@
 #include "base/hash.h"
 #include "base/str.h"
 
-/* Where things lie may differ from host to host; their content is compared by the digests in the run's description. */
-static const char *const places[] = { "model", "adapter", "checkpoint", "tokenizer", "reference", "like", "data", "valid", NULL };
-
-static bool is_place(const char *key)
-{
-    for (int i = 0; places[i] != NULL; i++)
-        if (strcmp(places[i], key) == 0) return true;
-    return false;
-}
-
 /* The first rank whose n numbers are not rank 0's, and the place of the first difference; -1: all are alike. */
 static tn_status first_difference(run *r, const uint64_t *mine, size_t n, int *rank, size_t *at, tn_error *err)
 {
@@ -61,7 +51,8 @@ tn_status train_ranks_alike(run *r, tn_error *err)
     for (size_t i = 0; i < n; i++) {
         const json_t *v = json_object_get(o, tn_train_options[i].key);
         bool  empty = v == NULL || json_is_null(v) || (json_is_string(v) && json_string_length(v) == 0) || (json_is_array(v) && json_array_size(v) == 0);
-        char *text = is_place(tn_train_options[i].key) ? tn_strdup(empty ? "" : "a place") : json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
+        /* Where things lie may differ from host to host; their content is compared by the digests in the run's description. */
+        char *text = tn_train_place(tn_train_options[i].key) != NULL ? tn_strdup(empty ? "" : "a place") : json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
         if (text != NULL) hash[i] = tn_hash64(text, strlen(text));
         free(text);
     }

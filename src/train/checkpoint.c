@@ -372,11 +372,8 @@ static tn_status directory_seal(checkpointer *k, checkpoint_seal seal, void *arg
     TN_GOTO(tn_json_save(manifest, m, false, err));
     TN_GOTO(tn_fsync_dir(k->tmp, err));
     if (train_fault("kill-naming", k->at.step, 0)) raise(SIGKILL);
-    if (tn_exists(final) && !train_checkpoint_is(final)) {
-        status = tn_fail(err, TN_MISMATCH, "%s is there and no checkpoint: move it away", final);
-        goto out;
-    }
-    TN_GOTO(tn_remove_tree(final, err));                     /* a damaged one that was not loaded */
+    if (tn_exists(final) && !train_checkpoint_is(final)) train_put_aside(final);
+    TN_GOTO(tn_remove_tree(final, err));                     /* one of before a policy went back */
     TN_GOTO(tn_rename(k->tmp, final, err));
     TN_GOTO(tn_fsync_dir(k->r->io->out, err));
 out:

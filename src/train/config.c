@@ -150,6 +150,16 @@ void tn_train_config_free(tn_train_config *c) { tn_options_free(c, tn_train_opti
 
 static bool power_of_two(int64_t n) { return n > 0 && (n & (n - 1)) == 0; }
 
+const tn_option *tn_train_place(const char *key)
+{
+    static const char *const places[] = { "model", "adapter", "checkpoint", "tokenizer", "reference", "like", "data", "valid", NULL };
+
+    for (int i = 0; places[i] != NULL; i++)
+        for (const tn_option *o = tn_train_options; strcmp(places[i], key) == 0 && o->key != NULL; o++)
+            if (strcmp(o->key, key) == 0) return o;
+    return NULL;
+}
+
 /* The first key that `ignored` says would have no effect and that is not as by default; *key NULL: none. */
 static tn_status given_find(const tn_train_config *c, bool (*ignored)(const tn_option *o), const char **key, tn_error *err)
 {

@@ -200,14 +200,6 @@ static tn_status recall_and_wait(loop *l, tn_error *err)
     return tn_dist_agree(l->r.dist, status, err);
 }
 
-/* A damaged checkpoint keeps another name: it neither counts among those that are kept, nor is it lost. */
-static void put_aside(const char *dir)
-{
-    char *name = tn_strf("%s.damaged", dir);
-    if (name != NULL && !tn_exists(name)) tn_rename(dir, name, NULL);
-    free(name);
-}
-
 /* The newest whole checkpoint of a step up to `most`. */
 static tn_status restore(loop *l, int64_t most, tn_error *err)
 {
@@ -223,7 +215,7 @@ static tn_status restore(loop *l, int64_t most, tn_error *err)
         if (status == TN_OK && l->at.step != step)
             status = tn_fail(&why, TN_VERIFY, "%s is the checkpoint of step %lld under another name", dir, (long long)l->at.step);
         status = tn_dist_agree(r->dist, status, &why);
-        if ((status == TN_VERIFY || status == TN_FORMAT) && r->rank == 0) put_aside(dir);
+        if ((status == TN_VERIFY || status == TN_FORMAT) && r->rank == 0) train_put_aside(dir);
         free(dir);
         if (status == TN_OK) {
             l->step = step;

@@ -47,6 +47,19 @@ bool train_checkpoint_is(const char *dir)
     return is;
 }
 
+void train_put_aside(const char *dir)
+{
+    char *name = NULL;
+    bool  taken = true;
+    for (int i = 1; taken && i < 1000; i++) {
+        free(name);
+        name = i == 1 ? tn_strf("%s.damaged", dir) : tn_strf("%s.damaged-%d", dir, i);
+        taken = name != NULL && tn_exists(name);
+    }
+    if (name != NULL && !taken) tn_rename(dir, name, NULL);
+    free(name);
+}
+
 tn_status train_checkpoint_newest(const char *out, int64_t most, int64_t *step, tn_error *err)
 {
     int64_t *list;

@@ -348,6 +348,8 @@ bool      train_manifest_digest(json_t *m, char hex[TN_SHA256_HEX]);
 tn_status train_retire(const char *out, const tn_train_config *c, int64_t newest, int64_t best, tn_error *err);
 /* Is dir a whole checkpoint's? */
 bool      train_checkpoint_is(const char *dir);
+/* What is no whole checkpoint gets the name dir.damaged: it neither counts among those that are kept, nor is it lost. Rank 0. */
+void      train_put_aside(const char *dir);
 tn_status train_checkpoint_origin(const char *dir, origin *out, tn_error *err);
 /* Newest complete checkpoint of run directory `out` with step <= most (or *step = 0). */
 tn_status train_checkpoint_newest(const char *out, int64_t most, int64_t *step, tn_error *err);

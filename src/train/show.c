@@ -85,7 +85,8 @@ tn_status tn_train_show_batch(const tn_train_config *c, const tn_train_io *io, i
     TN_GOTO(train_setup(&r, dir, err));
     TN_GOTO(train_micro_init(&b, &r.data, r.micro_size, err));
     if (!json) tn_str_addf(&s, "Trained tokens stand between \xe2\x9f\xa6 and \xe2\x9f\xa7.\n");
-    for (int64_t i = 0; i < n && i < r.data.n_sample; i++) {
+    const int64_t first = train_first_item(&r, 1);
+    for (int64_t i = first; i < first + n && i < first + r.data.n_sample; i++) {
         train_micro_fill(&b, &r.data, i, 1);
         if (json) {
             TN_GOTO(sample_json(&s, i, &b.rows, r.tokenizer, err));

@@ -58,6 +58,8 @@ typedef struct tn_train_config {
 } tn_train_config;
 
 extern const tn_option tn_train_options[];
+/* The option of this name that says where something lies (model, data ...), or NULL: its content is what matters, not the word. */
+const tn_option *tn_train_place(const char *key);
 /* Defaults, then a YAML file; messages name file and line. */
 tn_status tn_train_config_load(tn_train_config *c, const char *path, tn_error *err);
 /* What the numbers alone can tell: ranges that contradict each other, L no power of two, losses without their data. */

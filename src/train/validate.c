@@ -118,7 +118,7 @@ static tn_status used_find(const run *r, const corpus *k, bool **out, tn_error *
     for (int64_t i = 0; i < items; i++) {
         int source;
         int64_t index;
-        tn_mix_at(&k->mix, (uint64_t)i, &source, &index);
+        tn_mix_at(&k->mix, (uint64_t)(i + (k == &r->data ? r->first_item : 0)), &source, &index);
         (*out)[index] = true;
     }
     return TN_OK;

@@ -3,11 +3,7 @@
 set -u
 . "$(dirname "$0")/tiny.sh"
 masks=$(realpath "$(dirname "$0")/../golden/train/masks")
-tenet=$(realpath "$1")                             # the folder changes below
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-export TENET_STORE="$dir/store"
+tiny_begin "$1"
 tiny_text 200
 tiny_config n_layer=1 n_embd=32 n_head=2 n_ff=64 batch=8 steps=4 checkpoint_every=2
 : >empty.txt

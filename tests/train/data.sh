@@ -3,11 +3,7 @@
 # leaves out; rows that are refused, and in which words.
 set -u
 . "$(dirname "$0")/tiny.sh"
-tenet=$(realpath "$1")                             # the folder changes below
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-export TENET_STORE="$dir/store"
+tiny_begin "$1"
 tiny_text 20
 tiny_config n_layer=1 n_embd=32 n_head=2 n_ff=64 pack=none batch=8 steps=2 checkpoint_every=0
 bad=0

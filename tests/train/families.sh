@@ -2,11 +2,7 @@
 # families.sh TENET - every family from scratch: trained, opened again, adapted, merged, turned into a GGUF; wrong sizes are named
 set -u
 . "$(dirname "$0")/tiny.sh"
-tenet=$(realpath "$1")
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-export TENET_STORE="$dir/store"
+tiny_begin "$1"
 fail() { echo "FAIL $*"; exit 1; }
 tiny_text 60
 head -n 9 text.txt >short.txt

@@ -3,11 +3,7 @@
 # points under the same name, weights that have gone wrong, leftovers of killed processes.
 set -u
 . "$(dirname "$0")/tiny.sh"
-tenet=$(realpath "$1")
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-export TENET_STORE="$dir/store"
+tiny_begin "$1"
 tiny_text 300
 tiny_config
 bad=0
@@ -37,6 +33,12 @@ each link 'rm step-7/rank-0000.bin; ln -s nowhere step-7/rank-0000.bin'
 each folder 'rm step-7/rank-0000.bin; mkdir step-7/rank-0000.bin'
 each renamed 'mv step-7 step-9'
 each cut 'truncate -s 100 step-7/manifest.json'
+# A folder of that name without a manifest is in the way when the step comes again.
+train nameless --set stop_at=9
+rm nameless/step-9/manifest.json
+train nameless
+same 'damage: nameless' nameless
+[ -d nameless/step-9.damaged ] && [ -f nameless/step-9/manifest.json ] && ok 'and both are there' || fail 'a checkpoint without a manifest is gone, or in the way' nameless.txt
 [ -d counts/step-7.damaged ] && ok 'the damaged one is kept aside' || fail 'the damaged one is gone'
 # -- which ones stay
 train stay --set stop_at=4 --set keep_last=1
@@ -66,6 +68,21 @@ train long --set steps=24
 tail -n 12 long/steps.jsonl | sed 's/.*"batch":"\([0-9a-f]*\)".*/\1/' >a.txt
 grep '"step":' from-plain/steps.jsonl | tail -n 12 | sed 's/.*"batch":"\([0-9a-f]*\)".*/\1/' >b.txt
 cmp -s a.txt b.txt && ok 'the data go on' || fail 'an extended run takes other batches' a.txt b.txt
+# The second half of one run is bit for bit what a run of its own makes of the first half: texts, and pairs with a reference, which is asked about the right ones.
+awk 'BEGIN { for (i = 0; i < 40; i++) printf "{\"prompt\":\"q %d\",\"chosen\":\"yes %d\",\"rejected\":\"no\"}\n", i, i * 7 % 40 }' >pairs.jsonl
+train wide --set n_ctx=64,steps=2
+printf 'model: wide/model\ndata: pairs.jsonl\nloss: dpo\nchat_format: tulu\nn_ctx: 64\nlora_rank: 2\n' >dpo.yaml
+halves() {                                                   # NAME CONFIG
+    for r in "whole 8" "first 4" "second 4"; do
+        [ "${r% *}" = second ] && from=,checkpoint=$1-first || from=
+        "$tenet" train "$2" --threads 1 --quiet --out "$1-${r% *}" --set "batch=4,micro_batch=2,group_size=1,schedule=constant,warmup=0,save_model=false,steps=${r#* }$from" >half.txt 2>&1 || fail "$1: ${r% *}" half.txt
+        grep '"step":' "$1-${r% *}/steps.jsonl" | tail -n 4 | sed 's/.*\("batch":[^,]*\).*\("grad_norm_bits":[^,]*\).*\("loss_bits":[^,]*\).*/\1 \2 \3/' >"$1-${r% *}.rows"
+    done
+    [ -s "$1-whole.rows" ] && cmp -s "$1-whole.rows" "$1-second.rows" && ok "halves: $1" || fail "halves: $1" "$1-whole.rows" "$1-second.rows"
+}
+halves texts tiny.yaml
+halves pairs dpo.yaml
+"$tenet" train tiny.yaml --show-batch --json --set checkpoint=plain 2>/dev/null | head -n 1 | grep -q '"sample":192' && ok 'shown from where it goes on' || fail 'the batch that is shown is not the first one'
 # -- going back is to a fixed step, however often a run was interrupted
 TENET_FAULT=nan@8 train back1 --set on_nan=back
 train back2 --set on_nan=back --set stop_at=7 --set keep_last=1

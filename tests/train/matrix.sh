@@ -3,11 +3,7 @@
 # batches, a flipped bit. One log of steps in every undamaged case. tests/soak/train-matrix.sh is the whole of it.
 set -u
 . "$(dirname "$0")/tiny.sh"
-tenet=$(realpath "$1")                             # the folder changes below
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export TENET_STORE="$dir/store"
+tiny_begin "$1"
 tiny_text 300
 tiny_config n_head_kv=2 n_ff=160 batch=8 micro_batch=1 steps=10 check_every=4
 bad=0

@@ -3,11 +3,7 @@
 # before and after the steps, a shard that is cut off, SIGTERM to one rank of several and in the middle of a validation.
 set -u
 . "$(dirname "$0")/tiny.sh"
-tenet=$(realpath "$1")
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-export TENET_STORE="$dir/store"
+tiny_begin "$1"
 tiny_text 1000
 tiny_config save_model=false
 bad=0

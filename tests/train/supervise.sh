@@ -3,11 +3,7 @@
 # the latter; a stopped process is killed and started again; SIGTERM ends the run with a checkpoint.
 set -u
 . "$(dirname "$0")/tiny.sh"
-tenet=$(realpath "$1")
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-export TENET_STORE="$dir/store"
+tiny_begin "$1"
 tiny_text 3000
 tiny_config n_embd=128 n_head=2 n_ff=256 batch=8 save_model=false
 bad=0

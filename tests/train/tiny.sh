@@ -1,5 +1,6 @@
 # tiny.sh - sourced by the scripts that train: a text, and the config of a model that learns a step of it in a few milliseconds.
 #
+#   tiny_begin TENET           $tenet, and an empty folder $dir with a store of its own, gone at the end
 #   tiny_text LINES [FILE]     text.txt, no two lines alike
 #   tiny_config [KEY=VALUE]... tiny.yaml; what is given replaces a key, or adds one
 # shellcheck shell=sh
@@ -7,6 +8,14 @@
 # Open MPI refuses to start anything as root without these.
 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
+
+tiny_begin() {
+    tenet=$(realpath "$1")                                   # the folder changes below
+    dir=$(mktemp -d)
+    trap 'rm -rf "$dir"' EXIT
+    cd "$dir" || exit 1
+    export TENET_STORE="$dir/store"
+}
 
 tiny_text() { awk -v n="$1" 'BEGIN { for (i = 0; i < n; i++) printf "Line %d tells of %d and of %d.\n", i, i * 7 % 100, i * 3 % 50 }' >"${2:-text.txt}"; }
 
