@@ -11,8 +11,8 @@
 
 enum { CONFIG_MAX = 16 << 20, LIST_MAX = 64 };
 
-/* An option that names a place is an input of the stage under the same name. Paths of "data", or of "data.0", "data.1", ... joined by commas; NULL if one of them is not at hand: without it the run would be
- * another, and its bits no reason to accuse anyone. made: free. */
+/* An option that names a place is an input of the stage under the same name. Paths of "data", or of "data.0", "data.1", ... joined by commas;
+ * NULL if one of them is not at hand: without it the run would be another, and its bits no reason to accuse anyone. made: free. */
 static char *place_of(const tn_replay_request *q, const char *key)
 {
     const char *one = q->find(q->arg, key);
