@@ -148,6 +148,18 @@ out:
     return status;
 }
 
+/* A damaged newest checkpoint is not passed over without a word: whoever exports names an older one. */
+static tn_status load(run *r, const char *run_dir, const char *dir, progress_state *at, tn_error *err)
+{
+    int64_t step, older = 0;
+    tn_status status = train_checkpoint_load(r, dir, NULL, false, at, NULL, err);
+    const char *name = strrchr(dir, '/');
+    if (status != TN_VERIFY && status != TN_FORMAT) return status;
+    if (name == NULL || strncmp(name, "/step-", 6) != 0 || (step = strtoll(name + 6, NULL, 10)) < 1) return status;
+    if (train_checkpoint_newest(run_dir, step - 1, &older, NULL) != TN_OK || older == 0) return status;
+    return tn_fail_prefix(err, status, "nothing was exported (the checkpoint before this one is %s/step-%lld)", run_dir, (long long)older);
+}
+
 tn_status tn_train_export(const char *checkpoint, const char *out, const tn_export_options *o, tn_digest *weights_root, tn_error *err)
 {
     tn_status status = TN_OK;
@@ -171,7 +183,7 @@ tn_status tn_train_export(const char *checkpoint, const char *out, const tn_expo
     TN_GOTO(train_model_open(&r, false, err));
     TN_GOTO(train_params_create(&r.p, r.model, &c, c.adapter, err));
     TN_GOTO(base_check(&r, run_dir, err));
-    TN_GOTO(train_checkpoint_load(&r, dir, NULL, false, &at, NULL, err));
+    TN_GOTO(load(&r, run_dir, dir, &at, err));
     TN_GOTO(train_params_root(&r.p, weights_root, err));
     train_params_masters(&r.p, true);
     if (r.p.lora != NULL && !o->merge) {

@@ -165,6 +165,13 @@ before=$(find early -type f ! -name 'heartbeat*' ! -path '*/tb/*' -exec sha256su
 "$tenet" train tiny.yaml --threads 1 --quiet --out early --set steps=400,valid=text.txt,valid_every=1,valid_samples=2,early_stop=2,lr=3,optimizer=sgd >out.txt 2>err.txt || fail "an early stop again"
 [ "$(find early -type f ! -name 'heartbeat*' ! -path '*/tb/*' -exec sha256sum {} + | sort)" = "$before" ] || fail "a run that stopped early is changed"
 grep -q "best     validation .* at step .*: tenet export early/step-" out.txt || fail "the best step is not named"
+# A damaged newest checkpoint is not passed over: the older one is named.
+newest=$(cd early && ls -d step-* | sort -t- -k2n | tail -1)
+older=$(cd early && ls -d step-* | sort -t- -k2n | tail -2 | head -1)
+mv "early/$newest/manifest.json" m.json && sed 's/"tokens": *[0-9]/&1/' m.json >"early/$newest/manifest.json"
+"$tenet" export early worn --quiet >out.txt 2>err.txt && fail "a damaged checkpoint is exported"
+[ "$newest" != "$older" ] && grep -q "the checkpoint before this one is early/$older" err.txt && ! [ -e worn ] || { fail "a damaged checkpoint"; cat err.txt; }
+mv m.json "early/$newest/manifest.json"
 run --out /proc/tenet-run && fail "/proc can be written"
 grep -q '/proc/tenet-run: cannot' err.txt || { fail "/proc"; cat err.txt; }
 echo text >file && run --out file/run && fail "a file is no directory"
