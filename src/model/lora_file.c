@@ -9,6 +9,7 @@
  * a GGUF, GPT-NeoX's fused matrix) the rows of B are put into the file's order. */
 #include "model/hf_layout.h"
 
+#include "base/log.h"
 #include "base/str.h"
 
 #include <inttypes.h>
@@ -67,13 +68,19 @@ static tn_status add_tensor(writer *w, const char *module, const char *suffix, c
     return TN_OK;
 }
 
+/* The module's name in Hugging Face's form, without ".weight"; false: it has none. */
+static bool module_of(const tn_model *m, const char *weight, tn_name *hf)
+{
+    if (!tn_name_to_hf(&m->h, weight, -1, hf) || !layout_can_adapt(hf->layout) || !tn_ends_with(hf->name, ".weight")) return false;
+    hf->name[strlen(hf->name) - strlen(".weight")] = '\0';
+    return true;
+}
+
 static tn_status add_adapter(writer *w, const tn_lora *l, tn_error *err)
 {
     tn_name hf;
 
-    if (!tn_name_to_hf(&w->m->h, l->name, -1, &hf) || !layout_can_adapt(hf.layout) || !tn_ends_with(hf.name, ".weight"))
-        return tn_fail(err, TN_UNSUPPORTED, "the adapter of '%s' has no name in Hugging Face's form", l->name);
-    hf.name[strlen(hf.name) - strlen(".weight")] = '\0';
+    if (!module_of(w->m, l->name, &hf)) return tn_fail(err, TN_UNSUPPORTED, "the adapter of '%s' has no name in Hugging Face's form", l->name);
     const char *dot = strrchr(hf.name, '.');
     json_object_set_new(w->modules, dot != NULL ? dot + 1 : hf.name, json_true());
     TN_TRY(add_tensor(w, hf.name, "lora_A.weight", &l->a, NULL, err));
@@ -89,6 +96,27 @@ static bool layer_has(const writer *w, int64_t layer)
     for (size_t i = 0; i < w->n_lora; i++)
         if (strncmp(w->lora[i].name, start, n) == 0) return true;
     return false;
+}
+
+/* Adapters whose rank or scale are not the first one's: by the module's whole name, as PEFT looks them up. */
+static void patterns_add(const writer *w, json_t *c)
+{
+    json_t  *rank = json_object(), *alpha = json_object();
+    int64_t  r = tn_cols(&w->lora[0].b);
+    double   a = (double)w->lora[0].scale * (double)r;
+    tn_name  hf;
+
+    for (size_t i = 1; i < w->n_lora; i++) {
+        int64_t own_r = tn_cols(&w->lora[i].b);
+        double  own_a = (double)w->lora[i].scale * (double)own_r;
+        if ((own_r == r && own_a == a) || !module_of(w->m, w->lora[i].name, &hf)) continue;
+        if (own_r != r) json_object_set_new(rank, hf.name, json_integer((json_int_t)own_r));
+        if (own_a != a) json_object_set_new(alpha, hf.name, json_real(own_a));
+    }
+    if (json_object_size(rank) > 0) json_object_set(c, "rank_pattern", rank);
+    if (json_object_size(alpha) > 0) json_object_set(c, "alpha_pattern", alpha);
+    json_decref(rank);
+    json_decref(alpha);
 }
 
 static tn_status write_config(const writer *w, const tn_lora *l, const char *path, tn_error *err)
@@ -113,6 +141,7 @@ static tn_status write_config(const writer *w, const tn_lora *l, const char *pat
     }
     if ((int64_t)json_array_size(layers) < w->m->h.n_layer) json_object_set(c, "layers_to_transform", layers);
     json_decref(layers);
+    patterns_add(w, c);
     status = tn_json_save(path, c, true, err);
     json_decref(c);
     return status;
@@ -137,14 +166,17 @@ tn_status tn_lora_write(const tn_model *m, const tn_lora *lora, size_t n, const 
         goto out;
     }
     for (size_t i = 0; i < n; i++) {
-        if (tn_cols(&lora[i].b) != tn_cols(&lora[0].b) || lora[i].scale != lora[0].scale
-            || (lora[i].magnitude.data != NULL) != (lora[0].magnitude.data != NULL)) {
-            status = tn_fail(err, TN_UNSUPPORTED, "the adapters of '%s' and '%s' differ in rank, scale or kind: one file holds adapters of "
+        if ((lora[i].magnitude.data != NULL) != (lora[0].magnitude.data != NULL)) {
+            status = tn_fail(err, TN_UNSUPPORTED, "of the adapters of '%s' and '%s' one has magnitudes (DoRA) and one has none: one file holds adapters of "
                              "one kind", lora[0].name, lora[i].name);
             goto out;
         }
         TN_GOTO(add_adapter(&w, &lora[i], err));
     }
+    if (m->h.n_expert > 0 && (json_object_get(w.modules, "gate_proj") != NULL || json_object_get(w.modules, "up_proj") != NULL
+                              || json_object_get(w.modules, "down_proj") != NULL))
+        tn_log(TN_LOG_WARN, "%s: PEFT 0.21 with transformers 5 takes gate_proj, up_proj and down_proj of a model with experts for the stacked experts, and leaves the "
+               "adapters of dense and shared feed-forwards aside: for use there write the whole model ('tenet export --merge')", dir);
     TN_GOTO(tn_mkdirs(dir, err));
     TN_GOTO(tn_st_write(weights, w.entries, w.n, metadata, err));
     TN_GOTO(write_config(&w, &lora[0], config, err));
@@ -161,12 +193,13 @@ out:
 
 /* --------------------------------------------------------------------------------------------------------- reading */
 
-/* rank 0: the tensors say it, each its own. targets: the list of modules that PEFT would adapt; NULL: not told by a list. */
-typedef struct config { double alpha; int64_t rank; bool rs, dora; json_t *targets; } config;
+/* rank 0: the tensors say it, each its own. targets: the list of modules that PEFT would adapt; NULL: not told by a list.
+ * ranks, alphas: modules that have another rank or alpha, by name; NULL: none. */
+typedef struct config { double alpha; int64_t rank; bool rs, dora; json_t *targets, *ranks, *alphas; } config;
 
 /* Keys that are read below, or change nothing in the forward. A key that is none of these must be off. */
 static const char *const known_keys[] = {
-    "peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "bias", "target_modules", "rank_pattern", "base_model_name_or_path",
+    "peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "bias", "target_modules", "rank_pattern", "alpha_pattern", "base_model_name_or_path",
     "revision", "task_type", "inference_mode", "init_lora_weights", "lora_dropout", "layers_pattern", "layers_to_transform",
     "peft_version", "auto_mapping", "megatron_core", "fan_in_fan_out", "qalora_group_size", "exclude_modules", "loftq_config",
     "runtime_config", NULL
@@ -175,6 +208,43 @@ static const char *const known_keys[] = {
 static bool is_off(const json_t *v)
 {
     return json_is_null(v) || json_is_false(v) || (json_is_object(v) && json_object_size(v) == 0) || (json_is_array(v) && json_array_size(v) == 0);
+}
+
+/* Is `name` the module's whole name, or its end behind a dot? */
+static bool ends_in_module(const char *module, const char *name)
+{
+    if (!tn_ends_with(module, name)) return false;
+    size_t before = strlen(module) - strlen(name);
+    return before == 0 || module[before - 1] == '.';
+}
+
+/* PEFT takes the names for regular expressions that a module's name must end in; what is more than a name is not supported. */
+static tn_status pattern_read(json_t **out, const json_t *root, const char *key, const char *path, tn_error *err)
+{
+    json_t     *o = json_object_get(root, key), *value;
+    const char *name;
+
+    if (o == NULL || is_off(o)) return TN_OK;
+    if (!json_is_object(o)) return tn_fail(err, TN_FORMAT, "%s: '%s' is no object of modules and their values", path, key);
+    json_object_foreach(o, name, value) {
+        if (name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")] != '\0')
+            return tn_fail(err, TN_UNSUPPORTED, "%s: '%s' has '%.60s', a regular expression; the names of modules are supported", path, key, name);
+        if (!json_is_number(value) || !(json_number_value(value) > 0 && json_number_value(value) < 1e9))
+            return tn_fail(err, TN_FORMAT, "%s: '%s' of '%.60s' is no positive number", path, key, name);
+    }
+    *out = json_incref(o);
+    return TN_OK;
+}
+
+/* The value for a module: of the first name that is its whole name or its end behind a dot; else `otherwise`. */
+static double pattern_of(json_t *patterns, const char *module, double otherwise)
+{
+    const char *name;
+    json_t     *value;
+
+    json_object_foreach(patterns, name, value)
+        if (ends_in_module(module, name)) return json_number_value(value);
+    return otherwise;
 }
 
 static tn_status read_config(config *c, const char *path, tn_error *err)
@@ -205,8 +275,9 @@ static tn_status read_config(config *c, const char *path, tn_error *err)
     TN_GOTO(tn_json_real_or(root, "lora_alpha", 8, &c->alpha, path, err));
     TN_GOTO(tn_json_bool_or(root, "use_rslora", false, &c->rs, path, err));
     TN_GOTO(tn_json_bool_or(root, "use_dora", false, &c->dora, path, err));
-    if (json_object_get(root, "r") != NULL && is_off(json_object_get(root, "rank_pattern") != NULL ? json_object_get(root, "rank_pattern") : json_null()))
-        TN_GOTO(tn_json_int(root, "r", 1, 1 << 20, &c->rank, path, err));
+    TN_GOTO(pattern_read(&c->ranks, root, "rank_pattern", path, err));
+    TN_GOTO(pattern_read(&c->alphas, root, "alpha_pattern", path, err));
+    if (json_object_get(root, "r") != NULL) TN_GOTO(tn_json_int(root, "r", 1, 1 << 20, &c->rank, path, err));
     if (json_is_array(json_object_get(root, "target_modules"))) c->targets = json_incref(json_object_get(root, "target_modules"));
     if (!(fabs(c->alpha) < 1e9)) status = tn_fail(err, TN_FORMAT, "%s: 'lora_alpha' is %g", path, c->alpha);
 out:
@@ -250,14 +321,12 @@ static tn_status take_tensor(reader *r, const tn_st_entry *e, tn_tensor *t, cons
     return TN_OK;
 }
 
-/* PEFT's rule: a target is a module's whole name, or its end behind a dot. Tensors of other modules it leaves aside without a word. */
+/* PEFT's rule for targets; tensors of other modules it leaves aside without a word. */
 static bool is_target(const json_t *targets, const char *module)
 {
     for (size_t i = 0; i < json_array_size(targets); i++) {
         const char *t = json_string_value(json_array_get(targets, i));
-        if (t == NULL || !tn_ends_with(module, t)) continue;
-        size_t before = strlen(module) - strlen(t);
-        if (before == 0 || module[before - 1] == '.') return true;
+        if (t != NULL && ends_in_module(module, t)) return true;
     }
     return targets == NULL;
 }
@@ -307,11 +376,13 @@ static tn_status finish(reader *r, const config *c, tn_error *err)
             || (c->dora && tn_n_elem(&l->magnitude) != tn_rows(&p->w)))
             return tn_fail(err, TN_MISMATCH, "%s: the adapter of '%s' (%" PRId64 "x%" PRId64 ") does not fit the weight (%" PRId64 "x%" PRId64 ")",
                            r->path, l->name, tn_rows(&l->b), tn_cols(&l->a), tn_rows(&p->w), tn_cols(&p->w));
-        if (c->rank > 0 && tn_cols(&l->b) != c->rank)
-            return tn_fail(err, TN_MISMATCH, "%s: the adapter of '%s' has rank %" PRId64 ", but adapter_config.json says 'r' is %" PRId64 ": they do not belong "
-                           "together, and the scale is alpha / r", r->path, l->name, tn_cols(&l->b), c->rank);
-        double rank = (double)tn_cols(&l->b);
-        l->scale = (float)(c->alpha / (c->rs ? sqrt(rank) : rank));
+        tn_name hf = {0};
+        if (!module_of(r->m, l->name, &hf)) return tn_fail(err, TN_MISMATCH, "%s: '%s' has no name in Hugging Face's form", r->path, l->name);
+        double rank = (double)tn_cols(&l->b), said = pattern_of(c->ranks, hf.name, (double)c->rank);
+        if (said > 0 && said != rank)
+            return tn_fail(err, TN_MISMATCH, "%s: the adapter of '%s' has rank %g, but adapter_config.json says %g: they do not belong together, and the scale "
+                           "is alpha / r", r->path, l->name, rank, said);
+        l->scale = (float)(pattern_of(c->alphas, hf.name, c->alpha) / (c->rs ? sqrt(rank) : rank));
         l->magnitude.n_dim = l->magnitude.data != NULL;
     }
     return r->n > 0 ? TN_OK : tn_fail(err, TN_FORMAT, "%s: holds no adapter", r->path);
@@ -347,6 +418,8 @@ out:
     tn_lora_free(r.lora, r.n);
     tn_st_close(f);
     json_decref(c.targets);
+    json_decref(c.ranks);
+    json_decref(c.alphas);
     free(weights);
     free(settings);
     return status;

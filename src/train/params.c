@@ -27,15 +27,35 @@ static tn_status own(params *p, void **out, size_t bytes, const char *what, tn_e
 
 /* --------------------------------------------------------------------------------------------------- adapters */
 
-/* Names as in GGUF; what Hugging Face's configs call them. */
-static const struct { const char *word, *hf, *part; } targets[] = {
-    { "q", "q_proj", ".attn_q.weight" },       { "k", "k_proj", ".attn_k.weight" },     { "v", "v_proj", ".attn_v.weight" },
-    { "o", "o_proj", ".attn_output.weight" },  { "gate", "gate_proj", ".ffn_gate.weight" },
-    { "up", "up_proj", ".ffn_up.weight" },     { "down", "down_proj", ".ffn_down.weight" }, { "qkv", "c_attn", ".attn_qkv.weight" },
+/* A layer's linear maps: our word, what modules are called in Hugging Face's families, the end of the name as in GGUF. A
+ * router and the stacked experts have no row: an adapter has no form there that other programs read. */
+static const struct { const char *word, *hf[3], *part; } targets[] = {
+    { "q", { "q_proj" }, ".attn_q.weight" },
+    { "k", { "k_proj" }, ".attn_k.weight" },
+    { "v", { "v_proj" }, ".attn_v.weight" },
+    { "qkv", { "c_attn", "query_key_value" }, ".attn_qkv.weight" },
+    { "q_a", { "q_a_proj" }, ".attn_q_a.weight" },
+    { "q_b", { "q_b_proj" }, ".attn_q_b.weight" },
+    { "kv_a", { "kv_a_proj_with_mqa" }, ".attn_kv_a_mqa.weight" },
+    { "kv_b", { "kv_b_proj" }, ".attn_kv_b.weight" },
+    { "o", { "o_proj", "c_proj", "dense" }, ".attn_output.weight" },
+    { "gate", { "gate_proj" }, ".ffn_gate.weight" },
+    { "up", { "up_proj", "c_fc", "dense_h_to_4h" }, ".ffn_up.weight" },
+    { "down", { "down_proj", "c_proj", "dense_4h_to_h" }, ".ffn_down.weight" },
+    { "gate", { "gate_proj" }, ".ffn_gate_shexp.weight" },
+    { "up", { "up_proj" }, ".ffn_up_shexp.weight" },
+    { "down", { "down_proj" }, ".ffn_down_shexp.weight" },
 };
 enum { N_TARGET = sizeof targets / sizeof *targets };
 
 static bool is_word(const char *s, size_t n, const char *word) { return strlen(word) == n && strncmp(s, word, n) == 0; }
+
+static bool names_target(const char *s, size_t n, int k)
+{
+    bool found = is_word(s, n, targets[k].word);
+    for (int i = 0; i < 3 && targets[k].hf[i] != NULL; i++) found |= is_word(s, n, targets[k].hf[i]);
+    return found;
+}
 
 static tn_status targets_read(const char *list, bool on[N_TARGET], tn_error *err)
 {
@@ -44,9 +64,10 @@ static tn_status targets_read(const char *list, bool on[N_TARGET], tn_error *err
         size_t n = strcspn(s, ",");
         bool all = is_word(s, n, "all") || is_word(s, n, "all-linear"), found = all;         /* the second is PEFT's word */
         for (int k = 0; k < N_TARGET; k++)
-            if (all || is_word(s, n, targets[k].word) || is_word(s, n, targets[k].hf)) on[k] = found = true;
+            if (all || names_target(s, n, k)) on[k] = found = true;
         if (!found)
-            return tn_fail(err, TN_USAGE, "lora_targets: '%.*s' is no kind of matrix; known: all (or all-linear), q, k, v, o, gate, up, down, qkv", (int)n, s);
+            return tn_fail(err, TN_USAGE, "lora_targets: '%.*s' is no kind of matrix; known: all (or all-linear), q, k, v, qkv, q_a, q_b, kv_a, kv_b, o, gate, up, down, and Hugging Face's "
+                           "names of them (q_proj)", (int)n, s);
         s += n;
         while (*s == ',' || *s == ' ') s++;
     }

@@ -12,7 +12,8 @@
 typedef struct adapter_case { const char *name, *family; bool dora; } adapter_case;
 
 static const adapter_case cases[] = {
-    { "llama-lora", "llama", false }, { "llama-rslora", "llama", false }, { "llama-dora", "llama", true },
+    { "llama-lora", "llama", false }, { "llama-rslora", "llama", false }, { "llama-patterns", "llama", false },
+    { "llama-dora", "llama", true },
     { "gpt2-lora", "gpt2", false }, { "gptneox-dora", "gptneox", true },
 };
 enum { N_CASE = sizeof cases / sizeof cases[0] };

@@ -1,4 +1,4 @@
-"""make_adapters.py FAMILIES OUT - adapters made by the peft package over the tiny models of make_families.py.
+"""make_adapters.py FAMILIES OUT [CASE...] - adapters made by the peft package over the tiny models of make_families.py.
 
 OUT/<case>/ holds what save_pretrained writes (adapter_config.json, adapter_model.safetensors), golden.safetensors with
 the logits of the adapted model on the family's own tokens, and merged.safetensors with the tensors that merge_and_unload
@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 CASES = {
     "llama-lora": ("llama", dict(r=4, lora_alpha=6, target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])),
     "llama-rslora": ("llama", dict(r=3, lora_alpha=5, use_rslora=True, target_modules=["q_proj", "down_proj"])),
+    "llama-patterns": ("llama", dict(r=4, lora_alpha=6, target_modules=["q_proj", "v_proj", "up_proj"], rank_pattern={"model.layers.1.self_attn.q_proj": 2, "v_proj": 3},
+                                     alpha_pattern={"up_proj": 10, "layers.0.self_attn.v_proj": 1})),
     "llama-dora": ("llama", dict(r=4, lora_alpha=8, use_dora=True, target_modules=["q_proj", "v_proj", "up_proj"])),
     "gpt2-lora": ("gpt2", dict(r=2, lora_alpha=4, fan_in_fan_out=True, target_modules=["c_attn", "c_fc"])),
     "gptneox-dora": ("gptneox", dict(r=2, lora_alpha=4, use_dora=True, target_modules=["query_key_value", "dense_4h_to_h"])),
@@ -21,6 +23,8 @@ CASES = {
 if __name__ == "__main__":
     families, out = sys.argv[1:3]
     for case, (family, kw) in CASES.items():
+        if len(sys.argv) > 3 and case not in sys.argv[3:]:
+            continue
         torch.manual_seed(len(case))
         base = tf.AutoModelForCausalLM.from_pretrained(os.path.join(families, family), dtype=torch.float32, attn_implementation="eager")
         model = peft.get_peft_model(base, peft.LoraConfig(**kw)).eval()

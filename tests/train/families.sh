@@ -37,6 +37,16 @@ for family in llama mistral mixtral qwen2 qwen3 qwen3moe olmo2 olmo3 gemma2 gemm
     "$tenet" train base.yaml --quiet --set family=$family $experts --kernels ref --threads 1 --out other >/dev/null 2>err.txt || fail "$family, ref: $(cat err.txt)"
     cmp -s base/steps.jsonl other/steps.jsonl || fail "$family: other kernels, another log"
     "$tenet" train lora.yaml --quiet --out lora >/dev/null 2>err.txt || fail "$family, adapted: $(cat err.txt)"
+    # "all": every linear map of a layer that an adapter can be put on, by the names that PEFT knows
+    case $family in
+    gpt2) maps="c_attn c_fc c_proj c_proj" ;;
+    gptneox) maps="dense dense_4h_to_h dense_h_to_4h query_key_value" ;;
+    mixtral|qwen3moe|gpt-oss) maps="k_proj o_proj q_proj v_proj" ;;
+    deepseek2) maps="down_proj gate_proj kv_a_proj_with_mqa kv_b_proj o_proj q_proj up_proj" ;;
+    *) maps="down_proj gate_proj k_proj o_proj q_proj up_proj v_proj" ;;
+    esac
+    found=$(grep -ao '"base_model[^"]*\.1\.[a-z0-9_.]*\.lora_A' lora/adapter/adapter_model.safetensors | sed 's/.*\.\([a-z0-9_]*\)\.lora_A/\1/' | sort | tr '\n' ' ')
+    [ "$found" = "$maps " ] || fail "$family: adapters on '$found', expected '$maps '"
     "$tenet" export lora merged --merge --quiet >/dev/null 2>err.txt || fail "$family, merged: $(cat err.txt)"
     "$tenet" perplexity short.txt -m merged --quiet --json >ppl.json 2>err.txt || fail "$family, perplexity: $(cat err.txt)"
     "$tenet" convert base/model base.gguf --quiet >/dev/null 2>err.txt || fail "$family, convert: $(cat err.txt)"

@@ -116,7 +116,11 @@ static void schedules_meet_their_ends(void **state)
     c.schedule = constant;
     assert_true(tn_schedule_lr(&c, 110, 110) == 1);
     c.schedule = wsd;
-    assert_true(tn_schedule_lr(&c, 90, 110) == 1 && tn_schedule_lr(&c, 96, 110) < 1 && tn_schedule_lr(&c, 110, 110) > 0.1);
+    assert_true(tn_schedule_lr(&c, 89, 110) == 1 && tn_schedule_lr(&c, 90, 110) < 1 && tn_schedule_lr(&c, 110, 110) > 0.1);      /* 22 of 110 steps decay */
+    c.decay = 1;                                             /* as many as there are after the warm-up */
+    assert_true(tn_schedule_lr(&c, 11, 110) == 1 && tn_schedule_lr(&c, 12, 110) < 1);
+    c.warmup = 0.29;                                         /* 28.999... in binary */
+    assert_true(tn_schedule_lr(&c, 28, 100) < 1 && tn_schedule_lr(&c, 29, 100) == 1);
 }
 
 int main(void)
