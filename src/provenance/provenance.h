@@ -168,6 +168,8 @@ typedef struct tn_steplog tn_steplog;
 /* Opens for appending (JSON Lines, one record a line); existing records are checked; a torn last line is cut off;
  * records after `last_step` are cut off (resume from a checkpoint). genesis: digest of the run's configuration. */
 tn_status tn_steplog_open(tn_steplog **out, const char *path, const tn_digest *genesis, uint64_t last_step, tn_error *err);
+/* Is there a record of this step, with a state? */
+bool      tn_steplog_has_state(const tn_steplog *l, uint64_t step);
 tn_status tn_steplog_append(tn_steplog *l, tn_step_record *r /* chain is filled */, tn_error *err);
 /* To be called before a checkpoint of the same step is committed: the log is never behind a checkpoint. */
 tn_status tn_steplog_sync(tn_steplog *l, tn_error *err);
@@ -175,6 +177,8 @@ tn_status tn_steplog_close(tn_steplog *l, tn_error *err);
 /* Reads and checks a whole log; records made: free. genesis NULL: whatever the log says. out, n, root may be NULL.
  * VERIFY names the first step that was altered. */
 tn_status tn_steplog_read(const char *path, const tn_digest *genesis, tn_step_record **out, size_t *n, tn_digest *root, tn_error *err);
+/* The same up to last_step: what lies behind it, a torn line say, is not looked at. A log that ends before gives fewer (one that is absent, none). */
+tn_status tn_steplog_read_to(const char *path, const tn_digest *genesis, uint64_t last_step, tn_step_record **out, size_t *n, tn_error *err);
 tn_status tn_steplog_genesis(const char *path, tn_digest *out, tn_error *err);
 
 #endif

@@ -32,6 +32,9 @@ struct tn_steplog {
     char     *path;
     tn_digest chain;
     uint64_t  step;
+    long      end;                     /* of the last whole record */
+    uint64_t *stated;                  /* steps whose record has a state, ascending */
+    size_t    n_stated, stated_cap;
 };
 
 static uint32_t bits_of(float v)
@@ -233,6 +236,7 @@ static tn_status read_records(reader *in, uint64_t last_step, tn_error *err)
 
     while (in->step < last_step && tn_read_line(in->file, &in->line, &in->cap, &in->len)) {
         uint64_t step = in->step + 1;
+        if (feof(in->file)) break;                           /* no newline: the log ends before this line */
         if (!record_parse(&r, in->line, in->len)) {
             status = tn_fail(err, TN_VERIFY, "%s:%llu: the record of step %llu does not parse", in->path,
                              (unsigned long long)step + 1, (unsigned long long)step);
@@ -272,6 +276,27 @@ static void reader_free(reader *in)
     if (in->file != NULL) fclose(in->file);
     free(in->line);
     free(in->records);
+}
+
+tn_status tn_steplog_read_to(const char *path, const tn_digest *genesis, uint64_t last_step, tn_step_record **out, size_t *n, tn_error *err)
+{
+    tn_status status = TN_OK;
+    reader    in = { .path = path };
+
+    *out = NULL;
+    *n = 0;
+    if ((in.file = fopen(path, "rb")) == NULL) {
+        if (errno != ENOENT) status = tn_fail(err, TN_IO, "%s: %s", path, strerror(errno));
+        goto out;
+    }
+    TN_GOTO(read_header(&in, genesis, err));
+    TN_GOTO(read_records(&in, last_step, err));
+    *n = in.n;
+    *out = in.records;
+    in.records = NULL;
+out:
+    reader_free(&in);
+    return status;
 }
 
 tn_status tn_steplog_read(const char *path, const tn_digest *genesis, tn_step_record **out, size_t *n, tn_digest *root,
@@ -328,14 +353,45 @@ tn_status tn_steplog_genesis(const char *path, tn_digest *out, tn_error *err)
 
 /* ----------------------------------------------------------------------------------------------------- appending */
 
+/* A line that a full disk cuts short is taken back: the log ends with a whole record. */
 static tn_status write_line(tn_steplog *l, tn_str *line, tn_error *err)
 {
     tn_str_add_char(line, '\n');
     tn_status status = tn_str_check(line, err);
-    if (status == TN_OK && (fwrite(line->p, 1, line->len, l->file) != line->len || fflush(l->file) != 0))
-        status = tn_fail(err, TN_IO, "%s: cannot write: %s", l->path, strerror(errno));
+    if (status == TN_OK && fwrite(line->p, 1, line->len, l->file) != line->len) {
+        int why = errno;
+        bool whole = ftruncate(fileno(l->file), l->end) == 0 && fseek(l->file, l->end, SEEK_SET) == 0;
+        status = tn_fail(err, TN_IO, "%s: cannot write: %s%s", l->path, strerror(why), whole ? "" : "; its last line is cut off");
+    }
+    if (status == TN_OK) l->end += (long)line->len;
     tn_str_free(line);
     return status;
+}
+
+static tn_status stated_add(tn_steplog *l, const tn_step_record *r, tn_error *err)
+{
+    if (!r->has_state) return TN_OK;
+    if (l->n_stated == l->stated_cap) {
+        size_t    cap = l->stated_cap == 0 ? 64 : 2 * l->stated_cap;
+        uint64_t *more = realloc(l->stated, cap * sizeof *more);
+        if (more == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for %zu steps", l->path, cap);
+        l->stated = more;
+        l->stated_cap = cap;
+    }
+    l->stated[l->n_stated++] = r->step;
+    return TN_OK;
+}
+
+bool tn_steplog_has_state(const tn_steplog *l, uint64_t step)
+{
+    size_t a = 0, b = l->n_stated;
+
+    while (a < b) {
+        size_t mid = a + (b - a) / 2;
+        if (l->stated[mid] < step) a = mid + 1;
+        else b = mid;
+    }
+    return a < l->n_stated && l->stated[a] == step;
 }
 
 /* Finds where a log that is there may go on: after last_step, all before it being right. */
@@ -357,6 +413,8 @@ static tn_status go_on(tn_steplog *l, const tn_digest *genesis, uint64_t last_st
     }
     l->chain = in.chain;
     l->step = in.step;
+    l->end = in.good;
+    for (size_t i = 0; i < in.n; i++) TN_GOTO(stated_add(l, &in.records[i], err));
     if (truncate(l->path, in.good) != 0)
         status = tn_fail(err, TN_IO, "%s: cannot cut after step %llu: %s", l->path, (unsigned long long)l->step,
                          strerror(errno));
@@ -394,6 +452,7 @@ tn_status tn_steplog_open(tn_steplog **out, const char *path, const tn_digest *g
         status = tn_fail(err, TN_IO, "%s: cannot open for writing: %s", path, strerror(errno));
         goto out;
     }
+    setvbuf(l->file, NULL, _IONBF, 0);                       /* nothing waits that could be written after an error */
     if (fresh) {
         tn_str line = { .max = 4096 };
         header_text(&line, genesis);
@@ -405,6 +464,7 @@ tn_status tn_steplog_open(tn_steplog **out, const char *path, const tn_digest *g
 out:
     if (l != NULL) {
         if (l->file != NULL) fclose(l->file);
+        free(l->stated);
         free(l->path);
         free(l);
     }
@@ -426,12 +486,12 @@ tn_status tn_steplog_append(tn_steplog *l, tn_step_record *r, tn_error *err)
     TN_TRY(write_line(l, &line, err));
     l->chain = r->chain;
     l->step = r->step;
-    return TN_OK;
+    return stated_add(l, r, err);
 }
 
 tn_status tn_steplog_sync(tn_steplog *l, tn_error *err)
 {
-    if (fflush(l->file) != 0 || fsync(fileno(l->file)) != 0)
+    if (fsync(fileno(l->file)) != 0)
         return tn_fail(err, TN_IO, "%s: cannot sync: %s", l->path, strerror(errno));
     return TN_OK;
 }
@@ -442,6 +502,7 @@ tn_status tn_steplog_close(tn_steplog *l, tn_error *err)
     tn_status status = tn_steplog_sync(l, err);
     if (fclose(l->file) != 0 && status == TN_OK)
         status = tn_fail(err, TN_IO, "%s: cannot close: %s", l->path, strerror(errno));
+    free(l->stated);
     free(l->path);
     free(l);
     return status;
