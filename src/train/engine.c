@@ -6,6 +6,7 @@
  *   pairs   head_logprob: log-probability of each answer token; the loss of the pairs says what flows back */
 #include "train/run.h"
 
+#include <math.h>
 #include <string.h>
 
 static const int64_t out_shape[] = { TN_OUT_ROWS };
@@ -197,11 +198,25 @@ static void routers_scale(engine *e, double aux_scale)
     }
 }
 
+/* Every answer has what the reference says of it. */
+static tn_status reference_check(const corpus *k, const micro *b, tn_error *err)
+{
+    if (!tn_pref_needs_reference(k->pref.kind)) return TN_OK;
+    for (int64_t i = 0; i < b->n_item; i++)
+        for (int64_t t = k->reference_at[3 * b->index[i]]; t < k->reference_at[3 * b->index[i] + 3]; t++)
+            if (isnan(k->reference[t]))
+                return tn_fail(err, TN_FORMAT, "pair %lld has no log-probability by the reference: it gave no number, or was not asked", (long long)b->index[i] + 1);
+    return TN_OK;
+}
+
 tn_status train_engine_run(engine *e, const corpus *k, const micro *b, double aux_scale, micro_stats *out, double *pair, tn_error *err)
 {
     *out = (micro_stats){ .weight_16 = b->weight_16, .n_item = b->n_item, .n_row = b->rows.n };
     TN_TRY(forward(e, b, err));
-    if (e->preference) pairs_loss(e, k, b, out, pair);
+    if (e->preference) {
+        TN_TRY(reference_check(k, b, err));
+        pairs_loss(e, k, b, out, pair);
+    }
     else out->v[STAT_LOSS] = *(const float *)tn_graph_data(e->g, e->out);
     if (e->teacher != 0) taught_count(e, b, out);
     if (!e->train) return TN_OK;

@@ -2,6 +2,7 @@
  * Items are taken in the order of the set, each rank a share of the micro-batches; sums are joined by index. */
 #include "train/run.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,16 +110,18 @@ static void side_fill(micro *b, const corpus *k, int64_t i, int s)
     }
 }
 
-/* The pairs that the run comes to: a short run over many compares few of them; one epoch comes to all. made: free. */
+/* The pairs that the run comes to: a short run over many compares few of them. Epochs have orders of their own, so a run that begins within one comes
+ * to all of them only when it has drawn more items than there are. made: free. */
 static tn_status used_find(const run *r, const corpus *k, bool **out, tn_error *err)
 {
-    int64_t items = k == &r->data && r->steps < k->n_sample / r->c->batch ? r->steps * r->c->batch : k->n_sample;
+    int64_t items = k == &r->data ? r->steps * r->c->batch : k->n_sample, left = k->pair.n;
 
     if ((*out = calloc((size_t)k->pair.n + 1, sizeof **out)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a list of pairs");
-    for (int64_t i = 0; i < items; i++) {
+    for (int64_t i = 0; i < items && left > 0; i++) {
         int source;
         int64_t index;
         tn_mix_at(&k->mix, (uint64_t)(i + (k == &r->data ? r->first_item : 0)), &source, &index);
+        left -= !(*out)[index];
         (*out)[index] = true;
     }
     return TN_OK;
@@ -139,10 +142,11 @@ tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err)
     tn_dist_share(n, r->rank, r->size, &first, &last);
     if (r->rank == 0 && !r->io->quiet) TN_GOTO(tn_progress_start(&bar, "reference", "pairs", last - first, err));
     for (int64_t i = first; i < last; i++) {
-        for (int s = 0; used[i] && s < 3; s++) {
+        for (int s = 0; s < 3; s++) {
             int64_t at = k->reference_at[3 * i + s], m = k->reference_at[3 * i + s + 1] - at;
             const float *logp;
-            if (m == 0) continue;
+            for (int64_t t = 0; !used[i] && t < m; t++) k->reference[at + t] = NAN;  /* a step that needs one all the same is refused */
+            if (m == 0 || !used[i]) continue;
             side_fill(&b, k, i, s);
             TN_GOTO(train_engine_logp(e, &b, &logp, err));
             memcpy(k->reference + at, logp, (size_t)m * sizeof *logp);
