@@ -129,6 +129,17 @@ static tn_status config_copy(const char *from, const char *to, tn_error *err)
     return status;
 }
 
+/* step-N/... of a step whose state the log does not have, or put aside: it is there because the run was interrupted. */
+static bool is_stopgap(const char *name, const tn_step_record *records, size_t n)
+{
+    char   *number = tn_starts_with(name, "step-") ? tn_strndup(name + 5, strcspn(name + 5, "/")) : NULL;
+    int64_t step;
+    bool    is = number != NULL && (!tn_parse_i64(number, &step) || step < 1 || (size_t)step > n || !records[step - 1].has_state);
+
+    free(number);
+    return is;
+}
+
 static bool left_out(const char *name)
 {
     return tn_starts_with(name, "tb/") || strcmp(name, "report.html") == 0 || tn_ends_with(name, ".lock") || strcmp(name, "lock") == 0 ||
@@ -138,12 +149,15 @@ static bool left_out(const char *name)
 tn_status tn_train_run_take(const char *run, const char *out, tn_error *err)
 {
     tn_status status = TN_OK;
-    char    **list = NULL, *from = NULL, *to = NULL;
-    size_t    n = 0;
+    char    **list = NULL, *from = NULL, *to = NULL, *log = tn_path(run, "steps.jsonl");
+    size_t    n = 0, n_record = 0;
+    tn_step_record *records = NULL;
 
+    if (log == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    if (tn_exists(log)) TN_GOTO(tn_steplog_read(log, NULL, &records, &n_record, NULL, err));
     TN_GOTO(tn_list_files(&list, &n, run, err));
     for (size_t i = 0; i < n; i++) {
-        if (left_out(list[i])) continue;
+        if (left_out(list[i]) || is_stopgap(list[i], records, n_record)) continue;
         free(from);
         free(to);
         from = tn_path(run, list[i]);
@@ -160,6 +174,8 @@ tn_status tn_train_run_take(const char *run, const char *out, tn_error *err)
     }
 out:
     tn_list_free(list, n);
+    free(records);
+    free(log);
     free(from);
     free(to);
     return status;
@@ -241,7 +257,7 @@ static tn_status train_salt(tn_store *s, const void *config, char out[128], tn_e
 }
 
 const tn_stage_kind tn_stage_train = {
-    .name = "train", .version = 10, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
+    .name = "train", .version = 11, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
     .config_bytes = sizeof(tn_train_config), .inputs = train_inputs, .salt = train_salt, .check = train_check,
     .output = "a directory with adapter/ or model/, the step log and what a replay needs", .run = train_run,
 };

@@ -24,14 +24,21 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Steps that have a checkpoint in this run's directory, 0 first. */
-static int64_t *checkpoints(const verifier *v, const char *run, size_t *n)
+/* Steps that have a checkpoint in this run's directory and a state in its log, 0 first: from any other state a replay would prove nothing. */
+static int64_t *checkpoints(const verifier *v, const char *run, const char *log, size_t *n)
 {
-    int64_t *list = calloc(v->n + 1, sizeof *list);
-    size_t   n_run = strlen(run);
+    int64_t        *list = calloc(v->n + 1, sizeof *list);
+    char           *path = tn_path_is_plain(log) ? tn_path(v->dir, log) : NULL;
+    size_t          n_run = strlen(run), n_record = 0;
+    tn_step_record *records = NULL;
 
     *n = 0;
-    if (list == NULL) return NULL;
+    if (path != NULL) tn_steplog_read(path, NULL, &records, &n_record, NULL, NULL);      /* one that was altered is told elsewhere */
+    free(path);
+    if (list == NULL) {
+        free(records);
+        return NULL;
+    }
     list[(*n)++] = 0;
     for (size_t i = 0; i < v->n; i++) {
         const char *name = v->files[i].name;
@@ -39,9 +46,10 @@ static int64_t *checkpoints(const verifier *v, const char *run, size_t *n)
         int64_t     step;
         if (strncmp(name, run, n_run) != 0 || !tn_starts_with(name + n_run, "/step-") || !tn_ends_with(name, "/manifest.json")) continue;
         number = tn_strndup(name + n_run + 6, strcspn(name + n_run + 6, "/"));
-        if (number != NULL && tn_parse_i64(number, &step) && step > 0) list[(*n)++] = step;
+        if (number != NULL && tn_parse_i64(number, &step) && step > 0 && (size_t)step <= n_record && records[step - 1].has_state) list[(*n)++] = step;
         free(number);
     }
+    free(records);
     qsort(list, *n, sizeof *list, by_number);
     return list;
 }
@@ -57,7 +65,7 @@ static tn_status collect(verifier *v, stretch **out, size_t *n, tn_error *err)
         const char *path = recipe_verify_text(log, "path"), *slash = strrchr(path, '/');
         char       *run = slash == NULL ? NULL : tn_strndup(path, (size_t)(slash - path));
         size_t      n_point = 0;
-        int64_t    *points = run == NULL ? NULL : checkpoints(v, run, &n_point), steps = json_integer_value(json_object_get(log, "steps"));
+        int64_t    *points = run == NULL ? NULL : checkpoints(v, run, path, &n_point), steps = json_integer_value(json_object_get(log, "steps"));
         stretch    *more = points == NULL ? NULL : realloc(*out, (*n + n_point) * sizeof *more);
         if (more == NULL) {
             free(points);

@@ -346,6 +346,8 @@ static json_t *manifest_make(checkpointer *k, const tn_digest *root)
     tn_hex(hex, &r->order);
     json_object_set_new(m, "order", json_string(hex));
     if (k->at.owed) json_object_set_new(m, "validation_owed", json_true());
+    if (k->at.skip_to > k->at.step) json_object_set_new(m, "skip_to", json_integer(k->at.skip_to));
+    if (k->at.bad > 0) json_object_set_new(m, "bad", json_integer(k->at.bad));
     json_object_set_new(m, "optimizer", json_string(r->c->optimizer));
     json_object_set_new(m, "files", files);
     json_object_set_new(m, "kinds", kinds);

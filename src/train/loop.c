@@ -28,14 +28,13 @@ typedef struct loop {
     metrics *m;
     policy policy;
     progress_state at;
-    int64_t step, skip_to;              /* last step done; batches up to skip_to are passed over */
+    int64_t step, saved;                /* last step done; of the newest checkpoint */
     tn_status stop;                     /* a signal that ended the loop, in whichever rank: all end alike */
     tn_step_record last;
     tn_train_step shown;                /* the last step that was reported */
     double smooth, smooth_share, started, ended, peak, step_seconds;       /* of the last step */
     int64_t started_step, started_tokens;
     tn_digest log_root, state;          /* state: of the checkpoint that was loaded */
-    int n_bad;                          /* bad steps since the last good one */
     float loss;                         /* of the last step that was trained */
 } loop;
 
@@ -140,7 +139,7 @@ static tn_status checkpoint_end(loop *l, tn_error *err)
     TN_TRY(train_checkpoint_finish(l->k, records_seal, l, err));
     if (l->r.rank != 0) return TN_OK;
     TN_TRY(records_flush(l, err));
-    return train_retire(l->r.io->out, l->r.c, train_checkpoint_step(l->k), l->at.best_step, err);
+    return train_retire(l->r.io->out, l->r.c, l->log, train_checkpoint_step(l->k), l->at.best_step, false, err);
 }
 
 static tn_status checkpoint_start(loop *l, tn_error *err)
@@ -150,6 +149,7 @@ static tn_status checkpoint_start(loop *l, tn_error *err)
     l->at.step = l->step;
     l->at.update = l->r.update;
     l->at.tokens = l->r.tokens;
+    l->saved = l->step;
     return train_checkpoint_begin(l->k, &l->at, err);
 }
 
@@ -162,82 +162,125 @@ static void smooth_add(loop *l, float loss)
     l->smooth_share = 0.95 * l->smooth_share + 0.05;
 }
 
-/* The policy's memory is the log itself: the norms of the last steps that were not skipped. */
-static tn_status policy_recall(loop *l, const char *path, tn_error *err)
+/* The policy's memory is the log itself: the norms of the steps up to `step` that were not skipped. *n: how far the log goes, if not so far. */
+static tn_status policy_recall(loop *l, const char *path, int64_t step, int64_t *n, tn_error *err)
 {
     tn_step_record *rec = NULL;
-    size_t n = 0;
-    if (l->step == 0) return TN_OK;
-    tn_status status = tn_steplog_read(path, &l->genesis, &rec, &n, NULL, err);
+    size_t n_rec = 0;
+
+    *n = 0;
+    l->policy = (policy){0};
+    l->smooth = l->smooth_share = 0;
+    tn_status status = tn_steplog_read_to(path, &l->genesis, (uint64_t)step, &rec, &n_rec, err);
     if (status == TN_VERIFY)
-        return tn_fail_prefix(err, status, "the run cannot go on: put its log back as it was, or begin another run with 'checkpoint: %s/step-%lld'", l->r.io->out,
-                              (long long)l->step);
+        return tn_fail_prefix(err, status, "the run cannot go on: put its log back as it was, or begin another run with 'checkpoint: %s/step-%lld'", l->r.io->out, (long long)step);
     TN_TRY(status);
-    for (size_t i = 0; i < n && (int64_t)rec[i].step <= l->step; i++) {
+    for (size_t i = 0; i < n_rec; i++) {
         l->last = rec[i];
-        if ((int64_t)rec[i].step == l->step && rec[i].has_state && !tn_digest_equal(&rec[i].state, &l->state)) {
-            status = tn_fail(err, TN_VERIFY, "%s: the log has another state after step %lld than the checkpoint step-%lld: one of them is of another run, or was changed",
-                             path, (long long)l->step, (long long)l->step);
-            break;
-        }
-        l->n_bad = strcmp(rec[i].note, "skip") == 0 ? l->n_bad + 1 : 0;
         if (rec[i].note[0] != '\0') continue;                /* skipped: its loss may be no number */
         l->loss = rec[i].loss;
         train_policy_seen(&l->policy, rec[i].grad_norm);
         smooth_add(l, rec[i].loss);
     }
+    *n = (int64_t)n_rec;
     free(rec);
-    return status;
+    return TN_OK;
 }
 
 /* All ranks read the log before rank 0 cuts it. */
-static tn_status recall_and_wait(loop *l, tn_error *err)
+static tn_status recall_and_wait(loop *l, int64_t step, int64_t *n, tn_error *err)
 {
     char *path = tn_path(l->r.io->out, "steps.jsonl");
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-    tn_status status = policy_recall(l, path, err);
+    tn_status status = policy_recall(l, path, step, n, err);
     free(path);
     return tn_dist_agree(l->r.dist, status, err);
 }
 
-/* The newest whole checkpoint of a step up to `most`. */
+/* The checkpoint of one step, which the log reaches. */
+static tn_status restore_step(loop *l, const char *dir, int64_t step, tn_error *err)
+{
+    run *r = &l->r;
+    tn_status status = train_checkpoint_load(r, dir, &l->genesis, true, &l->at, &l->state, err);
+    if (status == TN_OK && l->at.step != step)
+        status = tn_fail(err, TN_VERIFY, "%s is the checkpoint of step %lld under another name", dir, (long long)l->at.step);
+    return tn_dist_agree(r->dist, status, err);
+}
+
+/* Checkpoints of steps that the log does not reach, when the run goes on from an older one. */
+static tn_status unreached_put_aside(const loop *l, tn_error *err)
+{
+    int64_t most = INT64_MAX, step;
+    for (;;) {
+        TN_TRY(train_checkpoint_newest(l->r.io->out, most, &step, err));
+        if (step <= l->step) return TN_OK;
+        char *dir = tn_strf("%s/step-%lld", l->r.io->out, (long long)step);
+        if (dir == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+        train_put_aside(dir);
+        free(dir);
+        most = step - 1;
+    }
+}
+
+/* The newest whole checkpoint of a step up to `most` that the log reaches; it is never behind one, unless somebody cut it or took it away. */
 static tn_status restore(loop *l, int64_t most, tn_error *err)
 {
     run *r = &l->r;
-    int64_t step, newest = most;
+    int64_t step, n = 0, newest = most, end = 0, beyond = 0;     /* where the log ends, and the newest one that lies behind it */
     for (;;) {
         TN_TRY(train_checkpoint_newest(r->io->out, most, &step, err));
         if (step == 0) break;
+        TN_TRY(recall_and_wait(l, step, &n, err));
+        if (n < step) {
+            if (beyond == 0) beyond = step;
+            most = end = n;
+            continue;
+        }
         char *dir = tn_strf("%s/step-%lld", r->io->out, (long long)step);
         tn_error why = {0};
         if (dir == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-        tn_status status = train_checkpoint_load(r, dir, &l->genesis, true, &l->at, &l->state, &why);
-        if (status == TN_OK && l->at.step != step)
-            status = tn_fail(&why, TN_VERIFY, "%s is the checkpoint of step %lld under another name", dir, (long long)l->at.step);
-        status = tn_dist_agree(r->dist, status, &why);
+        tn_status status = restore_step(l, dir, step, &why);
         if ((status == TN_VERIFY || status == TN_FORMAT) && r->rank == 0) train_put_aside(dir);
         free(dir);
+        if (status == TN_OK && l->last.has_state && !tn_digest_equal(&l->last.state, &l->state))
+            return tn_fail(err, TN_VERIFY, "%s/steps.jsonl: the log has another state after step %lld than the checkpoint step-%lld: one of them is of another run, or was changed",
+                           r->io->out, (long long)step, (long long)step);
         if (status == TN_OK) {
-            l->step = step;
+            l->step = l->saved = step;
             r->update = l->at.update;
             r->tokens = l->at.tokens;
-            return TN_OK;
+            if (beyond == 0 || r->rank != 0) return TN_OK;
+            tn_log(TN_LOG_WARN, "%s/steps.jsonl ends at step %lld, but there is a checkpoint of step %lld: what lies behind the log is put aside, and the run goes on from step %lld", r->io->out,
+                   (long long)end, (long long)beyond, (long long)step);
+            return unreached_put_aside(l, err);
         }
         if (status != TN_VERIFY && status != TN_FORMAT) { if (err != NULL) *err = why; return status; }
         if (r->rank == 0) tn_log(TN_LOG_WARN, "%s; going back to an older one", why.msg);
         most = step - 1;
     }
+    if (beyond > 0)
+        return tn_fail(err, TN_VERIFY, "%s/steps.jsonl ends at step %lld, before every checkpoint: put the run's log back, or begin another run with 'checkpoint: %s/step-%lld'",
+                       r->io->out, (long long)end, r->io->out, (long long)beyond);
     if (most == newest) return TN_OK;
     return tn_fail(err, TN_VERIFY, "%s: no checkpoint is undamaged; remove the directory to start anew", r->io->out);
+}
+
+/* The log goes on behind `step`. Rank 0. */
+static tn_status log_cut(loop *l, int64_t step, tn_error *err)
+{
+    char *path = tn_path(l->r.io->out, "steps.jsonl");
+    tn_status status = path == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : tn_steplog_close(l->log, err);
+    l->log = NULL;
+    if (status == TN_OK) status = tn_steplog_open(&l->log, path, &l->genesis, (uint64_t)step, err);
+    free(path);
+    return status;
 }
 
 static tn_status begin(loop *l, tn_error *err)
 {
     run *r = &l->r;
     tn_status status = TN_OK;
-    char *path = tn_path(r->io->out, "steps.jsonl");
 
-    if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     TN_GOTO(train_genesis(r, &l->description, &l->genesis, err));
     TN_GOTO(train_ranks_read_alike(r, &l->genesis, err));
     if (r->rank == 0) status = description_check(l, err);
@@ -246,16 +289,14 @@ static tn_status begin(loop *l, tn_error *err)
     TN_GOTO(tn_dist_agree(r->dist, status, err));
     TN_GOTO(restore(l, INT64_MAX, err));
     if (l->step == 0) TN_GOTO(train_extend(r, err));
-    TN_GOTO(recall_and_wait(l, err));
     TN_GOTO(train_checkpoint_create(&l->k, r, &l->genesis, err));
     if (r->rank == 0) {
-        TN_GOTO(tn_steplog_open(&l->log, path, &l->genesis, (uint64_t)l->step, err));
+        TN_GOTO(log_cut(l, l->step, err));
         TN_GOTO(train_metrics_open(&l->m, r->io->out, l->step, r->c->tensorboard, err));
     }
     l->started_step = l->step;
     l->started_tokens = r->tokens;
 out:
-    free(path);
     return status;
 }
 
@@ -294,7 +335,7 @@ static void report(loop *l, float lr, const char *note, const float *valid)
 static void injected_faults(loop *l)
 {
     run *r = &l->r;
-    if (train_fault("nan", l->step + 1, -1)) r->loss = NAN;
+    if (l->step >= l->at.skip_to && train_fault("nan", l->step + 1, -1)) r->loss = NAN;      /* a batch that is passed over has none */
     if (train_fault("kill", l->step + 1, r->rank)) raise(SIGKILL);
     while (train_fault("hang", l->step + 1, r->rank)) sleep(1);
 }
@@ -305,30 +346,29 @@ static tn_status go_back(loop *l, int64_t bad, tn_error *err)
 {
     TN_TRY(checkpoint_end(l, err));
     int64_t was = l->step, to = l->r.c->checkpoint_every > 0 ? was - was % l->r.c->checkpoint_every : 0;
+    int64_t n_bad = l->at.bad;
     l->step = 0;
     if (to > 0) TN_TRY(restore(l, to, err));
     if (l->step == 0 || l->step != to)
         return tn_fail(err, TN_FORMAT, "step %lld is bad and there is no checkpoint of step %lld to go back to; use on_nan: skip, or checkpoint_every", (long long)bad, (long long)to);
     train_step_drop(&l->r);
-    l->skip_to = bad;
-    l->n_held = 0;
-    l->policy = (policy){0};
-    l->smooth = l->smooth_share = 0;
-    int n_bad = l->n_bad;
-    TN_TRY(recall_and_wait(l, err));
-    l->n_bad = n_bad;
+    l->at.skip_to = bad;
+    l->at.bad = n_bad;
     if (l->r.rank != 0) return TN_OK;
     tn_log(TN_LOG_WARN, "back from step %lld to %lld; batches up to %lld are passed over", (long long)was, (long long)l->step, (long long)bad);
-    char *path = tn_path(l->r.io->out, "steps.jsonl");
-    if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-    tn_status status = tn_steplog_close(l->log, err);
-    l->log = NULL;
+    TN_TRY(train_retire_after(l->r.io->out, to, was, err));
+    TN_TRY(log_cut(l, to, err));
     train_metrics_close(l->m);
     l->m = NULL;
-    if (status == TN_OK) status = tn_steplog_open(&l->log, path, &l->genesis, (uint64_t)l->step, err);
-    if (status == TN_OK) status = train_metrics_open(&l->m, l->r.io->out, l->step, l->r.c->tensorboard, err);
-    free(path);
-    return status;
+    return train_metrics_open(&l->m, l->r.io->out, l->step, l->r.c->tensorboard, err);
+}
+
+/* Does the run itself keep the state after this step? What a signal or stop_at asks for is a stopgap: the log does not have its state (decision 136). */
+static bool due(const loop *l)
+{
+    const tn_train_config *c = l->r.c;
+    bool last = l->step == l->r.steps || (c->early_stop > 0 && l->at.worse >= c->early_stop);
+    return (c->checkpoint_every > 0 && l->step % c->checkpoint_every == 0) || (c->checkpoint_every >= 0 && last) || l->at.best_step == l->step;
 }
 
 /* The held-out loss after the last step, and what it means for the best one. After a signal it stays owed: then the checkpoint says so, and the
@@ -346,14 +386,24 @@ static tn_status validate(loop *l, float *valid, tn_error *err)
     return TN_OK;
 }
 
-/* The row of that step is there already. */
+/* Row and record of that step are there already; the record gets the state that it would have had, if the checkpoint was to be more than a stopgap. */
 static tn_status validate_owed(loop *l, tn_error *err)
 {
     float valid = 0;
     TN_TRY(validate(l, &valid, err));
-    if (l->at.owed || l->r.rank != 0) return TN_OK;
-    if (!l->r.io->quiet) tn_log(TN_LOG_INFO, "step %lld: the validation that was given up is made good: %.4f", (long long)l->step, (double)valid);
-    return train_metrics_valid(l->m, l->step, valid, err);
+    if (l->at.owed) return TN_OK;
+    if (l->r.rank == 0) {
+        if (!l->r.io->quiet) tn_log(TN_LOG_INFO, "step %lld: the validation that was given up is made good: %.4f", (long long)l->step, (double)valid);
+        TN_TRY(train_metrics_valid(l->m, l->step, valid, err));
+    }
+    if (!due(l)) return TN_OK;
+    l->last.has_state = true;
+    l->last.state = l->state;
+    if (l->r.rank == 0) {
+        TN_TRY(log_cut(l, l->step - 1, err));
+        TN_TRY(tn_steplog_append(l->log, &l->last, err));
+    }
+    return checkpoint_start(l, err);                         /* once more, with what the validation has changed */
 }
 
 static tn_status one_step(loop *l, tn_error *err)
@@ -364,7 +414,7 @@ static tn_status one_step(loop *l, tn_error *err)
     char why[200] = "", note[32] = "";
     bool validated = false, given_up = false;
 
-    bool passed = step <= l->skip_to;
+    bool passed = step <= l->at.skip_to;
     TN_TRY(passed ? train_step_pass(r, step, err) : train_step_gradients(r, step, &given_up, err));
     if (given_up) return TN_OK;                              /* the loop asks for signals next */
     injected_faults(l);
@@ -372,7 +422,7 @@ static tn_status one_step(loop *l, tn_error *err)
     if (act == POLICY_STOP)
         return tn_fail(err, TN_FORMAT, "step %lld: %s. The newest checkpoint stays; lower lr, look at the data, or choose on_nan or on_spike: skip or back",
                        (long long)step, why);
-    if (act != POLICY_GO_ON && !passed && ++l->n_bad >= MOST_BAD)
+    if (act != POLICY_GO_ON && !passed && ++l->at.bad >= MOST_BAD)
         return tn_fail(err, TN_FORMAT, "step %lld: %s, and so were the %d before it: the weights themselves have gone wrong. Go on from an earlier checkpoint ('checkpoint: DIR/step-N' "
                        "in another --out) with a lower lr, or look at the data", (long long)step, why, MOST_BAD - 1);
     if (act == POLICY_BACK) return go_back(l, step, err);
@@ -387,21 +437,18 @@ static tn_status one_step(loop *l, tn_error *err)
         if (train_fault("flip", step, r->rank)) ((uint32_t *)(void *)r->p.slot[0].master)[r->p.slot[0].n / 2] ^= 1u << 12;
         train_policy_seen(&l->policy, r->grad_norm);
         smooth_add(l, r->loss);
-        l->n_bad = 0;
+        l->at.bad = 0;
         l->loss = r->loss;
     }
     l->step = step;
     tn_step_record rec = { .step = (uint64_t)step, .batch = r->batch, .loss = r->loss, .grad_norm = r->grad_norm, .lr = lr };
     snprintf(rec.note, sizeof rec.note, "%s", note);
-    int64_t every = r->c->checkpoint_every;
-    bool due = (every > 0 && step % every == 0) || (every >= 0 && step == r->steps);
     if (r->has_valid && (step % r->c->valid_every == 0 || step == r->steps)) {
         TN_TRY(validate(l, &valid, err));
         validated = !l->at.owed;
-        due |= validated && l->at.best_step == step;
     }
     /* A checkpointed step's record waits for its root: the writer starts first, then the record is put behind it. */
-    if (due) TN_TRY(checkpoint_start(l, err));
+    if (!l->at.owed && due(l)) TN_TRY(checkpoint_start(l, err));
     TN_TRY(record_put(l, &rec, err));
     if (r->rank == 0) report(l, lr, note, validated ? &valid : NULL);
     train_heartbeat(r, l->step, false);
@@ -432,13 +479,12 @@ static tn_status agree_on_signals(loop *l, seen *out, tn_error *err)
 static tn_status steps_run(loop *l, tn_error *err)
 {
     run *r = &l->r;
-    int64_t saved = l->step;
     bool worse = r->c->early_stop > 0 && l->at.worse >= r->c->early_stop;        /* a finished run only reports */
     while ((l->step < r->steps && !worse) || l->at.owed) {
         seen s = {0};
         TN_TRY(agree_on_signals(l, &s, err));
         if (s.written) TN_TRY(checkpoint_end(l, err));
-        if (s.checkpoint && l->step > saved && l->step > 0) TN_TRY(checkpoint_start(l, err));
+        if (s.checkpoint && l->step > l->saved) TN_TRY(checkpoint_start(l, err));
         l->stop = (tn_status)s.stop;
         if (s.stop != 0 || (r->c->stop_at > 0 && l->step >= r->c->stop_at && !l->at.owed)) break;
         if (l->at.owed) {
@@ -449,11 +495,10 @@ static tn_status steps_run(loop *l, tn_error *err)
         double began = tn_now();
         TN_TRY(one_step(l, err));
         l->step_seconds = tn_now() - began;
-        if (train_checkpoint_busy(l->k)) saved = train_checkpoint_step(l->k);
         TN_TRY(train_check_replicas(r, l->step, err));
         worse = r->c->early_stop > 0 && l->at.worse >= r->c->early_stop;
     }
-    if (l->step > saved && r->c->checkpoint_every >= 0) TN_TRY(checkpoint_start(l, err));
+    if (l->step > l->saved && r->c->checkpoint_every >= 0) TN_TRY(checkpoint_start(l, err));
     return checkpoint_end(l, err);
 }
 
@@ -537,6 +582,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     TN_GOTO(train_check_weights(r, l->step, &out->weights_root, err));
     TN_GOTO(principles_give(r, out, err));
     if (r->rank != 0) goto out;
+    if (out->finished) TN_GOTO(train_retire(r->io->out, r->c, l->log, l->step, l->at.best_step, true, err));
     TN_GOTO(tn_steplog_close(l->log, err));
     l->log = NULL;
     if (l->step > 0) TN_GOTO(tn_steplog_read(path, &l->genesis, NULL, NULL, &out->log_root, err));

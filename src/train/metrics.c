@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/str.h"
 
 struct metrics { FILE *rows, *events; char *path; };
@@ -97,6 +98,7 @@ static tn_status rows_cut(const char *path, int64_t after_step, tn_error *err)
         int64_t step = 0;
         bool good = tn_json_parse(&row, line, len, path, NULL) == TN_OK && tn_json_int(row, "step", 1, INT64_MAX, &step, path, NULL) == TN_OK;
         json_decref(row);
+        if (!good && tn_read_line(f, &line, &cap, &len)) tn_log(TN_LOG_WARN, "%s: a line in the middle is no row; it and what lies behind it are cut off", path);
         if (!good || step > after_step) break;
         keep = ftell(f);
     }

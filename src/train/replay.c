@@ -133,7 +133,12 @@ tn_status tn_train_replay(const tn_train_config *c, const char *run_dir, int64_t
         TN_GOTO(train_checkpoint_load(&r, dir, &genesis, true, &at, &root, err));
         r.update = at.update;
         r.tokens = at.tokens;
-        if ((size_t)from <= n_rec && rec[from - 1].has_state && !tn_digest_equal(&root, &rec[from - 1].state)) {
+        if ((size_t)from > n_rec || !rec[from - 1].has_state) {
+            status = tn_fail(err, TN_VERIFY, "step %lld: the log has no state of it, so what is computed from step-%lld proves nothing; begin at a step whose record has one, or at 0",
+                             (long long)from, (long long)from);
+            goto out;
+        }
+        if (!tn_digest_equal(&root, &rec[from - 1].state)) {
             status = tn_fail(err, TN_VERIFY, "step %lld: the checkpoint's state is not the one in the log", (long long)from);
             goto out;
         }

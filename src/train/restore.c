@@ -47,6 +47,15 @@ bool train_checkpoint_is(const char *dir)
     return is;
 }
 
+/* A folder without a manifest is nobody's checkpoint: it neither counts nor goes. */
+static bool is_at(const char *out, int64_t step)
+{
+    char *path = tn_strf("%s/step-%lld", out, (long long)step);
+    bool  is = path != NULL && train_checkpoint_is(path);
+    free(path);
+    return is;
+}
+
 void train_put_aside(const char *dir)
 {
     char *name = NULL;
@@ -66,40 +75,52 @@ tn_status train_checkpoint_newest(const char *out, int64_t most, int64_t *step, 
     int n;
     *step = 0;
     TN_TRY(steps_list(out, &list, &n, err));
-    for (int i = 0; i < n && *step == 0; i++) {
-        char *path = tn_strf("%s/step-%lld", out, (long long)list[i]);
-        if (list[i] <= most && path != NULL && train_checkpoint_is(path)) *step = list[i];
-        free(path);
-    }
+    for (int i = 0; i < n && *step == 0; i++)
+        if (list[i] <= most && is_at(out, list[i])) *step = list[i];
     free(list);
     return TN_OK;
 }
 
-tn_status train_retire(const char *out, const tn_train_config *c, int64_t newest, int64_t best, tn_error *err)
+/* Renamed first: a half-removed directory must not look whole. */
+static tn_status retire(const char *out, int64_t step, tn_error *err)
+{
+    if (!is_at(out, step)) return TN_OK;
+    char *path = tn_strf("%s/step-%lld", out, (long long)step), *gone = tn_strf("%s/step-%lld.tmp", out, (long long)step);
+    tn_status status = path == NULL || gone == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : tn_rename(path, gone, err);
+    if (status == TN_OK) status = tn_remove_tree(gone, err);
+    free(path);
+    free(gone);
+    return status;
+}
+
+tn_status train_retire(const char *out, const tn_train_config *c, const tn_steplog *log, int64_t newest, int64_t best, bool ended, tn_error *err)
 {
     int64_t *list, back = train_goes_back(c) ? newest - newest % c->checkpoint_every : 0;
     int n, n_kept = 0;
     tn_status status = TN_OK;
     TN_TRY(steps_list(out, &list, &n, err));
     for (int i = 0; i < n && status == TN_OK; i++) {
-        char *path = tn_strf("%s/step-%lld", out, (long long)list[i]), *gone = tn_strf("%s/step-%lld.tmp", out, (long long)list[i]);
-        /* A later one is not this run's, and a folder without a manifest nobody's checkpoint: neither counts, neither goes. */
-        bool ours = list[i] <= newest && path != NULL && train_checkpoint_is(path);
-        if (path != NULL && gone != NULL && (!ours || n_kept++ < c->keep_last || list[i] == best || list[i] == back ||
-                                             (c->keep_every > 0 && list[i] % c->keep_every == 0))) {
-            free(path);
-            free(gone);
-            continue;
-        }
-        /* Renamed first: a half-removed directory must not look whole. */
-        if (path == NULL || gone == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
-        if (status == TN_OK) status = tn_rename(path, gone, err);
-        if (status == TN_OK) status = tn_remove_tree(gone, err);
-        free(path);
-        free(gone);
+        int64_t step = list[i];
+        if (step > newest) continue;                         /* a later one is not this run's */
+        bool logged = tn_steplog_has_state(log, (uint64_t)step);
+        bool ruled = n_kept < c->keep_last || step == best || step == back || (c->keep_every > 0 && step % c->keep_every == 0);
+        if (logged ? ruled : step == newest && !ended) n_kept += logged && is_at(out, step);
+        else status = retire(out, step, err);
     }
     free(list);
     return status;
+}
+
+tn_status train_retire_after(const char *out, int64_t to, int64_t was, tn_error *err)
+{
+    int64_t *list;
+    int n;
+    tn_status status = TN_OK;
+    TN_TRY(steps_list(out, &list, &n, err));
+    for (int i = 0; i < n && status == TN_OK; i++)
+        if (list[i] > to && list[i] <= was) status = retire(out, list[i], err);
+    free(list);
+    return status == TN_OK ? tn_fsync_dir(out, err) : status;
 }
 
 /* ------------------------------------------------------------------------------------------------------ loading */
@@ -409,6 +430,8 @@ tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesi
     TN_GOTO(tn_json_int(m, "best_step", 0, INT64_MAX, &at->best_step, path, err));
     TN_GOTO(tn_json_int(m, "worse", 0, INT64_MAX, &at->worse, path, err));
     TN_GOTO(tn_json_bool_or(m, "validation_owed", false, &at->owed, path, err));
+    TN_GOTO(tn_json_int_or(m, "skip_to", 0, INT64_MAX, 0, &at->skip_to, path, err));
+    TN_GOTO(tn_json_int_or(m, "bad", 0, INT64_MAX, 0, &at->bad, path, err));
     at->owed &= r->has_valid;
     TN_GOTO(tn_json_real_or(m, "best_valid", 0, &best, path, err));
     at->best_valid = (float)best;

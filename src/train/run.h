@@ -325,6 +325,7 @@ typedef struct progress_state {         /* what the state is beside tensors */
     int64_t step, update, tokens;
     float   best_valid; int64_t best_step, worse;            /* early stopping */
     bool    owed;                       /* the validation after this step, which a signal came into */
+    int64_t skip_to, bad;               /* policies: batches up to skip_to are passed over; bad steps since the last good one */
 } progress_state;
 typedef struct checkpointer checkpointer;
 tn_status train_checkpoint_create(checkpointer **out, run *r, const tn_digest *genesis, tn_error *err);
@@ -344,8 +345,12 @@ tn_status train_checkpoint_finish(checkpointer *k, checkpoint_seal seal, void *a
 void      train_slice_leaf(tn_digest *leaf, const char *tensor, const char *kind, int64_t first, int64_t n, const tn_digest *sha);
 /* SHA-256 of a manifest without its own "seal", in hex; false: no memory. */
 bool      train_manifest_digest(json_t *m, char hex[TN_SHA256_HEX]);
-/* restore.c. Keeps the newest ones up to step `newest`, those at multiples of keep_every, `best`, and the one that a policy goes back to. Rank 0. */
-tn_status train_retire(const char *out, const tn_train_config *c, int64_t newest, int64_t best, tn_error *err);
+/* restore.c. Which ones stay, of those up to step `newest`; rank 0. The log has the state of what the run itself keeps: the newest ones of these stay,
+ * those at multiples of keep_every, `best`, and the one that a policy goes back to. Any other is a stopgap, which a signal or stop_at asked for:
+ * it stays only while it is the newest, and not beyond the run's end. */
+tn_status train_retire(const char *out, const tn_train_config *c, const tn_steplog *log, int64_t newest, int64_t best, bool ended, tn_error *err);
+/* The steps after `to`, up to `was`, are undone: their checkpoints are gone, also from the disk, before the log forgets them. Rank 0. */
+tn_status train_retire_after(const char *out, int64_t to, int64_t was, tn_error *err);
 /* Is dir a whole checkpoint's? */
 bool      train_checkpoint_is(const char *dir);
 /* What is no whole checkpoint gets the name dir.damaged: it neither counts among those that are kept, nor is it lost. Rank 0. */
