@@ -3,7 +3,8 @@
  *   each step   gradients → policy → update → record (held back while its checkpoint is being written, because the
  *               record of a checkpointed step holds the state root) → metrics → checkpoint when due
  *
- * Signals: SIGTERM and Ctrl-C write a checkpoint and stop; SIGUSR1 writes one and goes on. All ranks agree on what they saw. */
+ * Signals: SIGTERM and Ctrl-C write a checkpoint and stop; SIGUSR1 writes one and goes on. All ranks agree on what they saw. What they ask for has no
+ * state in the log, and is no more than a stopgap (decision 136). */
 #include "train/run.h"
 
 #include <math.h>

@@ -5,10 +5,13 @@
 
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -127,6 +130,66 @@ static void the_altered_step_is_named(void **state)
     genesis.b[0] ^= 1;
 }
 
+static void only_what_is_needed_is_read(void **state)
+{
+    tn_step_record *r = NULL;
+    size_t          n = 0;
+    tn_error        err;
+
+    (void)state;
+    unlink(path);
+    assert_int_equal(tn_steplog_read_to(path, &genesis, 3, &r, &n, NULL), TN_OK);
+    assert_int_equal(n, 0);                                   /* there is none */
+    write_log(1, 6);
+    FILE *f = fopen(path, "ab");
+    fputs("{\"batch\":\"00", f);                             /* torn behind step 6 */
+    fclose(f);
+    assert_int_equal(tn_steplog_read_to(path, &genesis, 6, &r, &n, &err), TN_OK);
+    assert_true(n == 6 && r[5].step == 6);
+    free(r);
+    assert_int_equal(tn_steplog_read_to(path, &genesis, 9, &r, &n, &err), TN_OK);
+    assert_int_equal(n, 6);                                   /* it ends before */
+    free(r);
+    assert_int_equal(tn_steplog_read(path, &genesis, NULL, NULL, NULL, &err), TN_VERIFY);
+}
+
+static void a_line_that_could_not_be_written_leaves_a_whole_log(void **state)
+{
+    struct rlimit   before, small;
+    struct stat     st;
+    tn_steplog     *l = NULL;
+    tn_step_record *records = NULL;
+    size_t          n = 0;
+    tn_error        err;
+
+    (void)state;
+    unlink(path);
+    write_log(1, 4);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(tn_steplog_open(&l, path, &genesis, 4, NULL), TN_OK);
+    assert_true(tn_steplog_has_state(l, 4) && !tn_steplog_has_state(l, 3) && !tn_steplog_has_state(l, 5));
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = (rlim_t)st.st_size + 100;                /* the next line does not fit */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    tn_step_record r = record(5);
+    tn_status      status = tn_steplog_append(l, &r, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(status, TN_IO);
+    assert_int_equal(tn_steplog_read(path, &genesis, &records, &n, NULL, &err), TN_OK);
+    assert_int_equal(n, 4);
+    free(records);
+    for (uint64_t k = 5; k <= 8; k++) {                       /* and it goes on when there is room again */
+        r = record(k);
+        assert_int_equal(tn_steplog_append(l, &r, NULL), TN_OK);
+    }
+    assert_true(tn_steplog_has_state(l, 8));
+    assert_int_equal(tn_steplog_close(l, NULL), TN_OK);
+    assert_int_equal(tn_steplog_read(path, &genesis, NULL, &n, NULL, &err), TN_OK);
+    assert_int_equal(n, 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +197,8 @@ int main(void)
         cmocka_unit_test(what_was_written_is_read_and_the_root_holds_it),
         cmocka_unit_test(every_flipped_bit_is_found),
         cmocka_unit_test(the_altered_step_is_named),
+        cmocka_unit_test(only_what_is_needed_is_read),
+        cmocka_unit_test(a_line_that_could_not_be_written_leaves_a_whole_log),
     };
     genesis = tn_sha256_of("configuration", 13);
     if (mkdtemp(dir) == NULL) return 1;

@@ -72,16 +72,17 @@ cmp -s a.txt b.txt && ok 'the data go on' || fail 'an extended run takes other b
 awk 'BEGIN { for (i = 0; i < 40; i++) printf "{\"prompt\":\"q %d\",\"chosen\":\"yes %d\",\"rejected\":\"no\"}\n", i, i * 7 % 40 }' >pairs.jsonl
 train wide --set n_ctx=64,steps=2
 printf 'model: wide/model\ndata: pairs.jsonl\nloss: dpo\nchat_format: tulu\nn_ctx: 64\nlora_rank: 2\n' >dpo.yaml
-halves() {                                                   # NAME CONFIG
-    for r in "whole 8" "first 4" "second 4"; do
+halves() {                                                   # NAME CONFIG STEPS OF-THE-FIRST
+    for r in "whole $3" "first $4" "second $(($3 - $4))"; do
         [ "${r% *}" = second ] && from=,checkpoint=$1-first || from=
         "$tenet" train "$2" --threads 1 --quiet --out "$1-${r% *}" --set "batch=4,micro_batch=2,group_size=1,schedule=constant,warmup=0,save_model=false,steps=${r#* }$from" >half.txt 2>&1 || fail "$1: ${r% *}" half.txt
-        grep '"step":' "$1-${r% *}/steps.jsonl" | tail -n 4 | sed 's/.*\("batch":[^,]*\).*\("grad_norm_bits":[^,]*\).*\("loss_bits":[^,]*\).*/\1 \2 \3/' >"$1-${r% *}.rows"
+        grep '"step":' "$1-${r% *}/steps.jsonl" | tail -n $(($3 - $4)) | sed 's/.*\("batch":[^,]*\).*\("grad_norm_bits":[^,]*\).*\("loss_bits":[^,]*\).*/\1 \2 \3/' >"$1-${r% *}.rows"
     done
     [ -s "$1-whole.rows" ] && cmp -s "$1-whole.rows" "$1-second.rows" && ok "halves: $1" || fail "halves: $1" "$1-whole.rows" "$1-second.rows"
 }
-halves texts tiny.yaml
-halves pairs dpo.yaml
+halves texts tiny.yaml 8 4
+halves pairs dpo.yaml 8 4
+halves epochs dpo.yaml 24 4
 "$tenet" train tiny.yaml --show-batch --json --set checkpoint=plain 2>/dev/null | head -n 1 | grep -q '"sample":192' && ok 'shown from where it goes on' || fail 'the batch that is shown is not the first one'
 # -- going back is to a fixed step, however often a run was interrupted
 TENET_FAULT=nan@8 train back1 --set on_nan=back
