@@ -4,7 +4,7 @@
  *               record of a checkpointed step holds the state root) → metrics → checkpoint when due
  *
  * Signals: SIGTERM and Ctrl-C write a checkpoint and stop; SIGUSR1 writes one and goes on. All ranks agree on what they saw. What they ask for has no
- * state in the log, and is no more than a stopgap (decision 136). */
+ * state in the log, and is no more than a stopgap (decision 086). */
 #include "train/run.h"
 
 #include <math.h>
@@ -364,7 +364,7 @@ static tn_status go_back(loop *l, int64_t bad, tn_error *err)
     return train_metrics_open(&l->m, l->r.io->out, l->step, l->r.c->tensorboard, err);
 }
 
-/* Does the run itself keep the state after this step? What a signal or stop_at asks for is a stopgap: the log does not have its state (decision 136). */
+/* Does the run itself keep the state after this step? What a signal or stop_at asks for is a stopgap: the log does not have its state (decision 086). */
 static bool due(const loop *l)
 {
     const tn_train_config *c = l->r.c;
