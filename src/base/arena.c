@@ -42,7 +42,7 @@ tn_status tn_arena_init(tn_arena *a, size_t cap, tn_error *err)
     if (cap == 0) cap = ALIGN;                       /* mmap refuses a length of 0; an empty arena is fine */
     p = mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
-        return tn_fail(err, TN_NOMEM, "no address space for an arena of %zu bytes: %s", cap, strerror(errno));
+        return tn_fail(err, TN_NOMEM, "no address space for an arena of %zu bytes: %s; raise this process's limit (ulimit -v), or ask for less", cap, strerror(errno));
     (void)madvise(p, cap, MADV_HUGEPAGE);            /* fewer TLB misses; only a wish */
     a->base = p;
     a->cap = cap;

@@ -49,6 +49,7 @@ typedef struct supervisor {
     bool    signed_on;                                       /* this child gave a sign */
     bool    signless;                                        /* before this child's first sign, or at its end */
     int     failures;                                        /* in a row without a new step */
+    double  least;                                           /* seconds without a sign that are no hang */
     double  changed, stepped, interval[N_INTERVAL]; int n_interval;
 } supervisor;
 
@@ -258,13 +259,21 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* For tests: another number than the 60 of the rule. */
+static tn_status least_read(double *least, tn_error *err)
+{
+    const char *text = getenv("TENET_HANG_SECONDS");
+
+    *least = 60;
+    if (text == NULL || (tn_parse_f64(text, least) && *least > 0)) return TN_OK;
+    return tn_fail(err, TN_USAGE, "TENET_HANG_SECONDS is '%s': expected seconds above 0", text);
+}
+
 static double patience(const supervisor *s)
 {
     double sorted[N_INTERVAL];
     int n = s->n_interval < N_INTERVAL ? s->n_interval : N_INTERVAL;
-    const char *text = getenv("TENET_HANG_SECONDS");         /* for tests: the 60 of the rule */
-    double least = 60;
-    if (text != NULL) tn_parse_f64(text, &least);
+    double least = s->least;
     if (s->signless || n == 0) return 10 * least * (double)(1 << (s->failures < 8 ? s->failures : 8));
     memcpy(sorted, s->interval, (size_t)n * sizeof *sorted);
     qsort(sorted, (size_t)n, sizeof *sorted, by_value);
@@ -348,6 +357,7 @@ tn_status tn_cli_supervise(const char *out, const char *launch, int ranks, int r
 
     if (s == NULL) return tn_fail(err, TN_NOMEM, "no memory to supervise");
     *s = (supervisor){ .out = out, .launch = launch, .ranks = ranks, .step = -1, .farthest = -1 };
+    TN_GOTO(least_read(&s->least, err));
     TN_GOTO(words_read(s, err));
     signals_install();
     for (bool again = false;; again = true) {

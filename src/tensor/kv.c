@@ -38,7 +38,7 @@ tn_status tn_kv_create(tn_kv **out, int64_t n_layer, int64_t n_head_kv, int64_t 
     (void)tn_arena_get(&count, bytes, 1);
     if (count.full || (status = tn_arena_init(&kv->arena, count.used, err)) != TN_OK) {
         if (count.full) status = tn_fail(err, TN_LIMIT, "too large to address");
-        tn_fail_prefix(err, status, "KV cache of %lld positions (%zu MiB)", (long long)(n_page * TN_KV_PAGE), bytes >> 20);
+        tn_fail_prefix(err, status, "KV cache of %lld positions (%.1f MiB)", (long long)(n_page * TN_KV_PAGE), (double)bytes / 0x1p20);
         goto out;
     }
     kv->data = tn_arena_get(&kv->arena, bytes, 1);

@@ -303,8 +303,8 @@ tn_status tn_weight_pack(tn_weight **out, const void *src, tn_dtype t, int64_t n
     w->memory_bytes = total;
     w->codes        = tn_weight_memory_get(&w->memory, total, w->layout >= TN_L_C8 || total >= LARGE);
     if (w->codes == NULL) {
-        status = tn_fail(err, TN_NOMEM, "a packed %s matrix [%lld][%lld] needs %zu MiB: free memory or choose a smaller quantisation",
-                         tn_dtype_name(t), (long long)n_out, (long long)n_in, total >> 20);
+        status = tn_fail(err, TN_NOMEM, "a packed %s matrix [%lld][%lld] needs %.2f MiB: free memory or choose a smaller quantisation",
+                         tn_dtype_name(t), (long long)n_out, (long long)n_in, (double)total / 0x1p20);
         goto out;
     }
     w->scales = w->codes + ((codes + 63) & ~(size_t)63);

@@ -13,6 +13,31 @@
 
 #include "base/str.h"
 
+tn_status train_fault_check(tn_error *err)
+{
+    static const char *const kinds[] = { "kill", "kill-writing", "kill-naming", "nan", "term", "term-validating", "flip", "hang", NULL };
+    const char *s = getenv("TENET_FAULT");
+    while (s != NULL && *s != '\0') {
+        size_t  len = strcspn(s, ",");
+        char    item[64] = "", *at, *colon;
+        int64_t n;
+        bool    known = false;
+        if (len < sizeof item) memcpy(item, s, len);
+        if ((at = strchr(item, '@')) != NULL) *at++ = '\0';
+        if (at != NULL && (colon = strchr(at, ':')) != NULL) {
+            *colon++ = '\0';
+            if (!tn_parse_i64(colon, &n)) at = NULL;
+        }
+        for (int i = 0; kinds[i] != NULL; i++) known |= strcmp(item, kinds[i]) == 0;
+        if (!known || at == NULL || !tn_parse_i64(at, &n))
+            return tn_fail(err, TN_USAGE, "TENET_FAULT: '%.*s' is no fault: expected kill, kill-writing, kill-naming, nan, term, term-validating, flip or hang, then @STEP, then :RANK or nothing",
+                           (int)len, s);
+        s += len;
+        if (*s == ',') s++;
+    }
+    return TN_OK;
+}
+
 bool train_fault(const char *what, int64_t step, int rank)
 {
     const char *s = getenv("TENET_FAULT");

@@ -618,6 +618,7 @@ void tn_train_result_free(tn_train_result *r)
 static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *io, tn_train_result *out, tn_error *err)
 {
     tn_status status = TN_OK;
+    TN_TRY(train_fault_check(err));
     TN_TRY(train_ranks_open(&l->r, c, io, err));
     TN_TRY(train_ranks_alike(&l->r, err));
     if (l->r.rank == 0) status = train_corpus_apart(c, io->out, err);

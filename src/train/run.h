@@ -428,7 +428,8 @@ double    train_flops_per_token(const tn_model *m, bool lora, int64_t n_ctx);
 /* report.c: OUT/report.html from metrics.jsonl. */
 tn_status train_report(const run *r, tn_error *err);
 
-/* fault.c: faults on purpose, for proofs (TENET_FAULT). */
+/* fault.c: faults on purpose, for proofs (TENET_FAULT). USAGE for words that name none: a proof must not pass because nothing happened. */
+tn_status train_fault_check(tn_error *err);
 bool train_fault(const char *what, int64_t step, int rank);
 
 /* metrics.c: metrics.jsonl and TensorBoard event files. */
