@@ -25,6 +25,7 @@ typedef struct convert {
     float          add;              /* to every value (Gemma's norms) */
     bool           failed;
     _Atomic int64_t n_lost, first_lost;     /* values that `to` cannot hold, as they are not finite; the first one in the source */
+    _Atomic int64_t n_over, first_over;     /* finite ones that would not be in `to`: too large for it, or for the scale of their block */
 } convert;
 
 static int64_t source_row(const convert *c, int64_t r)
@@ -34,21 +35,33 @@ static int64_t source_row(const convert *c, int64_t r)
     return c->interleave ? tn_row_half_split(r, c->d_head) : tn_row_interleaved(r, c->d_head);
 }
 
+static void note(_Atomic int64_t *n, _Atomic int64_t *first, int64_t at)
+{
+    int64_t before = atomic_load(first);
+
+    atomic_fetch_add(n, 1);
+    while (at < before && !atomic_compare_exchange_weak(first, &before, at)) { }
+}
+
 /* Notes the values of source row s that are not finite. */
 static void note_lost(convert *c, const float *f, int64_t s)
 {
-    for (int64_t k = tn_row_finite(f, c->n_col); k < c->n_col; k++) {
-        int64_t at = s * c->n_col + k, before = atomic_load(&c->first_lost);
-        if (isfinite(f[k])) continue;
-        atomic_fetch_add(&c->n_lost, 1);
-        while (at < before && !atomic_compare_exchange_weak(&c->first_lost, &before, at)) { }
-    }
+    for (int64_t k = tn_row_finite(f, c->n_col); k < c->n_col; k++)
+        if (!isfinite(f[k])) note(&c->n_lost, &c->first_lost, s * c->n_col + k);
+}
+
+/* The row as it will be read: 65504 is the largest half, and a scale above it takes all values of its block along. `back` is work space. */
+static void note_over(convert *c, const uint8_t *dst, const float *f, float *back, int64_t s)
+{
+    tn_row_to_f32(back, dst, c->to, c->n_col);
+    for (int64_t k = tn_row_finite(back, c->n_col); k < c->n_col; k++)
+        if (isfinite(f[k]) && !isfinite(back[k])) note(&c->n_over, &c->first_over, s * c->n_col + k);
 }
 
 static void convert_rows(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     convert *c = arg;
-    float   *f = c->from == c->to && c->add == 0 && c->src != NULL ? NULL : malloc((size_t)c->n_col * sizeof *f);
+    float   *f = c->from == c->to && c->add == 0 && c->src != NULL ? NULL : malloc(2 * (size_t)c->n_col * sizeof *f);
 
     (void)i_thread;
     for (int64_t r = begin; r < end; r++) {
@@ -68,6 +81,7 @@ static void convert_rows(void *arg, int64_t begin, int64_t end, int i_thread)
         if (tn_dtype_block(c->to) > 1) note_lost(c, f, s);
         for (int64_t k = 0; k < c->n_col && c->add != 0; k++) f[k] += c->add;
         if (!tn_row_from_f32(dst, f, c->to, c->n_col)) c->failed = true;
+        else if (c->to != TN_F32) note_over(c, dst, f, f + c->n_col, s);
     }
     free(f);
 }
@@ -77,7 +91,7 @@ static tn_status rows_as(tn_bytes *out, const tn_model *m, size_t i, tn_dtype ty
 {
     const tn_param *p = &m->params[i];
     bool            vector = p->w.n_dim == 1;
-    convert         c = { .to = type, .d_head = d_head, .interleave = interleave, .add = add, .packed = m->slots[i].packed, .first_lost = INT64_MAX };
+    convert         c = { .to = type, .d_head = d_head, .interleave = interleave, .add = add, .packed = m->slots[i].packed, .first_lost = INT64_MAX, .first_over = INT64_MAX };
     int64_t         n_row = vector && d_head > 0 ? p->w.shape[0] : tn_rows(&p->w);
 
     c.src = tn_model_rows(m, i, &c.from);
@@ -94,12 +108,16 @@ static tn_status rows_as(tn_bytes *out, const tn_model *m, size_t i, tn_dtype ty
         return tn_fail(err, TN_NOMEM, "%s: no memory to convert '%s' (%zu bytes)", m->path, p->name, out->n);
     out->p = c.dst = out->own;
     tn_parallel(n_row, 8, convert_rows, &c);
-    if (!c.failed && c.n_lost == 0) return TN_OK;
+    if (!c.failed && c.n_lost == 0 && c.n_over == 0) return TN_OK;
     free(out->own);
     out->own = NULL;
     if (c.n_lost > 0)
         return tn_fail(err, TN_FORMAT, "%s: '%s' holds %lld values that are not finite (the first in row %lld, column %lld): as %s they would become numbers; find out why, or write f16", m->path,
                        p->name, (long long)c.n_lost, (long long)(c.first_lost / c.n_col), (long long)(c.first_lost % c.n_col), tn_dtype_name(type));
+    if (c.n_over > 0)
+        return tn_fail(err, TN_FORMAT, "%s: '%s' holds %lld finite values that %s would make infinite or no number (the first in row %lld, column %lld), as its %s end%s at %s: write %s", m->path,
+                       p->name, (long long)c.n_over, tn_dtype_name(type), (long long)(c.first_over / c.n_col), (long long)(c.first_over % c.n_col),
+                       tn_dtype_block(type) > 1 ? "scales" : "range", tn_dtype_block(type) > 1 ? "" : "s", type == TN_BF16 ? "3.39e38" : "65504", type == TN_BF16 ? "f32" : "bf16");
     return tn_fail(err, TN_UNSUPPORTED, "%s: '%s' cannot be written as %s", m->path, p->name, tn_dtype_name(type));
 }
 

@@ -70,6 +70,15 @@ expect 1 "blk.0.ffn_down.weight' holds 1 values that are not finite (the first i
 expect 1 'are not finite' quantize broken broken.gguf --type q4_0
 expect 0 '' quantize broken broken.gguf --type f16
 expect 0 '' quantize model sound.gguf --type q8_0
+# Finite values that a half, or the scale of their block, cannot hold: 1e30 in the same place.
+cp -r model wide && printf '\312\362\111\161' | dd of=wide/model.safetensors bs=1 seek=$(($(wc -c <model/model.safetensors) - 9344 + 4)) conv=notrunc 2>/dev/null
+expect 1 "blk.0.ffn_down.weight' holds 1 finite values that f16 would make infinite or no number (the first in row 0, column 1)" quantize wide wide.gguf --type f16
+for type in q8_0 q4_0 q4_1 q5_0 q5_1; do expect 1 "blk.0.ffn_down.weight' holds 32 finite values that $type" quantize wide wide.gguf --type $type; done
+[ -e wide.gguf ] && bad "a refused quantize left its file"
+expect 0 '' quantize wide wide.gguf --type bf16
+# Words of the environment that make faults on purpose are no less checked than options.
+TENET_FAULT=kil@5 expect 2 "TENET_FAULT: 'kil@5' is no fault" train tune.yaml --out none --set lora_rank=2,data=prompts.txt,batch=2
+TENET_HANG_SECONDS=soon expect 2 "TENET_HANG_SECONDS is 'soon'" train tune.yaml --out none --supervise --set lora_rank=2,data=prompts.txt,batch=2
 # The record names all that was read, as a stage's does: what may have changed meanwhile is said to be unnamed instead.
 newest() { "$tenet" log "$("$tenet" log -n 1 2>/dev/null | awk '{ print $1 }')" --json 2>/dev/null; }
 prompts_root=sha256:$(sha256sum <prompts.txt | cut -c 1-64)
