@@ -82,12 +82,22 @@ static tn_status apply_common(tn_common *common, tn_error *err)
     return tn_threads_set((int)common->threads, err);
 }
 
-/* --hash-ops FILE: rank 0 writes FILE, rank N of a launcher FILE.rank-N. */
-static tn_status hashes_begin(const tn_command *c, const tn_common *common, tn_error *err)
+/* What the command's --out says; NULL: nothing, or it has none. */
+static const char *out_of(const tn_command *c, const void *config)
 {
-    int64_t rank = tn_dist_launched_rank();
+    for (const tn_option *o = c->options; o != NULL && o->key != NULL; o++)
+        if (o->type == TN_OPT_STR && strcmp(o->key, "out") == 0) return *(char *const *)(const void *)((const char *)config + o->offset);
+    return NULL;
+}
+
+/* --hash-ops FILE: rank 0 writes FILE, rank N of a launcher FILE.rank-N. */
+static tn_status hashes_begin(const tn_command *c, const tn_common *common, const void *config, tn_error *err)
+{
+    int64_t     rank = tn_dist_launched_rank();
+    const char *out = out_of(c, config);
 
     if (common->hash_ops == NULL) return TN_OK;
+    if (out != NULL && strcmp(out, common->hash_ops) == 0) return tn_fail(err, TN_USAGE, "--hash-ops and --out both name %s: give each its own", out);
     if (!c->computes) return tn_fail(err, TN_USAGE, "--hash-ops: tenet %s runs no model, so there are no operations to hash", c->name);
     if (rank == 0) return tn_graph_set_hash_file(common->hash_ops, err);
     char *path = tn_strf("%s.rank-%lld", common->hash_ops, (long long)rank);
@@ -102,7 +112,7 @@ static tn_status hashes_end(const tn_common *common, tn_status status, tn_error 
 {
     tn_error why = {0};
 
-    if (tn_graph_hash_lines() == 0 && status == TN_OK) tn_log(TN_LOG_WARN, "--hash-ops: no operation was run, so %s is empty", common->hash_ops);
+    if (tn_graph_hash_lines() == 0 && status == TN_OK) tn_log(TN_LOG_WARN, "--hash-ops: no operation was run, so %s was not written", common->hash_ops);
     tn_status closed = tn_graph_set_hash_file(NULL, &why);
     if (status != TN_OK || closed == TN_OK) return status;
     *err = why;
@@ -169,7 +179,7 @@ static tn_status run_command(const tn_command *c, int argc, char **argv, tn_comm
     }
     TN_GOTO(check_arguments(c, n_arg, args, err));
     TN_GOTO(apply_common(common, err));
-    TN_GOTO(hashes_begin(c, common, err));
+    TN_GOTO(hashes_begin(c, common, config, err));
     status = hashes_end(common, c->run(common, config, n_arg, args, err), err);
 out:
     if (config != NULL) tn_options_free(config, own);

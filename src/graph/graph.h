@@ -79,8 +79,9 @@ void      tn_graph_tell_gradients(const tn_graph *g, tn_graph_grad_fn fn, void *
 char *tn_graph_timing_text(const tn_graph *g);
 double tn_graph_timed_seconds(const tn_graph *g);    /* of all operations so far; 0 without timing */
 void  tn_graph_set_timing(bool on);
-/* --hash-ops: every node's outputs are hashed to this file, "run node name sha256". NULL: off, and IO if what was written did not
- * reach the file; a run that cannot write its lines fails so too. */
+/* --hash-ops: every node's outputs are hashed to this file, "run node name sha256". It is written aside and appears at the end, with NULL: then
+ * hashing is off, and IO if what was written did not reach the file; a run that cannot write its lines fails so too. Without a line there
+ * is no file. USAGE if something else than hashes stands there already. */
 tn_status tn_graph_set_hash_file(const char *path, tn_error *err);
 /* Lines of this file so far; -1: there is no file. */
 int64_t   tn_graph_hash_lines(void);

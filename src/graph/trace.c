@@ -5,6 +5,7 @@
  * are compared with diff; the first line that differs names the operation. */
 #include "graph/graph_impl.h"
 
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
 
@@ -12,13 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 bool graph_timing_on;
 
-static FILE *hash_file;
-static char *hash_path;
-static int64_t hash_lines;              /* in this file so far */
-static int   hash_errno;                /* of the first line that could not be written; 0: all could */
+static tn_out   *hash_out;
+static char     *hash_path;
+static int64_t   hash_lines;            /* in this file so far */
+static tn_status hash_status;           /* of the first line that could not be written */
+static tn_error  hash_why;
 
 void tn_graph_set_timing(bool on)
 {
@@ -70,35 +73,61 @@ char *tn_graph_timing_text(const tn_graph *g)
 
 tn_status graph_hash_check(tn_error *err)
 {
-    if (hash_errno == 0) return TN_OK;
-    return tn_fail(err, TN_IO, "%s of --hash-ops cannot be written: %s", hash_path, strerror(hash_errno));
+    if (hash_status == TN_OK) return TN_OK;
+    return tn_fail(err, TN_IO, "%s of --hash-ops cannot be written (%.150s)", hash_path, hash_why.msg);
+}
+
+/* "1 0 token_embd.out.0 <64 hex digits>" */
+static bool is_hash_line(const char *line)
+{
+    int at = 0;
+
+    return sscanf(line, "%*d %*d %*s %n", &at) == 0 && at > 0 && strspn(line + at, "0123456789abcdef") == TN_SHA256_HEX - 1 &&
+           line[at + TN_SHA256_HEX - 1] == '\n';
+}
+
+/* The end of a run replaces what stands there: only hashes of an earlier one, never a model that was named by mistake. */
+static tn_status check_place(const char *path, tn_error *err)
+{
+    struct stat st;
+    char        line[1024] = "";
+    FILE       *f;
+
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0) return TN_OK;
+    if ((f = fopen(path, "re")) == NULL) return tn_fail(err, TN_IO, "%s of --hash-ops cannot be read: %s", path, strerror(errno));
+    bool hashes = fgets(line, sizeof line, f) != NULL && is_hash_line(line);
+    fclose(f);
+    if (hashes) return TN_OK;
+    return tn_fail(err, TN_USAGE, "--hash-ops: %s is there already and holds no hashes of an earlier run: name another file, or remove it first", path);
 }
 
 tn_status tn_graph_set_hash_file(const char *path, tn_error *err)
 {
     tn_status status = TN_OK;
 
-    if (hash_file != NULL && fclose(hash_file) != 0 && hash_errno == 0) hash_errno = errno;
+    if (hash_out != NULL && hash_lines > 0 && hash_status == TN_OK) hash_status = tn_out_commit(hash_out, &hash_why);
+    else tn_out_abandon(hash_out);
     status = graph_hash_check(err);
     free(hash_path);
-    hash_file = NULL;
+    hash_out = NULL;
     hash_path = NULL;
     hash_lines = 0;
-    hash_errno = 0;
+    hash_status = TN_OK;
     if (path == NULL || status != TN_OK) return status;
     if ((hash_path = tn_strdup(path)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the name of the file of --hash-ops");
-    if ((hash_file = fopen(path, "w")) == NULL) return tn_fail(err, TN_IO, "%s of --hash-ops cannot be written: %s", path, strerror(errno));
+    TN_TRY(check_place(path, err));
+    if ((status = tn_out_open(&hash_out, path, err)) != TN_OK) return tn_fail_prefix(err, status, "--hash-ops");
     return TN_OK;
 }
 
 int64_t tn_graph_hash_lines(void)
 {
-    return hash_file != NULL ? hash_lines : -1;
+    return hash_out != NULL ? hash_lines : -1;
 }
 
 bool graph_hashing(void)
 {
-    return hash_file != NULL;
+    return hash_out != NULL;
 }
 
 static void hash_line(const tn_graph *g, const step *s, const tn_tensor *t, const char *what, int k)
@@ -110,10 +139,9 @@ static void hash_line(const tn_graph *g, const step *s, const tn_tensor *t, cons
     if (t == NULL || t->data == NULL) return;
     tn_tensor_hash(&d, t);
     tn_hex(hex, &d);
-    errno = 0;
-    if (fprintf(hash_file, "%lld %d %s.%s%d %s\n", (long long)g->n_run, s->node, n->name ? n->name : n->op->name, what, k, hex) < 0 && hash_errno == 0)
-        hash_errno = errno != 0 ? errno : EIO;
     hash_lines++;
+    if (hash_status == TN_OK)
+        hash_status = tn_out_printf(hash_out, &hash_why, "%lld %d %s.%s%d %s\n", (long long)g->n_run, s->node, n->name ? n->name : n->op->name, what, k, hex);
 }
 
 void graph_hash_step(const tn_graph *g, const step *s)

@@ -59,6 +59,19 @@ silent_about 'no operation was run'
 expect 0 '' diff hashes1 hashes4
 OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=1 expect 0 '' perplexity -m model prompts.txt --hash-ops hashes5
 [ -s hashes5.rank-1 ] && [ ! -e hashes5 ] || bad "a rank of two wrote the hashes of rank 0"
+# It replaces an earlier run's hashes, at the end, and nothing else.
+cp hashes1 hashes6 && cp prompts.txt precious.txt && : >hashes7
+expect 0 '' perplexity -m model prompts.txt --hash-ops hashes6
+cmp -s hashes1 hashes6 && bad "--hash-ops did not replace the hashes of an earlier run"
+cp hashes6 hashes8
+expect 0 '' perplexity -m model prompts.txt --hash-ops hashes7
+cmp -s hashes6 hashes7 || bad "two runs of one command differ in their hashes"
+expect 2 'precious.txt is there already and holds no hashes' perplexity -m model prompts.txt --hash-ops precious.txt
+cmp -s prompts.txt precious.txt || bad "--hash-ops destroyed a file that was no file of hashes"
+expect 2 'holds no hashes' perplexity -m model prompts.txt --hash-ops model/model.safetensors
+expect 1 '' perplexity -m nosuch prompts.txt --hash-ops hashes6
+cmp -s hashes6 hashes8 || bad "a command that did not run replaced the hashes of an earlier one"
+expect 2 'both name same' logits -m model --tokens 1,2 -o same --hash-ops same
 if [ -c /dev/full ]; then
     expect 1 '/dev/full of --hash-ops cannot be written' perplexity -m model prompts.txt --hash-ops /dev/full
     expect 1 '/dev/full of --hash-ops cannot be written' train tune.yaml --out hashed5 --set lora_rank=2,data=prompts.txt,batch=2 --hash-ops /dev/full
