@@ -1,7 +1,9 @@
 /* mul.c - y = a * b, b of the same shape, or one row for all rows, or one column for all columns.
  *
  *   backward   da = dy b;  db = dy a, and for a row: one fma chain a column over the rows, ascending; for a column: a
- *              sum along the row in 16 lanes of fma(dy, a, lane) */
+ *              sum along the row in 16 lanes of fma(dy, a, lane)
+ *
+ * A b of one row is a row whatever a is: were it "the same shape" where the run has one row, rows in runs of one would not add up to rows at once. */
 #include "tensor/cpu/kernels.h"
 #include "tensor/op_util.h"
 
@@ -10,8 +12,8 @@ typedef enum { SAME, ONE_ROW, ONE_COL } form;
 static form form_of(const tn_call *c)
 {
     const tn_tensor *a = c->in[0], *b = c->in[1];
-    if (tn_rows(b) == tn_rows(a) && tn_cols(b) == tn_cols(a)) return SAME;
-    return tn_n_elem(b) == tn_cols(a) && tn_rows(b) == 1 ? ONE_ROW : ONE_COL;
+    if (tn_cols(b) != tn_cols(a)) return ONE_COL;
+    return tn_rows(b) == 1 ? ONE_ROW : SAME;
 }
 
 static tn_status shape(const tn_call *c, tn_error *err)
@@ -86,10 +88,10 @@ static void bwd_ref(const tn_call *c)
 
 static int cases(tn_case *k, int i)
 {
-    if (i > 2) return 0;
-    *k = (tn_case){ .by_row = i == 1 ? 1u : 3u };
-    tn_case_in(k, 0, TN_F32, 5, 37, true);
-    tn_case_in(k, 1, TN_F32, i == 1 ? 1 : 5, i == 2 ? 1 : 37, true);
+    if (i > 3) return 0;
+    *k = (tn_case){ .by_row = i == 1 || i == 3 ? 1u : 3u };
+    tn_case_in(k, 0, TN_F32, i == 3 ? 1 : 5, 37, true);
+    tn_case_in(k, 1, TN_F32, i == 1 || i == 3 ? 1 : 5, i == 2 ? 1 : 37, true);
     return 1;
 }
 

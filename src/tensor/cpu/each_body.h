@@ -69,8 +69,8 @@ typedef enum { SAME, ONE_ROW, ONE_COL } mul_form;
 static mul_form mul_form_of(const tn_call *c)
 {
     const tn_tensor *a = c->in[0], *b = c->in[1];
-    if (tn_rows(b) == tn_rows(a) && tn_cols(b) == tn_cols(a)) return SAME;
-    return tn_n_elem(b) == tn_cols(a) && tn_rows(b) == 1 ? ONE_ROW : ONE_COL;
+    if (tn_cols(b) != tn_cols(a)) return ONE_COL;
+    return tn_rows(b) == 1 ? ONE_ROW : SAME;
 }
 
 TN_INLINE vf factor(const float *b, mul_form f, int64_t i, int64_t n) { return f == ONE_COL ? vf_set(*b) : get(b, i, n); }
