@@ -43,6 +43,7 @@ tn_status tn_attention_check(const tn_call *c, const tn_attention_params *p, tn_
         return tn_fail(err, TN_MISMATCH, "%s: a q8_0 cache needs heads of a multiple of 32 columns; these have %lld and %lld", name, (long long)p->d_k, (long long)p->d_v);
     if (!(p->softcap >= 0.0f && p->softcap < INFINITY) || p->window < 0)
         return tn_fail(err, TN_MISMATCH, "%s: soft cap %g and window %lld must not be below 0, and finite", name, (double)p->softcap, (long long)p->window);
+    TN_TRY(tn_need_finite(c, "scale", p->scale, err));
     static const char *const what[3] = { "q", "k", "v" };
     int64_t cols[3] = { p->n_head * p->d_k, p->n_head_kv * p->d_k, p->n_head_kv * p->d_v };
     for (int i = 0; i < 3; i++) {
@@ -50,6 +51,8 @@ tn_status tn_attention_check(const tn_call *c, const tn_attention_params *p, tn_
         if (tn_cols(c->in[i]) != cols[i] || tn_rows(c->in[i]) != tn_rows(c->in[0]))
             return tn_fail(err, TN_MISMATCH, "%s: %s has shape %s, expected [%lld][%lld]", name, what[i], tn_shape_text(a, c->in[i]), (long long)tn_rows(c->in[0]), (long long)cols[i]);
     }
+    if (tn_rows(c->in[0]) > INT32_MAX)              /* documents name their first row by an int32 */
+        return tn_fail(err, TN_LIMIT, "%s: %lld rows; a run may have %d", name, (long long)tn_rows(c->in[0]), INT32_MAX);
     return TN_OK;
 }
 

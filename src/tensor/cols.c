@@ -8,10 +8,10 @@ static tn_status shape(const tn_call *c, tn_error *err)
     char a[96];
     const tn_cols_params *p = c->params;
     TN_TRY(tn_need(c, 0, "x", TN_F32, 2, err));
-    if (p->n_group <= 0 || p->group <= 0 || p->n_group * p->group != tn_cols(c->in[0]))
+    if (p->n_group <= 0 || p->group <= 0 || !tn_is_product(tn_cols(c->in[0]), p->n_group, p->group))
         return tn_fail(err, TN_MISMATCH, "cols: x has shape %s, expected %lld groups of %lld columns", tn_shape_text(a, c->in[0]), (long long)p->n_group, (long long)p->group);
-    if (p->first < 0 || p->n <= 0 || p->first + p->n > p->group)
-        return tn_fail(err, TN_MISMATCH, "cols: columns [%lld, %lld) are not inside a group of %lld", (long long)p->first, (long long)(p->first + p->n), (long long)p->group);
+    if (p->first < 0 || p->n <= 0 || p->first > p->group - p->n)
+        return tn_fail(err, TN_MISMATCH, "cols: %lld columns from column %lld on are not inside a group of %lld", (long long)p->n, (long long)p->first, (long long)p->group);
     tn_set_rows(c->out[0], tn_rows(c->in[0]), p->n_group * p->n);
     return TN_OK;
 }

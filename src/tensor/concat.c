@@ -10,8 +10,8 @@ static tn_status shape(const tn_call *c, tn_error *err)
     const tn_concat_params *p = c->params;
     TN_TRY(tn_need(c, 0, "a", TN_F32, 2, err));
     TN_TRY(tn_need(c, 1, "b", TN_F32, 2, err));
-    if (p->n_group <= 0 || p->n_a <= 0 || p->n_b <= 0 || tn_cols(c->in[0]) != p->n_group * p->n_a ||
-        tn_cols(c->in[1]) != (p->b_shared ? 1 : p->n_group) * p->n_b || tn_rows(c->in[0]) != tn_rows(c->in[1]))
+    if (p->n_group <= 0 || p->n_a <= 0 || p->n_b <= 0 || !tn_is_product(tn_cols(c->in[0]), p->n_group, p->n_a) ||
+        !tn_is_product(tn_cols(c->in[1]), p->b_shared ? 1 : p->n_group, p->n_b) || tn_rows(c->in[0]) != tn_rows(c->in[1]))
         return tn_fail(err, TN_MISMATCH, "concat: a has shape %s and b %s, expected %lld groups of %lld and %lld columns%s",
                        tn_shape_text(a, c->in[0]), tn_shape_text(b, c->in[1]), (long long)p->n_group, (long long)p->n_a, (long long)p->n_b,
                        p->b_shared ? " (b shared)" : "");

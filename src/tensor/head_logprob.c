@@ -11,7 +11,8 @@ static tn_status shape(const tn_call *c, tn_error *err)
     const tn_head_logprob_params *p = c->params;
     TN_TRY(tn_head_check(c, p->softcap, err));
     TN_TRY(tn_need_profile(c, p->profile, err));
-    if (!(p->temperature >= 0.0f)) return tn_fail(err, TN_MISMATCH, "head_logprob: temperature is %g; it must not be below 0", (double)p->temperature);
+    if (!(p->temperature >= 0.0f && p->temperature < INFINITY))
+        return tn_fail(err, TN_MISMATCH, "head_logprob: temperature is %g; it must not be below 0, and finite", (double)p->temperature);
     for (int i = 0; i < 2 && i < c->n_out; i++) tn_set_shape(c->out[i], TN_F32, 1, (int64_t[]){ tn_rows(c->in[0]) });
     return TN_OK;
 }

@@ -22,6 +22,7 @@ static tn_status shape(const tn_call *c, tn_error *err)
 {
     const tn_head_params *p = c->params;
     TN_TRY(tn_head_check(c, p->softcap, err));
+    TN_TRY(tn_need_finite(c, "z_coef", p->z_coef, err));
     TN_TRY(tn_need_profile(c, p->profile, err));
     int64_t n_row = tn_rows(c->in[0]);
     TN_TRY(tn_need_vector(c, 3, "row weights", n_row, false, err));

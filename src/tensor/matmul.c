@@ -114,12 +114,14 @@ static tn_status matmul_shape(const tn_call *c, tn_error *err)
     if (w->packed != NULL && (w->packed->n_out != w->shape[0] || w->packed->n_in != w->shape[1]))
         return tn_fail(err, TN_MISMATCH, "matmul: w says [%lld][%lld] but its packed form is [%lld][%lld]",
                        (long long)w->shape[0], (long long)w->shape[1], (long long)w->packed->n_out, (long long)w->packed->n_in);
+    TN_TRY(tn_need_size(c, "x", x, err));
+    TN_TRY(tn_need_size(c, "w", w, err));
     TN_TRY(tn_need_profile(c, profile_of(c), err));
     *c->out[0]       = *x;
     c->out[0]->shape[x->n_dim - 1] = tn_rows(w);
     c->out[0]->data   = NULL;
     c->out[0]->packed = NULL;
-    return TN_OK;
+    return tn_need_size(c, "the result", c->out[0], err);
 }
 
 static size_t matmul_scratch(const tn_call *c, bool backward_pass)

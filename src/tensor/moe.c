@@ -28,7 +28,9 @@ static tn_status shape(const tn_call *c, tn_error *err)
         return tn_fail(err, TN_MISMATCH, "moe: activation %d does not fit here", (int)p->act);
     if (p->act == TN_ACT_OSS && !(p->limit > 0.0f)) return tn_fail(err, TN_MISMATCH, "moe: limit is %g; it must be above 0", (double)p->limit);
     TN_TRY(tn_need_profile(c, p->profile, err));
-    int64_t n_row = tn_rows(c->in[0]), n = tn_cols(c->in[0]), n_pair = n_row * p->k;
+    int64_t n_row = tn_rows(c->in[0]), n = tn_cols(c->in[0]), n_pair;
+    if (__builtin_mul_overflow(n_row, p->k, &n_pair) || n_pair > INT32_MAX || n > INT32_MAX)      /* the sort numbers pairs by an int32 */
+        return tn_fail(err, TN_LIMIT, "moe: %lld rows of width %lld with %lld experts each; rows times experts and the width may be %d", (long long)n_row, (long long)n, (long long)p->k, INT32_MAX);
     TN_TRY(tn_need_vector(c, 1, "weights", n_pair, false, err));
     TN_TRY(tn_need_ints(c, 2, "ids", n_pair, err));
     if (in_of(c, 3) != NULL) TN_TRY(tn_need_weight(c, 3, "w_gate", p->n_expert * p->n_ff, n, err));

@@ -12,6 +12,28 @@ const char *tn_shape_text(char buf[96], const tn_tensor *t)
     return buf;
 }
 
+tn_status tn_need_size(const tn_call *c, const char *what, const tn_tensor *t, tn_error *err)
+{
+    char    a[96];
+    int64_t total = 1;
+    for (int d = 0; d < t->n_dim; d++)
+        if (t->shape[d] < 0 || __builtin_mul_overflow(total, t->shape[d], &total) || total > INT64_MAX / 8)
+            return tn_fail(err, TN_LIMIT, "%s: %s has shape %s, which cannot be addressed", c->op->name, what, tn_shape_text(a, t));
+    return TN_OK;
+}
+
+tn_status tn_need_finite(const tn_call *c, const char *what, float x, tn_error *err)
+{
+    if (isfinite(x)) return TN_OK;
+    return tn_fail(err, TN_MISMATCH, "%s: %s is %g; it must be a finite number", c->op->name, what, (double)x);
+}
+
+bool tn_is_product(int64_t n, int64_t a, int64_t b)
+{
+    int64_t ab;
+    return !__builtin_mul_overflow(a, b, &ab) && ab == n;
+}
+
 tn_status tn_need(const tn_call *c, int i_in, const char *what, tn_dtype dtype, int n_dim_min, tn_error *err)
 {
     char a[96];
@@ -23,11 +45,7 @@ tn_status tn_need(const tn_call *c, int i_in, const char *what, tn_dtype dtype, 
         return tn_fail(err, TN_MISMATCH, "%s: %s is %s, expected %s", c->op->name, what, tn_dtype_name(t->dtype), tn_dtype_name(dtype));
     if (t->n_dim < n_dim_min || t->n_dim > TN_MAX_DIM)
         return tn_fail(err, TN_MISMATCH, "%s: %s has shape %s, expected at least %d dimensions", c->op->name, what, tn_shape_text(a, t), n_dim_min);
-    int64_t total = 1;
-    for (int d = 0; d < t->n_dim; d++)
-        if (t->shape[d] < 0 || __builtin_mul_overflow(total, t->shape[d], &total) || total > INT64_MAX / 8)
-            return tn_fail(err, TN_LIMIT, "%s: %s has shape %s, too large to address", c->op->name, what, tn_shape_text(a, t));
-    return TN_OK;
+    return tn_need_size(c, what, t, err);
 }
 
 tn_status tn_need_weight(const tn_call *c, int i_in, const char *what, int64_t n_out, int64_t n_in, tn_error *err)
@@ -35,6 +53,7 @@ tn_status tn_need_weight(const tn_call *c, int i_in, const char *what, int64_t n
     char a[96];
     const tn_tensor *t = i_in < c->n_in ? c->in[i_in] : NULL;
     if (t == NULL) return tn_fail(err, TN_MISMATCH, "%s: input %d (%s) is absent", c->op->name, i_in, what);
+    TN_TRY(tn_need_size(c, what, t, err));
     /* a stack of experts has three dimensions: its rows count */
     if (t->n_dim < 2 || (n_out >= 0 && tn_rows(t) != n_out) || tn_cols(t) != n_in)
         return tn_fail(err, TN_MISMATCH, "%s: %s has shape %s, expected [%lld][%lld]", c->op->name, what, tn_shape_text(a, t),

@@ -41,6 +41,12 @@ tn_status tn_need_vector(const tn_call *c, int i_in, const char *what, int64_t n
 tn_status tn_need_ints(const tn_call *c, int i_in, const char *what, int64_t n, tn_error *err);
 tn_status tn_need_like(const tn_call *c, int i_in, const char *what, const tn_tensor *like, tn_error *err);
 tn_status tn_need_profile(const tn_call *c, tn_profile p, tn_error *err);
+/* LIMIT for a shape that wraps, or with a size below 0. */
+tn_status tn_need_size(const tn_call *c, const char *what, const tn_tensor *t, tn_error *err);
+/* A constant of the parameters. */
+tn_status tn_need_finite(const tn_call *c, const char *what, float x, tn_error *err);
+/* n = a b, computed without a wrap. */
+bool tn_is_product(int64_t n, int64_t a, int64_t b);
 void tn_set_shape(tn_tensor *t, tn_dtype dtype, int n_dim, const int64_t *shape);
 void tn_set_like(tn_tensor *t, const tn_tensor *like);
 void tn_set_rows(tn_tensor *t, int64_t n_row, int64_t n_col);

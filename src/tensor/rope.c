@@ -13,7 +13,7 @@ static tn_status shape(const tn_call *c, tn_error *err)
     char a[96];
     const tn_rope_params *p = c->params;
     TN_TRY(tn_need(c, 0, "x", TN_F32, 2, err));
-    if (p->n_head <= 0 || p->d_head <= 0 || p->n_head > tn_cols(c->in[0]) / p->d_head || p->n_head * p->d_head != tn_cols(c->in[0]))
+    if (p->n_head <= 0 || p->d_head <= 0 || !tn_is_product(tn_cols(c->in[0]), p->n_head, p->d_head))
         return tn_fail(err, TN_MISMATCH, "rope: x has shape %s, expected %lld heads of %lld columns", tn_shape_text(a, c->in[0]),
                        (long long)p->n_head, (long long)p->d_head);
     if (p->n_rot < 0 || p->n_rot % 2 != 0 || p->n_rot > p->d_head || p->first < 0 || p->first > p->d_head - p->n_rot)
@@ -21,7 +21,7 @@ static tn_status shape(const tn_call *c, tn_error *err)
                        (long long)p->first, (long long)p->d_head);
     TN_TRY(tn_need_ints(c, 1, "positions", tn_rows(c->in[0]), err));
     TN_TRY(tn_need(c, 2, "cos/sin table", TN_F32, 2, err));
-    if (c->in[2]->shape[0] * p->n_rot != tn_n_elem(c->in[2]))
+    if (!tn_is_product(tn_n_elem(c->in[2]), c->in[2]->shape[0], p->n_rot))
         return tn_fail(err, TN_MISMATCH, "rope: table has shape %s, expected [n_ctx][%lld][2]", tn_shape_text(a, c->in[2]), (long long)(p->n_rot / 2));
     tn_set_like(c->out[0], c->in[0]);
     return TN_OK;
@@ -124,7 +124,9 @@ tn_status tn_rope_table(float *table, int64_t n_ctx, int64_t n_rot, double theta
 {
     static const tn_rope_scaling plain = { .kind = TN_ROPE_PLAIN };
     if (s == NULL) s = &plain;
-    if (n_ctx < 0 || n_rot < 2 || n_rot % 2 != 0) return tn_fail(err, TN_MISMATCH, "rope: %lld rotated columns; an even number from 2 is needed", (long long)n_rot);
+    if ((int)s->kind < TN_ROPE_PLAIN || s->kind > TN_ROPE_LONGROPE) return tn_fail(err, TN_MISMATCH, "rope: no kind of scaling has number %d", (int)s->kind);
+    if (n_ctx < 0) return tn_fail(err, TN_MISMATCH, "rope: a table of %lld positions; it must not be below 0", (long long)n_ctx);
+    if (n_rot < 2 || n_rot % 2 != 0) return tn_fail(err, TN_MISMATCH, "rope: %lld rotated columns; an even number from 2 is needed", (long long)n_rot);
     if (!(theta > 1.0) || !(theta < 1e18)) return tn_fail(err, TN_MISMATCH, "rope: theta is %g; it must be above 1", theta);
     bool scaled = s->kind != TN_ROPE_PLAIN && s->kind != TN_ROPE_LONGROPE;
     if (scaled && !(s->factor > 0.0 && s->factor < 1e9)) return tn_fail(err, TN_MISMATCH, "rope: scaling factor is %g; it must be above 0", s->factor);

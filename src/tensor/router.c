@@ -28,6 +28,9 @@ static tn_status shape(const tn_call *c, tn_error *err)
     if (n % groups != 0 || used < 1 || used > groups || p->k < 1 || p->k > n / groups * used)
         return tn_fail(err, TN_MISMATCH, "router: %lld of %lld experts cannot be chosen from %lld of %lld groups", (long long)p->k, (long long)n, (long long)used, (long long)groups);
     TN_TRY(tn_need_vector(c, 1, "selection bias", n, true, err));
+    TN_TRY(tn_need_finite(c, "scale", p->scale, err));
+    TN_TRY(tn_need_finite(c, "aux_coef", p->aux_coef, err));
+    TN_TRY(tn_need_finite(c, "z_coef", p->z_coef, err));
     if ((int)p->kind < TN_ROUTE_SOFTMAX_TOPK || p->kind > TN_ROUTE_SIGMOID) return tn_fail(err, TN_MISMATCH, "router: no kind of routing has number %d", (int)p->kind);
     tn_set_rows(c->out[0], n_row, p->k);
     if (c->n_out > 1) tn_set_shape(c->out[1], TN_I32, 2, (int64_t[]){ n_row, p->k });
