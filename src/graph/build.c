@@ -223,6 +223,14 @@ static void head_grad(tn_graph *g, node *n)
     n->adds_head_grad = true;
 }
 
+/* Of which inputs no gradient comes back. head_loss forms its dx in the forward pass, with train alone. */
+static uint32_t no_grad_in(const node *n)
+{
+    bool no_dx = n->id == TN_OP_HEAD_LOSS && !((const tn_head_params *)n->params)->train;
+
+    return n->op->no_grad_in | (no_dx ? 1u : 0);
+}
+
 tn_value tn_graph_op(tn_graph *g, const char *name, tn_op_id id, const void *params, const tn_value *in, int n_in)
 {
     const tn_op *op = tn_op_get(id);
@@ -256,6 +264,7 @@ tn_value tn_graph_op(tn_graph *g, const char *name, tn_op_id id, const void *par
     if (params != NULL) memcpy(n->params, params, op->params_bytes);
     g->n_node++;                        /* from here on tn_graph_destroy frees it */
     head_grad(g, n);
+    n->no_grad_in = no_grad_in(n);
 
     bool grad = false;
     for (int i = 0; i < n_in; i++) grad |= in[i] != 0 && g->values[in[i]].needs_grad;

@@ -47,11 +47,33 @@ static bool gives_gradient(const node *n, int k)
     return n->op->kernels[0].bwd != NULL && ((n->op->grad_out != 0 ? n->op->grad_out : 1u) >> k & 1) != 0;
 }
 
-/* An output with no gradient of its own (1/rms, gate and up of a mixture) would be a silent zero, or be asked for what is not there. */
+/* Does something that learns lead to input k of the node, and does its operation send a gradient there? */
+static bool wants_gradient(const tn_graph *g, const node *n, int k)
+{
+    return n->in[k] != 0 && g->values[n->in[k]].needs_grad && (n->no_grad_in >> k & 1) == 0;
+}
+
+/* An input of which no gradient comes back, and something that learns leads there. A weight that the operation holds for a constant may: it
+ * learns elsewhere. */
+static bool is_cut_off(const tn_graph *g, const node *n, int k)
+{
+    if (n->in[k] == 0 || !g->values[n->in[k]].needs_grad || (n->no_grad_in >> k & 1) == 0) return false;
+    return (n->op->held_in >> k & 1) == 0 || g->values[n->in[k]].kind != VALUE_WEIGHT;
+}
+
+/* An output with no gradient of its own (1/rms, gate and up of a mixture) would be a silent zero, or be asked for what is not there; an input
+ * without one would keep what its memory held. */
 static tn_status check_gradients(const tn_graph *g, const bool *reached, tn_error *err)
 {
     for (int32_t i = 0; i < g->n_node; i++) {
         const node *n = &g->nodes[i];
+        bool        any = false;
+        for (int k = 0; k < n->op->n_out; k++) any |= reached[n->out + k];
+        for (int k = 0; k < n->n_in && any; k++)
+            if (is_cut_off(g, n, k))
+                return tn_fail(err, TN_UNSUPPORTED, "node '%s': %s has no gradient of its input %d (%s)%s, so what leads there cannot be trained: give it no gradient",
+                               n->name ? n->name : n->op->name, n->op->name, k, g->values[n->in[k]].name ? g->values[n->in[k]].name : "without a name",
+                               n->id == TN_OP_HEAD_LOSS && k == 0 ? " without train" : "");
         for (int k = 0; k < n->op->n_out; k++)
             if (reached[n->out + k] && !gives_gradient(n, k))
                 return tn_fail(err, TN_UNSUPPORTED, "node '%s': output %d of %s has no gradient, so nothing can be trained through it",
@@ -69,7 +91,7 @@ static void mark_reached(const tn_graph *g, bool *reached)
         for (int k = 0; k < n->op->n_out; k++) any |= reached[n->out + k];
         if (!any || n->op->kernels[0].bwd == NULL) continue;
         for (int k = 0; k < n->n_in; k++)
-            if (n->in[k] != 0 && g->values[n->in[k]].needs_grad) reached[n->in[k]] = true;
+            if (wants_gradient(g, n, k)) reached[n->in[k]] = true;
     }
 }
 
@@ -79,7 +101,7 @@ static bool node_runs_backward(const tn_graph *g, const node *n, const bool *rea
     bool any_out = false, any_in = false;
 
     for (int k = 0; k < n->op->n_out; k++) any_out |= reached[n->out + k];
-    for (int k = 0; k < n->n_in; k++) any_in |= n->in[k] != 0 && g->values[n->in[k]].needs_grad;
+    for (int k = 0; k < n->n_in; k++) any_in |= wants_gradient(g, n, k);
     return any_out && any_in && n->op->kernels[0].bwd != NULL;
 }
 
@@ -155,7 +177,7 @@ static bool emit_backward(tn_graph *g, int32_t i_node, const bool *reached, bool
     for (int k = 0; k < n->op->n_out; k++) s->grad_of_out[k] = reached[n->out + k] ? n->out + k : 0;
     for (int k = 0; k < n->n_in; k++) {
         tn_value v = n->in[k];
-        if (v == 0 || !g->values[v].needs_grad) continue;
+        if (!wants_gradient(g, n, k)) continue;
         if (n->adds_head_grad && k == 1) continue;      /* the forward pass has added it */
         for (int j = 0; j < k; j++)
             if (n->in[j] == v) {

@@ -42,6 +42,7 @@ typedef struct node {
     tn_value    out;                    /* its outputs are out, out + 1, ... */
     int32_t     segment;
     bool        adds_head_grad;         /* head_loss: output 3 is the weight's gradient, formed in the forward pass */
+    uint32_t    no_grad_in;             /* bit i: of in[i] no gradient comes back; the operation's, or more for these parameters */
     double      flops;                  /* of one forward with the current rows */
 } node;
 

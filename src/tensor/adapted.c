@@ -241,4 +241,4 @@ TN_KERNELS_OF(tn_adapter);
 
 const tn_op tn_op_adapted = {
     .name = "adapted", .params_bytes = sizeof(tn_adapted_params), .n_in = 4, .n_out = 2, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .bwd_in = 0xfu, .bwd_out = 2u, .cases = cases, .draw = draw, .flops = flops };
+    .kernels = kernels, .no_grad_in = 2u, .bwd_in = 0xfu, .bwd_out = 2u, .cases = cases, .draw = draw, .flops = flops };

@@ -278,4 +278,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_head_loss = {
     .name = "head_loss", .params_bytes = sizeof(tn_head_params), .n_in = 7, .n_out = 4, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .bwd_in = 127u, .bwd_out = 4u, .cases = cases, .draw = draw, .flops = flops };
+    .kernels = kernels, .no_grad_in = 0x38u, .bwd_in = 127u, .bwd_out = 4u, .cases = cases, .draw = draw, .flops = flops };

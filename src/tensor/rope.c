@@ -194,4 +194,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_rope = {
     .name = "rope", .params_bytes = sizeof(tn_rope_params), .n_in = 3, .n_out = 1, .shape = shape,
-    .kernels = kernels, .bwd_in = 6u, .in_place = 1, .cases = cases, .draw = draw };
+    .kernels = kernels, .no_grad_in = 4u, .bwd_in = 6u, .in_place = 1, .cases = cases, .draw = draw };

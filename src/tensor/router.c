@@ -229,4 +229,4 @@ TN_KERNELS_OF(tn_moves);
 
 const tn_op tn_op_router = {
     .name = "router", .params_bytes = sizeof(tn_router_params), .n_in = 2, .n_out = 4, .shape = shape,
-    .kernels = kernels, .bwd_in = 1u, .bwd_out = 6u, .grad_out = 13u, .cases = cases, .draw = draw };
+    .kernels = kernels, .no_grad_in = 2u, .held_in = 2u, .bwd_in = 1u, .bwd_out = 6u, .grad_out = 13u, .cases = cases, .draw = draw };

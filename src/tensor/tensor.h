@@ -141,9 +141,13 @@ struct tn_op {
     const tn_kernel *kernels;                       /* ended by name NULL */
     uint32_t    bwd_in, bwd_out;                    /* bit i: backward reads in[i] / out[i] (memory planning) */
     uint32_t    grad_out;                           /* bit i: a gradient of out[i] goes back; 0: of out[0] alone */
+    uint32_t    no_grad_in;                         /* bit i: none of in[i] comes back, though it is f32 */
+    uint32_t    held_in;                            /* bit i, of those: a constant by definition, so a weight may stand there that learns elsewhere */
     int         in_place;                           /* 1: out[0] may share memory with in[0] in the forward pass */
     int         grad_in_place;                      /* 1: din[0] is dout[0], and may share its memory where it is not added to */
     int       (*cases)(tn_case *out, int i);        /* fills case i; returns 0 when there is no such case */
+    int         n_quick;                            /* the start-up check takes so many of them, from the first on; 0: two */
+    bool      (*quick)(const tn_op *op, const tn_kernel *k, char *detail, size_t n_detail);   /* the check itself, where cases cannot say it; or NULL */
     void      (*draw)(tn_case *out, tn_draw *d);     /* a random case (out is zero before); tensor/op_util.h */
     double    (*flops)(const tn_call *c);           /* of the forward; NULL: not counted */
     /* Forward of up to TN_TOGETHER calls with the same in[0] in one parallel region: the bits of one after another. Only the last one's

@@ -114,4 +114,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_weight_norm = {
     .name = "weight_norm", .params_bytes = sizeof(tn_weight_norm_params), .n_in = 4, .n_out = 2, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .bwd_out = 2u, .cases = cases, .draw = draw };
+    .kernels = kernels, .no_grad_in = 13u, .held_in = 13u, .bwd_out = 2u, .cases = cases, .draw = draw };

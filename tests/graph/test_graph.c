@@ -496,6 +496,43 @@ static void outputs_without_a_gradient_are_refused(void **state)
     }
 }
 
+/* What learns may not lead to an input of which no gradient comes back; a weight at a held one learns elsewhere. */
+static void inputs_without_a_gradient_are_refused(void **state)
+{
+    static const struct { tn_op_id op; bool chain, refused; } t[] = {
+        { TN_OP_BIAS, true, true }, { TN_OP_BIAS, false, true }, { TN_OP_WEIGHT_NORM, true, true }, { TN_OP_WEIGHT_NORM, false, false } };
+    (void)state;
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        float     data[2][WIDE * WIDE] = { { 0 } }, grad[2][WIDE * WIDE] = { { 0 } };
+        tn_tensor w[2], dw[2];
+        tn_graph *g;
+        tn_error  err = { 0 };
+        for (int k = 0; k < 2; k++) {
+            w[k] = dw[k] = (tn_tensor){ .dtype = TN_F32, .n_dim = 2, .shape = { WIDE, WIDE }, .data = data[k] };
+            dw[k].data = grad[k];
+            for (int j = 0; j < WIDE * WIDE; j++) data[k][j] = 1;
+        }
+        assert_int_equal(tn_graph_create(&g, WIDE, &err), TN_OK);
+        tn_value x = tn_graph_input(g, "x", TN_F32, 2, (int64_t[]){ TN_ROWS, WIDE }), seed;
+        tn_value a = tn_graph_op(g, "in", TN_OP_MATMUL, NULL, (tn_value[]){ x, tn_graph_weight(g, "w", &w[0], &dw[0]) }, 2), b = tn_graph_weight(g, "b", &w[1], &dw[1]);
+        if (t[i].chain) b = tn_graph_op(g, "chain", TN_OP_SCALE, &(tn_scale_params){ 0.5f }, (tn_value[]){ b }, 1);
+        tn_value y = tn_graph_op(g, "sum", t[i].op, &(tn_add_params){ 1 }, (tn_value[]){ a, b }, 2);
+        assert_int_equal(tn_graph_status(g, &err), TN_OK);
+        assert_int_equal(tn_graph_backward(g, &y, &seed, 1, false, &err), t[i].refused ? TN_UNSUPPORTED : TN_OK);
+        if (t[i].refused) {
+            assert_non_null(strstr(err.msg, "'sum': "));
+            assert_non_null(strstr(err.msg, "has no gradient of its input 1"));
+        } else {
+            assert_int_equal(tn_graph_plan(g, 0, NULL, &err), TN_OK);
+            for (int j = 0; j < WIDE * WIDE; j++) ((float *)tn_graph_data(g, x))[j] = ((float *)tn_graph_data(g, seed))[j] = 1;
+            assert_int_equal(tn_graph_forward(g, WIDE, &err), TN_OK);
+            assert_int_equal(tn_graph_run_backward(g, &err), TN_OK);
+            assert_true(grad[0][0] == WIDE && grad[1][0] == 0);
+        }
+        tn_graph_destroy(g);
+    }
+}
+
 static void timing_counts_calls(void **state)
 {
     toy_net n;
@@ -529,7 +566,7 @@ int main(void)
         cmocka_unit_test(limits_of_rows_and_memory_are_errors),
         cmocka_unit_test(hashes_tell_equal_runs_from_different_ones),
         cmocka_unit_test(hashes_that_cannot_be_written_are_an_error),
-        cmocka_unit_test(outputs_without_a_gradient_are_refused),
+        cmocka_unit_test(outputs_without_a_gradient_are_refused), cmocka_unit_test(inputs_without_a_gradient_are_refused),
         cmocka_unit_test(timing_counts_calls),
     };
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);

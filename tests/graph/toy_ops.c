@@ -210,11 +210,16 @@ static const tn_op toy_tanh = { .name = "unary", .params_bytes = sizeof(tn_unary
     .kernels = tanh_kernels, .bwd_out = 1, .in_place = 1 };
 static const tn_op toy_norm = { .name = "rmsnorm", .params_bytes = sizeof(tn_rmsnorm_params), .n_in = 2, .n_out = 2, .shape = norm_shape,
     .kernels = norm_kernels, .bwd_in = 1, .bwd_out = 2 };
+/* y = a + s b, where b is a constant by definition; and one that merely has no gradient of it. */
+static const tn_op toy_held = { .name = "held", .params_bytes = sizeof(tn_add_params), .n_in = 2, .n_out = 1, .shape = same_shape, .kernels = add_kernels,
+    .no_grad_in = 2, .held_in = 2 };
+static const tn_op toy_cut = { .name = "cut", .params_bytes = sizeof(tn_add_params), .n_in = 2, .n_out = 1, .shape = same_shape, .kernels = add_kernels, .no_grad_in = 2 };
 static const tn_op toy_gather = { .name = "gather_rows", .n_in = 2, .n_out = 1, .shape = gather_shape, .kernels = gather_kernels, .bwd_in = 2 };
 
 static const tn_op *const toy_table[TN_OP_COUNT] = {
     [TN_OP_MATMUL] = &toy_matmul, [TN_OP_ADD] = &toy_add, [TN_OP_MUL] = &toy_mul, [TN_OP_SCALE] = &toy_scale,
     [TN_OP_UNARY] = &toy_tanh, [TN_OP_RMSNORM] = &toy_norm, [TN_OP_GATHER_ROWS] = &toy_gather,
+    [TN_OP_WEIGHT_NORM] = &toy_held, [TN_OP_BIAS] = &toy_cut,
 };
 
 const tn_op *tn_op_get(tn_op_id id) { return (int)id < 0 || id >= TN_OP_COUNT ? NULL : toy_table[id]; }

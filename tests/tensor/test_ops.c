@@ -464,6 +464,89 @@ static void an_adamw_step_is_the_formula_and_the_same_under_any_cut(void **state
     tn_isa_set("auto", NULL);
 }
 
+/* An operation's mask of inputs without a gradient and its self-test's cases say the same. */
+static void inputs_without_a_gradient_are_those_that_no_case_takes_one_of(void **state)
+{
+    (void)state;
+    for (int id = 1; id < TN_OP_COUNT; id++) {
+        const tn_op *op = tn_op_get((tn_op_id)id);
+        uint32_t     there = 0, gives = 0;
+        tn_case      k;
+        if (op->kernels[0].bwd == NULL) continue;
+        for (int i = 0; op->cases(&k, i) != 0; i++)
+            for (int j = 0; j < k.n_in; j++) {
+                there |= (uint32_t)(k.in[j].n_dim > 0 && k.in[j].dtype == TN_F32) << j;
+                gives |= (uint32_t)k.differentiable[j] << j;
+            }
+        if ((there & ~gives) != op->no_grad_in || (op->held_in & ~op->no_grad_in) != 0)
+            fail_msg("%s: no_grad_in is %#x, the cases say %#x; held_in is %#x", op->name, op->no_grad_in, there & ~gives, op->held_in);
+    }
+}
+
+/* The gradient of a row factor is one chain over all rows that ever come: two at once, or one and then the other. */
+static void the_gradient_of_a_row_factor_does_not_depend_on_the_runs(void **state)
+{
+    enum { N = 37 };
+    (void)state;
+    for (const tn_kernel *k = tn_op_mul.kernels; k->name != NULL; k++) {
+        if (!k->usable()) continue;
+        tn_tensor x = matrix(2, N, 1), dy = matrix(2, N, 2), row = matrix(1, N, 3), y = matrix(2, N, 0), once = matrix(1, N, 0), twice = matrix(1, N, 0);
+        tn_call   c = { .op = &tn_op_mul, .n_in = 2, .n_out = 1, .in = { &x, &row }, .out = { &y }, .dout = { &dy }, .din = { NULL, &once } };
+        k->bwd(&c);
+        c.din[1] = &twice;
+        x.shape[0] = dy.shape[0] = y.shape[0] = 1;
+        k->bwd(&c);
+        x.data = (float *)x.data + N;
+        dy.data = (float *)dy.data + N;
+        c.add[1] = true;
+        k->bwd(&c);
+        if (!same(&once, twice.data)) fail_msg("mul, %s: rows in two runs have another gradient than at once", k->name);
+        free((float *)x.data - N), free((float *)dy.data - N), free(row.data), free(y.data), free(once.data), free(twice.data);
+    }
+}
+
+/* Sizes whose products wrap, and numbers that are none. */
+static void shapes_that_wrap_are_refused(void **state)
+{
+    const int64_t big = (int64_t)1 << 32;
+    tn_tensor none[2] = { { .n_dim = 2, .shape = { 2, 0 } }, { .n_dim = 2, .shape = { 2, 0 } } }, rows = { .n_dim = 2, .shape = { big * 256, 4 } }, w = { .n_dim = 2, .shape = { big / 4, 4 } },
+              less = { .n_dim = 2, .shape = { -4, 3 } }, few = { .n_dim = 2, .shape = { 4, 3 } }, q = { .n_dim = 2, .shape = { 2 * big, 1 } },
+              start = { .dtype = TN_I32, .n_dim = 1, .shape = { 2 * big } },
+              x = { .n_dim = 2, .shape = { big / 2, 4 } }, pair = { .n_dim = 2, .shape = { big / 2, 2 } }, ids = { .dtype = TN_I32, .n_dim = 2, .shape = { big / 2, 2 } },
+              up = { .n_dim = 2, .shape = { 32, 4 } }, down = { .n_dim = 2, .shape = { 16, 8 } }, t = { .dtype = TN_I32, .n_dim = 1, .shape = { 4 } }, one = { .n_dim = 1, .shape = { 4 } },
+              r = { .n_dim = 2, .shape = { 4, 4 } }, row3 = { .n_dim = 2, .shape = { 9, 3 } };
+    const struct { const tn_op *op; const void *params; tn_tensor *in[6]; tn_status status; const char *words; } bad[] = {
+        { &tn_op_cols, &(tn_cols_params){ big, big, 0, 2 }, { &none[0] }, TN_MISMATCH, "groups" },
+        { &tn_op_cols, &(tn_cols_params){ 1, 3, INT64_MAX, 2 }, { &few }, TN_MISMATCH, "not inside" },
+        { &tn_op_concat, &(tn_concat_params){ big, big, big, false }, { &none[0], &none[1] }, TN_MISMATCH, "groups" },
+        { &tn_op_matmul, &(tn_matmul_params){ 0 }, { &rows, &w }, TN_LIMIT, "cannot be addressed" },
+        { &tn_op_matmul, &(tn_matmul_params){ 0 }, { &less, &few }, TN_LIMIT, "cannot be addressed" },
+        { &tn_op_matmul, &(tn_matmul_params){ 0 }, { &few, &less }, TN_LIMIT, "cannot be addressed" },
+        { &tn_op_attention, &(tn_attention_params){ 1, 1, 1, 1, 0, 0.1f, 0, TN_F32 }, { &q, &q, &q, &start }, TN_LIMIT, "rows" },
+        { &tn_op_attention, &(tn_attention_params){ 1, 1, 1, 1, 0, NAN, 0, TN_F32 }, { &q, &q, &q, &start }, TN_MISMATCH, "scale is nan" },
+        { &tn_op_moe, &(tn_moe_params){ 4, 2, 8, TN_ACT_SILU, 0, TN_PROFILE_STRICT }, { &x, &pair, &ids, NULL, &up, &down }, TN_LIMIT, "experts each" },
+        { &tn_op_router, &(tn_router_params){ .n_expert = 4, .k = 2, .scale = NAN }, { &r }, TN_MISMATCH, "scale is nan" },
+        { &tn_op_router, &(tn_router_params){ .n_expert = 4, .k = 2, .scale = 1, .z_coef = INFINITY }, { &r }, TN_MISMATCH, "z_coef is inf" },
+        { &tn_op_head_loss, &(tn_head_params){ .z_coef = NAN }, { &few, &row3, &t, &one }, TN_MISMATCH, "z_coef is nan" },
+        { &tn_op_head_logprob, &(tn_head_logprob_params){ .temperature = INFINITY }, { &few, &row3, &t }, TN_MISMATCH, "temperature is inf" } };
+    float table[8];
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        tn_tensor out[TN_MAX_OUT];
+        tn_error  err = { 0 };
+        tn_call   c = { .op = bad[i].op, .params = bad[i].params, .n_in = 6, .n_out = bad[i].op->n_out, .out = { &out[0], &out[1], &out[2], &out[3] } };
+        memcpy(c.in, bad[i].in, sizeof bad[i].in);
+        memset(out, 0, sizeof out);
+        tn_status status = c.op->shape(&c, &err);
+        if (status != bad[i].status || strstr(err.msg, bad[i].words) == NULL) fail_msg("case %zu, %s: status %d, '%s'", i, c.op->name, (int)status, err.msg);
+    }
+    tn_error err = { 0 };
+    assert_int_equal(tn_rope_table(table, -1, 4, 1e4, NULL, &err), TN_MISMATCH);
+    assert_non_null(strstr(err.msg, "-1 positions"));
+    assert_int_equal(tn_rope_table(table, 2, 4, 1e4, &(tn_rope_scaling){ .kind = 77 }, &err), TN_MISMATCH);
+    assert_non_null(strstr(err.msg, "number 77"));
+}
+
 static void a_dropped_row_keeps_its_mask_when_it_moves(void **state)
 {
     tn_dropout_params p = { .p = 0.4f, .seed = 1, .step = 2, .node = 3 };
@@ -780,7 +863,8 @@ int main(void)
         cmocka_unit_test(a_log_probability_over_many_words_is_the_formula),
         cmocka_unit_test(a_taught_row_learns_the_teachers_distribution),
         cmocka_unit_test(long_sums_do_not_depend_on_threads_or_instructions), cmocka_unit_test(an_adamw_step_is_the_formula_and_the_same_under_any_cut),
-        cmocka_unit_test(a_dropped_row_keeps_its_mask_when_it_moves), cmocka_unit_test(an_adapted_product_has_the_bits_of_its_parts),
+        cmocka_unit_test(inputs_without_a_gradient_are_those_that_no_case_takes_one_of), cmocka_unit_test(the_gradient_of_a_row_factor_does_not_depend_on_the_runs),
+        cmocka_unit_test(shapes_that_wrap_are_refused), cmocka_unit_test(a_dropped_row_keeps_its_mask_when_it_moves), cmocka_unit_test(an_adapted_product_has_the_bits_of_its_parts),
         cmocka_unit_test(shapes_that_do_not_fit_are_named), cmocka_unit_test(parameters_that_make_no_sense_are_refused),
         cmocka_unit_test(an_empty_chain_is_zero), cmocka_unit_test(a_nan_logit_is_chosen_and_makes_the_weights_nan),
         cmocka_unit_test(nonsense_in_doc_start_is_the_same_in_every_kernel), cmocka_unit_test(a_nan_in_the_cache_stays_one),
