@@ -51,6 +51,7 @@ static tn_tensor *tensor(job *j, tn_dtype type, int64_t rows, int64_t cols)
 static tn_status job_begin(job *j, const tn_op *op, const void *params, tn_error *err)
 {
     memset(j, 0, sizeof *j);
+    tn_ops_choose(true);                             /* as planning a graph does: no wrong kernel is measured */
     j->c.op = op;
     j->c.params = params;
     return tn_arena_init(&j->a, ARENA_BYTES, err);

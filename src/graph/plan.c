@@ -337,6 +337,7 @@ tn_status tn_graph_plan(tn_graph *g, size_t max_bytes, tn_graph_memory *out, tn_
 {
     TN_TRY(tn_graph_status(g, err));
     if (g->planned) return tn_fail(err, TN_USAGE, "the graph is planned already");
+    tn_ops_choose(true);                /* whatever computes plans first: the start-up check cannot be forgotten */
     if (!g->has_backward) {
         for (int32_t i = 1; i < g->n_value; i++) g->values[i].persistent = true;
         TN_TRY(graph_forward_steps(g, err));

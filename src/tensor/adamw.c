@@ -9,6 +9,9 @@
 #include "tensor/adamw.h"
 
 #include "tensor/cpu/kernels.h"
+#include "tensor/loops.h"
+
+typedef void (*step_fn)(float *, float *, float *, const float *, int64_t, const tn_adamw_const *);
 
 void tn_adamw_consts(tn_adamw_const *k, const tn_adamw_params *a)
 {
@@ -36,8 +39,10 @@ typedef struct {
     tn_adamw_const k;
     const tn_rng_key *round;
     int64_t first;
-    void (*step)(float *, float *, float *, const float *, int64_t, const tn_adamw_const *);
+    step_fn step;
 } job;
+
+static step_fn step_of(tn_isa isa) { return isa == TN_ISA_AVX512 ? tn_adamw_avx512 : isa == TN_ISA_AVX2 ? tn_adamw_avx2 : tn_adamw_ref; }
 
 /* Element e uses half e mod 2 of word (e / 2) mod 4 at position e / 8. Infinity and NaN stay what they are. */
 static void round_bf16(const job *j, int64_t begin, int64_t end)
@@ -74,9 +79,22 @@ static void piece(void *arg, int64_t begin, int64_t end, int i_thread)
 void tn_adamw_step(float *p, float *m, float *v, const float *g, uint16_t *p16, int64_t n, const tn_adamw_params *a,
                    const tn_rng_key *round, int64_t first)
 {
-    job j = { .p = p, .m = m, .v = v, .g = g, .p16 = p16, .round = round, .first = first, .step = tn_adamw_ref };
+    job j = { .p = p, .m = m, .v = v, .g = g, .p16 = p16, .round = round, .first = first, .step = step_of(tn_loops_isa(TN_LOOPS_ADAMW)) };
     tn_adamw_consts(&j.k, a);
-    if (tn_isa_limit() >= TN_ISA_AVX512 && tn_cpu_avx512()) j.step = tn_adamw_avx512;
-    else if (tn_isa_limit() >= TN_ISA_AVX2 && tn_cpu_avx2()) j.step = tn_adamw_avx2;
     tn_parallel(n, TN_GRAIN_ELEMS, piece, &j);
+}
+
+/* p, m, v behind one another in y; gradients that are not the weights themselves. */
+void tn_loops_run_adamw(tn_isa isa, float *y, const float *x)
+{
+    tn_adamw_const k;
+    float          g[TN_LOOPS_N];
+    tn_adamw_consts(&k, &(tn_adamw_params){ 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 3, 0.5f });
+    for (int i = 0; i < TN_LOOPS_N; i++) {
+        g[i] = x[TN_LOOPS_N - 1 - i];
+        y[i] = x[i];
+        y[TN_LOOPS_N + i] = 0.5f * x[i];
+        y[2 * TN_LOOPS_N + i] = x[i] * x[i];
+    }
+    step_of(isa)(y, y + TN_LOOPS_N, y + 2 * TN_LOOPS_N, g, TN_LOOPS_N, &k);
 }

@@ -6,6 +6,7 @@
 
 #include "tensor/cpu/kernels.h"
 #include "tensor/mathfn.h"
+#include "tensor/selftest.h"
 
 static tn_status shape(const tn_call *c, tn_error *err)
 {
@@ -127,4 +128,4 @@ static const tn_kernel kernels[] = {
 
 const tn_op tn_op_attention_cache = {
     .name = "attention_cache", .params_bytes = sizeof(tn_attention_cache_params), .n_in = 6, .n_out = 1, .shape = shape,
-    .scratch = scratch, .kernels = kernels };
+    .scratch = scratch, .kernels = kernels, .quick = tn_selftest_decode_quick };

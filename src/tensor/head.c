@@ -2,9 +2,8 @@
  * a row, as plain loops (head.h has the definition). */
 #include "tensor/head.h"
 
+#include "tensor/loops.h"
 #include "tensor/mathfn.h"
-
-#include "base/cpu.h"
 
 /* 64 MiB of logits: enough rows that reading w for each chunk costs little. Where w learns, its gradient, as large as w, is read and written
  * for each chunk too: 256 MiB, a thousand rows of a vocabulary of 50 000. */
@@ -145,11 +144,19 @@ static void grad_soft_ref(float *l, const float *t, int64_t n, float softcap, fl
 
 const tn_head_kernels tn_head_ref = { lse_ref, grad_ref, cross_ref, grad_soft_ref, true };
 
-float tn_logits_lse(const float *logits, int64_t n)
+static float logits_lse(tn_isa isa, const float *logits, int64_t n)
 {
-    const tn_head_kernels *k = tn_isa_limit() == TN_ISA_AVX512 ? &tn_head_avx512 : tn_isa_limit() == TN_ISA_AVX2 ? &tn_head_avx2 : &tn_head_ref;
+    const tn_head_kernels *k = isa == TN_ISA_AVX512 ? &tn_head_avx512 : isa == TN_ISA_AVX2 ? &tn_head_avx2 : &tn_head_ref;
     float                  top, sum;
 
     k->lse((float *)logits, n, &(tn_head_row){0}, false, &top, &sum);      /* writes only with a cap or with exponentials kept */
     return top + tn_logf(sum);
+}
+
+float tn_logits_lse(const float *logits, int64_t n) { return logits_lse(tn_loops_isa(TN_LOOPS_LSE), logits, n); }
+
+void tn_loops_run_logits_lse(tn_isa isa, float *y, const float *x)
+{
+    int64_t n[] = { 1, 37, 500, TN_LOOPS_N };
+    for (int i = 0; i < 4; i++) y[i] = logits_lse(isa, x, n[i]);
 }

@@ -5,6 +5,7 @@
  * (level by level: block 2i with 2i+1, an odd last one moves up alone). Any number of threads gives the same bits. */
 #include "base/hash.h"
 #include "tensor/cpu/kernels.h"
+#include "tensor/loops.h"
 #include "tensor/op_util.h"
 
 enum { BLOCK = 65536, LEVELS = 48 };
@@ -43,11 +44,17 @@ static float block_sum_ref(const float *x, int64_t n, bool square)
     return tn_lane_sum(lane);
 }
 
-static float block_sum(const float *x, int64_t n, bool square)
+static float block_sum(tn_isa isa, const float *x, int64_t n, bool square)
 {
-    if (tn_isa_limit() >= TN_ISA_AVX512 && tn_cpu_avx512()) return tn_block_sum_avx512(x, n, square);
-    if (tn_isa_limit() >= TN_ISA_AVX2 && tn_cpu_avx2()) return tn_block_sum_avx2(x, n, square);
+    if (isa == TN_ISA_AVX512) return tn_block_sum_avx512(x, n, square);
+    if (isa == TN_ISA_AVX2) return tn_block_sum_avx2(x, n, square);
     return block_sum_ref(x, n, square);
+}
+
+void tn_loops_run_block_sum(tn_isa isa, float *y, const float *x)
+{
+    int64_t n[] = { 1, 16, 37, 500, TN_LOOPS_N };
+    for (int i = 0; i < 10; i++) y[i] = block_sum(isa, x, n[i / 2], i % 2 == 0);
 }
 
 /* A run of blocks whose sums wait in a binary counter: level l holds the sum of 2^l aligned blocks. */
@@ -72,7 +79,7 @@ static float counter_close(const counter *c)
 }
 
 enum { BATCH = 1024 };
-typedef struct { const float *x; int64_t n, first; bool square; float sums[BATCH]; } batch;
+typedef struct { const float *x; int64_t n, first; bool square; tn_isa isa; float sums[BATCH]; } batch;
 
 static void batch_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
@@ -80,14 +87,14 @@ static void batch_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     (void)i_thread;
     for (int64_t i = begin; i < end; i++) {
         int64_t at = (b->first + i) * BLOCK;
-        b->sums[i] = block_sum(b->x + at, tn_min64(BLOCK, b->n - at), b->square);
+        b->sums[i] = block_sum(b->isa, b->x + at, tn_min64(BLOCK, b->n - at), b->square);
     }
 }
 
 static float long_sum(const float *x, int64_t n, bool square)
 {
     counter c = { .used = { false } };
-    batch   b = { .x = x, .n = n, .square = square };
+    batch   b = { .x = x, .n = n, .square = square, .isa = tn_loops_isa(TN_LOOPS_BLOCK_SUM) };
     int64_t n_block = (n + BLOCK - 1) / BLOCK;
     for (b.first = 0; b.first < n_block; b.first += BATCH) {
         int64_t m = tn_min64(BATCH, n_block - b.first);

@@ -3,8 +3,8 @@
 #include <stdio.h>
 
 #include "tensor/kv.h"
-#include "tensor/op_util.h"
 #include "tensor/selftest.h"
+#include "tensor/selftest_rig.h"
 
 enum { N_A = 150, N_B = 71, N_ROW = N_A + N_B, N_PAGE_MAX = 3, N_PAGE = 8 };
 
@@ -12,6 +12,7 @@ typedef struct decode {
     tn_attention_params p;
     bool      sinks;
     uint64_t  seed;                                 /* of random pieces; 0: the fixed ones */
+    int       n_run;                                /* the start-up check: so many rows of A in one piece, then two of A and B; 0: the walk */
     tn_arena  arena;
     float    *q, *k, *v, *sink, *want, *got, *q1, *k1, *v1, *o1;
     int32_t  *start, *pos, *pages;
@@ -118,9 +119,20 @@ static void in_pieces(decode *d, const tn_kernel *kernel)
     }
 }
 
-static tn_status run_case(decode *d, char *detail, size_t n_detail, bool *passed, tn_error *err)
+/* Rows in a run, then one by one. */
+static void in_few_pieces(decode *d, const tn_kernel *kernel)
 {
-    const tn_rng_key key = { .seed = 3, .purpose = TN_RNG_TEST };
+    int rows[N_A];
+    for (int i = 0; i < d->n_run; i++) rows[i] = i;
+    piece(d, kernel, rows, d->n_run, NULL);
+    for (int i = 0; i < 2; i++) piece(d, kernel, (int[]){ d->n_run + i, N_A + i }, 2, NULL);
+}
+
+static bool is_used(const decode *d, int64_t row) { return d->n_run == 0 || row < d->n_run + 2 || (row >= N_A && row < N_A + 2); }
+
+/* Memory, and numbers in the rows that are used. */
+static tn_status prepare(decode *d, tn_error *err)
+{
     d->arena = (tn_arena){ .cap = SIZE_MAX };
     lay_out(d);
     size_t a = 0, b = 0;
@@ -132,10 +144,17 @@ static tn_status run_case(decode *d, char *detail, size_t n_detail, bool *passed
     TN_TRY(tn_arena_init(&d->arena, d->arena.used, err));
     lay_out(d);
     float   *fill[] = { d->q, d->k, d->v, d->sink };
-    int64_t  n[] = { N_ROW * d->p.n_head * d->p.d_k, N_ROW * d->p.n_head_kv * d->p.d_k, N_ROW * d->p.n_head_kv * d->p.d_v, d->p.n_head };
+    int64_t  n[] = { d->p.n_head * d->p.d_k, d->p.n_head_kv * d->p.d_k, d->p.n_head_kv * d->p.d_v, d->p.n_head };
     for (int t = 0; t < 4; t++)
-        for (int64_t i = 0; i < n[t]; i++) fill[t][i] = (float)tn_rng_normal(&key, ((uint64_t)t << 32) + (uint64_t)i);
+        for (int64_t i = 0; i < (t < 3 ? N_ROW : 1) * n[t]; i++)
+            if (is_used(d, i / n[t])) fill[t][i] = tn_rig_value(TN_NORMAL, 3 + (uint64_t)t, (uint64_t)i);
     for (int i = 0; i < N_ROW; i++) d->start[i] = i < N_A ? 0 : N_A;
+    return TN_OK;
+}
+
+static tn_status run_case(decode *d, char *detail, size_t n_detail, bool *passed, tn_error *err)
+{
+    TN_TRY(prepare(d, err));
     for (const tn_kernel *k = tn_op_attention.kernels; k->name != NULL; k++) {
         if (!k->usable()) continue;
         whole(d, k, NULL);
@@ -175,6 +194,40 @@ static decode drawn(uint64_t seed)
     if (tn_draw_yes(&d)) p.window = tn_draw_size(&d, 140);
     if (tn_draw_below(&d, 3) == 0) p.softcap = tn_draw_number(&d, 1, 30);
     return (decode){ .p = p, .sinks = tn_draw_yes(&d), .seed = seed | 1 };
+}
+
+/* Kernel k against ref. */
+static tn_status quick_case(decode *d, const tn_op *op, const tn_kernel *k, bool *passed, char *detail, size_t n_detail, tn_error *err)
+{
+    int64_t no = d->p.n_head * d->p.d_v, at;
+    TN_TRY(prepare(d, err));
+    in_few_pieces(d, &op->kernels[0]);
+    memcpy(d->want, d->got, (size_t)(N_ROW * no) * 4);
+    in_few_pieces(d, k);
+    for (int64_t row = 0; row < N_ROW && *passed; row++) {
+        *passed = !is_used(d, row) || tn_same_bits(d->got + row * no, d->want + row * no, no, &at);
+        if (!*passed) snprintf(detail, n_detail, "%s cache, element %lld of row %lld is %a, expected %a", tn_dtype_name(d->p.kv_type), (long long)at, (long long)row,
+                               (double)d->got[row * no + at], (double)d->want[row * no + at]);
+    }
+    return TN_OK;
+}
+
+bool tn_selftest_decode_quick(const tn_op *op, const tn_kernel *k, char *detail, size_t n_detail)
+{
+    static const struct { tn_attention_params p; bool sinks; int n_run; } t[] = {
+        { { 2, 1, 20, 9, 11, 0.3f, 4.0f, TN_F32 }, true, 67 }, { { 4, 2, 16, 16, 0, 0.25f, 0, TN_BF16 }, false, 5 }, { { 2, 2, 32, 64, 0, 0.2f, 0, TN_Q8_0 }, false, 9 } };
+    bool passed = true;
+    for (size_t i = 0; i < sizeof t / sizeof *t && passed; i++) {
+        decode    d = { .p = t[i].p, .sinks = t[i].sinks, .n_run = t[i].n_run };
+        tn_error  err;
+        tn_status status = tn_kv_create(&d.kv, 2, d.p.n_head_kv, d.p.d_k, d.p.d_v, N_PAGE, d.p.kv_type, &err);
+        if (status == TN_OK) status = quick_case(&d, op, k, &passed, detail, n_detail, &err);
+        if (status != TN_OK) snprintf(detail, n_detail, "%s", err.msg);
+        passed &= status == TN_OK;
+        tn_arena_free(&d.arena);
+        tn_kv_destroy(d.kv);
+    }
+    return passed;
 }
 
 tn_status tn_selftest_decode(int64_t rounds, uint64_t seed, tn_selftest_report report, void *arg, tn_error *err)

@@ -8,13 +8,29 @@
 
 const char *const tn_flavour_name[TN_N_FLAVOUR] = { "normal values", "spread values", "ugly values" };
 
-static float value(tn_flavour f, uint64_t seed, uint64_t i)
+/* Bits of (seed, i) and four uniforms of 16 bits added: as good as the library's generator and a normal number here, at a tenth of their
+ * cost, which every start pays. */
+static uint64_t mixed(uint64_t seed, uint64_t i)
+{
+    uint64_t z = (seed + 1) * 0x9e3779b97f4a7c15u ^ (i + 1) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static float bell(uint64_t u)
+{
+    int32_t sum = (int32_t)(u & 0xffff) + (int32_t)(u >> 16 & 0xffff) + (int32_t)(u >> 32 & 0xffff) + (int32_t)(u >> 48) - 2 * 0xffff;
+    return (float)sum * 0x1.bb67aep-16f;               /* sqrt(3) / 65536: variance 1 */
+}
+
+float tn_rig_value(tn_flavour f, uint64_t seed, uint64_t i)
 {
     static const uint32_t ugly[] = { 0x00000000u, 0x80000000u, 0x00000001u, 0x807fffffu, 0x00800000u, 0x7f7fffffu, 0xff7fffffu,
                                      0x7f800000u, 0xff800000u, 0x7fc00000u, 0x3f800000u, 0xbf800001u, 0x33800000u };
-    const tn_rng_key key = { .seed = seed, .purpose = TN_RNG_TEST };
-    uint64_t u = tn_rng_u64(&key, 2 * i);
-    float    x = (float)tn_rng_normal(&key, 2 * i + 1);
+    float    x = bell(mixed(seed, 2 * i));
+    if (f == TN_NORMAL) return x;
+    uint64_t u = mixed(seed, 2 * i + 1);
     if (f == TN_SPREAD) {                              /* many magnitudes, signed zeros and denormals, all finite */
         int e = (int)(u % 60) - 40;
         if (u >> 60 == 0) return u & 1 ? -0.0f : 0.0f;
@@ -32,7 +48,7 @@ static void fill_values(tn_tensor *t, tn_flavour f, uint64_t seed)
 {
     int64_t n = tn_n_elem(t);
     for (int64_t i = 0; i < n; i++) {
-        float x = value(f, seed, (uint64_t)i);
+        float x = tn_rig_value(f, seed, (uint64_t)i);
         if (t->dtype == TN_F32) ((float *)t->data)[i] = x;
         else if (t->dtype == TN_BF16) ((uint16_t *)t->data)[i] = tn_f32_to_bf16(x);
     }
@@ -101,8 +117,9 @@ static size_t scratch_most(const tn_call *c)
 /* Frozen matrices from rounded values; quantisers are for numbers, so ugly ones stay out. */
 static tn_status pack(tn_rig *r, tn_flavour f, uint64_t seed, tn_error *err)
 {
+    bool there = r->packed_flavour == f && r->packed_seed == seed;
     for (int i = 0; i < r->k.n_in; i++) {
-        if (!r->k.packed[i]) continue;
+        if (!r->k.packed[i] || (there && r->packed[i] != NULL)) continue;
         tn_tensor *t = &r->in[i];
         int64_t    rows = t->shape[0], n = t->shape[1];
         size_t     row_bytes = tn_row_bytes(t->dtype, n);
@@ -110,7 +127,7 @@ static tn_status pack(tn_rig *r, tn_flavour f, uint64_t seed, tn_error *err)
         char      *codes = malloc((size_t)rows * row_bytes);
         tn_status  status = x != NULL && codes != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for a weight of %lld x %lld", (long long)rows, (long long)n);
         for (int64_t row = 0; row < rows && status == TN_OK; row++) {
-            for (int64_t j = 0; j < n; j++) x[j] = value(f == TN_UGLY ? TN_SPREAD : f, seed + (uint64_t)i, (uint64_t)(row * n + j));
+            for (int64_t j = 0; j < n; j++) x[j] = tn_rig_value(f == TN_UGLY ? TN_SPREAD : f, seed + (uint64_t)i, (uint64_t)(row * n + j));
             if (!tn_row_from_f32(codes + (size_t)row * row_bytes, x, t->dtype, n)) status = tn_fail(err, TN_MISMATCH, "no quantiser for %s", tn_dtype_name(t->dtype));
         }
         tn_weight_free(r->packed[i]);
@@ -121,6 +138,8 @@ static tn_status pack(tn_rig *r, tn_flavour f, uint64_t seed, tn_error *err)
         free(codes);
         TN_TRY(status);
     }
+    r->packed_flavour = f;
+    r->packed_seed = seed;
     return TN_OK;
 }
 

@@ -14,10 +14,15 @@ typedef struct tn_rig {
     tn_arena     arena;
     tn_tensor    in[TN_MAX_IN], out[TN_MAX_OUT], din[TN_MAX_IN], dout;
     tn_weight   *packed[TN_MAX_IN];
+    tn_flavour   packed_flavour;                    /* what those hold */
+    uint64_t     packed_seed;
     /* the truth: by flavour; gradients written, and added to what was there */
     void        *want_out[TN_N_FLAVOUR][TN_MAX_OUT], *want_din[TN_N_FLAVOUR][2][TN_MAX_IN];
     tn_call      call;
 } tn_rig;
+
+/* The i-th number of a seed. */
+float     tn_rig_value(tn_flavour f, uint64_t seed, uint64_t i);
 
 /* Backward passes: gradients written, gradients added to what was there. */
 enum { TN_WRITING = 1, TN_ADDING = 2 };

@@ -1,8 +1,10 @@
 /* table.c - the table of operations: looking one up, choosing its kernel, running it. */
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "tensor/loops.h"
 #include "tensor/op_util.h"
 #include "tensor/selftest.h"
 
@@ -12,9 +14,10 @@ static const tn_op *const table[TN_OP_COUNT] = {
 #undef X
 };
 
-/* Chosen kernel by operation; NULL until first asked. Bit i of failed: row i of the kernel table differed from ref. */
+/* Chosen kernel by operation; NULL until first asked. Bit i: row i of the kernel table gave ref's bits in its check, or differed from them. */
 static _Atomic(const tn_kernel *) chosen[TN_OP_COUNT];
-static uint32_t failed[TN_OP_COUNT];
+static uint32_t sound[TN_OP_COUNT], failed[TN_OP_COUNT];
+static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
 
 int64_t tn_n_elem(const tn_tensor *t)
 {
@@ -79,16 +82,23 @@ const tn_kernel *tn_op_kernel(const tn_op *op)
     return k;
 }
 
+/* Has the best kernel that is left passed its check, so that there is nothing to find out? ref is what the others are checked against. */
+static bool is_checked(int i)
+{
+    int64_t k = choose(table[i], failed[i]) - table[i]->kernels;
+    return k == 0 || (sound[i] >> k & 1) != 0;
+}
+
 /* The best kernel first; only when it fails does the next one matter. */
 static void check_op(int i)
 {
     const tn_op *op = table[i];
     char         detail[256];
-    failed[i] = 0;
-    for (const tn_kernel *k; (k = choose(op, failed[i])) != op->kernels;) {
-        if (tn_selftest_kernel_quick(op, k, detail, sizeof detail)) break;
-        failed[i] |= 1u << (k - op->kernels);
-        tn_log(TN_LOG_WARN, "%s: kernel %s differs from its definition on this machine (%s); left out", op->name, k->name, detail);
+    while (!is_checked(i)) {
+        const tn_kernel *k = choose(op, failed[i]);
+        bool             good = tn_selftest_kernel_quick(op, k, detail, sizeof detail);
+        (good ? sound : failed)[i] |= 1u << (k - op->kernels);
+        if (!good) tn_log(TN_LOG_WARN, "%s: kernel %s differs from its definition on this machine (%s); left out", op->name, k->name, detail);
     }
 }
 
@@ -102,16 +112,25 @@ static void check_some(void *arg, int64_t begin, int64_t end, int i_thread)
     for (int i; (i = atomic_fetch_add(next, 1)) < TN_OP_COUNT;) check_op(i);
 }
 
-void tn_ops_choose(bool check)
+static void check_all(void)
 {
     atomic_int next = TN_OP_MATMUL + 1;              /* the first row of the table is checked before the others */
-    if (check) {
-        for (int i = 1; i < TN_OP_COUNT; i++) atomic_store(&chosen[i], &table[i]->kernels[0]);   /* a product inside another operation */
-        check_op(TN_OP_MATMUL);
-        atomic_store(&chosen[TN_OP_MATMUL], choose(table[TN_OP_MATMUL], failed[TN_OP_MATMUL]));
-        tn_parallel(tn_threads(), 1, check_some, &next);
-    }
+    bool       checked = true;
+    for (int i = 1; i < TN_OP_COUNT; i++) checked &= is_checked(i);
+    if (checked) return;
+    for (int i = 1; i < TN_OP_COUNT; i++) atomic_store(&chosen[i], &table[i]->kernels[0]);   /* a product inside another operation */
+    check_op(TN_OP_MATMUL);
+    atomic_store(&chosen[TN_OP_MATMUL], choose(table[TN_OP_MATMUL], failed[TN_OP_MATMUL]));
+    tn_parallel(tn_threads(), 1, check_some, &next);
+}
+
+void tn_ops_choose(bool check)
+{
+    pthread_mutex_lock(&choosing);
+    if (check) check_all();
     for (int i = 1; i < TN_OP_COUNT; i++) atomic_store_explicit(&chosen[i], choose(table[i], failed[i]), memory_order_relaxed);
+    pthread_mutex_unlock(&choosing);
+    for (int l = 0; check && l < TN_LOOPS_COUNT; l++) (void)tn_loops_isa((tn_loops)l);
 }
 
 void tn_op_forward(const tn_call *c) { tn_op_kernel(c->op)->fwd(c); }

@@ -177,11 +177,11 @@ const tn_op *tn_op_by_name(const char *name);       /* NULL if unknown */
 void tn_op_forward(const tn_call *c);
 void tn_op_backward(const tn_call *c);
 const tn_kernel *tn_op_kernel(const tn_op *op);
-/* Chooses again (after tn_isa_set). With check = true each usable kernel first runs small odd cases against ref; one
- * that differs is logged and left out. */
+/* Chooses again (after tn_isa_set). With check = true each kernel that would be chosen first runs small odd cases against ref, once in a
+ * process; one that differs is logged and left out, and the next one down takes its place. Planning a graph does this. Not inside tn_parallel. */
 void tn_ops_choose(bool check);
 
-/* The full walk (selftest): every kernel = ref bit for bit, 1, 2, 3, 8 threads, rows alone = rows in a batch,
+/* The full walk (selftest): every kernel = ref bit for bit, 1, 2, 3, 8 threads, rows alone = rows in a batch, loops outside the table = plain ones,
  * gradients against finite differences; then `rounds` random cases an operation, which depend on seed. `names` NULL: all. report is called once per (operation, what). */
 typedef void (*tn_selftest_report)(void *arg, const char *op, const char *what, bool passed, const char *detail);
 tn_status tn_selftest(const char *const *names, int64_t rounds, uint64_t seed, tn_selftest_report report, void *arg, tn_error *err);

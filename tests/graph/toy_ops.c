@@ -231,3 +231,4 @@ void tn_op_forward(const tn_call *c)
 }
 
 void tn_op_backward(const tn_call *c) { c->op->kernels[0].bwd(c); }
+void tn_ops_choose(bool check) { (void)check; }     /* there is one kernel each */

@@ -11,12 +11,14 @@
 
 #include "base/cpu.h"
 #include "base/thread.h"
+#include "tensor/loops.h"
 #include "tensor/selftest.h"
 
 /* Every operation of the table gets a twin: ref, and ref with its output spoiled afterwards in one place. */
 static const tn_op *real;
 static int          spoil_at;                       /* element of output 0 or of the first gradient, from its end if negative */
 static bool         spoil_forward, spoil_backward, spoil_sign_only;
+static bool       (*spoil_if)(const tn_call *c);    /* NULL: every call */
 
 static void spoil(tn_tensor *t)
 {
@@ -30,7 +32,7 @@ static void spoil(tn_tensor *t)
 static void fwd(const tn_call *c)
 {
     real->kernels[0].fwd(c);
-    if (spoil_forward && c->out[0] != NULL && tn_n_elem(c->out[0]) > 0) spoil(c->out[0]);
+    if (spoil_forward && (spoil_if == NULL || spoil_if(c)) && c->out[0] != NULL && tn_n_elem(c->out[0]) > 0) spoil(c->out[0]);
 }
 
 static void bwd(const tn_call *c)
@@ -57,7 +59,7 @@ static void start_up_check_sees_one_wrong_bit_in_any_operation(void **state)
     (void)state;
     for (int id = 1; id < TN_OP_COUNT; id++) {
         real = tn_op_get((tn_op_id)id);
-        if (real->cases == NULL || real->cases(&k, 0) == 0) continue;
+        assert_true(real->quick != NULL || real->cases(&k, 0) != 0);
         spoil_forward = spoil_backward = spoil_sign_only = false;
         if (!twin_passes(true)) fail_msg("%s: a right kernel was refused", real->name);
         for (spoil_at = -1; spoil_at < 1; spoil_at++) {
@@ -70,6 +72,74 @@ static void start_up_check_sees_one_wrong_bit_in_any_operation(void **state)
             if (real->kernels[0].bwd != NULL && twin_passes(true)) fail_msg("%s: a wrong bit in a gradient was not seen", real->name);
             spoil_backward = false;
         }
+    }
+}
+
+static tn_dtype   one_type;
+static tn_profile one_profile;
+static bool       one_row, many_rows;
+static bool is_one_way(const tn_call *c)
+{
+    const tn_tensor *w = c->in[1];
+    return w->packed != NULL && w->dtype == one_type && ((const tn_matmul_params *)c->params)->profile == one_profile;
+}
+static bool is_strict_bf16(const tn_call *c) { return c->in[1]->packed == NULL && ((const tn_matmul_params *)c->params)->profile == TN_PROFILE_STRICT_BF16; }
+static bool is_of_rows(const tn_call *c)
+{
+    int64_t n = tn_rows(c->in[0]);
+    return c->in[1]->packed != NULL && (one_row ? n == 1 : many_rows ? n > 16 : n > 1 && n < 9);
+}
+
+/* Every way of storing a weight has its own loops, so a bug may be in one alone. */
+static void start_up_check_sees_a_bug_in_one_way_of_multiplying(void **state)
+{
+    static const tn_dtype strict[] = { TN_F32, TN_F16, TN_BF16, TN_Q8_0, TN_Q4_0, TN_Q4_1, TN_Q5_0, TN_Q5_1, TN_Q4_K, TN_Q5_K, TN_Q6_K },
+                          q8act[] = { TN_Q8_0, TN_Q4_0, TN_Q4_1, TN_Q5_0, TN_Q5_1, TN_Q4_K, TN_Q5_K, TN_Q6_K };
+    (void)state;
+    real = &tn_op_matmul;
+    spoil_forward = true;
+    spoil_at = 0;
+    spoil_if = is_one_way;
+    for (int p = 0; p < 2; p++)
+        for (size_t i = 0; i < (p == 0 ? sizeof strict : sizeof q8act) / sizeof *strict; i++) {
+            one_type = p == 0 ? strict[i] : q8act[i];
+            one_profile = p == 0 ? TN_PROFILE_STRICT : TN_PROFILE_Q8ACT;
+            if (twin_passes(true)) fail_msg("matmul: a wrong bit with packed %s, %s, was not seen", tn_dtype_name(one_type), tn_profile_name(one_profile));
+        }
+    spoil_if = is_strict_bf16;
+    if (twin_passes(true)) fail_msg("matmul: a wrong bit in strict-bf16 was not seen");
+    spoil_if = is_of_rows;
+    for (int n = 0; n < 3; n++) {
+        one_row = n == 0;
+        many_rows = n == 2;
+        if (twin_passes(true)) fail_msg("matmul: a wrong bit in a packed product of %s was not seen", one_row ? "one row" : many_rows ? "many rows" : "a few rows");
+    }
+    spoil_if = NULL;
+    spoil_forward = false;
+}
+
+static tn_loops_run right;
+static void one_bit_wrong(tn_isa isa, float *y, const float *x)
+{
+    right(isa, y, x);
+    if (isa != TN_ISA_REF) memcpy(y, (uint32_t[]){ ((const union { float f; uint32_t u; } *)(const void *)y)->u ^ 1u }, 4);
+}
+
+static void start_up_check_sees_a_bug_in_the_loops_outside_the_table(void **state)
+{
+    static const tn_loops_run runs[] = {
+#define X(NAME, name) tn_loops_run_##name,
+        TN_LOOPS_LIST(X)
+#undef X
+    };
+    char detail[256];
+    (void)state;
+    for (int l = 0; l < TN_LOOPS_COUNT; l++) {
+        right = runs[l];
+        if (!tn_cpu_avx2()) continue;
+        if (!tn_selftest_loops_agree(right, TN_ISA_AVX2, detail, sizeof detail)) fail_msg("loop %d: %s", l, detail);
+        if (tn_selftest_loops_agree(one_bit_wrong, TN_ISA_AVX2, detail, sizeof detail)) fail_msg("loop %d: a wrong bit was not seen", l);
+        assert_int_equal(tn_loops_isa((tn_loops)l), tn_isa_limit());
     }
 }
 
@@ -153,7 +223,10 @@ static void the_start_up_check_is_quick_and_drops_nothing_here(void **state)
     (void)state;
     double t = tn_now();
     tn_ops_choose(true);
-    print_message("start-up check: %.0f ms\n", 1e3 * (tn_now() - t));
+    double took = tn_now() - t;
+    t = tn_now();
+    tn_ops_choose(true);
+    print_message("start-up check: %.0f ms, again: %.3f ms\n", 1e3 * took, 1e3 * (tn_now() - t));
     for (int id = 1; id < TN_OP_COUNT; id++) {
         const tn_op     *op = tn_op_get((tn_op_id)id);
         const tn_kernel *last = op->kernels;
@@ -166,7 +239,8 @@ static void the_start_up_check_is_quick_and_drops_nothing_here(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(start_up_check_sees_one_wrong_bit_in_any_operation), cmocka_unit_test(the_walk_sees_typical_mistakes),
+        cmocka_unit_test(start_up_check_sees_one_wrong_bit_in_any_operation), cmocka_unit_test(start_up_check_sees_a_bug_in_one_way_of_multiplying),
+        cmocka_unit_test(start_up_check_sees_a_bug_in_the_loops_outside_the_table), cmocka_unit_test(the_walk_sees_typical_mistakes),
         cmocka_unit_test(the_start_up_check_is_quick_and_drops_nothing_here) };
     return cmocka_run_group_tests_name("planted", tests, NULL, NULL);
 }
