@@ -282,7 +282,7 @@ static tn_status list_append(void *config, const tn_option *o, const char *value
 }
 
 static tn_status flag_set(const tn_option_set_ref *sets, const char *word, const char *value, const char *next, int *used,
-                          tn_error *err)
+                          const tn_option **which, tn_error *err)
 {
     size_t      n = strlen(word);
     const char *dashes = n == 1 ? "-" : "--";         /* as people write it */
@@ -292,9 +292,11 @@ static tn_status flag_set(const tn_option_set_ref *sets, const char *word, const
     for (const tn_option_set_ref *s = sets; s->table != NULL; s++) {
         const tn_option *o = find(s->table, word, n);
 
+        *which = o;
         snprintf(where, sizeof where, "%s%.140s", dashes, word);
         if (o == NULL && n > 3 && strncmp(word, "no-", 3) == 0) {
             o = find(s->table, word + 3, n - 3);
+            *which = o;
             if (o != NULL && o->type == TN_OPT_BOOL && value == NULL) return value_set(s->config, o, "false", where, err);
             o = NULL;
         }
@@ -331,15 +333,18 @@ int tn_option_words(const tn_option *table, const char *arg)
     return o->type == TN_OPT_BOOL || word[n] == '=' ? 1 : 2;
 }
 
-tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, const char **rest, int *n_rest, tn_error *err)
+tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, const char **rest, int *n_rest, const tn_option **owner,
+                          tn_error *err)
 {
-    bool flags = true;
+    const tn_option *which;
+    bool             flags = true;
 
     *n_rest = 0;
     for (int i = 0; i < argc; i++) {
         char *a = argv[i], *eq, *word;
         int   used;
 
+        if (owner != NULL) owner[i] = NULL;
         if (flags && strcmp(a, "--") == 0) {
             flags = false;
             continue;
@@ -351,9 +356,10 @@ tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, 
         word = tn_strdup(a + (a[1] == '-' ? 2 : 1));
         if (word == NULL) return tn_fail(err, TN_NOMEM, "no memory for an option");
         if ((eq = strchr(word, '=')) != NULL) *eq = '\0';
-        tn_status status = flag_set(sets, word, eq != NULL ? eq + 1 : NULL, i + 1 < argc ? argv[i + 1] : NULL, &used, err);
+        tn_status status = flag_set(sets, word, eq != NULL ? eq + 1 : NULL, i + 1 < argc ? argv[i + 1] : NULL, &used, &which, err);
         free(word);
         if (status != TN_OK) return status;
+        for (int k = 0; owner != NULL && k <= used; k++) owner[i + k] = which;
         i += used;
     }
     return TN_OK;

@@ -35,9 +35,11 @@ tn_status tn_option_set(void *config, const tn_option *table, const char *key, c
 tn_status tn_options_yaml(void *config, const tn_option *table, const tn_yaml *map, const char *where,
                           const char *const *also, tn_error *err);
 /* Parses flags; what is no flag goes to rest (borrowed from argv, in order). "--" ends flags. `tables` is NULL-ended
- * pairs of (table, config): a command's own options and the common ones. USAGE with the nearest name. */
+ * pairs of (table, config): a command's own options and the common ones. owner (or NULL): [argc] the option whose flag or
+ * value that word is, NULL: none. USAGE with the nearest name. */
 typedef struct tn_option_set_ref { const tn_option *table; void *config; } tn_option_set_ref;
-tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, const char **rest, int *n_rest, tn_error *err);
+tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, const char **rest, int *n_rest, const tn_option **owner,
+                          tn_error *err);
 /* The option in whose help the words of `key` stand, or nearly so (learning_rate: "peak learning rate"), or NULL. */
 const tn_option *tn_option_by_help(const tn_option *table, const char *key);
 /* How many words of a command line the flag `arg` and its value take; 0: it is no flag of this table. */

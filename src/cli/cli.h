@@ -16,6 +16,8 @@ typedef struct tn_common {
     tn_profile profile_id;
     bool    seed_given;
     int     exit_code;                  /* not 0: that of the program, whatever the status says */
+    char  **word; int n_word;           /* the command line behind the command's name */
+    const tn_option **owner;            /* [n_word] the option whose flag or value it is; NULL: none */
 } tn_common;
 
 typedef struct tn_command {

@@ -16,10 +16,13 @@
 #include "graph/graph.h"
 #include "train/train.h"
 
+/* What only a supervisor is told: words that its child's command line has not. */
+typedef struct supervision { bool on; char *launch; int64_t ranks, restarts; } supervision;
+
 typedef struct train_flags {
-    char   *set, *out, *launch;
-    bool    estimate, show_batch, supervise, keys;
-    int64_t ranks, restarts;
+    char   *set, *out;
+    bool    estimate, show_batch, keys;
+    supervision supervise;
 } train_flags;
 
 #define AT(field) offsetof(train_flags, field)
@@ -29,15 +32,53 @@ static const tn_option options[] = {
     { "out",        TN_OPT_STR,  AT(out),        NULL,  0, 0,    "", "directory of the run (default: the config's name without .yaml, in runs/)", NULL },
     { "estimate",   TN_OPT_BOOL, AT(estimate),   NULL,  0, 0,    "", "memory, FLOPs and time; trains nothing", NULL },
     { "show_batch", TN_OPT_BOOL, AT(show_batch), NULL,  0, 0,    "", "print samples with the trained tokens marked; trains nothing", NULL },
-    { "supervise",  TN_OPT_BOOL, AT(supervise),  NULL,  0, 0,    "", "restart from the newest checkpoint after a crash, a kill or a hang", NULL },
+    { "supervise",  TN_OPT_BOOL, AT(supervise.on), NULL,  0, 0,    "", "restart from the newest checkpoint after a crash, a kill or a hang", NULL },
     { "keys",       TN_OPT_BOOL, AT(keys),       NULL,  0, 0,    "", "every key of CONFIG.yaml (and of --set) with its default; trains nothing", NULL },
-    { "ranks",      TN_OPT_INT,  AT(ranks),      "1",   1, 65536, "ranks", "with --supervise: how many to launch", NULL },
-    { "launch",     TN_OPT_STR,  AT(launch),     "mpirun -n %d", 0, 0, "", "with --supervise and --ranks above 1: the launcher, %d is the number of ranks", NULL },
-    { "restarts",   TN_OPT_INT,  AT(restarts),   "5",   0, 1e6,  "", "with --supervise: how many restarts in a row without a new step", NULL },
+    { "ranks",      TN_OPT_INT,  AT(supervise.ranks), "1",   1, 65536, "ranks", "with --supervise: how many to launch", NULL },
+    { "launch",     TN_OPT_STR,  AT(supervise.launch), "mpirun -n %d", 0, 0, "", "with --supervise and --ranks above 1: the launcher, %d in it is the number of ranks", NULL },
+    { "restarts",   TN_OPT_INT,  AT(supervise.restarts), "5",   0, 1e6,  "", "with --supervise: how many restarts in a row without a new step", NULL },
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
 #undef AT
+
+static bool is_supervision(const tn_option *o)
+{
+    const size_t first = offsetof(train_flags, supervise);
+    for (const tn_option *mine = options; mine->key != NULL; mine++)
+        if (mine == o) return o->offset >= first && o->offset < first + sizeof(supervision);
+    return false;
+}
+
+/* Flags that would have no effect beside the others. */
+static tn_status flags_check(const tn_common *common, const train_flags *f, tn_error *err)
+{
+    const supervision *s = &f->supervise;
+    if (f->estimate + f->show_batch + f->keys + s->on > 1)
+        return tn_fail(err, TN_USAGE, "--estimate, --show-batch, --keys and --supervise each do something else: give one of them");
+    for (int i = 0; i < common->n_word && !s->on; i++)
+        if (common->owner[i] != NULL && is_supervision(common->owner[i]) && common->owner[i]->type != TN_OPT_BOOL)
+            return tn_fail(err, TN_USAGE, "--%s is for --supervise, which starts the ranks; without it: mpirun -n RANKS tenet train ...", common->owner[i]->key);
+    if (s->on && getenv(TN_SUPERVISED) != NULL)
+        return tn_fail(err, TN_USAGE, "--supervise: a supervisor started this process already (" TN_SUPERVISED " is set in its environment): leave --supervise out");
+    if (s->on && s->ranks > 1 && strstr(s->launch, "%d") == NULL)
+        return tn_fail(err, TN_USAGE, "--launch '%s' does not say where the number of ranks goes: write %%d there (mpirun -n %%d)", s->launch);
+    return TN_OK;
+}
+
+static tn_status supervise(const tn_common *common, const char *out, const supervision *s, tn_error *err)
+{
+    const char **words = calloc((size_t)common->n_word + 2, sizeof *words);
+    int n = 0;
+    if (words == NULL) return tn_fail(err, TN_NOMEM, "no memory for the command line");
+    words[n++] = "train";
+    for (int i = 0; i < common->n_word; i++)
+        if (common->owner[i] == NULL || !is_supervision(common->owner[i])) words[n++] = common->word[i];
+    tn_status status = tn_graph_set_hash_file(NULL, err);    /* the child writes it */
+    if (status == TN_OK) status = tn_cli_supervise(words, out, s->launch, (int)s->ranks, (int)s->restarts, err);
+    free(words);
+    return status;
+}
 
 /* key=value, separated by commas; a piece without '=' belongs to the value before it (lists). */
 static tn_status set_apply(tn_train_config *c, const char *list, tn_error *err)
@@ -251,6 +292,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     view v = { common->json, common->quiet, isatty(2) != 0, 0 };
     tn_train_io io = { .profile = common->profile_id, .on_step = on_step, .arg = &v, .quiet = common->quiet };
 
+    TN_TRY(flags_check(common, f, err));
     if (f->keys) return keys_print(common, err);
     if (n_arg == 0) return tn_fail(err, TN_USAGE, "which CONFIG.yaml? recipes/train-tiny.yaml is one; tenet train --keys lists what it may hold");
     TN_TRY(tn_train_config_load(&c, args[0], err));
@@ -265,17 +307,10 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     TN_GOTO(data_resolve(&c.data, args[0], err));
     TN_GOTO(data_resolve(&c.valid, args[0], err));
     TN_GOTO(tn_train_config_check(&c, err));
-    if (f->ranks > 1 && !f->supervise)
-        TN_GOTO(tn_fail(err, TN_USAGE, "--ranks is for --supervise, which starts them; without it: mpirun -n %lld tenet train ...", (long long)f->ranks));
-    if (f->supervise && f->ranks > 1 && strstr(f->launch, "%d") == NULL)
-        TN_GOTO(tn_fail(err, TN_USAGE, "--launch '%s' does not say where the number of ranks goes: write %%d there (mpirun -n %%d)", f->launch));
     TN_GOTO(paths_resolve(common, &c, made, &io, err));
-    if (f->supervise) {
-        TN_GOTO(tn_graph_set_hash_file(NULL, err));          /* the children write it */
-        TN_GOTO(tn_cli_supervise(out, f->launch, (int)f->ranks, (int)f->restarts, err));
-        goto out;
-    }
-    if (f->estimate) {
+    if (f->supervise.on) {
+        TN_GOTO(supervise(common, out, &f->supervise, err));
+    } else if (f->estimate) {
         TN_GOTO(estimate_print(common, &c, &io, err));
     } else if (f->show_batch) {
         TN_GOTO(tn_train_show_batch(&c, &io, c.batch, common->json, &text, err));

@@ -159,18 +159,22 @@ static tn_status run_command(const tn_command *c, int argc, char **argv, tn_comm
     const tn_option        *own = c->options != NULL ? c->options : no_options;
     void                   *config = calloc(1, c->config_bytes + 1);
     const char            **args = calloc((size_t)argc + 1, sizeof *args);
+    const tn_option       **owner = calloc((size_t)argc + 1, sizeof *owner);
     const tn_option_set_ref sets[] = { { own, config }, { common_options, common }, { NULL, NULL } };
     tn_status               status = TN_OK;
     int                     n_arg = 0;
 
-    if (config == NULL || args == NULL) {
+    if (config == NULL || args == NULL || owner == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory for the options of %s", c->name);
         goto out;
     }
     TN_GOTO(tn_options_default(config, own, err));
     TN_GOTO(tn_options_default(common, common_options, err));
     common->seed = INT64_MIN;
-    if ((status = tn_options_argv(sets, argc, argv, args, &n_arg, err)) != TN_OK) {
+    common->word = argv;
+    common->n_word = argc;
+    common->owner = owner;
+    if ((status = tn_options_argv(sets, argc, argv, args, &n_arg, owner, err)) != TN_OK) {
         const char *key = key_of(c->keys, err->msg);
         size_t      n = strlen(err->msg);
         if (status == TN_USAGE && key != NULL) snprintf(err->msg + n, sizeof err->msg - n, "\n(%s is a key of the config: --set %s=VALUE, or write it there)", key, key);
@@ -185,6 +189,7 @@ out:
     if (config != NULL) tn_options_free(config, own);
     free(config);
     free(args);
+    free(owner);
     return status;
 }
 

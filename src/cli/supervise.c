@@ -2,6 +2,7 @@
  *
  *   child ends with 0, 2, 130 or 143   the same for us: done, wrong use, stopped on purpose
  *   child ends with 1, alone; or 4     an error that a restart would meet again, in all ranks: passed on
+ *   127 before its first sign          it, or its launcher, is not there: so too
  *   killed, crashed, 3 (unsound rank)  restart from the newest checkpoint
  *   no sign for max(60 s, 5 x median)  kill, then restart
  *
@@ -34,14 +35,15 @@
 #include "base/str.h"
 #include "base/thread.h"
 
-enum { MAX_ARG = 1024, MAX_LAUNCH = 60, N_INTERVAL = 64, MAX_PROCESS = 1024, STOPPED_SECONDS = 1 };
-static const char *const own_flags[] = { "--ranks", "--launch", "--restarts", NULL };
+enum { N_INTERVAL = 64, MAX_PROCESS = 1024, STOPPED_SECONDS = 1 };
+enum { NOT_STARTED = 127 };                                  /* as shells and env end when a program is not there */
 
 typedef struct supervisor {
     const char *out, *launch;
     int     ranks;
-    char   *words[MAX_ARG]; int n_word;                      /* the command line of the child, without a launcher */
-    char   *argv[MAX_ARG];
+    const char *const *words;                                /* the command line of the child behind the program's name, without a launcher; NULL-ended */
+    char    exe[4096];                                       /* the program: this one */
+    char  **argv;                                            /* of this start, with the launcher; NULL-ended */
     pid_t   child;
     char    mark[40];                                        /* TENET_SUPERVISED=NAME of this start */
     int64_t step, farthest;                                  /* of this child; of all: the same steps again are no progress */
@@ -69,53 +71,42 @@ static void signals_install(void)
     tn_signal_catch(SIGQUIT, NULL);
 }
 
-/* Our own command line without what belongs to supervision. */
-static tn_status words_read(supervisor *s, tn_error *err)
+static void words_free(char **list)
 {
-    char *text, exe[4096];
-    size_t n;
-    ssize_t len = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    TN_TRY(tn_file_read_all(&text, &n, "/proc/self/cmdline", 1 << 20, err));
-    if (len < 0) { free(text); return tn_fail(err, TN_IO, "/proc/self/exe: %s", strerror(errno)); }
-    exe[len] = '\0';
-    bool skip = false, failed = false;
-    for (size_t at = 0, i = 0; at < n && s->n_word < MAX_ARG - 64; at += strlen(text + at) + 1, i++) {
-        const char *word = text + at;
-        if (skip) { skip = false; continue; }
-        if (strcmp(word, "--supervise") == 0) continue;
-        bool mine = false;
-        for (int k = 0; own_flags[k] != NULL; k++) {
-            size_t m = strlen(own_flags[k]);
-            if (strncmp(word, own_flags[k], m) != 0 || (word[m] != '\0' && word[m] != '=')) continue;
-            mine = true;
-            skip = word[m] == '\0';
-        }
-        if (mine) continue;
-        if ((s->words[s->n_word++] = tn_strdup(i == 0 ? exe : word)) == NULL) failed = true;
-    }
-    free(text);
-    return failed ? tn_fail(err, TN_NOMEM, "no memory for the command line") : TN_OK;
+    for (char **w = list; w != NULL && *w != NULL; w++) free(*w);
+    free(list);
 }
 
-/* words, behind the launcher's words when there are several ranks: env, as not every launcher carries our environment to other hosts. */
+/* One word of the launcher: every %d in it is the number of ranks. made: free. */
+static char *launch_word(const char *p, size_t n, int ranks)
+{
+    tn_str s = {0};
+    for (size_t i = 0; i < n; i++) {
+        bool number = strncmp(p + i, "%d", 2) == 0;
+        if (number) tn_str_addf(&s, "%d", ranks);
+        else tn_str_add_char(&s, p[i]);
+        i += number;
+    }
+    return tn_str_take(&s);
+}
+
+/* The program and its words, behind the launcher's words when there are several ranks: env, as not every launcher carries our environment to other hosts. */
 static tn_status argv_make(supervisor *s, tn_error *err)
 {
-    int n = 0;
-    for (int i = 0; s->argv[i] != NULL; i++) free(s->argv[i]);
-    memset(s->argv, 0, sizeof s->argv);
-    for (const char *p = s->ranks > 1 ? s->launch : ""; *p != '\0' && n < MAX_LAUNCH;) {
+    const char *launch = s->ranks > 1 ? s->launch : "", *const env[] = { "env", s->mark, s->exe };
+    size_t n = 0, cap = strlen(launch) + sizeof env / sizeof *env + 1;
+    bool failed = false;
+    for (const char *const *w = s->words; *w != NULL; w++) cap++;
+    words_free(s->argv);
+    if ((s->argv = calloc(cap, sizeof *s->argv)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the command line");
+    for (const char *p = launch + strspn(launch, " "); *p != '\0' && !failed; p += strspn(p, " ")) {
         size_t len = strcspn(p, " ");
-        if (len == 2 && strncmp(p, "%d", 2) == 0) s->argv[n] = tn_strf("%d", s->ranks);
-        else if (len > 0) s->argv[n] = tn_strndup(p, len);
-        if (len > 0 && s->argv[n++] == NULL) return tn_fail(err, TN_NOMEM, "no memory for the command line");
-        p += len + strspn(p + len, " ");
+        failed = (s->argv[n++] = launch_word(p, len, s->ranks)) == NULL;
+        p += len;
     }
-    const char *const env[] = { "env", s->mark };
-    for (int i = 0; i < 2 && s->ranks > 1; i++)
-        if ((s->argv[n++] = tn_strdup(env[i])) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the command line");
-    for (int i = 0; i < s->n_word; i++)
-        if ((s->argv[n++] = tn_strdup(s->words[i])) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the command line");
-    return TN_OK;
+    for (int i = s->ranks > 1 ? 0 : 2; i < 3 && !failed; i++) failed = (s->argv[n++] = tn_strdup(env[i])) == NULL;
+    for (const char *const *w = s->words; *w != NULL && !failed; w++) failed = (s->argv[n++] = tn_strdup(*w)) == NULL;
+    return failed ? tn_fail(err, TN_NOMEM, "no memory for the command line") : TN_OK;
 }
 
 /* Does process pid's environment carry the job's mark? Not that of a zombie, nor of another user's process. */
@@ -222,7 +213,7 @@ static tn_status child_start(supervisor *s, bool again, tn_error *err)
         setenv(TN_SUPERVISED, strchr(s->mark, '=') + 1, 1);
         execvp(s->argv[0], s->argv);
         fprintf(stderr, "tenet: cannot run %s: %s\n", s->argv[0], strerror(errno));
-        _exit(2);
+        _exit(NOT_STARTED);
     }
     setpgid(s->child, s->child);
     s->changed = s->stepped = tn_now();
@@ -335,7 +326,7 @@ static int child_watch(supervisor *s, bool *hung, bool *moved)
     return wait_status;
 }
 
-static tn_status give_up(int wait_status, tn_error *err)
+static tn_status give_up(const supervisor *s, int wait_status, tn_error *err)
 {
     if (!WIFEXITED(wait_status)) return tn_fail(err, TN_IO, "the training process was killed by signal %d", WTERMSIG(wait_status));
     switch (WEXITSTATUS(wait_status)) {
@@ -344,21 +335,23 @@ static tn_status give_up(int wait_status, tn_error *err)
     case 130: return tn_fail(err, TN_INTERRUPTED, "interrupted");
     case 143: return tn_fail(err, TN_TERMINATED, "terminated");
     case 3:   return tn_fail(err, TN_VERIFY, "the training process found something wrong");
+    case NOT_STARTED: return tn_fail(err, TN_IO, "the training process could not be started: '%s' is not there, or cannot be run; see the message above%s", s->argv[0],
+                                     s->ranks > 1 ? ", and name the launcher with --launch" : "");
     case TN_SUPERVISED_ERROR:
                return tn_fail(err, TN_IO, "the training process ended with the error above, which another start would meet again");
     default:  return tn_fail(err, TN_IO, "the training process ended with %d", WEXITSTATUS(wait_status));
     }
 }
 
-tn_status tn_cli_supervise(const char *out, const char *launch, int ranks, int restarts, tn_error *err)
+tn_status tn_cli_supervise(const char *const *words, const char *out, const char *launch, int ranks, int restarts, tn_error *err)
 {
     tn_status status = TN_OK;
     supervisor *s = calloc(1, sizeof *s);
 
     if (s == NULL) return tn_fail(err, TN_NOMEM, "no memory to supervise");
-    *s = (supervisor){ .out = out, .launch = launch, .ranks = ranks, .step = -1, .farthest = -1 };
+    *s = (supervisor){ .out = out, .launch = launch, .ranks = ranks, .words = words, .step = -1, .farthest = -1 };
     TN_GOTO(least_read(&s->least, err));
-    TN_GOTO(words_read(s, err));
+    if (readlink("/proc/self/exe", s->exe, sizeof s->exe - 1) < 0) { status = tn_fail(err, TN_IO, "/proc/self/exe: %s", strerror(errno)); goto out; }
     signals_install();
     for (bool again = false;; again = true) {
         bool hung, moved;
@@ -366,9 +359,9 @@ tn_status tn_cli_supervise(const char *out, const char *launch, int ranks, int r
         int w = child_watch(s, &hung, &moved);
         int code = WIFEXITED(w) ? WEXITSTATUS(w) : -1;
         /* An error of all ranks before the first sign, after a restart, may be the run's lock in the hands of a rank on another host that is not dead yet. */
-        bool all = code == TN_SUPERVISED_ERROR, lock = all && again && s->ranks > 1 && !s->signed_on;
-        if (!hung && !lock && (code == 0 || code == 2 || code == 130 || code == 143 || all || (code == 1 && s->ranks == 1))) {
-            status = give_up(w, err);
+        bool all = code == TN_SUPERVISED_ERROR, lock = all && again && s->ranks > 1 && !s->signed_on, absent = code == NOT_STARTED && !s->signed_on;
+        if (!hung && !lock && (code == 0 || code == 2 || code == 130 || code == 143 || all || absent || (code == 1 && s->ranks == 1))) {
+            status = give_up(s, w, err);
             goto out;
         }
         TN_GOTO(tn_interrupted(err));                        /* a launcher that was told to stop may end with any code */
@@ -382,8 +375,7 @@ tn_status tn_cli_supervise(const char *out, const char *launch, int ranks, int r
                s->ranks < ranks ? " with fewer ranks" : "");
     }
 out:
-    for (int i = 0; i < s->n_word; i++) free(s->words[i]);
-    for (int i = 0; s->argv[i] != NULL; i++) free(s->argv[i]);
+    words_free(s->argv);
     free(s);
     return status;
 }

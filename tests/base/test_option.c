@@ -15,6 +15,8 @@ static const tn_option table[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
 };
 
+static const tn_option *owner[32];
+
 static tn_status argv_parse(config *c, const char *const *words, int n, const char **rest, int *n_rest, tn_error *err)
 {
     const tn_option_set_ref sets[] = { { table, c }, { NULL, NULL } };
@@ -23,7 +25,7 @@ static tn_status argv_parse(config *c, const char *const *words, int n, const ch
     memset(c, 0, sizeof *c);
     assert_int_equal(tn_options_default(c, table, err), TN_OK);
     for (int i = 0; i < n; i++) argv[i] = (char *)(uintptr_t)words[i];
-    return tn_options_argv(sets, n, argv, rest, n_rest, err);
+    return tn_options_argv(sets, n, argv, rest, n_rest, owner, err);
 }
 
 static void defaults_come_from_the_table(void **state)
@@ -58,6 +60,11 @@ static void flags_are_read_in_every_form(void **state)
     assert_int_equal(n_rest, 4);
     assert_string_equal(rest[0], "file");
     assert_string_equal(rest[1], "-5");
+    static const char *const owned[] = { NULL, "steps", "steps", "lr_max", "shuffle", "packed", NULL, "name", NULL, NULL, NULL };
+    for (int i = 0; i < 11; i++) {                    /* each word knows its option */
+        if (owned[i] == NULL) assert_null(owner[i]);
+        else assert_string_equal(owner[i]->key, owned[i]);
+    }
     assert_string_equal(rest[2], "-");
     assert_string_equal(rest[3], "--steps");
     tn_options_free(&c, table);

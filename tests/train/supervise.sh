@@ -83,9 +83,49 @@ if command -v mpirun >/dev/null && ldd "$tenet" | grep -q libmpi; then
     wait $pid || fail "a stopped rank"
     grep -q 'no step for too long' err.txt && ! grep -q 'fewer ranks' err.txt || fail "a stopped rank kept the run's directory"
 fi
-for words in "--ranks 2" "--supervise --ranks 2 --launch mpirun"; do
+
+# Whatever way the flags are written, the child has none of them: it would be a supervisor too, and start another one.
+here=$(pwd -P)
+ours() { find /proc -maxdepth 2 -name cwd -lname "$here" 2>/dev/null | cut -d/ -f3; }
+for words in --supervise=true -supervise "--supervise=1 --restarts=3" "-restarts 3 -supervise --ranks=1 -launch=nonsuch%d"; do
+    rm -rf spelled
+    "$tenet" train tiny.yaml --threads 1 --quiet --out spelled $words --set steps=100000,checkpoint_every=100000 >out.txt 2>err.txt &
+    pid=$!
+    n=0
+    until [ -s spelled/heartbeat-0 ] || [ $((n += 1)) -gt 100 ] || [ "$(ours | wc -l)" -gt 10 ]; do sleep 0.05; done
+    [ -s spelled/heartbeat-0 ] || fail "$words: no run"
+    kill -TERM $pid
+    while [ $((n += 1)) -lt 400 ] && kill -0 $pid 2>/dev/null; do sleep 0.05; done
+    left=0
+    for round in 1 2 3 4 5 6 7 8; do
+        for p in $(ours); do [ "$(readlink "/proc/$p/exe")" = "$tenet" ] && kill -KILL "$p" 2>/dev/null && left=$round; done
+    done
+    wait $pid
+    [ $left -eq 0 ] || fail "$words: processes were left"
+done
+
+# The launcher's words: each %d is the number of ranks, wherever it stands; however many there are, all come.
+cat >launcher <<'END'
+#!/bin/sh
+: >words.txt
+while [ "$1" != env ]; do echo "$1" >>words.txt; shift; done
+exec "$@"
+END
+chmod +x launcher
+many=$(seq -s ' ' 1 100)
+train launched --supervise --ranks 2 --launch "./launcher -n%d  --map=%d:%d $many" || fail "a launcher with many words"
+[ "$(tr '\n' ' ' <words.txt)" = "-n2 --map=2:2 $many " ] || fail "the launcher's words: $(cat words.txt)"
+# One that is not there will not be there the next time.
+train absent --supervise --ranks 2 --launch "nonsuch -n %d"
+rc=$?
+[ $rc -eq 1 ] && grep -q "cannot run nonsuch" err.txt && grep -q "'nonsuch' is not there" err.txt && ! grep -q 'starting again' err.txt || fail "no launcher: ended with $rc"
+
+for words in "--ranks 2" "--ranks=1" "--restarts 3" "--launch srun%d" "--supervise --ranks 2 --launch mpirun" "--estimate --supervise" "--estimate --show-batch" "--keys --estimate"; do
     train wrong $words
     rc=$?
     [ $rc -eq 2 ] && [ ! -e wrong ] || fail "$words: ended with $rc"
 done
+TENET_SUPERVISED=another train wrong --supervise
+rc=$?
+[ $rc -eq 2 ] && [ ! -e wrong ] || fail "a supervisor under a supervisor: ended with $rc"
 exit $bad
