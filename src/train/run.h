@@ -363,6 +363,10 @@ tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesi
 /* The state root of the run as it is now, as a checkpoint would have it. One process. */
 tn_status train_checkpoint_root(run *r, tn_digest *root, tn_error *err);
 
+/* config.c: what an option is beside its value. PLACE: says where something lies; FREE: changes no bit of the weights. */
+enum { TRAIN_PLACE = 1, TRAIN_FREE = 2 };
+bool      train_option_is(const tn_option *o, unsigned flag);
+
 /* schedule.c. steps 0: not known yet. */
 tn_status train_warmup_check(const tn_train_config *c, int64_t steps, tn_error *err);
 

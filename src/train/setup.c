@@ -318,58 +318,61 @@ void train_setup_release(run *r)
 
 /* ------------------------------------------------------------------------------------------- what the run is */
 
-/* Options that change no bit of the weights: where things lie (their digests are there instead), how often they are written, how many share the work. */
-static const char *const free_keys[] = { "model", "adapter", "checkpoint", "tokenizer", "reference", "like", "data", "valid", "valid_every", "valid_samples",
-                                         "stop_at", "zero", "recompute", "checkpoint_every", "keep_last", "keep_every", "check_every", "dist",
-                                         "save_model", "tensorboard", "steps", "epochs", NULL };
+/* An option that changes no bit of the weights: where things lie (their digests are there instead), how often they are written, how many share the work. */
+static bool is_free(const tn_option *o, const tn_train_config *c)
+{
+    if (c->early_stop > 0 && tn_starts_with(o->key, "valid")) return false;
+    if (train_goes_back(c) && strcmp(o->key, "checkpoint_every") == 0) return false;
+    return train_option_is(o, TRAIN_PLACE) || train_option_is(o, TRAIN_FREE);
+}
 
-static void put_digest(json_t *o, const char *key, const tn_digest *d)
+static bool put_digest(json_t *o, const char *key, const tn_digest *d)
 {
     char hex[TN_SHA256_HEX];
     tn_hex(hex, d);
-    json_object_set_new(o, key, json_string(hex));
+    return json_object_set_new(o, key, json_string(hex)) == 0;
 }
 
 json_t *train_description(const run *r, tn_error *err)
 {
     const tn_train_config *c = r->c;
     json_t *o = tn_options_json(c, tn_train_options);
+    bool ok = o != NULL;
 
-    if (o == NULL) {
-        tn_fail(err, TN_NOMEM, "no memory for the run's description");
-        return NULL;
-    }
-    for (int i = 0; free_keys[i] != NULL; i++)
-        if ((c->early_stop == 0 || strncmp(free_keys[i], "valid", 5) != 0) && (!train_goes_back(c) || strcmp(free_keys[i], "checkpoint_every") != 0))
-            json_object_del(o, free_keys[i]);
-    json_object_set_new(o, "format", json_string("tenet-run/1"));
-    json_object_set_new(o, "profile", json_string(tn_profile_name(r->profile)));
-    if (r->profile == TN_PROFILE_STRICT_BF16) json_object_set_new(o, "arithmetic", json_integer(TN_STRICT_BF16_VERSION));
-    json_object_set_new(o, "steps", json_integer(r->steps));
-    json_object_set_new(o, "micro_batch", json_integer(r->micro_size));
-    json_object_set_new(o, "group_size", json_integer(r->group_size));
-    put_digest(o, "base", &r->base_root);
-    put_digest(o, "start", r->from_dir != NULL ? &r->from.state : &r->start_root);
-    if (r->from_dir != NULL) json_object_set_new(o, "start_update", json_integer(r->from.update));
-    if (r->first_item > 0) json_object_set_new(o, "first_item", json_integer(r->first_item));
-    put_digest(o, "tokenizer_digest", &r->tokenizer_root);
-    put_digest(o, "data_digest", &r->data.content);
-    if (r->has_valid && c->early_stop > 0) put_digest(o, "valid_digest", &r->valid.content);
-    return o;
+    for (const tn_option *row = tn_train_options; row->key != NULL; row++)
+        if (is_free(row, c)) json_object_del(o, row->key);
+    ok &= 0 == json_object_set_new(o, "format", json_string("tenet-run/1"));
+    ok &= 0 == json_object_set_new(o, "profile", json_string(tn_profile_name(r->profile)));
+    if (r->profile == TN_PROFILE_STRICT_BF16) ok &= 0 == json_object_set_new(o, "arithmetic", json_integer(TN_STRICT_BF16_VERSION));
+    ok &= 0 == json_object_set_new(o, "steps", json_integer(r->steps));
+    ok &= 0 == json_object_set_new(o, "micro_batch", json_integer(r->micro_size));
+    ok &= 0 == json_object_set_new(o, "group_size", json_integer(r->group_size));
+    ok &= put_digest(o, "base", &r->base_root);
+    ok &= put_digest(o, "start", r->from_dir != NULL ? &r->from.state : &r->start_root);
+    if (r->from_dir != NULL) ok &= 0 == json_object_set_new(o, "start_update", json_integer(r->from.update));
+    if (r->first_item > 0) ok &= 0 == json_object_set_new(o, "first_item", json_integer(r->first_item));
+    ok &= put_digest(o, "tokenizer_digest", &r->tokenizer_root);
+    ok &= put_digest(o, "data_digest", &r->data.content);
+    if (r->has_valid && c->early_stop > 0) ok &= put_digest(o, "valid_digest", &r->valid.content);
+    if (ok) return o;
+    tn_fail(err, TN_NOMEM, "no memory for the run's description");
+    json_decref(o);
+    return NULL;
 }
 
 tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err)
 {
     json_t *o = train_description(r, err);
     char *text = NULL;
+    bool ok = true;
 
     if (o == NULL) return TN_NOMEM;
     if (r->data.pairs && tn_pref_needs_reference(r->data.pref.kind)) {
         tn_digest d = tn_sha256_of(r->data.reference, (size_t)r->data.reference_at[3 * r->data.pair.n] * 4);
-        put_digest(o, "reference_digest", &d);
+        ok = put_digest(o, "reference_digest", &d);
     }
-    if (r->data.teacher.n > 0 && r->reference != NULL) put_digest(o, "teacher", &r->teacher_root);
-    if ((text = tn_json_text(o)) == NULL) {
+    if (r->data.teacher.n > 0 && r->reference != NULL) ok &= put_digest(o, "teacher", &r->teacher_root);
+    if (!ok || (text = tn_json_text(o)) == NULL) {
         json_decref(o);
         return tn_fail(err, TN_NOMEM, "no memory for the run's description");
     }
