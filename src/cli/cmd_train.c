@@ -113,23 +113,13 @@ static void time_text(char buf[32], double s)
     else snprintf(buf, 32, "%ld:%02ld", t / 60, t % 60);
 }
 
+/* The row of metrics.jsonl, and the loss to the bit. */
 static void step_json(const tn_train_step *s)
 {
     uint32_t bits;
     memcpy(&bits, &s->loss, 4);
-    json_t *o = json_pack("{s:I,s:o,s:I,s:o,s:o,s:I,s:f}", "step", (json_int_t)s->step, "loss", tn_json_f32(s->loss), "loss_bits", (json_int_t)bits,
-                          "lr", tn_json_f32(s->lr), "grad_norm", tn_json_f32(s->grad_norm), "tokens", (json_int_t)s->tokens,
-                          "tokens_per_s", s->tokens_per_s);
-    if (s->note[0] != '\0') json_object_set_new(o, "note", json_string(s->note));
-    if (s->has_valid) json_object_set_new(o, "valid", tn_json_f32(s->valid));
-    if (s->preference) {
-        json_object_set_new(o, "margin", tn_json_f32(s->margin));
-        json_object_set_new(o, "accuracy", tn_json_f32(s->accuracy));
-        json_object_set_new(o, "kl", tn_json_f32(s->kl));
-        json_object_set_new(o, "logp_chosen", tn_json_f32(s->logp_chosen));
-        json_object_set_new(o, "logp_rejected", tn_json_f32(s->logp_rejected));
-    }
-    char *text = tn_json_text(o);
+    json_t *o = tn_train_step_json(s);
+    char *text = o != NULL && json_object_set_new(o, "loss_bits", json_integer((json_int_t)bits)) == 0 ? tn_json_text(o) : NULL;
     if (text != NULL) puts(text);
     fflush(stdout);
     free(text);

@@ -303,7 +303,7 @@ out:
 
 /* ------------------------------------------------------------------------------------------------------- steps */
 
-static void report(loop *l, float lr, const char *note, const float *valid)
+static tn_status report(loop *l, float lr, const char *note, const float *valid, tn_error *err)
 {
     run *r = &l->r;
     double seconds = tn_now() - l->started, n = (double)r->total.n_item;
@@ -329,8 +329,9 @@ static void report(loop *l, float lr, const char *note, const float *valid)
     }
     l->shown = s;
     l->shown.note = "";
-    train_metrics_step(l->m, &s);
+    TN_TRY(train_metrics_step(l->m, &s, err));
     if (r->io->on_step != NULL) r->io->on_step(r->io->arg, &s);
+    return TN_OK;
 }
 
 static void injected_faults(loop *l)
@@ -451,7 +452,7 @@ static tn_status one_step(loop *l, tn_error *err)
     /* A checkpointed step's record waits for its root: the writer starts first, then the record is put behind it. */
     if (!l->at.owed && due(l)) TN_TRY(checkpoint_start(l, err));
     TN_TRY(record_put(l, &rec, err));
-    if (r->rank == 0) report(l, lr, note, validated ? &valid : NULL);
+    if (r->rank == 0) TN_TRY(report(l, lr, note, validated ? &valid : NULL, err));
     train_heartbeat(r, l->step, false);
     return TN_OK;
 }

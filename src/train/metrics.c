@@ -4,6 +4,7 @@
  * message (protobuf): 1 wall time (double), 2 step (int64), 5 Summary { 1 Value { 1 tag (string), 2 simple value (float) } }. */
 #include "train/run.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
@@ -151,9 +152,13 @@ void train_metrics_close(metrics *m)
     free(m);
 }
 
-void train_metrics_step(metrics *m, const tn_train_step *s)
+/* What a step is told as: under tag in TensorBoard, under key in a row. */
+typedef struct value { const char *tag, *key; float v; bool on; } value;
+enum { N_VALUE = 13 };
+
+static void values_of(value out[N_VALUE], const tn_train_step *s)
 {
-    struct { const char *tag, *key; float v; bool on; } row[] = {
+    const value all[N_VALUE] = {
         { "train/loss", "loss", s->loss, true },            { "train/lr", "lr", s->lr, true },
         { "distill/kl", "kl", s->kl, s->taught },
         { "train/grad_norm", "grad_norm", s->grad_norm, true }, { "train/tokens_per_s", "tokens_per_s", (float)s->tokens_per_s, true },
@@ -164,40 +169,67 @@ void train_metrics_step(metrics *m, const tn_train_step *s)
         { "preference/length_chosen", "length_chosen", s->length_chosen, s->preference },
         { "preference/length_rejected", "length_rejected", s->length_rejected, s->preference },
     };
+    memcpy(out, all, sizeof all);
+}
+
+json_t *tn_train_step_json(const tn_train_step *s)
+{
+    value row[N_VALUE];
     json_t *o = json_object();
-    json_object_set_new(o, "step", json_integer(s->step));
-    json_object_set_new(o, "tokens", json_integer(s->tokens));
-    if (s->note[0] != '\0') json_object_set_new(o, "note", json_string(s->note));
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        if (!row[i].on) continue;
-        json_object_set_new(o, row[i].key, tn_json_f32(row[i].v));
-        if (m->events != NULL) scalar_write(m->events, row[i].tag, s->step, row[i].v);
-    }
-    char *text = tn_json_text(o);
-    if (text != NULL) fprintf(m->rows, "%s\n", text);
-    free(text);
+    bool ok = json_object_set_new(o, "step", json_integer(s->step)) == 0 && json_object_set_new(o, "tokens", json_integer(s->tokens)) == 0;
+    if (s->note[0] != '\0') ok &= 0 == json_object_set_new(o, "note", json_string(s->note));
+    values_of(row, s);
+    for (int i = 0; i < N_VALUE; i++)
+        if (row[i].on) ok &= 0 == json_object_set_new(o, row[i].key, tn_json_f32(row[i].v));
+    if (ok) return o;
     json_decref(o);
-    fflush(m->rows);
-    if (m->events != NULL) fflush(m->events);
+    return NULL;
+}
+
+/* One row, and what is in the buffer of the events with it: what a full disk does not take would be a hole in the curves. */
+static tn_status row_write(metrics *m, int64_t step, const json_t *row, tn_error *err)
+{
+    char *text = row != NULL ? tn_json_text(row) : NULL;
+    if (text == NULL) return tn_fail(err, TN_NOMEM, "no memory for a row of %s", m->path);
+    bool written = fprintf(m->rows, "%s\n", text) >= 0 && fflush(m->rows) == 0;
+    free(text);
+    if (written && m->events != NULL) written = fflush(m->events) == 0 && !ferror(m->events);
+    if (written) return TN_OK;
+    return tn_fail(err, TN_IO, "%s and tb/ beside it: cannot write the row of step %lld; is the disk full?", m->path, (long long)step);
+}
+
+tn_status train_metrics_step(metrics *m, const tn_train_step *s, tn_error *err)
+{
+    value row[N_VALUE];
+    json_t *o = tn_train_step_json(s);
+    values_of(row, s);
+    for (int i = 0; m->events != NULL && i < N_VALUE; i++)
+        if (row[i].on) scalar_write(m->events, row[i].tag, s->step, row[i].v);
+    tn_status status = row_write(m, s->step, o, err);
+    json_decref(o);
+    return status;
 }
 
 /* The row as it would have been: "valid" stands behind "tokens_per_s". */
-static json_t *row_with(const json_t *old, float valid)
+static json_t *row_with(json_t *old, float valid)
 {
     json_t *o = json_object(), *v;
     const char *key;
-    json_object_foreach((json_t *)(uintptr_t)old, key, v) {
-        if (strcmp(key, "valid") != 0) json_object_set(o, key, v);
-        if (strcmp(key, "tokens_per_s") == 0) json_object_set_new(o, "valid", tn_json_f32(valid));
+    bool ok = o != NULL;
+    json_object_foreach(old, key, v) {
+        if (strcmp(key, "valid") != 0) ok &= 0 == json_object_set(o, key, v);
+        if (strcmp(key, "tokens_per_s") == 0) ok &= 0 == json_object_set_new(o, "valid", tn_json_f32(valid));
     }
-    return o;
+    if (ok) return o;
+    json_decref(o);
+    return NULL;
 }
 
 tn_status train_metrics_valid(metrics *m, int64_t step, float valid, tn_error *err)
 {
-    char *line = NULL, *text = NULL;
+    char *line = NULL;
     size_t cap = 0, len = 0;
-    json_t *row = NULL;
+    json_t *row = NULL, *made = NULL;
     long at = 0, next = 0;
     int64_t found = 0;
     tn_status status = TN_OK;
@@ -212,17 +244,13 @@ tn_status train_metrics_valid(metrics *m, int64_t step, float valid, tn_error *e
         TN_GOTO(tn_json_parse(&row, line, len, m->path, err));
     }
     if (row == NULL || tn_json_int(row, "step", 1, INT64_MAX, &found, m->path, NULL) != TN_OK || found != step) goto out;
-    json_t *made = row_with(row, valid);
-    text = tn_json_text(made);
-    json_decref(made);
-    if (text == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a row of %s", m->path); goto out; }
-    if (truncate(m->path, at) != 0 || fprintf(m->rows, "%s\n", text) < 0 || fflush(m->rows) != 0)
-        status = tn_fail(err, TN_IO, "%s: cannot write the row of step %lld; is the disk full?", m->path, (long long)step);
+    made = row_with(row, valid);
+    if (truncate(m->path, at) != 0) { status = tn_fail(err, TN_IO, "%s: cannot write the row of step %lld: %s", m->path, (long long)step, strerror(errno)); goto out; }
     if (m->events != NULL) scalar_write(m->events, "valid/loss", step, valid);
-    if (m->events != NULL) fflush(m->events);
+    status = row_write(m, step, made, err);
 out:
     json_decref(row);
-    free(text);
+    json_decref(made);
     free(line);
     fclose(f);
     return status;

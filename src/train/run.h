@@ -439,7 +439,7 @@ bool train_fault(const char *what, int64_t step, int rank);
 /* metrics.c: metrics.jsonl and TensorBoard event files. */
 typedef struct metrics metrics;
 tn_status train_metrics_open(metrics **out, const char *dir, int64_t after_step, bool tensorboard, tn_error *err);
-void      train_metrics_step(metrics *m, const tn_train_step *s);
+tn_status train_metrics_step(metrics *m, const tn_train_step *s, tn_error *err);
 tn_status train_metrics_valid(metrics *m, int64_t step, float valid, tn_error *err);    /* into the last row, if it is of that step */
 void      train_metrics_close(metrics *m);
 

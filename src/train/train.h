@@ -79,13 +79,16 @@ typedef struct tn_train_step {          /* one step, as metrics and progress see
     const char *note;                   /* "" or what a policy did */
 } tn_train_step;
 
+/* The row of a step in metrics.jsonl. made: json_decref; NULL: no memory. */
+json_t *tn_train_step_json(const tn_train_step *s);
+
 typedef struct tn_train_principle { char name[96]; int64_t n; double margin, accuracy; } tn_train_principle;
 
 typedef struct tn_train_result {
     int       rank;
     int64_t   steps;                    /* done in all; less than planned when stopped */
     bool      finished;
-    float     loss, valid, best_valid;
+    float     loss, best_valid;
     int64_t   best_step;                /* of the smallest validation loss; 0: none */
     int64_t   tokens;
     double    flops_per_token;

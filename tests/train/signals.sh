@@ -29,6 +29,14 @@ cmp open/steps.jsonl closed/steps.jsonl && cmp open/steps.jsonl all/steps.jsonl 
 (ulimit -f 8; exec $run --out limited) >out.txt 2>>err.txt
 rc=$?
 [ $rc -eq 1 ] && [ -s err.txt ] || fail "ulimit -f: ended with $rc"
+# It comes to the curves first: no holes in them. Before that, what --json says of a step is the row of metrics.jsonl and the loss to the bit.
+awk 'BEGIN { for (i = 0; i < 20; i++) printf "{\"prompt\":\"say %d\",\"chosen\":\"yes %d\",\"rejected\":\"no\"}\n", i, i }' >pairs.jsonl
+pairs="--set data=pairs.jsonl,loss=orpo,n_ctx=64,batch=2,micro_batch=1,n_layer=1,checkpoint_every=-1,save_model=false,tensorboard=true"
+$run --out curves $pairs --json >out.txt 2>err.txt || fail "a run with pairs"
+grep -v weights_root out.txt | sed 's/"loss_bits":[0-9]*,//' | cmp - curves/metrics.jsonl || fail "rows of --json and of metrics.jsonl differ"
+(ulimit -f 64; exec $run --out holes $pairs --set steps=90) >out.txt 2>err.txt
+rc=$?
+[ $rc -eq 1 ] && grep -q 'cannot write the row of step' err.txt || fail "no room for the curves: ended with $rc"
 
 # The terminal closes, which may be said twice: a checkpoint and an end. Under nohup: nothing.
 $fresh $run --quiet --out hup --set steps=1000000,checkpoint_every=1000000 >out.txt 2>err.txt &
