@@ -32,8 +32,8 @@ struct checkpointer {
     pthread_mutex_t lock;               /* next, writing, copy: between the writer and the step */
     pthread_cond_t  written;
     int64_t   next, writing;            /* the slice that is taken next; the one being written from live memory, -1: none */
-    float    *copy;                     /* slices [copied ..) of mine, one after the other; NULL: they are read where they lie */
-    int64_t   copied, copied_offset;
+    float    *copy;                     /* the last slices of mine, one after the other; NULL: they are read where they lie */
+    int64_t   copied_offset;            /* of the first one */
     int64_t   first, last;
     progress_state at;
     char     *tmp, *path;               /* step-N.tmp, its rank file */
@@ -173,7 +173,6 @@ void train_checkpoint_before_update(checkpointer *k)
     if (k->copy == NULL && k->next < k->n_mine) {
         size_t n = 0;
         for (int64_t i = k->next; i < k->n_mine; i++) n += (size_t)k->mine[i].n;
-        k->copied = k->next;
         k->copied_offset = k->mine[k->next].offset;
         float *to = malloc(n * 4);
         /* Slices lie in the file as they lie in `mine`, so one offset serves both. */
@@ -261,8 +260,7 @@ tn_status train_checkpoint_begin(checkpointer *k, const progress_state *at, tn_e
     k->at = *at;
     k->tmp = tn_strf("%s/step-%lld.tmp", r->io->out, (long long)at->step);
     k->path = k->tmp != NULL ? tn_strf("%s/rank-%04d.bin", k->tmp, r->rank) : NULL;
-    if (k->path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-    TN_TRY(tn_dist_agree(r->dist, directory_make(k, err), err));
+    TN_TRY(tn_dist_agree(r->dist, k->path == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : directory_make(k, err), err));
     k->next = 0;
     k->writing = -1;
     k->done = false;
@@ -273,8 +271,10 @@ tn_status train_checkpoint_begin(checkpointer *k, const progress_state *at, tn_e
     pthread_sigmask(SIG_BLOCK, &all, &before);
     int rc = pthread_create(&k->thread, NULL, writer, k);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc != 0) return tn_fail(err, TN_NOMEM, "cannot start the thread that writes checkpoints: %s", strerror(rc));
     k->busy = true;
+    if (rc == 0) return TN_OK;
+    k->status = tn_fail(&k->error, TN_NOMEM, "cannot start the thread that writes checkpoints: %s", strerror(rc));
+    k->joined = k->done = true;                              /* the other ranks learn it when all meet at the end of this checkpoint */
     return TN_OK;
 }
 
@@ -307,54 +307,57 @@ static tn_status hashes_collect(checkpointer *k, tn_error *err)
     return status;
 }
 
+/* made: json_decref; NULL: no memory. Half a manifest would be a checkpoint that cannot be loaded. */
 static json_t *manifest_make(checkpointer *k, const tn_digest *root)
 {
     run *r = k->r;
     char hex[TN_SHA256_HEX];
     json_t *tensors = json_array(), *slices = json_array(), *files = json_array(), *m = json_object(), *kinds = json_array();
+    bool ok = true;
 
     for (int i = 0; i < r->p.n_slot; i++) {
         const slot *s = &r->p.slot[i];
         json_t *shape = json_array();
-        for (int d = 0; d < s->w->n_dim; d++) json_array_append_new(shape, json_integer(s->w->shape[d]));
-        json_array_append_new(tensors, json_pack("{s:s,s:o,s:s}", "name", s->name, "shape", shape, "dtype", "f32"));
+        for (int d = 0; d < s->w->n_dim; d++) ok &= 0 == json_array_append_new(shape, json_integer(s->w->shape[d]));
+        ok &= 0 == json_array_append_new(tensors, json_pack("{s:s,s:o,s:s}", "name", s->name, "shape", shape, "dtype", "f32"));
     }
     for (int64_t i = 0; i < k->n_all; i++) {
         const slice *s = &k->all[i];
         tn_hex(hex, &s->sha);
-        json_array_append_new(slices, json_pack("[i,i,I,I,i,I,s]", s->slot, s->kind, (json_int_t)s->first, (json_int_t)s->n, s->file,
+        ok &= 0 == json_array_append_new(slices, json_pack("[i,i,I,I,i,I,s]", s->slot, s->kind, (json_int_t)s->first, (json_int_t)s->n, s->file,
                                                 (json_int_t)s->offset, hex));
     }
     for (int o = 0; o < r->size; o++) {
         char name[32];
         snprintf(name, sizeof name, "rank-%04d.bin", o);
-        json_array_append_new(files, json_string(name));
+        ok &= 0 == json_array_append_new(files, json_string(name));
     }
-    for (int i = 0; i < 1 + r->opt.n_state; i++) json_array_append_new(kinds, json_string(kind_names[i]));
-    json_object_set_new(m, "format", json_string("tenet-checkpoint/2"));
+    for (int i = 0; i < 1 + r->opt.n_state; i++) ok &= 0 == json_array_append_new(kinds, json_string(kind_names[i]));
+    ok &= 0 == json_object_set_new(m, "format", json_string("tenet-checkpoint/2"));
     tn_hex(hex, &k->genesis);
-    json_object_set_new(m, "run", json_string(hex));
+    ok &= 0 == json_object_set_new(m, "run", json_string(hex));
     tn_hex(hex, root);
-    json_object_set_new(m, "state", json_string(hex));
-    json_object_set_new(m, "step", json_integer(k->at.step));
-    json_object_set_new(m, "update", json_integer(k->at.update));
-    json_object_set_new(m, "tokens", json_integer(k->at.tokens));
-    json_object_set_new(m, "best_valid", tn_json_f32(k->at.best_valid));
-    json_object_set_new(m, "best_step", json_integer(k->at.best_step));
-    json_object_set_new(m, "worse", json_integer(k->at.worse));
-    json_object_set_new(m, "items", json_integer(train_first_item(r, k->at.step + 1)));
+    ok &= 0 == json_object_set_new(m, "state", json_string(hex));
+    ok &= 0 == json_object_set_new(m, "step", json_integer(k->at.step));
+    ok &= 0 == json_object_set_new(m, "update", json_integer(k->at.update));
+    ok &= 0 == json_object_set_new(m, "tokens", json_integer(k->at.tokens));
+    ok &= 0 == json_object_set_new(m, "best_valid", tn_json_f32(k->at.best_valid));
+    ok &= 0 == json_object_set_new(m, "best_step", json_integer(k->at.best_step));
+    ok &= 0 == json_object_set_new(m, "worse", json_integer(k->at.worse));
+    ok &= 0 == json_object_set_new(m, "items", json_integer(train_first_item(r, k->at.step + 1)));
     tn_hex(hex, &r->order);
-    json_object_set_new(m, "order", json_string(hex));
-    if (k->at.owed) json_object_set_new(m, "validation_owed", json_true());
-    if (k->at.skip_to > k->at.step) json_object_set_new(m, "skip_to", json_integer(k->at.skip_to));
-    if (k->at.bad > 0) json_object_set_new(m, "bad", json_integer(k->at.bad));
-    json_object_set_new(m, "optimizer", json_string(r->c->optimizer));
-    json_object_set_new(m, "files", files);
-    json_object_set_new(m, "kinds", kinds);
-    json_object_set_new(m, "tensors", tensors);
-    json_object_set_new(m, "slices", slices);
-    if (train_manifest_digest(m, hex)) json_object_set_new(m, "seal", json_string(hex));
-    return m;
+    ok &= 0 == json_object_set_new(m, "order", json_string(hex));
+    if (k->at.owed) ok &= 0 == json_object_set_new(m, "validation_owed", json_true());
+    if (k->at.skip_to > k->at.step) ok &= 0 == json_object_set_new(m, "skip_to", json_integer(k->at.skip_to));
+    if (k->at.bad > 0) ok &= 0 == json_object_set_new(m, "bad", json_integer(k->at.bad));
+    ok &= 0 == json_object_set_new(m, "optimizer", json_string(r->c->optimizer));
+    ok &= 0 == json_object_set_new(m, "files", files);
+    ok &= 0 == json_object_set_new(m, "kinds", kinds);
+    ok &= 0 == json_object_set_new(m, "tensors", tensors);
+    ok &= 0 == json_object_set_new(m, "slices", slices);
+    if (ok && train_manifest_digest(m, hex) && json_object_set_new(m, "seal", json_string(hex)) == 0) return m;
+    json_decref(m);
+    return NULL;
 }
 
 /* Rank 0: manifest, sync, name. */
@@ -389,7 +392,7 @@ tn_status train_checkpoint_finish(checkpointer *k, checkpoint_seal seal, void *a
 {
     tn_status status;
     if (!k->busy) return TN_OK;
-    for (struct timespec until = in_a_second(); pthread_timedjoin_np(k->thread, NULL, &until) == ETIMEDOUT; until = in_a_second())
+    for (struct timespec until = in_a_second(); !k->joined && pthread_timedjoin_np(k->thread, NULL, &until) == ETIMEDOUT; until = in_a_second())
         train_alive(k->r);                                   /* a slow disk is no hang */
     k->joined = true;
     k->busy = false;

@@ -18,6 +18,9 @@
 #include "base/str.h"
 #include "base/thread.h"
 
+/* What a rank saw since the last step. */
+typedef struct seen { int32_t stop, checkpoint, written, slow; } seen;
+
 typedef struct loop {
     run r;
     out_dir dir;
@@ -35,7 +38,8 @@ typedef struct loop {
     tn_train_step shown;                /* the last step that was reported */
     double smooth, smooth_share, started, ended, peak, step_seconds;       /* of the last step */
     int64_t started_step, started_tokens;
-    tn_digest log_root, state;          /* state: of the checkpoint that was loaded */
+    tn_digest state;                    /* of the checkpoint that was loaded */
+    seen *all;                          /* [size] of agree_on_signals */
     float loss;                         /* of the last step that was trained */
 } loop;
 
@@ -46,51 +50,6 @@ enum { MOST_BAD = 20 };
 
 static volatile sig_atomic_t checkpoint_wanted;
 static void on_usr1(int signal_number) { (void)signal_number; checkpoint_wanted = 1; }
-
-/* ------------------------------------------------------------------------------------------ the run's directory */
-
-/* run.json says what the directory holds; another run there is refused, and the first difference named. */
-static tn_status description_check(loop *l, tn_error *err)
-{
-    char *path = tn_path(l->r.io->out, "run.json");
-    const size_t look = JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9);
-    json_t *old = NULL;
-    const json_t *mine;
-    const char *key;
-    tn_status status = TN_OK;
-
-    if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-    if (!tn_exists(path)) {
-        TN_GOTO(tn_json_save(path, l->description, true, err));
-        TN_GOTO(train_config_save(&l->r, err));
-        goto out;
-    }
-    TN_GOTO(tn_json_load(&old, path, 1 << 20, err));
-    if (json_equal(old, l->description)) {
-        char *config = tn_path(l->r.io->out, "config.json");         /* a kill may have come between the two */
-        if (config == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
-        else if (!tn_exists(config)) status = train_config_save(&l->r, err);
-        free(config);
-        goto out;
-    }
-    json_object_foreach(l->description, key, mine) {
-        const json_t *theirs = json_object_get(old, key);
-        if (json_equal(mine, theirs)) continue;
-        char *a = theirs != NULL ? json_dumps(theirs, look) : tn_strdup("nothing");
-        char *b = json_dumps(mine, look);
-        status = tn_fail(err, TN_MISMATCH, "%s holds another run: %s is %.100s there and %.100s now; choose another --out%s", l->r.io->out, key,
-                         a != NULL ? a : "?", b != NULL ? b : "?",
-                         strcmp(key, "steps") == 0 ? " and extend the old run by 'checkpoint: DIR/step-N'" : "");
-        free(a);
-        free(b);
-        goto out;
-    }
-    status = tn_fail(err, TN_MISMATCH, "%s holds another run; choose another --out", l->r.io->out);
-out:
-    json_decref(old);
-    free(path);
-    return status;
-}
 
 /* ------------------------------------------------------------------------------------------------------ records */
 
@@ -229,7 +188,7 @@ static tn_status restore(loop *l, int64_t most, tn_error *err)
     run *r = &l->r;
     int64_t step, n = 0, newest = most, end = 0, beyond = 0;     /* where the log ends, and the newest one that lies behind it */
     for (;;) {
-        TN_TRY(train_checkpoint_newest(r->io->out, most, &step, err));
+        TN_TRY(tn_dist_agree(r->dist, train_checkpoint_newest(r->io->out, most, &step, err), err));
         if (step == 0) break;
         TN_TRY(recall_and_wait(l, step, &n, err));
         if (n < step) {
@@ -282,9 +241,12 @@ static tn_status begin(loop *l, tn_error *err)
     run *r = &l->r;
     tn_status status = TN_OK;
 
-    TN_GOTO(train_genesis(r, &l->description, &l->genesis, err));
+    l->all = calloc((size_t)r->size, sizeof *l->all);
+    if (l->all == NULL) status = tn_fail(err, TN_NOMEM, "no memory to begin a run of %d ranks", r->size);
+    else status = train_genesis(r, &l->description, &l->genesis, err);
+    TN_GOTO(tn_dist_agree(r->dist, status, err));
     TN_GOTO(train_ranks_read_alike(r, &l->genesis, err));
-    if (r->rank == 0) status = description_check(l, err);
+    if (r->rank == 0) status = train_out_check(r, l->description, err);
     TN_GOTO(tn_dist_agree(r->dist, status, err));           /* here all ranks have opened their data */
     if (r->rank == 0) status = train_out_renew(&l->dir, err);
     TN_GOTO(tn_dist_agree(r->dist, status, err));
@@ -458,31 +420,33 @@ static tn_status one_step(loop *l, tn_error *err)
 }
 
 /* What every rank saw since the last step; the same answer everywhere. */
-typedef struct seen { int32_t stop, checkpoint, written, slow; } seen;
 static tn_status agree_on_signals(loop *l, seen *out, tn_error *err)
 {
     run *r = &l->r;
-    seen mine = { tn_interrupted(NULL), checkpoint_wanted, train_checkpoint_done(l->k), l->step_seconds > SLOW_STEP_SECONDS }, *all = malloc((size_t)r->size * sizeof *all);
-    if (all == NULL) return tn_fail(err, TN_NOMEM, "no memory to agree with the other ranks");
+    seen mine = { tn_interrupted(NULL), checkpoint_wanted, train_checkpoint_done(l->k), l->step_seconds > SLOW_STEP_SECONDS };
     checkpoint_wanted = 0;
-    tn_status status = tn_dist_gather(r->dist, &mine, sizeof mine, all, err);
+    tn_status status = tn_dist_gather(r->dist, &mine, sizeof mine, l->all, err);
     *out = (seen){ 0, 0, 1, 0 };
     for (int o = 0; status == TN_OK && o < r->size; o++) {
-        if (all[o].stop > out->stop) out->stop = all[o].stop;
-        out->checkpoint |= all[o].checkpoint;
-        out->written &= all[o].written;
-        out->slow |= all[o].slow;
+        const seen *its = &l->all[o];
+        if (its->stop > out->stop) out->stop = its->stop;
+        out->checkpoint |= its->checkpoint;
+        out->written &= its->written;
+        out->slow |= its->slow;
     }
     r->ask = out->slow != 0;
-    free(all);
     return status;
 }
+
+static bool stopped_early(const loop *l) { return l->r.c->early_stop > 0 && l->at.worse >= l->r.c->early_stop; }
+
+/* A finished run only reports. */
+static bool is_finished(const loop *l) { return !l->at.owed && (l->step >= l->r.steps || stopped_early(l)); }
 
 static tn_status steps_run(loop *l, tn_error *err)
 {
     run *r = &l->r;
-    bool worse = r->c->early_stop > 0 && l->at.worse >= r->c->early_stop;        /* a finished run only reports */
-    while ((l->step < r->steps && !worse) || l->at.owed) {
+    while (!is_finished(l)) {
         seen s = {0};
         TN_TRY(agree_on_signals(l, &s, err));
         if (s.written) TN_TRY(checkpoint_end(l, err));
@@ -491,14 +455,12 @@ static tn_status steps_run(loop *l, tn_error *err)
         if (s.stop != 0 || (r->c->stop_at > 0 && l->step >= r->c->stop_at && !l->at.owed)) break;
         if (l->at.owed) {
             TN_TRY(validate_owed(l, err));
-            worse = r->c->early_stop > 0 && l->at.worse >= r->c->early_stop;
             continue;
         }
         double began = tn_now();
         TN_TRY(one_step(l, err));
         l->step_seconds = tn_now() - began;
         TN_TRY(train_check_replicas(r, l->step, err));
-        worse = r->c->early_stop > 0 && l->at.worse >= r->c->early_stop;
     }
     if (l->step > l->saved && r->c->checkpoint_every >= 0) TN_TRY(checkpoint_start(l, err));
     return checkpoint_end(l, err);
@@ -579,7 +541,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     out->best_step = l->at.best_step;
     train_heartbeat(r, l->step, true);
     TN_GOTO(timing_give(l, out, err));
-    out->finished = !l->at.owed && (l->step >= r->steps || (r->c->early_stop > 0 && l->at.worse >= r->c->early_stop));
+    out->finished = is_finished(l);
     TN_GOTO(train_params_root(&r->p, &out->weights_root, err));
     TN_GOTO(train_check_weights(r, l->step, &out->weights_root, err));
     TN_GOTO(principles_give(r, out, err));
@@ -656,6 +618,7 @@ tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train
     if (l.log != NULL) tn_steplog_close(l.log, NULL);
     train_metrics_close(l.m);
     free(l.held);
+    free(l.all);
     json_decref(l.description);
     train_setup_release(&l.r);
     if (l.r.own_dist) tn_dist_close(l.r.dist, status, err);  /* where something failed the ranks meet once more */

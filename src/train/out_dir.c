@@ -195,6 +195,49 @@ tn_status train_out_renew(const out_dir *p, tn_error *err)
     return status;
 }
 
+/* run.json says what the directory holds; another run there is refused, and the first difference named. */
+tn_status train_out_check(const run *r, json_t *description, tn_error *err)
+{
+    char *path = tn_path(r->io->out, "run.json");
+    const size_t look = JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9);
+    json_t *old = NULL;
+    const json_t *mine;
+    const char *key;
+    tn_status status = TN_OK;
+
+    if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    if (!tn_exists(path)) {
+        TN_GOTO(tn_json_save(path, description, true, err));
+        TN_GOTO(train_config_save(r, err));
+        goto out;
+    }
+    TN_GOTO(tn_json_load(&old, path, 1 << 20, err));
+    if (json_equal(old, description)) {
+        char *config = tn_path(r->io->out, "config.json");         /* a kill may have come between the two */
+        if (config == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        else if (!tn_exists(config)) status = train_config_save(r, err);
+        free(config);
+        goto out;
+    }
+    json_object_foreach(description, key, mine) {
+        const json_t *theirs = json_object_get(old, key);
+        if (json_equal(mine, theirs)) continue;
+        char *a = theirs != NULL ? json_dumps(theirs, look) : tn_strdup("nothing");
+        char *b = json_dumps(mine, look);
+        status = tn_fail(err, TN_MISMATCH, "%s holds another run: %s is %.100s there and %.100s now; choose another --out%s", r->io->out, key,
+                         a != NULL ? a : "?", b != NULL ? b : "?",
+                         strcmp(key, "steps") == 0 ? " and extend the old run by 'checkpoint: DIR/step-N'" : "");
+        free(a);
+        free(b);
+        goto out;
+    }
+    status = tn_fail(err, TN_MISMATCH, "%s holds another run; choose another --out", r->io->out);
+out:
+    json_decref(old);
+    free(path);
+    return status;
+}
+
 void train_out_said_remove(const char *out)
 {
     for (int i = SAID; i < N_EARLY; i++) {

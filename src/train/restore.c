@@ -3,6 +3,7 @@
 #include "train/run.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,8 @@ static tn_status steps_list(const char *out, int64_t **list, int *n, tn_error *e
     struct dirent *e;
     *list = NULL;
     *n = 0;
-    if (d == NULL) return TN_OK;
+    if (d == NULL && errno == ENOENT) return TN_OK;
+    if (d == NULL) return tn_fail(err, TN_IO, "%s: cannot look for checkpoints: %s", out, strerror(errno));      /* a run is not begun anew because of that */
     while ((e = readdir(d)) != NULL) {
         int64_t step;
         if (!tn_starts_with(e->d_name, "step-") || !tn_parse_i64(e->d_name + 5, &step) || step < 1) continue;

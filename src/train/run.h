@@ -376,6 +376,8 @@ tn_status train_out_take(out_dir *p, const char *out, tn_error *err);
 /* Where under out the tokens are to be written; and, on rank 0, when the run is known to be the one that lies there. */
 const char *train_data_name(const char *out);
 tn_status train_out_renew(const out_dir *p, tn_error *err);
+/* run.json says which run lies there: written where none does, else compared. MISMATCH names the first difference. Rank 0. */
+tn_status train_out_check(const run *r, json_t *description, tn_error *err);
 /* The run has ended: nobody will ask for what was said (said.c). */
 void      train_out_said_remove(const char *out);
 /* keep false: no step was done. Then what this process put there goes, unless an earlier run lies there. */

@@ -31,10 +31,18 @@ tn_status train_validate_check(const run *r, tn_error *err)
 
 /* At this rank's item i: do all give up, because one was told to stop? Asking costs a message: so seldom that it comes about every second, at the
  * same i in every rank, and only where each of them has such an item (least: the fewest that a rank has). */
-typedef struct asked { int64_t next, step; double at; } asked;
+typedef struct answer { double seconds; int32_t stop; } answer;
+typedef struct asked { int64_t next, step; double at; answer *all; } asked;                 /* all: [size] */
+
+static tn_status ask_init(asked *a, const run *r, tn_error *err)
+{
+    *a = (asked){ 0, 1, tn_now(), calloc((size_t)r->size, sizeof *a->all) };
+    return a->all != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory to agree with the other ranks");
+}
+
 static tn_status ask_to_stop(run *r, asked *a, int64_t i, int64_t least, bool *stop, tn_error *err)
 {
-    struct { double seconds; int32_t stop; } mine = { 0, tn_interrupted(NULL) != TN_OK }, *all;
+    answer mine = { 0, tn_interrupted(NULL) != TN_OK };
     double slowest = 0, now;
 
     *stop = mine.stop != 0;
@@ -43,13 +51,11 @@ static tn_status ask_to_stop(run *r, asked *a, int64_t i, int64_t least, bool *s
     if (i != a->next || i >= least) return TN_OK;
     now = tn_now();
     mine.seconds = now - a->at;
-    if ((all = calloc((size_t)r->size, sizeof *all)) == NULL) return tn_fail(err, TN_NOMEM, "no memory to agree with the other ranks");
-    tn_status status = tn_dist_gather(r->dist, &mine, sizeof mine, all, err);
+    tn_status status = tn_dist_gather(r->dist, &mine, sizeof mine, a->all, err);
     for (int o = 0; status == TN_OK && o < r->size; o++) {
-        *stop |= all[o].stop != 0;
-        if (all[o].seconds > slowest) slowest = all[o].seconds;
+        *stop |= a->all[o].stop != 0;
+        if (a->all[o].seconds > slowest) slowest = a->all[o].seconds;
     }
-    free(all);
     if (slowest < 0.5) a->step *= 2;
     else if (slowest > 2 && a->step > 1) a->step /= 2;
     a->next = i + a->step;
@@ -64,11 +70,13 @@ tn_status train_validate(run *r, float *loss, bool *given_up, tn_error *err)
     int64_t n = (items + r->micro_size - 1) / r->micro_size, first, last;
     micro b = {0};
     micro_stats *all = calloc((size_t)(n * r->size), sizeof *all);
-    asked ask = { 0, 1, tn_now() };
+    asked ask = {0};
 
     *given_up = false;
-    if (all == NULL) return tn_fail(err, TN_NOMEM, "no memory to validate on %lld micro-batches", (long long)n);
-    TN_GOTO(train_micro_init(&b, &r->valid, r->micro_size, err));
+    if (all == NULL) status = tn_fail(err, TN_NOMEM, "no memory to validate on %lld micro-batches", (long long)n);
+    if (status == TN_OK) status = train_micro_init(&b, &r->valid, r->micro_size, err);
+    if (status == TN_OK) status = ask_init(&ask, r, err);
+    TN_GOTO(tn_dist_agree(r->dist, status, err));            /* before the ranks wait for each other */
     tn_dist_share(n, r->rank, r->size, &first, &last);
     for (int64_t m = first; m < last; m++) {
         int64_t left = items - m * r->micro_size;
@@ -92,6 +100,7 @@ tn_status train_validate(run *r, float *loss, bool *given_up, tn_error *err)
     *loss = (float)(sum / norm);
 out:
     train_micro_free(&b);
+    free(ask.all);
     free(all);
     return status;
 }
@@ -135,10 +144,12 @@ tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err)
     tn_dist_message *send = NULL, *recv = NULL;
     tn_progress *bar = NULL;
     bool *used = NULL, stop;
-    asked ask = { 0, 1, tn_now() };
+    asked ask = {0};
 
-    TN_GOTO(used_find(r, k, &used, err));
-    TN_GOTO(train_micro_init(&b, k, 1, err));
+    status = used_find(r, k, &used, err);
+    if (status == TN_OK) status = train_micro_init(&b, k, 1, err);
+    if (status == TN_OK) status = ask_init(&ask, r, err);
+    TN_GOTO(tn_dist_agree(r->dist, status, err));            /* before the ranks wait for each other */
     tn_dist_share(n, r->rank, r->size, &first, &last);
     if (r->rank == 0 && !r->io->quiet) TN_GOTO(tn_progress_start(&bar, "reference", "pairs", last - first, err));
     for (int64_t i = first; i < last; i++) {
@@ -176,6 +187,7 @@ tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err)
 out:
     tn_progress_end(bar);
     train_micro_free(&b);
+    free(ask.all);
     free(used);
     free(send);
     free(recv);

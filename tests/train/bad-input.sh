@@ -57,6 +57,7 @@ refused 2 'warmup is 900 steps and the run has' --set warmup=900,steps=0,epochs=
 refused 1 'nonsuch/step-2' --set checkpoint=nonsuch/step-2
 refused 1 'shape' --set checkpoint=run/step-2,n_ff=128
 refused 1 'holds no checkpoint; name one of a run' --set checkpoint=run/nothing
+refused 1 'text.txt: cannot look for checkpoints' --set checkpoint=text.txt
 refused 2 'above 0 is needed' --set lr=1e-50
 refused 2 'd_head is 1' --set d_head=1
 refused 2 'n_expert_used 8 is more than n_expert 4' --set family=mixtral,n_expert=4,n_expert_used=8
