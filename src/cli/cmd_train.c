@@ -175,7 +175,6 @@ static tn_status estimate_print(const tn_common *common, const tn_train_config *
 {
     tn_train_estimate e;
     char left[32];
-    const double gib = 1.0 / (1024.0 * 1024 * 1024);
     TN_TRY(tn_train_estimate_run(c, io, &e, err));
     if (e.rank != 0) return TN_OK;
     if (common->json) {
@@ -193,9 +192,13 @@ static tn_status estimate_print(const tn_common *common, const tn_train_config *
     time_text(left, e.seconds);
     printf("%lld steps of %lld tokens: about %s at %.0f tok/s on this machine (%d threads, %.0f GFLOP/s measured)\n", (long long)e.steps,
            (long long)e.tokens_per_step, left, (double)e.steps * (double)e.tokens_per_step / e.seconds, tn_threads(), e.peak_flops * 1e-9);
-    printf("memory %.2f GiB: weights %.2f, gradients %.2f, optimiser %.2f, activations %.2f, checkpoint's copy %.2f\n", (double)e.total * gib,
-           (double)e.weights * gib, (double)e.gradients * gib, (double)e.optimiser * gib, (double)e.activations * gib, (double)e.checkpoint_copy * gib);
-    printf("%lld parameters, %lld of them trained; %.2f GFLOP a token\n", (long long)e.n_param, (long long)e.n_trained, e.flops_per_token * 1e-9);
+    const char *unit = e.total >= (1 << 30) ? "GiB" : "MiB";                /* of all parts, so that they can be added */
+    const double u = e.total >= (1 << 30) ? 1.0 / (1 << 30) : 1.0 / (1 << 20);
+    printf("memory %.2f %s: weights %.2f, gradients %.2f, optimiser %.2f, activations %.2f, checkpoint's copy %.2f\n", (double)e.total * u, unit,
+           (double)e.weights * u, (double)e.gradients * u, (double)e.optimiser * u, (double)e.activations * u, (double)e.checkpoint_copy * u);
+    bool small = e.flops_per_token < 1e9;
+    printf("%lld parameters, %lld of them trained; %.2f %s a token\n", (long long)e.n_param, (long long)e.n_trained, e.flops_per_token * (small ? 1e-6 : 1e-9),
+           small ? "MFLOP" : "GFLOP");
     return TN_OK;
 }
 

@@ -1,13 +1,19 @@
 /* run.h - the parts of a running training. Private to the room.
  *
- *   params.c      the flat logical order of everything that is trained
- *   optimiser.c   one update of a range of it
- *   corpus.c      config → shards, packs, pairs; sample i → rows
- *   teacher.c     what a teacher says to rows that learn a distribution
- *   said.c        that, and what a reference says of pairs, over an interruption
- *   step.c        one step: micro-batches, the tree of sums, the norm, the update
- *   checkpoint.c  state to disk in the background and back
- *   loop.c        steps, policies, signals, validation, the result */
+ *   config.c      options (option_rows.h) and what contradicts in them          setup.c       everything before the first step
+ *   alike.c       do all ranks train the same?                                  out_dir.c     the run's directory: lock, run.json, traces
+ *   corpus.c      config → shards, packs, pairs; sample i → rows                params.c      the flat logical order of all that is trained
+ *   teacher.c     what a teacher says to rows that learn a distribution         said.c        that, and a reference's words, kept over an interruption
+ *   engine.c      the graph of a step: forward, objective, backward             preference.c  losses on pairs, and their derivatives
+ *   step.c        one step: micro-batches, the tree of sums, the norm           schedule.c    its learning rate
+ *   exchange.c    who computes and owns what, across ranks                      overlap.c     gradients that travel during the backward pass
+ *   optimiser.c   one update of a range                                         policy.c      steps whose numbers are bad
+ *   loop.c        steps, records, signals, the result                           validate.c    held-out loss; the reference's log-probabilities
+ *   checkpoint.c  state to disk in the background                               restore.c     and back
+ *   audit.c       silent corruption among ranks                                 replay.c      the same steps again, from a checkpoint
+ *   heartbeat.c   a sign of life for --supervise                                fault.c       faults on purpose
+ *   metrics.c     metrics.jsonl and TensorBoard                                 report.c      report.html
+ *   export.c      weights out of a checkpoint                                   estimate.c, show.c    what a run would cost, and learn */
 #ifndef TN_TRAIN_RUN_H
 #define TN_TRAIN_RUN_H
 
@@ -86,7 +92,6 @@ int64_t   train_state_place(const params *p, int k, int64_t flat);
 float    *train_state(const optimiser *o, const slot *s, int k, int64_t offset);
 tn_status train_optimiser_create(optimiser *o, const params *p, const tn_train_config *c, int64_t first, int64_t last, tn_error *err);
 void      train_optimiser_free(optimiser *o);
-const char *train_optimiser_state_name(int i);
 /* Update number t (from 1) of [o->first, o->last) with gradient sums `grad` (flat, from o->first on; overwritten) times scale. */
 void      train_optimiser_step(optimiser *o, params *p, const tn_train_config *c, float *grad, float scale, float lr, int64_t t);
 
