@@ -49,7 +49,6 @@ typedef struct generator {
     tn_prompts                      seeds;
     char                          **styles;
     size_t                          n_style;
-    bool                            kinds[3];
     tn_error                       *err;
 } generator;
 

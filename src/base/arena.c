@@ -59,20 +59,6 @@ void tn_arena_free(tn_arena *a)
     memset(a, 0, sizeof *a);
 }
 
-void tn_arena_reset(tn_arena *a, size_t mark)
-{
-    if (mark > a->used) return;
-#ifdef ARENA_ASAN
-    if (a->base != NULL) {
-        UNPOISON(a->base + mark, a->used - mark);
-        memset(a->base + mark, 0xff, a->used - mark);
-        POISON(a->base + mark, a->used - mark);
-    }
-#endif
-    a->used = mark;
-    a->full = false;
-}
-
 void *tn_arena_get(tn_arena *a, size_t n, size_t size)
 {
     size_t bytes, start, end;
@@ -90,7 +76,6 @@ void *tn_arena_get(tn_arena *a, size_t n, size_t size)
         return NULL;
     }
     a->used = end;
-    if (a->peak < end) a->peak = end;
     if (a->base == NULL) return NULL;
     p = a->base + start;
     UNPOISON(p, bytes - REDZONE);

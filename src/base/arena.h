@@ -1,8 +1,8 @@
 /* arena.h - memory by lifetime: laid out once, before the loop, by code that can also just count.
  *
  * The same layout function runs twice: on a counting arena (base NULL, cap SIZE_MAX) to learn the size, then on a real
- * one. An arena block is never freed alone; a lifetime ends with tn_arena_reset or tn_arena_free. When an arena is
- * full, TN_NEW returns NULL and `full` is set: check once, after the layout. */
+ * one. An arena block is never freed alone; a lifetime ends with tn_arena_free. When an arena is full,
+ * TN_NEW returns NULL and `full` is set: check once, after the layout. */
 #ifndef TN_BASE_ARENA_H
 #define TN_BASE_ARENA_H
 
@@ -12,15 +12,12 @@ typedef struct tn_arena {
     uint8_t *base;    /* NULL: counting only */
     size_t   cap;
     size_t   used;
-    size_t   peak;
     bool     full;
 } tn_arena;
 
 /* 64-byte aligned, zero-filled memory of `cap` bytes (mmap: pages are touched when used). NOMEM. */
 tn_status tn_arena_init(tn_arena *a, size_t cap, tn_error *err);
 void      tn_arena_free(tn_arena *a);
-/* Everything from `mark` (a former a->used) on is given back. */
-void      tn_arena_reset(tn_arena *a, size_t mark);
 /* n elements of `size` bytes, 64-byte aligned; overflow counts as full. A counting arena returns NULL and counts. */
 void     *tn_arena_get(tn_arena *a, size_t n, size_t size);
 

@@ -19,8 +19,7 @@ static tn_log_level    level = TN_LOG_INFO;
 static pthread_mutex_t print_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool            line_open;                    /* a progress bar stands on the terminal's last line */
 
-void         tn_log_set_level(tn_log_level l) { level = l; }
-tn_log_level tn_log_get_level(void) { return level; }
+void tn_log_set_level(tn_log_level l) { level = l; }
 
 void tn_log(tn_log_level l, const char *fmt, ...)
 {

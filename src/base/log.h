@@ -8,7 +8,6 @@
 
 typedef enum tn_log_level { TN_LOG_ERROR, TN_LOG_WARN, TN_LOG_INFO, TN_LOG_DEBUG } tn_log_level;
 void tn_log_set_level(tn_log_level level);          /* INFO by default; --quiet sets WARN */
-tn_log_level tn_log_get_level(void);
 void tn_log(tn_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Progress of a long work: "pairs  ████▌···  48 %   31 rows/s, 22 s left". Drawn at most 5 times a second on a

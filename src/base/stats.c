@@ -250,27 +250,6 @@ tn_status tn_holm(double *p, int n, tn_error *err)
     return TN_OK;
 }
 
-static double normal_cdf(double x)
-{
-    return 0.5 * erfc(-x / sqrt(2.0));
-}
-
-double tn_power_two_rates(double p1, double p2, int64_t n_per_arm, double alpha)
-{
-    double n = (double)n_per_arm, mid = (p1 + p2) / 2, z = tn_normal_quantile(1 - alpha / 2);
-    double se0 = sqrt(2 * mid * (1 - mid) / n), se1 = sqrt((p1 * (1 - p1) + p2 * (1 - p2)) / n);
-
-    return se1 > 0 ? normal_cdf((fabs(p1 - p2) - z * se0) / se1) : p1 != p2 ? 1 : alpha;
-}
-
-int64_t tn_sample_size_two_rates(double p1, double p2, double alpha, double power)
-{
-    double mid = (p1 + p2) / 2, za = tn_normal_quantile(1 - alpha / 2), zb = tn_normal_quantile(power);
-    double root = za * sqrt(2 * mid * (1 - mid)) + zb * sqrt(p1 * (1 - p1) + p2 * (1 - p2));
-
-    return p1 == p2 ? INT64_MAX : (int64_t)ceil(root * root / ((p1 - p2) * (p1 - p2)));
-}
-
 double tn_rogan_gladen(double observed, double se, double sp)
 {
     double youden = se + sp - 1;

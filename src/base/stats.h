@@ -23,8 +23,6 @@ tn_status   tn_bootstrap_mean(tn_interval *out, const double *x, const int64_t *
                               double confidence, uint64_t seed, tn_error *err);
 /* Holm: adjusted p-values in place of p[], any order. */
 tn_status   tn_holm(double *p, int n, tn_error *err);
-double      tn_power_two_rates(double p1, double p2, int64_t n_per_arm, double alpha);
-int64_t     tn_sample_size_two_rates(double p1, double p2, double alpha, double power);
 /* Rogan-Gladen: true rate from an observed one with a judge of given sensitivity and specificity; NaN if se+sp-1 < 0.1 */
 double      tn_rogan_gladen(double observed, double se, double sp);
 

@@ -79,7 +79,6 @@ void tn_dist_close(tn_dist *d, tn_status status, const tn_error *err)
 
 int tn_dist_rank(const tn_dist *d) { return d->rank; }
 int tn_dist_size(const tn_dist *d) { return d->size; }
-const char *tn_dist_name(const tn_dist *d) { return d->name; }
 
 tn_status tn_dist_exchange(tn_dist *d, const tn_dist_message *send, int n_send, const tn_dist_message *recv, int n_recv, tn_error *err)
 {

@@ -29,7 +29,6 @@ void      tn_dist_close(tn_dist *d, tn_status status, const tn_error *err);
 int64_t   tn_dist_launched_rank(void);
 int       tn_dist_rank(const tn_dist *d);
 int       tn_dist_size(const tn_dist *d);
-const char *tn_dist_name(const tn_dist *d);                 /* "one process", "Open MPI 4.1.4", ... */
 
 /* Point-to-point, all at once: messages between the same two ranks meet in the order given. Sizes must agree. */
 tn_status tn_dist_exchange(tn_dist *d, const tn_dist_message *send, int n_send, const tn_dist_message *recv, int n_recv, tn_error *err);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ROWS = 200, MAX_SHOWN = 400 };
+enum { MAX_ROWS = 200 };
 
 static double number(const json_t *o, const char *key)
 {

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 /* Jobs that are asked and logged together: what a stop at any instant can lose. */
-enum { GROUP = 32, MAX_ATTACKS = 128, MAX_TEXTS = 1 << 30 };
+enum { GROUP = 32, MAX_ATTACKS = 128 };
 
 static const char usual[] = "direct,base64,rot13,leetspeak,homoglyphs,zero-width,typos,casing,role,fiction,authority,suppress,prefix,past,many-shot,prefill,best-of-n,crescendo";
 

@@ -107,7 +107,6 @@ static tn_status seq_start(tn_engine *e, tn_stream *s, const tn_seq *from, int64
     q->tokens = malloc((size_t)q->cap_tokens * sizeof *q->tokens);
     q->pages = malloc((size_t)n_page * sizeof *q->pages);
     if (q->tokens == NULL || q->pages == NULL) return tn_fail(err, TN_NOMEM, "no memory for a stream of %" PRId64 " tokens", s->n_total);
-    q->cap_pages = n_page;
     for (int64_t i = 0; i < full; i++) {
         q->pages[q->n_page++] = from->pages[i];
         tn_cache_page_hold(&e->pages, from->pages[i]);
@@ -150,7 +149,7 @@ static tn_status result_start(const tn_engine *e, tn_stream *s, tn_error *err)
 }
 
 /* *taken false: no room yet, or better wait for a prefix. */
-static tn_status try_request(tn_engine *e, const tn_request *r, tn_result *result, int64_t i_request, bool *taken, tn_error *err)
+static tn_status try_request(tn_engine *e, const tn_request *r, tn_result *result, bool *taken, tn_error *err)
 {
     tn_stream    *s = NULL;
     int64_t       n_shared, total = most_tokens(e, r), need;
@@ -171,7 +170,7 @@ static tn_status try_request(tn_engine *e, const tn_request *r, tn_result *resul
         n_shared = 0;
         need = (total + TN_KV_PAGE - 1) / TN_KV_PAGE;
     }
-    *s = (tn_stream){ .active = true, .i_request = i_request, .request = r, .result = result, .n_total = total };
+    *s = (tn_stream){ .active = true, .request = r, .result = result, .n_total = total };
     if (from != NULL) ((tn_seq *)from)->last_use = ++e->clock;
     TN_TRY(result_start(e, s, err));
     TN_TRY(seq_start(e, s, from, n_shared, err));
@@ -199,7 +198,7 @@ tn_status tn_admit(tn_engine *e, const tn_request *requests, tn_result *results,
             ++*n_failed;
             continue;
         }
-        TN_TRY(try_request(e, &requests[i], r, i, &taken, err));
+        TN_TRY(try_request(e, &requests[i], r, &taken, err));
         if (!taken) continue;
         pending[k] = -1;
         n_active++;

@@ -27,7 +27,7 @@ typedef struct tn_seq {
     int32_t *tokens;
     int64_t  n, cap_tokens;
     int32_t *pages;
-    int64_t  n_page, cap_pages;
+    int64_t  n_page;
     uint64_t last_use;
 } tn_seq;
 
@@ -71,12 +71,9 @@ typedef struct tn_lane {
     int32_t  *tokens, *pos, *pages, *out_rows;   /* the graph's inputs */
 } tn_lane;
 
-typedef enum tn_stage { TN_STAGE_PREFILL, TN_STAGE_DECODE, TN_STAGE_DONE } tn_stage;
-
 typedef struct tn_stream {
     bool              active;
-    tn_stage          stage;
-    int64_t           i_request;
+    bool              done;
     const tn_request *request;
     tn_result        *result;
     tn_seq            seq;           /* tokens: prompt, then forced or sampled; seq.n: how many are known */
@@ -84,7 +81,6 @@ typedef struct tn_stream {
     int64_t           n_total;       /* most tokens it may come to */
     tn_text           text;
     tn_seen           seen;
-    int64_t           cap_result;
     bool              cancelled;     /* the callback said stop */
     /* this run: */
     int64_t           first_row, n_row;          /* its rows */

@@ -94,7 +94,7 @@ static void give_text(tn_stream *s, int32_t id, float logprob, bool last)
 
 static void finish(tn_stream *s, const char *reason)
 {
-    s->stage = TN_STAGE_DONE;
+    s->done = true;
     snprintf(s->result->stop_reason, sizeof s->result->stop_reason, "%s", reason);
 }
 
@@ -164,7 +164,7 @@ static tn_status after_run(tn_engine *e, tn_lane *lane, tn_stream *s, tn_error *
         memcpy(s->result->hidden, x + (s->first_row + at - s->n_done) * e->h->n_embd, (size_t)e->h->n_embd * sizeof *x);
     }
     s->n_done += s->n_row;
-    for (int64_t i = s->first_out; i < s->first_out + s->n_out && s->stage != TN_STAGE_DONE; i++) {
+    for (int64_t i = s->first_out; i < s->first_out + s->n_out && !s->done; i++) {
         if (no_number(s, &e->jobs[i])) break;
         if (s->request->n_forced > 0) score_token(s, &e->jobs[i]);
         else TN_TRY(write_token(e, s, &e->jobs[i], err));
@@ -198,7 +198,7 @@ tn_status tn_step(tn_engine *e, int64_t *n_ended, tn_error *err)
         tn_stream *s = &e->streams[i];
         if (!s->active) continue;
         TN_TRY(after_run(e, lane, s, err));
-        if (s->stage != TN_STAGE_DONE) continue;
+        if (!s->done) continue;
         s->result->text = s->text.p;
         s->text.p = NULL;
         if (s->result->text == NULL && (s->result->text = calloc(1, 1)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for an answer");
@@ -228,7 +228,7 @@ static void keep(tn_engine *e, tn_stream *s)
 void tn_stream_end(tn_engine *e, tn_stream *s)
 {
     if (!s->active) return;
-    if (e->o.prefix_reuse && s->stage == TN_STAGE_DONE) keep(e, s);
+    if (e->o.prefix_reuse && s->done) keep(e, s);
     else tn_seq_release(&s->seq, &e->pages);
     free(s->text.p);
     free(s->seen.n_generated);

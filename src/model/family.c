@@ -9,21 +9,9 @@ static const tn_family *const families[] = {
 #undef X
 };
 
-enum { N_FAMILY = sizeof families / sizeof families[0] };
-
-size_t tn_family_count(void)
-{
-    return N_FAMILY;
-}
-
-const tn_family *tn_family_at(size_t i)
-{
-    return i < N_FAMILY ? families[i] : NULL;
-}
-
 const tn_family *tn_family_find(const char *name)
 {
-    for (size_t i = 0; i < N_FAMILY; i++)
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
         if (strcmp(families[i]->name, name) == 0) return families[i];
     return NULL;
 }

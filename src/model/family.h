@@ -31,8 +31,6 @@ typedef struct tn_family {
 TN_FAMILY_LIST(X)
 #undef X
 
-size_t           tn_family_count(void);
-const tn_family *tn_family_at(size_t i);
-const tn_family *tn_family_find(const char *name);              /* by tn_hparams.family; NULL if unknown */
+const tn_family *tn_family_find(const char *name);      /* by tn_hparams.family; NULL if unknown */
 
 #endif

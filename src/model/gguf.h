@@ -49,11 +49,9 @@ tn_status tn_gguf_parse_head(tn_gguf **out, const uint8_t *bytes, size_t n, cons
 void      tn_gguf_close(tn_gguf *g);
 
 const tn_gguf_kv *tn_gguf_find(const tn_gguf *g, const char *key);       /* NULL if absent */
-/* Typed values. Absent: NOTFOUND for the plain forms, the default for `_or`. Another type or range: FORMAT, naming the
- * file and the key. Integers of every width are accepted; a signed one must not be negative unless lo is. */
-tn_status tn_gguf_int(const tn_gguf *g, const char *key, int64_t lo, int64_t hi, int64_t *out, tn_error *err);
+/* Typed values. Absent: the default. Another type or range: FORMAT, naming the file and the key. Integers of every width are
+ * accepted; a signed one must not be negative unless lo is. */
 tn_status tn_gguf_int_or(const tn_gguf *g, const char *key, int64_t lo, int64_t hi, int64_t dflt, int64_t *out, tn_error *err);
-tn_status tn_gguf_real(const tn_gguf *g, const char *key, double *out, tn_error *err);
 tn_status tn_gguf_real_or(const tn_gguf *g, const char *key, double dflt, double *out, tn_error *err);
 tn_status tn_gguf_bool_or(const tn_gguf *g, const char *key, bool dflt, bool *out, tn_error *err);
 /* made: free. NULL in *out when absent. A NUL byte inside is an error. */

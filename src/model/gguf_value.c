@@ -84,18 +84,6 @@ tn_status tn_gguf_int_or(const tn_gguf *g, const char *key, int64_t lo, int64_t 
     return TN_OK;
 }
 
-static tn_status absent(const tn_gguf *g, const char *key, tn_error *err)
-{
-    return tn_fail(err, TN_NOTFOUND, "%s: metadata key '%s' is missing: the file does not say what the model is; convert it again",
-                   g->path, key);
-}
-
-tn_status tn_gguf_int(const tn_gguf *g, const char *key, int64_t lo, int64_t hi, int64_t *out, tn_error *err)
-{
-    if (tn_gguf_find(g, key) == NULL) return absent(g, key, err);
-    return tn_gguf_int_or(g, key, lo, hi, 0, out, err);
-}
-
 tn_status tn_gguf_real_or(const tn_gguf *g, const char *key, double dflt, double *out, tn_error *err)
 {
     const tn_gguf_kv *kv = tn_gguf_find(g, key);
@@ -105,12 +93,6 @@ tn_status tn_gguf_real_or(const tn_gguf *g, const char *key, double dflt, double
     if (!load_real(kv->value, kv->type, out))
         return tn_fail(err, TN_FORMAT, "%s: '%s' (type %s) is no finite number", g->path, key, type_names[kv->type]);
     return TN_OK;
-}
-
-tn_status tn_gguf_real(const tn_gguf *g, const char *key, double *out, tn_error *err)
-{
-    if (tn_gguf_find(g, key) == NULL) return absent(g, key, err);
-    return tn_gguf_real_or(g, key, 0, out, err);
 }
 
 tn_status tn_gguf_bool_or(const tn_gguf *g, const char *key, bool dflt, bool *out, tn_error *err)

@@ -105,8 +105,6 @@ void tn_page_section(tn_page *p, const char *title)
     add_element(p, "<h2>", title, "</h2>\n");
 }
 
-void tn_page_subtitle(tn_page *p, const char *title) { add_element(p, "<h3>", title, "</h3>\n"); }
-
 __attribute__((format(printf, 3, 0)))
 static void add_formatted(tn_page *p, const char *open, const char *fmt, va_list ap, const char *close)
 {

@@ -21,7 +21,6 @@ tn_status tn_page_write(tn_page *p, const char *path, tn_error *err);         /*
 
 /* ---- words ------------------------------------------------------------------------------------------------------ */
 void tn_page_section(tn_page *p, const char *title);                         /* also in the list at the top */
-void tn_page_subtitle(tn_page *p, const char *title);
 void tn_page_text(tn_page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void tn_page_note(tn_page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));       /* small, muted */
 void tn_page_pre(tn_page *p, const char *text);                              /* as it stands, wrapped */

@@ -140,8 +140,6 @@ int32_t   tn_index_find(const tn_index *index, const tn_pool *pool, const void *
 void      tn_index_free(tn_index *index);
 /* Raw spelling of a byte-level token to bytes (GPT-2's alphabet); a token outside the alphabet stands for itself. */
 size_t    tn_byte_level_decode(char *out, const char *raw, size_t n);
-/* UTF-8 of the alphabet's character for a byte; returns its length. */
-size_t    tn_byte_level_char(uint8_t byte, char out[4]);
 /* Fills by_raw from raw. */
 tn_status tn_raw_index(tn_tokenizer *t, tn_error *err);
 /* Fills bytes, by_bytes and byte_id from raw and type. */

@@ -93,17 +93,6 @@ int32_t tn_index_find(const tn_index *index, const tn_pool *pool, const void *te
 /* Bytes that are printable in Latin-1 stand for themselves; the other 68 get U+0100 upwards, in order. */
 static bool byte_is_itself(unsigned b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; }
 
-size_t tn_byte_level_char(uint8_t byte, char out[4])
-{
-    uint32_t cp = byte;
-
-    if (!byte_is_itself(byte)) {
-        cp = 0x100;
-        for (unsigned b = 0; b < byte; b++) cp += !byte_is_itself(b);
-    }
-    return (size_t)tn_utf8_encode(cp, out);
-}
-
 size_t tn_byte_level_decode(char *out, const char *raw, size_t n)
 {
     static const uint8_t shifted[68] = {

@@ -22,8 +22,6 @@
 #include "base/str.h"
 #include "base/thread.h"
 
-const char *train_optimiser_state_name(int i) { return i == 0 ? "m" : "v"; }
-
 static opt_kind kind_of(const char *name)
 {
     return strcmp(name, "sgd") == 0 ? OPT_SGD : strcmp(name, "adafactor") == 0 ? OPT_ADAFACTOR :

@@ -37,28 +37,6 @@ static void counting_and_allocating_are_the_same_code(void **state)
     }
 }
 
-static void a_reset_gives_back_what_came_after_the_mark(void **state)
-{
-    tn_arena a;
-    char    *first, *second, *third;
-    size_t   mark;
-
-    (void)state;
-    assert_int_equal(tn_arena_init(&a, 4096, NULL), TN_OK);
-    first = TN_NEW(&a, char, 100);
-    first[99] = 7;
-    mark = a.used;
-    second = TN_NEW(&a, char, 100);
-    second[0] = 1;
-    tn_arena_reset(&a, mark);
-    third = TN_NEW(&a, char, 50);
-    third[0] = 2;
-    assert_ptr_equal(second, third);
-    assert_int_equal(first[99], 7);
-    assert_true(a.peak > a.used);
-    tn_arena_free(&a);
-}
-
 static void sizes_that_overflow_fill_the_arena(void **state)
 {
     tn_arena a = { .cap = SIZE_MAX };
@@ -70,8 +48,6 @@ static void sizes_that_overflow_fill_the_arena(void **state)
     assert_null(tn_arena_get(&a, 1, 200));
     assert_true(a.full);
     assert_null(tn_arena_get(&a, 1, 1));              /* and it stays full */
-    tn_arena_reset(&a, 0);
-    assert_false(a.full);
 }
 
 static void no_address_space_is_an_error_with_the_size(void **state)
@@ -90,7 +66,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counting_and_allocating_are_the_same_code),
-        cmocka_unit_test(a_reset_gives_back_what_came_after_the_mark),
         cmocka_unit_test(sizes_that_overflow_fill_the_arena),
         cmocka_unit_test(no_address_space_is_an_error_with_the_size),
     };

@@ -94,16 +94,6 @@ static void the_bootstrap_repeats_and_covers(void **state)
     assert_true(isnan(a.lo));
 }
 
-static void power_and_sample_size_agree(void **state)
-{
-    int64_t n = tn_sample_size_two_rates(0.10, 0.20, 0.05, 0.8);      /* textbook: 199 an arm */
-
-    (void)state;
-    assert_int_equal(n, 199);
-    assert_near(tn_power_two_rates(0.10, 0.20, n, 0.05), 0.8, 0.005);
-    assert_true(tn_sample_size_two_rates(0.1, 0.1, 0.05, 0.8) == INT64_MAX);
-}
-
 static void a_poor_judge_is_corrected_or_refused(void **state)
 {
     (void)state;
@@ -122,7 +112,6 @@ int main(void)
         cmocka_unit_test(mcnemar_is_the_exact_binomial),
         cmocka_unit_test(holm_steps_down_and_never_crosses),
         cmocka_unit_test(the_bootstrap_repeats_and_covers),
-        cmocka_unit_test(power_and_sample_size_agree),
         cmocka_unit_test(a_poor_judge_is_corrected_or_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

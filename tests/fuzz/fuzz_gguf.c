@@ -20,8 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         snprintf(key, sizeof key, "%.*s", (int)(g->kv[i].key_n < 63 ? g->kv[i].key_n : 63), g->kv[i].key);
         tn_gguf_str(g, key, &text, NULL);
         free(text);
-        tn_gguf_int(g, key, INT64_MIN, INT64_MAX, &v, NULL);
-        tn_gguf_real(g, key, &d, NULL);
+        tn_gguf_int_or(g, key, INT64_MIN, INT64_MAX, 0, &v, NULL);
+        tn_gguf_real_or(g, key, 0, &d, NULL);
         if (tn_gguf_strings(g, key, &list, &bytes, &n, NULL) == TN_OK) {
             uint64_t sum = 0;
             for (int64_t k = 0; k < n; k++)

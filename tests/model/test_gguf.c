@@ -27,12 +27,12 @@ static void everything_of_the_reference_writer_is_read(void **state)
     static const struct { const char *key; int64_t v; } ints[] = { { "t.u8", 200 }, { "t.i8", -5 }, { "t.u16", 60000 }, { "t.i16", -300 },
         { "t.u32", 4000000000 }, { "t.i32", -70000 }, { "t.u64", 1ll << 40 }, { "t.i64", -(1ll << 40) } };
     for (size_t i = 0; i < sizeof ints / sizeof ints[0]; i++) {
-        assert_ok(tn_gguf_int(g, ints[i].key, INT64_MIN, INT64_MAX, &v, err));
+        assert_ok(tn_gguf_int_or(g, ints[i].key, INT64_MIN, INT64_MAX, 0, &v, err));
         assert_int_equal(v, ints[i].v);
     }
-    assert_ok(tn_gguf_real(g, "t.f32", &d, err));
+    assert_ok(tn_gguf_real_or(g, "t.f32", 0, &d, err));
     assert_true(d == 0.25);
-    assert_ok(tn_gguf_real(g, "t.f64", &d, err));
+    assert_ok(tn_gguf_real_or(g, "t.f64", 0, &d, err));
     assert_true(d == 1e-300);
     assert_ok(tn_gguf_bool_or(g, "t.bool", false, &b, err));
     assert_true(b);
@@ -51,9 +51,10 @@ static void everything_of_the_reference_writer_is_read(void **state)
     assert_int_equal(t->shape[0], 2);
     assert_int_equal(t->shape[1], 64);
     assert_int_equal(t->bytes, 136);
-    assert_int_equal(tn_gguf_int(g, "t.str", 0, 9, &v, NULL), TN_FORMAT);
-    assert_int_equal(tn_gguf_int(g, "t.u8", 0, 100, &v, NULL), TN_FORMAT);
-    assert_int_equal(tn_gguf_int(g, "absent", 0, 9, &v, NULL), TN_NOTFOUND);
+    assert_int_equal(tn_gguf_int_or(g, "t.str", 0, 9, 0, &v, NULL), TN_FORMAT);
+    assert_int_equal(tn_gguf_int_or(g, "t.u8", 0, 100, 0, &v, NULL), TN_FORMAT);
+    assert_ok(tn_gguf_int_or(g, "absent", 0, 9, 7, &v, err));
+    assert_int_equal(v, 7);
     tn_gguf_close(g);
 }
 
