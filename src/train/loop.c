@@ -327,11 +327,13 @@ static tn_status go_back(loop *l, int64_t bad, tn_error *err)
     return train_metrics_open(&l->m, l->r.io->out, l->step, l->r.c->tensorboard, err);
 }
 
+static bool stopped_early(const loop *l) { return l->r.c->early_stop > 0 && l->at.worse >= l->r.c->early_stop; }
+
 /* Does the run itself keep the state after this step? What a signal or stop_at asks for is a stopgap: the log does not have its state (decision 086). */
 static bool due(const loop *l)
 {
     const tn_train_config *c = l->r.c;
-    bool last = l->step == l->r.steps || (c->early_stop > 0 && l->at.worse >= c->early_stop);
+    bool last = l->step == l->r.steps || stopped_early(l);
     return (c->checkpoint_every > 0 && l->step % c->checkpoint_every == 0) || (c->checkpoint_every >= 0 && last) || l->at.best_step == l->step;
 }
 
@@ -437,8 +439,6 @@ static tn_status agree_on_signals(loop *l, seen *out, tn_error *err)
     r->ask = out->slow != 0;
     return status;
 }
-
-static bool stopped_early(const loop *l) { return l->r.c->early_stop > 0 && l->at.worse >= l->r.c->early_stop; }
 
 /* A finished run only reports. */
 static bool is_finished(const loop *l) { return !l->at.owed && (l->step >= l->r.steps || stopped_early(l)); }

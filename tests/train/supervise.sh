@@ -1,6 +1,6 @@
 #!/bin/sh
 # supervise.sh TENET - what --supervise takes for a hang and for progress: a long validation is none of the former, the same steps again none of
-# the latter; a stopped process is killed and started again; SIGTERM ends the run with a checkpoint.
+# the latter; a stopped process is killed and started again; SIGTERM ends the run with a checkpoint; what the child and its launcher are given.
 set -u
 . "$(dirname "$0")/tiny.sh"
 tiny_begin "$1"
