@@ -10,7 +10,7 @@
 #include "model/model.h"
 
 /* Raise it whenever the same request on the same model gives another answer: rows kept from before are then not taken. */
-enum { TN_ENGINE_VERSION = 4 };
+enum { TN_ENGINE_VERSION = 5 };
 
 typedef struct tn_sampling {
     int64_t max_tokens, top_k;          /* top_k 0: off */

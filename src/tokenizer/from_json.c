@@ -12,6 +12,27 @@
 
 static bool given(const json_t *v) { return v != NULL && !json_is_null(v); }
 
+/* "<s>" or {"content": "<s>", ...}; NULL if neither. */
+static const char *token_text(const json_t *v)
+{
+    return json_is_string(v) ? json_string_value(v) : json_string_value(json_object_get(v, "content"));
+}
+
+/* A control token: by its own word, or by the config's, which names it as an end of text or the like. Typed by somebody it must not become one. */
+static bool is_special(const json_t *added, const json_t *config)
+{
+    static const char *const names[] = { "bos_token", "eos_token", "pad_token", "unk_token" };
+    const char              *text = json_string_value(json_object_get(added, "content"));
+    bool                     special = json_is_true(json_object_get(added, "special"));
+
+    for (size_t i = 0; text != NULL && i < sizeof names / sizeof names[0]; i++) {
+        const char *named = token_text(json_object_get(config, names[i]));
+
+        special |= named != NULL && strcmp(named, text) == 0;
+    }
+    return special;
+}
+
 /* The highest id of the vocabulary and the added tokens, plus one. */
 static tn_status count_ids(const json_t *vocab, const json_t *added, const char *where, int64_t *n_vocab, tn_error *err)
 {
@@ -54,7 +75,7 @@ static tn_status put_spelling(spelling *s, int64_t id, const char *text, size_t 
 }
 
 /* Spelling, type and score of every id. Ids that nothing names are unused and spell nothing. */
-static tn_status read_vocabulary(tn_tokenizer *t, const json_t *vocab, const json_t *added, const char *where, tn_error *err)
+static tn_status read_vocabulary(tn_tokenizer *t, const json_t *vocab, const json_t *added, const json_t *config, const char *where, tn_error *err)
 {
     spelling      s = { calloc((size_t)t->n_vocab, sizeof *s.text), calloc((size_t)t->n_vocab, sizeof *s.n) };
     tn_status     status = TN_OK;
@@ -98,7 +119,7 @@ static tn_status read_vocabulary(tn_tokenizer *t, const json_t *vocab, const jso
             goto out;
         }
         TN_GOTO(put_spelling(&s, id, json_string_value(text), json_string_length(text), where, err));
-        t->type[id] = json_is_true(json_object_get(v, "special")) ? TN_TOKEN_CONTROL : TN_TOKEN_USER;
+        t->type[id] = is_special(v, config) ? TN_TOKEN_CONTROL : TN_TOKEN_USER;
     }
     for (int64_t id = 0; id < t->n_vocab; id++)
         if (s.text[id] == NULL) s.text[id] = "";
@@ -110,7 +131,7 @@ out:
     return status;
 }
 
-static tn_status read_added(tn_tokenizer *t, const json_t *added, const char *where, tn_error *err)
+static tn_status read_added(tn_tokenizer *t, const json_t *added, const json_t *config, const char *where, tn_error *err)
 {
     const json_t *v;
     size_t        i;
@@ -130,7 +151,7 @@ static tn_status read_added(tn_tokenizer *t, const json_t *added, const char *wh
             }
         } else tn_str_add_n(&normal, json_string_value(text), json_string_length(text));
         status = tn_added_put(t, normal.p != NULL ? normal.p : "", normal.len, (int32_t)json_integer_value(json_object_get(v, "id")),
-                              json_is_true(json_object_get(v, "special")), err);
+                              is_special(v, config), err);
         tn_str_free(&normal);
         if (status != TN_OK) return tn_fail_prefix(err, status, "%s: added_tokens[%zu]", where, i);
         if (t->n_added == 0) continue;
@@ -207,12 +228,6 @@ static tn_status read_unigram(tn_tokenizer *t, const json_t *model, const char *
     return tn_unigram_create(t, err);
 }
 
-/* "<s>" or {"content": "<s>", ...}; NULL if neither. */
-static const char *token_text(const json_t *v)
-{
-    return json_is_string(v) ? json_string_value(v) : json_string_value(json_object_get(v, "content"));
-}
-
 /* Classes of transformers whose BOS and EOS follow the config's flags and not the file's post-processor. */
 static bool class_obeys_flags(const char *name)
 {
@@ -280,7 +295,7 @@ static tn_status build(tn_tokenizer **out, const json_t *root, const json_t *con
     TN_TRY(tn_tokenizer_create(&t, n_vocab, where, err));
     TN_GOTO(tn_json_normaliser(t, json_object_get(root, "normalizer"), where, err));
     TN_GOTO(tn_json_pre_tokenizer(t, json_object_get(root, "pre_tokenizer"), where, err));
-    TN_GOTO(read_vocabulary(t, json_object_get(model, "vocab"), added, where, err));
+    TN_GOTO(read_vocabulary(t, json_object_get(model, "vocab"), added, config, where, err));
     if (strcmp(type, "BPE") == 0) TN_GOTO(read_bpe(t, model, where, err));
     else if (t->byte_level) {
         status = tn_fail(err, TN_UNSUPPORTED, "%s: pre_tokenizer ByteLevel with a Unigram model is not supported", where);
@@ -288,7 +303,7 @@ static tn_status build(tn_tokenizer **out, const json_t *root, const json_t *con
     } else TN_GOTO(read_unigram(t, model, where, err));
     TN_GOTO(tn_json_decoder(t, json_object_get(root, "decoder"), where, err));
     TN_GOTO(tn_json_post_processor(t, json_object_get(root, "post_processor"), where, err));
-    TN_GOTO(read_added(t, added, where, err));
+    TN_GOTO(read_added(t, added, config, where, err));
     read_config(t, config, t->n_prefix + t->n_suffix > 0);
     snprintf(t->kind, sizeof t->kind, "%s (tokenizer.json)", t->model == TN_MODEL_UNIGRAM ? "unigram" : "bpe");
     TN_GOTO(keep_recipe(t, root, where, err));

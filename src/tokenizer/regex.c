@@ -17,8 +17,33 @@ struct tn_regex {
 };
 
 /* What \w and \s are to Oniguruma, as the inside of a class (a hyphen behind it is one). PCRE2's \w lacks marks and has every number, its \s has U+180E. */
-#define WORD  "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}"
+#define WORD_BRACKET "\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}"
+#define WORD  "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}" WORD_BRACKET
 #define SPACE "\\x{9}-\\x{d}\\x{85}\\p{Z}"
+
+#define GRAPH "\\p{L}\\p{M}\\p{N}\\p{P}\\p{S}\\p{Cf}\\p{Co}"
+
+/* What Oniguruma's POSIX brackets hold. PCRE2's have other symbols in [:punct:], no marks in [:alpha:], no Roman numerals in [:upper:] ... */
+static const struct { const char *name, *set; } brackets[] = {
+    { "alpha", "\\p{Alphabetic}" },  { "alnum", "\\p{Alphabetic}\\p{Nd}" }, { "upper", "\\p{Uppercase}" }, { "lower", "\\p{Lowercase}" },
+    { "digit", "\\p{Nd}" },          { "xdigit", "0-9a-fA-F" },              { "punct", "\\p{P}\\p{S}" },   { "cntrl", "\\p{Cc}" },
+    { "space", SPACE },              { "blank", "\\x{9}\\p{Zs}" },          { "graph", GRAPH },             { "print", GRAPH "\\p{Zs}" },
+    { "word", WORD_BRACKET },
+};
+
+/* The bracket [:name:] that begins at p, spelled out; *used: its bytes. Returns what is wrong with it, or NULL. */
+static const char *put_bracket(tn_str *out, const char *p, size_t n, size_t *used)
+{
+    for (size_t k = 0; k < sizeof brackets / sizeof *brackets; k++) {
+        size_t len = strlen(brackets[k].name);
+
+        if (n < len + 4 || memcmp(p + 2, brackets[k].name, len) != 0 || memcmp(p + 2 + len, ":]", 2) != 0) continue;
+        tn_str_add(out, brackets[k].set);
+        *used = len + 4;
+        return NULL;
+    }
+    return n > 2 && p[2] == '^' ? "a negated POSIX bracket ([:^name:])" : "a POSIX bracket of an unknown name";
+}
 
 /* An escape as PCRE2 needs it for Oniguruma's meaning. Returns what is wrong with it, or NULL. */
 static const char *put_escape(tn_str *out, char c, bool in_class)
@@ -26,6 +51,7 @@ static const char *put_escape(tn_str *out, char c, bool in_class)
     const char *set = c == 'w' || c == 'W' || c == 'b' || c == 'B' ? WORD : c == 's' || c == 'S' ? SPACE : NULL;
 
     if (c == 'h' || c == 'H') return "\\h";
+    if (c == 'Q' || c == 'E') return "\\Q or \\E";
     if (in_class && (c == 'W' || c == 'S')) return c == 'W' ? "\\W inside a class" : "\\S inside a class";
     if (set == NULL || (in_class && (c == 'b' || c == 'B'))) tn_str_addf(out, "\\%c", c);
     else if (in_class) tn_str_add(out, set);
@@ -35,16 +61,76 @@ static const char *put_escape(tn_str *out, char c, bool in_class)
     return NULL;
 }
 
+/* \p{Name} of a script at p: PCRE2 takes that for the characters that the script shares with others too, as U+3001, Oniguruma for its own.
+ * Returns the bytes of it, 0: it is no script. */
+static size_t put_script(tn_str *out, const char *p, size_t n)
+{
+    size_t      not = n > 3 && p[3] == '^' ? 1 : 0, len = 0;
+    char        text[64];
+    int         code;
+    PCRE2_SIZE  at;
+    pcre2_code *is;
+
+    if (n < 5 || (p[1] != 'p' && p[1] != 'P') || p[2] != '{') return 0;
+    while (3 + not + len < n && ((p[3 + not + len] | 32) >= 'a' && (p[3 + not + len] | 32) <= 'z')) len++;
+    if (3 + not + len >= n || p[3 + not + len] != '}' || len < 3 || len > 40) return 0;       /* one or two letters: a category */
+    snprintf(text, sizeof text, "\\%c{%ssc:%.*s}", p[1], not ? "^" : "", (int)len, p + 3 + not);
+    if ((is = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL)) == NULL) return 0;
+    pcre2_code_free(is);
+    tn_str_add(out, text);
+    return 4 + not + len;
+}
+
+/* Without regard to case Oniguruma takes "ss" for U+00DF, "fi" for U+FB01 and the other way round, which PCRE2 does not: is that possible here? */
+static bool folds_to_several(const char *p, size_t n, bool in_class)
+{
+    static const char *const several[] = { "ss", "ff", "fi", "fl", "st" };
+
+    if ((p[0] & 0x80) != 0 || (p[0] == '\\' && n > 1 && (p[1] == 'x' || p[1] == 'u'))) return true;
+    for (size_t k = 0; !in_class && n > 1 && k < sizeof several / sizeof *several; k++)
+        if ((p[0] | 32) == several[k][0] && (p[1] | 32) == several[k][1]) return true;
+    return false;
+}
+
+/* The options at the front of a group, (?flags: or (?flags); *end: its ':' or ')'. false: it has none. */
+static bool options_read(const char *p, size_t n, bool *fold, size_t *end)
+{
+    bool on = true;
+
+    if (n < 3 || p[1] != '?') return false;
+    for (*end = 2; *end < n && ((p[*end] >= 'a' && p[*end] <= 'z') || p[*end] == '-'); ++*end) {
+        if (p[*end] == '-') on = false;
+        if (p[*end] == 'i') *fold = on;
+    }
+    return *end < n && (p[*end] == ':' || p[*end] == ')');
+}
+
+/* The options (?flags) at p[i] rule the rest of their group, which Oniguruma makes a group of its own: the same where nothing stands before. */
+static bool in_front(const char *p, size_t i) { return i == 0 || p[i - 1] == '(' || p[i - 1] == '|' || (i > 1 && p[i - 2] == '?' && p[i - 1] == ':'); }
+
+/* Oniguruma's {,n}, which is {0,n}. */
+static bool is_at_most(const char *p, size_t n)
+{
+    size_t k = 2;
+
+    while (k < n && p[k] >= '0' && p[k] <= '9') k++;
+    return n > 3 && p[0] == '{' && p[1] == ',' && k > 2 && k < n && p[k] == '}';
+}
+
 /* The pattern p for PCRE2. Oniguruma's class intersections and nested classes, \h (a hex digit there) and (?m) (dot matches all there) mean
  * other things to it: such a pattern must not be read wrongly. Returns what it uses of these, or NULL. */
 static const char *translate(tn_str *out, const char *p, size_t n)
 {
-    bool in_class = false;
+    enum { MAX_DEPTH = 256 };
+    bool   in_class = false, fold[MAX_DEPTH] = { false };
+    size_t depth = 0;
 
     for (size_t i = 0; i < n; i++) {
-        size_t from = i;
+        size_t from = i, used;
 
+        if (fold[depth] && folds_to_several(p + i, n - i, in_class)) return "letters under (?i) that fold to several, or are not ASCII";
         if (p[i] == '\\' && i + 1 < n) {
+            if ((used = put_script(out, p + i, n - i)) > 0) { i += used - 1; continue; }
             const char *strange = put_escape(out, p[++i], in_class);
             if (strange != NULL) return strange;
             continue;
@@ -54,18 +140,33 @@ static const char *translate(tn_str *out, const char *p, size_t n)
                 in_class = true;
                 if (i + 1 < n && p[i + 1] == '^') i++;
                 if (i + 1 < n && p[i + 1] == ']') i++;
-            } else if (p[i] == '(' && i + 2 < n && p[i + 1] == '?') {
-                for (size_t k = i + 2; k < n && ((p[k] >= 'a' && p[k] <= 'z') || p[k] == '-'); k++)
+            } else if (p[i] == '(') {
+                bool inner = fold[depth];
+
+                for (size_t k = i + 2; k < n && p[i + 1] == '?' && ((p[k] >= 'a' && p[k] <= 'z') || p[k] == '-'); k++)
                     if (p[k] == 'm') return "(?m)";
+                if (options_read(p + i, n - i, &inner, &used) && p[i + used] == ')') {
+                    if (!in_front(p, i)) return "options in the middle of a group";
+                    fold[depth] = inner;
+                    i += used;
+                } else {
+                    if (++depth == MAX_DEPTH) return "too many groups inside each other";
+                    fold[depth] = inner;
+                }
+            } else if (p[i] == ')' && depth > 0) depth--;
+            else if (is_at_most(p + i, n - i)) {
+                if (in_front(p, i)) return "{,n} with nothing before it";
+                tn_str_add(out, "{0");
+                continue;
             }
         } else if (p[i] == ']') in_class = false;
-        else if (p[i] == '[' && !(i + 1 < n && p[i + 1] == ':')) return "a class inside a class";
+        else if (p[i] == '[' && i + 1 < n && p[i + 1] == ':') {
+            const char *strange = put_bracket(out, p + i, n - i, &used);
+            if (strange != NULL) return strange;
+            i += used - 1;
+            continue;
+        } else if (p[i] == '[') return "a class inside a class";
         else if (p[i] == '&' && i + 1 < n && p[i + 1] == '&') return "a class intersection (&&)";
-        else if (p[i] == '[') {                      /* a POSIX class: its own bracket does not end ours */
-            const char *close = memchr(p + i, ']', n - i);
-
-            if (close != NULL) i = (size_t)(close - p);
-        }
         tn_str_add_n(out, p + from, i + 1 - from);
     }
     return NULL;

@@ -454,12 +454,92 @@ static void marks_take_white_space_with_them_in_chat(void **state)
     assert_true(n >= sizeof want / sizeof want[0]);
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         assert_int_equal(ids[i], want[i]);
-        assert_int_equal(mask[i], trained[i]);
+        assert_int_equal(mask[i] != 0, trained[i]);
     }
     free(ids);
     free(mask);
     tn_chat_free(&chat);
     tn_tokenizer_destroy(t);
+}
+
+/* What the config names as the end of a text is no text that somebody typed, whatever tokenizer.json says of it. */
+static void a_typed_end_token_is_text(void **state)
+{
+    static const char json[] = "{\"added_tokens\":[{\"id\":2,\"content\":\"<e>\",\"special\":false}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"<\":0,\"e\":1,\">\":3},\"merges\":[]}}";
+    static const struct { const char *config; size_t n; } rows[] = {
+        { "{\"eos_token\":\"<e>\"}", 3 }, { "{\"pad_token\":{\"content\":\"<e>\"}}", 3 }, { "{\"eos_token\":\"e\"}", 1 }, { NULL, 1 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tn_tokenizer *t;
+        int32_t      *ids = NULL;
+        size_t        n = 0, cap = 0;
+
+        assert_int_equal(tn_tokenizer_from_json(&t, json, strlen(json), rows[i].config, rows[i].config != NULL ? strlen(rows[i].config) : 0, "t.json", NULL), TN_OK);
+        assert_int_equal(tn_tokenize(t, "<e>", 3, 0, &ids, &n, &cap, NULL), TN_OK);
+        assert_int_equal(n, rows[i].n);
+        assert_int_equal(tn_tokenizer_is_special(t, 2), rows[i].n == 3);
+        n = 0;
+        assert_int_equal(tn_tokenize(t, "<e>", 3, TN_TOK_SPECIAL, &ids, &n, &cap, NULL), TN_OK);
+        assert_int_equal(n, 1);
+        free(ids);
+        tn_tokenizer_destroy(t);
+    }
+}
+
+/* Oniguruma's meanings, as Hugging Face's tokenizers found them: which characters of the text a pattern takes. */
+static void brackets_and_scripts_are_those_of_oniguruma(void **state)
+{
+    static const char text[] = "a1 \xc2\xa2$,\xe2\x85\xa0\xcd\x85\xe3\x80\x81\xe4\xb8\xad\xe1\xa0\x8e\xc2\xb2""b";       /* a 1 space ¢ $ , Ⅰ U+0345 、 中 U+180E ² b */
+    static const struct { const char *pattern, *taken; } rows[] = {
+        { "[[:punct:]]", "\xc2\xa2$,\xe3\x80\x81" }, { "[[:upper:]]", "\xe2\x85\xa0" }, { "[[:alpha:]]", "a\xe2\x85\xa0\xcd\x85\xe4\xb8\xad""b" },
+        { "[[:space:]]", " " }, { "[[:blank:]]", " " }, { "[[:digit:][:punct:]]", "1\xc2\xa2$,\xe3\x80\x81" }, { "[[:word:]]", "a1\xe2\x85\xa0\xcd\x85\xe4\xb8\xad""b" },
+        { "[^[:print:]]", "" }, { "\\\\p{Han}", "\xe4\xb8\xad" }, { "1{,2} ", "1 " }, { "(?i:A|'S)", "a" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char json[2048], *back;
+        tn_tokenizer *t;
+        int32_t      *ids = NULL;
+        size_t        n = 0, cap = 0, len;
+        tn_error      err = {0};
+
+        snprintf(json, sizeof json, "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},\"behavior\":\"Removed\",\"invert\":true},\"model\":{\"type\":\"BPE\",\"vocab\":"
+                 "{\"a\":0,\"1\":1,\" \":2,\"\xc2\xa2\":3,\"$\":4,\",\":5,\"\xe2\x85\xa0\":6,\"\xcd\x85\":7,\"\xe3\x80\x81\":8,\"\xe4\xb8\xad\":9,"
+                 "\"\xe1\xa0\x8e\":10,\"\xc2\xb2\":11,\"b\":12},\"merges\":[]}}",
+                 rows[i].pattern);
+        if (tn_tokenizer_from_json(&t, json, strlen(json), NULL, 0, "t.json", &err) != TN_OK) fail_msg("%s: %s", rows[i].pattern, err.msg);
+        assert_int_equal(tn_tokenize(t, text, sizeof text - 1, 0, &ids, &n, &cap, NULL), TN_OK);
+        tn_str got = {0};
+        for (size_t k = 0; k < n; k++) {
+            const char *piece = tn_tokenizer_piece(t, ids[k], &len);
+            tn_str_add_n(&got, piece, len);
+        }
+        back = got.p != NULL ? got.p : "";
+        if (strcmp(back, rows[i].taken) != 0) fail_msg("%s takes '%s', not '%s'", rows[i].pattern, back, rows[i].taken);
+        tn_str_free(&got);
+        free(ids);
+        tn_tokenizer_destroy(t);
+    }
+}
+
+static void what_a_pattern_cannot_say_here_is_named(void **state)
+{
+    static const struct { const char *pattern, *word; } rows[] = {
+        { "[[:^alpha:]]", "a negated POSIX bracket" }, { "[[:foo:]]", "an unknown name" }, { "(?i)ss", "fold to several" }, { "(?i:first|x)", "fold to several" },
+        { "(?i)[\xc3\x9f]", "fold to several" }, { "a(?i)b|c", "options in the middle" }, { "\\\\Qa\\\\E", "\\Q or \\E" }, { "{,2}b", "{,n} with nothing before it" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char json[512];
+        tn_tokenizer *t;
+        tn_error err = {0};
+        snprintf(json, sizeof json, "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},\"behavior\":\"Isolated\"},"
+                 "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}", rows[i].pattern);
+        assert_int_equal(tn_tokenizer_from_json(&t, json, strlen(json), NULL, 0, "t.json", &err), TN_UNSUPPORTED);
+        if (strstr(err.msg, rows[i].word) == NULL) fail_msg("%s: should say '%s': %s", rows[i].pattern, rows[i].word, err.msg);
+    }
 }
 
 static void what_is_not_supported_is_named(void **state)
@@ -618,6 +698,9 @@ int main(void)
         cmocka_unit_test(marks_take_white_space_with_them_in_chat),
         cmocka_unit_test(small_tokenizers_equal_hugging_face),
         cmocka_unit_test(what_is_not_supported_is_named),
+        cmocka_unit_test(a_typed_end_token_is_text),
+        cmocka_unit_test(brackets_and_scripts_are_those_of_oniguruma),
+        cmocka_unit_test(what_a_pattern_cannot_say_here_is_named),
         cmocka_unit_test(a_hostile_pattern_is_an_error_and_not_a_wait),
         cmocka_unit_test(digests_tell_tokenizers_apart),
         cmocka_unit_test(normal_forms_follow_annex_15),
