@@ -41,6 +41,8 @@ tn_shard_doc tn_shard_doc_at(const tn_shard *s, int64_t i);
 /* Tokens [first, first + n) and (if mask is not NULL) their mask. */
 void      tn_shard_copy(const tn_shard *s, int64_t first, int64_t n, int32_t *ids, uint8_t *mask);
 const tn_digest *tn_shard_content(const tn_shard *s);
+/* MISMATCH names the first token that a model with this vocabulary does not have. */
+tn_status tn_shard_check_ids(const tn_shard *s, const char *path, int64_t n_vocab, tn_error *err);
 
 /* ------------------------------------------------------------------------------------- source.c: files to documents */
 
@@ -137,15 +139,18 @@ typedef struct tn_pair {
     float     p;                     /* probability that chosen is better; 1 when not given */
     uint32_t  weight_16;             /* loss weight in 1/65536 */
     int32_t   principle;             /* index into the set's names, or -1 */
+    bool      whole;                 /* an answer of it was not cut off: it ends as the format ends one */
 } tn_pair;
 typedef struct tn_pairs {
     tn_pair  *pair;      int64_t n, n_overlong, n_equal, n_weightless;
+    int64_t  *first;                                         /* [n_path + 1] where the pairs of each path begin; then n */
     char    **principle; int n_principle;
     int32_t **chunk;     size_t n_chunk;                     /* memory of the ids */
     tn_digest content;                                       /* of the tokenised pairs, in order */
 } tn_pairs;
 /* Rows: {"prompt": text | "messages": [...], "chosen", "rejected", "p"?, "weight"?, "principle"?} or {"prompt", "completion",
- * "label"}. Pairs with a side over n_ctx tokens, with equal sides or of weight 0 are left out and counted. chat NULL: raw text. */
+ * "label"}; TRL's lists of messages too: as "prompt", and as an answer, which may bring its prompt along. A path may be a folder. Pairs with a side
+ * over n_ctx tokens, with equal sides (also once rendered) or of weight 0 are left out and counted. chat NULL: raw text. */
 tn_status tn_pairs_load(tn_pairs *out, const char *const *paths, int n_path, const tn_tokenizer *t, const tn_chat *chat,
                         int64_t n_ctx, tn_error *err);
 void      tn_pairs_free(tn_pairs *p);

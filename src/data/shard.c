@@ -249,6 +249,18 @@ int64_t tn_shard_n_token(const tn_shard *s) { return s->n_token; }
 int64_t tn_shard_n_doc(const tn_shard *s) { return s->n_doc; }
 const tn_digest *tn_shard_content(const tn_shard *s) { return &s->content; }
 
+tn_status tn_shard_check_ids(const tn_shard *s, const char *path, int64_t n_vocab, tn_error *err)
+{
+    for (int64_t i = 0; i < s->n_token; i++) {
+        uint32_t id = 0;
+        memcpy(&id, s->ids + i * s->id_bytes, (size_t)s->id_bytes);      /* little-endian */
+        if (id >= n_vocab)
+            return tn_fail(err, TN_MISMATCH, "%s: token %lld has the id %u, and the model's vocabulary has %lld (ids from 0 to %lld): the shard was not made for this model", path,
+                           (long long)i, id, (long long)n_vocab, (long long)n_vocab - 1);
+    }
+    return TN_OK;
+}
+
 tn_shard_doc tn_shard_doc_at(const tn_shard *s, int64_t i)
 {
     int64_t first = i == 0 ? 0 : (int64_t)s->doc[i - 1].end;

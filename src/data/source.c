@@ -2,7 +2,7 @@
  *
  * Text: one document a file. JSON Lines: one document a row, by the keys the row has. Conversations are rendered by the
  * chat format, and their mask trains what the assistant says with its stop token. */
-#include "data/data.h"
+#include "data/rows.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,7 +14,6 @@
 #include "base/str.h"
 
 static const size_t max_file_bytes = (size_t)8 << 30;
-enum { MAX_MESSAGES = 4096 };
 
 typedef struct sink {
     tn_shard_writer *w;
@@ -29,6 +28,7 @@ static tn_status document_put(sink *s, const int32_t *ids, const uint8_t *mask, 
 {
     if (s->n < 2) { s->stats->n_dropped++; return TN_OK; }
     TN_TRY(tn_shard_add(s->w, ids, mask, s->n, weight_16, taught, err));
+    if (weight_16 == 0) { s->stats->n_dropped++; return TN_OK; }         /* it is in the shard, but in no sample */
     s->stats->n_doc++;
     s->stats->n_token += (int64_t)s->n;
     for (size_t i = 1; i < s->n; i++) {
@@ -63,7 +63,7 @@ static tn_status text_put(sink *s, const char *text, size_t n, uint32_t weight_1
     return document_put(s, s->text_ids, NULL, false, weight_16, taught, err);
 }
 
-enum { SKIPPED = 2 };                                        /* in a mask: of a turn of weight 0 */
+enum { SKIPPED = 128 };                                      /* in a mask, beside the renderer's bits: of a turn of weight 0 */
 
 /* Tokens up to and with the last trained one of a conversation's beginning, which must be the beginning of the whole one's too. */
 static tn_status trained_end(sink *s, const tn_message *m, size_t n, size_t *end, const char *where, tn_error *err)
@@ -94,13 +94,19 @@ static tn_status turns_skip(sink *s, const tn_message *m, size_t n, const bool *
         TN_TRY(trained_end(s, m, k, &from, where, err));
         TN_TRY(trained_end(s, m, k + 1, &to, where, err));
         for (size_t i = from; i < to; i++)
-            if (s->mask[i]) s->mask[i] = SKIPPED;
+            if (s->mask[i]) s->mask[i] |= SKIPPED;
     }
     return TN_OK;
 }
 
-/* open: the last answer was cut off where it was sampled, so its stop token is no target and is left out. skip (or NULL): turns that are
- * not trained. */
+size_t tn_data_cut(const uint8_t *mask, size_t n)
+{
+    while (n > 0 && !mask[n - 1]) n--;
+    while (n > 0 && (mask[n - 1] & TN_MASK_END) != 0) n--;
+    return n;
+}
+
+/* open: the last answer was cut off where it was sampled. skip (or NULL): turns that are not trained. */
 static tn_status chat_put(sink *s, const tn_message *m, size_t n, const bool *skip, bool open, uint32_t weight_16, bool taught, const char *where, tn_error *err)
 {
     if (s->o->chat == NULL)
@@ -109,22 +115,19 @@ static tn_status chat_put(sink *s, const tn_message *m, size_t n, const bool *sk
     tn_status status = tn_chat_render(s->o->tokenizer, s->o->chat, m, n, false, &s->ids, &s->mask, &s->n, &s->cap, err);
     if (status != TN_OK) return tn_fail_prefix(err, status, "%s", where);
     if (skip != NULL) TN_TRY(turns_skip(s, m, n, skip, where, err));
-    if (open) {
-        while (s->n > 0 && !s->mask[s->n - 1]) s->n--;
-        if (s->n > 0) s->n--;
+    if (open) s->n = tn_data_cut(s->mask, s->n);
+    bool cut = s->o->max_tokens > 0 && s->n > (size_t)s->o->max_tokens, any = false;
+    if (cut) s->n = (size_t)s->o->max_tokens;
+    if (weight_16 > 0) {
+        s->stats->n_cut += cut;
+        s->stats->n_chat++;
     }
-    if (s->o->max_tokens > 0 && s->n > (size_t)s->o->max_tokens) {
-        s->n = (size_t)s->o->max_tokens;
-        s->stats->n_cut++;
-    }
-    s->stats->n_chat++;
-    bool any = false;
     for (size_t i = 0; i < s->n; i++) {
-        s->mask[i] = s->mask[i] != SKIPPED && (s->mask[i] != 0 || (skip != NULL && s->o->train_prompt));
+        s->mask[i] = (s->mask[i] & SKIPPED) == 0 && (s->mask[i] != 0 || s->o->train_prompt);
         any |= i > 0 && s->mask[i] != 0;
     }
     if (!any) { s->stats->n_dropped++; return TN_OK; }       /* nothing the assistant said is left */
-    return document_put(s, s->ids, s->o->train_prompt && skip == NULL ? NULL : s->mask, true, weight_16, taught, err);
+    return document_put(s, s->ids, s->mask, true, weight_16, taught, err);
 }
 
 static tn_status row_weight(const json_t *row, const char *where, uint32_t *out, tn_error *err)
@@ -136,31 +139,20 @@ static tn_status row_weight(const json_t *row, const char *where, uint32_t *out,
     return TN_OK;
 }
 
-static const char *const roles[] = { "system", "user", "assistant", NULL };
-
-/* *any: a turn has weight 0, which skip tells. */
-static tn_status messages_read(const json_t *list, tn_message *m, bool *skip, bool *any, size_t *n, const char *where, tn_error *err)
+/* Which messages of the assistant are not trained (skip); *any: there is one. */
+static tn_status weights_read(const json_t *list, bool *skip, bool *any, const char *where, tn_error *err)
 {
     size_t i;
     const json_t *e;
-    if (!json_is_array(list) || json_array_size(list) == 0 || json_array_size(list) > MAX_MESSAGES)
-        return tn_fail(err, TN_FORMAT, "%s: \"messages\" must be a list of 1 to %d objects", where, MAX_MESSAGES);
-    *n = 0;
     *any = false;
     json_array_foreach(list, i, e) {
-        const char *role, *content;
+        const char *role = json_string_value(json_object_get(e, "role"));
         double weight;
-        bool known = false;
-        TN_TRY(tn_json_str(e, "role", &role, where, err));
-        TN_TRY(tn_json_str(e, "content", &content, where, err));
-        for (int k = 0; roles[k] != NULL; k++) known |= strcmp(role, roles[k]) == 0;
-        if (!known) return tn_fail(err, TN_FORMAT, "%s: role \"%s\"; system, user and assistant are known", where, role);
         TN_TRY(tn_json_real_or(e, "weight", 1.0, &weight, where, err));
-        if (json_object_get(e, "weight") != NULL && ((weight != 0 && weight != 1) || strcmp(role, "assistant") != 0))
+        if (tn_row_get(e, "weight") != NULL && ((weight != 0 && weight != 1) || strcmp(role, "assistant") != 0))
             return tn_fail(err, TN_FORMAT, "%s: \"weight\" %g of a message of the %s; only the assistant's have one, 0 (not trained) or 1; a row's own \"weight\" may be "
                            "from 0 to 16", where, weight, role);
-        *any |= skip[*n] = weight == 0;
-        m[(*n)++] = (tn_message){ role, content };
+        *any |= skip[i] = weight == 0;
     }
     return TN_OK;
 }
@@ -169,40 +161,42 @@ static tn_status row_put(sink *s, const json_t *row, const char *where, tn_error
 {
     uint32_t weight = 65536;
     bool open, taught;
-    const char *prompt, *answer;
-    const json_t *messages = json_object_get(row, "messages");
+    size_t n = 0;
 
     if (!json_is_object(row)) return tn_fail(err, TN_FORMAT, "%s: a row must be an object", where);
     TN_TRY(row_weight(row, where, &weight, err));
     TN_TRY(tn_json_bool_or(row, "open", false, &open, where, err));
     TN_TRY(tn_json_bool_or(row, "distill", false, &taught, where, err));
-    if (messages != NULL && s->o->format != TN_DATA_JSONL) {
-        tn_message m[MAX_MESSAGES];
-        bool skip[MAX_MESSAGES], any = false;
-        size_t n = 0;
-        TN_TRY(messages_read(messages, m, skip, &any, &n, where, err));
+    if (tn_row_get(row, "messages") != NULL && s->o->format != TN_DATA_JSONL) {
+        const json_t *list = tn_row_get(row, "messages");
+        tn_message m[TN_ROW_MESSAGES];
+        bool skip[TN_ROW_MESSAGES] = {0}, any = false;
+        TN_TRY(tn_row_system(row, m, &n, where, err));
+        size_t front = n;
+        TN_TRY(tn_row_messages(list, "messages", m, &n, where, err));
+        TN_TRY(weights_read(list, skip + front, &any, where, err));
         return chat_put(s, m, n, any ? skip : NULL, open, weight, taught, where, err);
     }
-    if (json_object_get(row, "prompt") != NULL && s->o->format != TN_DATA_JSONL) {
-        const char *key = json_object_get(row, "answer") != NULL ? "answer" :
-                          json_object_get(row, "completion") != NULL ? "completion" : "answer";
-        const char *system = NULL;
-        if (json_object_get(row, "answer") != NULL && json_object_get(row, "completion") != NULL)
+    if (tn_row_get(row, "prompt") != NULL && s->o->format != TN_DATA_JSONL) {
+        bool answer = tn_row_get(row, "answer") != NULL, completion = tn_row_get(row, "completion") != NULL;
+        tn_message m[3];
+        if (answer && completion)
             return tn_fail(err, TN_FORMAT, "%s: \"answer\" and \"completion\" mean the same; leave one of them out", where);
-        if (json_object_get(row, "system") != NULL && !json_is_null(json_object_get(row, "system"))) TN_TRY(tn_json_str(row, "system", &system, where, err));
-        TN_TRY(tn_json_str(row, "prompt", &prompt, where, err));
-        TN_TRY(tn_json_str(row, key, &answer, where, err));
-        tn_message m[3] = { { "system", system }, { "user", prompt }, { "assistant", answer } };
-        return chat_put(s, system != NULL ? m : m + 1, system != NULL ? 3 : 2, NULL, open, weight, taught, where, err);
+        TN_TRY(tn_row_system(row, m, &n, where, err));
+        m[n] = (tn_message){ "user", NULL };
+        TN_TRY(tn_json_str(row, "prompt", &m[n++].content, where, err));
+        m[n] = (tn_message){ "assistant", NULL };
+        TN_TRY(tn_json_str(row, completion ? "completion" : "answer", &m[n++].content, where, err));
+        return chat_put(s, m, n, NULL, open, weight, taught, where, err);
     }
-    if (json_object_get(row, "text") != NULL && s->o->format != TN_DATA_CHAT) {
+    if (tn_row_get(row, "text") != NULL && s->o->format != TN_DATA_CHAT) {
         const char *text;
         TN_TRY(tn_json_str(row, "text", &text, where, err));
         return text_put(s, text, strlen(text), weight, taught, where, err);
     }
-    const char *hint = json_object_get(row, "conversations") != NULL ?
+    const char *hint = tn_row_get(row, "conversations") != NULL ?
         " (ShareGPT's \"conversations\" are \"messages\" here: \"from\" is \"role\", human \"user\", gpt \"assistant\"; \"value\" is \"content\")" :
-        json_object_get(row, "instruction") != NULL ? " (Alpaca's \"instruction\", with \"input\" after it, is \"prompt\" here, and \"output\" is \"answer\")" : "";
+        tn_row_get(row, "instruction") != NULL ? " (Alpaca's \"instruction\", with \"input\" after it, is \"prompt\" here, and \"output\" is \"answer\")" : "";
     return tn_fail(err, TN_FORMAT, "%s: a row needs %s%s", where,
                    s->o->format == TN_DATA_JSONL ? "\"text\"" :
                    s->o->format == TN_DATA_CHAT  ? "\"messages\", or \"prompt\" and \"answer\"" :
@@ -251,9 +245,9 @@ static const char *no_text(const char *path, const char *text, size_t n, bool li
     return NULL;
 }
 
-/* listed: one of a folder's files, which nobody named. */
-static tn_status file_put(sink *s, const char *path, bool listed, tn_error *err)
+static tn_status file_put(void *arg, const char *path, bool listed, tn_error *err)
 {
+    sink *s = arg;
     tn_status status = TN_OK;
     tn_jsonl *rows = NULL;
     json_t *row = NULL;
@@ -287,48 +281,11 @@ out:
     return status;
 }
 
-/* What lies in a folder without being meant as data: hidden files, those of hidden folders (.git, .ipynb_checkpoints), and what editors leave
- * (a.txt~, #a.txt#). rel: below the folder. */
-static bool is_aside(const char *rel)
-{
-    for (const char *s = rel; *s != '\0';) {
-        size_t n = strcspn(s, "/");
-        if (n > 0 && (s[0] == '.' || s[n - 1] == '~' || (n > 1 && s[0] == '#' && s[n - 1] == '#'))) return true;
-        s += n + (s[n] == '/');
-    }
-    return false;
-}
-
-static tn_status folder_put(sink *s, const char *path, tn_error *err)
-{
-    char **files = NULL;
-    const char *aside = NULL;
-    size_t n_file = 0, n_aside = 0;
-    tn_status status = tn_list_files(&files, &n_file, path, err);
-
-    for (size_t i = 0; status == TN_OK && i < n_file; i++) {
-        if (is_aside(files[i])) {
-            if (n_aside++ == 0) aside = files[i];
-            continue;
-        }
-        char *full = tn_path(path, files[i]);
-        status = full != NULL ? file_put(s, full, true, err) : tn_fail(err, TN_NOMEM, "%s: out of memory", path);
-        free(full);
-    }
-    if (status == TN_OK && n_aside > 0 && n_aside == n_file)
-        status = tn_fail(err, TN_FORMAT, "%s holds hidden files and editors' copies only (%s), which are no data; name the file itself to take it", path, aside);
-    if (status == TN_OK && n_aside > 0)
-        tn_log(TN_LOG_INFO, "%s: %zu hidden files or editors' copies are left out, %s the first", path, n_aside, aside);
-    tn_list_free(files, n_file);
-    return status;
-}
-
 tn_status tn_data_tokenise(tn_shard_writer *w, const char *path, const tn_data_options *o, tn_data_stats *stats, tn_error *err)
 {
     sink s = { .w = w, .o = o, .stats = stats };
 
-    if (!tn_exists(path)) return tn_fail(err, TN_NOTFOUND, "%s: no such file or directory", path);
-    tn_status status = tn_is_dir(path) ? folder_put(&s, path, err) : file_put(&s, path, false, err);
+    tn_status status = tn_data_each_file(path, file_put, &s, err);
     free(s.ids);
     free(s.text_ids);
     free(s.mask);

@@ -20,6 +20,9 @@ typedef struct renderer {
     tn_str              text;            /* waiting to be tokenised */
     tn_str             *out;             /* not NULL: the text itself is wanted, and no ids */
     size_t              trained_from;    /* in text; SIZE_MAX: nothing of it is trained */
+    size_t              end_from;        /* in text: where the format begins to end the answer; SIZE_MAX: not in it */
+    uint8_t             mark;            /* what the mask gets for a trained token ... */
+    bool                ending;          /* ... and TN_MASK_END, while the answer is ended */
     bool                after_special;
     bool                strip_front;     /* the mark before takes the white space behind it (rstrip) */
 } renderer;
@@ -38,7 +41,7 @@ static tn_status grow_mask(renderer *r, tn_error *err)
     return TN_OK;
 }
 
-static tn_status put_id(renderer *r, int32_t id, bool trained, tn_error *err)
+static tn_status put_id(renderer *r, int32_t id, uint8_t mark, tn_error *err)
 {
     tn_ids ids = { r->ids, r->n, r->cap, false };
 
@@ -51,11 +54,11 @@ static tn_status put_id(renderer *r, int32_t id, bool trained, tn_error *err)
     tn_ids_put(&ids, id);
     if (ids.failed) return tn_fail(err, TN_NOMEM, "no memory for a conversation of %zu tokens", *r->n);
     TN_TRY(grow_mask(r, err));
-    if (r->mask != NULL) (*r->mask)[*r->n - 1] = trained;
+    if (r->mask != NULL) (*r->mask)[*r->n - 1] = mark;
     return TN_OK;
 }
 
-/* How many of the ids (of r->text) come before the byte `at`: by adding up their bytes, where these give the text back ... */
+/* How many of the ids (of r->text) come before the byte `at`: by adding up their bytes, where these give the text back. */
 static size_t ids_before(const renderer *r, const int32_t *ids, size_t n, size_t at)
 {
     size_t total = 0, len, k, front;
@@ -74,6 +77,23 @@ static size_t ids_before(const renderer *r, const int32_t *ids, size_t n, size_t
     return k;
 }
 
+/* The token of those from `start` on in which the byte `at` of the text lies: by their bytes, else, where a normaliser changed the text, by
+ * the tokens of the text before. */
+static tn_status token_at(const renderer *r, size_t start, size_t at, size_t *out, tn_error *err)
+{
+    int32_t  *head = NULL;
+    size_t    n_head = 0, cap = 0, k = ids_before(r, *r->ids + start, *r->n - start, at);
+    tn_status status = TN_OK;
+
+    if (k == SIZE_MAX) {
+        status = tn_encode_fragment(r->t, r->text.p, at, start == 0, r->after_special, r->skip, &head, &n_head, &cap, err);
+        for (k = 0; k < *r->n - start && k < n_head && (*r->ids)[start + k] == head[k];) k++;
+        free(head);
+    }
+    *out = start + k;
+    return status;
+}
+
 /* What the marks on either side take of the text that waits, as they do when the whole is tokenised. */
 static void strip_waiting(renderer *r, bool end)
 {
@@ -83,49 +103,46 @@ static void strip_waiting(renderer *r, bool end)
     memmove(r->text.p, r->text.p + begin, stop - begin);
     r->text.len = stop - begin;
     r->text.p[r->text.len] = '\0';
-    if (r->trained_from != SIZE_MAX) r->trained_from = r->trained_from > begin ? r->trained_from - begin : 0;
-    if (r->trained_from != SIZE_MAX && r->trained_from > r->text.len) r->trained_from = r->text.len;
+    for (int k = 0; k < 2; k++) {
+        size_t *from = k == 0 ? &r->trained_from : &r->end_from;
+
+        if (*from != SIZE_MAX) *from = *from > begin ? *from - begin : 0;
+        if (*from != SIZE_MAX && *from > r->text.len) *from = r->text.len;
+    }
+}
+
+/* Nothing waits any more. An answer that was empty ends here: what follows is not trained. */
+static void waiting_done(renderer *r)
+{
+    tn_str_clear(&r->text);
+    r->trained_from = r->end_from = SIZE_MAX;
 }
 
 /* Tokenises what waits. lstrip: the mark that follows takes the white space at its end. */
 static tn_status flush(renderer *r, bool lstrip, tn_error *err)
 {
-    tn_status status = TN_OK;
-    int32_t  *head = NULL;
-    size_t    start = r->out == NULL ? *r->n : 0, first = SIZE_MAX, n_head = 0, head_cap = 0;
+    size_t start = r->out == NULL ? *r->n : 0, first, end = SIZE_MAX;
 
     if (r->text.failed) return tn_fail(err, TN_NOMEM, "no memory for a conversation");
-    if (r->text.len == 0) {
-        r->trained_from = SIZE_MAX;                  /* an empty answer ends here: what follows is not trained */
+    if (r->out != NULL && r->text.len > 0) tn_str_add_n(r->out, r->text.p, r->text.len);
+    else if (r->text.len > 0) {
+        if (r->strip_front || lstrip) strip_waiting(r, lstrip);
+        r->strip_front = false;
+    }
+    if (r->out != NULL || r->text.len == 0) {
+        waiting_done(r);
         return TN_OK;
     }
-    if (r->out != NULL) {
-        tn_str_add_n(r->out, r->text.p, r->text.len);
-        tn_str_clear(&r->text);
-        r->trained_from = SIZE_MAX;
-        return TN_OK;
-    }
-    if (r->strip_front || lstrip) strip_waiting(r, lstrip);
-    r->strip_front = false;
-    if (r->text.len == 0) {
-        r->trained_from = SIZE_MAX;
-        return TN_OK;
-    }
-    TN_GOTO(tn_encode_fragment(r->t, r->text.p, r->text.len, start == 0, r->after_special, r->skip, r->ids, r->n, r->cap, err));
-    TN_GOTO(grow_mask(r, err));
-    if (r->mask != NULL && r->trained_from != SIZE_MAX && (first = ids_before(r, *r->ids + start, *r->n - start, r->trained_from)) == SIZE_MAX) {
-        /* ... else, where a normaliser changed it, by the tokens of the text before. */
-        TN_GOTO(tn_encode_fragment(r->t, r->text.p, r->trained_from, start == 0, r->after_special, r->skip, &head, &n_head, &head_cap, err));
-        for (first = 0; first < *r->n - start && first < n_head && (*r->ids)[start + first] == head[first];) first++;
-    }
-    if (r->mask != NULL)
-        for (size_t i = start; i < *r->n; i++) (*r->mask)[i] = first != SIZE_MAX && i - start >= first;
-    tn_str_clear(&r->text);
-    r->trained_from = SIZE_MAX;
+    TN_TRY(tn_encode_fragment(r->t, r->text.p, r->text.len, start == 0, r->after_special, r->skip, r->ids, r->n, r->cap, err));
+    TN_TRY(grow_mask(r, err));
+    first = *r->n;
+    if (r->mask != NULL && r->trained_from != SIZE_MAX) TN_TRY(token_at(r, start, r->trained_from, &first, err));
+    if (r->mask != NULL && r->end_from != SIZE_MAX) TN_TRY(token_at(r, start, r->end_from, &end, err));
+    for (size_t i = start; r->mask != NULL && i < *r->n; i++)
+        (*r->mask)[i] = i < first ? 0 : i < end ? r->mark : r->mark | TN_MASK_END;
+    waiting_done(r);
     r->after_special = false;
-out:
-    free(head);
-    return status;
+    return TN_OK;
 }
 
 static const tn_added *added_of(const tn_tokenizer *t, int32_t id)
@@ -153,7 +170,7 @@ static tn_status put_format(renderer *r, const char *text, bool trained, tn_erro
         tn_str_add_n(&r->text, text + at, begin - at);
         const tn_added *mark = added_of(r->t, id);
         TN_TRY(flush(r, mark != NULL && mark->lstrip, err));
-        TN_TRY(put_id(r, id, trained, err));
+        TN_TRY(put_id(r, id, !trained ? 0 : r->ending ? r->mark | TN_MASK_END : r->mark, err));
         r->after_special = true;
         r->strip_front = mark != NULL && mark->rstrip;
         at = end;
@@ -259,7 +276,7 @@ static tn_status render_user(renderer *r, walk *w, size_t i, tn_error *err)
 
     if ((l->ways & TN_WAY_BOS_EACH) != 0 && r->t->bos >= 0) {
         TN_TRY(flush(r, false, err));
-        TN_TRY(put_id(r, r->t->bos, false, err));
+        TN_TRY(put_id(r, r->t->bos, 0, err));
         r->after_special = true;
     }
     TN_TRY(put_format(r, l->user_before, false, err));
@@ -312,6 +329,7 @@ static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *e
     bool                  earlier = w->last_user < w->n && i < w->last_user, last;
     size_t                n;
 
+    r->mark = i + 1 == w->n ? TN_MASK_TRAINED | TN_MASK_LAST : TN_MASK_TRAINED;
     if (!block && (l->ways & TN_WAY_CUT_THINKING) != 0 && thought != NULL && (earlier || l->format == TN_CHAT_DEEPSEEK3)) {
         while ((l->ways & (TN_WAY_CLOSED_THINK | TN_WAY_CLOSE_THINK)) == 0 && (next = strstr(thought + 1, "</think>")) != NULL) thought = next;
         text = thought + strlen("</think>");
@@ -325,10 +343,13 @@ static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *e
     if ((l->ways & TN_WAY_TRIM_ANSWER) != 0) trim(&text, &n, true);
     if ((l->ways & TN_WAY_ANSWER_SPACE) != 0) put_content(r, " ", 1, true);
     put_content(r, text, n, true);
+    r->end_from = r->text.len;
+    r->ending = true;
     if ((l->ways & TN_WAY_STOP_SPACE) != 0) put_content(r, " ", 1, true);
     last = i + 1 == w->n && !w->open_turn;
     TN_TRY(put_format(r, l->earlier_stop != NULL && !last ? l->earlier_stop : l->stop, true, err));
     if (r->trained_from != SIZE_MAX) TN_TRY(flush(r, false, err));      /* a vocabulary without this stop token: what follows is not trained */
+    r->ending = false;
     return (l->ways & TN_WAY_LAST_BARE) != 0 && i + 1 == w->n ? TN_OK : put_format(r, l->after_stop, false, err);
 }
 
@@ -379,7 +400,7 @@ static tn_status render_all(renderer *r, const tn_chat *chat, const tn_message *
     skip_marks(r, &l);
     for (size_t i = 0; i < n_message; i++)
         if (strcmp(messages[i].role, "user") == 0) w.last_user = i;
-    if ((l.ways & TN_WAY_BOS) != 0 && r->t->bos >= 0) TN_GOTO(put_id(r, r->t->bos, false, err));
+    if ((l.ways & TN_WAY_BOS) != 0 && r->t->bos >= 0) TN_GOTO(put_id(r, r->t->bos, 0, err));
     if (l.opening != NULL) TN_GOTO(put_format(r, l.opening, false, err));
     if (!begins_with_system && chat->default_system != NULL && (l.ways & TN_WAY_SYSTEM_FIRST) != 0) w.system = chat->default_system;
     else if (!begins_with_system && chat->default_system != NULL) TN_GOTO(render_system(r, &w, chat->default_system, err));
@@ -403,7 +424,7 @@ out:
 tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn,
                          int32_t **ids, uint8_t **mask, size_t *n, size_t *cap, tn_error *err)
 {
-    renderer r = { .t = t, .ids = ids, .mask = mask, .n = n, .cap = cap, .trained_from = SIZE_MAX, .after_special = true };
+    renderer r = { .t = t, .ids = ids, .mask = mask, .n = n, .cap = cap, .trained_from = SIZE_MAX, .end_from = SIZE_MAX, .after_special = true };
 
     r.mask_cap = mask != NULL && *mask != NULL ? *cap : 0;
     return render_all(&r, chat, messages, n_message, open_turn, err);
@@ -412,7 +433,7 @@ tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_me
 tn_status tn_chat_text(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn, char **out, tn_error *err)
 {
     tn_str    s = {0};
-    renderer  r = { .t = t, .out = &s, .trained_from = SIZE_MAX, .after_special = true };
+    renderer  r = { .t = t, .out = &s, .trained_from = SIZE_MAX, .end_from = SIZE_MAX, .after_special = true };
     tn_status status = render_all(&r, chat, messages, n_message, open_turn, err);
 
     *out = NULL;

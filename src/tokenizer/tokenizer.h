@@ -93,7 +93,9 @@ tn_status tn_chat_template(char **out, tn_chat_format format, tn_error *err);
 
 typedef struct tn_message { const char *role; const char *content; } tn_message;      /* "system" | "user" | "assistant" */
 
-/* Renders to ids. mask (or NULL) gets 1 for the tokens that are trained: assistant content and its stop token.
+/* Of a token in a conversation's mask, 0 where it is not trained: the last message's; what the format ends the answer with. */
+enum { TN_MASK_TRAINED = 1, TN_MASK_LAST = 2, TN_MASK_END = 4 };
+/* Renders to ids. mask (or NULL) tells the tokens that are trained, by TN_MASK_ bits: assistant content and its stop token.
  * open_turn: end with the generation prompt. Content is tokenised without special-token parsing. Arrays grown as above. */
 tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn,
                          int32_t **ids, uint8_t **mask, size_t *n, size_t *cap, tn_error *err);

@@ -94,6 +94,29 @@ static tn_status files_check(char **files, int n_file, tn_error *err)
     return TN_OK;
 }
 
+/* A file that is named twice counts twice; held-out data that are trained on tell nothing. By what the names stand for. */
+tn_status train_corpus_warn(const tn_train_config *c, tn_error *err)
+{
+    char **files = NULL, **valid = NULL;
+    int n_file = 0, n_valid = 0;
+    struct stat a, b;
+    tn_status status = list_split(c->data, &files, &n_file, err);
+
+    if (status == TN_OK) status = list_split(c->valid, &valid, &n_valid, err);
+    for (int i = 0; status == TN_OK && i < n_file; i++) {
+        if (stat(files[i], &a) != 0) continue;
+        for (int k = 0; k < i; k++)
+            if (stat(files[k], &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+                tn_log(TN_LOG_WARN, "data names %s twice: what it holds is trained twice an epoch", files[i]);
+        for (int k = 0; k < n_valid; k++)
+            if (stat(valid[k], &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+                tn_log(TN_LOG_WARN, "valid and data both name %s: a validation on what is trained does not tell what the model learns of other texts", files[i]);
+    }
+    list_drop(files, n_file);
+    list_drop(valid, n_valid);
+    return status;
+}
+
 static tn_data_format format_of(const char *name)
 {
     return strcmp(name, "text") == 0 ? TN_DATA_TEXT : strcmp(name, "jsonl") == 0 ? TN_DATA_JSONL :
@@ -149,38 +172,76 @@ static tn_status nothing_to_learn(const tn_shard *s, const char *source, bool ch
                    chat ? ", or no assistant turn within n_ctx" : "");
 }
 
+/* data_weights, which are for what is trained; *weighted false: none are given. */
+static tn_status weights_read(const tn_train_config *c, bool train, int n_file, double weights[TN_MIX_MAX], bool *weighted, tn_error *err)
+{
+    char **words = NULL;
+    int n_word = 0;
+    tn_status status = list_split(c->data_weights, &words, &n_word, err);
+
+    *weighted = train && n_word > 0;
+    if (status == TN_OK && *weighted && n_word != n_file)
+        status = tn_fail(err, TN_USAGE, "%d data_weights for %d sources in data", n_word, n_file);
+    if (status == TN_OK && *weighted && n_file == 1)
+        status = tn_fail(err, TN_USAGE, "data_weights share the draws out among several sources, and data names one: leave data_weights out");
+    if (status == TN_OK && *weighted && n_file > TN_MIX_MAX)
+        status = tn_fail(err, TN_USAGE, "%d data sources; at most %d can have data_weights (a directory counts as one)", n_file, TN_MIX_MAX);
+    for (int i = 0; *weighted && status == TN_OK && i < n_word; i++)
+        if (!tn_parse_f64(words[i], &weights[i])) status = tn_fail(err, TN_USAGE, "data_weights: '%s' is no number", words[i]);
+    list_drop(words, n_word);
+    return status;
+}
+
+static tn_status mix_make(corpus *k, const tn_train_config *c, const int64_t *n_sample, const double *weights, int n, tn_error *err)
+{
+    tn_status status = tn_mix_init(&k->mix, n_sample, weights, n, (uint64_t)c->seed, c->shuffle, err);
+    return status != TN_OK && weights != NULL ? tn_fail_prefix(err, status, "data_weights") : status;
+}
+
+/* Samples of the smallest source that is walked through by itself; of all where they are as one. */
+static int64_t smallest(const tn_mix *m)
+{
+    int64_t n = m->weighted ? m->n_sample[0] : m->n_total;
+    for (int i = 1; m->weighted && i < m->n_source; i++)
+        if (m->n_sample[i] < n) n = m->n_sample[i];
+    return n;
+}
+
 static tn_status samples_open(corpus *k, const tn_train_config *c, char **files, int n_file, const char *dir, const char *prefix,
                               tn_model *m, const tn_tokenizer *t, const tn_chat *chat, int64_t n_item, tn_dist *dist, tn_error *err)
 {
     tn_digest tokenizer = {{ 0 }};
     tn_pack_kind pack;
-    int64_t n_sample[TN_MIX_MAX] = {0}, total = 0, at = 0, *size;
+    int64_t n_sample[TN_MIX_MAX] = {0}, n_vocab = tn_model_hparams(m)->n_vocab, total = 0, at = 0, *size;
     double weights[TN_MIX_MAX];
-    char **words = NULL;
-    int n_word = 0;
+    bool weighted;
+    tn_data_stats undrawn = {0};
     tn_status status = TN_OK;
 
     if (n_file > TN_MIX_MAX) return tn_fail(err, TN_USAGE, "%d data sources; at most %d (a directory counts as one)", n_file, TN_MIX_MAX);
     if (!tn_pack_parse(c->pack, &pack)) return tn_fail(err, TN_USAGE, "pack is '%s'; greedy, best-fit and none are known", c->pack);
+    TN_TRY(weights_read(c, strcmp(prefix, "train") == 0, n_file, weights, &weighted, err));
     if (t != NULL) tn_tokenizer_digest(t, &tokenizer);
     for (int i = 0; t == NULL && i < n_file; i++)
         if (!tn_shard_is(files[i]))
             return tn_fail(err, TN_NOTFOUND, "%s: the model has no tokenizer to read text with; give token shards (.tns)", files[i]);
     tn_data_options o = { t, chat, format_of(c->format), c->n_ctx, c->train_prompt };
     for (int i = 0; i < n_file; i++) {
-        /* A file that is a shard already is mapped where it lies. */
+        /* A source that is never drawn teaches nothing, whatever it holds. A file that is a shard already is mapped where it lies. */
+        tn_data_stats *stats = weighted && weights[i] == 0 ? &undrawn : &k->stats;
         bool made = tn_ends_with(files[i], ".tns") || tn_shard_is(files[i]);
         char *path = made ? tn_strdup(files[i]) : tn_strf("%s/%s-%d.tns", dir, prefix, i);
         if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
         if (tn_dist_rank(dist) == 0 && !made)
-            status = shard_make(path, files[i], &o, &tokenizer, tn_model_hparams(m)->n_vocab, &k->stats, err);
+            status = shard_make(path, files[i], &o, &tokenizer, n_vocab, stats, err);
         status = tn_dist_agree(dist, status, err);
         if (status == TN_OK) status = tn_shard_open(&k->shard[i], path, &tokenizer, err);
         free(path);
         if (status != TN_OK) return status;
+        TN_TRY(tn_shard_check_ids(k->shard[i], files[i], n_vocab, err));
         if (made && tn_dist_rank(dist) == 0) {
-            k->stats.n_doc += tn_shard_n_doc(k->shard[i]);
-            k->stats.n_token += tn_shard_n_token(k->shard[i]);
+            stats->n_doc += tn_shard_n_doc(k->shard[i]);
+            stats->n_token += tn_shard_n_token(k->shard[i]);
         }
         k->n_source = i + 1;
         TN_TRY(tn_pack_create(&k->pack[i], k->shard[i], c->n_ctx, pack, err));
@@ -189,16 +250,7 @@ static tn_status samples_open(corpus *k, const tn_train_config *c, char **files,
         total += n_sample[i];
     }
     TN_TRY(tn_dist_broadcast(dist, 0, &k->stats, sizeof k->stats, err));
-    TN_TRY(list_split(c->data_weights, &words, &n_word, err));
-    bool weighted = n_word > 0 && strcmp(prefix, "train") == 0;
-    if (weighted && n_word != n_file)
-        status = tn_fail(err, TN_USAGE, "%d data_weights for %d sources in data", n_word, n_file);
-    for (int i = 0; weighted && status == TN_OK && i < n_word; i++)
-        if (!tn_parse_f64(words[i], &weights[i])) status = tn_fail(err, TN_USAGE, "data_weights: '%s' is no number", words[i]);
-    list_drop(words, n_word);
-    if (status != TN_OK) return status;
-    status = tn_mix_init(&k->mix, n_sample, weighted ? weights : NULL, n_file, (uint64_t)c->seed, c->shuffle, err);
-    if (status != TN_OK) return weighted ? tn_fail_prefix(err, status, "data_weights") : status;
+    TN_TRY(mix_make(k, c, n_sample, weighted ? weights : NULL, n_file, err));
     k->n_sample = total;
     if ((size = malloc((size_t)total * sizeof *size)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld samples", (long long)total);
     for (int i = 0; i < n_file; i++)
@@ -208,9 +260,7 @@ static tn_status samples_open(corpus *k, const tn_train_config *c, char **files,
             size[at] = 0;
             for (int64_t q = 0; q < n_piece; q++) size[at] += piece[q].n;
         }
-    int64_t n_min = k->mix.weighted ? n_sample[0] : total;
-    for (int i = 1; i < n_file && k->mix.weighted; i++) n_min = n_sample[i] < n_min ? n_sample[i] : n_min;
-    return rows_max_find(k, size, total, n_item, n_min);
+    return rows_max_find(k, size, total, n_item, smallest(&k->mix));
 }
 
 /* ------------------------------------------------------------------------------------------------------- pairs */
@@ -259,13 +309,31 @@ static tn_status reference_place(corpus *k, tn_error *err)
     return TN_OK;
 }
 
-static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, int n_file, const tn_tokenizer *t, const tn_chat *chat,
+static bool ends_with_stop(const tn_reply *a, const tn_chat *chat, const tn_tokenizer *t) { return a->n > 0 && tn_chat_is_stop(chat, t, a->ids[a->n - 1]); }
+
+/* The pairs of each file; with weights each is a source, else all are one. */
+static tn_status pairs_mix(corpus *k, const tn_train_config *c, char **files, int n_file, const double *weights, tn_error *err)
+{
+    int64_t n_pair[TN_MIX_MAX];
+
+    if (weights == NULL) return mix_make(k, c, &k->pair.n, NULL, 1, err);
+    for (int i = 0; i < n_file; i++) {
+        n_pair[i] = k->pair.first[i + 1] - k->pair.first[i];
+        if (n_pair[i] == 0) return tn_fail(err, TN_FORMAT, "%s has no usable pair to be drawn by data_weights: all are too long, have equal sides or weight 0", files[i]);
+    }
+    return mix_make(k, c, n_pair, weights, n_file, err);
+}
+
+static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, int n_file, const char *prefix, const tn_tokenizer *t, const tn_chat *chat,
                             int64_t n_item, tn_error *err)
 {
+    double weights[TN_MIX_MAX];
+    bool weighted;
     int64_t *size;
 
     if (t == NULL) return tn_fail(err, TN_NOTFOUND, "the model has no tokenizer to read pairs with");
 
+    TN_TRY(weights_read(c, strcmp(prefix, "train") == 0, n_file, weights, &weighted, err));
     tn_pref_parse(c->loss, &k->pref.kind);
     k->pairs = true;
     k->pref = (tn_pref){ k->pref.kind, c->beta, c->label_smoothing, c->gamma, c->alpha, c->kto_good, c->kto_bad,
@@ -281,19 +349,23 @@ static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, i
                            "r_dpo or rpo", (long long)i + 1, (double)k->pair.pair[i].p, c->loss);
     if (k->pref.kind == TN_PREF_KTO) TN_TRY(mismatched_make(k, err));
     TN_TRY(reference_place(k, err));
+    TN_TRY(pairs_mix(k, c, files, n_file, weighted ? weights : NULL, err));
     if ((size = malloc((size_t)n * sizeof *size)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld pairs", (long long)n);
-    TN_TRY(tn_mix_init(&k->mix, &n, NULL, 1, (uint64_t)c->seed, c->shuffle, err));
     k->n_sample = n;
     k->stats.n_doc = n;
+    int source = 0;
     for (int64_t i = 0; i < n; i++) {
         const tn_pair *p = &k->pair.pair[i];
         size[i] = p->chosen.n + p->rejected.n + (k->mismatched != NULL ? k->mismatched[i].n : 0);
         k->stats.n_token += p->chosen.n + p->rejected.n;
         k->stats.n_target += (p->chosen.n - p->chosen.n_prompt) + (p->rejected.n - p->rejected.n_prompt);
-        k->stats.n_stop += p->chosen.n > 0 && tn_chat_is_stop(chat, t, p->chosen.ids[p->chosen.n - 1]);
+        while (i >= k->pair.first[source + 1]) source++;
+        if (chat == NULL || (weighted && weights[source] == 0)) continue;
+        k->stats.n_chat += p->whole;
+        k->stats.n_stop += ends_with_stop(&p->chosen, chat, t) || ends_with_stop(&p->rejected, chat, t);
     }
     k->stats.n_dropped = k->pair.n_overlong + k->pair.n_equal + k->pair.n_weightless;
-    return rows_max_find(k, size, n, n_item, n);
+    return rows_max_find(k, size, n, n_item, smallest(&k->mix));
 }
 
 tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *list, const char *dir, const char *prefix, tn_model *m,
@@ -308,7 +380,7 @@ tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *lis
     TN_GOTO(list_split(list, &files, &n_file, err));
     if (n_file == 0) { status = tn_fail(err, TN_USAGE, "no data file is named"); goto out; }
     TN_GOTO(files_check(files, n_file, err));
-    if (strcmp(c->loss, "sft") != 0) TN_GOTO(pairs_open(k, c, files, n_file, t, chat, n_item, err));
+    if (strcmp(c->loss, "sft") != 0) TN_GOTO(pairs_open(k, c, files, n_file, prefix, t, chat, n_item, err));
     else TN_GOTO(samples_open(k, c, files, n_file, dir, prefix, m, t, chat, n_item, dist, err));
     TN_GOTO(tn_sha256_create(&h, err));
     for (int i = 0; i < k->n_source; i++) tn_sha256_update(h, tn_shard_content(k->shard[i])->b, TN_SHA256_BYTES);
@@ -375,6 +447,14 @@ void train_micro_free(micro *b)
     *b = (micro){0};
 }
 
+int64_t train_pair_at(const corpus *k, uint64_t i)
+{
+    int source;
+    int64_t index;
+    tn_mix_at(&k->mix, i, &source, &index);
+    return k->pair.first[source] + index;
+}
+
 /* Adds an answer; its first out row is the number of answer rows so far. */
 static int64_t side_add(tn_row_set *r, const tn_reply *a)
 {
@@ -394,6 +474,7 @@ void train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n)
         int source;
         int64_t index;
         tn_mix_at(&k->mix, (uint64_t)(first + i), &source, &index);
+        if (k->pairs) index = train_pair_at(k, (uint64_t)(first + i));
         b->source[i] = source;
         b->index[i] = index;
         if (!k->pairs) {

@@ -126,6 +126,8 @@ typedef struct corpus {
 } corpus;
 /* USAGE where `out`, the run's folder, lies in a folder of its data: what the run writes would be data of the same run's next start. */
 tn_status train_corpus_apart(const tn_train_config *c, const char *out, tn_error *err);
+/* Warns of a file that data names twice, or valid too. */
+tn_status train_corpus_warn(const tn_train_config *c, tn_error *err);
 /* Tokenises into dir (rank 0; the others wait and map). */
 tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *list, const char *dir, const char *prefix, tn_model *m,
                             const tn_tokenizer *t, const tn_chat *chat, int64_t n_item, tn_dist *dist, tn_error *err);
@@ -146,6 +148,8 @@ typedef struct micro {
 } micro;
 tn_status train_micro_init(micro *b, const corpus *k, int64_t n_item, tn_error *err);
 void      train_micro_free(micro *b);
+/* The pair that is item i of the run. */
+int64_t   train_pair_at(const corpus *k, uint64_t i);
 /* Items first .. first + n of the run. */
 void      train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n);
 

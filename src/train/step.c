@@ -116,10 +116,7 @@ static void stats_total(run *r)
 static void principles_count(run *r, int64_t step)
 {
     for (int64_t i = 0; r->data.pair.n_principle > 0 && i < r->c->batch; i++) {
-        int source;
-        int64_t index;
-        tn_mix_at(&r->data.mix, (uint64_t)(train_first_item(r, step) + i), &source, &index);
-        int32_t id = r->data.pair.pair[index].principle;
+        int32_t id = r->data.pair.pair[train_pair_at(&r->data, (uint64_t)(train_first_item(r, step) + i))].principle;
         if (id < 0) continue;
         r->principle[id].n++;
         r->principle[id].margin += r->pair_margin[i];

@@ -119,17 +119,15 @@ static void side_fill(micro *b, const corpus *k, int64_t i, int s)
     }
 }
 
-/* The pairs that the run comes to: a short run over many compares few of them. Epochs have orders of their own, so a run that begins within one comes
- * to all of them only when it has drawn more items than there are. made: free. */
+/* The pairs that the run comes to: a short run over many compares few of them. Epochs have orders of their own, and weights draw some more often, so
+ * a run comes to all of them only when it has drawn them all. made: free. */
 static tn_status used_find(const run *r, const corpus *k, bool **out, tn_error *err)
 {
     int64_t items = k == &r->data ? r->steps * r->c->batch : k->n_sample, left = k->pair.n;
 
     if ((*out = calloc((size_t)k->pair.n + 1, sizeof **out)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a list of pairs");
     for (int64_t i = 0; i < items && left > 0; i++) {
-        int source;
-        int64_t index;
-        tn_mix_at(&k->mix, (uint64_t)(i + (k == &r->data ? r->first_item : 0)), &source, &index);
+        int64_t index = train_pair_at(k, (uint64_t)(i + (k == &r->data ? r->first_item : 0)));
         left -= !(*out)[index];
         (*out)[index] = true;
     }

@@ -66,6 +66,29 @@ static void a_shard_reads_back(void **state)
     }
 }
 
+/* The first token that a model does not have is named: the graph would read beside its embeddings. */
+static void ids_of_a_shard_are_those_of_the_model(void **state)
+{
+    static const int len[] = { 3000 };
+    static const int64_t vocabs[] = { 1000, 100000 };
+    (void)state;
+    for (int v = 0; v < 2; v++) {
+        char *path = shard_make("ids.tns", len, 1, vocabs[v]), want[64];
+        tn_shard *s;
+        tn_error err;
+        int64_t top = 0, at = 0;
+        for (int64_t i = 0; i < 3000; i++)
+            if (id_of(i, vocabs[v]) > top) top = id_of(at = i, vocabs[v]);
+        assert_int_equal(tn_shard_open(&s, path, &tokenizer, &err), TN_OK);
+        assert_int_equal(tn_shard_check_ids(s, path, top + 1, &err), TN_OK);
+        assert_int_equal(tn_shard_check_ids(s, path, top, &err), TN_MISMATCH);
+        snprintf(want, sizeof want, "ids.tns: token %d has the id %d, ", (int)at, (int)top);
+        if (strstr(err.msg, want) == NULL) fail_msg("should say '%s': %s", want, err.msg);
+        tn_shard_close(s);
+        free(path);
+    }
+}
+
 static void a_damaged_or_foreign_shard_is_refused(void **state)
 {
     static const int len[] = { 50, 60 };
@@ -463,7 +486,7 @@ static void bytes_go_there_and_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_shard_reads_back), cmocka_unit_test(a_damaged_or_foreign_shard_is_refused),
+        cmocka_unit_test(a_shard_reads_back), cmocka_unit_test(ids_of_a_shard_are_those_of_the_model), cmocka_unit_test(a_damaged_or_foreign_shard_is_refused),
         cmocka_unit_test(packing_loses_no_target_and_crosses_no_document), cmocka_unit_test(no_sample_is_without_a_target),
         cmocka_unit_test(best_fit_needs_few_samples),
         cmocka_unit_test(a_round_of_the_mixture_holds_exact_counts), cmocka_unit_test(an_epoch_sees_every_sample_once),

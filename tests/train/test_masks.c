@@ -14,8 +14,10 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "data/data.h"
 #include "model/model.h"
 
 /* Is it one of the differences above: right before the answer (or its stop token, if the answer is empty), or right after the stop token? */
@@ -261,10 +263,97 @@ static void odd_conversations_render_as_the_published_templates_do(void **state)
     assert_true(n_equal >= 400);
 }
 
+/* ------------------------------------------------------------------------------------------- preference pairs */
+
+static void row_write(const char *path, const json_t *row)
+{
+    char *text = tn_json_text(row);
+    assert_int_equal(tn_file_write_all(path, text, strlen(text), NULL), TN_OK);
+    free(text);
+}
+
+static void border_is_equal(const tn_tokenizer *t, const tn_chat *chat, const char *name, const char *answer, bool open)
+{
+    char dir[] = "/tmp/tenet-masks-XXXXXX";
+    int32_t ids[512];
+    uint8_t mask[512];
+    tn_shard_writer *w;
+    tn_shard *s;
+    tn_data_stats stats = {0};
+    tn_pairs pairs;
+    tn_digest none = {{ 0 }};
+    tn_error err = {0};
+
+    assert_non_null(mkdtemp(dir));
+    char *rows = tn_path(dir, "rows.jsonl"), *tns = tn_path(dir, "rows.tns");
+    json_t *row = json_pack("{s:s, s:s, s:b}", "prompt", "q?", "answer", answer, "open", open);
+    row_write(rows, row);
+    assert_int_equal(tn_shard_create(&w, tns, &none, tn_tokenizer_n_vocab(t), &err), TN_OK);
+    if (tn_data_tokenise(w, rows, &(tn_data_options){ .tokenizer = t, .chat = chat }, &stats, &err) != TN_OK) fail_msg("%s: %s", name, err.msg);
+    assert_int_equal(tn_shard_commit(w, &err), TN_OK);
+    assert_int_equal(tn_shard_open(&s, tns, &none, &err), TN_OK);
+    assert_in_range(tn_shard_n_token(s), 2, 512);
+    tn_shard_copy(s, 0, tn_shard_n_token(s), ids, mask);
+
+    json_object_set_new(row, "chosen", json_string(answer));
+    json_object_set_new(row, "rejected", json_string("something else"));
+    row_write(rows, row);
+    const char *path = rows;
+    if (tn_pairs_load(&pairs, &path, 1, t, chat, 512, &err) != TN_OK) fail_msg("%s: %s", name, err.msg);
+    const tn_reply *a = &pairs.pair[0].chosen;
+    int64_t first = 0, last = tn_shard_n_token(s);
+    while (!mask[first]) first++;
+    while (!mask[last - 1]) last--;
+    if (a->n != last || a->n_prompt != first || memcmp(a->ids, ids, (size_t)last * sizeof *ids) != 0)
+        fail_msg("%s, '%s': of a pair tokens %d to %d are trained, of a conversation %d to %d", name, answer, a->n_prompt, a->n, (int)first, (int)last);
+    tn_pairs_free(&pairs);
+    tn_shard_close(s);
+    json_decref(row);
+    tn_remove_tree(dir, NULL);
+    free(rows);
+    free(tns);
+}
+
+/* An open turn may end with what the answer does not begin with, and an answer may begin within the last token of what stands before it. */
+static void of_pairs_the_same_is_trained_as_of_conversations(void **state)
+{
+    static const char *const answers[] = { "yes", "\nyes", " yes", "<think>\nhm\n</think>\n\nyes", "hm\n</think>\nyes" };
+    static const char *const vocabularies[] = { "tests/golden/train/masks/all", "tests/golden/train/masks/chatml", "tests/golden/train/pairs" };
+    static const char *const thinking[] = {
+        "<｜User｜> <｜Assistant｜><think>\\n </think>",
+        "<|im_start|> content.split('</think>')[-1].lstrip('\\n') <|im_start|>assistant\\n<think>\\n",
+    };
+    (void)state;
+    for (size_t v = 0; v < sizeof vocabularies / sizeof vocabularies[0]; v++) {
+        tn_tokenizer *t;
+        tn_error err = {0};
+        if (tn_model_open_tokenizer(&t, vocabularies[v], &err) != TN_OK) fail_msg("%s", err.msg);
+        for (int f = TN_CHAT_NONE + 1; f < TN_CHAT_COUNT; f++)
+            for (size_t k = 0; k < 2 * sizeof answers / sizeof answers[0]; k++)
+                border_is_equal(t, &(tn_chat){ .format = (tn_chat_format)f }, tn_chat_format_name((tn_chat_format)f), answers[k / 2], k % 2 != 0);
+        for (size_t i = 0; v == 0 && i < sizeof thinking / sizeof thinking[0]; i++) {      /* the others have not their marks */
+            tn_chat chat;
+            int32_t *ids = NULL;
+            size_t n = 0, cap = 0, len;
+            char *text;
+            if (tn_chat_recognise(&chat, thinking[i], t, &err) != TN_OK) fail_msg("%s", err.msg);
+            assert_int_equal(tn_chat_render(t, &chat, &(tn_message){ "user", "q?" }, 1, true, &ids, NULL, &n, &cap, &err), TN_OK);
+            assert_int_equal(tn_detokenize(t, ids, n, true, &text, &len, &err), TN_OK);
+            assert_non_null(strstr(text, "<think>"));        /* it is one of those */
+            for (size_t k = 0; k < sizeof answers / sizeof answers[0]; k++) border_is_equal(t, &chat, thinking[i], answers[k], false);
+            free(ids);
+            free(text);
+            tn_chat_free(&chat);
+        }
+        tn_tokenizer_destroy(t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_are_those_of_trl),
+        cmocka_unit_test(of_pairs_the_same_is_trained_as_of_conversations),
         cmocka_unit_test(answers_and_their_stops_are_trained_and_nothing_else),
         cmocka_unit_test(what_is_cut_to_nothing_trains_its_stop_alone),
         cmocka_unit_test(of_qwen_3_the_thought_is_trained_and_the_empty_block_is_not),
