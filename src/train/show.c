@@ -8,22 +8,32 @@
 #include "base/json.h"
 #include "base/str.h"
 
-/* Tokens [first, last) of the rows as text. */
-static tn_status piece_add(tn_str *s, const tn_tokenizer *t, const int32_t *ids, int64_t n, tn_error *err)
+/* n tokens as text. after: another one stands before them, without which a decoder would take off their space as that of a text's beginning. */
+static tn_status piece_add(tn_str *s, const tn_tokenizer *t, const int32_t *ids, int64_t n, bool after, tn_error *err)
 {
-    char *text = NULL;
-    size_t len;
+    char *text = NULL, *before = NULL;
+    size_t len, skip = 0;
+    tn_status status = TN_OK;
     if (n == 0) return TN_OK;
-    TN_TRY(tn_detokenize(t, ids, (size_t)n, true, &text, &len, err));
-    tn_str_add_n(s, text, len);
+    if (after) TN_GOTO(tn_detokenize(t, ids - 1, 1, true, &before, &skip, err));
+    TN_GOTO(tn_detokenize(t, ids - after, (size_t)(n + after), true, &text, &len, err));
+    if (len < skip || memcmp(text, before != NULL ? before : "", skip) != 0) {       /* half a character on either side */
+        free(text);
+        text = NULL;
+        skip = 0;
+        TN_GOTO(tn_detokenize(t, ids, (size_t)n, true, &text, &len, err));
+    }
+    tn_str_add_n(s, text + skip, len - skip);
+out:
+    free(before);
     free(text);
-    return TN_OK;
+    return status;
 }
 
-static tn_status piece_json(json_t *pieces, const tn_tokenizer *t, const int32_t *ids, int64_t n, int64_t document, bool trained, tn_error *err)
+static tn_status piece_json(json_t *pieces, const tn_tokenizer *t, const int32_t *ids, int64_t n, bool after, int64_t document, bool trained, tn_error *err)
 {
     tn_str raw = {0}, text = {0};
-    tn_status status = piece_add(&raw, t, ids, n, err);
+    tn_status status = piece_add(&raw, t, ids, n, after, err);
     if (status == TN_OK && n > 0) {
         tn_str_add_utf8(&text, raw.p != NULL ? raw.p : "", raw.len);
         if (text.failed || json_array_append_new(pieces, json_pack("{s:I, s:s%, s:b}", "document", (json_int_t)document, "text",
@@ -43,8 +53,9 @@ static tn_status rows_show(tn_str *s, json_t *pieces, const tn_row_set *r, const
     for (int64_t i = 0; i <= r->n; i++) {
         bool start = i < r->n && r->pos[i] == 0, target = i < r->n && i > 0 && !start && r->target[i - 1] >= 0;
         if (i < r->n && target == on && !(start && i > 0)) continue;
-        if (pieces != NULL) TN_TRY(piece_json(pieces, t, r->ids + from, i - from, document, on, err));
-        else TN_TRY(piece_add(s, t, r->ids + from, i - from, err));
+        bool after = from < i && r->pos[from] > 0;
+        if (pieces != NULL) TN_TRY(piece_json(pieces, t, r->ids + from, i - from, after, document, on, err));
+        else TN_TRY(piece_add(s, t, r->ids + from, i - from, after, err));
         from = i;
         if (start && i > 0) document++;
         if (pieces == NULL) {
