@@ -15,8 +15,9 @@ const tn_option tn_train_options[] = {
     { NULL,                TN_OPT_INT,    0,                       NULL,      0, 0,      NULL, NULL, NULL },
 };
 
-/* SCRATCH: only a model from scratch has it, so it would be ignored beside 'model'; SHAPE: and 'like' tells it already; LORA: of adapters. */
-enum { PLACE = TRAIN_PLACE, FREE = TRAIN_FREE, SCRATCH = 4, SHAPE = 8 | SCRATCH, LORA = 16 };
+/* SCRATCH: only a model from scratch has it, so it would be ignored beside 'model'; SHAPE: and 'like' tells it already; LORA: of adapters;
+ * TEXTS: how texts and conversations become samples. */
+enum { PLACE = TRAIN_PLACE, FREE = TRAIN_FREE, SCRATCH = 4, SHAPE = 8 | SCRATCH, LORA = 16, TEXTS = 32 };
 static const unsigned option_flags[] = {
 #define ROW(flags, ...) flags,
 #include "train/option_rows.h"
@@ -85,6 +86,16 @@ static tn_status check_shape(const tn_train_config *c, tn_error *err)
     return TN_OK;
 }
 
+static tn_status check_pairs(const tn_train_config *c, tn_error *err)
+{
+    const char *key = NULL;
+    TN_TRY(given_find(c, TEXTS, &key, err));
+    if (key != NULL)
+        return tn_fail(err, TN_USAGE, "%s is for texts and conversations, and the loss %s learns from pairs, one a row, of which the answers are trained: leave it out", key,
+                       c->loss);
+    return c->beta > 0 ? TN_OK : tn_fail(err, TN_USAGE, "beta is %g; %s needs one above 0", c->beta, c->loss);
+}
+
 /* Low-rank adapters: nothing that is asked for is passed over. */
 static tn_status check_lora(const tn_train_config *c, tn_error *err)
 {
@@ -146,7 +157,7 @@ tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
         return tn_fail(err, TN_USAGE, "group_size needs micro_batch to be given");
     }
     if (c->steps == 0 && c->epochs <= 0) return tn_fail(err, TN_USAGE, "give steps, or epochs above 0");
-    if (pairs && c->beta <= 0) return tn_fail(err, TN_USAGE, "beta is %g; %s needs one above 0", c->beta, c->loss);
+    if (pairs) TN_TRY(check_pairs(c, err));
     if (c->stochastic_rounding && strcmp(c->dtype, "bf16") != 0) return tn_fail(err, TN_USAGE, "stochastic_rounding needs dtype: bf16");
     return check_labels(c, err);
 }

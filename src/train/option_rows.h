@@ -13,7 +13,7 @@ ROW(PLACE,           "reference",         TN_OPT_STR,    AT(reference),         
 ROW(SHAPE,           "family",            TN_OPT_STR,    AT(family),              "llama",   0, 0,      "", "from scratch: architecture", NULL)
 ROW(PLACE | SCRATCH, "like",              TN_OPT_STR,    AT(like),                NULL,      0, 0,
     "", "from scratch: shape of this model (a folder with config.json, that file, a .gguf), new weights", NULL)
-ROW(SHAPE,           "n_layer",           TN_OPT_INT,    AT(n_layer),             "0",       0, 4096,   "layers", "from scratch", NULL)
+ROW(SHAPE,           "n_layer",           TN_OPT_INT,    AT(n_layer),             "0",       0, 512,    "layers", "from scratch", NULL)
 ROW(SHAPE,           "n_embd",            TN_OPT_INT,    AT(n_embd),              "0",       0, 1 << 20, "", "from scratch: width", NULL)
 ROW(SHAPE,           "n_head",            TN_OPT_INT,    AT(n_head),              "0",       0, 4096,   "heads", "from scratch", NULL)
 ROW(SHAPE,           "n_head_kv",         TN_OPT_INT,    AT(n_head_kv),           "0",       0, 4096,
@@ -27,19 +27,19 @@ ROW(SHAPE,           "n_expert_used",     TN_OPT_INT,    AT(n_expert_used),     
 ROW(SHAPE,           "tied",              TN_OPT_BOOL,   AT(tied),                "true",    0, 0,
     "", "from scratch: head and embedding are one matrix", NULL)
 ROW(SHAPE,           "rope_theta",        TN_OPT_REAL,   AT(rope_theta),          "10000",   1, 1e12,   "", "from scratch", NULL)
-ROW(SHAPE,           "norm_eps",          TN_OPT_REAL,   AT(norm_eps),            "1e-5",    0, 1,      "", "from scratch", NULL)
+ROW(SHAPE,           "norm_eps",          TN_OPT_REAL,   AT(norm_eps),            "1e-5",    1e-20, 1,  "", "from scratch", NULL)
 ROW(SCRATCH,         "init_std",          TN_OPT_REAL,   AT(init_std),            "0.02",    0, 10,
     "", "from scratch: standard deviation of the first weights", NULL)
 ROW(PLACE,           "data",              TN_OPT_LIST,   AT(data),                NULL,      0, 0,
     "", "files or directories: text, JSONL, chat or pair JSONL, also .gz and .zst; or token shards (.tns)", NULL)
 ROW(0,               "data_weights",      TN_OPT_LIST,   AT(data_weights),        NULL,      0, 0,      "", "share of each source; none: by size", NULL)
 ROW(PLACE,           "valid",             TN_OPT_LIST,   AT(valid),               NULL,      0, 0,      "", "held-out files of the same kind", NULL)
-ROW(0,               "format",            TN_OPT_CHOICE, AT(format),              "auto",    0, 0,      "auto|text|jsonl|chat", "what the files hold", NULL)
-ROW(0,               "pack",              TN_OPT_CHOICE, AT(pack),                "best-fit", 0, 0,
+ROW(TEXTS,           "format",            TN_OPT_CHOICE, AT(format),              "auto",    0, 0,      "auto|text|jsonl|chat", "what the files hold", NULL)
+ROW(TEXTS,           "pack",              TN_OPT_CHOICE, AT(pack),                "best-fit", 0, 0,
     "greedy|best-fit|none", "how documents fill a sequence", NULL)
 ROW(0,               "n_ctx",             TN_OPT_INT,    AT(n_ctx),               "512",     2, 1 << 24, "tokens", "length of a sequence", NULL)
 ROW(0,               "shuffle",           TN_OPT_BOOL,   AT(shuffle),             "true",    0, 0,      "", "keyed order; false: as packed (best-fit: longest first)", NULL)
-ROW(0,               "train_prompt",      TN_OPT_BOOL,   AT(train_prompt),        "false",   0, 0,
+ROW(TEXTS,           "train_prompt",      TN_OPT_BOOL,   AT(train_prompt),        "false",   0, 0,
     "", "conversations: learn every token, not only the assistant's", NULL)
 ROW(0,               "loss",              TN_OPT_CHOICE, AT(loss),                "sft",     0, 0,
     "sft|dpo|robust|ipo|hinge|kto|orpo|simpo|dpo_norm|r_dpo|apo_zero|rpo", "objective", NULL)
@@ -63,7 +63,8 @@ ROW(0,               "micro_batch",       TN_OPT_INT,    AT(micro_batch),       
 ROW(0,               "group_size",        TN_OPT_INT,    AT(group_size),          "0",       0, 1 << 20,
     "micro-batches", "added in order before the tree; part of the bits; 0: batch / micro_batch / 4", NULL)
 ROW(FREE,            "steps",             TN_OPT_INT,    AT(steps),               "0",       0, 1e12,   "steps", "optimiser steps; 0: by epochs", NULL)
-ROW(FREE,            "epochs",            TN_OPT_REAL,   AT(epochs),              "1",       0, 1e6,    "", "passes over the data, when steps is 0", NULL)
+ROW(FREE,            "epochs",            TN_OPT_REAL,   AT(epochs),              "1",       0, 1e6,
+    "", "passes over the data, when steps is 0; a last batch is filled up from the next pass", NULL)
 ROW(FREE,            "stop_at",           TN_OPT_INT,    AT(stop_at),             "0",       0, 1e12,
     "steps", "checkpoint and stop after this step; the same command goes on; 0: no", NULL)
 ROW(0,               "optimizer",         TN_OPT_CHOICE, AT(optimizer),           "adamw",   0, 0,

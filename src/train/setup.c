@@ -87,6 +87,14 @@ tn_status train_model_open(run *r, bool pack, tn_error *err)
 
 /* -------------------------------------------------------------------------------------------------------- data */
 
+/* Every sample comes in an epoch: the last batch is filled up with the next one's. A hair above a whole number is one (0.1 * 30 / 3). */
+static int64_t steps_of(double epochs, int64_t n_sample, int64_t batch)
+{
+    double steps = epochs * (double)n_sample / (double)batch, whole = floor(steps + 0.5);
+    if (fabs(steps - whole) > 1e-9 * whole) whole = ceil(steps);
+    return whole < 1 ? 1 : (int64_t)whole;
+}
+
 static tn_status data_open(run *r, const char *dir, tn_error *err)
 {
     const tn_train_config *c = r->c;
@@ -121,12 +129,13 @@ static tn_status data_open(run *r, const char *dir, tn_error *err)
                          "raise n_ctx (%lld tokens now)", (long long)c->n_ctx);
         goto out;
     }
-    if (s->n_chat == 0 && s->n_target + s->n_doc == s->n_token && s->n_token < c->n_ctx) {        /* plain text */
+    if (!r->data.pairs && s->n_chat == 0 && s->n_target + s->n_doc == s->n_token && s->n_token < c->n_ctx) {        /* plain text */
         status = tn_fail(err, TN_MISMATCH, "%s is tiny: its %lld tokens do not fill one sample of n_ctx %lld; give more text, or lower n_ctx", c->data,
                          (long long)s->n_token, (long long)c->n_ctx);
         goto out;
     }
     bool told = r->rank == 0 && r->replay_steps == 0;       /* a replay was warned when it was a run */
+    if (told) TN_GOTO(train_corpus_warn(c, err));
     if (told && s->n_cut > 0)
         tn_log(TN_LOG_WARN, "%lld of %lld conversations are longer than n_ctx and are cut", (long long)s->n_cut, (long long)s->n_chat);
     if (told && s->n_dropped > 0)
@@ -135,8 +144,7 @@ static tn_status data_open(run *r, const char *dir, tn_error *err)
         tn_log(TN_LOG_WARN, "the data have %lld sample%s, fewer than a batch of %lld: every step repeats some of them", (long long)r->data.n_sample,
                r->data.n_sample == 1 ? "" : "s", (long long)c->batch);
     r->steps = c->steps;
-    if (r->steps == 0) r->steps = (int64_t)floor(c->epochs * (double)r->data.n_sample / (double)c->batch + 0.5);
-    if (r->steps < 1) r->steps = 1;
+    if (r->steps == 0) r->steps = steps_of(c->epochs, r->data.n_sample, c->batch);
 out:
     free(data);
     return status;

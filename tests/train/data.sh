@@ -44,7 +44,7 @@ long=$(printf '%090d' 7)
     printf '{"messages":[{"role":"user","content":"%s"},{"role":"assistant","content":"yes"}]}\n' "$long"
 } >chats.jsonl
 printf '{"prompt":"a","chosen":"b","rejected":"c","weight":%d}\n' 1 0 1 0 >pairs.jsonl
-for set in data=chats.jsonl,pack=greedy data=chats.jsonl,pack=best-fit data=chats.jsonl,pack=none data=pairs.jsonl,loss=dpo; do
+for set in data=chats.jsonl,pack=greedy data=chats.jsonl,pack=best-fit data=chats.jsonl,pack=none data=pairs.jsonl,loss=dpo,pack=best-fit; do
     for n_ctx in 70 100 120; do
         "$tenet" train tiny.yaml --quiet --threads 1 --out "c-$set-$n_ctx" --set $set,n_ctx=$n_ctx,batch=1,micro_batch=1,steps=6,chat_format=tulu >out.txt 2>err.txt || { fail "$set, n_ctx $n_ctx:"; cat err.txt; }
     done
@@ -85,5 +85,65 @@ for prompt in false true; do
     "$tenet" train tiny.yaml --quiet --threads 1 --show-batch --json --set data=row.jsonl,chat_format=tulu,n_ctx=200,train_prompt=$prompt >out.txt 2>err.txt || cat err.txt
     grep -q 'first[^}]*"trained":false' out.txt && grep -q 'second[^}]*"trained":true' out.txt || { fail "weight 0, train_prompt $prompt:"; cat out.txt; }
 done
+
+# Of a document that somebody typed null into a column of, that column is not there; a system text beside the messages is theirs.
+row() { printf '%s\n' "$1" >row.jsonl; "$tenet" train tiny.yaml --quiet --threads 1 --show-batch --set data=row.jsonl,chat_format=tulu,n_ctx=200,pack=best-fit"$2" >out.txt 2>err.txt || cat err.txt; }
+row '{"text":"abc def","messages":null,"prompt":null}' ,n_ctx=8 && grep -q 'bc def' out.txt || fail "null columns"
+row '{"system":"BE GOOD","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"x"}]}' '' && grep -q 'BE GOOD' out.txt || fail "system beside messages"
+row '{"system":"BE GOOD","messages":[{"role":"user","content":"q"}],"chosen":"x","rejected":"y"}' ,loss=dpo && [ "$(grep -c 'BE GOOD' out.txt)" -eq 2 ] || fail "system beside messages of a pair"
+refused 'leave one of them out' '{"system":"a","messages":[{"role":"system","content":"b"},{"role":"user","content":"q"},{"role":"assistant","content":"x"}]}'
+# A prompt longer than n_ctx teaches its own tokens where they are targets.
+row "$(printf '{"prompt":"%0300d","answer":"x"}\n{"prompt":"q","answer":"x"}' 7)" ,train_prompt=true && grep -q '200 tokens, 199 trained' out.txt || fail "train_prompt, cut before the answer"
+# Cut off where it was sampled, an answer ends with its own last word: no stop, and no space before it.
+row '{"prompt":"q","answer":"yes I","open":true}
+{"prompt":"q","answer":"yes"}' ,chat_format=llama2,pack=none && grep -q 'yes I⟧$' out.txt || { fail "open"; cat out.txt; }
+
+# Pairs: TRL's lists, a folder, sides that the format makes equal, weights.
+pairs() { set=$1; shift; printf '%s\n' "$@" >row.jsonl; "$tenet" train tiny.yaml --quiet --threads 1 --show-batch --set loss=dpo,data=row.jsonl,chat_format=llama2,n_ctx=200,pack=best-fit"$set" >out.txt 2>err.txt; }
+pairs '' '{"prompt":"q","chosen":"x","rejected":"y"}' && cp out.txt want.txt
+pairs '' '{"prompt":[{"role":"user","content":"q"}],"chosen":[{"role":"assistant","content":"x"}],"rejected":[{"role":"assistant","content":"y"}]}'
+cmp -s out.txt want.txt || { fail "a prompt and answers as lists"; cat out.txt err.txt; }
+pairs '' '{"prompt":"q","chosen":[{"role":"user","content":"q"},{"role":"assistant","content":"x"}],"rejected":[{"role":"user","content":"q"},{"role":"assistant","content":"y"}]}'
+cmp -s out.txt want.txt || { fail "whole conversations as answers"; cat out.txt err.txt; }
+mkdir -p folder && cp row.jsonl folder && "$tenet" train tiny.yaml --quiet --threads 1 --show-batch --set loss=dpo,data=folder,chat_format=llama2,n_ctx=200,pack=best-fit >out.txt 2>err.txt
+cmp -s out.txt want.txt || { fail "a folder of pairs"; cat out.txt err.txt; }
+pairs '' '{"prompt":"q","chosen":"x","rejected":"y"}' '{"prompt":"q","chosen":"x","rejected":" x \n"}' && [ "$(grep -c '^sample' out.txt)" -eq 1 ] || { fail "equal once rendered"; cat out.txt err.txt; }
+not() { words=$1; shift; pairs "$@" && fail "$*: goes"; grep -qF -e "$words" err.txt || { fail "$*: should say '$words':"; cat err.txt; }; }
+not 'must have the same messages before the answer' '' '{"chosen":[{"role":"user","content":"q"},{"role":"assistant","content":"x"}],"rejected":[{"role":"user","content":"r"},{"role":"assistant","content":"y"}]}'
+not 'ends with a message of the user' '' '{"prompt":"q","chosen":[{"role":"user","content":"q"}],"rejected":"y"}'
+not "hh-rlhf's dialogues" '' '{"chosen":"\n\nHuman: q\n\nAssistant: x","rejected":"\n\nHuman: q\n\nAssistant: y"}'
+not "'principle' has the wrong type" '' '{"prompt":"q","chosen":"x","rejected":"y","principle":5}'
+for key in pack=greedy train_prompt=true format=chat; do not "${key%%=*} is for texts and conversations" ",$key" '{"prompt":"q","chosen":"x","rejected":"y"}'; done
+not 'data_weights share the draws out' ',data_weights=1' '{"prompt":"q","chosen":"x","rejected":"y"}'
+printf '{"system":"s","prompt":"q","chosen":"x","rejected":"y"}\n' >row.jsonl
+"$tenet" train tiny.yaml --quiet --threads 1 --out new --set loss=dpo,data=row.jsonl,pack=best-fit >out.txt 2>err.txt && fail "a system text without a chat format"
+grep -q 'row.jsonl:1: a prompt of several messages, but the model has no chat format' err.txt || { fail "a system text without a chat format:"; cat err.txt; }
+not 'no stop token is ever trained' ',chat_format=phi3' '{"prompt":"q","chosen":"x","rejected":"y"}'
+awk 'BEGIN { for (i = 0; i < 30; i++) printf "{\"prompt\":\"q\",\"chosen\":\"a%d\",\"rejected\":\"n\"}\n", i }' >pa.jsonl && sed 's/"a/"b/' pa.jsonl >pb.jsonl
+weighted() { "$tenet" train tiny.yaml --quiet --threads 1 --show-batch --set loss=dpo,chat_format=tulu,n_ctx=200,batch=32,pack=best-fit --set data=pa.jsonl,pb.jsonl,data_weights="$1" >out.txt 2>err.txt; }
+weighted 1,0 && grep -q '⟦a' out.txt && ! grep -q '⟦b' out.txt || { fail "data_weights 1,0 of pairs"; cat err.txt; }
+weighted banana,1 && fail "data_weights banana"
+grep -q "data_weights: 'banana' is no number" err.txt || { fail "data_weights banana:"; cat err.txt; }
+"$tenet" train tiny.yaml --quiet --threads 1 --out w-pairs --set loss=dpo,data=pa.jsonl,pb.jsonl,data_weights=9,1,chat_format=tulu,n_ctx=200,batch=8,steps=9,pack=best-fit >out.txt 2>err.txt || { fail "weighted pairs:"; cat err.txt; }
+
+# Rows that teach nothing do not stand for those that teach to stop: of weight 0, or of a source that is never drawn.
+printf '{"prompt":"a","answer":"yes"}\n' >one.jsonl && printf '{"prompt":"b","answer":"no no","open":true}\n' >open.jsonl
+sed 's/}/,"weight":0}/' one.jsonl | cat - open.jsonl >light.jsonl
+for set in data=light.jsonl data=one.jsonl,open.jsonl,data_weights=0,1; do
+    "$tenet" train tiny.yaml --quiet --threads 1 --out new --set $set,chat_format=tulu,n_ctx=64 >out.txt 2>err.txt && fail "$set: goes"
+    grep -q 'no stop token is ever trained' err.txt || { fail "$set:"; cat err.txt; }
+done
+
+# An epoch is every sample, whatever the batch; a hair above a whole number is one.
+rows e 21 >e.jsonl
+for want in "3 epochs=1" "1 epochs=0.1" "6 epochs=2"; do
+    "$tenet" train tiny.yaml --quiet --threads 1 --out "e-${want##*=}" --set data=e.jsonl,steps=0,"${want#* }" >out.txt 2>err.txt || cat err.txt
+    grep -q "finished after ${want%% *} steps" out.txt || { fail "$want:"; cat out.txt; }
+done
+rows f 30 >f.jsonl && "$tenet" train tiny.yaml --quiet --threads 1 --out e-hair --set data=f.jsonl,steps=0,epochs=0.1,batch=3,micro_batch=3 >out.txt 2>err.txt
+grep -q 'finished after 1 steps' out.txt || { fail "0.1 epochs of 30 samples in batches of 3:"; cat out.txt err.txt; }
+
+"$tenet" train tiny.yaml --threads 1 --out twice --set data=e.jsonl,e.jsonl,valid=e.jsonl >out.txt 2>err.txt || cat err.txt
+grep -q 'data names e.jsonl twice' err.txt && grep -q 'valid and data both name e.jsonl' err.txt || { fail "one file twice:"; cat err.txt; }
 
 exit $bad
