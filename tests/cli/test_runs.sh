@@ -161,7 +161,7 @@ expect 2 "'from' is one file" run bad.yaml
 
 # Data of a stage are named as the recipe names them, and where; what a weight became instead of what was asked is said, quiet or not.
 recipe "$prompts"'  t:\n    kind: train\n    inputs:\n      model: file:model\n      data: [p/prompts.jsonl]\n    loss: dpo\n    steps: 1\n'
-expect 1 "stage 't': p/prompts.jsonl:1: 'prompt' is missing: expected a string ('p/prompts.jsonl' stands at bad.yaml:9 and is " run bad.yaml
+expect 1 "stage 't': p/prompts.jsonl:1: a row needs \"chosen\" and \"rejected\", or \"completion\" and \"label\" (true or false) ('p/prompts.jsonl' stands at bad.yaml:9 and is " run bad.yaml
 recipe 'stages:\n  e:\n    kind: export\n    inputs: {model: file:model}\n    type: q4_k\n    form: gguf\n'
 expect 0 'f16 instead of q4_k (rows are no multiple of its block)' run bad.yaml --quiet
 "$tenet" log "$("$tenet" log --stage e -n 1 2>/dev/null | awk '{ print $1 }')" --json 2>/dev/null | grep -q '"fallbacks":\["blk.0' || bad "the record does not name what became another type"
