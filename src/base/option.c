@@ -140,67 +140,30 @@ static const char **all_keys(const tn_option_set_ref *sets, const char *const *a
     return keys;
 }
 
-/* Do `words` words of text from p on, with spaces between, come near to `key`? */
-static bool near_words(const char *key, const char *p, int words)
+static const tn_option *find_in(const tn_option_set_ref *sets, const char *key)
 {
-    char        buf[64];
-    size_t      n = 0;
-    const char *names[] = { buf, NULL };
+    const tn_option *o = NULL;
 
-    for (; words > 0; words--) {
-        size_t w = strcspn(p, " ,.;:()");
-        if (w == 0 || n + w + 2 > sizeof buf) return false;
-        if (n > 0) buf[n++] = ' ';
-        memcpy(buf + n, p, w);
-        n += w;
-        p += w;
-        if (words > 1 && *p++ != ' ') return false;
-    }
-    buf[n] = '\0';
-    return tn_nearest(key, names) != NULL;
+    for (const tn_option_set_ref *s = sets; key != NULL && s->table != NULL && o == NULL; s++) o = find(s->table, key, strlen(key));
+    return o;
 }
 
-/* "lr" of "learning rate" */
-static bool is_initials(const char *key, const char *words)
+const char *tn_option_meant(const tn_option_set_ref *sets, const char *const *keys, const char *word, const tn_option **o)
 {
-    for (; *key == *words && *key != '\0'; key++) {
-        words += strcspn(words, " ");
-        if (*words == ' ') words++;
-    }
-    return *key == *words;
-}
+    const char *near = NULL;
 
-/* What other programs call learning_rate stands in our help as "peak learning rate": a key of two words or more is sought there. */
-const tn_option *tn_option_by_help(const tn_option *table, const char *key)
-{
-    const tn_option *best = NULL;
-    char             spaced[64];
-    size_t           n = strlen(key);
-    int              words = 1;
-
-    if (n >= sizeof spaced) return NULL;
-    for (size_t i = 0; i <= n; i++) {
-        spaced[i] = key[i] == '_' || key[i] == '-' ? ' ' : key[i];
-        words += spaced[i] == ' ';
-    }
-    if (words < 2) return NULL;
-    for (const tn_option *o = table; o->key != NULL; o++)
-        for (const char *p = o->help; p != NULL; p = strchr(p, ' ') != NULL ? strchr(p, ' ') + 1 : NULL)
-            if (near_words(spaced, p, words) && (best == NULL || is_initials(o->key, spaced))) best = o;
-    return best;
+    *o = find_in(sets, tn_option_elsewhere(word, false));
+    if (*o == NULL && (near = tn_nearest(word, keys)) != NULL) *o = find_in(sets, near);
+    else if (*o == NULL) *o = find_in(sets, tn_option_elsewhere(word, true));
+    return *o != NULL ? (*o)->key : near;
 }
 
 static tn_status unknown(const tn_option_set_ref *sets, const char *const *also, const char *key, const char *kind,
                          const char *where, tn_error *err)
 {
-    const char    **keys = all_keys(sets, also);
-    const char     *near = keys != NULL ? tn_nearest(key, keys) : NULL;
     const tn_option *o = NULL;
-
-    for (const tn_option_set_ref *s = sets; near != NULL && s->table != NULL && o == NULL; s++)
-        o = find(s->table, near, strlen(near));
-    for (const tn_option_set_ref *s = sets; near == NULL && s->table != NULL; s++)
-        if ((o = tn_option_by_help(s->table, key)) != NULL) near = o->key;
+    const char     **keys = all_keys(sets, also);
+    const char      *near = keys != NULL ? tn_option_meant(sets, keys, key, &o) : NULL;
     tn_status status = near == NULL
         ? tn_fail(err, TN_USAGE, "%s: unknown %s '%s'", where, kind, key)
         : tn_fail(err, TN_USAGE, "%s: unknown %s '%s'; did you mean '%s'%s%s%s?", where, kind, key, near, o != NULL ? " (" : "",

@@ -40,8 +40,11 @@ tn_status tn_options_yaml(void *config, const tn_option *table, const tn_yaml *m
 typedef struct tn_option_set_ref { const tn_option *table; void *config; } tn_option_set_ref;
 tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, const char **rest, int *n_rest, const tn_option **owner,
                           tn_error *err);
-/* The option in whose help the words of `key` stand, or nearly so (learning_rate: "peak learning rate"), or NULL. */
-const tn_option *tn_option_by_help(const tn_option *table, const char *key);
+/* The key that is meant by a word that is none: what another program calls it (learning_rate: lr), else the nearest of `keys` (NULL-ended), else
+ * that of a word which is nearly another program's. *o: its row in one of the tables; NULL: it is a key of `keys` alone. NULL: nobody can tell. */
+const char *tn_option_meant(const tn_option_set_ref *sets, const char *const *keys, const char *word, const tn_option **o);
+/* option_words.c: our name for what another program calls `key`; nearly: slips of the pen are looked over. NULL: none. */
+const char *tn_option_elsewhere(const char *key, bool nearly);
 /* How many words of a command line the flag `arg` and its value take; 0: it is no flag of this table. */
 int       tn_option_words(const tn_option *table, const char *arg);
 /* Every value, defaults included, as an object with sorted keys: what manifests and stage keys hold. made. */

@@ -19,23 +19,20 @@ static bool is_stage_key(const char *key)
 
 static tn_status unknown_key(const recipe_stage *st, const char *key, int line, tn_error *err)
 {
+    const tn_option_set_ref sets[] = { { st->kind->options, NULL }, { NULL, NULL } };
     const char      *names[256], *near;
-    const tn_option *by_help;
+    const tn_option *o;
     size_t           n = 0;
 
     for (const char *const *k = stage_keys; *k != NULL; k++) names[n++] = *k;
-    for (const tn_option *o = st->kind->options; o->key != NULL && n < 250; o++) {
+    for (o = st->kind->options; o->key != NULL && n < 250; o++) {
         names[n++] = o->key;
         if (o->alias != NULL && n < 250) names[n++] = o->alias;
     }
     names[n] = NULL;
-    if ((near = tn_nearest(key, names)) == NULL && (by_help = tn_option_by_help(st->kind->options, key)) != NULL) near = by_help->key;
-    if (near == NULL)
+    if ((near = tn_option_meant(sets, names, key, &o)) == NULL)
         return tn_fail(err, TN_USAGE, "%s:%d: unknown key '%s' in stage '%s' (kind %s)", st->file, line, key, st->name, st->kind->name);
-    for (const tn_option *o = st->kind->options; o->key != NULL; o++)
-        if (strcmp(o->key, near) == 0 || (o->alias != NULL && strcmp(o->alias, near) == 0))
-            return tn_fail(err, TN_USAGE, "%s:%d: unknown key '%s' in stage '%s'; did you mean '%s' (%s)?", st->file, line, key,
-                           st->name, o->key, o->help);
+    if (o != NULL) return tn_fail(err, TN_USAGE, "%s:%d: unknown key '%s' in stage '%s'; did you mean '%s' (%s)?", st->file, line, key, st->name, near, o->help);
     return tn_fail(err, TN_USAGE, "%s:%d: unknown key '%s' in stage '%s'; did you mean '%s'?", st->file, line, key, st->name, near);
 }
 
