@@ -9,6 +9,7 @@
  * a GGUF, GPT-NeoX's fused matrix) the rows of B are put into the file's order. */
 #include "model/hf_layout.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -393,13 +394,17 @@ tn_status tn_lora_read(tn_lora **out, size_t *n, const tn_model *m, const char *
     tn_status   status = TN_OK;
     config      c = {0};
     tn_st_file *f = NULL;
-    char       *weights = tn_path(dir, "adapter_model.safetensors"), *settings = tn_path(dir, "adapter_config.json");
+    char       *weights = tn_path(dir, "adapter_model.safetensors"), *settings = tn_path(dir, "adapter_config.json"), *within = NULL;
     reader      r = { .m = m, .path = weights };
 
     *out = NULL;
     *n = 0;
     if (weights == NULL || settings == NULL) {
         status = tn_fail(err, TN_NOMEM, "%s: no memory to read an adapter", dir);
+        goto out;
+    }
+    if (!tn_exists(settings) && (within = tn_path(dir, "adapter/adapter_config.json")) != NULL && tn_exists(within)) {
+        status = tn_fail(err, TN_NOTFOUND, "%s is a run's folder; its adapter is %s/adapter", dir, dir);
         goto out;
     }
     TN_GOTO(read_config(&c, settings, err));
@@ -422,5 +427,6 @@ out:
     json_decref(c.alphas);
     free(weights);
     free(settings);
+    free(within);
     return status;
 }

@@ -134,12 +134,12 @@ out:
 }
 
 /* "what 'which'", and the formats that may be chosen. */
-static tn_status no_format(tn_error *err, tn_status code, const char *what, const char *which)
+static tn_status no_format(tn_error *err, tn_status code, const char *what, const char *which, const char *how)
 {
     tn_str names = { .max = 1 << 10 };
 
     tn_chat_format_names(&names);
-    tn_fail(err, code, "%s '%.80s': choose one with --chat-format %s", what, which, names.p != NULL ? names.p : "NAME");
+    tn_fail(err, code, "%s '%.80s': choose one %s %s", what, which, how, names.p != NULL ? names.p : "NAME");
     tn_str_free(&names);
     return code;
 }
@@ -151,14 +151,14 @@ tn_status tn_open_chat(tn_model *m, const char *template_text, const char *chose
 
     if (chosen != NULL) {
         if (!tn_chat_format_parse(chosen, &m->chat.format))
-            return no_format(err, TN_USAGE, "unknown chat format", chosen);
+            return no_format(err, TN_USAGE, "unknown chat format", chosen, "of");
         m->chat_status = TN_OK;
         m->chat_chosen = true;
         return TN_OK;
     }
     if (template_text == NULL) {
         m->chat_status = TN_UNSUPPORTED;
-        no_format(&why, TN_UNSUPPORTED, "no chat template in", m->path);
+        no_format(&why, TN_UNSUPPORTED, "no chat template in", m->path, "with --chat-format");
         snprintf(m->chat_why, sizeof m->chat_why, "%.500s", why.msg);
         return TN_OK;
     }
