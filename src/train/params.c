@@ -147,6 +147,24 @@ static int64_t layer_of(const char *name)                    /* of blk.N.part */
     return n;
 }
 
+static bool is_target(const tn_param *w, const bool on[N_TARGET], int64_t first, int64_t last)
+{
+    if (w->w.n_dim != 2 || !w->matrix) return false;
+    if (tn_starts_with(w->name, "blk.") && (layer_of(w->name) < first || layer_of(w->name) > last)) return false;
+    for (int k = 0; k < N_TARGET; k++)
+        if (on[k] && tn_ends_with(w->name, targets[k].part)) return true;
+    return false;
+}
+
+/* A product B A has no higher rank than the matrix that it is added to: more is memory without effect. */
+static tn_status rank_check(const tn_param *w, int64_t rank, tn_error *err)
+{
+    int64_t n_out = w->w.shape[0], n_in = w->w.shape[1], most = n_in < n_out ? n_in : n_out;
+    if (rank <= most) return TN_OK;
+    return tn_fail(err, TN_USAGE, "lora_rank %lld is more than %s of %lld x %lld can have: at most %lld (16 is usual), or choose other lora_targets", (long long)rank, w->name,
+                   (long long)n_out, (long long)n_in, (long long)most);
+}
+
 static tn_status lora_create(params *p, const tn_train_config *c, const char *adapter, tn_error *err)
 {
     bool on[N_TARGET];
@@ -158,13 +176,14 @@ static tn_status lora_create(params *p, const tn_train_config *c, const char *ad
     TN_TRY(targets_read(c->lora_targets, on, err));
     TN_TRY(layers_read(c->lora_layers, tn_model_hparams(p->model)->n_layer, &first, &last, err));
     size_t n = tn_model_n_tensor(p->model);
+    for (size_t i = 0; i < n; i++) {                         /* all of them before memory is taken for any */
+        const tn_param *w = tn_model_tensor(p->model, i);
+        if (is_target(w, on, first, last)) TN_TRY(rank_check(w, c->lora_rank, err));
+    }
     if ((p->lora = calloc(n + 1, sizeof *p->lora)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the adapters");
     for (size_t i = 0; i < n; i++) {
         const tn_param *w = tn_model_tensor(p->model, i);
-        if (w->w.n_dim != 2 || !w->matrix) continue;
-        if (tn_starts_with(w->name, "blk.") && (layer_of(w->name) < first || layer_of(w->name) > last)) continue;
-        for (int k = 0; k < N_TARGET; k++)
-            if (on[k] && tn_ends_with(w->name, targets[k].part)) TN_TRY(lora_init(p, &p->lora[p->n_lora++], w, c, err));
+        if (is_target(w, on, first, last)) TN_TRY(lora_init(p, &p->lora[p->n_lora++], w, c, err));
     }
     if (p->n_lora == 0) return tn_fail(err, TN_USAGE, "lora_targets '%s' names no matrix of this model", c->lora_targets);
     return TN_OK;
