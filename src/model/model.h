@@ -148,6 +148,9 @@ tn_status tn_model_write(const tn_model *m, const char *out, tn_dtype type, bool
  * is never cut: one that is larger has a file for itself. */
 tn_status tn_model_write_sharded(const tn_model *m, const char *out, tn_dtype type, bool keep_types, int64_t max_shard, char **fallbacks,
                                  tn_error *err);
+/* The tokenizer's files (tokenizer.json ...) of a .gguf into a directory, as where that model is written there. UNSUPPORTED or FORMAT: its
+ * vocabulary has no such form, and nothing is written. */
+tn_status tn_model_write_tokenizer(const char *gguf, const char *dir, tn_error *err);
 /* y = W + scale * B A put into the weights, in fp32, rounded once to the stored type. */
 tn_status tn_model_merge_lora(tn_model *m, const tn_lora *lora, size_t n, tn_error *err);
 /* Adapters in PEFT's form: adapter_model.safetensors + adapter_config.json. */

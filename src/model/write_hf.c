@@ -179,37 +179,48 @@ static tn_status save_json(const char *dir, const char *name, const json_t *v, t
     return s;
 }
 
-/* From a GGUF: the files that it carries, else made from its vocabulary. A vocabulary without a form there is a warning,
- * not a failure: the weights are whole. */
-static tn_status tokenizer_from_gguf(const tn_model *m, const char *dir, tn_error *err)
+/* From a GGUF: the files that it carries, else made from its vocabulary. A vocabulary without a form there is no failure where a model is
+ * written, because the weights are whole: then *why says it. */
+static tn_status tokenizer_from_gguf(const tn_gguf *g, const char *dir, tn_error *why, tn_error *err)
 {
     char     *text = NULL;
     json_t   *tokenizer, *config;
-    tn_error  why = {0};
 
-    TN_TRY(tn_carried(m->gguf[0], "tokenizer.json", &text, err));
+    TN_TRY(tn_carried(g, "tokenizer.json", &text, err));
     if (text != NULL) {
         tn_status s = save_text(dir, "tokenizer.json", text, err);
         free(text);
         TN_TRY(s);
         for (const char *const *f = tn_carried_files; *f != NULL; f++) {
-            TN_TRY(tn_carried(m->gguf[0], *f, &text, err));
+            TN_TRY(tn_carried(g, *f, &text, err));
             if (text != NULL && strcmp(*f, "config.json") != 0) s = save_text(dir, *f, text, err);
             free(text);
             TN_TRY(s);
         }
         return TN_OK;
     }
-    if (tn_gguf_find(m->gguf[0], "tokenizer.ggml.tokens") == NULL) return TN_OK;       /* a file of weights alone */
-    if (tn_vocabulary_json(&tokenizer, &config, m->gguf[0], &why) != TN_OK) {
-        tn_log(TN_LOG_WARN, "%s", why.msg);
-        return TN_OK;
-    }
+    if (tn_gguf_find(g, "tokenizer.ggml.tokens") == NULL) return TN_OK;       /* a file of weights alone */
+    if (tn_vocabulary_json(&tokenizer, &config, g, why) != TN_OK) return TN_OK;
     tn_status s = save_json(dir, "tokenizer.json", tokenizer, err);
     if (s == TN_OK) s = save_json(dir, "tokenizer_config.json", config, err);
     json_decref(tokenizer);
     json_decref(config);
     return s;
+}
+
+tn_status tn_model_write_tokenizer(const char *gguf, const char *dir, tn_error *err)
+{
+    tn_gguf  *g = NULL;
+    tn_error  why = {0};
+
+    TN_TRY(tn_gguf_open(&g, gguf, err));
+    tn_status status = tokenizer_from_gguf(g, dir, &why, err);
+    if (status == TN_OK && why.code != TN_OK) {
+        status = why.code;
+        if (err != NULL) *err = why;
+    }
+    tn_gguf_close(g);
+    return status;
 }
 
 /* The configuration that the model came with, in the words of its new type; else one made from the hyper-parameters. */
@@ -258,6 +269,8 @@ static tn_status clone_all(const tn_model *m, const char *dir, tn_error *err)
 
 static tn_status fill(const tn_model *m, const char *dir, tn_dtype type, bool keep_types, int64_t max_shard, tn_error *err)
 {
+    tn_error why = {0};
+
     TN_TRY(tn_mkdirs(dir, err));
     if (m->origin == TN_ORIGIN_HF && keep_types && is_unchanged(m) && max_shard == 0) {
         TN_TRY(clone_all(m, dir, err));
@@ -268,7 +281,8 @@ static tn_status fill(const tn_model *m, const char *dir, tn_dtype type, bool ke
     if (m->origin == TN_ORIGIN_HF)
         for (const char *const *f = tokenizer_files; *f != NULL; f++) TN_TRY(clone_file(m, dir, *f, err));
     else if (m->n_gguf > 0)
-        TN_TRY(tokenizer_from_gguf(m, dir, err));
+        TN_TRY(tokenizer_from_gguf(m->gguf[0], dir, &why, err));
+    if (why.code != TN_OK) tn_log(TN_LOG_WARN, "%s", why.msg);
     if (m->origin != TN_ORIGIN_NEW) TN_TRY(tn_model_write_chat(m, dir, err));
     return tn_fsync_dir(dir, err);
 }

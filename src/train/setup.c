@@ -396,15 +396,22 @@ static tn_status copy_tokenizer(const run *r, const char *dir, tn_error *err)
     tn_status status = TN_OK;
     const char *from = r->tokenizer_path;
     if (from == NULL) return tn_data_byte_tokenizer_save(dir, err);
-    if (tn_ends_with(from, "tokenizer.json")) {              /* named as a file: it alone */
+    if (tn_ends_with(from, ".json")) {                       /* named as a file: it alone */
         char *to = tn_path(dir, "tokenizer.json");
         status = to != NULL ? tn_file_clone(from, to, false, err) : tn_fail(err, TN_NOMEM, "no memory for a path");
         free(to);
         return status;
     }
     if (!tn_is_dir(from)) {
-        tn_log(TN_LOG_WARN, "%s: its tokenizer is not written beside the new weights, because it lies inside a file; name it with -m when using them", from);
-        return TN_OK;
+        tn_error why = {0};
+        status = tn_model_write_tokenizer(from, dir, &why);
+        if (status == TN_UNSUPPORTED || status == TN_FORMAT) {       /* the weights are whole, and worth more than their tokenizer's files */
+            tn_log(TN_LOG_WARN, "tokenizer %s: its vocabulary cannot be written as a tokenizer.json, and the new weights need one to read text: put that of the model it "
+                   "came from into %s", r->c->tokenizer != NULL ? r->c->tokenizer : r->c->like, dir);
+            return TN_OK;
+        }
+        if (status != TN_OK && err != NULL) *err = why;
+        return status;
     }
     for (size_t i = 0; i < sizeof names / sizeof *names && status == TN_OK; i++) {
         char *a = tn_path(from, names[i]), *b = tn_path(dir, names[i]);
