@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -15,9 +16,8 @@ const tn_option tn_train_options[] = {
     { NULL,                TN_OPT_INT,    0,                       NULL,      0, 0,      NULL, NULL, NULL },
 };
 
-/* SCRATCH: only a model from scratch has it, so it would be ignored beside 'model'; SHAPE: and 'like' tells it already; LORA: of adapters;
- * TEXTS: how texts and conversations become samples. */
-enum { PLACE = TRAIN_PLACE, FREE = TRAIN_FREE, SCRATCH = 4, SHAPE = 8 | SCRATCH, LORA = 16, TEXTS = 32 };
+/* SCRATCH: only a model from scratch has it, so it would be ignored beside 'model'; SHAPE: and 'like' tells it already; LORA: of adapters. */
+enum { PLACE = TRAIN_PLACE, FREE = TRAIN_FREE, SCRATCH = 4, SHAPE = 8 | SCRATCH, LORA = 16 };
 static const unsigned option_flags[] = {
 #define ROW(flags, ...) flags,
 #include "train/option_rows.h"
@@ -51,25 +51,36 @@ const tn_option *tn_train_place(const char *key)
     return NULL;
 }
 
-/* The first key with this flag that is not as by default; *key NULL: none. */
-static tn_status given_find(const tn_train_config *c, unsigned flag, const char **key, tn_error *err)
+json_t *train_given(const tn_train_config *c, tn_error *err)
 {
     tn_train_config usual = {0};
     tn_status       status = tn_options_default(&usual, tn_train_options, err);
-    json_t         *is = NULL, *by_default = NULL;
+    json_t         *given = NULL, *by_default = NULL;
 
-    *key = NULL;
-    if (status == TN_OK && ((is = tn_options_json(c, tn_train_options)) == NULL || (by_default = tn_options_json(&usual, tn_train_options)) == NULL))
+    if (status == TN_OK && ((given = tn_options_json(c, tn_train_options)) == NULL || (by_default = tn_options_json(&usual, tn_train_options)) == NULL)) {
         status = tn_fail(err, TN_NOMEM, "no memory for the settings");
-    for (const tn_option *o = tn_train_options; status == TN_OK && *key == NULL && o->key != NULL; o++) {
-        const json_t *v = json_object_get(is, o->key);
-        if (!train_option_is(o, flag) || (json_is_string(v) && json_string_length(v) == 0)) continue;
-        if (!json_equal(v, json_object_get(by_default, o->key))) *key = o->key;
+        json_decref(given);
+        given = NULL;
     }
-    json_decref(is);
+    for (const tn_option *o = tn_train_options; status == TN_OK && o->key != NULL; o++) {
+        const json_t *v = json_object_get(given, o->key);
+        if ((json_is_string(v) && json_string_length(v) == 0) || json_equal(v, json_object_get(by_default, o->key))) json_object_del(given, o->key);
+    }
     json_decref(by_default);
     tn_options_free(&usual, tn_train_options);
-    return status;
+    return given;
+}
+
+/* The first key with this flag that is given; *key NULL: none. */
+static tn_status given_find(const tn_train_config *c, unsigned flag, const char **key, tn_error *err)
+{
+    json_t *given = train_given(c, err);
+
+    *key = NULL;
+    for (const tn_option *o = tn_train_options; given != NULL && *key == NULL && o->key != NULL; o++)
+        if (train_option_is(o, flag) && json_object_get(given, o->key) != NULL) *key = o->key;
+    json_decref(given);
+    return given != NULL ? TN_OK : TN_NOMEM;
 }
 
 static tn_status check_shape(const tn_train_config *c, tn_error *err)
@@ -81,19 +92,9 @@ static tn_status check_shape(const tn_train_config *c, tn_error *err)
     if (key != NULL)
         return tn_fail(err, TN_USAGE, "%s is part of the shape that 'like' takes from %s: leave one of the two out (n_vocab and init_std may stand beside 'like')", key,
                        c->like);
-    if (c->model == NULL && c->init_std == 0)
-        return tn_fail(err, TN_USAGE, "init_std is 0: the weights of a model from scratch would all be 0 and stay alike; 0.02 is usual");
+    if (c->model == NULL && (float)c->init_std < FLT_MIN)
+        return tn_fail(err, TN_USAGE, "init_std is %g: the weights of a model from scratch would all be 0 and stay alike; 0.02 is usual", c->init_std);
     return TN_OK;
-}
-
-static tn_status check_pairs(const tn_train_config *c, tn_error *err)
-{
-    const char *key = NULL;
-    TN_TRY(given_find(c, TEXTS, &key, err));
-    if (key != NULL)
-        return tn_fail(err, TN_USAGE, "%s is for texts and conversations, and the loss %s learns from pairs, one a row, of which the answers are trained: leave it out", key,
-                       c->loss);
-    return c->beta > 0 ? TN_OK : tn_fail(err, TN_USAGE, "beta is %g; %s needs one above 0", c->beta, c->loss);
 }
 
 /* Low-rank adapters: nothing that is asked for is passed over. */
@@ -126,11 +127,21 @@ static tn_status check_labels(const tn_train_config *c, tn_error *err)
                    c->label_smoothing, c->loss);
 }
 
+/* Back needs something to go back to. */
+static tn_status check_back(const tn_train_config *c, tn_error *err)
+{
+    const char *key = strcmp(c->on_nan, "back") == 0 ? "on_nan" : c->spike > 0 && strcmp(c->on_spike, "back") == 0 ? "on_spike" : NULL;
+    if (key == NULL || c->checkpoint_every > 0) return TN_OK;
+    return tn_fail(err, TN_USAGE, "%s: back goes back to a checkpoint, and checkpoint_every is %lld: none is made on the way; give how many steps lie between two, or choose skip",
+                   key, (long long)c->checkpoint_every);
+}
+
 tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
 {
     bool pairs = strcmp(c->loss, "sft") != 0;
     if (c->data == NULL || c->data[0] == '\0') return tn_fail(err, TN_USAGE, "data: name at least one file to train on");
-    if (!isfinite(c->lr) || (float)c->lr <= 0) return tn_fail(err, TN_USAGE, "lr is %g; a learning rate above 0 is needed", c->lr);
+    if (!isfinite(c->lr) || (float)c->lr < FLT_MIN) return tn_fail(err, TN_USAGE, "lr is %g; a learning rate above 0 is needed", c->lr);
+    if (c->clip > 0 && (float)c->clip < FLT_MIN) return tn_fail(err, TN_USAGE, "clip is %g, which is nothing in 32 bits; 1 is usual, 0: no limit", c->clip);
     if (c->lr_min > c->lr) return tn_fail(err, TN_USAGE, "lr_min %g is above lr %g", c->lr_min, c->lr);
     if (c->model == NULL && c->like == NULL && (c->n_layer == 0 || c->n_embd == 0 || c->n_head == 0 || c->n_ff == 0))
         return tn_fail(err, TN_USAGE, "no model: name one with 'model', or give n_layer, n_embd, n_head and n_ff to start from scratch");
@@ -157,7 +168,9 @@ tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
         return tn_fail(err, TN_USAGE, "group_size needs micro_batch to be given");
     }
     if (c->steps == 0 && c->epochs <= 0) return tn_fail(err, TN_USAGE, "give steps, or epochs above 0");
-    if (pairs) TN_TRY(check_pairs(c, err));
+    if (pairs && c->beta <= 0) return tn_fail(err, TN_USAGE, "beta is %g; %s needs one above 0", c->beta, c->loss);
     if (c->stochastic_rounding && strcmp(c->dtype, "bf16") != 0) return tn_fail(err, TN_USAGE, "stochastic_rounding needs dtype: bf16");
-    return check_labels(c, err);
+    TN_TRY(check_labels(c, err));
+    TN_TRY(check_back(c, err));
+    return train_effect_check(c, err);
 }

@@ -34,12 +34,12 @@ ROW(PLACE,           "data",              TN_OPT_LIST,   AT(data),              
     "", "files or directories: text, JSONL, chat or pair JSONL, also .gz and .zst; or token shards (.tns)", NULL)
 ROW(0,               "data_weights",      TN_OPT_LIST,   AT(data_weights),        NULL,      0, 0,      "", "share of each source; none: by size", NULL)
 ROW(PLACE,           "valid",             TN_OPT_LIST,   AT(valid),               NULL,      0, 0,      "", "held-out files of the same kind", NULL)
-ROW(TEXTS,           "format",            TN_OPT_CHOICE, AT(format),              "auto",    0, 0,      "auto|text|jsonl|chat", "what the files hold", NULL)
-ROW(TEXTS,           "pack",              TN_OPT_CHOICE, AT(pack),                "best-fit", 0, 0,
+ROW(0,               "format",            TN_OPT_CHOICE, AT(format),              "auto",    0, 0,      "auto|text|jsonl|chat", "what the files hold", NULL)
+ROW(0,               "pack",              TN_OPT_CHOICE, AT(pack),                "best-fit", 0, 0,
     "greedy|best-fit|none", "how documents fill a sequence", NULL)
 ROW(0,               "n_ctx",             TN_OPT_INT,    AT(n_ctx),               "512",     2, 1 << 24, "tokens", "length of a sequence", NULL)
 ROW(0,               "shuffle",           TN_OPT_BOOL,   AT(shuffle),             "true",    0, 0,      "", "keyed order; false: as packed (best-fit: longest first)", NULL)
-ROW(TEXTS,           "train_prompt",      TN_OPT_BOOL,   AT(train_prompt),        "false",   0, 0,
+ROW(0,               "train_prompt",      TN_OPT_BOOL,   AT(train_prompt),        "false",   0, 0,
     "", "conversations: learn every token, not only the assistant's", NULL)
 ROW(0,               "loss",              TN_OPT_CHOICE, AT(loss),                "sft",     0, 0,
     "sft|dpo|robust|ipo|hinge|kto|orpo|simpo|dpo_norm|r_dpo|apo_zero|rpo", "objective", NULL)

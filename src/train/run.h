@@ -375,6 +375,12 @@ tn_status train_checkpoint_root(run *r, tn_digest *root, tn_error *err);
 /* config.c: what an option is beside its value. PLACE: says where something lies; FREE: changes no bit of the weights. */
 enum { TRAIN_PLACE = 1, TRAIN_FREE = 2 };
 bool      train_option_is(const tn_option *o, unsigned flag);
+/* config.c: what is not as by default, by key. made: json_decref; NULL: no memory. */
+json_t   *train_given(const tn_train_config *c, tn_error *err);
+/* effect.c: USAGE names the first option that is given and would do nothing beside the others. */
+tn_status train_effect_check(const tn_train_config *c, tn_error *err);
+/* The same once the model and the data are open. */
+tn_status train_effect_known(const run *r, tn_error *err);
 
 /* schedule.c. steps 0: not known yet. */
 tn_status train_warmup_check(const tn_train_config *c, int64_t steps, tn_error *err);

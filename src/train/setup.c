@@ -295,6 +295,7 @@ tn_status train_setup(run *r, const char *work_dir, tn_error *err)
     TN_GOTO(train_params_root(&r->p, &r->start_root, err));
     TN_GOTO(teacher_prepare(r, err));
     if (r->has_valid) TN_GOTO(train_validate_check(r, err));
+    if (r->replay_steps == 0) TN_GOTO(train_effect_known(r, err));
     r->zero = (int)c->zero;
     train_optimiser_plan(&r->p, c);
     TN_GOTO(train_step_prepare(r, err));
