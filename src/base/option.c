@@ -299,7 +299,7 @@ int tn_option_words(const tn_option *table, const char *arg)
 tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, const char **rest, int *n_rest, const tn_option **owner,
                           tn_error *err)
 {
-    const tn_option *which;
+    const tn_option *which = NULL;
     bool             flags = true;
 
     *n_rest = 0;

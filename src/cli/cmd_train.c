@@ -28,7 +28,7 @@ typedef struct train_flags {
 #define AT(field) offsetof(train_flags, field)
 static const tn_option options[] = {
     // clang-format off
-    { "set",        TN_OPT_LIST, AT(set),        NULL,  0, 0,    "", "key=value over the file's: --set steps=20 --set lr=1e-4", NULL },
+    { "set",        TN_OPT_MANY, AT(set),        NULL,  0, 0,    "", "key=value over the file's: --set steps=20 --set lr=1e-4", NULL },
     { "out",        TN_OPT_STR,  AT(out),        NULL,  0, 0,    "", "directory of the run (default: the config's name without .yaml, in runs/)", NULL },
     { "estimate",   TN_OPT_BOOL, AT(estimate),   NULL,  0, 0,    "", "memory, FLOPs and time; trains nothing", NULL },
     { "show_batch", TN_OPT_BOOL, AT(show_batch), NULL,  0, 0,    "", "print samples with the trained tokens marked; trains nothing", NULL },
@@ -80,12 +80,14 @@ static tn_status supervise(const tn_common *common, const char *out, const super
     return status;
 }
 
-/* key=value, separated by commas; a piece without '=' belongs to the value before it (lists). */
-static tn_status set_apply(tn_train_config *c, const char *list, tn_error *err)
+/* One --set: key=value, separated by commas; a piece without '=' belongs to the value before it (lists). */
+static tn_status set_apply(tn_train_config *c, char *text, tn_error *err)
 {
     tn_status status = TN_OK;
-    char *text = list != NULL ? tn_strdup(list) : NULL;
-    for (char *item = text; item != NULL && *item != '\0' && status == TN_OK;) {
+    const char **keys = calloc(strlen(text) + 1, sizeof *keys);
+    int n_key = 0;
+    if (keys == NULL) return tn_fail(err, TN_NOMEM, "no memory for --set");
+    for (char *item = text; *item != '\0' && status == TN_OK;) {
         char *next = item + strcspn(item, ",");
         while (*next == ',') {                               /* does another key start here? */
             char *word = next + 1;
@@ -97,10 +99,27 @@ static tn_status set_apply(tn_train_config *c, const char *list, tn_error *err)
         *next = '\0';
         if ((eq = strchr(item, '=')) == NULL) { status = tn_fail(err, TN_USAGE, "--set %s: expected key=value", item); break; }
         *eq = '\0';
-        status = tn_option_set(c, tn_train_options, item, eq + 1, "--set", err);
+        for (int i = 0; i < n_key && status == TN_OK; i++)
+            if (strcmp(keys[i], item) == 0)
+                status = tn_fail(err, TN_USAGE, "--set: %s is given twice in one --set: leave one out (a later --set may give it again)", item);
+        keys[n_key++] = item;
+        if (status == TN_OK) status = tn_option_set(c, tn_train_options, item, eq + 1, "--set", err);
         item = rest;
     }
-    free(text);
+    free(keys);
+    return status;
+}
+
+static tn_status sets_apply(tn_train_config *c, const char *lines, tn_error *err)
+{
+    tn_status status = TN_OK;
+    while (lines != NULL && status == TN_OK) {
+        size_t n = strcspn(lines, "\n");
+        char *text = tn_strndup(lines, n);
+        status = text != NULL ? set_apply(c, text, err) : tn_fail(err, TN_NOMEM, "no memory for --set");
+        free(text);
+        lines = lines[n] == '\n' ? lines + n + 1 : NULL;
+    }
     return status;
 }
 
@@ -158,17 +177,28 @@ static void result_print(const tn_common *common, const tn_train_result *r, cons
         free(text);
         json_decref(o);
     } else {
-        printf("%s after %lld steps, loss %.4f\nweights  %s\n", r->finished ? "finished" : "stopped", (long long)r->steps, (double)r->loss,
-               root != NULL ? root : "?");
+        if (r->finished && r->steps < r->planned)
+            printf("stopped early after %lld of %lld steps (early_stop: no better validation), loss %.4f\n", (long long)r->steps, (long long)r->planned, (double)r->loss);
+        else printf("%s after %lld steps, loss %.4f\n", r->finished ? "finished" : "stopped", (long long)r->steps, (double)r->loss);
+        printf("weights  %s\n", root != NULL ? root : "?");
         if (r->weights != NULL) printf("written  %s\n", r->weights);
         if (r->best_step > 0 && r->best_step < r->steps)
             printf("best     validation %.4f at step %lld: tenet export %s/step-%lld DIR\n", (double)r->best_valid, (long long)r->best_step, run,
                    (long long)r->best_step);
+        printf("report   %s/report.html\n", run);
         for (int i = 0; i < r->n_principle; i++)
             printf("  %-32s %6lld pairs  margin %8.3f  right %3.0f %%\n", r->principle[i].name, (long long)r->principle[i].n, r->principle[i].margin,
                    100 * r->principle[i].accuracy);
     }
     free(root);
+}
+
+/* Where the same command would go on. */
+static void stopped_say(const tn_train_result *r)
+{
+    if (r->newest == r->steps) tn_log(TN_LOG_INFO, "stopped after step %lld: the same command goes on from there", (long long)r->steps);
+    else if (r->newest > 0) tn_log(TN_LOG_INFO, "stopped after step %lld: the same command goes on from the newest checkpoint, step %lld", (long long)r->steps, (long long)r->newest);
+    else tn_log(TN_LOG_INFO, "stopped after step %lld: no checkpoint was kept (checkpoint_every), so the same command begins anew", (long long)r->steps);
 }
 
 static tn_status estimate_print(const tn_common *common, const tn_train_config *c, const tn_train_io *io, tn_error *err)
@@ -289,7 +319,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (f->keys) return keys_print(common, err);
     if (n_arg == 0) return tn_fail(err, TN_USAGE, "which CONFIG.yaml? recipes/train-tiny.yaml is one; tenet train --keys lists what it may hold");
     TN_TRY(tn_train_config_load(&c, args[0], err));
-    TN_GOTO(set_apply(&c, f->set, err));
+    TN_GOTO(sets_apply(&c, f->set, err));
     if (common->seed_given) {                                /* in the range of the key: config.json is read by it again */
         char number[24];
         snprintf(number, sizeof number, "%lld", (long long)common->seed);
@@ -317,7 +347,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         else tn_direct_drop(d);
         if (result.timing != NULL) fputs(result.timing, stderr);
         if (result.rank == 0 && result.steps > 0 && (status == TN_INTERRUPTED || status == TN_TERMINATED))
-            tn_log(TN_LOG_INFO, "stopped after step %lld: the same command goes on from there", (long long)result.steps);
+            stopped_say(&result);
         if (result.rank == 0 && (status == TN_OK || result.steps > 0)) result_print(common, &result, out);
     }
 out:

@@ -40,6 +40,7 @@ typedef struct loop {
     int64_t started_step, started_tokens;
     tn_digest state;                    /* of the checkpoint that was loaded */
     seen *all;                          /* [size] of agree_on_signals */
+    double page_at, page_seconds;       /* when the report was written last, and how long that took */
     float loss;                         /* of the last step that was trained */
 } loop;
 
@@ -275,6 +276,7 @@ static tn_status report(loop *l, float lr, const char *note, const float *valid,
     s.tokens_per_s = seconds > 0 ? (double)(r->tokens - l->started_tokens) / seconds : 0;
     s.seconds_left = done > 0 ? seconds / (double)done * (double)(r->steps - l->step) : 0;
     s.peak_share = l->peak > 0 ? s.tokens_per_s * train_flops_per_token(r->model, r->p.lora != NULL, r->c->n_ctx) / (l->peak * 1e9) : 0;
+    if (s.peak_share > 1) s.peak_share = l->peak = 0;        /* the machine was busy when its peak was measured */
     if (valid != NULL) s.valid = *valid;
     if (s.preference) {
         s.margin = (float)(r->total.v[STAT_MARGIN] / n);
@@ -296,6 +298,21 @@ static tn_status report(loop *l, float lr, const char *note, const float *valid,
     return TN_OK;
 }
 
+static tn_status page_write(loop *l, const char *state, tn_error *err)
+{
+    return train_report(&l->r, &(run_state){ (int64_t)l->last.step, l->at.best_step, l->loss, l->at.best_valid, state }, err);
+}
+
+/* The report while the run goes on, for a hundredth of its time at most. */
+static void page_renew(loop *l)
+{
+    double began = tn_now();
+    if (l->r.rank != 0 || began - l->page_at < 100 * l->page_seconds) return;
+    page_write(l, "running", NULL);
+    l->page_at = tn_now();
+    l->page_seconds = l->page_at - began;
+}
+
 static void injected_faults(loop *l)
 {
     run *r = &l->r;
@@ -311,10 +328,12 @@ static tn_status go_back(loop *l, int64_t bad, tn_error *err)
     TN_TRY(checkpoint_end(l, err));
     int64_t was = l->step, to = l->r.c->checkpoint_every > 0 ? was - was % l->r.c->checkpoint_every : 0;
     int64_t n_bad = l->at.bad;
+    if (to == 0)
+        return tn_fail(err, TN_FORMAT, "step %lld is bad, and no checkpoint was made before it to go back to (checkpoint_every is %lld): lower lr, look at the data, or choose skip",
+                       (long long)bad, (long long)l->r.c->checkpoint_every);
     l->step = 0;
-    if (to > 0) TN_TRY(restore(l, to, err));
-    if (l->step == 0 || l->step != to)
-        return tn_fail(err, TN_FORMAT, "step %lld is bad and there is no checkpoint of step %lld to go back to; use on_nan: skip, or checkpoint_every", (long long)bad, (long long)to);
+    TN_TRY(restore(l, to, err));
+    if (l->step != to) return tn_fail(err, TN_VERIFY, "step %lld is bad, and the checkpoint of step %lld to go back to is missing or damaged", (long long)bad, (long long)to);
     train_step_drop(&l->r);
     l->at.skip_to = bad;
     l->at.bad = n_bad;
@@ -372,12 +391,22 @@ static tn_status validate_owed(loop *l, tn_error *err)
     return checkpoint_start(l, err);                         /* once more, with what the validation has changed */
 }
 
+/* A bad step ends the run: what there is to go on from is finished first, and named. */
+static tn_status stop_bad(loop *l, int64_t step, const char *why, const char *advice, tn_error *err)
+{
+    int64_t newest = 0;
+    TN_TRY(checkpoint_end(l, err));
+    TN_TRY(train_checkpoint_newest(l->r.io->out, l->step, &newest, err));
+    if (newest == 0) return tn_fail(err, TN_FORMAT, "step %lld: %s. No checkpoint was made before it; %s", (long long)step, why, advice);
+    return tn_fail(err, TN_FORMAT, "step %lld: %s. The newest checkpoint, %s/step-%lld, stays; %s", (long long)step, why, l->r.io->out, (long long)newest, advice);
+}
+
 static tn_status one_step(loop *l, tn_error *err)
 {
     run *r = &l->r;
     int64_t step = l->step + 1;
     float lr = (float)tn_schedule_lr(r->c, step, r->steps), valid = 0;
-    char why[200] = "", note[32] = "";
+    char why[320] = "", note[32] = "";
     bool validated = false, given_up = false;
 
     bool passed = step <= l->at.skip_to;
@@ -385,12 +414,12 @@ static tn_status one_step(loop *l, tn_error *err)
     if (given_up) return TN_OK;                              /* the loop asks for signals next */
     injected_faults(l);
     policy_action act = passed ? POLICY_SKIP : train_policy_decide(&l->policy, r->c, r->loss, r->grad_norm, why);
-    if (act == POLICY_STOP)
-        return tn_fail(err, TN_FORMAT, "step %lld: %s. The newest checkpoint stays; lower lr, look at the data, or choose on_nan or on_spike: skip or back",
-                       (long long)step, why);
-    if (act != POLICY_GO_ON && !passed && ++l->at.bad >= MOST_BAD)
-        return tn_fail(err, TN_FORMAT, "step %lld: %s, and so were the %d before it: the weights themselves have gone wrong. Go on from an earlier checkpoint ('checkpoint: DIR/step-N' "
-                       "in another --out) with a lower lr, or look at the data", (long long)step, why, MOST_BAD - 1);
+    if (act == POLICY_STOP) return stop_bad(l, step, why, "lower lr, look at the data, or choose on_nan or on_spike: skip or back", err);
+    if (act != POLICY_GO_ON && !passed && ++l->at.bad >= MOST_BAD) {
+        size_t n = strlen(why);
+        snprintf(why + n, sizeof why - n, ", and so were the %d before it: the weights themselves have gone wrong", MOST_BAD - 1);
+        return stop_bad(l, step, why, "lower lr, or look at the data; an earlier checkpoint goes on as 'checkpoint: DIR/step-N' in another --out", err);
+    }
     if (act == POLICY_BACK) return go_back(l, step, err);
     if (act == POLICY_SKIP) {
         snprintf(note, sizeof note, "%s", passed ? "back" : "skip");
@@ -417,6 +446,7 @@ static tn_status one_step(loop *l, tn_error *err)
     if (!l->at.owed && due(l)) TN_TRY(checkpoint_start(l, err));
     TN_TRY(record_put(l, &rec, err));
     if (r->rank == 0) TN_TRY(report(l, lr, note, validated ? &valid : NULL, err));
+    if (validated || due(l)) page_renew(l);
     train_heartbeat(r, l->step, false);
     return TN_OK;
 }
@@ -539,6 +569,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     out->tokens = r->tokens;
     out->best_valid = l->at.best_valid;
     out->best_step = l->at.best_step;
+    out->planned = r->steps;
     train_heartbeat(r, l->step, true);
     TN_GOTO(timing_give(l, out, err));
     out->finished = is_finished(l);
@@ -547,6 +578,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     TN_GOTO(principles_give(r, out, err));
     if (r->rank != 0) goto out;
     if (out->finished) TN_GOTO(train_retire(r->io->out, r->c, l->log, l->step, l->at.best_step, true, err));
+    TN_GOTO(train_checkpoint_newest(r->io->out, l->step, &out->newest, err));
     TN_GOTO(tn_steplog_close(l->log, err));
     l->log = NULL;
     if (l->step > 0) TN_GOTO(tn_steplog_read(path, &l->genesis, NULL, NULL, &out->log_root, err));
@@ -560,7 +592,6 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
         weights = NULL;
     }
     TN_GOTO(result_save(l, out, err));
-    TN_GOTO(train_report(r, err));
     train_out_said_remove(r->io->out);
 out:
     free(path);
@@ -605,6 +636,19 @@ static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *i
     return tn_interrupted(err) != TN_OK ? l->stop : tn_fail(err, l->stop, "another rank was told to stop; what was finished is kept");
 }
 
+/* However the run ended, its curves are drawn: those of one that went wrong are looked at most. */
+static tn_status page_end(loop *l, const tn_train_result *out, tn_status status, tn_error *err)
+{
+    char state[1200];
+    if (l->m == NULL || l->last.step == 0) return status;
+    if (status != TN_OK && !out->finished) snprintf(state, sizeof state, "ended: %s", err != NULL && err->msg[0] != '\0' ? err->msg : tn_status_text(status));
+    else if (!out->finished) snprintf(state, sizeof state, "stopped");
+    else if (l->step < l->r.steps) snprintf(state, sizeof state, "stopped early: no better validation in %lld", (long long)l->r.c->early_stop);
+    else snprintf(state, sizeof state, "finished");
+    tn_status written = page_write(l, state, status == TN_OK ? err : NULL);
+    return status == TN_OK ? written : status;
+}
+
 tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train_result *out, tn_error *err)
 {
     struct sigaction usr1 = { .sa_handler = on_usr1 }, before;
@@ -613,7 +657,8 @@ tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train
     *out = (tn_train_result){0};
     sigemptyset(&usr1.sa_mask);
     sigaction(SIGUSR1, &usr1, &before);
-    tn_status status = run_all(&l, c, io, out, err);
+    tn_status status = page_end(&l, out, run_all(&l, c, io, out, err), err);
+    bool keep = status == TN_OK || l.last.step > 0;          /* last: l.step is 0 again where a policy found nothing to go back to */
     train_checkpoint_destroy(l.k);
     if (l.log != NULL) tn_steplog_close(l.log, NULL);
     train_metrics_close(l.m);
@@ -622,7 +667,8 @@ tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train
     json_decref(l.description);
     train_setup_release(&l.r);
     if (l.r.own_dist) tn_dist_close(l.r.dist, status, err);  /* where something failed the ranks meet once more */
-    train_out_leave(&l.dir, status == TN_OK || l.step > 0);
+    if (!train_out_leave(&l.dir, keep) && (status == TN_INTERRUPTED || status == TN_TERMINATED))
+        tn_fail(err, status, "%s before the first step: nothing is kept", tn_status_text(status));
     sigaction(SIGUSR1, &before, NULL);
     return status;
 }

@@ -260,7 +260,7 @@ static void heartbeats_remove(const char *out)
     if (d != NULL) closedir(d);
 }
 
-void train_out_leave(out_dir *p, bool keep)
+bool train_out_leave(out_dir *p, bool keep)
 {
     char *renewed = p->held ? tn_path(p->out, "data.new") : NULL;
     char *at = keep || p->out == NULL || p->had[RUN_JSON] ? NULL : tn_strdup(p->out);
@@ -277,7 +277,9 @@ void train_out_leave(out_dir *p, bool keep)
         if (rmdir(at) != 0 && errno != ENOENT) break;       /* somebody else put something there */
         if (!to_parent(at)) break;
     }
+    bool kept = at == NULL;
     free(at);
     if (p->lock >= 0) close(p->lock);
     p->lock = -1;
+    return kept;
 }

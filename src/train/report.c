@@ -93,7 +93,24 @@ static void principles_show(tn_page *p, const run *r)
     free(cell);
 }
 
-tn_status train_report(const run *r, tn_error *err)
+/* What was trained on what, how far, and how good. */
+static void head_show(tn_page *p, const run *r, const run_state *at)
+{
+    const tn_train_config *c = r->c;
+    const tn_hparams *h = tn_model_hparams(r->model);
+    char model[400], data[1000], state[1300], loss[32], best[64];
+    const tn_fact facts[] = { { "model", model }, { "data", data }, { "step", state }, { "last loss", loss }, { "best validation", best } };
+
+    if (c->model != NULL) snprintf(model, sizeof model, "%s", c->model);
+    else snprintf(model, sizeof model, "from scratch: %s, %lld layers of %lld", h->family, (long long)h->n_layer, (long long)h->n_embd);
+    snprintf(data, sizeof data, "%s%s%s", c->data, r->has_valid ? "; held out: " : "", r->has_valid ? c->valid : "");
+    snprintf(state, sizeof state, "%lld of %lld (%s)", (long long)at->step, (long long)r->steps, at->text);
+    snprintf(loss, sizeof loss, "%.4f", (double)at->loss);
+    if (at->best_step > 0) snprintf(best, sizeof best, "%.4f at step %lld", (double)at->best_valid, (long long)at->best_step);
+    tn_page_facts(p, facts, sizeof facts / sizeof *facts - (at->best_step == 0));
+}
+
+tn_status train_report(const run *r, const run_state *at, tn_error *err)
 {
     tn_status status = TN_OK;
     tn_page *page = NULL;
@@ -105,6 +122,7 @@ tn_status train_report(const run *r, tn_error *err)
     snprintf(line, sizeof line, "%s: %lld steps of %lld sequences, %lld of %lld parameters trained", r->c->loss, (long long)r->steps,
              (long long)r->c->batch, (long long)r->p.n_trained, (long long)tn_model_n_param(r->model, false));
     TN_GOTO(tn_page_create(&page, "Training run", line, err));
+    head_show(page, r, at);
     curves_draw(page, &c, r->data.pairs);
     principles_show(page, r);
     TN_GOTO(tn_page_write(page, html, err));

@@ -395,8 +395,8 @@ tn_status train_out_renew(const out_dir *p, tn_error *err);
 tn_status train_out_check(const run *r, json_t *description, tn_error *err);
 /* The run has ended: nobody will ask for what was said (said.c). */
 void      train_out_said_remove(const char *out);
-/* keep false: no step was done. Then what this process put there goes, unless an earlier run lies there. */
-void      train_out_leave(out_dir *p, bool keep);
+/* keep false: no step was done. Then what this process put there goes, unless an earlier run lies there: false. */
+bool      train_out_leave(out_dir *p, bool keep);
 
 /* The first item of step `step` (from 1). */
 int64_t   train_first_item(const run *r, int64_t step);
@@ -447,7 +447,8 @@ void      train_evidence(run *r);
 double    train_flops_per_token(const tn_model *m, bool lora, int64_t n_ctx);
 
 /* report.c: OUT/report.html from metrics.jsonl. */
-tn_status train_report(const run *r, tn_error *err);
+typedef struct run_state { int64_t step, best_step; float loss, best_valid; const char *text; } run_state;     /* text: "finished", "ended: why" */
+tn_status train_report(const run *r, const run_state *at, tn_error *err);
 
 /* fault.c: faults on purpose, for proofs (TENET_FAULT). USAGE for words that name none: a proof must not pass because nothing happened. */
 tn_status train_fault_check(tn_error *err);

@@ -86,7 +86,8 @@ typedef struct tn_train_principle { char name[96]; int64_t n; double margin, acc
 
 typedef struct tn_train_result {
     int       rank;
-    int64_t   steps;                    /* done in all; less than planned when stopped */
+    int64_t   steps, planned;           /* done in all; less than planned when stopped */
+    int64_t   newest;                   /* the step of the newest checkpoint; 0: none was kept */
     bool      finished;
     float     loss, best_valid;
     int64_t   best_step;                /* of the smallest validation loss; 0: none */

@@ -82,12 +82,56 @@ refused 2 'adapter needs the model that it adapts' --set adapter=run/model
 refused 2 "n_layer is part of the shape that 'like' takes from run/model" --set like=run/model
 refused 2 'init_std is 0' --set init_std=0
 refused 2 'label_smoothing is 0.1, and the loss sft has no place for it' --set label_smoothing=0.1
+for key in on_spike=back rpo_alpha=1 beta=0.2 gamma=2 alpha=2 kto_good=2 kto_bad=2 aux_coef=0.1 router_z=0.1 momentum=0.5 lr_min=1e-5,schedule=constant decay=0.5 \
+           beta1=0.5,optimizer=sgd reference=run/model train_prompt=true valid_every=5 valid_samples=5 keep_every=3 keep_every=2,checkpoint_every=-1 \
+           rope_theta=500,family=gpt2; do
+    refused 2 "${key%%=*} would have no effect: " --set "$key"
+done
+# What the run comes to in the end, or would if it were longer, is an effect.
+run --out effects --set keep_every=6,on_spike=back,spike=6,lr_min=1e-5,valid=text.txt,valid_every=5 || { cat err.txt; fail "options with an effect"; }
+refused 2 'on_nan: back goes back to a checkpoint, and checkpoint_every is -1' --set on_nan=back,checkpoint_every=-1
+refused 2 'on_spike: back goes back to a checkpoint, and checkpoint_every is 0' --set on_spike=back,spike=6,checkpoint_every=0
+refused 2 'init_std is 1e-40' --set init_std=1e-40
+refused 2 'clip is 1e-40' --set clip=1e-40
+refused 2 'lr is 1e-40' --set lr=1e-40
+refused 2 'n_layer is 600: expected 0 to 512' --set n_layer=600
+refused 2 'norm_eps is 0' --set norm_eps=0
+refused 2 "unknown chat format 'foo': choose one of chatml|" --set chat_format=foo
+refused 2 'lr is given twice in one --set' --set lr=1e-3,steps=3,lr=1e-2
+run --out later --set lr=1e-3 --set lr=1e-2 || { cat err.txt; fail "a later --set"; }
+grep -q '"lr": 0.01,' later/config.json || fail "a later --set does not override"
+# The words of other programs are answered with ours, and never taken.
+while read -r word key; do
+    refused 2 "unknown key '$word'; did you mean '$key' (" --set "$word=1"
+done <<END
+max_steps steps
+save_steps checkpoint_every
+eval_steps valid_every
+base_model model
+lora_r lora_rank
+num_train_epochs epochs
+per_device_train_batch_size micro_batch
+gradient_accumulation_steps batch
+max_seq_length n_ctx
+sequence_len n_ctx
+warmup_ratio warmup
+gradient_checkpointing recompute
+lr_scheduler_type schedule
+target_modules lora_targets
+bf16 dtype
+val_set_size valid
+learning_rate lr
+END
+refused 2 "unknown key 'output_dir'" --set output_dir=1
+grep -q 'did you mean' err.txt && { fail "a hint at nothing like it:"; cat err.txt; }
 refused 2 'seed' --seed -1
 refused 2 'seed' --seed 9000000000000001
 printf '%s: %s\n' model run/model data text.txt n_ctx 32 batch 4 micro_batch 1 steps 2 warmup 0 tensorboard false >tune.yaml
 config=tune.yaml
 run --out lora --set lora_rank=4,lora_targets=q || { cat err.txt; bad=1; }
-run --out wide --set lora_rank=70 || { cat err.txt; fail "a rank above the matrices' sides"; }
+run --out wide --set lora_rank=32 || { cat err.txt; fail "a rank as large as the matrices' sides"; }
+refused 2 'lora_rank 60000 is more than blk.0.attn_k.weight of 32 x 32 can have: at most 32' --set lora_rank=60000
+refused 1 "lora is a run's folder; its adapter is lora/adapter" --set adapter=lora
 run --out peft --set lora_rank=2,lora_targets=all-linear || { cat err.txt; fail "PEFT's all-linear"; }
 run --out same --set adapter=lora/adapter,lora_rank=4,lora_targets=q,lora_alpha=8 || { cat err.txt; fail "an adapter that goes on, and its own shape"; }
 for key in lora_rank=8 lora_alpha=9 dora=true lora_targets=v lora_rs=true; do
@@ -115,6 +159,11 @@ config=tiny.yaml
 "$tenet" export run run.gguf --quiet >out.txt 2>err.txt || { cat err.txt; fail "a GGUF"; }
 "$tenet" tokenize few.txt -m run.gguf --quiet >out.txt 2>err.txt || { fail "a GGUF from scratch has no tokenizer:"; cat err.txt; }
 [ "$(find . -maxdepth 1 -name 'run.gguf*')" = ./run.gguf ] || fail "left beside the GGUF: $(ls -d run.gguf*)"
+# From scratch with the tokenizer of a GGUF: its files lie beside the weights, and in a GGUF of them.
+run --out reader --set tokenizer=run.gguf || { cat err.txt; fail "the tokenizer of a GGUF"; }
+"$tenet" tokenize few.txt -m run.gguf --quiet >want.txt
+"$tenet" tokenize few.txt -m reader/model --quiet >out.txt 2>err.txt && cmp out.txt want.txt || { cat err.txt; fail "a model from scratch lacks the tokenizer of its GGUF"; }
+"$tenet" export reader reader.gguf --quiet >out.txt 2>err.txt && "$tenet" tokenize few.txt -m reader.gguf --quiet >out.txt 2>>err.txt && cmp out.txt want.txt || { cat err.txt; fail "and its GGUF"; }
 # A path as long as a buffer once was: what it was cut to is the run's folder, and was removed.
 part=$(printf '%0250d' 0)
 long=$part/$part/$part/$part/0123456789012345678
@@ -128,8 +177,29 @@ run --out short --set warmup=4 || fail "a warm-up as long as the run is refused"
 TENET_FAULT=term@1 run --out new/deep/run
 rc=$?
 [ $rc -eq 143 ] && ! [ -e new ] || { fail "ended within the first step: $rc, left behind:"; find new; rm -rf new; }
-TENET_FAULT=nan@3 run --out third && fail "a step that is no number went through"
-[ -s third/steps.jsonl ] || fail "two good steps are gone"
+grep -q 'terminated before the first step: nothing is kept' err.txt || { fail "what is kept:"; cat err.txt; }
+# Whatever ended a run, its curves and its steps are there, and what is said of checkpoints is so.
+ended() {
+    words=$1 state=$2
+    shift 2
+    rm -rf third
+    run --out third "$@" && fail "$*: went through"
+    grep -qF -e "$words" err.txt || { fail "$*: should say '$words':"; cat err.txt; }
+    [ -s third/steps.jsonl ] || fail "$*: good steps are gone"
+    grep -qF "<dd>$state" third/report.html || { fail "$*: no report says '$state'"; grep -o '<dd>[^<]*' third/report.html; }
+}
+export TENET_FAULT
+TENET_FAULT=nan@3 ended 'The newest checkpoint, third/step-2, stays' '2 of 4 (ended: step 3: the loss is nan'
+TENET_FAULT=nan@2 ended 'No checkpoint was made before it' '1 of 4 (ended: step 2: the loss is nan'
+TENET_FAULT=nan@2 ended 'step 2 is bad, and no checkpoint was made before it to go back to' '1 of 4 (ended: step 2 is bad' --set on_nan=back
+TENET_FAULT=term@3 ended 'terminated; what was finished is kept' '2 of 4 (ended: terminated'
+unset TENET_FAULT
+for case in '-1 3 no checkpoint was kept' '2 3 the same command goes on from there'; do
+    rm -rf third
+    every=${case%% *} words=${case#* }
+    TENET_FAULT=term@${words%% *} "$tenet" train tiny.yaml --threads 1 --out third --set checkpoint_every="$every" >out.txt 2>err.txt
+    grep -q "stopped after step 2: ${words#* }" err.txt || { fail "stopped with checkpoint_every $every:"; cat err.txt; }
+done
 
 # Another run's directory, or a directory of the user's: only our own goes.
 for change in seed=2 n_layer=2 lr=1e-3 steps=9 batch=16 data=tiny.yaml; do
@@ -160,11 +230,13 @@ rc=$?
 [ $rc -eq 3 ] && grep -q "begin another run with 'checkpoint: changed/step-2'.*steps.jsonl:2: step 1 was altered" err.txt || { fail "a changed log: $rc"; cat err.txt; }
 # A run that stopped early is finished: the same command only reports.
 run --out early --set steps=400,valid=text.txt,valid_every=1,valid_samples=2,early_stop=2,lr=3,optimizer=sgd || fail "an early stop"
+grep -q '(stopped early: no better validation in 2)' early/report.html || fail "the report does not say that the run stopped early"
 steps=$(wc -l <early/steps.jsonl)
 [ "$steps" -lt 400 ] || fail "no early stop"
 before=$(find early -type f ! -name 'heartbeat*' ! -path '*/tb/*' -exec sha256sum {} + | sort)
 "$tenet" train tiny.yaml --threads 1 --quiet --out early --set steps=400,valid=text.txt,valid_every=1,valid_samples=2,early_stop=2,lr=3,optimizer=sgd >out.txt 2>err.txt || fail "an early stop again"
 [ "$(find early -type f ! -name 'heartbeat*' ! -path '*/tb/*' -exec sha256sum {} + | sort)" = "$before" ] || fail "a run that stopped early is changed"
+grep -q "^stopped early after [0-9]* of 400 steps" out.txt && grep -q '^report   early/report.html' out.txt || { fail "the end of a run that stopped early:"; cat out.txt; }
 grep -q "best     validation .* at step .*: tenet export early/step-" out.txt || fail "the best step is not named"
 # A damaged newest checkpoint is not passed over: the older one is named.
 newest=$(cd early && ls -d step-* | sort -t- -k2n | tail -1)

@@ -113,7 +113,7 @@ not 'must have the same messages before the answer' '' '{"chosen":[{"role":"user
 not 'ends with a message of the user' '' '{"prompt":"q","chosen":[{"role":"user","content":"q"}],"rejected":"y"}'
 not "hh-rlhf's dialogues" '' '{"chosen":"\n\nHuman: q\n\nAssistant: x","rejected":"\n\nHuman: q\n\nAssistant: y"}'
 not "'principle' has the wrong type" '' '{"prompt":"q","chosen":"x","rejected":"y","principle":5}'
-for key in pack=greedy train_prompt=true format=chat; do not "${key%%=*} is for texts and conversations" ",$key" '{"prompt":"q","chosen":"x","rejected":"y"}'; done
+for key in pack=greedy train_prompt=true format=chat; do not "${key%%=*} would have no effect: the loss learns from pairs" ",$key" '{"prompt":"q","chosen":"x","rejected":"y"}'; done
 not 'data_weights share the draws out' ',data_weights=1' '{"prompt":"q","chosen":"x","rejected":"y"}'
 printf '{"system":"s","prompt":"q","chosen":"x","rejected":"y"}\n' >row.jsonl
 "$tenet" train tiny.yaml --quiet --threads 1 --out new --set loss=dpo,data=row.jsonl,pack=best-fit >out.txt 2>err.txt && fail "a system text without a chat format"
