@@ -3,6 +3,13 @@
 
 #include <string.h>
 
+/* 0 and false ask for nothing. */
+static bool is_asked(const json_t *given, const char *key)
+{
+    const json_t *v = json_object_get(given, key);
+    return v != NULL && !json_is_false(v) && !(json_is_number(v) && json_number_value(v) == 0);
+}
+
 static bool is(const char *choice, const char *word) { return strcmp(choice, word) == 0; }
 
 static bool any_pairs(const tn_train_config *c) { return !is(c->loss, "sft"); }
@@ -63,7 +70,7 @@ tn_status train_effect_check(const tn_train_config *c, tn_error *err)
     tn_status status = given != NULL ? TN_OK : TN_NOMEM;
 
     for (int i = 0; status == TN_OK && i < N_ROW; i++)
-        if (json_object_get(given, rows[i].key) != NULL && !rows[i].used(c))
+        if (is_asked(given, rows[i].key) && !rows[i].used(c))
             status = tn_fail(err, TN_USAGE, "%s would have no effect: %s, or leave %s out", rows[i].key, rows[i].because, rows[i].key);
     json_decref(given);
     return status;
@@ -92,7 +99,7 @@ tn_status train_effect_known(const run *r, tn_error *err)
     tn_status status = given != NULL ? TN_OK : TN_NOMEM;
 
     for (int i = 0; status == TN_OK && i < N_KNOWN; i++)
-        if (json_object_get(given, known[i].key) != NULL && !known[i].used(r))
+        if (is_asked(given, known[i].key) && !known[i].used(r))
             status = tn_fail(err, TN_USAGE, "%s would have no effect: %s; leave %s out", known[i].key, known[i].because, known[i].key);
     json_decref(given);
     return status;

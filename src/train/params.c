@@ -156,13 +156,21 @@ static bool is_target(const tn_param *w, const bool on[N_TARGET], int64_t first,
     return false;
 }
 
-/* A product B A has no higher rank than the matrix that it is added to: more is memory without effect. */
-static tn_status rank_check(const tn_param *w, int64_t rank, tn_error *err)
+/* A product B A has no higher rank than the matrix that it is added to: more than the widest of them can have is memory without effect (keys and
+ * values are often narrower than the rest). Before memory is taken for any. */
+static tn_status rank_check(const params *p, const tn_train_config *c, const bool on[N_TARGET], int64_t first, int64_t last, tn_error *err)
 {
-    int64_t n_out = w->w.shape[0], n_in = w->w.shape[1], most = n_in < n_out ? n_in : n_out;
-    if (rank <= most) return TN_OK;
-    return tn_fail(err, TN_USAGE, "lora_rank %lld is more than %s of %lld x %lld can have: at most %lld (16 is usual), or choose other lora_targets", (long long)rank, w->name,
-                   (long long)n_out, (long long)n_in, (long long)most);
+    int64_t most = 0;
+    for (size_t i = 0; i < tn_model_n_tensor(p->model); i++) {
+        const tn_param *w = tn_model_tensor(p->model, i);
+        if (!is_target(w, on, first, last)) continue;
+        int64_t side = w->w.shape[0] < w->w.shape[1] ? w->w.shape[0] : w->w.shape[1];
+        most = side > most ? side : most;
+    }
+    if (most == 0) return tn_fail(err, TN_USAGE, "lora_targets '%s' names no matrix of this model", c->lora_targets);
+    if (c->lora_rank > most)
+        return tn_fail(err, TN_USAGE, "lora_rank %lld is more than any matrix of this model's lora_targets can have: at most %lld (16 is usual)", (long long)c->lora_rank, (long long)most);
+    return TN_OK;
 }
 
 static tn_status lora_create(params *p, const tn_train_config *c, const char *adapter, tn_error *err)
@@ -176,16 +184,12 @@ static tn_status lora_create(params *p, const tn_train_config *c, const char *ad
     TN_TRY(targets_read(c->lora_targets, on, err));
     TN_TRY(layers_read(c->lora_layers, tn_model_hparams(p->model)->n_layer, &first, &last, err));
     size_t n = tn_model_n_tensor(p->model);
-    for (size_t i = 0; i < n; i++) {                         /* all of them before memory is taken for any */
-        const tn_param *w = tn_model_tensor(p->model, i);
-        if (is_target(w, on, first, last)) TN_TRY(rank_check(w, c->lora_rank, err));
-    }
+    TN_TRY(rank_check(p, c, on, first, last, err));
     if ((p->lora = calloc(n + 1, sizeof *p->lora)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the adapters");
     for (size_t i = 0; i < n; i++) {
         const tn_param *w = tn_model_tensor(p->model, i);
         if (is_target(w, on, first, last)) TN_TRY(lora_init(p, &p->lora[p->n_lora++], w, c, err));
     }
-    if (p->n_lora == 0) return tn_fail(err, TN_USAGE, "lora_targets '%s' names no matrix of this model", c->lora_targets);
     return TN_OK;
 }
 

@@ -130,7 +130,7 @@ printf '%s: %s\n' model run/model data text.txt n_ctx 32 batch 4 micro_batch 1 s
 config=tune.yaml
 run --out lora --set lora_rank=4,lora_targets=q || { cat err.txt; bad=1; }
 run --out wide --set lora_rank=32 || { cat err.txt; fail "a rank as large as the matrices' sides"; }
-refused 2 'lora_rank 60000 is more than blk.0.attn_k.weight of 32 x 32 can have: at most 32' --set lora_rank=60000
+refused 2 "lora_rank 60000 is more than any matrix of this model's lora_targets can have: at most 32" --set lora_rank=60000
 refused 1 "lora is a run's folder; its adapter is lora/adapter" --set adapter=lora
 run --out peft --set lora_rank=2,lora_targets=all-linear || { cat err.txt; fail "PEFT's all-linear"; }
 run --out same --set adapter=lora/adapter,lora_rank=4,lora_targets=q,lora_alpha=8 || { cat err.txt; fail "an adapter that goes on, and its own shape"; }

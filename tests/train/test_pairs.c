@@ -55,8 +55,8 @@ static void like_the_others(const char *name, const char *loss, bool plain, cons
     char *rows = tn_path(dir, "rows"), *config = tn_path(dir, "c.yaml"), *out = tn_path(dir, "run");
     plain_rows(rows);
     snprintf(text, sizeof text, "model: tests/golden/train/pairs\ndata: %s\nloss: %s\nn_ctx: 64\nshuffle: false\nbatch: 4\nmicro_batch: 4\nsteps: 6\nlr: 2e-3\n"
-             "schedule: constant\nwarmup: 0\nbeta: 0.3\nbeta2: 0.999\nsave_model: false\ncheckpoint_every: 0\ntensorboard: false\n%s",
-             plain ? rows : "tests/golden/train/pairs/pairs.jsonl", loss, extra);
+             "schedule: constant\nwarmup: 0\n%sbeta2: 0.999\nsave_model: false\ncheckpoint_every: 0\ntensorboard: false\n%s",
+             plain ? rows : "tests/golden/train/pairs/pairs.jsonl", loss, strcmp(loss, "orpo") == 0 ? "" : "beta: 0.3\n", extra);
     assert_int_equal(tn_file_write_all(config, text, strlen(text), &err), TN_OK);
     if (tn_train_config_load(&c, config, &err) != TN_OK) fail_msg("%s", err.msg);
     tn_train_io io = { .out = out, .on_step = on_step, .arg = &v, .quiet = true };
