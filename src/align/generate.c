@@ -52,23 +52,6 @@ typedef struct generator {
     tn_error                       *err;
 } generator;
 
-static tn_status styles_split(generator *g)
-{
-    const char *p = g->c->styles != NULL ? g->c->styles : "";
-
-    while (*p != '\0') {
-        size_t n = strcspn(p, ",");
-        char **grown = realloc(g->styles, (g->n_style + 1) * sizeof *grown);
-        if (grown == NULL) return tn_fail(g->err, TN_NOMEM, "no memory for styles");
-        g->styles = grown;
-        p += strspn(p, " ");
-        n = strcspn(p, ",");
-        if (n > 0 && (g->styles[g->n_style++] = tn_strndup(p, n)) == NULL) return tn_fail(g->err, TN_NOMEM, "no memory for styles");
-        p += n + (p[n] == ',');
-    }
-    return g->n_style > 0 ? TN_OK : tn_fail(g->err, TN_USAGE, "styles: at least one is needed");
-}
-
 static int stance_for(tn_prompt_kind k) { return k == TN_PROMPT_DECLINE ? (int)TN_STANCE_DECLINE : k == TN_PROMPT_LOOKALIKE ? (int)TN_STANCE_ANSWER : -1; }
 
 /* A principle of the right stance by weight, then one of its topics (any declared one if it names none). */
@@ -189,11 +172,6 @@ static tn_status harvest(generator *g, const slot *s, size_t n, const tn_result 
     return TN_OK;
 }
 
-static bool wants(const char *kinds, const char *name)
-{
-    return kinds == NULL || kinds[0] == '\0' || strstr(kinds, name) != NULL;
-}
-
 tn_status tn_align_generate_run(const tn_align_generate_config *c, tn_profile profile, const char *model, const char *prompts, const char *constitution,
                                 const tn_named_files *evaluation, const char *out_dir, json_t *metrics, tn_error *err)
 {
@@ -213,10 +191,11 @@ tn_status tn_align_generate_run(const tn_align_generate_config *c, tn_profile pr
 
     TN_GOTO(tn_constitution_load(&charter, constitution, err));
     g.charter = charter;
-    TN_GOTO(styles_split(&g));
+    if ((g.styles = tn_list_split(c->styles, &g.n_style)) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for styles"); goto out; }
+    if (g.n_style == 0) { status = tn_fail(err, TN_USAGE, "styles: at least one is needed"); goto out; }
     TN_GOTO(tn_prompts_select(&g.seeds, prompts, &train, err));
     for (int k = 0; k < 3; k++)
-        if (wants(c->s.kinds, tn_prompt_kind_name((tn_prompt_kind)k))) order[n_kind++] = k;
+        if (tn_align_takes(c->s.kinds, (tn_prompt_kind)k)) order[n_kind++] = k;
     if (n_kind == 0) { status = tn_fail(err, TN_USAGE, "kinds is '%s': expected decline, lookalike or everyday", c->s.kinds); goto out; }
     TN_GOTO(tn_align_engine_open(&a, model, NULL, profile, c->s.batch, NULL, c->s.memo, err));
     s = calloc(n, sizeof *s);
@@ -264,7 +243,6 @@ out:
         free(s[i].ask);
         for (int k = 0; k < MAX_SHOTS; k++) free(s[i].shot_ask[k]);
     }
-    for (size_t i = 0; i < g.n_style; i++) free(g.styles[i]);
     free(g.styles);
     free(r);
     free(s);

@@ -18,6 +18,9 @@ const char *tn_align_skip_lead_in(const char *text);
 double      tn_align_logprob_sum(const tn_result *r);
 tn_sampling tn_align_sampling_of(const tn_align_sampling *c);
 
+/* Whether the option `kinds` names this kind, or none. */
+bool        tn_align_takes(const char *kinds, tn_prompt_kind k);
+
 int64_t     tn_words(const char *s);
 /* Share of words that two texts have in common (Jaccard), lower-cased; split.c. */
 double      tn_words_alike(const char *a, const char *b);
@@ -31,7 +34,7 @@ double      tn_words_alike(const char *a, const char *b);
     { "limit",       TN_OPT_INT,    offsetof(type, s.limit),       "0",          0, 1e9,   "prompts", "of each kind at most, evenly spaced; 0: all", NULL },     \
     { "temperature", TN_OPT_REAL,   offsetof(type, s.temperature), temperature_, 0, 10,    "", "0 is greedy", NULL },                             \
     { "top_p",       TN_OPT_REAL,   offsetof(type, s.top_p),       "1",          0, 1,     "", "nucleus", NULL },                                 \
-    { "kinds",       TN_OPT_LIST,   offsetof(type, s.kinds),       NULL,         0, 0,     "", "decline, lookalike, everyday; all if absent", NULL }, \
+    { "kinds",       TN_OPT_LIST,   offsetof(type, s.kinds),       NULL,         0, 0,     "decline|lookalike|everyday", "of which kinds; all if absent", NULL }, \
     { "split",       TN_OPT_CHOICE, offsetof(type, s.split),       split_,       0, 0,     "train|dev|heldout|all", "which side of the split", NULL }, \
     { "system",      TN_OPT_STR,    offsetof(type, s.system),      NULL,         0, 0,     "", "system text", NULL }
 // clang-format on

@@ -46,22 +46,14 @@ out:
     return status;
 }
 
-static bool word_in(const char *list, const char *word)
+bool tn_align_takes(const char *kinds, tn_prompt_kind k)
 {
-    size_t n = strlen(word);
-
-    for (const char *p = list; p != NULL && *p != '\0';) {
-        size_t len = strcspn(p, ",");
-        if (len == n && memcmp(p, word, n) == 0) return true;
-        p += len + (p[len] == ',');
-    }
-    return false;
+    return kinds == NULL || kinds[0] == '\0' || tn_list_has(kinds, tn_prompt_kind_name(k));
 }
 
 static bool fits(const tn_prompt *p, const tn_align_sampling *c)
 {
-    return (c->kinds == NULL || c->kinds[0] == '\0' || word_in(c->kinds, tn_prompt_kind_name(p->kind))) &&
-           (c->split == NULL || strcmp(c->split, "all") == 0 || strcmp(c->split, tn_split_name(p->split)) == 0);
+    return tn_align_takes(c->kinds, p->kind) && (c->split == NULL || strcmp(c->split, "all") == 0 || strcmp(c->split, tn_split_name(p->split)) == 0);
 }
 
 tn_status tn_prompts_select(tn_prompts *out, const char *path, const tn_align_sampling *c, tn_error *err)

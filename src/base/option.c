@@ -47,18 +47,43 @@ static tn_status range_check(const tn_option *o, double v, const char *text, con
                    o->unit != NULL && o->unit[0] != '\0' ? " " : "", o->unit != NULL ? o->unit : "");
 }
 
-static tn_status choice_check(const tn_option *o, const char *text, const char *where, tn_error *err)
+static bool is_choice(const tn_option *o, const char *word, size_t n)
 {
-    size_t n = strlen(text);
-
     for (const char *p = o->unit; p != NULL && *p != '\0';) {
         const char *bar = strchr(p, '|');
         size_t      w = bar != NULL ? (size_t)(bar - p) : strlen(p);
 
-        if (w == n && memcmp(p, text, n) == 0) return TN_OK;
+        if (w == n && memcmp(p, word, n) == 0) return true;
         p += w + (bar != NULL);
     }
-    return tn_fail(err, TN_USAGE, "%s: %s is '%s': expected one of %s", where, o->key, text, o->unit);
+    return false;
+}
+
+static tn_status no_choice(const tn_option *o, const char *word, size_t n, const char *where, tn_error *err)
+{
+    char *text = tn_strndup(word, n), *commas = tn_strdup(o->unit), **choices;
+
+    for (char *p = commas; p != NULL && *p != '\0'; p++) *p = *p == '|' ? ',' : *p;
+    choices = tn_list_split(commas, NULL);
+    const char *near = text != NULL && choices != NULL ? tn_nearest(text, (const char *const *)choices) : NULL;
+    tn_status status = tn_fail(err, TN_USAGE, "%s: %s is '%s': expected one of %s%s%s%s", where, o->key, text != NULL ? text : word, o->unit,
+                               near != NULL ? "; did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : "");
+    free(choices);
+    free(commas);
+    free(text);
+    return status;
+}
+
+/* A list whose row names choices takes these alone. */
+static tn_status choices_check(const tn_option *o, const char *text, const char *where, tn_error *err)
+{
+    const char *item;
+    size_t      n = strlen(text);
+
+    if (o->type == TN_OPT_CHOICE) return is_choice(o, text, n) ? TN_OK : no_choice(o, text, n, where, err);
+    while (o->unit != NULL && o->unit[0] != '\0' && tn_list_next(&text, &item, &n))
+        if (!is_choice(o, item, n)) return no_choice(o, item, n, where, err);
+    return TN_OK;
 }
 
 static tn_status value_set(void *config, const tn_option *o, const char *text, const char *where, tn_error *err)
@@ -100,10 +125,10 @@ static tn_status value_set(void *config, const tn_option *o, const char *text, c
                 }
         return tn_fail(err, TN_USAGE, "%s: %s is '%s': expected true or false", where, o->key, text);
     case TN_OPT_CHOICE:
-        TN_TRY(choice_check(o, text, where, err));
+    case TN_OPT_LIST:
+        TN_TRY(choices_check(o, text, where, err));
         break;
     case TN_OPT_STR:
-    case TN_OPT_LIST:
     case TN_OPT_MANY:
         break;
     }
@@ -330,15 +355,11 @@ tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, 
 
 static json_t *list_json(const char *text)
 {
-    json_t *a = json_array();
+    json_t     *a = json_array();
+    const char *item;
+    size_t      n;
 
-    for (const char *p = text; a != NULL && p != NULL && *p != '\0';) {
-        const char *comma = strchr(p, ',');
-        size_t      n = comma != NULL ? (size_t)(comma - p) : strlen(p);
-
-        json_array_append_new(a, json_stringn(p, n));
-        p += n + (comma != NULL);
-    }
+    while (a != NULL && tn_list_next(&text, &item, &n)) json_array_append_new(a, json_stringn(item, n));
     return a;
 }
 

@@ -24,7 +24,7 @@ typedef struct tn_option {
     size_t      offset;      /* offsetof(config, field) */
     const char *dflt;        /* as text; NULL: no default (0, false, NULL) */
     double      min, max;    /* for INT and REAL; both 0: any */
-    const char *unit;        /* "tokens", "steps", ... or "" ; for CHOICE the choices */
+    const char *unit;        /* "tokens", "steps", ... or "" ; for CHOICE the choices; for LIST what its items may be ("a|b"), or "" */
     const char *help;        /* one line */
     const char *alias;       /* another flag for the same ("m" for --model gives -m), or NULL */
 } tn_option;                 /* a table ends with key NULL */

@@ -141,6 +141,69 @@ char *tn_strf(const char *fmt, ...)
     return tn_str_take(&s);
 }
 
+/* -------------------------------------------------------------------------------------------------- comma lists */
+
+static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+bool tn_list_next(const char **p, const char **item, size_t *n)
+{
+    while (*p != NULL && **p != '\0') {
+        const char *s = *p, *end = s + strcspn(s, ",");
+
+        *p = end + (*end == ',');
+        while (s < end && is_blank(*s)) s++;
+        while (s < end && is_blank(end[-1])) end--;
+        *item = s;
+        *n = (size_t)(end - s);
+        if (s < end) return true;
+    }
+    return false;
+}
+
+bool tn_list_next_set(const char **p, const char **item, size_t *n)
+{
+    const char *more;
+    size_t      n_more;
+
+    if (!tn_list_next(p, item, n)) return false;
+    for (const char *q = *p; tn_list_next(&q, &more, &n_more) && memchr(more, '=', n_more) == NULL; *p = q) *n = (size_t)(more + n_more - *item);
+    return true;
+}
+
+bool tn_list_has(const char *list, const char *item)
+{
+    const char *s;
+    size_t      n;
+
+    while (tn_list_next(&list, &s, &n))
+        if (strlen(item) == n && memcmp(s, item, n) == 0) return true;
+    return false;
+}
+
+/* The pointers, then the bytes that they point to. */
+char **tn_list_split(const char *list, size_t *n)
+{
+    const char *p = list, *s;
+    size_t      len, n_item = 0, n_byte = 0, i = 0;
+    char      **items;
+
+    while (tn_list_next(&p, &s, &len)) {
+        n_item++;
+        n_byte += len + 1;
+    }
+    if ((items = malloc((n_item + 1) * sizeof *items + n_byte)) == NULL) return NULL;
+    char *at = (char *)(items + n_item + 1);
+    for (p = list; tn_list_next(&p, &s, &len); i++) {
+        items[i] = at;
+        memcpy(at, s, len);
+        at[len] = '\0';
+        at += len + 1;
+    }
+    items[n_item] = NULL;
+    if (n != NULL) *n = n_item;
+    return items;
+}
+
 /* ------------------------------------------------------------------------------------------------------ numbers */
 
 bool tn_parse_u64(const char *s, uint64_t *out)

@@ -28,6 +28,13 @@ bool  tn_ends_with(const char *s, const char *suffix);
 char *tn_strdup(const char *s);                              /* made: free */
 char *tn_strndup(const char *s, size_t n);
 char *tn_strf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));   /* made: free; NULL if out of memory */
+/* The next item of a comma list, without the blanks around it; empty items do not count. *p moves on; false at the end, or if it is NULL. */
+bool   tn_list_next(const char **p, const char **item, size_t *n);
+/* The same for a list of key=value: an item without '=' belongs to the value before it ("data=a,b,steps=5" has two). */
+bool   tn_list_next_set(const char **p, const char **item, size_t *n);
+bool   tn_list_has(const char *list, const char *item);
+/* All its items, and NULL behind the last one. made: free (one block); NULL if out of memory. n may be NULL. */
+char **tn_list_split(const char *list, size_t *n);
 /* Strict decimal parsers: no sign tricks, no trailing bytes, no locale. false if malformed or out of range. */
 bool  tn_parse_i64(const char *s, int64_t *out);
 bool  tn_parse_u64(const char *s, uint64_t *out);

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 typedef struct align_config { char *model, *constitution, *out, *recipe, *key, *set, *chat_format, *suites; bool dry_run; } align_config;
 
 #define AT(f) offsetof(align_config, f)
@@ -75,31 +74,37 @@ static tn_status charter_whole(char **path, const tn_constitution *charter, cons
     return status;
 }
 
-static tn_status sets_make(const char ***out, char **text, const align_config *c, const char *model, const char *charter, const char *suites, tn_error *err)
-{
-    char   *here = realpath(".", NULL);
-    size_t  n = 0;
-    tn_str  s = {0};
+enum { OWN_SETS = 6 };
 
-    *out = NULL;
-    if (here == NULL) return tn_fail(err, TN_IO, "the current folder cannot be named");
-    if (c->chat_format != NULL) tn_str_addf(&s, "base=%s,chat_format=%s", model, c->chat_format);
-    else tn_str_addf(&s, "model=%s", model);
-    tn_str_addf(&s, ",constitution=%s,key=%s,out=%s%s%s/release", charter, c->key, c->out[0] == '/' ? "" : here,
-                c->out[0] == '/' ? "" : "/", c->out);
-    if (suites != NULL) tn_str_addf(&s, ",suites=%s", suites);
-    if (c->set != NULL && c->set[0] != '\0') tn_str_addf(&s, ",%s", c->set);
-    free(here);
-    TN_TRY(tn_str_check(&s, err));
-    *text = tn_str_take(&s);
-    if (*text == NULL || (*out = calloc(strlen(*text) + 2, sizeof **out)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for settings");
-    for (char *p = *text; *p != '\0';) {
-        char *comma = strchr(p, ',');
-        (*out)[n++] = p;
-        if (comma == NULL) break;
-        *comma = '\0';
-        p = comma + 1;
+static void sets_drop(char **sets)
+{
+    for (size_t i = 0; sets != NULL && sets[i] != NULL; i++) free(sets[i]);
+    free(sets);
+}
+
+/* The command's own, then the user's, so that theirs hold. made: sets_drop. */
+static tn_status sets_make(char ***out, const align_config *c, const char *model, const char *charter, const char *suites, tn_error *err)
+{
+    const char *item, *p = c->set;
+    char       *here = realpath(".", NULL), **sets;
+    size_t      n = 0, n_set = 0, len;
+
+    while (tn_list_next_set(&p, &item, &len)) n_set++;
+    *out = sets = calloc(OWN_SETS + n_set + 1, sizeof *sets);
+    if (here == NULL || sets == NULL) {
+        free(here);
+        return tn_fail(err, TN_IO, "the current folder cannot be named");
     }
+    sets[n++] = tn_strf(c->chat_format != NULL ? "base=%s" : "model=%s", model);
+    sets[n++] = tn_strf("constitution=%s", charter);
+    sets[n++] = tn_strf("key=%s", c->key);
+    sets[n++] = c->out[0] == '/' ? tn_strf("out=%s/release", c->out) : tn_strf("out=%s/%s/release", here, c->out);
+    if (c->chat_format != NULL) sets[n++] = tn_strf("chat_format=%s", c->chat_format);
+    if (suites != NULL) sets[n++] = tn_strf("suites=%s", suites);
+    for (p = c->set; tn_list_next_set(&p, &item, &len);) sets[n++] = tn_strndup(item, len);
+    free(here);
+    for (size_t i = 0; i < n; i++)
+        if (sets[i] == NULL) return tn_fail(err, TN_NOMEM, "no memory for settings");
     return TN_OK;
 }
 
@@ -155,8 +160,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     align_config    *c = config;
     tn_status        status = TN_OK;
     tn_constitution *charter = NULL;
-    char            *model = NULL, *source = NULL, *suites = NULL, *recipe = NULL, *text = NULL, *whole = NULL;
-    const char     **sets = NULL;
+    char            *model = NULL, *source = NULL, *suites = NULL, *recipe = NULL, *whole = NULL, **sets = NULL;
 
     (void)n_arg;
     (void)args;
@@ -172,17 +176,16 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     else TN_GOTO(tn_cli_shipped(&recipe, c->chat_format != NULL ? "recipes/align-format.yaml" : "recipes/align.yaml", err));
     if (recipe == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     if (c->suites != NULL) TN_GOTO(source_of(&suites, common, c->suites, "suites", err));
-    TN_GOTO(sets_make(&sets, &text, c, model, source, suites, err));
-    status = align(common, c, recipe, sets, err);
+    TN_GOTO(sets_make(&sets, c, model, source, suites, err));
+    status = align(common, c, recipe, (const char **)sets, err);
 out:
     tn_constitution_free(charter);
     free(model);
     free(source);
     free(suites);
     free(recipe);
-    free(text);
     free(whole);
-    free(sets);
+    sets_drop(sets);
     return status;
 }
 

@@ -13,8 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_TASKS = 64 };
-
 typedef struct eval_config {
     tn_model_args a;
     char         *tasks, *task_dir, *data, *out, *chat, *system, *remote_model, *sign, *passphrase_file;
@@ -111,23 +109,12 @@ static tn_status evaluate(tn_common *common, const eval_config *c, const char *c
     return s;
 }
 
-static size_t split_names(char *text, const char **names, size_t max)
-{
-    size_t n = 0;
-
-    for (char *save = NULL, *p = strtok_r(text, ",", &save); p != NULL; p = strtok_r(NULL, ",", &save)) {
-        if (n < max) names[n] = p;
-        n++;
-    }
-    return n;
-}
-
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
     eval_config    *c = config;
     json_t         *report = NULL;
-    const char     *names[MAX_TASKS];
-    char           *dir = NULL, *rows = NULL;
+    size_t          n = 0;
+    char          **names = NULL, *dir = NULL, *rows = NULL;
     tn_eval_options o = { .data = c->data, .out_dir = c->out, .limit = c->limit, .n_shot = c->n_shot, .n_batch = c->a.n_batch, .progress = !common->quiet,
                           .shot_seed = c->shot_seed, .seed = common->seed, .max_tokens = c->max_tokens, .one_turn = c->one_turn, .system = c->system };
     tn_direct      *d = NULL;
@@ -138,9 +125,9 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     (void)args;
     if (c->tasks == NULL) return tn_fail(err, TN_USAGE, "eval: give --tasks NAME[,NAME]");
     if (c->sign != NULL && c->out == NULL) return tn_fail(err, TN_USAGE, "eval: --sign signs the folder of --out: give both");
-    size_t n = split_names(c->tasks, names, MAX_TASKS);
-    if (n == 0 || n > MAX_TASKS) return tn_fail(err, TN_USAGE, "eval: --tasks takes 1 to %d names", MAX_TASKS);
     if (!tn_dtype_parse(c->a.kv_type, &o.kv_type)) return tn_fail(err, TN_USAGE, "--kv-type %s: f32, bf16 or q8_0", c->a.kv_type);
+    if ((names = tn_list_split(c->tasks, &n)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the names of tasks");
+    if (n == 0) { status = tn_fail(err, TN_USAGE, "eval: --tasks names none: give --tasks NAME[,NAME]"); goto out; }
     o.chat = strcmp(c->chat, "yes") == 0 ? TN_EVAL_CHAT_ON : strcmp(c->chat, "no") == 0 ? TN_EVAL_CHAT_OFF : TN_EVAL_CHAT_TASK;
     if (c->data != NULL && !tn_exists(c->data)) {
         TN_GOTO(tn_cli_model_path(common, c->data, &rows, err));       /* a set by its name in the store */
@@ -150,7 +137,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     o.task_dir = dir;
     TN_GOTO(tn_cli_sign_key(&key, common, c->sign, c->passphrase_file, err));
     d = tn_direct_begin();
-    TN_GOTO(evaluate(common, c, names, n, &o, &report, err));
+    TN_GOTO(evaluate(common, c, (const char *const *)names, n, &o, &report, err));
     if (c->out != NULL && c->harmful) TN_GOTO(tn_eval_page_write(c->out, true, err));
     TN_GOTO(tn_cli_sign(c->out, key, err));
     if (c->out != NULL) {
@@ -161,6 +148,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (common->json) status = tn_cli_print_json(json_incref(report), err);
     else report_print(report, c->out);
 out:
+    free(names);
     tn_direct_drop(d);
     tn_key_free(key);
     free(dir);

@@ -22,8 +22,10 @@ static const tn_option options[] = {
 
 static tn_status read_ids(tn_ids *ids, const char *text, tn_error *err)
 {
-    for (const char *p = text; *p != '\0';) {
-        size_t  n = strcspn(p, ",");
+    const char *p;
+    size_t      n;
+
+    while (tn_list_next(&text, &p, &n)) {
         char    number[24];
         int64_t v;
         snprintf(number, sizeof number, "%.*s", (int)(n < 23 ? n : 23), p);
@@ -37,8 +39,6 @@ static tn_status read_ids(tn_ids *ids, const char *text, tn_error *err)
             ids->cap = cap;
         }
         ids->p[ids->n++] = (int32_t)v;
-        p += n;
-        if (*p == ',') p++;
     }
     return ids->n > 0 ? TN_OK : tn_fail(err, TN_USAGE, "logits: give --tokens 1,2,3");
 }

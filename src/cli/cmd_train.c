@@ -80,34 +80,26 @@ static tn_status supervise(const tn_common *common, const char *out, const super
     return status;
 }
 
-/* One --set: key=value, separated by commas; a piece without '=' belongs to the value before it (lists). */
-static tn_status set_apply(tn_train_config *c, char *text, tn_error *err)
+/* One --set: key=value, separated by commas. */
+static tn_status set_apply(tn_train_config *c, const char *list, tn_error *err)
 {
-    tn_status status = TN_OK;
-    const char **keys = calloc(strlen(text) + 1, sizeof *keys);
-    int n_key = 0;
-    if (keys == NULL) return tn_fail(err, TN_NOMEM, "no memory for --set");
-    for (char *item = text; *item != '\0' && status == TN_OK;) {
-        char *next = item + strcspn(item, ",");
-        while (*next == ',') {                               /* does another key start here? */
-            char *word = next + 1;
-            size_t n = strcspn(word, "=,");
-            if (word[n] == '=' || word[0] == '\0') break;
-            next = word + strcspn(word, ",");
-        }
-        char *rest = *next == ',' ? next + 1 : next, *eq;
-        *next = '\0';
-        if ((eq = strchr(item, '=')) == NULL) { status = tn_fail(err, TN_USAGE, "--set %s: expected key=value", item); break; }
-        *eq = '\0';
-        for (int i = 0; i < n_key && status == TN_OK; i++)
-            if (strcmp(keys[i], item) == 0)
-                status = tn_fail(err, TN_USAGE, "--set: %s is given twice in one --set: leave one out (a later --set may give it again)", item);
-        keys[n_key++] = item;
-        if (status == TN_OK) status = tn_option_set(c, tn_train_options, item, eq + 1, "--set", err);
-        item = rest;
+    const char *item, *before, *rest = list;
+    size_t n, m;
+    while (tn_list_next_set(&rest, &item, &n)) {
+        char *key = tn_strndup(item, n), *eq = key != NULL ? strchr(key, '=') : NULL;
+        tn_status status = TN_OK;
+        if (eq != NULL) *eq = '\0';
+        for (const char *p = list; eq != NULL && status == TN_OK && tn_list_next_set(&p, &before, &m) && before < item;)
+            if (m > strlen(key) && strncmp(before, key, strlen(key)) == 0 && before[strlen(key)] == '=')
+                status = tn_fail(err, TN_USAGE, "--set: %s is given twice in one --set: leave one out (a later --set may give it again)", key);
+        if (status == TN_OK)
+            status = key == NULL ? tn_fail(err, TN_NOMEM, "no memory for --set")
+                   : eq == NULL ? tn_fail(err, TN_USAGE, "--set %s: expected key=value", key)
+                                : tn_option_set(c, tn_train_options, key, eq + 1, "--set", err);
+        free(key);
+        TN_TRY(status);
     }
-    free(keys);
-    return status;
+    return TN_OK;
 }
 
 static tn_status sets_apply(tn_train_config *c, const char *lines, tn_error *err)
@@ -248,16 +240,16 @@ static tn_status paths_resolve(const tn_common *common, const tn_train_config *c
 static tn_status data_resolve(char **list, const char *config, tn_error *err)
 {
     const char *slash = strrchr(config, '/');
+    const char *left = *list, *item;
+    size_t n;
     tn_str s = {0};
     if (*list == NULL || slash == NULL) return TN_OK;
-    for (const char *p = *list; *p != '\0';) {
-        size_t n = strcspn(p, ",");
-        char *name = tn_strndup(p, n), *beside = name != NULL ? tn_strf("%.*s/%s", (int)(slash - config), config, name) : NULL;
+    while (tn_list_next(&left, &item, &n)) {
+        char *name = tn_strndup(item, n), *beside = name != NULL ? tn_strf("%.*s/%s", (int)(slash - config), config, name) : NULL;
         bool use = name != NULL && beside != NULL && name[0] != '/' && !tn_exists(name) && tn_exists(beside);
         tn_str_addf(&s, "%s%s", s.len > 0 ? "," : "", use ? beside : name != NULL ? name : "");
         free(name);
         free(beside);
-        p += n + (p[n] == ',');
     }
     char *text = tn_str_take(&s);
     if (text == NULL) return tn_fail(err, TN_NOMEM, "no memory for the list of files");

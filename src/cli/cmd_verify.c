@@ -29,7 +29,7 @@ static const char *state_word(const char *state)
     return strcmp(state, "ok") == 0 ? "ok" : strcmp(state, "wrong") == 0 ? "WRONG" : "unchecked";
 }
 
-enum { TEXT_COLUMNS = 60, REASONS_SHOWN = 3, IGNORED_MAX = 64 };
+enum { TEXT_COLUMNS = 60, REASONS_SHOWN = 3 };
 
 static void say_reason(const json_t *r, bool named)
 {
@@ -86,24 +86,19 @@ static tn_status replay_count(const char *text, int64_t *out, tn_error *err)
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
     verify_config       *c = config;
-    const char          *ignored[IGNORED_MAX + 1] = { NULL };
-    tn_verify_options    o = { .key = c->key, .certificates = c->certificates, .ignored = ignored, .html = c->html, .coin = (uint64_t)common->seed, .replay_fn = tn_replay_training };
+    tn_verify_options    o = { .key = c->key, .certificates = c->certificates, .html = c->html, .coin = (uint64_t)common->seed, .replay_fn = tn_replay_training };
     tn_store            *s = NULL;
     json_t              *verdict = NULL;
+    char               **ignored = NULL;
     const char          *word;
     char                *text;
     tn_status            status = TN_OK;
 
     (void)n_arg;
     TN_TRY(replay_count(c->replay, &o.replay, err));
-    if (c->ignore != NULL) {
-        size_t n = 0;
-        for (char *save = NULL, *p = strtok_r(c->ignore, ",", &save); p != NULL; p = strtok_r(NULL, ",", &save)) {
-            if (n == IGNORED_MAX) return tn_fail(err, TN_USAGE, "--ignore takes at most %d names", (int)IGNORED_MAX);
-            ignored[n++] = p;
-        }
-    }
     if (!common->seed_given && getrandom(&o.coin, sizeof o.coin, 0) != sizeof o.coin) return tn_fail(err, TN_IO, "the system gives no random numbers");
+    if ((ignored = tn_list_split(c->ignore, NULL)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the names of --ignore");
+    o.ignored = (const char *const *)ignored;
     if (o.replay != 0) TN_GOTO(tn_store_open(&s, common->store, err));
     o.store = s;
     TN_GOTO(tn_release_verify(args[0], &o, &verdict, err));
@@ -117,6 +112,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (strcmp(word, "wrong") == 0) status = TN_VERIFY;       /* the verdict has been said: only the exit code is left */
     else if (strcmp(word, "unchecked") == 0) status = TN_UNCHECKED;
 out:
+    free(ignored);
     json_decref(verdict);
     tn_store_close(s);
     return status;

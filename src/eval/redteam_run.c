@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "eval/redteam.h"
 
 #include <errno.h>
@@ -101,7 +102,7 @@ static tn_status family_add(tn_redteam *r, const char *name, bool *found, tn_err
 
 static tn_status attacks_make(tn_redteam *r, tn_error *err)
 {
-    char     *list = tn_strdup(r->o->attacks != NULL ? r->o->attacks : usual);
+    char    **list = tn_list_split(r->o->attacks != NULL ? r->o->attacks : usual, NULL);
     tn_status status = TN_OK;
 
     r->attacks = calloc(MAX_ATTACKS, sizeof *r->attacks);
@@ -109,8 +110,9 @@ static tn_status attacks_make(tn_redteam *r, tn_error *err)
         status = tn_fail(err, TN_NOMEM, "no memory for attacks");
         goto out;
     }
-    for (char *save = NULL, *p = strtok_r(list, ",", &save); p != NULL; p = strtok_r(NULL, ",", &save)) {
-        bool family = false;
+    for (size_t i = 0; list[i] != NULL; i++) {
+        const char *p = list[i];
+        bool        family = false;
         if (strchr(p, '+') == NULL && strchr(p, ':') == NULL && strcmp(p, "direct") != 0 && strcmp(p, "many-shot") != 0 && strcmp(p, "prefill") != 0)
             TN_GOTO(family_add(r, p, &family, err));
         if (!family && (r->o->attacks != NULL || strcmp(p, "prefill") != 0 || r->subject->prefills)) TN_GOTO(attack_add(r, p, err));

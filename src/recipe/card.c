@@ -26,16 +26,17 @@ static void add_yaml(tn_str *s, const char *key, const char *value)
 
 static void add_list(tn_str *s, const char *key, const char *commas)
 {
+    const char *word;
+    size_t      n;
+
     if (commas == NULL || commas[0] == '\0') return;
     tn_str_addf(s, "%s:\n", key);
-    for (const char *p = commas; *p != '\0';) {
-        size_t  n = strcspn(p, ",");
-        json_t *v = json_stringn(p, n);
+    while (tn_list_next(&commas, &word, &n)) {
+        json_t *v = json_stringn(word, n);
         char   *q = v == NULL ? NULL : json_dumps(v, JSON_ENCODE_ANY);
-        if (q != NULL && n > 0) tn_str_addf(s, "- %s\n", q);
+        if (q != NULL) tn_str_addf(s, "- %s\n", q);
         free(q);
         json_decref(v);
-        p += n + (p[n] == ',');
     }
 }
 

@@ -69,30 +69,21 @@ static tn_status set_port(tn_direct *d, tn_store *s, const tn_direct_what *w, co
                           const char *value, tn_error *err)
 {
     const tn_stage_port *p = kind->inputs;
-    size_t               n = 0;
+    const char          *item;
+    size_t               n = 0, len;
 
     while (p->name != NULL && strcmp(p->name, port) != 0) p++;
     if (p->name == NULL || !p->many) {
         set_input(d, s, w, inputs, port, value);
         return TN_OK;
     }
-    while (*value != '\0') {
-        size_t len = strcspn(value, ",");
-        char  *path = tn_strndup(value, len), *key = tn_strf("%s.%zu", port, n), *trimmed = path;
-        if (path == NULL || key == NULL) {
-            free(path);
-            free(key);
-            return tn_fail(err, TN_NOMEM, "no memory for the name of an input");
-        }
-        while (*trimmed == ' ') trimmed++;                    /* blanks around commas, as lists of files may have them */
-        for (size_t end = strlen(trimmed); end > 0 && trimmed[end - 1] == ' '; end--) trimmed[end - 1] = '\0';
-        if (*trimmed != '\0') {
-            set_input(d, s, w, inputs, key, trimmed);
-            n++;
-        }
+    while (tn_list_next(&value, &item, &len)) {
+        char *path = tn_strndup(item, len), *key = tn_strf("%s.%zu", port, n++);
+        bool  made = path != NULL && key != NULL;
+        if (made) set_input(d, s, w, inputs, key, path);
         free(path);
         free(key);
-        value += len + (value[len] == ',');
+        if (!made) return tn_fail(err, TN_NOMEM, "no memory for the name of an input");
     }
     return TN_OK;
 }

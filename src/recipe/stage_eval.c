@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TASKS = 64 };
-
 typedef struct eval_config { char *tasks, *if_there, *chat, *system; int64_t limit, n_shot, shot_seed, max_tokens, seed; bool one_turn; } eval_config;
 
 static const tn_option options[] = {
@@ -50,31 +48,13 @@ static void metrics_fill(json_t *metrics, const json_t *report)
         }
 }
 
-static size_t count(const char *list)
-{
-    size_t n = list != NULL && list[0] != '\0';
-
-    for (const char *p = list; n > 0 && *p != '\0'; p++) n += *p == ',';
-    return n;
-}
-
-/* Cuts a list at its commas. list: made, free; names point into it. */
-static size_t names_of(char *list, const char *names[MAX_TASKS])
-{
-    size_t n = 0;
-
-    for (char *save = NULL, *p = list != NULL ? strtok_r(list, ",", &save) : NULL; p != NULL && n < MAX_TASKS; p = strtok_r(NULL, ",", &save)) names[n++] = p;
-    return n;
-}
-
 static tn_status eval_check(const void *config, const bool *given, tn_error *err)
 {
-    const eval_config *c = config;
-    size_t             n = count(c->tasks), more = count(c->if_there);
+    const char *p = ((const eval_config *)config)->tasks, *name;
+    size_t      n;
 
     (void)given;
-    if (n < 1 || n > MAX_TASKS) return tn_fail(err, TN_USAGE, "tasks: expected 1 to %d names, found %zu", MAX_TASKS, n);
-    return more <= MAX_TASKS ? TN_OK : tn_fail(err, TN_USAGE, "if_there: expected at most %d names, found %zu", MAX_TASKS, more);
+    return tn_list_next(&p, &name, &n) ? TN_OK : tn_fail(err, TN_USAGE, "tasks: expected at least one name");
 }
 
 /* Logged in the work folder, so that a stopped stage goes on; copied when it is whole. */
@@ -82,19 +62,18 @@ static tn_status eval_run(tn_stage_run *r, const void *config, const char *const
 {
     const eval_config *c = config;
     tn_model_options   mo = { .profile = r->profile, .weights = true, .pack = true };
-    const char        *names[MAX_TASKS], *more[MAX_TASKS];
-    char              *list = tn_strdup(c->tasks != NULL ? c->tasks : ""), *further = tn_strdup(c->if_there != NULL ? c->if_there : ""), *log = tn_path(r->work, "eval");
-    size_t             n = names_of(list, names), n_more = names_of(further, more);
+    size_t             n = 0, n_more = 0;
+    char             **names = tn_list_split(c->tasks, &n), **more = tn_list_split(c->if_there, &n_more), *log = tn_path(r->work, "eval");
     tn_model          *m = NULL;
     json_t            *report = NULL;
     tn_status          status = TN_OK;
 
-    if (log == NULL || list == NULL || further == NULL) {
-        status = tn_fail(err, TN_NOMEM, "no memory for a path");
+    if (log == NULL || names == NULL || more == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for the names of tasks");
         goto out;
     }
     TN_GOTO(tn_model_open(&m, inputs[0], &mo, err));
-    TN_GOTO(tn_eval_run(&report, m, names, n, &(tn_eval_options){ .task_dir = inputs[1], .data = inputs[2], .if_there = more, .n_if_there = n_more,
+    TN_GOTO(tn_eval_run(&report, m, (const char *const *)names, n, &(tn_eval_options){ .task_dir = inputs[1], .data = inputs[2], .if_there = (const char *const *)more, .n_if_there = n_more,
                                                                   .out_dir = log, .limit = c->limit, .n_shot = c->n_shot,
                                                                   .n_batch = 16, .kv_type = TN_F32, .progress = true, .shot_seed = c->shot_seed,
                                                                   .seed = c->seed, .max_tokens = c->max_tokens, .one_turn = c->one_turn, .system = c->system,
@@ -106,8 +85,8 @@ static tn_status eval_run(tn_stage_run *r, const void *config, const char *const
 out:
     json_decref(report);
     tn_model_close(m);
-    free(list);
-    free(further);
+    free(names);
+    free(more);
     free(log);
     return status;
 }

@@ -10,33 +10,6 @@
 #include "base/log.h"
 #include "base/str.h"
 
-/* Splits a comma list; made: free each and the array. */
-static tn_status list_split(const char *list, char ***out, int *n, tn_error *err)
-{
-    *out = NULL;
-    *n = 0;
-    for (const char *s = list; s != NULL && *s != '\0';) {
-        size_t len = strcspn(s, ",");
-        const char *next = s + len + (s[len] == ',');
-        while (len > 0 && *s == ' ') { s++; len--; }
-        while (len > 0 && s[len - 1] == ' ') len--;
-        if (len > 0) {
-            char **more = realloc(*out, (size_t)(*n + 1) * sizeof *more);
-            if (more != NULL) *out = more;
-            if (more == NULL || (more[*n] = tn_strndup(s, len)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the list of files");
-            ++*n;
-        }
-        s = next;
-    }
-    return TN_OK;
-}
-
-static void list_drop(char **list, int n)
-{
-    for (int i = 0; i < n; i++) free(list[i]);
-    free(list);
-}
-
 /* Whether folder `out`, which need not be there yet, is folder `data` or lies in it. */
 static tn_status lies_inside(bool *inside, const char *out, const char *data, tn_error *err)
 {
@@ -60,26 +33,23 @@ static tn_status lies_inside(bool *inside, const char *out, const char *data, tn
 tn_status train_corpus_apart(const tn_train_config *c, const char *out, tn_error *err)
 {
     tn_status status = TN_OK;
-    const char *const lists[] = { c->data, c->valid };
-    char **files = NULL;
-    int n_file = 0;
+    const char *lists[] = { c->data, c->valid }, *item;
+    char *file = NULL;
+    size_t n;
 
-    for (int k = 0; k < 2; k++) {
-        TN_GOTO(list_split(lists[k], &files, &n_file, err));
-        for (int i = 0; i < n_file; i++) {
+    for (int k = 0; k < 2; k++)
+        while (tn_list_next(&lists[k], &item, &n)) {
             bool inside = false;
-            if (tn_is_dir(files[i])) TN_GOTO(lies_inside(&inside, out, files[i], err));
+            free(file);
+            if ((file = tn_strndup(item, n)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the name of a file");
+            if (tn_is_dir(file)) TN_GOTO(lies_inside(&inside, out, file, err));
             if (!inside) continue;
             status = tn_fail(err, TN_USAGE, "%s, where the run would write, lies inside the data folder %s: it would train on its own files, and never go on; choose an "
-                             "--out outside, or name the files themselves", out, files[i]);
+                             "--out outside, or name the files themselves", out, file);
             goto out;
         }
-        list_drop(files, n_file);
-        files = NULL;
-        n_file = 0;
-    }
 out:
-    list_drop(files, n_file);
+    free(file);
     return status;
 }
 
@@ -97,23 +67,22 @@ static tn_status files_check(char **files, int n_file, tn_error *err)
 /* A file that is named twice counts twice; held-out data that are trained on tell nothing. By what the names stand for. */
 tn_status train_corpus_warn(const tn_train_config *c, tn_error *err)
 {
-    char **files = NULL, **valid = NULL;
-    int n_file = 0, n_valid = 0;
+    size_t n_file = 0, n_valid = 0;
+    char **files = tn_list_split(c->data, &n_file), **valid = tn_list_split(c->valid, &n_valid);
     struct stat a, b;
-    tn_status status = list_split(c->data, &files, &n_file, err);
+    tn_status status = files != NULL && valid != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for the list of files");
 
-    if (status == TN_OK) status = list_split(c->valid, &valid, &n_valid, err);
-    for (int i = 0; status == TN_OK && i < n_file; i++) {
+    for (size_t i = 0; status == TN_OK && i < n_file; i++) {
         if (stat(files[i], &a) != 0) continue;
-        for (int k = 0; k < i; k++)
+        for (size_t k = 0; k < i; k++)
             if (stat(files[k], &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
                 tn_log(TN_LOG_WARN, "data names %s twice: what it holds is trained twice an epoch", files[i]);
-        for (int k = 0; k < n_valid; k++)
+        for (size_t k = 0; k < n_valid; k++)
             if (stat(valid[k], &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
                 tn_log(TN_LOG_WARN, "valid and data both name %s: a validation on what is trained does not tell what the model learns of other texts", files[i]);
     }
-    list_drop(files, n_file);
-    list_drop(valid, n_valid);
+    free(files);
+    free(valid);
     return status;
 }
 
@@ -175,20 +144,20 @@ static tn_status nothing_to_learn(const tn_shard *s, const char *source, bool ch
 /* data_weights, which are for what is trained; *weighted false: none are given. */
 static tn_status weights_read(const tn_train_config *c, bool train, int n_file, double weights[TN_MIX_MAX], bool *weighted, tn_error *err)
 {
-    char **words = NULL;
-    int n_word = 0;
-    tn_status status = list_split(c->data_weights, &words, &n_word, err);
+    size_t n_word = 0;
+    char **words = tn_list_split(c->data_weights, &n_word);
+    tn_status status = words != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for data_weights");
 
     *weighted = train && n_word > 0;
-    if (status == TN_OK && *weighted && n_word != n_file)
-        status = tn_fail(err, TN_USAGE, "%d data_weights for %d sources in data", n_word, n_file);
+    if (status == TN_OK && *weighted && n_word != (size_t)n_file)
+        status = tn_fail(err, TN_USAGE, "%zu data_weights for %d sources in data", n_word, n_file);
     if (status == TN_OK && *weighted && n_file == 1)
         status = tn_fail(err, TN_USAGE, "data_weights share the draws out among several sources, and data names one: leave data_weights out");
     if (status == TN_OK && *weighted && n_file > TN_MIX_MAX)
         status = tn_fail(err, TN_USAGE, "%d data sources; at most %d can have data_weights (a directory counts as one)", n_file, TN_MIX_MAX);
-    for (int i = 0; *weighted && status == TN_OK && i < n_word; i++)
+    for (size_t i = 0; *weighted && status == TN_OK && i < n_word; i++)
         if (!tn_parse_f64(words[i], &weights[i])) status = tn_fail(err, TN_USAGE, "data_weights: '%s' is no number", words[i]);
-    list_drop(words, n_word);
+    free(words);
     return status;
 }
 
@@ -373,11 +342,13 @@ tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *lis
 {
     tn_status status = TN_OK;
     char **files = NULL;
+    size_t n_item_list = 0;
     int n_file = 0;
     tn_sha256 *h = NULL;
 
     *k = (corpus){0};
-    TN_GOTO(list_split(list, &files, &n_file, err));
+    if ((files = tn_list_split(list, &n_item_list)) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for the list of files"); goto out; }
+    n_file = (int)n_item_list;
     if (n_file == 0) { status = tn_fail(err, TN_USAGE, "no data file is named"); goto out; }
     TN_GOTO(files_check(files, n_file, err));
     if (strcmp(c->loss, "sft") != 0) TN_GOTO(pairs_open(k, c, files, n_file, prefix, t, chat, n_item, err));
@@ -388,7 +359,7 @@ tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *lis
     tn_sha256_final(h, &k->content);
 out:
     tn_sha256_destroy(h);
-    list_drop(files, n_file);
+    free(files);
     if (status != TN_OK) train_corpus_close(k);
     return status;
 }

@@ -40,10 +40,9 @@ tn_status train_fault_check(tn_error *err)
 
 bool train_fault(const char *what, int64_t step, int rank)
 {
-    const char *s = getenv("TENET_FAULT");
-    size_t n = strlen(what);
-    while (s != NULL && *s != '\0') {
-        size_t len = strcspn(s, ",");
+    const char *list = getenv("TENET_FAULT"), *s;
+    size_t n = strlen(what), len;
+    while (tn_list_next(&list, &s, &len)) {
         char item[64];
         if (len < sizeof item && len > n && strncmp(s, what, n) == 0 && s[n] == '@') {
             int64_t at, who = -1;
@@ -53,8 +52,6 @@ bool train_fault(const char *what, int64_t step, int rank)
             if (colon != NULL) *colon = '\0';
             if (tn_parse_i64(item, &at) && at == step && (colon == NULL || (tn_parse_i64(colon + 1, &who) && who == rank))) return true;
         }
-        s += len;
-        if (*s == ',') s++;
     }
     return false;
 }

@@ -59,17 +59,16 @@ static bool names_target(const char *s, size_t n, int k)
 
 static tn_status targets_read(const char *list, bool on[N_TARGET], tn_error *err)
 {
+    const char *s;
+    size_t n;
     memset(on, 0, N_TARGET * sizeof *on);
-    for (const char *s = list; *s != '\0';) {
-        size_t n = strcspn(s, ",");
+    while (tn_list_next(&list, &s, &n)) {
         bool all = is_word(s, n, "all") || is_word(s, n, "all-linear"), found = all;         /* the second is PEFT's word */
         for (int k = 0; k < N_TARGET; k++)
             if (all || names_target(s, n, k)) on[k] = found = true;
         if (!found)
             return tn_fail(err, TN_USAGE, "lora_targets: '%.*s' is no kind of matrix; known: all (or all-linear), q, k, v, qkv, q_a, q_b, kv_a, kv_b, o, gate, up, down, and Hugging Face's "
                            "names of them (q_proj)", (int)n, s);
-        s += n;
-        while (*s == ',' || *s == ' ') s++;
     }
     return TN_OK;
 }

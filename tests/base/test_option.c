@@ -2,7 +2,7 @@
 #include "base/option.h"
 #include "testing.h"
 
-typedef struct config { int64_t steps; double lr; bool shuffle, packed; char *name, *type, *tasks; } config;
+typedef struct config { int64_t steps; double lr; bool shuffle, packed; char *name, *type, *tasks, *kinds; } config;
 #define AT(f) offsetof(config, f)
 static const tn_option table[] = {
     { "steps",   TN_OPT_INT,    AT(steps),   "1000",   1, 1e6, "steps", "optimiser steps", "n" },
@@ -12,6 +12,7 @@ static const tn_option table[] = {
     { "name",    TN_OPT_STR,    AT(name),    NULL,     0, 0,   "",      "a name", NULL },
     { "type",    TN_OPT_CHOICE, AT(type),    "q8_0",   0, 0,   "q8_0|q4_k|f16", "how weights are stored", NULL },
     { "tasks",   TN_OPT_LIST,   AT(tasks),   NULL,     0, 0,   "",      "what to do", NULL },
+    { "kinds",   TN_OPT_LIST,   AT(kinds),   NULL,     0, 0,   "red|green", "which ones", NULL },
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
 };
 
@@ -81,6 +82,8 @@ static void wrong_flags_say_what_would_be_right(void **state)
         { { "--steps", "1.5" }, 2, "expected a whole number" },
         { { "--lr", "x" }, 2, "expected a number" },
         { { "--type", "q9" }, 2, "expected one of q8_0|q4_k|f16" },
+        { { "--kinds", "red, gren" }, 2, "--kinds: kinds is 'gren': expected one of red|green; did you mean 'green'?" },
+        { { "--kinds", "blue" }, 2, "kinds is 'blue': expected one of red|green" },
         { { "--shuffle=maybe" }, 1, "expected true or false" },
         { { "--frobnicate" }, 1, "unknown option 'frobnicate'" },
     };
@@ -142,10 +145,10 @@ static void the_manifest_has_every_value_and_the_help_every_row(void **state)
 
     (void)state;
     assert_int_equal(tn_options_default(&c, table, NULL), TN_OK);
-    assert_int_equal(tn_option_set(&c, table, "tasks", "a,b", "here", NULL), TN_OK);
+    assert_int_equal(tn_option_set(&c, table, "tasks", "a, b,", "here", NULL), TN_OK);       /* the same list */
     o = tn_options_json(&c, table);
     text = tn_json_text(o);
-    assert_string_equal(text, "{\"lr_max\":0.0003,\"name\":null,\"packed\":false,\"shuffle\":true,\"steps\":1000,\"tasks\":[\"a\",\"b\"],\"type\":\"q8_0\"}");
+    assert_string_equal(text, "{\"kinds\":[],\"lr_max\":0.0003,\"name\":null,\"packed\":false,\"shuffle\":true,\"steps\":1000,\"tasks\":[\"a\",\"b\"],\"type\":\"q8_0\"}");
     help = tn_options_help(table);
     for (const tn_option *row = table; row->key != NULL; row++) assert_non_null(strstr(help, row->help));
     assert_non_null(strstr(help, "--lr-max"));

@@ -178,9 +178,59 @@ static void prefixes_and_suffixes(void **state)
     free(p);
 }
 
+static void a_comma_list_is_read_without_blanks_and_empty_items(void **state)
+{
+    static const char *const lists[] = { "q,v", "q , v", " q,\tv\n", ",q,, v ,", "q,v,", NULL };
+    const char *p, *item;
+    char      **items;
+    size_t      n;
+
+    (void)state;
+    for (const char *const *l = lists; *l != NULL; l++) {
+        items = tn_list_split(*l, &n);
+        assert_int_equal(n, 2);
+        assert_string_equal(items[0], "q");
+        assert_string_equal(items[1], "v");
+        assert_null(items[2]);
+        free(items);
+        assert_true(tn_list_has(*l, "v"));
+        assert_false(tn_list_has(*l, "qv") || tn_list_has(*l, ""));
+    }
+    p = "a short question, an instruction";                 /* blanks within an item are its own */
+    assert_true(tn_list_next(&p, &item, &n));
+    assert_int_equal(n, strlen("a short question"));
+    assert_true(tn_list_next(&p, &item, &n));
+    assert_memory_equal(item, "an instruction", n);
+    assert_false(tn_list_next(&p, &item, &n));
+    for (const char *const *none = (const char *const[]){ "", " , ,", NULL }; *none != NULL; none++) {
+        p = *none;
+        assert_false(tn_list_next(&p, &item, &n));
+    }
+    items = tn_list_split(NULL, &n);
+    assert_int_equal(n, 0);
+    assert_null(items[0]);
+    free(items);
+}
+
+static void a_setting_keeps_the_commas_of_its_value(void **state)
+{
+    static const char *const want[] = { "data=a, b,c", "steps=5", "lost", "system=Hello, you", NULL };
+    const char *p = "data=a, b,c , steps=5,", *item;
+    size_t      n, i = 0;
+
+    (void)state;
+    for (; tn_list_next_set(&p, &item, &n); i++) assert_true(n == strlen(want[i]) && memcmp(item, want[i], n) == 0);
+    assert_int_equal(i, 2);
+    p = "lost,system=Hello, you";                            /* no key in front: it comes as it is, and the caller says so */
+    for (; tn_list_next_set(&p, &item, &n); i++) assert_true(n == strlen(want[i]) && memcmp(item, want[i], n) == 0);
+    assert_int_equal(i, 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_comma_list_is_read_without_blanks_and_empty_items),
+        cmocka_unit_test(a_setting_keeps_the_commas_of_its_value),
         cmocka_unit_test(a_string_grows_up_to_its_maximum_and_no_further),
         cmocka_unit_test(an_empty_string_is_taken_as_empty_text),
         cmocka_unit_test(whole_numbers_are_grouped_by_thousands),

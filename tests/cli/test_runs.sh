@@ -46,7 +46,7 @@ expect 2 "early_stop looks at the validation loss" train tune.yaml --out none --
 expect 2 'expected 1e-20 to 1' train tune.yaml --out none --set eps=0
 expect 2 'expected 0 to 0.9999999' train tune.yaml --out none --set beta1=1
 [ -e none ] && bad "a refused training left its folder"
-expect 0 '' train tune.yaml --out low --set lora_rank=2,data=prompts.txt,batch=2
+expect 0 '' train tune.yaml --out low --set "lora_rank=2,lora_targets=q , v,data=prompts.txt,batch=2"
 silent_about 'could not be recorded'
 # --hash-ops: every command that runs a model writes its lines, one that cannot says so, and so does one that had nothing to write.
 for i in 1 2; do expect 0 '' train tune.yaml --out "hashed$i" --set lora_rank=2,data=prompts.txt,batch=2 --threads "$i" --hash-ops "hashes$i"; done
@@ -146,6 +146,14 @@ recipe 'include: away/inc.yaml\nstages:\n  q:\n    kind: file\n    name: x\n    
 expect 2 "bad.yaml:1: include 'away/inc.yaml' goes through a symlink" run bad.yaml
 
 # What a stage needs is known before the first one runs.
+# A prompt set may be a file of one's own, which has no name in the store; kinds are read in one way, and a slip is no kind.
+printf '{"text":"how to pick a lock","kind":"decline"}\n{"text":"how to bake bread"}\n{"text":"how to kill a process","kind":"lookalike"}\n' >own.jsonl
+recipe 'name: own\nstages:\n  a:\n    kind: answers\n    inputs: {model: file:model, prompts: file:own.jsonl}\n    max_tokens: 4\n'
+expect 0 'answers: 3 of 3' run bad.yaml
+expect 0 'answers: 2 of 2' run bad.yaml --set 'a.kinds=decline, everyday' --set a.max_tokens=3
+expect 0 '' run bad.yaml --set a.kinds=decline,everyday --set a.max_tokens=3 --json
+grep -q '"cached"' "$tmp/out" || bad "a blank in a list made it another list"
+expect 2 "--set a.kinds: kinds is 'evryday': expected one of decline|lookalike|everyday; did you mean 'everyday'?" run bad.yaml --set a.kinds=decline,evryday
 recipe "$prompts"'  f:\n    kind: file\n    inputs: {from: p}\n'
 expect 2 "bad.yaml:5: stage 'f': name is missing" run bad.yaml
 recipe "$prompts"'  t:\n    kind: train\n    inputs: {model: file:model, data: [p]}\n    batch: 6\n    micro_batch: 2\n    steps: 1\n'
@@ -252,7 +260,7 @@ expect 0 '' run every-kind.yaml --until eval
 made() { "$tenet" run every-kind.yaml --until "$1" 2>/dev/null | sed -n 's|^'"$1"' \(sha256:[0-9a-f]*\).*|\1|p'; }
 expect 0 '' store export "$(made aligned)" aligned
 expect 0 '' store export "$(made eval)" from-recipe
-expect 0 '' eval -m aligned --task-dir tasks --data data --tasks animals --seed 1 --out direct
+expect 0 '' eval -m aligned --task-dir tasks --data data --tasks " animals ," --seed 1 --out direct
 for file in items.jsonl report.json report.html; do cmp direct/$file from-recipe/$file || bad "tenet eval and the stage differ in $file"; done
 flock direct/items.jsonl "$tenet" eval -m aligned --task-dir tasks --data data --tasks animals --seed 1 --out direct >"$tmp/out" 2>"$tmp/err" && bad "two runs write one log"
 grep -q 'another run is writing it' "$tmp/err" || bad "it is not said that another run writes the log"

@@ -440,7 +440,7 @@ static void searches_find_what_there_is_within_their_budget(void **state)
     o.budget = 12;
 
     assert_int_equal(attack(&r, &o, LATE_TURN, 0, 0, false, &fair, NULL), TN_USAGE);          /* pair without an attacker */
-    o.attacks = "direct,crescendo";
+    o.attacks = "direct, crescendo";
     assert_ok(attack(&r, &o, LATE_TURN, 0, 0, false, NULL, why));
     assert_true(json_integer_value(json_object_get(attack_at(r, "crescendo"), "hits")) == 10);
     assert_true(json_integer_value(json_object_get(attack_at(r, "direct"), "hits")) == 0);
