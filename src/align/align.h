@@ -40,7 +40,7 @@ typedef struct tn_prompts { tn_prompt *at; size_t n; } tn_prompts;
 
 /* Adds the prompts of a file: .txt in the seed form of prompts/pairs.txt; .jsonl with {"prompt"|"text"} and optional
  * "id","kind","topic","principle","family","split", or hh-rlhf rows {"chosen"} (first human turn); .csv with a column
- * prompt, goal, behavior, question or forbidden_prompt. FORMAT names file and line. */
+ * prompt, goal, behavior, question or forbidden_prompt; a file without such a suffix (of the store) by its first bytes. FORMAT names file and line. */
 tn_status tn_prompts_read(tn_prompts *set, const char *path, tn_prompt_kind kind_default, const char *topic_default, tn_error *err);
 /* The same for a file that lost its name (an artifact of the store): `name` tells the form and stands in messages. */
 tn_status tn_prompts_read_as(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind_default, const char *topic_default,

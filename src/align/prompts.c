@@ -7,6 +7,7 @@
 #include "align/align.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "base/unpack.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -175,13 +176,16 @@ static tn_status seed_line(seed_reader *r, const char *s, size_t n)
     return line_expand(r, (tn_prompt_kind)(mark - marks), s + 1, n - 1);
 }
 
-static tn_status seeds_read(tn_prompts *set, const char *path, const char *name, tn_error *err)
+/* Kind and topic stand in the file. */
+static tn_status seeds_read(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind, const char *topic, tn_error *err)
 {
     tn_status   status = TN_OK;
     seed_reader r = { .set = set, .path = name, .err = err };
     char       *text = NULL;
     size_t      n = 0;
 
+    (void)kind;
+    (void)topic;
     TN_GOTO(tn_file_read_all(&text, &n, path, (size_t)64 << 20, err));
     if (!tn_utf8_valid(text, n)) {
         status = tn_fail(err, TN_FORMAT, "%s: not valid UTF-8: save it as UTF-8", name);
@@ -341,7 +345,8 @@ static tn_status csv_read(tn_prompts *set, const char *path, const char *name, t
     }
     field = NULL;
     if (column < 0) {
-        status = tn_fail(err, TN_FORMAT, "%s: no column named prompt, goal, behavior, question, forbidden_prompt or instruction", name);
+        status = tn_fail(err, TN_FORMAT, "%s: no column named prompt, goal, behavior, question, forbidden_prompt or instruction in line 1: prompts are CSV with one, "
+                         "JSON Lines, or seeds (lines with = @ - + * #)", name);
         goto out;
     }
     while (p < end) {
@@ -367,19 +372,47 @@ out:
     return status;
 }
 
+typedef tn_status (*reader_fn)(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind, const char *topic, tn_error *err);
+
+static reader_fn reader_by_name(const char *name)
+{
+    if (tn_ends_with(name, ".txt")) return seeds_read;
+    if (tn_ends_with(name, ".csv")) return csv_read;
+    if (tn_ends_with(name, ".jsonl") || tn_ends_with(name, ".jsonl.gz") || tn_ends_with(name, ".jsonl.zst")) return jsonl_read;
+    return NULL;
+}
+
+/* Names in a store say nothing: JSON Lines begin with an object (or a compressed one), seeds with a mark, CSV with its header. */
+static tn_status reader_by_content(reader_fn *read, const char *path, tn_error *err)
+{
+    char       head[256] = "";
+    size_t     n = 0;
+    tn_unpack *u = NULL;
+
+    TN_TRY(tn_unpack_open(&u, path, err));
+    tn_status status = tn_unpack_read(u, head, sizeof head - 1, &n, err);
+    tn_unpack_close(u);
+    TN_TRY(status);
+    const char *p = head + (strncmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0);
+    p += strspn(p, " \t\r\n");
+    *read = *p == '\0' || *p == '{' ? jsonl_read : strchr("=@-+*#", *p) != NULL ? seeds_read : csv_read;
+    return TN_OK;
+}
+
 tn_status tn_prompts_read_as(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind, const char *topic, tn_error *err)
 {
-    if (topic == NULL) topic = "everyday";
-    if (tn_ends_with(name, ".txt")) return seeds_read(set, path, name, err);
-    if (tn_ends_with(name, ".csv")) return csv_read(set, path, name, kind, topic, err);
-    if (tn_ends_with(name, ".jsonl") || tn_ends_with(name, ".jsonl.gz") || tn_ends_with(name, ".jsonl.zst"))
-        return jsonl_read(set, path, name, kind, topic, err);
-    return tn_fail(err, TN_USAGE, "%s: a prompt file ends in .txt (seeds), .jsonl, .jsonl.gz, .jsonl.zst or .csv", name);
+    reader_fn read = reader_by_name(name);
+
+    if (read == NULL) return tn_fail(err, TN_USAGE, "%s: a prompt file ends in .txt (seeds), .jsonl, .jsonl.gz, .jsonl.zst or .csv", name);
+    return read(set, path, name, kind, topic != NULL ? topic : "everyday", err);
 }
 
 tn_status tn_prompts_read(tn_prompts *set, const char *path, tn_prompt_kind kind, const char *topic, tn_error *err)
 {
-    return tn_prompts_read_as(set, path, path, kind, topic, err);
+    reader_fn read = reader_by_name(path);
+
+    if (read == NULL) TN_TRY(reader_by_content(&read, path, err));
+    return read(set, path, path, kind, topic != NULL ? topic : "everyday", err);
 }
 
 tn_status tn_prompts_write(const tn_prompts *set, const char *path, tn_error *err)

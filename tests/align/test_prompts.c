@@ -173,6 +173,25 @@ static void files_of_other_forms_are_read(void **state)
     tn_prompts_free(&set);
 }
 
+/* As files of the store are, whose names say nothing. */
+static void a_file_without_a_suffix_is_told_by_its_content(void **state)
+{
+    static const struct { const char *text, *first; size_t n; } cases[] = {
+        { "\n {\"prompt\":\"one\"}\n{\"text\":\"two\"}\n", "one", 2 }, { "\xef\xbb\xbf{\"prompt\":\"one\"}\n", "one", 1 },
+        { "# notes\n= t\n@ f\n- one {a|b}\n", "one a", 2 }, { "x,goal\n1,one\n", "one", 1 }, { "", NULL, 0 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tn_prompts set = {0};
+
+        assert_int_equal(tn_prompts_read(&set, write_file("0aeb35ec", cases[i].text), TN_PROMPT_EVERYDAY, NULL, NULL), TN_OK);
+        assert_int_equal(set.n, cases[i].n);
+        if (set.n > 0) assert_string_equal(set.at[0].text, cases[i].first);
+        tn_prompts_free(&set);
+    }
+}
+
 static void malformed_files_are_refused_with_file_and_line(void **state)
 {
     static const struct { const char *name, *text, *says; } cases[] = {
@@ -180,7 +199,7 @@ static void malformed_files_are_refused_with_file_and_line(void **state)
         { "a.txt", "? x\n", "starts with one of" }, { "a.txt", "= t\n@ f\n- {a|b|c|d|e|f}\n", "more than five" },
         { "a.txt", "= t\n@ f\n- a\n= u\n@ f\n- b\n", "already used" }, { "a.txt", "= t\n@ f\n- a\n@ f\n- b\n", "already used" },
         { "a.jsonl", "{\"prompt\":1}\n", "a.jsonl:1" },
-        { "a.jsonl", "{\"prompt\":\"x\"}\n{bad\n", "a.jsonl:2" }, { "a.csv", "x,y\n1,2\n", "no column" }, { "a.bin", "x", "ends in" },
+        { "a.jsonl", "{\"prompt\":\"x\"}\n{bad\n", "a.jsonl:2" }, { "a.csv", "x,y\n1,2\n", "no column" }, { "a.bin", "x", "JSON Lines, or seeds" },
         { "a.txt", "= t\n@ f\n- \xff\n", "UTF-8" }, { "a.jsonl", "{\"prompt\":\"x\",\"kind\":\"odd\"}\n", "kind is" },
     };
 
@@ -250,6 +269,7 @@ int main(void)
         cmocka_unit_test(an_overlap_with_an_evaluation_set_is_found),
         cmocka_unit_test(a_folder_of_evaluation_sets_is_compared),
         cmocka_unit_test(files_of_other_forms_are_read),
+        cmocka_unit_test(a_file_without_a_suffix_is_told_by_its_content),
         cmocka_unit_test(a_request_is_turned_round),
         cmocka_unit_test(malformed_files_are_refused_with_file_and_line),
         cmocka_unit_test(a_composed_answer_uses_the_principles_words),
