@@ -24,6 +24,9 @@ tn_status tn_file_read_all(char **out, size_t *n, const char *path, size_t max_b
 /* Writes aside (same directory), fsyncs, renames over `path`, fsyncs the directory. */
 tn_status tn_file_write_all(const char *path, const void *bytes, size_t n, tn_error *err);
 
+/* Every byte to fd, through interrupted and short writes. *done (or NULL): how many went out; false: not all, errno says why. */
+bool      tn_write_all(int fd, const void *bytes, size_t n, size_t *done);
+
 /* The same, streaming. On commit the file appears whole; tn_out_abandon (or a crash) leaves nothing under `path`. */
 typedef struct tn_out tn_out;
 tn_status tn_out_open(tn_out **out, const char *path, tn_error *err);

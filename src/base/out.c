@@ -92,18 +92,26 @@ out:
     return status;
 }
 
+bool tn_write_all(int fd, const void *bytes, size_t n, size_t *done)
+{
+    const char *p = bytes;
+    size_t      at = 0;
+
+    while (at < n) {
+        ssize_t w = write(fd, p + at, n - at);
+        if (w < 0 && errno == EINTR) continue;
+        if (w <= 0) break;
+        at += (size_t)w;
+    }
+    if (done != NULL) *done = at;
+    return at == n;
+}
+
 static tn_status write_fully(tn_out *o, const char *p, size_t n, tn_error *err)
 {
-    while (n > 0) {
-        ssize_t w = write(o->fd, p, n);
-        if (w < 0 && errno == EINTR) continue;
-        if (w < 0)
-            return tn_fail(err, TN_IO, "%s: cannot write: %s%s", o->path, strerror(errno),
-                           errno == ENOSPC || errno == EDQUOT ? ": free some there, or write elsewhere; nothing was left under that name" : "");
-        p += w;
-        n -= (size_t)w;
-    }
-    return TN_OK;
+    if (tn_write_all(o->fd, p, n, NULL)) return TN_OK;
+    return tn_fail(err, TN_IO, "%s: cannot write: %s%s", o->path, strerror(errno),
+                   errno == ENOSPC || errno == EDQUOT ? ": free some there, or write elsewhere; nothing was left under that name" : "");
 }
 
 tn_status tn_out_write(tn_out *o, const void *bytes, size_t n, tn_error *err)

@@ -48,6 +48,13 @@ double tn_zero_hits_upper(int64_t n, double confidence)
     return n <= 0 ? 1 : -expm1(log(1 - confidence) / (double)n);
 }
 
+int tn_f64_order(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
 double tn_mean(const double *x, int64_t n)
 {
     double s = 0;
@@ -164,13 +171,6 @@ double tn_mcnemar_exact(int64_t b, int64_t c)
     return fmin(1, 2 * p);
 }
 
-static int double_order(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 /* Linear interpolation between order statistics (type 7). */
 static double quantile_sorted(const double *x, int64_t n, double p)
 {
@@ -214,7 +214,7 @@ tn_status tn_bootstrap_mean(tn_interval *out, const double *x, const int64_t *cl
         }
         rep[r] = s / (double)m;
     }
-    qsort(rep, (size_t)n_rep, sizeof *rep, double_order);
+    qsort(rep, (size_t)n_rep, sizeof *rep, tn_f64_order);
     *out = (tn_interval){ quantile_sorted(rep, n_rep, 0.5 - confidence / 2), quantile_sorted(rep, n_rep, 0.5 + confidence / 2) };
 out:
     free(it);

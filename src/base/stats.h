@@ -10,6 +10,7 @@ typedef struct tn_interval { double lo, hi; } tn_interval;
 double      tn_normal_quantile(double p);                                  /* inverse of the normal CDF */
 tn_interval tn_wilson(int64_t hits, int64_t n, double confidence);         /* n = 0: [0,1] */
 double      tn_zero_hits_upper(int64_t n, double confidence);              /* 1 - (1-confidence)^(1/n) */
+int         tn_f64_order(const void *a, const void *b);                    /* for qsort: the smallest first */
 double      tn_mean(const double *x, int64_t n);
 double      tn_stderr_mean(const double *x, int64_t n);                    /* sample sd / sqrt(n); NaN for n < 2 */
 /* Clustered standard error of the mean; cluster[i] is any id. */

@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "base/log.h"
 #include "base/machine.h"
+#include "base/stats.h"
 #include "base/thread.h"
 
 #include <math.h>
@@ -37,15 +38,9 @@ static const tn_option options[] = {
 
 enum { ROUNDS = 7, MOST = 4096 };
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 double tn_bench_median(double *v, int n)
 {
-    qsort(v, (size_t)n, sizeof *v, ascending);
+    qsort(v, (size_t)n, sizeof *v, tn_f64_order);
     return n % 2 == 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 

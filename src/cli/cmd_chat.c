@@ -59,12 +59,7 @@ typedef struct talk {
 static void put(const char *text, size_t n)
 {
     fflush(stdout);
-    for (size_t done = 0; done < n;) {
-        ssize_t w = write(STDOUT_FILENO, text + done, n - done);
-        if (w < 0 && errno == EINTR) continue;
-        if (w <= 0) break;                                    /* said at the end, when stdio meets the same */
-        done += (size_t)w;
-    }
+    (void)tn_write_all(STDOUT_FILENO, text, n, NULL);         /* a failure is said at the end, when stdio meets the same */
 }
 
 static bool show(void *arg, int32_t id, float logprob, const char *text, size_t n)

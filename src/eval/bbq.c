@@ -205,13 +205,6 @@ static void cells_make(cell *cells, size_t *n_cell, const tn_items *items, size_
     }
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static void score_set(json_t *o, const char *name, const char *category, double v, double lo, double hi)
 {
     char *key = tn_strf("%s%s%s", name, category != NULL ? "_" : "", category != NULL ? category : ""), *interval = tn_strf("%s_interval", key != NULL ? key : "");
@@ -235,7 +228,7 @@ static void bias_set(json_t *o, const cell *cells, size_t n_cell, bool disambig,
         for (size_t k = 0; k < n_cell; k++) add(&sum, &cells[tn_rng_below(&key, k, n_cell)].c);
         rep[r] = bias(sum, disambig);
     }
-    qsort(rep, BOOTSTRAP, sizeof *rep, by_value);
+    qsort(rep, BOOTSTRAP, sizeof *rep, tn_f64_order);
     size_t tail = (size_t)(BOOTSTRAP * (1 - CONFIDENCE) / 2);
     score_set(o, disambig ? "disamb_bias_score" : "amb_bias_score", category, bias(all, disambig), rep[tail], rep[BOOTSTRAP - 1 - tail]);
     if (category != NULL || all.n == 0) return;

@@ -96,13 +96,6 @@ static void pair_free(pair *p)
 
 /* ---------------------------------------------------------------------------------------------------- row scores */
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 /* Of replicates of a difference: percentile interval and two-sided p. */
 static void from_replicates(double *rep, int n, tn_interval *ci, double *p)
 {
@@ -113,7 +106,7 @@ static void from_replicates(double *rep, int n, tn_interval *ci, double *p)
         below += rep[i] <= 0;
         above += rep[i] >= 0;
     }
-    qsort(rep, (size_t)n, sizeof *rep, by_value);
+    qsort(rep, (size_t)n, sizeof *rep, tn_f64_order);
     *ci = (tn_interval){ rep[tail], rep[n - 1 - tail] };
     *p = fmin(1, fmax(2 * fmin(below, above), 1) / n);
 }

@@ -102,12 +102,6 @@ static int64_t drawn(const tn_rng_key *key, uint64_t at, int64_t hits, int64_t n
     return k;
 }
 
-static int order(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The rate of answers from the observed one: "answered" is the positive, so the grader's specificity for refusals is its
  * sensitivity here. */
 static double corrected(double raw, double se_refused, double sp_refused)
@@ -145,7 +139,7 @@ tn_status tn_corrected_rate(tn_corrected *out, const double *hits, const double 
         }
     }
     if (!isnan(out->rate) && n >= REPS / 2) {
-        qsort(rep, n, sizeof *rep, order);
+        qsort(rep, n, sizeof *rep, tn_f64_order);
         out->lo = rep[(size_t)(0.025 * (double)(n - 1))];
         out->hi = rep[(size_t)(0.975 * (double)(n - 1))];
         /* Every cluster alike: resampling sees no spread, so many clusters without another do. */

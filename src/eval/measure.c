@@ -7,6 +7,7 @@
 #include "eval/adherence.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/stats.h"
 #include "base/str.h"
 
 #include <math.h>
@@ -188,13 +189,6 @@ static tn_status groups_json(json_t **out, const items *s, const tn_measure_conf
 
 /* ------------------------------------------------------------------------------------------- the texts themselves */
 
-static int double_order(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static int u64_order(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -259,7 +253,7 @@ static tn_status texts_json(json_t **out, const items *s, const char *kind, int 
         sentence[n_declined++] = tn_hash64(a, end);
     }
     if (n == 0) goto out;
-    qsort(len, n, sizeof *len, double_order);
+    qsort(len, n, sizeof *len, tn_f64_order);
     qsort(sentence, n_declined, sizeof *sentence, u64_order);
     size_t run = 0, most = 0;
     for (size_t i = 0; i < n_declined; i++) {

@@ -45,13 +45,6 @@ static int by_prompt(const void *a, const void *b)
     return (x->prompt > y->prompt) - (x->prompt < y->prompt);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static void count(double *wins, int k, const tn_battle *b)
 {
     wins[b->b * k + b->a] += b->b_won;
@@ -98,7 +91,7 @@ tn_status tn_bradley_terry(tn_rank *out, int k, const tn_battle *battles, size_t
     for (int i = 0; i < k && n_rep > 0 && n_prompt > 0; i++) {
         double *x = rep + i * n_rep;
         int     tail = (int)((1 - confidence) / 2 * n_rep);
-        qsort(x, (size_t)n_rep, sizeof *x, by_value);
+        qsort(x, (size_t)n_rep, sizeof *x, tn_f64_order);
         out[i].interval = (tn_interval){ x[tail], x[n_rep - 1 - tail] };
     }
 out:

@@ -111,13 +111,6 @@ static double weighted(const char *key, double ll, double words, double bytes)
     return strcmp(key, "word_perplexity") == 0 ? exp(-ll / words) : strcmp(key, "byte_perplexity") == 0 ? exp(-ll / bytes) : -ll / (log(2) * bytes);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 /* Sums over the corpus; no standard error, as in the public harness, but an interval by resampling rows. */
 static tn_status weighted_set(json_t *o, const char *key, const tn_items *items, size_t first, size_t n, tn_error *err)
 {
@@ -145,7 +138,7 @@ static tn_status weighted_set(json_t *o, const char *key, const tn_items *items,
         }
         rep[r] = weighted(key, s[0], s[1], s[2]);
     }
-    qsort(rep, BOOTSTRAP, sizeof *rep, by_value);
+    qsort(rep, BOOTSTRAP, sizeof *rep, tn_f64_order);
     if (n > 1) set_interval(o, key, (tn_interval){ rep[BOOTSTRAP / 40], rep[BOOTSTRAP - 1 - BOOTSTRAP / 40] });
     free(sums);
     free(rep);
@@ -211,7 +204,7 @@ static tn_status resampled_set(json_t *o, const char *key, const tn_items *items
         for (size_t i = 0; i < m; i++) t[i] = s[tn_rng_below(&k, i, n)];
         rep[r] = f1 ? f1_of(t, m) : mcc_of(t, m);
     }
-    qsort(rep, ROUNDS, sizeof *rep, by_value);
+    qsort(rep, ROUNDS, sizeof *rep, tn_f64_order);
     set_number(o, key, "", f1 ? f1_of(s, n) : mcc_of(s, n));
     set_number(o, key, "_stderr", tn_stderr_mean(rep, ROUNDS) * sqrt(ROUNDS));
     set_interval(o, key, (tn_interval){ rep[ROUNDS / 40], rep[ROUNDS - 1 - ROUNDS / 40] });

@@ -60,17 +60,13 @@ static tn_status part_write(void *arg, const char *bytes, size_t n, tn_error *er
         return tn_fail(err, TN_LIMIT, "%s: more than the %zu bytes allowed", p->what, p->max_bytes);
     if (p->total >= 0 && p->have + (int64_t)n > p->total)
         return tn_fail(err, TN_VERIFY, "%s: longer than the expected %lld bytes", p->what, (long long)p->total);
-    while (n > 0) {
-        ssize_t w = write(p->fd, bytes, n);
-        if (w < 0 && errno == EINTR) continue;
-        if (w < 0)
-            return tn_fail(err, TN_IO, "%s: cannot write: %s%s", p->path, strerror(errno),
-                           errno == ENOSPC || errno == EDQUOT ? ": free some there, or choose another store with --store; the same command then goes on "
-                                                                "from here" : "");
-        bytes += w;
-        n -= (size_t)w;
-        p->have += w;
-    }
+    size_t done;
+    bool   all = tn_write_all(p->fd, bytes, n, &done);
+    p->have += (int64_t)done;
+    if (!all)
+        return tn_fail(err, TN_IO, "%s: cannot write: %s%s", p->path, strerror(errno),
+                       errno == ENOSPC || errno == EDQUOT ? ": free some there, or choose another store with --store; the same command then goes on "
+                                                            "from here" : "");
     tn_progress_set(p->progress, p->have, NULL);
     return TN_OK;
 }
