@@ -1,4 +1,4 @@
-/* matmul_avx512_bf16.c - strict-bf16 tiles with VDPBF16PS: per lane fmaf of the odd k, then of the even k, denormals
+/* matmul_bf16_avx512_bf16.c - strict-bf16 tiles with VDPBF16PS: per lane fmaf of the odd k, then of the even k, denormals
  * flushed, whatever MXCSR says (the sums of a block are ordinary additions, which do want it flushed). Rows and panels as
  * in the fp32 tile; the strips and panels are matmul_bf16_avx512.c's. */
 #include "tensor/cpu/matmul_avx512.h"
