@@ -1,7 +1,7 @@
 /* align.h - Constitutional AI as pure functions over files: prompts, answers, revisions, pairs.
  *
  *   seed files ── prompts.c ──→ prompts.jsonl (kind, topic, principle, family, split)
- *   prompts + base model ── answers.c ──→ answers.jsonl
+ *   prompts + base model ── samples.c ──→ answers.jsonl
  *   prompts + answers + constitution ── pairs.c ──→ pairs.jsonl, sft.jsonl, records.jsonl
  *   (train turns these into adapters; eval measures on the held-out split)
  *   prompts + model ── samples.c ──→ samples.jsonl ──┬─ compare.c, direct.c (a judge, measured first) ──→ pairs.jsonl
@@ -45,6 +45,8 @@ tn_status tn_prompts_read(tn_prompts *set, const char *path, tn_prompt_kind kind
 /* The same for a file that lost its name (an artifact of the store): `name` tells the form and stands in messages. */
 tn_status tn_prompts_read_as(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind_default, const char *topic_default,
                              tn_error *err);
+/* What a row says of its prompt: id, text, kind, topic, family, and the principle if there is one. made: json_decref; NULL: no memory. */
+json_t   *tn_prompt_json(const tn_prompt *p);
 tn_status tn_prompts_write(const tn_prompts *set, const char *path, tn_error *err);
 void      tn_prompts_free(tn_prompts *set);
 const char *tn_prompt_kind_name(tn_prompt_kind k);
@@ -115,8 +117,8 @@ tn_status tn_align_answers_run(const tn_align_answers_config *c, tn_profile prof
  * revision}; principles drawn by weight among those that apply, independently each round. */
 typedef struct tn_align_revise_config { tn_align_sampling s; int64_t rounds; } tn_align_revise_config;
 extern const tn_option tn_align_revise_options[];
-tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profile, const char *model, const char *prompts, const char *answers,
-                              const char *constitution, const char *demos /* or NULL */, const char *out_dir, json_t *metrics, tn_error *err);
+typedef struct tn_revise_inputs { const char *model, *prompts, *answers, *constitution, *demos /* or NULL */; } tn_revise_inputs;
+tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profile, const tn_revise_inputs *in, const char *out_dir, json_t *metrics, tn_error *err);
 
 /* Stage (RLCD): prompts + constitution -> contrast.jsonl {"id","principle","positive","negative"}: the same prompt under
  * a principle's two affixes; the label is by construction. */
@@ -137,9 +139,8 @@ typedef struct tn_align_pairs_config {
     bool    compose, distill_answers;
 } tn_align_pairs_config;
 extern const tn_option tn_align_pairs_options[];
-tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts, const char *answers, const char *contrast,
-                             const char *revisions, const char *constitution, const char *whole, const char *out_dir, json_t *metrics,
-                             tn_error *err);
+typedef struct tn_pairs_inputs { const char *prompts, *answers, *contrast, *revisions, *constitution, *whole; } tn_pairs_inputs;
+tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const tn_pairs_inputs *in, const char *out_dir, json_t *metrics, tn_error *err);
 
 /* ------------------------------------------------------------------------------------------------- AI feedback */
 

@@ -189,9 +189,7 @@ static tn_status prompt_use(maker *m, const tn_prompt *p)
     return status;
 }
 
-tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts, const char *answers, const char *contrast,
-                             const char *revisions, const char *constitution, const char *whole, const char *out_dir, json_t *metrics,
-                             tn_error *err)
+tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const tn_pairs_inputs *in, const char *out_dir, json_t *metrics, tn_error *err)
 {
     tn_status         status = TN_OK;
     tn_constitution  *charter = NULL;
@@ -200,13 +198,13 @@ tn_status tn_align_pairs_run(const tn_align_pairs_config *c, const char *prompts
     maker             m = { .c = c, .err = err };
     tn_row_file *const files[] = { &m.pairs, &m.sft, &m.records, NULL };
 
-    TN_GOTO(tn_constitution_load(&charter, constitution, err));
+    TN_GOTO(tn_constitution_load(&charter, in->constitution, err));
     m.charter = charter;
-    TN_GOTO(tn_prompts_select(&set, prompts, &all, err));
-    TN_GOTO(tn_row_map_load(&m.answers, answers, "answers.jsonl", err));
-    if (contrast != NULL) TN_GOTO(tn_row_map_load(&m.contrast, contrast, "contrast.jsonl", err));
-    if (revisions != NULL) TN_GOTO(tn_row_map_load(&m.revisions, revisions, "revisions.jsonl", err));
-    if (whole != NULL) TN_GOTO(tn_row_map_load(&m.whole, whole, "answers.jsonl", err));
+    TN_GOTO(tn_prompts_select(&set, in->prompts, &all, err));
+    TN_GOTO(tn_row_map_load(&m.answers, in->answers, "answers.jsonl", err));
+    if (in->contrast != NULL) TN_GOTO(tn_row_map_load(&m.contrast, in->contrast, "contrast.jsonl", err));
+    if (in->revisions != NULL) TN_GOTO(tn_row_map_load(&m.revisions, in->revisions, "revisions.jsonl", err));
+    if (in->whole != NULL) TN_GOTO(tn_row_map_load(&m.whole, in->whole, "answers.jsonl", err));
     TN_GOTO(tn_row_files_open(files, out_dir, (const char *const[]){ "pairs.jsonl", "sft.jsonl", "records.jsonl" }, err));
     for (size_t i = 0; i < set.n; i++)
         if (tn_row_map_get(&m.answers, set.at[i].id) != NULL) TN_GOTO(prompt_use(&m, &set.at[i]));

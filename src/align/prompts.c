@@ -415,16 +415,20 @@ tn_status tn_prompts_read(tn_prompts *set, const char *path, tn_prompt_kind kind
     return read(set, path, path, kind, topic != NULL ? topic : "everyday", err);
 }
 
+json_t *tn_prompt_json(const tn_prompt *p)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s*}", "id", p->id, "text", p->text, "kind", kind_names[p->kind], "topic", p->topic, "family", p->family,
+                     "principle", p->principle);
+}
+
 tn_status tn_prompts_write(const tn_prompts *set, const char *path, tn_error *err)
 {
     tn_out   *o = NULL;
     tn_status status = tn_out_open(&o, path, err);
 
     for (size_t i = 0; status == TN_OK && i < set->n; i++) {
-        const tn_prompt *p = &set->at[i];
-        json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s*}", "id", p->id, "text", p->text, "kind", kind_names[p->kind], "topic",
-                                p->topic, "family", p->family, "split", split_names[p->split], "principle", p->principle);
-        char   *text = row != NULL ? tn_json_text(row) : NULL;
+        json_t *row = tn_prompt_json(&set->at[i]);
+        char   *text = row != NULL && json_object_set_new(row, "split", json_string(split_names[set->at[i].split])) == 0 ? tn_json_text(row) : NULL;
 
         status = text != NULL ? tn_out_printf(o, err, "%s\n", text) : no_memory(path, err);
         free(text);

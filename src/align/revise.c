@@ -178,8 +178,7 @@ out:
     return status;
 }
 
-tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profile, const char *model, const char *prompts, const char *answers,
-                              const char *constitution, const char *demos_path, const char *out_dir, json_t *metrics, tn_error *err)
+tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profile, const tn_revise_inputs *in, const char *out_dir, json_t *metrics, tn_error *err)
 {
     tn_status        status = TN_OK;
     tn_constitution *charter = NULL;
@@ -193,12 +192,12 @@ tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profil
     int64_t          changed = 0;
     json_t          *settings = NULL;
 
-    TN_GOTO(tn_constitution_load(&charter, constitution, err));
-    TN_GOTO(tn_prompts_select(&set, prompts, &c->s, err));
-    TN_GOTO(tn_row_map_load(&first, answers, "answers.jsonl", err));
-    TN_GOTO(demos_load(&demos, &v.n_demo, &demo_rows, demos_path, err));
+    TN_GOTO(tn_constitution_load(&charter, in->constitution, err));
+    TN_GOTO(tn_prompts_select(&set, in->prompts, &c->s, err));
+    TN_GOTO(tn_row_map_load(&first, in->answers, "answers.jsonl", err));
+    TN_GOTO(demos_load(&demos, &v.n_demo, &demo_rows, in->demos, err));
     v.demos = demos;
-    TN_GOTO(tn_align_engine_open(&v.a, model, NULL, profile, c->s.batch, NULL, c->s.memo, err));
+    TN_GOTO(tn_align_engine_open(&v.a, in->model, NULL, profile, c->s.batch, NULL, c->s.memo, err));
     v.chains = calloc(set.n, sizeof *v.chains);
     r = calloc(set.n, sizeof *r);
     if (v.chains == NULL || r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu chains", set.n); goto out; }
@@ -206,7 +205,7 @@ tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profil
         const char *answer = tn_row_text(tn_row_map_get(&first, set.at[i].id), "answer");
 
         if (answer == NULL) {
-            status = tn_fail(err, TN_MISMATCH, "%s has no answer to prompt %s: run the answers stage over the same prompts", answers, set.at[i].id);
+            status = tn_fail(err, TN_MISMATCH, "%s has no answer to prompt %s: run the answers stage over the same prompts", in->answers, set.at[i].id);
             goto out;
         }
         v.chains[i] = (chain){ .prompt = &set.at[i], .answer = tn_strdup(answer), .rounds = json_array() };
@@ -214,7 +213,7 @@ tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profil
         if (v.chains[i].answer == NULL || v.chains[i].rounds == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a chain"); goto out; }
     }
     for (int64_t round = 1; round <= c->rounds; round++) TN_GOTO(round_run(&v, charter, (uint64_t)c->s.seed, round, r));
-    TN_GOTO(settings_make(&settings, c, v.a.model, demos_path, err));
+    TN_GOTO(settings_make(&settings, c, v.a.model, in->demos, err));
     TN_GOTO(tn_row_file_open(&rows, out_dir, "revisions.jsonl", err));
     for (size_t i = 0; i < v.n; i++) {
         chain      *k = &v.chains[i];

@@ -1,4 +1,4 @@
-/* sample.c - conversations to answers through the engine, and the stage that answers a prompt set. */
+/* sample.c - conversations to answers through the engine; which prompts of a set a stage takes. */
 #include "align/align.h"
 #include "align/rows.h"
 #include "base/file.h"
@@ -139,67 +139,4 @@ tn_sampling tn_align_sampling_of(const tn_align_sampling *c)
     s.top_p = c->top_p;
     s.seed = (uint64_t)c->seed;
     return s;
-}
-
-#define AT(f) offsetof(tn_align_answers_config, f)
-
-// clang-format off
-const tn_option tn_align_answers_options[] = {
-    TN_ALIGN_SAMPLING_OPTIONS(tn_align_answers_config, "96", "0", "train"),
-    { "kv_type", TN_OPT_CHOICE, AT(kv_type), "f32", 0, 0, "f32|bf16|q8_0", "type of the KV cache", NULL },
-    { .key = NULL }
-};
-// clang-format on
-
-tn_status tn_align_answers_run(const tn_align_answers_config *c, tn_profile profile, const char *model, const char *adapter, const char *prompts,
-                               const char *out_dir, json_t *metrics, tn_error *err)
-{
-    tn_status       status = TN_OK;
-    tn_prompts      set = {0};
-    tn_align_engine a = {0};
-    tn_row_file         rows = {0};
-    tn_message     *msg = NULL;
-    tn_dialogue    *d = NULL;
-    tn_result      *r = NULL;
-    tn_sampling     s = tn_align_sampling_of(&c->s);
-    int64_t         n_token = 0, n_open = 0;
-
-    TN_GOTO(tn_prompts_select(&set, prompts, &c->s, err));
-    TN_GOTO(tn_align_engine_open(&a, model, adapter, profile, c->s.batch, c->kv_type, c->s.memo, err));
-    msg = calloc(2 * set.n, sizeof *msg);
-    d = calloc(set.n, sizeof *d);
-    r = calloc(set.n, sizeof *r);
-    if (msg == NULL || d == NULL || r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu prompts", set.n); goto out; }
-    for (size_t i = 0; i < set.n; i++) {
-        size_t k = tn_align_messages(&msg[2 * i], &c->s, set.at[i].text);
-        d[i] = (tn_dialogue){ &msg[2 * i], k, tn_align_sample_id(set.at[i].id, "answer") };
-    }
-    TN_GOTO(tn_align_sample(a.engine, a.model, d, set.n, &s, r, "answers", err));
-    TN_GOTO(tn_row_file_open(&rows, out_dir, "answers.jsonl", err));
-    for (size_t i = 0; i < set.n; i++) {
-        const tn_prompt *p = &set.at[i];
-
-        if (r[i].status != TN_OK) { status = tn_fail(err, r[i].status, "prompt %s: %s", p->id, r[i].message); goto out; }
-        TN_GOTO(tn_row_file_add(&rows, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s*, s:s, s:I, s:f, s:s}", "id", p->id, "text", p->text, "kind",
-                                             tn_prompt_kind_name(p->kind), "topic", p->topic, "family", p->family, "principle", p->principle,
-                                             "answer", r[i].text, "n_token", (json_int_t)r[i].n, "logprob", tn_align_logprob_sum(&r[i]),
-                                             "stop_reason", r[i].stop_reason), err));
-        n_token += r[i].n;
-        n_open += strcmp(r[i].stop_reason, "length") == 0;
-    }
-    TN_GOTO(tn_row_file_commit(&rows, err));
-    if (metrics != NULL) {
-        json_object_set_new(metrics, "answers", json_integer((json_int_t)set.n));
-        json_object_set_new(metrics, "tokens", json_integer((json_int_t)n_token));
-        json_object_set_new(metrics, "cut_at_max_tokens", json_integer((json_int_t)n_open));
-    }
-out:
-    tn_row_file_abandon(&rows);
-    for (size_t i = 0; r != NULL && i < set.n; i++) tn_result_free(&r[i]);
-    free(r);
-    free(d);
-    free(msg);
-    tn_align_engine_close(&a);
-    tn_prompts_free(&set);
-    return status;
 }

@@ -399,35 +399,34 @@ static tn_status made_how(maker *m, const json_t *facts)
     return TN_OK;
 }
 
-tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, const char *constitution, const char *const *runs, const char *const *run_names,
-                            size_t n_run, const char *eval_before, const char *eval_after, const char *quantised, const json_t *facts, const char *out_dir, tn_error *err)
+tn_status tn_align_page_run(const tn_align_page_config *c, const tn_page_inputs *in, const char *out_dir, tn_error *err)
 {
     json_t          *capability = NULL;
     tn_report        evaluation = { .json = NULL };
     tn_status        status = TN_OK;
     tn_constitution *charter = NULL;
     maker            m = { .err = err };
-    char            *path = tn_path(measure, "measure.json"), *html = NULL, *json = NULL;
+    char            *path = tn_path(in->measure, "measure.json"), *html = NULL, *json = NULL;
 
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     TN_GOTO(tn_json_load(&m.measure, path, MAX_FILE, err));
-    TN_GOTO(tn_constitution_load(&charter, constitution, err));
+    TN_GOTO(tn_constitution_load(&charter, in->constitution, err));
     m.charter = charter;
     TN_GOTO(tn_page_create(&m.page, c->title, charter->name, err));
-    if (eval_before != NULL && eval_after != NULL) {
-        TN_GOTO(tn_eval_compare(&capability, eval_before, eval_after, 1, err));
-        TN_GOTO(tn_report_open(&evaluation, eval_after, NULL, err));
+    if (in->eval_before != NULL && in->eval_after != NULL) {
+        TN_GOTO(tn_eval_compare(&capability, in->eval_before, in->eval_after, 1, err));
+        TN_GOTO(tn_report_open(&evaluation, in->eval_after, NULL, err));
     }
     first_screen(&m, capability);
     TN_GOTO(principles(&m));
     TN_GOTO(texts(&m));
     if (capability != NULL) tn_capability_section(m.page, capability, evaluation.json);
     if (capability != NULL) json_object_set(m.measure, "capability", json_object_get(capability, "comparisons"));
-    if (quantised != NULL) TN_GOTO(quantising(&m, quantised));
-    if (n_run > 0) tn_page_section(m.page, "Training");
-    for (size_t i = 0; i < n_run; i++) TN_GOTO(run_curves(&m, runs[i], run_names[i]));
-    TN_GOTO(transcripts(&m, measure, c));
-    TN_GOTO(made_how(&m, facts));
+    if (in->quantised != NULL) TN_GOTO(quantising(&m, in->quantised));
+    if (in->n_run > 0) tn_page_section(m.page, "Training");
+    for (size_t i = 0; i < in->n_run; i++) TN_GOTO(run_curves(&m, in->runs[i], in->run_names[i]));
+    TN_GOTO(transcripts(&m, in->measure, c));
+    TN_GOTO(made_how(&m, in->facts));
     TN_GOTO(tn_mkdirs(out_dir, err));
     html = tn_path(out_dir, "report.html");
     json = tn_path(out_dir, "report.json");

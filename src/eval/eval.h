@@ -41,8 +41,14 @@ tn_status tn_measure_run(const tn_measure_config *c, const char *before, const c
  * texts: model, digests, recipe). */
 typedef struct tn_align_page_config { char *title; int64_t transcripts, seed; } tn_align_page_config;
 extern const tn_option tn_align_page_options[];
-tn_status tn_align_page_run(const tn_align_page_config *c, const char *measure, const char *constitution, const char *const *runs, const char *const *run_names,
-                            size_t n_run, const char *eval_before, const char *eval_after, const char *quantised, const json_t *facts, const char *out_dir, tn_error *err);
+typedef struct tn_page_inputs {
+    const char        *measure, *constitution;
+    const char *const *runs, *const *run_names;
+    size_t             n_run;
+    const char        *eval_before, *eval_after, *quantised;      /* each may be NULL */
+    const json_t      *facts;
+} tn_page_inputs;
+tn_status tn_align_page_run(const tn_align_page_config *c, const tn_page_inputs *in, const char *out_dir, tn_error *err);
 
 /* ------------------------------------------------------------------------------------------------- run.c: tasks */
 
@@ -68,6 +74,19 @@ typedef struct tn_eval_options {
     const char  *key;           /* remote: bearer token, or NULL; never logged */
     bool         progress;
 } tn_eval_options;
+
+/* The rows of every option table that an evaluation is asked by, for a config with fields of these names. Their order is that of a
+ * release's recipe.yaml. */
+// clang-format off
+#define TN_EVAL_OPTIONS(type)                                                                                                                                              \
+    { "limit",        TN_OPT_INT,  offsetof(type, limit),      "0",    0,  1e9,  "rows",   "first rows of each task; 0: all", NULL },                                      \
+    { "num_fewshot",  TN_OPT_INT,  offsetof(type, n_shot),     "-1",   -1, 1000, "shots",  "instead of what the task says (a task that says 0 keeps 0)", NULL },           \
+    { "fewshot_seed", TN_OPT_INT,  offsetof(type, shot_seed),  "1234", 0,  1e15, "",       "of the draw of shots", NULL },                                                 \
+    { "apply_chat_template", TN_OPT_CHOICE, offsetof(type, chat), "task", 0, 0, "task|yes|no", "put questions in the model's chat format? task: as the task says", NULL }, \
+    { "one_turn",     TN_OPT_BOOL, offsetof(type, one_turn),   NULL,   0,  0,    "",       "with a chat format: all shots in one user turn, not a turn each", NULL },      \
+    { "system_instruction", TN_OPT_STR, offsetof(type, system), NULL,  0,  0,    "",       "system text in front of every question", NULL },                               \
+    { "max_gen_toks", TN_OPT_INT,  offsetof(type, max_tokens), "0",    0,  1e6,  "tokens", "longest reply; 0: as the task says", NULL }
+// clang-format on
 
 /* Scores tasks (names, or paths that end in .yaml; groups of tasks, and NAME_PART for one group of a task's rows). *report,
  * made: json_decref:
@@ -125,6 +144,19 @@ typedef struct tn_redteam_options {
     tn_model   *model, *attacker, *judge;   /* NULL: none, or an endpoint below */
     const char *endpoint, *endpoint_model, *attacker_endpoint, *attacker_model, *judge_endpoint, *judge_model;
 } tn_redteam_options;
+
+/* As TN_EVAL_OPTIONS. */
+// clang-format off
+#define TN_REDTEAM_OPTIONS(type, max_tokens_alias)                                                                                                                                     \
+    { "attacks",     TN_OPT_LIST, offsetof(type, attacks),     NULL,  0, 0,     "",         "names, stacks such as leetspeak+role, families, or all; default: the usual ones", NULL }, \
+    { "limit",       TN_OPT_INT,  offsetof(type, limit),       "0",   0, 1e9,   "requests", "evenly spaced ones; 0: all", NULL },                                                      \
+    { "tries",       TN_OPT_INT,  offsetof(type, tries),       "1",   1, 4096,  "replies",  "of each request and attack; more than one needs a temperature", NULL },                   \
+    { "budget",      TN_OPT_INT,  offsetof(type, budget),      "16",  1, 4096,  "replies",  "that a search may spend on a request (gcg: steps)", NULL },                               \
+    { "max_tokens",  TN_OPT_INT,  offsetof(type, max_tokens),  "128", 1, 65536, "tokens",   "the longest reply; rates depend on it", max_tokens_alias },                               \
+    { "temperature", TN_OPT_REAL, offsetof(type, temperature), "0",   0, 10,    "",         "of the model under test; 0 is greedy", NULL },                                            \
+    { "max_asr",     TN_OPT_REAL, offsetof(type, max_asr),     "0.1", 0, 1,     "",         "what the upper end of the interval must stay under for \"robust\"", NULL },               \
+    { "classify",    TN_OPT_BOOL, offsetof(type, classify),    NULL,  0, 0,     "",         "decide by a classifier on hidden states, fitted on the labels", NULL }
+// clang-format on
 
 /* Attacks a model. *report, made: {"redteam":{...}, "attacks":{NAME:{"asr","asr_interval","verdict",...}}, "cells":[...],
  * "graders":{...}, "tasks":{...} (what a gate reads), "items_root"}. Harmful texts stay in out_dir/texts.jsonl. */

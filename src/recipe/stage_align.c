@@ -96,7 +96,8 @@ static tn_status revise_run(tn_stage_run *r, const void *config, const char *con
     tn_align_revise_config c = *(const tn_align_revise_config *)config;
 
     c.s.memo = r->memo;
-    return tn_align_revise_run(&c, r->profile, inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], out, metrics, err);
+    return tn_align_revise_run(&c, r->profile, &(tn_revise_inputs){ .model = inputs[0], .prompts = inputs[1], .answers = inputs[2], .constitution = inputs[3],
+                                                                    .demos = inputs[4] }, out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_revise = {
@@ -119,7 +120,8 @@ static const tn_stage_port pairs_inputs[] = {
 static tn_status pairs_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
 {
     (void)r;
-    return tn_align_pairs_run(config, inputs[0], inputs[1], inputs[3], inputs[4], inputs[2], inputs[5], out, metrics, err);
+    return tn_align_pairs_run(config, &(tn_pairs_inputs){ .prompts = inputs[0], .answers = inputs[1], .constitution = inputs[2], .contrast = inputs[3],
+                                                          .revisions = inputs[4], .whole = inputs[5] }, out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_pairs = {

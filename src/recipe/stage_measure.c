@@ -57,8 +57,10 @@ static tn_status report_run(tn_stage_run *r, const void *config, const char *con
         if (text != NULL) json_object_set_new(facts, "base model", json_string(text));
         free(text);
     }
-    tn_status status = tn_align_page_run(config, inputs[0], inputs[1], runs, names, n, tn_stage_path(r, &tn_stage_report, "eval_before"),
-                                         tn_stage_path(r, &tn_stage_report, "eval_after"), tn_stage_path(r, &tn_stage_report, "quantised"), facts, out, err);
+    tn_page_inputs in = { .measure = inputs[0], .constitution = inputs[1], .runs = runs, .run_names = names, .n_run = n,
+                          .eval_before = tn_stage_path(r, &tn_stage_report, "eval_before"), .eval_after = tn_stage_path(r, &tn_stage_report, "eval_after"),
+                          .quantised = tn_stage_path(r, &tn_stage_report, "quantised"), .facts = facts };
+    tn_status status = tn_align_page_run(config, &in, out, err);
     json_decref(facts);
     return status;
 }

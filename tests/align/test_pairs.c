@@ -58,7 +58,8 @@ static made run_with(const tn_align_pairs_config *c, const char *contrast_text, 
     char *contrast = contrast_text != NULL ? write_file("contrast.jsonl", contrast_text) : NULL, *out = tn_path(dir, "out");
     char *whole = whole_text != NULL ? write_file("whole.jsonl", whole_text) : NULL;
 
-    m.status = tn_align_pairs_run(c, prompts, answers, contrast, NULL, "constitutions/tenet.yaml", whole, out, m.metrics, &m.err);
+    m.status = tn_align_pairs_run(c, &(tn_pairs_inputs){ .prompts = prompts, .answers = answers, .contrast = contrast, .constitution = "constitutions/tenet.yaml",
+                                                         .whole = whole }, out, m.metrics, &m.err);
     if (m.status == TN_OK) {
         m.pairs = rows("pairs.jsonl");
         m.sft = rows("sft.jsonl");
