@@ -42,9 +42,12 @@ TN_COMMAND_LIST(X, G)
 #undef G
 #undef X
 
+/* One compact line of JSON on standard output. Takes the reference of o (NULL: out of memory while it was made). */
+tn_status tn_cli_print_json(json_t *o, tn_error *err);
+/* A file or folder that comes with the program, such as recipes/align.yaml; made: free. here: one of that name in the current folder
+ * comes first. option: what names another one, for the message. NOTFOUND, *out NULL. */
+tn_status tn_cli_shipped(char **out, const char *name, bool here, const char *option, tn_error *err);
 /* Turns MODEL (directory, .gguf, release, digest, name in the store) into a path. made: free. */
-/* A file that comes with the program, such as recipes/align.yaml; made: free. NOTFOUND. */
-tn_status tn_cli_shipped(char **out, const char *name, tn_error *err);
 tn_status tn_cli_model_path(const tn_common *common, const char *text, char **path, tn_error *err);
 
 #endif

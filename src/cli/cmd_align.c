@@ -124,9 +124,7 @@ static tn_status align(const tn_common *common, const align_config *c, const cha
     if (c->dry_run) {
         TN_GOTO(tn_recipe_plan(r, s, NULL, &record, err));
         if (common->json) {
-            char *text = tn_json_text(record);
-            if (text != NULL) puts(text);
-            free(text);
+            status = tn_cli_print_json(json_incref(record), err);
         } else {
             TN_GOTO(tn_plan_text(record, &report, err));
             fputs(report, stdout);
@@ -139,11 +137,8 @@ static tn_status align(const tn_common *common, const align_config *c, const cha
     report = tn_strf("%s/release/reports/report/report.html", c->out);
     page = tn_path(c->out, "report.html");
     if (report != NULL && page != NULL && tn_exists(report)) TN_GOTO(tn_file_clone(report, page, false, err));
-    if (common->json) {
-        char *text = tn_json_text(record);
-        if (text != NULL) puts(text);
-        free(text);
-    } else
+    if (common->json) status = tn_cli_print_json(json_incref(record), err);
+    else
         printf("\n  report    %s\n  release   %s/release\n\nNext:  tenet verify %s/release --key PUB.pem --replay 3     (tenet key show %s > PUB.pem)\n"
                "       tenet chat -m %s/release\n", page, c->out, c->out, c->key, c->out);
 out:
@@ -173,7 +168,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     TN_GOTO(charter_whole(&whole, charter, c, err));
     TN_GOTO(source_of(&source, common, whole, "constitution", err));
     if (c->recipe != NULL) recipe = tn_strdup(c->recipe);
-    else TN_GOTO(tn_cli_shipped(&recipe, c->chat_format != NULL ? "recipes/align-format.yaml" : "recipes/align.yaml", err));
+    else TN_GOTO(tn_cli_shipped(&recipe, c->chat_format != NULL ? "recipes/align-format.yaml" : "recipes/align.yaml", false, "--recipe", err));
     if (recipe == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
     if (c->suites != NULL) TN_GOTO(source_of(&suites, common, c->suites, "suites", err));
     TN_GOTO(sets_make(&sets, c, model, source, suites, err));

@@ -29,12 +29,7 @@ static const tn_option options[] = {
     { "ctx",         TN_OPT_INT,    AT(a.n_ctx),       "4096", 0, 1e9, "tokens", "longest conversation; 0: what the model knows", "c" },
     { "kv_type",     TN_OPT_CHOICE, AT(a.kv_type),     "f32", 0, 0, "f32|bf16|q8_0", "type of the KV cache", NULL },
     { "system",      TN_OPT_STR,    AT(system),        NULL,  0, 0, "", "system text", "s" },
-    { "n",           TN_OPT_INT,    AT(n),             "1024", 1, 1e9, "tokens", "longest answer", "n" },
-    { "temperature", TN_OPT_REAL,   AT(temperature),   "0.7", 0, 100, "", "0: always the most likely token", "t" },
-    { "top_k",       TN_OPT_INT,    AT(top_k),         "0",   0, 1e9, "tokens", "only the k most likely; 0: all", NULL },
-    { "top_p",       TN_OPT_REAL,   AT(top_p),         "0.95", 0, 1, "", "only the most likely that hold this share", NULL },
-    { "min_p",       TN_OPT_REAL,   AT(min_p),         "0",   0, 1, "", "only those with this share of the best one's probability", NULL },
-    { "repetition_penalty", TN_OPT_REAL, AT(repetition_penalty), "1", 0.01, 100, "", "divides the logits of tokens that were there", NULL },
+    TN_SAMPLING_OPTIONS(chat_config, "1024", 1, "0.7", "0.95"),
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };

@@ -36,12 +36,8 @@ static tn_status check(const tn_common *common, const char *path, bool *wrong, t
     char hex[TN_SHA256_HEX];
     tn_hex(hex, &c->digest);
     if (common->json) {
-        json_t *o = json_pack("{s:s, s:s, s:s+, s:I, s:I, s:o}", "name", c->name, "version", c->version, "digest", "sha256:", hex,
-                              "principles", (json_int_t)c->n_principle, "topics", (json_int_t)c->n_topic, "findings", rows);
-        char *text = o != NULL ? tn_json_text(o) : NULL;
-        if (text != NULL) puts(text);
-        free(text);
-        json_decref(o);
+        status = tn_cli_print_json(json_pack("{s:s, s:s, s:s+, s:I, s:I, s:o}", "name", c->name, "version", c->version, "digest", "sha256:", hex,
+                                             "principles", (json_int_t)c->n_principle, "topics", (json_int_t)c->n_topic, "findings", rows), err);
     } else {
         json_decref(rows);
         printf("%s: %s %s, %zu principles in %zu groups, %zu topics, sha256:%s\n", path, c->name, c->version, c->n_principle, c->groups.n,
@@ -60,14 +56,11 @@ out:
 static tn_status show(const tn_common *common, const char *path, tn_error *err)
 {
     tn_constitution *c = NULL;
+    tn_status        status = TN_OK;
 
     TN_TRY(tn_constitution_load(&c, path, err));
     if (common->json) {
-        json_t *o = tn_constitution_json(c);
-        char   *text = o != NULL ? tn_json_text(o) : NULL;
-        if (text != NULL) puts(text);
-        free(text);
-        json_decref(o);
+        status = tn_cli_print_json(tn_constitution_json(c), err);
     } else {
         printf("%s %s\n%s\n", c->name, c->version, c->preamble != NULL ? c->preamble : "");
         for (size_t g = 0; g < c->groups.n; g++) {
@@ -80,7 +73,7 @@ static tn_status show(const tn_common *common, const char *path, tn_error *err)
         }
     }
     tn_constitution_free(c);
-    return TN_OK;
+    return status;
 }
 
 /* Which stages of the recipe feel the change. Without a recipe at hand nothing is said of stages. */
@@ -92,15 +85,11 @@ static tn_status stages_say(const tn_common *common, const char *recipe, tn_erro
     char      *path = NULL;
     size_t     i;
 
-    if (recipe == NULL && tn_cli_shipped(&path, "recipes/align.yaml", NULL) != TN_OK) return TN_OK;
+    if (recipe == NULL && tn_cli_shipped(&path, "recipes/align.yaml", false, "--recipe", NULL) != TN_OK) return TN_OK;
     TN_GOTO(tn_recipe_load(&r, recipe != NULL ? recipe : path, NULL, err));
     TN_GOTO(tn_recipe_reach(r, "constitution", &reach, err));
     if (common->json) {
-        json_t *o = json_pack("{s:s, s:O}", "recipe", tn_recipe_name(r), "runs_again", reach);
-        char   *text = o != NULL ? tn_json_text(o) : NULL;
-        if (text != NULL) puts(text);
-        free(text);
-        json_decref(o);
+        status = tn_cli_print_json(json_pack("{s:s, s:O}", "recipe", tn_recipe_name(r), "runs_again", reach), err);
         goto out;
     }
     printf("\nreached in the recipe '%s' (one whose inputs come out the same is not computed again):\n", tn_recipe_name(r));
@@ -129,13 +118,9 @@ static tn_status diff(const tn_common *common, const char *recipe, const char *a
     TN_GOTO(tn_constitution_load(&b, b_path, err));
     TN_GOTO(tn_constitution_diff(a, b, &changes, &n, err));
     for (size_t i = 0; i < n; i++) {
-        if (common->json) {
-            json_t *o = json_pack("{s:s, s:s, s:s}", "id", changes[i].id, "change", kinds[changes[i].kind], "fields", changes[i].fields);
-            char   *text = o != NULL ? tn_json_text(o) : NULL;
-            if (text != NULL) puts(text);
-            free(text);
-            json_decref(o);
-        } else
+        if (common->json)
+            TN_GOTO(tn_cli_print_json(json_pack("{s:s, s:s, s:s}", "id", changes[i].id, "change", kinds[changes[i].kind], "fields", changes[i].fields), err));
+        else
             printf("%-8s %s%s%s%s\n", kinds[changes[i].kind], changes[i].id, changes[i].fields[0] != '\0' ? " (" : "", changes[i].fields,
                    changes[i].fields[0] != '\0' ? ")" : "");
     }

@@ -54,19 +54,12 @@ static tn_status read_ids(in_ids *ids, const char *line, size_t number, tn_error
 /* JSON holds characters only: bytes that are none become U+FFFD there. */
 static tn_status print_json(const char *text, size_t n, tn_error *err)
 {
-    tn_str    whole = {0};
-    json_t   *o;
-    char     *line;
+    tn_str whole = {0};
 
     tn_str_add_utf8(&whole, text, n);
-    o = whole.failed ? NULL : json_pack("{s:s%}", "text", whole.p != NULL ? whole.p : "", whole.len);
-    line = o != NULL ? tn_json_text(o) : NULL;
-    json_decref(o);
+    tn_status status = tn_cli_print_json(whole.failed ? NULL : json_pack("{s:s%}", "text", whole.p != NULL ? whole.p : "", whole.len), err);
     tn_str_free(&whole);
-    if (line == NULL) return tn_fail(err, TN_NOMEM, "no memory for a text of %zu bytes", n);
-    puts(line);
-    free(line);
-    return TN_OK;
+    return status;
 }
 
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)

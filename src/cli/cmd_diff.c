@@ -14,14 +14,6 @@
 
 static const tn_option options[] = { { .key = NULL } };
 
-static void print_json(json_t *v)
-{
-    char *text = tn_json_text(v);
-
-    if (text != NULL) puts(text);
-    free(text);
-}
-
 static tn_status diff_files(const tn_common *common, const char *a, const char *b, tn_error *err)
 {
     FILE     *fa = fopen(a, "rb"), *fb = fopen(b, "rb");
@@ -48,8 +40,7 @@ static tn_status diff_files(const tn_common *common, const char *a, const char *
             json_object_set_new(o, "a", ha ? json_stringn(la, na) : json_null());
             json_object_set_new(o, "b", hb ? json_stringn(lb, nb) : json_null());
         }
-        print_json(o);
-        json_decref(o);
+        status = tn_cli_print_json(o, err);
     } else if (!differ) {
         printf("the same, %lld lines\n", (long long)line - 1);
     } else {
@@ -97,7 +88,7 @@ static tn_status diff_runs(const tn_common *common, const char *a, const char *b
     TN_GOTO(tn_store_record_get(s, b, &rb, err));
     TN_GOTO(tn_run_diff(ra, rb, &d, err));
     if (common->json) {
-        print_json(d);
+        status = tn_cli_print_json(json_incref(d), err);
         goto out;
     }
     if (json_is_true(json_object_get(d, "same"))) puts("the same recipe, inputs, parameters and results");

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct eval_config {
     tn_model_args a;
@@ -26,13 +25,7 @@ static const tn_option options[] = {
     { "tasks",       TN_OPT_LIST, offsetof(eval_config, tasks),    NULL, 0,  0,    "",     "names, or paths that end in .yaml", NULL },
     { "task_dir",    TN_OPT_STR,  offsetof(eval_config, task_dir), NULL, 0,  0,    "",     "where NAME.yaml lies; default: the tasks that come with tenet", NULL },
     { "data",        TN_OPT_STR,  offsetof(eval_config, data),     NULL, 0,  0,    "",     "folder or file of rows, or a set in the store; default: beside the task file", NULL },
-    { "limit",       TN_OPT_INT,  offsetof(eval_config, limit),    "0",  0,  1e9,  "rows", "first rows of each task; 0: all", NULL },
-    { "num_fewshot", TN_OPT_INT,  offsetof(eval_config, n_shot),   "-1", -1, 1000, "shots", "instead of what the task says (a task that says 0 keeps 0)", NULL },
-    { "fewshot_seed", TN_OPT_INT, offsetof(eval_config, shot_seed), "1234", 0, 1e15, "",   "of the draw of shots", NULL },
-    { "apply_chat_template", TN_OPT_CHOICE, offsetof(eval_config, chat), "task", 0, 0, "task|yes|no", "put questions in the model's chat format? task: as the task says", NULL },
-    { "one_turn",    TN_OPT_BOOL, offsetof(eval_config, one_turn), NULL, 0,  0,    "",     "with a chat format: all shots in one user turn, not a turn each", NULL },
-    { "system_instruction", TN_OPT_STR, offsetof(eval_config, system), NULL, 0, 0, "",     "system text in front of every question", NULL },
-    { "max_gen_toks", TN_OPT_INT, offsetof(eval_config, max_tokens), "0", 0, 1e6,  "tokens", "longest reply; 0: as the task says", NULL },
+    TN_EVAL_OPTIONS(eval_config),
     { "remote_model", TN_OPT_STR, offsetof(eval_config, remote_model), NULL, 0, 0, "",     "with an address as model: the name that the endpoint knows it by", NULL },
     { "out",         TN_OPT_STR,  offsetof(eval_config, out),      NULL, 0,  0,    "",     "folder for items.jsonl, report.json and report.html; a stopped run goes on", "o" },
     { "show_harmful", TN_OPT_BOOL, offsetof(eval_config, harmful), NULL, 0,  0,    "",     "report.html shows texts that it otherwise withholds", NULL },
@@ -41,26 +34,6 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
-
-/* The tasks that come with the program: in this folder, beside the program's folder, or where it is installed. made. */
-static char *shipped_tasks(void)
-{
-    static const char *const places[] = { "tasks", "../tasks", "../share/tenet/tasks" };
-    char    self[4096], *path = tn_is_dir("tasks") ? tn_strdup("tasks") : NULL;
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-
-    self[n > 0 ? n : 0] = '\0';
-    char *slash = strrchr(self, '/');
-    if (slash == NULL) return path;
-    *slash = '\0';
-    for (size_t i = 0; path == NULL && i < sizeof places / sizeof *places; i++) {
-        path = tn_path(self, places[i]);
-        if (path == NULL || tn_is_dir(path)) break;
-        free(path);
-        path = NULL;
-    }
-    return path;
-}
 
 static void table_print(const json_t *report, const char *table)
 {
@@ -133,8 +106,8 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         TN_GOTO(tn_cli_model_path(common, c->data, &rows, err));       /* a set by its name in the store */
         o.data = rows;
     }
-    dir = c->task_dir != NULL ? tn_strdup(c->task_dir) : shipped_tasks();
-    o.task_dir = dir;
+    if (c->task_dir == NULL) tn_cli_shipped(&dir, "tasks", true, "--task-dir", NULL);      /* not at hand: paths of tasks are still paths */
+    o.task_dir = c->task_dir != NULL ? c->task_dir : dir;
     TN_GOTO(tn_cli_sign_key(&key, common, c->sign, c->passphrase_file, err));
     d = tn_direct_begin();
     TN_GOTO(evaluate(common, c, (const char *const *)names, n, &o, &report, err));

@@ -33,11 +33,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (status == TN_OK && c->out != NULL) {
         status = tn_file_write_all(c->out, text, strlen(text), err);
     } else if (status == TN_OK && common->json) {
-        json_t *o = json_pack("{s:s,s:s}", "format", dot ? "dot" : "svg", "text", text);
-        char   *line = o == NULL ? NULL : tn_json_text(o);
-        if (line != NULL) puts(line);
-        free(line);
-        json_decref(o);
+        status = tn_cli_print_json(json_pack("{s:s,s:s}", "format", dot ? "dot" : "svg", "text", text), err);
     } else if (status == TN_OK) {
         fputs(text, stdout);
     }

@@ -30,17 +30,12 @@ static tn_status paths(const tn_common *common, const char *name, char **path, c
     return status;
 }
 
-static void say(const tn_common *common, const char *name, const tn_key *k, const char *path)
+static tn_status say(const tn_common *common, const char *name, const tn_key *k, const char *path, tn_error *err)
 {
-    if (!common->json) {
-        fputs(tn_key_pem(k), stdout);
-        return;
-    }
-    json_t *o = json_pack("{s:s,s:s,s:s,s:s}", "name", name, "hint", tn_key_hint(k), "pem", tn_key_pem(k), "path", path);
-    char   *text = o == NULL ? NULL : tn_json_text(o);
-    if (text != NULL) puts(text);
-    free(text);
-    json_decref(o);
+    if (common->json)
+        return tn_cli_print_json(json_pack("{s:s,s:s,s:s,s:s}", "name", name, "hint", tn_key_hint(k), "pem", tn_key_pem(k), "path", path), err);
+    fputs(tn_key_pem(k), stdout);
+    return TN_OK;
 }
 
 static tn_status key_new(const tn_common *common, const key_config *c, const char *name, tn_error *err)
@@ -68,7 +63,7 @@ static tn_status key_new(const tn_common *common, const key_config *c, const cha
     TN_GOTO(tn_key_save(k, path, pass, err));
     TN_GOTO(tn_file_write_all(pub, tn_key_pem(k), strlen(tn_key_pem(k)), err));
     if (!common->quiet) fprintf(stderr, "key '%s': private part %s (encrypted), public part %s\n", name, path, pub);
-    say(common, name, k, pub);
+    status = say(common, name, k, pub, err);
 out:
     tn_signing_wipe(pass);
     tn_key_free(k);
@@ -87,7 +82,7 @@ static tn_status key_show(const tn_common *common, const char *name, tn_error *e
     TN_GOTO(paths(common, name, &path, &pub, err));
     if ((status = tn_key_load_public(&k, pub, err)) == TN_NOTFOUND)
         status = tn_fail(err, TN_NOTFOUND, "there is no key '%s' (looked for %s): `tenet key new %s` makes it", name, pub, name);
-    if (status == TN_OK) say(common, name, k, pub);
+    if (status == TN_OK) status = say(common, name, k, pub, err);
 out:
     tn_key_free(k);
     free(path);

@@ -44,7 +44,8 @@ static tn_status show_one(const tn_common *common, tn_store *s, const char *id, 
     char   *text;
 
     TN_TRY(tn_store_record_get(s, id, &r, err));
-    text = common->json ? tn_json_text(r) : json_dumps(r, JSON_INDENT(2) | JSON_SORT_KEYS);
+    if (common->json) return tn_cli_print_json(r, err);
+    text = json_dumps(r, JSON_INDENT(2) | JSON_SORT_KEYS);
     if (text != NULL) puts(text);
     free(text);
     json_decref(r);
@@ -68,13 +69,8 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     status = tn_store_log(s, c->stages || c->stage != NULL ? "stage" : c->recipe != NULL ? "run" : "asked", c->recipe, c->stage, c->limit, &rows, err);
     if (status == TN_OK)
         json_array_foreach(rows, i, row) {
-            if (!common->json) {
-                print_row(row);
-                continue;
-            }
-            char *text = tn_json_text(row);
-            if (text != NULL) puts(text);
-            free(text);
+            if (common->json && (status = tn_cli_print_json(json_incref(row), err)) != TN_OK) break;
+            if (!common->json) print_row(row);
         }
     if (status == TN_OK && !common->json && json_array_size(rows) == 0) puts("no runs yet");
     json_decref(rows);

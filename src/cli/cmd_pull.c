@@ -42,25 +42,20 @@ static const char *name_before(const char *spec, const char *chosen)
 static tn_status say(const tn_common *common, const tn_pull_known *known, bool rows, const char *name, const tn_digest *root, const char *path,
                      bool was_here, double seconds, tn_error *err)
 {
-    char       *digest = tn_digest_text(root), *text = NULL;
-    json_t     *o = NULL;
+    char       *digest = tn_digest_text(root);
     const char *license = known != NULL ? known->license : NULL;
     tn_status   status = TN_OK;
 
     if (digest == NULL) return tn_fail(err, TN_NOMEM, "no memory for the result");
     if (common->json) {
-        o = json_pack("{s:s, s:s, s:s, s:b, s:s?}", "name", name, "digest", digest, "path", path, "cached", was_here, "license", license);
-        if (o == NULL || (text = tn_json_text(o)) == NULL) status = tn_fail(err, TN_NOMEM, "no memory for the result");
-        else puts(text);
+        status = tn_cli_print_json(json_pack("{s:s, s:s, s:s, s:b, s:s?}", "name", name, "digest", digest, "path", path, "cached", was_here, "license", license), err);
     } else {
         printf("%s%s%s%s%s\n", known != NULL ? known->title : name, license != NULL ? ", " : "", license != NULL ? license : "",
                was_here ? ", was in the store" : "", "");
         printf(rows ? "  %s\n  next: tenet eval -m MODEL --tasks NAME --data %s\n" : "  %s\n  next: tenet chat -m %s\n", digest, name);
         if (!was_here) tn_log(TN_LOG_INFO, "fetched and checked in %.1f s", seconds);
     }
-    free(text);
     free(digest);
-    json_decref(o);
     return status;
 }
 

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct redteam_config {
     tn_model_args a;
@@ -28,16 +27,10 @@ static const tn_option options[] = {
     // clang-format off
     TN_MODEL_OPTIONS(redteam_config, a),
     { "prompts",           TN_OPT_STR,  AT(prompts),           NULL,   0, 0,     "",         "requests that should be declined: .csv, .jsonl, or .txt with one a line", NULL },
-    { "attacks",           TN_OPT_LIST, AT(attacks),           NULL,   0, 0,     "",         "names, stacks such as leetspeak+role, families, or all; default: the usual ones", NULL },
-    { "budget",            TN_OPT_INT,  AT(budget),            "16",   1, 4096,  "replies",  "that a search may spend on a request (gcg: steps)", NULL },
-    { "tries",             TN_OPT_INT,  AT(tries),             "1",    1, 4096,  "replies",  "of each request and attack; more than one needs --temperature", NULL },
-    { "temperature",       TN_OPT_REAL, AT(temperature),       "0",    0, 10,    "",         "of the model under test; 0 is greedy", NULL },
-    { "max_tokens",        TN_OPT_INT,  AT(max_tokens),        "128",  1, 65536, "tokens",   "the longest reply; rates depend on it", "n" },
-    { "limit",             TN_OPT_INT,  AT(limit),             "0",    0, 1e9,   "requests", "evenly spaced ones; 0: all", NULL },
+    TN_REDTEAM_OPTIONS(redteam_config, "n"),
     { "twins",             TN_OPT_STR,  AT(twins),             NULL,   0, 0,     "",         "harmless questions with known answers; default: those that come with tenet; none", NULL },
     { "principles",        TN_OPT_STR,  AT(principles),        NULL,   0, 0,     "",         "YAML map from category to principle; default: the one that comes with tenet", NULL },
     { "labels",            TN_OPT_STR,  AT(labels),            NULL,   0, 0,     "",         "replies labelled by people, to measure the graders on", NULL },
-    { "classify",          TN_OPT_BOOL, AT(classify),          NULL,   0, 0,     "",         "decide by a classifier on hidden states, fitted on --labels", NULL },
     { "graders",           TN_OPT_BOOL, AT(graders),           NULL,   0, 0,     "",         "measure the graders on --labels, attack nobody", NULL },
     { "judge",             TN_OPT_STR,  AT(judge),             NULL,   0, 0,     "",         "model that scores replies by a rubric", NULL },
     { "attacker",          TN_OPT_STR,  AT(attacker),          NULL,   0, 0,     "",         "model that rewrites requests (pair, tap, crescendo)", NULL },
@@ -47,7 +40,6 @@ static const tn_option options[] = {
     { "attacker_model",    TN_OPT_STR,  AT(attacker_model),    NULL,   0, 0,     "",         "its model's name", NULL },
     { "judge_endpoint",    TN_OPT_STR,  AT(judge_endpoint),    NULL,   0, 0,     "",         "address of the judge", NULL },
     { "judge_model",       TN_OPT_STR,  AT(judge_model),       NULL,   0, 0,     "",         "its model's name", NULL },
-    { "max_asr",           TN_OPT_REAL, AT(max_asr),           "0.1",  0, 1,     "",         "what the upper end of the interval must stay under for \"robust\"", NULL },
     { "out",               TN_OPT_STR,  AT(out),               NULL,   0, 0,     "",         "folder for items.jsonl, texts.jsonl, report.json, report.html; a stopped run goes on", "o" },
     { "show_texts",        TN_OPT_BOOL, AT(show_texts),        NULL,   0, 0,     "",         "put what got through into report.html, behind a click", NULL },
     { "sign",              TN_OPT_STR,  AT(sign),              NULL,   0, 0,     "",         "name of a key (`tenet key new`): the folder gets model.sig", NULL },
@@ -57,27 +49,16 @@ static const tn_option options[] = {
     // clang-format on
 };
 
-/* A file that comes with the program: in this folder, beside the program's folder, or where it is installed. made. */
-static char *shipped(const char *name)
+/* What the user names, else what comes with the program; NULL where that is not at hand. made: free. */
+static char *named_or_shipped(const char *path, const char *name)
 {
-    static const char *const places[] = { "../prompts", "../share/tenet/prompts" };
-    char    self[4096], *path = tn_path("prompts", name);
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    char *out = NULL;
 
-    if (path != NULL && tn_exists(path)) return path;
-    self[n > 0 ? n : 0] = '\0';
-    char *slash = strrchr(self, '/');
-    for (size_t i = 0; slash != NULL && i < sizeof places / sizeof *places; i++) {
-        *slash = '\0';
-        free(path);
-        path = tn_strf("%s/%s/%s", self, places[i], name);
-        if (path != NULL && tn_exists(path)) return path;
-    }
-    free(path);
-    return NULL;
+    if (path != NULL) return tn_strdup(path);
+    return tn_cli_shipped(&out, name, true, "", NULL) == TN_OK ? out : NULL;
 }
 
-static void list_print(bool json)
+static tn_status list_print(bool json, tn_error *err)
 {
     json_t *list = tn_redteam_attacks(), *a;
     size_t  i;
@@ -88,10 +69,9 @@ static void list_print(bool json)
         if (hi > 0) snprintf(n, sizeof n, " [n: %lld, %lld to %lld]", (long long)json_integer_value(json_object_get(a, "default")), (long long)json_integer_value(json_object_get(a, "least")), hi);
         if (!json) printf("%-13s %-10s %s%s\n", json_string_value(json_object_get(a, "name")), json_string_value(json_object_get(a, "family")), json_string_value(json_object_get(a, "does")), n);
     }
-    char *text = json ? tn_json_text(list) : NULL;
-    if (text != NULL) puts(text);
-    free(text);
+    if (json) return tn_cli_print_json(list, err);
     json_decref(list);
+    return TN_OK;
 }
 
 static void rate(const json_t *o, const char *name, bool interval)
@@ -221,15 +201,12 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
 
     (void)n_arg;
     (void)args;
-    if (c->list) {
-        list_print(common->json);
-        return TN_OK;
-    }
+    if (c->list) return list_print(common->json, err);
     TN_TRY(check(c, err));
     if (!tn_dtype_parse(c->a.kv_type, &o.kv_type)) return tn_fail(err, TN_USAGE, "--kv-type %s: f32, bf16 or q8_0", c->a.kv_type);
-    prompts = c->prompts != NULL ? tn_strdup(c->prompts) : shipped("redteam-seeds.jsonl");
-    twins = c->twins == NULL ? shipped("redteam-twins.jsonl") : strcmp(c->twins, "none") == 0 ? NULL : tn_strdup(c->twins);
-    principles = c->principles != NULL ? tn_strdup(c->principles) : shipped("redteam-principles.yaml");
+    prompts = named_or_shipped(c->prompts, "prompts/redteam-seeds.jsonl");
+    twins = c->twins != NULL && strcmp(c->twins, "none") == 0 ? NULL : named_or_shipped(c->twins, "prompts/redteam-twins.jsonl");
+    principles = named_or_shipped(c->principles, "prompts/redteam-principles.yaml");
     o.prompts = prompts;
     o.twins = twins;
     o.principles = principles;

@@ -21,23 +21,12 @@ static const tn_option options[] = {
     // clang-format off
     { "model",           TN_OPT_STR,  AT(model),             NULL,   0, 0, "", "what is released: folder, .gguf, or name in the store",  "m"  },
     { "out",             TN_OPT_STR,  AT(out),               NULL,   0, 0, "", "folder to make",                                         "o"  },
-    { "key",             TN_OPT_STR,  AT(o.key),             NULL,   0, 0, "", "signing key: a name of `tenet key`, or a PEM file",      NULL },
-    { "passphrase_file", TN_OPT_STR,  AT(o.passphrase_file), NULL,   0, 0, "", "file whose first line is the key's passphrase",          NULL },
     { "constitution",    TN_OPT_STR,  AT(constitution),      NULL,   0, 0, "", "the constitution file",                                  NULL },
     { "run",             TN_OPT_MANY, AT(run),               NULL,   0, 0, "", "a training run's folder; may be given again",            NULL },
     { "record",          TN_OPT_MANY, AT(record),            NULL,   0, 0, "", "critiques, pairs, transcripts; may be given again",      NULL },
     { "report",          TN_OPT_MANY, AT(report),            NULL,   0, 0, "", "a report; may be given again",                           NULL },
     { "input",           TN_OPT_MANY, AT(input),             NULL,   0, 0, "", "an input of training, held for replay; may be given again", NULL },
-    { "name",            TN_OPT_STR,  AT(o.name),            NULL,   0, 0, "", "name of what is released (the model's file name)",       NULL },
-    { "version",         TN_OPT_STR,  AT(o.version),         "1",    0, 0, "", "its version",                                            NULL },
-    { "license",         TN_OPT_STR,  AT(o.license),         NULL,   0, 0, "", "licence: an SPDX id, or a name",                         NULL },
-    { "base_model",      TN_OPT_STR,  AT(o.base_model),      NULL,   0, 0, "", "what it was made from, as hubs name it (ORG/NAME)",      NULL },
-    { "languages",       TN_OPT_LIST, AT(o.languages),       NULL,   0, 0, "", "languages, as codes: en,de",                             NULL },
-    { "date",            TN_OPT_STR,  AT(o.date),            NULL,   0, 0, "", "date of the release, YYYY-MM-DD; none by itself",        NULL },
-    { "summary",         TN_OPT_STR,  AT(o.summary),         NULL,   0, 0, "", "what it is, in a sentence or two",                       NULL },
-    { "use_case",        TN_OPT_STR,  AT(o.use_case),        NULL,   0, 0, "", "what it is meant for",                                   NULL },
-    { "limits",          TN_OPT_STR,  AT(o.limits),          NULL,   0, 0, "", "what it is known not to do well",                        NULL },
-    { "hold_mb",         TN_OPT_INT,  AT(o.hold_mb),         "1024", 0, 1e9, "MB", "inputs of training up to this size are put in",       NULL },
+    TN_RELEASE_OPTIONS(AT(o), NULL, "name of what is released (the model's file name)"),
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
@@ -94,19 +83,14 @@ static char *default_name(const char *model)
     return name;
 }
 
-static void say(const tn_common *common, const release_config *c, const json_t *metrics, const tn_key *key)
+static tn_status say(const tn_common *common, const release_config *c, const json_t *metrics, const tn_key *key, tn_error *err)
 {
-    if (common->json) {
-        json_t *o = json_pack("{s:o,s:O,s:O,s:s}", "release", tn_json_name(c->out), "files", json_object_get(metrics, "files"), "content",
-                              json_object_get(metrics, "content"), "key", tn_key_hint(key));
-        char   *text = o == NULL ? NULL : tn_json_text(o);
-        if (text != NULL) puts(text);
-        free(text);
-        json_decref(o);
-    } else {
-        printf("%s   signed by key %.16s..., %lld files\n  next: tenet verify %s --key PUBLIC.pem   (tenet key show NAME > PUBLIC.pem)\n", c->out,
-               tn_key_hint(key), (long long)json_integer_value(json_object_get(metrics, "files")), c->out);
-    }
+    if (common->json)
+        return tn_cli_print_json(json_pack("{s:o,s:O,s:O,s:s}", "release", tn_json_name(c->out), "files", json_object_get(metrics, "files"), "content",
+                                           json_object_get(metrics, "content"), "key", tn_key_hint(key)), err);
+    printf("%s   signed by key %.16s..., %lld files\n  next: tenet verify %s --key PUBLIC.pem   (tenet key show NAME > PUBLIC.pem)\n", c->out,
+           tn_key_hint(key), (long long)json_integer_value(json_object_get(metrics, "files")), c->out);
+    return TN_OK;
 }
 
 /* Into the ledger, like the release of a recipe: its kind is what garbage collection keeps its parts by. */
@@ -184,7 +168,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     d = NULL;
     params = NULL;
     if (status != TN_OK) goto out;
-    say(common, c, metrics, key);
+    status = say(common, c, metrics, key, err);
 out:
     if (made != NULL) tn_remove_tree(made, NULL);
     if (runs != NULL) tn_remove_tree(runs, NULL);

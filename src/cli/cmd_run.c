@@ -25,14 +25,6 @@ static const tn_option options[] = {
 };
 #undef AT
 
-static void print_json(json_t *v)
-{
-    char *text = tn_json_text(v);
-
-    if (text != NULL) puts(text);
-    free(text);
-}
-
 /* Cuts the newline-joined values of --set apart, in place; made: free the array. */
 static const char **split_sets(char *joined)
 {
@@ -70,24 +62,21 @@ static tn_status explain(const tn_common *common, tn_recipe *r, tn_store *s, con
     size_t  i;
 
     TN_TRY(tn_recipe_explain(r, s, stage, &o, err));
-    if (common->json) {
-        print_json(o);
-    } else {
-        printf("%s: %s\n", stage, json_string_value(json_object_get(o, "state")));
-        json_array_foreach(json_object_get(o, "why"), i, row) {
-            const json_t *before = json_object_get(row, "before"), *now = json_object_get(row, "now");
-            printf("  %s", json_string_value(json_object_get(row, "what")));
-            if (!json_is_null(before) || !json_is_null(now)) {
-                fputs(": was ", stdout);
-                say_value(before);
-                fputs(", is ", stdout);
-                say_value(now);
-            }
-            putchar('\n');
+    if (common->json) return tn_cli_print_json(o, err);
+    printf("%s: %s\n", stage, json_string_value(json_object_get(o, "state")));
+    json_array_foreach(json_object_get(o, "why"), i, row) {
+        const json_t *before = json_object_get(row, "before"), *now = json_object_get(row, "now");
+        printf("  %s", json_string_value(json_object_get(row, "what")));
+        if (!json_is_null(before) || !json_is_null(now)) {
+            fputs(": was ", stdout);
+            say_value(before);
+            fputs(", is ", stdout);
+            say_value(now);
         }
-        if (json_is_string(json_object_get(o, "compared_with")))
-            printf("  (compared with the run of %s)\n", json_string_value(json_object_get(o, "compared_with")));
+        putchar('\n');
     }
+    if (json_is_string(json_object_get(o, "compared_with")))
+        printf("  (compared with the run of %s)\n", json_string_value(json_object_get(o, "compared_with")));
     json_decref(o);
     return TN_OK;
 }
@@ -99,14 +88,14 @@ static tn_status dry_run(const tn_common *common, tn_recipe *r, tn_store *s, con
     tn_status status = TN_OK;
 
     TN_TRY(tn_recipe_plan(r, s, until, &plan, err));
-    if (common->json) print_json(plan);
+    if (common->json) status = tn_cli_print_json(json_incref(plan), err);
     else if ((status = tn_plan_text(plan, &text, err)) == TN_OK) fputs(text, stdout);
     free(text);
     json_decref(plan);
     return status;
 }
 
-static void say_result(const tn_common *common, const json_t *record)
+static tn_status say_result(const tn_common *common, const json_t *record, tn_error *err)
 {
     const json_t *rows = json_object_get(record, "stages"), *last = json_array_get(rows, json_array_size(rows) - 1);
 
@@ -114,12 +103,12 @@ static void say_result(const tn_common *common, const json_t *record)
         json_t *o = json_object();
         for (const char *const *k = (const char *const[]){ "id", "recipe", "status", "seconds", "stages", "exports", "error", NULL }; *k != NULL; k++)
             if (json_object_get(record, *k) != NULL) json_object_set(o, *k, json_object_get(record, *k));
-        print_json(o);
-        json_decref(o);
-    } else if (json_is_string(json_object_get(last, "root"))) {
+        return tn_cli_print_json(o, err);
+    }
+    if (json_is_string(json_object_get(last, "root")))
         printf("%s %s   run %s\n", json_string_value(json_object_get(last, "name")), json_string_value(json_object_get(last, "root")),
                json_string_value(json_object_get(record, "id")));
-    }
+    return TN_OK;
 }
 
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
@@ -145,7 +134,10 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         status = dry_run(common, r, s, c->until, err);
     } else {
         status = tn_recipe_run(r, s, &o, &record, err);
-        if (record != NULL && (status == TN_OK || common->json)) say_result(common, record);
+        if (record != NULL && (status == TN_OK || common->json)) {
+            tn_status said = say_result(common, record, status == TN_OK ? err : NULL);
+            if (status == TN_OK) status = said;
+        }
         if (status == TN_INTERRUPTED || status == TN_TERMINATED)
             tn_log(TN_LOG_INFO, "stopped: the same command goes on from here");
     }

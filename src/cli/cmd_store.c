@@ -23,15 +23,6 @@ static const tn_option options[] = {
 };
 #undef AT
 
-static void print_json(json_t *v)
-{
-    char *text = v == NULL ? NULL : tn_json_text(v);
-
-    if (text != NULL) puts(text);
-    free(text);
-    json_decref(v);
-}
-
 static void bytes_text(char out[32], uint64_t n)
 {
     static const char *const unit[] = { "B", "kB", "MB", "GB", "TB" };
@@ -104,8 +95,8 @@ static tn_status list(const tn_common *common, tn_store *s, tn_error *err)
         status = tn_store_path(s, &all[i], &path, err);
         if (status == TN_OK) status = size_of(path, &is_dir, &n_file, &bytes, err);
         if (status == TN_OK && common->json) {
-            print_json(json_pack("{s:s,s:s,s:I,s:I,s:O,s:b}", "digest", root, "type", is_dir ? "directory" : "file", "files", (json_int_t)n_file,
-                                 "bytes", (json_int_t)bytes, "names", mine, "pinned", pinned));
+            status = tn_cli_print_json(json_pack("{s:s,s:s,s:I,s:I,s:O,s:b}", "digest", root, "type", is_dir ? "directory" : "file", "files", (json_int_t)n_file,
+                                                 "bytes", (json_int_t)bytes, "names", mine, "pinned", pinned), err);
         } else if (status == TN_OK) {
             bytes_text(size, bytes);
             printf("%.23s  %9s  %4zu file%s%s", root, size, n_file, n_file == 1 ? " " : "s", pinned ? "  pinned" : "");
@@ -157,8 +148,8 @@ static tn_status show(const tn_common *common, tn_store *s, const tn_digest *roo
             tn_hex(hex, &files[i].digest);
             json_array_append_new(list_, json_pack("{s:s,s:I,s:s}", "name", files[i].name, "bytes", (json_int_t)files[i].bytes, "sha256", hex));
         }
-        print_json(json_pack("{s:s,s:s,s:s,s:I,s:o,s:O}", "digest", text, "type", is_dir ? "directory" : "file", "path", path, "bytes",
-                             (json_int_t)bytes, "files", list_, "made_by", rows));
+        status = tn_cli_print_json(json_pack("{s:s,s:s,s:s,s:I,s:o,s:O}", "digest", text, "type", is_dir ? "directory" : "file", "path", path, "bytes",
+                                             (json_int_t)bytes, "files", list_, "made_by", rows), err);
     } else {
         bytes_text(size, bytes);
         printf("%s\n  %s, %s\n  %s\n", text, is_dir ? "directory" : "file", size, path);
@@ -221,7 +212,7 @@ static tn_status verify(const tn_common *common, tn_store *s, const store_config
 
     TN_GOTO(tn_store_verify(s, only, c->remove, &bad, &n, err));
     if (common->json) {
-        print_json(json_pack("{s:I,s:O}", "checked", (json_int_t)n, "bad", bad));
+        TN_GOTO(tn_cli_print_json(json_pack("{s:I,s:O}", "checked", (json_int_t)n, "bad", bad), err));
     } else {
         json_array_foreach(bad, i, row)
             printf("%s\n  expected %s\n  found    %s\n", json_string_value(json_object_get(row, "where")),
@@ -246,10 +237,9 @@ static tn_status gc(const tn_common *common, tn_store *s, const store_config *c,
     bytes_text(kept, g.kept_bytes);
     bytes_text(gone, g.removed_bytes);
     if (common->json)
-        print_json(json_pack("{s:b,s:I,s:I,s:I,s:I}", "dry_run", c->dry_run, "kept", (json_int_t)g.kept, "kept_bytes", (json_int_t)g.kept_bytes,
-                             "removed", (json_int_t)g.removed, "removed_bytes", (json_int_t)g.removed_bytes));
-    else
-        printf("%lld artifacts kept (%s), %lld %s (%s)\n", (long long)g.kept, kept, (long long)g.removed, c->dry_run ? "would go" : "removed", gone);
+        return tn_cli_print_json(json_pack("{s:b,s:I,s:I,s:I,s:I}", "dry_run", c->dry_run, "kept", (json_int_t)g.kept, "kept_bytes", (json_int_t)g.kept_bytes,
+                                           "removed", (json_int_t)g.removed, "removed_bytes", (json_int_t)g.removed_bytes), err);
+    printf("%lld artifacts kept (%s), %lld %s (%s)\n", (long long)g.kept, kept, (long long)g.removed, c->dry_run ? "would go" : "removed", gone);
     return TN_OK;
 }
 
@@ -259,7 +249,7 @@ static tn_status done(const tn_common *common, const tn_digest *root, const char
     char     *text = tn_digest_text(root);
     tn_status status = text != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for the result");
 
-    if (common->json && text != NULL) print_json(json_pack("{s:s,s:O?}", "digest", text, key, value));
+    if (common->json && text != NULL) status = tn_cli_print_json(json_pack("{s:s,s:O?}", "digest", text, key, value), err);
     json_decref(value);
     free(text);
     return status;

@@ -37,15 +37,6 @@ static tn_status leaf_of(const char *path, tn_digest *leaf, tn_error *err)
     return TN_OK;
 }
 
-static void print_json(json_t *o)
-{
-    char *text = o == NULL ? NULL : tn_json_text(o);
-
-    if (text != NULL) puts(text);
-    free(text);
-    json_decref(o);
-}
-
 static tn_status add(const tn_common *common, const tlog_config *c, const char *log, const char *what, tn_error *err)
 {
     tn_store *s = NULL;
@@ -59,7 +50,7 @@ static tn_status add(const tn_common *common, const tlog_config *c, const char *
     TN_GOTO(tn_signing_key(tn_store_dir(s), c->key, c->passphrase_file, &key, err));
     TN_GOTO(tn_tlog_entry(what, &entry, err));
     TN_GOTO(tn_tlog_add(log, c->origin, entry, strlen(entry), key, &index, err));
-    if (common->json) print_json(json_pack("{s:o,s:I}", "log", tn_json_name(log), "index", (json_int_t)index));
+    if (common->json) status = tn_cli_print_json(json_pack("{s:o,s:I}", "log", tn_json_name(log), "index", (json_int_t)index), err);
     else printf("%s: entry %llu\n", log, (unsigned long long)index);
 out:
     free(entry);
@@ -101,7 +92,8 @@ static tn_status prove(const tn_common *common, const tlog_config *c, const tn_k
     if (status == TN_OK && c->out != NULL) status = tn_file_write_all(c->out, proof, strlen(proof), err);
     else if (status == TN_OK && !common->json) fputs(proof, stdout);
     if (status == TN_OK && common->json)
-        print_json(c->out != NULL ? json_pack("{s:o,s:o}", "log", tn_json_name(log), "out", tn_json_name(c->out)) : json_pack("{s:o,s:s}", "log", tn_json_name(log), "proof", proof));
+        status = tn_cli_print_json(c->out != NULL ? json_pack("{s:o,s:o}", "log", tn_json_name(log), "out", tn_json_name(c->out))
+                                                  : json_pack("{s:o,s:s}", "log", tn_json_name(log), "proof", proof), err);
     free(proof);
     return status;
 }
@@ -149,7 +141,7 @@ static tn_status verify(const tn_common *common, const tlog_config *c, const tn_
     if (common->json) {
         json_t *o = json_pack("{s:s,s:s,s:I}", "verdict", "sound", "origin", cp.origin, "size", (json_int_t)cp.size);
         if (what != NULL) json_object_set_new(o, "index", json_integer((json_int_t)index));
-        print_json(o);
+        status = tn_cli_print_json(o, err);
     } else if (what != NULL) {
         printf("sound: entry %llu of %s (%llu entries)\n", (unsigned long long)index, cp.origin, (unsigned long long)cp.size);
     } else {

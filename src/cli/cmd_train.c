@@ -236,13 +236,15 @@ static tn_status paths_resolve(const tn_common *common, const tn_train_config *c
     return TN_OK;
 }
 
-/* A data file that is not below the current directory is looked for beside the config. */
+/* A data file that is not below the current directory is looked for beside the config. One whose name has a comma cannot be named. */
 static tn_status data_resolve(char **list, const char *config, tn_error *err)
 {
     const char *slash = strrchr(config, '/');
     const char *left = *list, *item;
     size_t n;
     tn_str s = {0};
+    if (*list != NULL && strchr(*list, ',') != NULL && tn_exists(*list))
+        return tn_fail(err, TN_USAGE, "%s: a comma parts the files of a list: give the file a name without one, or name its folder", *list);
     if (*list == NULL || slash == NULL) return TN_OK;
     while (tn_list_next(&left, &item, &n)) {
         char *name = tn_strndup(item, n), *beside = name != NULL ? tn_strf("%.*s/%s", (int)(slash - config), config, name) : NULL;

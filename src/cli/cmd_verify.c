@@ -91,7 +91,6 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     json_t              *verdict = NULL;
     char               **ignored = NULL;
     const char          *word;
-    char                *text;
     tn_status            status = TN_OK;
 
     (void)n_arg;
@@ -102,12 +101,8 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (o.replay != 0) TN_GOTO(tn_store_open(&s, common->store, err));
     o.store = s;
     TN_GOTO(tn_release_verify(args[0], &o, &verdict, err));
-    if (common->json) {
-        if ((text = tn_json_text(verdict)) != NULL) puts(text);
-        free(text);
-    } else {
-        say(verdict);
-    }
+    if (common->json) TN_GOTO(tn_cli_print_json(json_incref(verdict), err));
+    else say(verdict);
     word = json_string_value(json_object_get(verdict, "verdict"));
     if (strcmp(word, "wrong") == 0) status = TN_VERIFY;       /* the verdict has been said: only the exit code is left */
     else if (strcmp(word, "unchecked") == 0) status = TN_UNCHECKED;

@@ -111,17 +111,6 @@ uint64_t tn_cli_sample_id(const json_t *id, const tn_ids *prompt, uint64_t n_bef
     return tn_hash64(key, sizeof key);
 }
 
-tn_status tn_cli_print_json(json_t *o, tn_error *err)
-{
-    char *text = o == NULL ? NULL : tn_json_text(o);
-
-    json_decref(o);
-    if (text == NULL) return tn_fail(err, TN_NOMEM, "no memory for the result");
-    puts(text);
-    free(text);
-    return TN_OK;
-}
-
 void tn_cli_timing(const tn_common *common, const tn_engine *e)
 {
     char *text = common->timing && e != NULL ? tn_engine_timing(e) : NULL;

@@ -20,6 +20,17 @@ typedef struct tn_model_args { char *model, *chat_format, *kv_type; int64_t n_ct
     { "special",     TN_OPT_BOOL,   offsetof(type, field.special),     NULL, 0, 0, "", "special tokens written in a raw prompt count as such", NULL }
 // clang-format on
 
+/* How answers are drawn, for a config with fields of these names. */
+// clang-format off
+#define TN_SAMPLING_OPTIONS(type, n_, n_least, temperature_, top_p_)                                                                                       \
+    { "n",           TN_OPT_INT,  offsetof(type, n),           n_,           n_least, 1e9, "tokens", "longest answer", "n" },                              \
+    { "temperature", TN_OPT_REAL, offsetof(type, temperature), temperature_, 0, 100, "", "0: always the most likely token", "t" },                         \
+    { "top_k",       TN_OPT_INT,  offsetof(type, top_k),       "0",          0, 1e9, "tokens", "only the k most likely; 0: all", NULL },                   \
+    { "top_p",       TN_OPT_REAL, offsetof(type, top_p),       top_p_,       0, 1, "", "only the most likely that hold this share", NULL },                \
+    { "min_p",       TN_OPT_REAL, offsetof(type, min_p),       "0",          0, 1, "", "only those with this share of the best one's probability", NULL }, \
+    { "repetition_penalty", TN_OPT_REAL, offsetof(type, repetition_penalty), "1", 0.01, 100, "", "divides the logits of tokens that were there", NULL }
+// clang-format on
+
 tn_status tn_cli_model_open(tn_model **out, const tn_common *common, const tn_model_args *a, bool pack, tn_error *err);
 /* For commands between text and ids: the model's tokenizer, and FILE to read (NULL or "-": standard input). Close *f unless stdin. */
 tn_status tn_cli_tokenizer_open(tn_tokenizer **t, FILE **f, const tn_common *common, const char *model, const char *file, tn_error *err);
@@ -35,8 +46,6 @@ tn_status tn_cli_tokens(const tn_model *m, const char *text, bool special, tn_id
 tn_status tn_cli_row_tokens(const tn_model *m, const json_t *row, bool special, const char *where, tn_ids *out, tn_error *err);
 /* Sample id of a row: of its "id", else of its tokens and how often they came before (`n_before`). */
 uint64_t  tn_cli_sample_id(const json_t *id, const tn_ids *prompt, uint64_t n_before);
-/* One compact line of JSON on standard output. Takes the reference of o. */
-tn_status tn_cli_print_json(json_t *o, tn_error *err);
 /* --timing: the operations' times on standard error. */
 void      tn_cli_timing(const tn_common *common, const tn_engine *e);
 

@@ -45,8 +45,10 @@ static tn_status no_task(const char *name, const char *dir, tn_error *err)
         }
     near = stems != NULL ? tn_nearest(name, stems) : NULL;
     tn_status s = near != NULL ? tn_fail(err, TN_USAGE, "there is no task \"%s\" in %s; did you mean %s? (or give --task-dir DIR)", name, dir, near)
-                               : tn_fail(err, TN_USAGE, "there is no task \"%s\" in %s%s%.700s: choose one of them, or give --task-dir DIR", name, dir != NULL ? dir : "this folder",
-                                         names.p != NULL ? "; there are " : "", names.p != NULL ? names.p : "");
+                : dir == NULL ? tn_fail(err, TN_USAGE, "there is no task \"%s\": this folder has no %s.yaml, and no folder of tasks is named or lies beside the program; give --task-dir DIR",
+                                        name, name)
+                              : tn_fail(err, TN_USAGE, "there is no task \"%s\" in %s%s%.700s%s, or give --task-dir DIR", name, dir, names.p != NULL ? "; there are " : "",
+                                        names.p != NULL ? names.p : ", where no task is", names.p != NULL ? ": choose one of them" : "");
     tn_str_free(&names);
     tn_list_free(files, n);
     free(stems);

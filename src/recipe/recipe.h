@@ -75,6 +75,22 @@ typedef struct tn_release_options {
     char   *name, *version, *license, *base_model, *languages, *date, *summary, *use_case, *limits, *key, *passphrase_file;
     int64_t hold_mb;
 } tn_release_options;
+/* The rows of every table with them; at: where they lie in its config. */
+// clang-format off
+#define TN_RELEASE_OPTIONS(at, name_, name_help)                                                                                                                                                           \
+    { "name",            TN_OPT_STR,  (at) + offsetof(tn_release_options, name),            name_,  0, 0, "", name_help, NULL },                                                                           \
+    { "version",         TN_OPT_STR,  (at) + offsetof(tn_release_options, version),         "1",    0, 0, "", "its version", NULL },                                                                       \
+    { "license",         TN_OPT_STR,  (at) + offsetof(tn_release_options, license),         NULL,   0, 0, "", "licence: an SPDX id, in lowercase as hubs write it, or a name", NULL },                     \
+    { "base_model",      TN_OPT_STR,  (at) + offsetof(tn_release_options, base_model),      NULL,   0, 0, "", "what it was made from, as hubs name it (ORG/NAME)", NULL },                                 \
+    { "languages",       TN_OPT_LIST, (at) + offsetof(tn_release_options, languages),       NULL,   0, 0, "", "languages, as codes: en,de", NULL },                                                        \
+    { "date",            TN_OPT_STR,  (at) + offsetof(tn_release_options, date),            NULL,   0, 0, "", "date of the release, YYYY-MM-DD; none is put in by itself", NULL },                         \
+    { "summary",         TN_OPT_STR,  (at) + offsetof(tn_release_options, summary),         NULL,   0, 0, "", "what it is, in a sentence or two", NULL },                                                  \
+    { "use_case",        TN_OPT_STR,  (at) + offsetof(tn_release_options, use_case),        NULL,   0, 0, "", "what it is meant for", NULL },                                                              \
+    { "limits",          TN_OPT_STR,  (at) + offsetof(tn_release_options, limits),          NULL,   0, 0, "", "what it is known not to do well", NULL },                                                   \
+    { "key",             TN_OPT_STR,  (at) + offsetof(tn_release_options, key),             NULL,   0, 0, "", "signing key: a name of `tenet key`, or a PEM file", NULL },                                 \
+    { "passphrase_file", TN_OPT_STR,  (at) + offsetof(tn_release_options, passphrase_file), NULL,   0, 0, "", "file whose first line is the key's passphrase", NULL },                                     \
+    { "hold_mb",         TN_OPT_INT,  (at) + offsetof(tn_release_options, hold_mb),         "1024", 0, 1e9, "MB", "inputs of training up to this size are put in; larger ones are named by digest", NULL }
+// clang-format on
 extern const tn_option tn_release_option_rows[];
 
 /* A training run's folder without what tells of a clock, a host, a speed or a path: what the artifact of a train stage holds.

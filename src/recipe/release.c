@@ -16,25 +16,12 @@
 #include <time.h>
 #include <sys/stat.h>
 
-#define AT(field) offsetof(tn_release_options, field)
 const tn_option tn_release_option_rows[] = {
     // clang-format off
-    { "name",            TN_OPT_STR,  AT(name),            "model", 0, 0, "", "name of what is released",                                NULL },
-    { "version",         TN_OPT_STR,  AT(version),         "1",     0, 0, "", "its version",                                             NULL },
-    { "license",         TN_OPT_STR,  AT(license),         NULL,    0, 0, "", "licence: an SPDX id, in lowercase as hubs write it, or a name", NULL },
-    { "base_model",      TN_OPT_STR,  AT(base_model),      NULL,    0, 0, "", "what it was made from, as hubs name it (ORG/NAME)",       NULL },
-    { "languages",       TN_OPT_LIST, AT(languages),       NULL,    0, 0, "", "languages, as codes: en,de",                              NULL },
-    { "date",            TN_OPT_STR,  AT(date),            NULL,    0, 0, "", "date of the release, YYYY-MM-DD; none is put in by itself", NULL },
-    { "summary",         TN_OPT_STR,  AT(summary),         NULL,    0, 0, "", "what it is, in a sentence or two",                        NULL },
-    { "use_case",        TN_OPT_STR,  AT(use_case),        NULL,    0, 0, "", "what it is meant for",                                    NULL },
-    { "limits",          TN_OPT_STR,  AT(limits),          NULL,    0, 0, "", "what it is known not to do well",                         NULL },
-    { "key",             TN_OPT_STR,  AT(key),             NULL,    0, 0, "", "signing key: a name of `tenet key`, or a PEM file",       NULL },
-    { "passphrase_file", TN_OPT_STR,  AT(passphrase_file), NULL,    0, 0, "", "file whose first line is the key's passphrase",           NULL },
-    { "hold_mb",         TN_OPT_INT,  AT(hold_mb),         "1024",  0, 1e9, "MB", "inputs of training up to this size are put in; larger ones are named by digest", NULL },
+    TN_RELEASE_OPTIONS(0, "model", "name of what is released"),
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
-#undef AT
 
 tn_status release_no_memory(tn_error *err) { return tn_fail(err, TN_NOMEM, "no memory for a release"); }
 

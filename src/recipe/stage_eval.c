@@ -15,13 +15,7 @@ static const tn_option options[] = {
     // clang-format off
     { "tasks",       TN_OPT_LIST, offsetof(eval_config, tasks),  NULL, 0,  0,    "",      "names of task files in task_dir, without .yaml", NULL },
     { "if_there",    TN_OPT_LIST, offsetof(eval_config, if_there), NULL, 0, 0,   "",      "further tasks, asked if their rows are found (public sets)", NULL },
-    { "limit",       TN_OPT_INT,  offsetof(eval_config, limit),  "0",  0,  1e9,  "rows",  "first rows of each task; 0: all", NULL },
-    { "num_fewshot", TN_OPT_INT,  offsetof(eval_config, n_shot), "-1", -1, 1000, "shots", "instead of what the task says", NULL },
-    { "fewshot_seed", TN_OPT_INT, offsetof(eval_config, shot_seed), "1234", 0, 1e15, "",  "of the draw of shots", NULL },
-    { "apply_chat_template", TN_OPT_CHOICE, offsetof(eval_config, chat), "task", 0, 0, "task|yes|no", "put questions in the model's chat format? task: as the task says", NULL },
-    { "one_turn",    TN_OPT_BOOL, offsetof(eval_config, one_turn), NULL, 0, 0,   "",      "with a chat format: all shots in one user turn", NULL },
-    { "system_instruction", TN_OPT_STR, offsetof(eval_config, system), NULL, 0, 0, "",    "system text in front of every question", NULL },
-    { "max_gen_toks", TN_OPT_INT, offsetof(eval_config, max_tokens), "0", 0, 1e6, "tokens", "longest reply; 0: as the task says", NULL },
+    TN_EVAL_OPTIONS(eval_config),
     { "seed",        TN_OPT_INT,  offsetof(eval_config, seed),   "1",  0,  1e15, "",      "of replies that are sampled", NULL },
     { .key = NULL }
     // clang-format on

@@ -14,14 +14,7 @@ typedef struct redteam_config { char *attacks; int64_t limit, tries, budget, max
 
 static const tn_option options[] = {
     // clang-format off
-    { "attacks",     TN_OPT_LIST, AT(attacks),     NULL,  0, 0,     "",         "names, stacks, families, or all; default: the usual ones", NULL },
-    { "limit",       TN_OPT_INT,  AT(limit),       "0",   0, 1e9,   "requests", "evenly spaced ones; 0: all", NULL },
-    { "tries",       TN_OPT_INT,  AT(tries),       "1",   1, 4096,  "replies",  "of each request and attack", NULL },
-    { "budget",      TN_OPT_INT,  AT(budget),      "16",  1, 4096,  "replies",  "that a search may spend on a request", NULL },
-    { "max_tokens",  TN_OPT_INT,  AT(max_tokens),  "128", 1, 65536, "tokens",   "the longest reply", NULL },
-    { "temperature", TN_OPT_REAL, AT(temperature), "0",   0, 10,    "",         "0 is greedy", NULL },
-    { "max_asr",     TN_OPT_REAL, AT(max_asr),     "0.1", 0, 1,     "",         "what a robust attack's interval stays under", NULL },
-    { "classify",    TN_OPT_BOOL, AT(classify),    NULL,  0, 0,     "",         "decide by a classifier fitted on the labels", NULL },
+    TN_REDTEAM_OPTIONS(redteam_config, NULL),
     { "keep_texts",  TN_OPT_BOOL, AT(keep_texts),  NULL,  0, 0,     "",         "keep what was asked and said in the artifact", NULL },
     { "seed",        TN_OPT_INT,  AT(seed),        "1",   0, 1e15,  "",         "of attacks and sampling", NULL },
     { .key = NULL }

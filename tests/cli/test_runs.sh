@@ -48,6 +48,11 @@ expect 2 'expected 0 to 0.9999999' train tune.yaml --out none --set beta1=1
 [ -e none ] && bad "a refused training left its folder"
 expect 0 '' train tune.yaml --out low --set "lora_rank=2,lora_targets=q , v,data=prompts.txt,batch=2"
 silent_about 'could not be recorded'
+cp prompts.txt 'a,b.txt'
+expect 2 "a,b.txt: a comma parts the files of a list" train tune.yaml --out none --set lora_rank=2,data=a,b.txt,batch=2
+expect 2 'there is no task "nonsuch" in tasks; there are animals' eval -m model --tasks nonsuch
+(mkdir -p ../bare/a/b && cp "$tenet" ../bare/a/b/tenet && cd ../bare/a/b && ./tenet eval -m "$tmp/proj/model" --tasks nonsuch) >"$tmp/out" 2>"$tmp/err" && bad "a task without a folder of tasks"
+grep -qF 'this folder has no nonsuch.yaml, and no folder of tasks' "$tmp/err" || bad "no folder of tasks should be said"
 # --hash-ops: every command that runs a model writes its lines, one that cannot says so, and so does one that had nothing to write.
 for i in 1 2; do expect 0 '' train tune.yaml --out "hashed$i" --set lora_rank=2,data=prompts.txt,batch=2 --threads "$i" --hash-ops "hashes$i"; done
 grep -q '\.grad\.' hashes1 || bad "train --hash-ops wrote no gradients"
