@@ -145,10 +145,11 @@ static void on_step(void *arg, const tn_train_step *s)
     if (v->json) step_json(s);
     if (v->quiet || (!last && !s->has_valid && now - v->shown < (v->terminal ? 0.2 : 10))) return;
     v->shown = now;
-    char left[32], valid[48] = "", pref[96] = "", peak[32] = "";
+    char left[32], valid[48] = "", pref[96] = "", kl[32] = "", peak[32] = "";
     time_text(left, s->seconds_left);
     if (s->has_valid) snprintf(valid, sizeof valid, "  valid %.4f", (double)s->valid);
-    if (s->preference) snprintf(pref, sizeof pref, "  margin %.3f  right %.0f %%  KL %.4f", (double)s->margin, 100 * (double)s->accuracy, (double)s->kl);
+    if (s->compared) snprintf(kl, sizeof kl, "  KL %.4f", (double)s->kl);
+    if (s->preference) snprintf(pref, sizeof pref, "  margin %.3f  right %.0f %%%s", (double)s->margin, 100 * (double)s->accuracy, kl);
     if (s->peak_share > 0) snprintf(peak, sizeof peak, "  %.0f %% of peak", 100 * s->peak_share);
     bool   stays = !v->terminal || last || s->has_valid;
     tn_str line = {0};

@@ -269,28 +269,16 @@ out:
 static tn_status report(loop *l, float lr, const char *note, const float *valid, tn_error *err)
 {
     run *r = &l->r;
-    double seconds = tn_now() - l->started, n = (double)r->total.n_item;
+    double seconds = tn_now() - l->started;
     int64_t done = l->step - l->started_step;
     tn_train_step s = { .step = l->step, .steps = r->steps, .tokens = r->tokens, .loss = r->loss, .lr = lr, .grad_norm = r->grad_norm,
-                        .smooth = l->smooth / (l->smooth_share > 0 ? l->smooth_share : 1), .note = note, .preference = r->data.pairs, .has_valid = valid != NULL };
+                        .smooth = l->smooth / (l->smooth_share > 0 ? l->smooth_share : 1), .note = note, .has_valid = valid != NULL };
     s.tokens_per_s = seconds > 0 ? (double)(r->tokens - l->started_tokens) / seconds : 0;
     s.seconds_left = done > 0 ? seconds / (double)done * (double)(r->steps - l->step) : 0;
     s.peak_share = l->peak > 0 ? s.tokens_per_s * train_flops_per_token(r->model, r->p.lora != NULL, r->c->n_ctx) / (l->peak * 1e9) : 0;
     if (s.peak_share > 1) s.peak_share = l->peak = 0;        /* the machine was busy when its peak was measured */
     if (valid != NULL) s.valid = *valid;
-    if (s.preference) {
-        s.margin = (float)(r->total.v[STAT_MARGIN] / n);
-        s.accuracy = (float)(r->total.v[STAT_RIGHT] / n);
-        s.logp_chosen = (float)(r->total.v[STAT_LOGP_CHOSEN] / n);
-        s.logp_rejected = (float)(r->total.v[STAT_LOGP_REJECTED] / n);
-        s.kl = (float)(r->total.v[STAT_KL] / n);
-        s.length_chosen = (float)(r->total.v[STAT_N_CHOSEN] / n);
-        s.length_rejected = (float)(r->total.v[STAT_N_REJECTED] / n);
-    }
-    if (r->data.teacher.n > 0) {
-        s.taught = true;
-        s.kl = (float)(r->total.v[STAT_KL] / (r->total.v[STAT_N_TAUGHT] > 0 ? r->total.v[STAT_N_TAUGHT] : 1));
-    }
+    train_step_means(r, &s);
     l->shown = s;
     l->shown.note = "";
     TN_TRY(train_metrics_step(l->m, &s, err));
@@ -498,53 +486,6 @@ static tn_status steps_run(loop *l, tn_error *err)
 
 /* ------------------------------------------------------------------------------------------------------- ending */
 
-static tn_status principles_give(const run *r, tn_train_result *out, tn_error *err)
-{
-    int n = r->data.pair.n_principle;
-    if (n == 0) return TN_OK;
-    if ((out->principle = calloc((size_t)n, sizeof *out->principle)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the principles");
-    for (int i = 0; i < n; i++) {
-        const principle_stats *s = &r->principle[i];
-        tn_train_principle *p = &out->principle[i];
-        snprintf(p->name, sizeof p->name, "%s", r->data.pair.principle[i]);
-        p->n = s->n;
-        p->margin = s->n > 0 ? s->margin / (double)s->n : 0;
-        p->accuracy = s->n > 0 ? s->right / (double)s->n : 0;
-    }
-    out->n_principle = n;
-    return TN_OK;
-}
-
-static tn_status result_save(const loop *l, const tn_train_result *out, tn_error *err)
-{
-    char *path = tn_path(l->r.io->out, "result.json"), root[TN_SHA256_HEX], log[TN_SHA256_HEX];
-    json_t *o;
-    tn_status status = TN_NOMEM;
-    tn_hex(root, &out->weights_root);
-    tn_hex(log, &out->log_root);
-    o = json_pack("{s:I,s:b,s:o,s:I,s:s,s:s}", "steps", (json_int_t)out->steps, "finished", out->finished, "loss", tn_json_f32(out->loss),
-                  "tokens", (json_int_t)out->tokens, "weights_root", root, "log_root", log);
-    if (path != NULL && o != NULL) status = tn_json_save(path, o, true, err);
-    else tn_fail(err, TN_NOMEM, "no memory for the result");
-    json_decref(o);
-    free(path);
-    return status;
-}
-
-/* --timing: the operations of this process's training steps, and what was not in one (data, sums, update, records). */
-static tn_status timing_give(const loop *l, tn_train_result *out, tn_error *err)
-{
-    double steps = l->ended - l->started, in_graph = tn_graph_timed_seconds(l->r.train.g);
-    if (in_graph == 0) return TN_OK;
-    char *table = tn_graph_timing_text(l->r.train.g);
-    char sent[120] = "";
-    if (l->r.size > 1) snprintf(sent, sizeof sent, "exchange           %.1f%% of the gradients' way began before the backward pass had ended\n", 100 * train_overlap_share(&l->r));
-    out->timing = table != NULL ? tn_strf("%s%-18s %-9s %9lld %11.2f %10s %6.1f%%  of the steps' %.2f ms\n%s", table, "outside", "", (long long)(l->step - l->started_step),
-                                          1e3 * (steps - in_graph), "-", 100 * (steps - in_graph) / steps, 1e3 * steps, sent) : NULL;
-    free(table);
-    return out->timing != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for the table of --timing");
-}
-
 /* Was everything there when this process began? Then a finished run only reports. path: where the weights belong. */
 static bool result_stands(const loop *l, const char *path)
 {
@@ -571,11 +512,11 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     out->best_step = l->at.best_step;
     out->planned = r->steps;
     train_heartbeat(r, l->step, true);
-    TN_GOTO(timing_give(l, out, err));
+    TN_GOTO(train_result_timing(r, l->step - l->started_step, l->ended - l->started, out, err));
     out->finished = is_finished(l);
     TN_GOTO(train_params_root(&r->p, &out->weights_root, err));
     TN_GOTO(train_check_weights(r, l->step, &out->weights_root, err));
-    TN_GOTO(principles_give(r, out, err));
+    TN_GOTO(train_result_principles(r, out, err));
     if (r->rank != 0) goto out;
     if (out->finished) TN_GOTO(train_retire(r->io->out, r->c, l->log, l->step, l->at.best_step, true, err));
     TN_GOTO(train_checkpoint_newest(r->io->out, l->step, &out->newest, err));
@@ -591,22 +532,12 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
         out->weights = weights;
         weights = NULL;
     }
-    TN_GOTO(result_save(l, out, err));
+    TN_GOTO(train_result_save(r, out, err));
     train_out_said_remove(r->io->out);
 out:
     free(path);
     free(weights);
     return status;
-}
-
-void tn_train_result_free(tn_train_result *r)
-{
-    free(r->principle);
-    free(r->timing);
-    free(r->weights);
-    r->timing = r->weights = NULL;
-    r->principle = NULL;
-    r->n_principle = 0;
 }
 
 static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *io, tn_train_result *out, tn_error *err)

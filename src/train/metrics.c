@@ -163,7 +163,7 @@ static void values_of(value out[N_VALUE], const tn_train_step *s)
         { "distill/kl", "kl", s->kl, s->taught },
         { "train/grad_norm", "grad_norm", s->grad_norm, true }, { "train/tokens_per_s", "tokens_per_s", (float)s->tokens_per_s, true },
         { "valid/loss", "valid", s->valid, s->has_valid },  { "preference/margin", "margin", s->margin, s->preference },
-        { "preference/accuracy", "accuracy", s->accuracy, s->preference }, { "preference/kl", "kl", s->kl, s->preference },
+        { "preference/accuracy", "accuracy", s->accuracy, s->preference }, { "preference/kl", "kl", s->kl, s->compared },
         { "preference/logp_chosen", "logp_chosen", s->logp_chosen, s->preference },
         { "preference/logp_rejected", "logp_rejected", s->logp_rejected, s->preference },
         { "preference/length_chosen", "length_chosen", s->length_chosen, s->preference },

@@ -13,6 +13,7 @@
  *   audit.c       silent corruption among ranks                                 replay.c      the same steps again, from a checkpoint
  *   heartbeat.c   a sign of life for --supervise                                fault.c       faults on purpose
  *   metrics.c     metrics.jsonl and TensorBoard                                 report.c      report.html
+ *   result.c      what a step and a run tell of themselves                      effect.c      options that would do nothing
  *   export.c      weights out of a checkpoint                                   estimate.c, show.c    what a run would cost, and learn */
 #ifndef TN_TRAIN_RUN_H
 #define TN_TRAIN_RUN_H
@@ -381,6 +382,13 @@ json_t   *train_given(const tn_train_config *c, tn_error *err);
 tn_status train_effect_check(const tn_train_config *c, tn_error *err);
 /* The same once the model and the data are open. */
 tn_status train_effect_known(const run *r, tn_error *err);
+
+/* result.c: the means of the step that was just taken. */
+void      train_step_means(const run *r, tn_train_step *s);
+tn_status train_result_principles(const run *r, tn_train_result *out, tn_error *err);
+tn_status train_result_save(const run *r, const tn_train_result *out, tn_error *err);
+/* --timing: the operations of this process's n_step steps, which took `seconds`, and what was not in one (data, sums, update, records). */
+tn_status train_result_timing(const run *r, int64_t n_step, double seconds, tn_train_result *out, tn_error *err);
 
 /* schedule.c. steps 0: not known yet. */
 tn_status train_warmup_check(const tn_train_config *c, int64_t steps, tn_error *err);

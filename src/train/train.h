@@ -74,7 +74,7 @@ typedef struct tn_train_step {          /* one step, as metrics and progress see
     double  smooth, tokens_per_s, seconds_left, peak_share;
     bool    has_valid; float valid;
     /* preference losses: means over the step's pairs */
-    bool    preference, taught;         /* taught: some rows learn a distribution; kl is the mean divergence of the step's */
+    bool    preference, compared, taught; /* compared: with a reference, kl is to it; taught: some rows learn a distribution, kl is the step's mean divergence */
     float   margin, accuracy, logp_chosen, logp_rejected, kl, length_chosen, length_rejected;
     const char *note;                   /* "" or what a policy did */
 } tn_train_step;

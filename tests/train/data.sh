@@ -87,7 +87,7 @@ for prompt in false true; do
 done
 
 # Of a document that somebody typed null into a column of, that column is not there; a system text beside the messages is theirs.
-row() { printf '%s\n' "$1" >row.jsonl; "$tenet" train tiny.yaml --quiet --threads 1 --show-batch --set data=row.jsonl,chat_format=tulu,n_ctx=200,pack=best-fit"$2" >out.txt 2>err.txt || cat err.txt; }
+row() { printf '%s\n' "$1" >row.jsonl; "$tenet" train tiny.yaml --quiet --threads 1 --show-batch --set data=row.jsonl,chat_format=tulu,n_ctx=200,pack=best-fit ${2:+--set "$2"} >out.txt 2>err.txt || cat err.txt; }
 row '{"text":"abc def","messages":null,"prompt":null}' ,n_ctx=8 && grep -q 'bc def' out.txt || fail "null columns"
 row '{"system":"BE GOOD","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"x"}]}' '' && grep -q 'BE GOOD' out.txt || fail "system beside messages"
 row '{"system":"BE GOOD","messages":[{"role":"user","content":"q"}],"chosen":"x","rejected":"y"}' ,loss=dpo && [ "$(grep -c 'BE GOOD' out.txt)" -eq 2 ] || fail "system beside messages of a pair"
@@ -99,7 +99,7 @@ row '{"prompt":"q","answer":"yes I","open":true}
 {"prompt":"q","answer":"yes"}' ,chat_format=llama2,pack=none && grep -q 'yes I⟧$' out.txt || { fail "open"; cat out.txt; }
 
 # Pairs: TRL's lists, a folder, sides that the format makes equal, weights.
-pairs() { set=$1; shift; printf '%s\n' "$@" >row.jsonl; "$tenet" train tiny.yaml --quiet --threads 1 --show-batch --set loss=dpo,data=row.jsonl,chat_format=llama2,n_ctx=200,pack=best-fit"$set" >out.txt 2>err.txt; }
+pairs() { set=$1; shift; printf '%s\n' "$@" >row.jsonl; "$tenet" train tiny.yaml --quiet --threads 1 --show-batch --set loss=dpo,data=row.jsonl,chat_format=llama2,n_ctx=200,pack=best-fit ${set:+--set "$set"} >out.txt 2>err.txt; }
 pairs '' '{"prompt":"q","chosen":"x","rejected":"y"}' && cp out.txt want.txt
 pairs '' '{"prompt":[{"role":"user","content":"q"}],"chosen":[{"role":"assistant","content":"x"}],"rejected":[{"role":"assistant","content":"y"}]}'
 cmp -s out.txt want.txt || { fail "a prompt and answers as lists"; cat out.txt err.txt; }
@@ -125,6 +125,10 @@ weighted 1,0 && grep -q '⟦a' out.txt && ! grep -q '⟦b' out.txt || { fail "da
 weighted banana,1 && fail "data_weights banana"
 grep -q "data_weights: 'banana' is no number" err.txt || { fail "data_weights banana:"; cat err.txt; }
 "$tenet" train tiny.yaml --quiet --threads 1 --out w-pairs --set loss=dpo,data=pa.jsonl,pb.jsonl,data_weights=9,1,chat_format=tulu,n_ctx=200,batch=8,steps=9,pack=best-fit >out.txt 2>err.txt || { fail "weighted pairs:"; cat err.txt; }
+grep -q '"kl"' w-pairs/metrics.jsonl || fail "no distance to the reference"
+# A loss without a reference has no distance to one.
+"$tenet" train tiny.yaml --threads 1 --out orpo --set loss=orpo,data=pa.jsonl,chat_format=tulu,n_ctx=200,batch=8,steps=1,pack=best-fit >out.txt 2>err.txt || { fail "orpo:"; cat err.txt; }
+grep -q '"margin"' orpo/metrics.jsonl && ! grep -q '"kl"' orpo/metrics.jsonl && ! grep -q 'KL' out.txt err.txt || { fail "orpo and a KL:"; cat orpo/metrics.jsonl out.txt; }
 
 # Rows that teach nothing do not stand for those that teach to stop: of weight 0, or of a source that is never drawn.
 printf '{"prompt":"a","answer":"yes"}\n' >one.jsonl && printf '{"prompt":"b","answer":"no no","open":true}\n' >open.jsonl
