@@ -201,11 +201,11 @@ static tn_status estimate_print(const tn_common *common, const tn_train_config *
     TN_TRY(tn_train_estimate_run(c, io, &e, err));
     if (e.rank != 0) return TN_OK;
     if (common->json) {
-        json_t *o = json_pack("{s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:I,s:I,s:I,s:I}", "parameters", (json_int_t)e.n_param, "trained", (json_int_t)e.n_trained,
+        json_t *o = json_pack("{s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "parameters", (json_int_t)e.n_param, "trained", (json_int_t)e.n_trained,
                               "steps", (json_int_t)e.steps, "tokens_per_step", (json_int_t)e.tokens_per_step, "flops_per_token", e.flops_per_token,
                               "peak_flops", e.peak_flops, "seconds", e.seconds, "weights", (json_int_t)e.weights, "gradients", (json_int_t)e.gradients,
                               "optimiser", (json_int_t)e.optimiser, "activations", (json_int_t)e.activations, "checkpoint_copy",
-                              (json_int_t)e.checkpoint_copy, "memory", (json_int_t)e.total);
+                              (json_int_t)e.checkpoint_copy, "reading", (json_int_t)e.reading, "memory", (json_int_t)e.total);
         char *text = tn_json_text(o);
         if (text != NULL) puts(text);
         free(text);
@@ -217,8 +217,9 @@ static tn_status estimate_print(const tn_common *common, const tn_train_config *
            (long long)e.tokens_per_step, left, (double)e.steps * (double)e.tokens_per_step / e.seconds, tn_threads(), e.peak_flops * 1e-9);
     const char *unit = e.total >= (1 << 30) ? "GiB" : "MiB";                /* of all parts, so that they can be added */
     const double u = e.total >= (1 << 30) ? 1.0 / (1 << 30) : 1.0 / (1 << 20);
-    printf("memory %.2f %s: weights %.2f, gradients %.2f, optimiser %.2f, activations %.2f, checkpoint's copy %.2f\n", (double)e.total * u, unit,
-           (double)e.weights * u, (double)e.gradients * u, (double)e.optimiser * u, (double)e.activations * u, (double)e.checkpoint_copy * u);
+    printf("memory %.2f %s: weights %.2f, gradients %.2f, optimiser %.2f, activations %.2f, checkpoint's copy %.2f; before, the largest text while it is read %.2f\n",
+           (double)e.total * u, unit, (double)e.weights * u, (double)e.gradients * u, (double)e.optimiser * u, (double)e.activations * u, (double)e.checkpoint_copy * u,
+           (double)e.reading * u);
     bool small = e.flops_per_token < 1e9;
     printf("%lld parameters, %lld of them trained; %.2f %s a token\n", (long long)e.n_param, (long long)e.n_trained, e.flops_per_token * (small ? 1e-6 : 1e-9),
            small ? "MFLOP" : "GFLOP");

@@ -47,7 +47,10 @@ tn_status tn_shard_check_ids(const tn_shard *s, const char *path, int64_t n_voca
 /* ------------------------------------------------------------------------------------- source.c: files to documents */
 
 typedef enum tn_data_format { TN_DATA_AUTO, TN_DATA_TEXT, TN_DATA_JSONL, TN_DATA_CHAT } tn_data_format;
-typedef struct tn_data_stats { int64_t n_doc, n_token, n_target, n_stop, n_chat, n_cut, n_dropped; } tn_data_stats;
+typedef struct tn_data_stats {
+    int64_t n_doc, n_token, n_target, n_stop, n_chat, n_cut, n_dropped;
+    size_t  n_held;                  /* the most bytes that one text and its ids took while it was read */
+} tn_data_stats;
 typedef struct tn_data_options {
     const tn_tokenizer *tokenizer;
     const tn_chat *chat;             /* NULL: rows with messages are an error */

@@ -9,8 +9,23 @@ const json_t *tn_row_get(const json_t *row, const char *key)
     return json_is_null(v) ? NULL : v;
 }
 
+/* What says something that no rendering here has: without it the model would learn to say nothing, or what has no ground. */
+static tn_status nothing_lost(const json_t *o, const char *const *keys, const char *where, tn_error *err)
+{
+    for (; *keys != NULL; keys++) {
+        const json_t *v = tn_row_get(o, *keys);
+        bool empty = v == NULL || (json_is_array(v) && json_array_size(v) == 0) || (json_is_object(v) && json_object_size(v) == 0) || (json_is_string(v) && json_string_length(v) == 0);
+        if (!empty)
+            return tn_fail(err, TN_UNSUPPORTED, "%s: \"%s\" would be lost: tools and thoughts have no place of their own here; write them into \"content\" as the model "
+                           "writes them, or leave the row out", where, *keys);
+    }
+    return TN_OK;
+}
+
 tn_status tn_row_system(const json_t *row, tn_message *m, size_t *n, const char *where, tn_error *err)
 {
+    static const char *const lost[] = { "tools", "functions", NULL };
+    TN_TRY(nothing_lost(row, lost, where, err));
     if (tn_row_get(row, "system") == NULL) return TN_OK;
     m[*n] = (tn_message){ "system", NULL };
     return tn_json_str(row, "system", &m[(*n)++].content, where, err);
@@ -19,6 +34,7 @@ tn_status tn_row_system(const json_t *row, tn_message *m, size_t *n, const char 
 tn_status tn_row_messages(const json_t *list, const char *key, tn_message *m, size_t *n, const char *where, tn_error *err)
 {
     static const char *const roles[] = { "system", "user", "assistant", NULL };
+    static const char *const lost[] = { "tool_calls", "function_call", "reasoning_content", "thinking", NULL };
     bool own = *n > 0 && strcmp(m[0].role, "system") == 0;   /* the row's "system" stands there */
     size_t i;
     const json_t *e;
@@ -28,6 +44,7 @@ tn_status tn_row_messages(const json_t *list, const char *key, tn_message *m, si
     json_array_foreach(list, i, e) {
         const char *role;
         bool known = false;
+        TN_TRY(nothing_lost(e, lost, where, err));
         TN_TRY(tn_json_str(e, "role", &role, where, err));
         TN_TRY(tn_json_str(e, "content", &m[*n].content, where, err));
         for (int k = 0; roles[k] != NULL; k++) known |= strcmp(role, roles[k]) == 0;

@@ -8,7 +8,8 @@ enum { TN_ROW_MESSAGES = 4096 };         /* of one conversation */
 
 /* A row's member; NULL where it has none, or null: tables with columns for several layouts write null into the others. */
 const json_t *tn_row_get(const json_t *row, const char *key);
-/* Puts the row's "system", if it has one, at the front; m is empty. Content is borrowed from the row, here and below. */
+/* Puts the row's "system", if it has one, at the front; m is empty. Content is borrowed from the row, here and below. UNSUPPORTED, here and
+ * below: tools or thoughts, which have no place in what is rendered. */
 tn_status tn_row_system(const json_t *row, tn_message *m, size_t *n, const char *where, tn_error *err);
 /* Appends a list of messages; m holds at most TN_ROW_MESSAGES. A system message is refused where m has one. */
 tn_status tn_row_messages(const json_t *list, const char *key, tn_message *m, size_t *n, const char *where, tn_error *err);

@@ -56,9 +56,11 @@ tn_status tn_data_end(const tn_tokenizer *t, int32_t **ids, size_t *n, size_t *c
 static tn_status text_put(sink *s, const char *text, size_t n, uint32_t weight_16, bool taught, const char *where, tn_error *err)
 {
     s->n = 0;
-    tn_status status = tn_tokenize(s->o->tokenizer, text, n, TN_TOK_BOS | TN_TOK_EOS, &s->text_ids, &s->n,
+    tn_status status = tn_tokenize(s->o->tokenizer, text, n, TN_TOK_BOS | TN_TOK_EOS | TN_TOK_STOPS, &s->text_ids, &s->n,
                                    &s->text_cap, err);
     if (status == TN_OK) status = tn_data_end(s->o->tokenizer, &s->text_ids, &s->n, &s->text_cap, err);
+    size_t held = n + s->n * sizeof *s->text_ids;            /* what reading it takes, beside what is mapped */
+    if (held > s->stats->n_held) s->stats->n_held = held;
     if (status != TN_OK) return tn_fail_prefix(err, status, "%s", where);
     return document_put(s, s->text_ids, NULL, false, weight_16, taught, err);
 }
@@ -254,6 +256,7 @@ static tn_status file_put(void *arg, const char *path, bool listed, tn_error *er
     char *text = NULL;
     size_t n;
 
+    TN_TRY(tn_interrupted(err));
     if (s->o->format == TN_DATA_TEXT || (s->o->format == TN_DATA_AUTO && !is_jsonl(path))) {
         TN_TRY(tn_data_read(&text, &n, path, max_file_bytes, err));
         const char *why = s->o->format == TN_DATA_AUTO ? no_text(path, text, n, listed) : NULL;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+
 bool tn_ids_grow(tn_ids *ids, size_t more)
 {
     size_t   cap = *ids->cap;
@@ -26,6 +28,7 @@ typedef struct encoder {
     tn_ids             *out;
     const uint8_t      *skip;            /* [n_added] added tokens that are not looked for, or NULL */
     bool                special;         /* special tokens in the text count */
+    bool                stops;           /* a signal ends it */
     tn_cached          *cache;           /* for a long text, else NULL */
 } encoder;
 
@@ -36,6 +39,7 @@ static tn_status encode_piece(void *arg, const uint8_t *s, size_t n, tn_error *e
     uint64_t   key[2];
     size_t     before = *e->out->n;
 
+    if (e->stops) TN_TRY(tn_interrupted(err));
     if (e->t->model == TN_MODEL_UNIGRAM) return tn_unigram_encode(e->t, s, n, e->out, err);
     if (e->cache == NULL || n > TN_CACHE_BYTES) return tn_bpe_encode(e->t, s, n, e->out, err);
     c = tn_cache_entry(e->cache, s, n, key);
@@ -133,7 +137,7 @@ tn_status tn_encode_fragment(const tn_tokenizer *t, const char *text, size_t n, 
                              int32_t **ids, size_t *n_ids, size_t *cap, tn_error *err)
 {
     tn_ids  out = { ids, n_ids, cap, false };
-    encoder e = { t, &out, skip, false, NULL };
+    encoder e = { t, &out, skip, false, false, NULL };
 
     TN_TRY(cut_at_added(&e, false, (const uint8_t *)text, n, at_start, after_special, encode_raw, err));
     return finish(&out, n, err);
@@ -143,7 +147,7 @@ tn_status tn_tokenize(const tn_tokenizer *t, const char *text, size_t n_bytes, i
                       tn_error *err)
 {
     tn_ids    out = { ids, n, cap, false };
-    encoder   e = { t, &out, NULL, (flags & TN_TOK_SPECIAL) != 0, NULL };
+    encoder   e = { t, &out, NULL, (flags & TN_TOK_SPECIAL) != 0, (flags & TN_TOK_STOPS) != 0, NULL };
     tn_status status;
 
     /* Without memory for it, the work is only slower. */

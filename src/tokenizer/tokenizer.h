@@ -33,7 +33,7 @@ tn_status tn_tokenizer_from_vocab(tn_tokenizer **out, const tn_vocab_source *src
 void      tn_tokenizer_destroy(tn_tokenizer *t);
 
 enum { TN_TOK_SPECIAL = 1 /* special tokens in the text count */, TN_TOK_BOS = 2 /* add what the model adds at the front */,
-       TN_TOK_EOS = 4 };
+       TN_TOK_EOS = 4, TN_TOK_STOPS = 8 /* a signal ends it, as tn_interrupted says: for texts that take minutes */ };
 /* Appends ids to a growable array (*ids made/grown with realloc; *n in use, *cap allocated). Each ill-formed
  * byte counts as U+FFFD; SentencePiece BPE keeps the bytes themselves where its vocabulary has them (decision 050). */
 tn_status tn_tokenize(const tn_tokenizer *t, const char *text, size_t n_bytes, int flags, int32_t **ids, size_t *n, size_t *cap, tn_error *err);

@@ -274,7 +274,8 @@ tn_status train_checkpoint_begin(checkpointer *k, const progress_state *at, tn_e
     k->busy = true;
     if (rc == 0) return TN_OK;
     k->status = tn_fail(&k->error, TN_NOMEM, "cannot start the thread that writes checkpoints: %s", strerror(rc));
-    k->joined = k->done = true;                              /* the other ranks learn it when all meet at the end of this checkpoint */
+    k->joined = true;
+    k->done = true;                              /* the other ranks learn it when all meet at the end of this checkpoint */
     return TN_OK;
 }
 

@@ -12,6 +12,9 @@
 #include "base/machine.h"
 #include "base/str.h"
 
+/* The program itself, tables, buffers of files. */
+static const size_t OTHER_BYTES = (size_t)24 << 20;
+
 /* Matrices: 2 FLOPs a weight forward, twice that backward (the input's gradient and the weight's; under LoRA no weight's). The
  * embedding is a look-up; a tied head counts once. Attention: half of 4 d n_ctx a layer (causal), forward. */
 double train_flops_per_token(const tn_model *m, bool lora, int64_t n_ctx)
@@ -81,7 +84,11 @@ tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io,
     out->optimiser = (size_t)(r.opt.n[0] + r.opt.n[1]) * 4 + r.opt.work_floats * 4;
     out->activations = r.train.memory.planned + r.score.memory.planned;
     out->checkpoint_copy = checkpoint_bytes(&r);
-    out->total = out->weights + out->gradients + out->optimiser + out->activations + out->checkpoint_copy + ((size_t)24 << 20);
+    out->total = out->weights + out->gradients + out->optimiser + out->activations + out->checkpoint_copy + OTHER_BYTES;
+    /* A text and its ids are there before gradients are, and gone when they come. */
+    out->reading = r.data.stats.n_held > r.valid.stats.n_held ? r.data.stats.n_held : r.valid.stats.n_held;
+    size_t early = out->weights + out->reading + OTHER_BYTES;
+    if (early > out->total) out->total = early;
     if (r.size > 1) TN_GOTO(largest_rank(&r, out, err));
 out:
     train_setup_release(&r);

@@ -137,7 +137,7 @@ typedef struct tn_train_estimate {
     int     rank;                       /* of this process: the first one tells */
     int64_t n_param, n_trained, tokens_per_step, steps;
     double  flops_per_token, peak_flops, seconds;
-    size_t  weights, gradients, optimiser, activations, checkpoint_copy, total;
+    size_t  weights, gradients, optimiser, activations, checkpoint_copy, reading, total;
 } tn_train_estimate;
 tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io, tn_train_estimate *out, tn_error *err);
 

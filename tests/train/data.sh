@@ -79,6 +79,10 @@ refused 'gpt "assistant"' '{"conversations":[{"from":"human","value":"a"},{"from
 refused '"output" is "answer"' '{"instruction":"a","input":"","output":"b"}'
 refused '"weight" 0.5 of a message of the assistant' '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","weight":0.5}]}'
 refused '"weight" 0 of a message of the user' '{"messages":[{"role":"user","content":"a","weight":0},{"role":"assistant","content":"b"}]}'
+for key in '"tool_calls":[{"id":"1"}]' '"function_call":{"name":"f"}' '"reasoning_content":"so"'; do
+    refused "$(echo "$key" | cut -d: -f1) would be lost" "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"\",$key}]}"
+done
+refused '"tools" would be lost' '{"tools":[{"name":"f"}],"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}'
 # A turn of weight 0 is read, but not trained.
 printf '{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"first","weight":0},{"role":"user","content":"r"},{"role":"assistant","content":"second","weight":1}]}\n' >row.jsonl
 for prompt in false true; do
@@ -97,6 +101,8 @@ row "$(printf '{"prompt":"%0300d","answer":"x"}\n{"prompt":"q","answer":"x"}' 7)
 # Cut off where it was sampled, an answer ends with its own last word: no stop, and no space before it.
 row '{"prompt":"q","answer":"yes I","open":true}
 {"prompt":"q","answer":"yes"}' ,chat_format=llama2,pack=none && grep -q 'yes I⟧$' out.txt || { fail "open"; cat out.txt; }
+
+row '{"tools":[],"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"x","tool_calls":null}]}' '' && grep -q 'x' out.txt || fail "tools that are none"
 
 # Pairs: TRL's lists, a folder, sides that the format makes equal, weights.
 pairs() { set=$1; shift; printf '%s\n' "$@" >row.jsonl; "$tenet" train tiny.yaml --quiet --threads 1 --show-batch --set loss=dpo,data=row.jsonl,chat_format=llama2,n_ctx=200,pack=best-fit ${set:+--set "$set"} >out.txt 2>err.txt; }
