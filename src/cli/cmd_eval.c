@@ -106,7 +106,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         TN_GOTO(tn_cli_model_path(common, c->data, &rows, err));       /* a set by its name in the store */
         o.data = rows;
     }
-    if (c->task_dir == NULL) tn_cli_shipped(&dir, "tasks", true, "--task-dir", NULL);      /* not at hand: paths of tasks are still paths */
+    if (c->task_dir == NULL) tn_cli_shipped(&dir, "tasks", tn_is_dir("tasks"), "--task-dir", NULL);      /* not at hand: paths of tasks are still paths */
     o.task_dir = c->task_dir != NULL ? c->task_dir : dir;
     TN_GOTO(tn_cli_sign_key(&key, common, c->sign, c->passphrase_file, err));
     d = tn_direct_begin();

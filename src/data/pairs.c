@@ -117,6 +117,7 @@ static tn_status answer_read(const json_t *row, const char *key, const char **an
     if (!json_is_array(v)) return tn_json_str(row, key, answer, where, err);
     const json_t *last = json_array_get(v, json_array_size(v) - 1);
     TN_TRY(tn_json_str(last, "role", &role, where, err));
+    TN_TRY(tn_row_nothing_lost(last, where, err));
     if (strcmp(role, "assistant") != 0)
         return tn_fail(err, TN_FORMAT, "%s: \"%s\" ends with a message of the %s; it must end with the assistant's answer", where, key, role);
     *before = json_array_size(v) - 1;
@@ -131,6 +132,7 @@ static tn_status prompt_read(const json_t *row, const char *key, size_t before, 
 
     *n = 0;
     TN_TRY(tn_row_system(row, m, n, where, err));
+    if (before > 0 && messages != NULL && json_equal(messages, own)) list = NULL;             /* a column that says the chosen conversation once more */
     if (before > 0 && list != NULL)
         return tn_fail(err, TN_FORMAT, "%s: \"%s\" has %zu messages before the answer, beside those of \"%s\"; leave one of the two out", where, key, before, list);
     if (before > 0) {

@@ -11,6 +11,8 @@ const json_t *tn_row_get(const json_t *row, const char *key);
 /* Puts the row's "system", if it has one, at the front; m is empty. Content is borrowed from the row, here and below. UNSUPPORTED, here and
  * below: tools or thoughts, which have no place in what is rendered. */
 tn_status tn_row_system(const json_t *row, tn_message *m, size_t *n, const char *where, tn_error *err);
+/* UNSUPPORTED names what a row or a message holds beside its text that would be left aside. */
+tn_status tn_row_nothing_lost(const json_t *o, const char *where, tn_error *err);
 /* Appends a list of messages; m holds at most TN_ROW_MESSAGES. A system message is refused where m has one. */
 tn_status tn_row_messages(const json_t *list, const char *key, tn_message *m, size_t *n, const char *where, tn_error *err);
 

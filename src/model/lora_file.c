@@ -219,32 +219,51 @@ static bool ends_in_module(const char *module, const char *name)
     return before == 0 || module[before - 1] == '.';
 }
 
-/* PEFT takes the names for regular expressions that a module's name must end in; what is more than a name is not supported. */
-static tn_status pattern_read(json_t **out, const json_t *root, const char *key, const char *path, tn_error *err)
+/* PEFT takes the keys for regular expressions that a module's name must end in. Read are names, with ^ (the whole name) and $ around them. */
+static bool is_pattern(const char *key)
+{
+    key += *key == '^';
+    size_t n = strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
+    return n > 0 && (key[n] == '\0' || strcmp(key + n, "$") == 0);
+}
+
+static bool pattern_is(const char *key, const char *module)
+{
+    char   name[256];
+    bool   whole = *key == '^';
+    size_t n = strcspn(key + whole, "$");
+    if (n >= sizeof name) return false;
+    memcpy(name, key + whole, n);
+    name[n] = '\0';
+    return whole ? strcmp(module, name) == 0 : ends_in_module(module, name);
+}
+
+/* *regex: a key is more than a name; then nothing is read. */
+static tn_status pattern_read(json_t **out, const json_t *root, const char *key, bool *regex, const char *path, tn_error *err)
 {
     json_t     *o = json_object_get(root, key), *value;
     const char *name;
 
+    *regex = false;
     if (o == NULL || is_off(o)) return TN_OK;
     if (!json_is_object(o)) return tn_fail(err, TN_FORMAT, "%s: '%s' is no object of modules and their values", path, key);
     json_object_foreach(o, name, value) {
-        if (name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")] != '\0')
-            return tn_fail(err, TN_UNSUPPORTED, "%s: '%s' has '%.60s', a regular expression; the names of modules are supported", path, key, name);
+        *regex |= !is_pattern(name);
         if (!json_is_number(value) || !(json_number_value(value) > 0 && json_number_value(value) < 1e9))
             return tn_fail(err, TN_FORMAT, "%s: '%s' of '%.60s' is no positive number", path, key, name);
     }
-    *out = json_incref(o);
+    if (!*regex) *out = json_incref(o);
     return TN_OK;
 }
 
-/* The value for a module: of the first name that is its whole name or its end behind a dot; else `otherwise`. */
+/* The value for a module: that of the first key which is its name; else `otherwise`. */
 static double pattern_of(json_t *patterns, const char *module, double otherwise)
 {
     const char *name;
     json_t     *value;
 
     json_object_foreach(patterns, name, value)
-        if (ends_in_module(module, name)) return json_number_value(value);
+        if (pattern_is(name, module)) return json_number_value(value);
     return otherwise;
 }
 
@@ -252,6 +271,7 @@ static tn_status read_config(config *c, const char *path, tn_error *err)
 {
     json_t     *root = NULL, *value;
     const char *type = "", *bias = "none", *key;
+    bool        regex;
     tn_status   status = TN_OK;
 
     TN_GOTO(tn_json_load(&root, path, 1 << 20, err));
@@ -276,9 +296,13 @@ static tn_status read_config(config *c, const char *path, tn_error *err)
     TN_GOTO(tn_json_real_or(root, "lora_alpha", 8, &c->alpha, path, err));
     TN_GOTO(tn_json_bool_or(root, "use_rslora", false, &c->rs, path, err));
     TN_GOTO(tn_json_bool_or(root, "use_dora", false, &c->dora, path, err));
-    TN_GOTO(pattern_read(&c->ranks, root, "rank_pattern", path, err));
-    TN_GOTO(pattern_read(&c->alphas, root, "alpha_pattern", path, err));
-    if (json_object_get(root, "r") != NULL) TN_GOTO(tn_json_int(root, "r", 1, 1 << 20, &c->rank, path, err));
+    TN_GOTO(pattern_read(&c->alphas, root, "alpha_pattern", &regex, path, err));
+    if (regex) {
+        status = tn_fail(err, TN_UNSUPPORTED, "%s: 'alpha_pattern' has a regular expression; the names of modules are supported, with ^ and $ around them", path);
+        goto out;
+    }
+    TN_GOTO(pattern_read(&c->ranks, root, "rank_pattern", &regex, path, err));
+    if (json_object_get(root, "r") != NULL && !regex) TN_GOTO(tn_json_int(root, "r", 1, 1 << 20, &c->rank, path, err));
     if (json_is_array(json_object_get(root, "target_modules"))) c->targets = json_incref(json_object_get(root, "target_modules"));
     if (!(fabs(c->alpha) < 1e9)) status = tn_fail(err, TN_FORMAT, "%s: 'lora_alpha' is %g", path, c->alpha);
 out:

@@ -168,7 +168,7 @@ static tn_status replay_one(verifier *v, const stretch *s, tn_error *err)
     if (status == TN_VERIFY || status == TN_FORMAT || status == TN_MISMATCH) {
         recipe_verify_wrong(v, "training computed again gives other bits", where, "the logged bits", why.msg);
         status = TN_OK;
-    } else if (status == TN_UNCHECKED || status == TN_NOTFOUND || status == TN_UNSUPPORTED) {
+    } else if (status == TN_UNCHECKED || status == TN_NOTFOUND || status == TN_UNSUPPORTED || status == TN_USAGE) {
         const char *root = q.missing != NULL ? recipe_verify_text(json_object_get(f.stage, "inputs"), q.missing) : "";
         not_checked(v, where, root[0] != '\0' ? root : q.missing != NULL ? q.missing : "what the stretch needs", why.msg);
         status = TN_OK;
@@ -196,7 +196,7 @@ static tn_status replay_model(verifier *v, tn_str *said, tn_error *err)
     if (status == TN_VERIFY || status == TN_FORMAT || status == TN_MISMATCH) {
         recipe_verify_wrong(v, "the model written again is another one", "model", "the released bytes", why.msg);
         status = TN_OK;
-    } else if (status == TN_UNCHECKED || status == TN_NOTFOUND || status == TN_UNSUPPORTED) {
+    } else if (status == TN_UNCHECKED || status == TN_NOTFOUND || status == TN_UNSUPPORTED || status == TN_USAGE) {
         not_checked(v, "model", "what the stage that wrote it needs", why.msg);
         status = TN_OK;
     } else if (status != TN_OK && err != NULL) {

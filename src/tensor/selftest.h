@@ -6,6 +6,7 @@
 
 /* True when kernel k gives the bits of op->kernels[0], forward and backward, on the operation's small cases; else
  * `detail` says where not. Fast enough for every start. */
+/* true with a detail: a case could not be made (no memory), which says nothing about the kernel. */
 bool tn_selftest_kernel_quick(const tn_op *op, const tn_kernel *k, char *detail, size_t n_detail);
 /* The same for attention_cache, whose cases need a cache: runs of rows and single ones, a page and a bit, every type. */
 bool tn_selftest_decode_quick(const tn_op *op, const tn_kernel *k, char *detail, size_t n_detail);

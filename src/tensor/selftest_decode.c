@@ -216,14 +216,14 @@ bool tn_selftest_decode_quick(const tn_op *op, const tn_kernel *k, char *detail,
 {
     static const struct { tn_attention_params p; bool sinks; int n_run; } t[] = {
         { { 2, 1, 20, 9, 11, 0.3f, 4.0f, TN_F32 }, true, 67 }, { { 4, 2, 16, 16, 0, 0.25f, 0, TN_BF16 }, false, 5 }, { { 2, 2, 32, 64, 0, 0.2f, 0, TN_Q8_0 }, false, 9 } };
-    bool passed = true;
-    for (size_t i = 0; i < sizeof t / sizeof *t && passed; i++) {
+    bool      passed = true;
+    tn_status status = TN_OK;
+    for (size_t i = 0; i < sizeof t / sizeof *t && passed && status == TN_OK; i++) {
         decode    d = { .p = t[i].p, .sinks = t[i].sinks, .n_run = t[i].n_run };
         tn_error  err;
-        tn_status status = tn_kv_create(&d.kv, 2, d.p.n_head_kv, d.p.d_k, d.p.d_v, N_PAGE, d.p.kv_type, &err);
+        status = tn_kv_create(&d.kv, 2, d.p.n_head_kv, d.p.d_k, d.p.d_v, N_PAGE, d.p.kv_type, &err);
         if (status == TN_OK) status = quick_case(&d, op, k, &passed, detail, n_detail, &err);
         if (status != TN_OK) snprintf(detail, n_detail, "%s", err.msg);
-        passed &= status == TN_OK;
         tn_arena_free(&d.arena);
         tn_kv_destroy(d.kv);
     }

@@ -98,6 +98,7 @@ static void check_op(int i)
         const tn_kernel *k = choose(op, failed[i]);
         bool             good = tn_selftest_kernel_quick(op, k, detail, sizeof detail);
         (good ? sound : failed)[i] |= 1u << (k - op->kernels);
+        if (good && detail[0] != '\0') tn_log(TN_LOG_WARN, "%s: kernel %s is not checked against its definition (%s)", op->name, k->name, detail);
         if (!good) tn_log(TN_LOG_WARN, "%s: kernel %s differs from its definition on this machine (%s); left out", op->name, k->name, detail);
     }
 }

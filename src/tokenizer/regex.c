@@ -54,7 +54,7 @@ static const char *put_escape(tn_str *out, char c, bool in_class)
     if (c == 'Q' || c == 'E') return "\\Q or \\E";
     if (in_class && (c == 'W' || c == 'S')) return c == 'W' ? "\\W inside a class" : "\\S inside a class";
     if (set == NULL || (in_class && (c == 'b' || c == 'B'))) tn_str_addf(out, "\\%c", c);
-    else if (in_class) tn_str_add(out, set);
+    else if (in_class) tn_str_add(out, c == 'w' ? WORD_BRACKET : set);
     else if (c == 'b') tn_str_addf(out, "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))", set, set, set, set);
     else if (c == 'B') tn_str_addf(out, "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))", set, set, set, set);
     else tn_str_addf(out, "[%s%s]", c == 'W' || c == 'S' ? "^" : "", set);
@@ -73,7 +73,9 @@ static size_t put_script(tn_str *out, const char *p, size_t n)
 
     if (n < 5 || (p[1] != 'p' && p[1] != 'P') || p[2] != '{') return 0;
     while (3 + not + len < n && ((p[3 + not + len] | 32) >= 'a' && (p[3 + not + len] | 32) <= 'z')) len++;
-    if (3 + not + len >= n || p[3 + not + len] != '}' || len < 3 || len > 40) return 0;       /* one or two letters: a category */
+    if (3 + not + len >= n || p[3 + not + len] != '}' || len > 40) return 0;
+    bool yi = len == 2 && strncasecmp(p + 3 + not, "yi", 2) == 0;
+    if (len < 3 && !yi) return 0;                            /* one or two letters: a category, but for that script */
     snprintf(text, sizeof text, "\\%c{%ssc:%.*s}", p[1], not ? "^" : "", (int)len, p + 3 + not);
     if ((is = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL)) == NULL) return 0;
     pcre2_code_free(is);

@@ -136,7 +136,7 @@ static tn_status check_back(const tn_train_config *c, tn_error *err)
                    key, (long long)c->checkpoint_every);
 }
 
-tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
+tn_status train_config_sound(const tn_train_config *c, tn_error *err)
 {
     bool pairs = strcmp(c->loss, "sft") != 0;
     if (c->data == NULL || c->data[0] == '\0') return tn_fail(err, TN_USAGE, "data: name at least one file to train on");
@@ -168,9 +168,14 @@ tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
         return tn_fail(err, TN_USAGE, "group_size needs micro_batch to be given");
     }
     if (c->steps == 0 && c->epochs <= 0) return tn_fail(err, TN_USAGE, "give steps, or epochs above 0");
-    if (pairs && c->beta <= 0) return tn_fail(err, TN_USAGE, "beta is %g; %s needs one above 0", c->beta, c->loss);
+    if (pairs && c->beta <= 0 && strcmp(c->loss, "orpo") != 0) return tn_fail(err, TN_USAGE, "beta is %g; %s needs one above 0", c->beta, c->loss);
     if (c->stochastic_rounding && strcmp(c->dtype, "bf16") != 0) return tn_fail(err, TN_USAGE, "stochastic_rounding needs dtype: bf16");
     TN_TRY(check_labels(c, err));
-    TN_TRY(check_back(c, err));
+    return check_back(c, err);
+}
+
+tn_status tn_train_config_check(const tn_train_config *c, tn_error *err)
+{
+    TN_TRY(train_config_sound(c, err));
     return train_effect_check(c, err);
 }

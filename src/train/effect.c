@@ -30,6 +30,7 @@ static bool with_rope(const tn_train_config *c) { return !is(c->family, "gpt2");
 static bool meets_checkpoint(const tn_train_config *c)
 {
     int64_t a = c->checkpoint_every, b = c->keep_every;
+    if (with_valid(c)) return true;                          /* the best one may be such a multiple */
     if (a <= 0) return false;
     while (b != 0) {
         int64_t rest = a % b;

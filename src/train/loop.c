@@ -100,7 +100,7 @@ static tn_status checkpoint_end(loop *l, tn_error *err)
     TN_TRY(train_checkpoint_finish(l->k, records_seal, l, err));
     if (l->r.rank != 0) return TN_OK;
     TN_TRY(records_flush(l, err));
-    return train_retire(l->r.io->out, l->r.c, l->log, train_checkpoint_step(l->k), l->at.best_step, false, err);
+    return train_retire(l->r.io->out, l->r.c, l->log, train_checkpoint_step(l->k), l->at.best_step, err);
 }
 
 static tn_status checkpoint_start(loop *l, tn_error *err)
@@ -322,6 +322,11 @@ static tn_status go_back(loop *l, int64_t bad, tn_error *err)
     l->step = 0;
     TN_TRY(restore(l, to, err));
     if (l->step != to) return tn_fail(err, TN_VERIFY, "step %lld is bad, and the checkpoint of step %lld to go back to is missing or damaged", (long long)bad, (long long)to);
+    if (to < l->started_step) {                              /* speeds count from here again */
+        l->started_step = to;
+        l->started_tokens = l->r.tokens;
+        l->started = tn_now();
+    }
     train_step_drop(&l->r);
     l->at.skip_to = bad;
     l->at.bad = n_bad;
@@ -363,9 +368,11 @@ static tn_status validate(loop *l, float *valid, tn_error *err)
 static tn_status validate_owed(loop *l, tn_error *err)
 {
     float valid = 0;
-    TN_TRY(validate(l, &valid, err));
+    bool there = l->r.has_valid;                             /* whoever goes on without held-out data owes nothing, but the step may be one to keep */
+    if (there) TN_TRY(validate(l, &valid, err));
+    else l->at.owed = false;
     if (l->at.owed) return TN_OK;
-    if (l->r.rank == 0) {
+    if (l->r.rank == 0 && there) {
         if (!l->r.io->quiet) tn_log(TN_LOG_INFO, "step %lld: the validation that was given up is made good: %.4f", (long long)l->step, (double)valid);
         TN_TRY(train_metrics_valid(l->m, l->step, valid, err));
     }
@@ -375,6 +382,7 @@ static tn_status validate_owed(loop *l, tn_error *err)
     if (l->r.rank == 0) {
         TN_TRY(log_cut(l, l->step - 1, err));
         TN_TRY(tn_steplog_append(l->log, &l->last, err));
+        TN_TRY(tn_steplog_sync(l->log, err));                /* the log may not end before the checkpoint that the run has gone on from */
     }
     return checkpoint_start(l, err);                         /* once more, with what the validation has changed */
 }
@@ -518,7 +526,6 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     TN_GOTO(train_check_weights(r, l->step, &out->weights_root, err));
     TN_GOTO(train_result_principles(r, out, err));
     if (r->rank != 0) goto out;
-    if (out->finished) TN_GOTO(train_retire(r->io->out, r->c, l->log, l->step, l->at.best_step, true, err));
     TN_GOTO(train_checkpoint_newest(r->io->out, l->step, &out->newest, err));
     TN_GOTO(tn_steplog_close(l->log, err));
     l->log = NULL;
@@ -544,6 +551,7 @@ static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *i
 {
     tn_status status = TN_OK;
     TN_TRY(train_fault_check(err));
+    TN_TRY(train_effect_check(c, err));
     TN_TRY(train_ranks_open(&l->r, c, io, err));
     TN_TRY(train_ranks_alike(&l->r, err));
     if (l->r.rank == 0) status = train_corpus_apart(c, io->out, err);
@@ -572,7 +580,7 @@ static tn_status page_end(loop *l, const tn_train_result *out, tn_status status,
 {
     char state[1200];
     if (l->m == NULL || l->last.step == 0) return status;
-    if (status != TN_OK && !out->finished) snprintf(state, sizeof state, "ended: %s", err != NULL && err->msg[0] != '\0' ? err->msg : tn_status_text(status));
+    if (status != TN_OK) snprintf(state, sizeof state, "ended: %s", err != NULL && err->msg[0] != '\0' ? err->msg : tn_status_text(status));
     else if (!out->finished) snprintf(state, sizeof state, "stopped");
     else if (l->step < l->r.steps) snprintf(state, sizeof state, "stopped early: no better validation in %lld", (long long)l->r.c->early_stop);
     else snprintf(state, sizeof state, "finished");

@@ -95,7 +95,7 @@ static tn_status retire(const char *out, int64_t step, tn_error *err)
     return status;
 }
 
-tn_status train_retire(const char *out, const tn_train_config *c, const tn_steplog *log, int64_t newest, int64_t best, bool ended, tn_error *err)
+tn_status train_retire(const char *out, const tn_train_config *c, const tn_steplog *log, int64_t newest, int64_t best, tn_error *err)
 {
     int64_t *list, back = train_goes_back(c) ? newest - newest % c->checkpoint_every : 0;
     int n, n_kept = 0;
@@ -106,7 +106,7 @@ tn_status train_retire(const char *out, const tn_train_config *c, const tn_stepl
         if (step > newest) continue;                         /* a later one is not this run's */
         bool logged = tn_steplog_has_state(log, (uint64_t)step);
         bool ruled = n_kept < c->keep_last || step == best || step == back || (c->keep_every > 0 && step % c->keep_every == 0);
-        if (logged ? ruled : step == newest && !ended) n_kept += logged && is_at(out, step);
+        if (logged ? ruled : step == newest) n_kept += logged && is_at(out, step);
         else status = retire(out, step, err);
     }
     free(list);
@@ -434,7 +434,6 @@ tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesi
     TN_GOTO(tn_json_bool_or(m, "validation_owed", false, &at->owed, path, err));
     TN_GOTO(tn_json_int_or(m, "skip_to", 0, INT64_MAX, 0, &at->skip_to, path, err));
     TN_GOTO(tn_json_int_or(m, "bad", 0, INT64_MAX, 0, &at->bad, path, err));
-    at->owed &= r->has_valid;
     TN_GOTO(tn_json_real_or(m, "best_valid", 0, &best, path, err));
     at->best_valid = (float)best;
     r->p.update = at->update;                                /* before the weights: their rounding depends on it */

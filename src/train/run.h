@@ -357,8 +357,8 @@ void      train_slice_leaf(tn_digest *leaf, const char *tensor, const char *kind
 bool      train_manifest_digest(json_t *m, char hex[TN_SHA256_HEX]);
 /* restore.c. Which ones stay, of those up to step `newest`; rank 0. The log has the state of what the run itself keeps: the newest ones of these stay,
  * those at multiples of keep_every, `best`, and the one that a policy goes back to. Any other is a stopgap, which a signal or stop_at asked for:
- * it stays only while it is the newest, and not beyond the run's end. */
-tn_status train_retire(const char *out, const tn_train_config *c, const tn_steplog *log, int64_t newest, int64_t best, bool ended, tn_error *err);
+ * it stays only while it is the newest. */
+tn_status train_retire(const char *out, const tn_train_config *c, const tn_steplog *log, int64_t newest, int64_t best, tn_error *err);
 /* The steps after `to`, up to `was`, are undone: their checkpoints are gone, also from the disk, before the log forgets them. Rank 0. */
 tn_status train_retire_after(const char *out, int64_t to, int64_t was, tn_error *err);
 /* Is dir a whole checkpoint's? */
@@ -378,6 +378,8 @@ enum { TRAIN_PLACE = 1, TRAIN_FREE = 2 };
 bool      train_option_is(const tn_option *o, unsigned flag);
 /* config.c: what is not as by default, by key. made: json_decref; NULL: no memory. */
 json_t   *train_given(const tn_train_config *c, tn_error *err);
+/* What tn_train_config_check says but for options without an effect: a replay of a run that had one is still a replay. */
+tn_status train_config_sound(const tn_train_config *c, tn_error *err);
 /* effect.c: USAGE names the first option that is given and would do nothing beside the others. */
 tn_status train_effect_check(const tn_train_config *c, tn_error *err);
 /* The same once the model and the data are open. */

@@ -237,7 +237,7 @@ out:
 tn_status train_ranks_open(run *r, const tn_train_config *c, const tn_train_io *io, tn_error *err)
 {
     *r = (run){ .c = c, .io = io, .dist = io->dist, .size = 1 };
-    TN_TRY(tn_train_config_check(c, err));
+    TN_TRY(train_config_sound(c, err));
     if (r->dist == NULL) {
         TN_TRY(tn_dist_open(&r->dist, c->dist, err));
         r->own_dist = true;

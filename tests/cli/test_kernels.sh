@@ -35,6 +35,12 @@ printf 'model: %s\ndata: text.txt\nsteps: 2\nbatch: 2\nn_ctx: 16\n' "$model" >"$
 logits "$tenet" right
 [ -s "$tmp/err" ] && bad "the program as it is complains"
 train "$tenet" right
+# No memory for a case of the check says nothing about the kernel (a packed matrix takes 256 MiB of addresses).
+for limit in 400000 300000; do
+    (ulimit -v $limit && "$tenet" logits -m "$model" --tokens 1,5,9,2 --threads 1 -o "$tmp/small.npy") >"$tmp/out" 2>"$tmp/err" || continue
+    grep -q 'left out' "$tmp/err" && bad "with little memory a kernel is taken for a wrong one"
+    cmp -s "$tmp/right.npy" "$tmp/small.npy" || bad "with little memory other bits"
+done
 for op in gated attention; do
     broken "tn_${op}_fwd_$isa"
     logits "$tmp/broken" "$op"

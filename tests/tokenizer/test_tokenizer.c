@@ -495,6 +495,7 @@ static void brackets_and_scripts_are_those_of_oniguruma(void **state)
     static const struct { const char *pattern, *taken; } rows[] = {
         { "[[:punct:]]", "\xc2\xa2$,\xe3\x80\x81" }, { "[[:upper:]]", "\xe2\x85\xa0" }, { "[[:alpha:]]", "a\xe2\x85\xa0\xcd\x85\xe4\xb8\xad""b" },
         { "[[:space:]]", " " }, { "[[:blank:]]", " " }, { "[[:digit:][:punct:]]", "1\xc2\xa2$,\xe3\x80\x81" }, { "[[:word:]]", "a1\xe2\x85\xa0\xcd\x85\xe4\xb8\xad""b" },
+        { "[\\\\w]", "a1\xe2\x85\xa0\xcd\x85\xe4\xb8\xad""b" },
         { "[^[:print:]]", "" }, { "\\\\p{Han}", "\xe4\xb8\xad" }, { "1{,2} ", "1 " }, { "(?i:A|'S)", "a" },
     };
     (void)state;

@@ -83,6 +83,7 @@ for key in '"tool_calls":[{"id":"1"}]' '"function_call":{"name":"f"}' '"reasonin
     refused "$(echo "$key" | cut -d: -f1) would be lost" "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"\",$key}]}"
 done
 refused '"tools" would be lost' '{"tools":[{"name":"f"}],"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}'
+refused '"reasoning_content" would be lost' '{"prompt":"a","answer":"","reasoning_content":"so"}'
 # A turn of weight 0 is read, but not trained.
 printf '{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"first","weight":0},{"role":"user","content":"r"},{"role":"assistant","content":"second","weight":1}]}\n' >row.jsonl
 for prompt in false true; do
@@ -102,7 +103,7 @@ row "$(printf '{"prompt":"%0300d","answer":"x"}\n{"prompt":"q","answer":"x"}' 7)
 row '{"prompt":"q","answer":"yes I","open":true}
 {"prompt":"q","answer":"yes"}' ,chat_format=llama2,pack=none && grep -q 'yes I⟧$' out.txt || { fail "open"; cat out.txt; }
 
-row '{"tools":[],"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"x","tool_calls":null}]}' '' && grep -q 'x' out.txt || fail "tools that are none"
+row '{"tools":"[]","system":"","messages":[{"role":"system","content":"s"},{"role":"user","content":"q"},{"role":"assistant","content":"x","tool_calls":null,"thinking":false}]}' '' && grep -q 'x' out.txt || fail "tools that are none"
 
 # Pairs: TRL's lists, a folder, sides that the format makes equal, weights.
 pairs() { set=$1; shift; printf '%s\n' "$@" >row.jsonl; "$tenet" train tiny.yaml --quiet --threads 1 --show-batch --set loss=dpo,data=row.jsonl,chat_format=llama2,n_ctx=200,pack=best-fit ${set:+--set "$set"} >out.txt 2>err.txt; }
@@ -111,6 +112,8 @@ pairs '' '{"prompt":[{"role":"user","content":"q"}],"chosen":[{"role":"assistant
 cmp -s out.txt want.txt || { fail "a prompt and answers as lists"; cat out.txt err.txt; }
 pairs '' '{"prompt":"q","chosen":[{"role":"user","content":"q"},{"role":"assistant","content":"x"}],"rejected":[{"role":"user","content":"q"},{"role":"assistant","content":"y"}]}'
 cmp -s out.txt want.txt || { fail "whole conversations as answers"; cat out.txt err.txt; }
+pairs '' '{"prompt":"q","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"x"}],"chosen":[{"role":"user","content":"q"},{"role":"assistant","content":"x"}],"rejected":[{"role":"user","content":"q"},{"role":"assistant","content":"y"}]}'
+cmp -s out.txt want.txt || { fail "the chosen conversation once more"; cat out.txt err.txt; }
 mkdir -p folder && cp row.jsonl folder && "$tenet" train tiny.yaml --quiet --threads 1 --show-batch --set loss=dpo,data=folder,chat_format=llama2,n_ctx=200,pack=best-fit >out.txt 2>err.txt
 cmp -s out.txt want.txt || { fail "a folder of pairs"; cat out.txt err.txt; }
 pairs '' '{"prompt":"q","chosen":"x","rejected":"y"}' '{"prompt":"q","chosen":"x","rejected":" x \n"}' && [ "$(grep -c '^sample' out.txt)" -eq 1 ] || { fail "equal once rendered"; cat out.txt err.txt; }
@@ -118,6 +121,10 @@ not() { words=$1; shift; pairs "$@" && fail "$*: goes"; grep -qF -e "$words" err
 not 'must have the same messages before the answer' '' '{"chosen":[{"role":"user","content":"q"},{"role":"assistant","content":"x"}],"rejected":[{"role":"user","content":"r"},{"role":"assistant","content":"y"}]}'
 not 'ends with a message of the user' '' '{"prompt":"q","chosen":[{"role":"user","content":"q"}],"rejected":"y"}'
 not "hh-rlhf's dialogues" '' '{"chosen":"\n\nHuman: q\n\nAssistant: x","rejected":"\n\nHuman: q\n\nAssistant: y"}'
+for side in chosen rejected; do
+    other=$([ $side = chosen ] && echo rejected || echo chosen)
+    not '"tool_calls" would be lost' '' "{\"prompt\":\"q\",\"$side\":[{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":1}]}],\"$other\":\"y\"}"
+done
 not "'principle' has the wrong type" '' '{"prompt":"q","chosen":"x","rejected":"y","principle":5}'
 for key in pack=greedy train_prompt=true format=chat; do not "${key%%=*} would have no effect: the loss learns from pairs" ",$key" '{"prompt":"q","chosen":"x","rejected":"y"}'; done
 not 'data_weights share the draws out' ',data_weights=1' '{"prompt":"q","chosen":"x","rejected":"y"}'

@@ -62,6 +62,10 @@ set="valid=valid.txt,valid_every=2,valid_samples=64"
 plain=checked
 train checked --set $set
 for at in 2 6 12; do again "owed-$at" term-validating@$at --set $set; done
+# Whoever goes on without held-out data owes nothing, and the step is kept as it is.
+TENET_FAULT=term-validating@12 train without --set "$set" 2>/dev/null
+train without
+tail -n 1 without/steps.jsonl | grep -q '"state":"' && [ -f without/step-12/manifest.json ] && ok 'without held-out data the end is still kept' || fail 'the end is gone' without.txt
 set="valid=valid.txt,valid_every=1,valid_samples=2,early_stop=2,lr=3,optimizer=sgd,steps=400"
 plain=early
 train early --set $set
