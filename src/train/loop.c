@@ -42,6 +42,7 @@ typedef struct loop {
     seen *all;                          /* [size] of agree_on_signals */
     double page_at, page_seconds;       /* when the report was written last, and how long that took */
     float loss;                         /* of the last step that was trained */
+    bool reports;                       /* the run had ended before this process began */
 } loop;
 
 /* From here on ranks ask each other for signals within a step: that costs a message a micro-batch. */
@@ -494,11 +495,11 @@ static tn_status steps_run(loop *l, tn_error *err)
 
 /* ------------------------------------------------------------------------------------------------------- ending */
 
-/* Was everything there when this process began? Then a finished run only reports. path: where the weights belong. */
-static bool result_stands(const loop *l, const char *path)
+/* Was its result there when this process began? Then a finished run only reports. */
+static bool only_reports(const loop *l)
 {
     char *result = tn_path(l->r.io->out, "result.json");
-    bool there = l->started_step == l->step && result != NULL && tn_exists(result) && tn_is_dir(path);
+    bool there = l->started_step == l->step && result != NULL && tn_exists(result);
     free(result);
     return there;
 }
@@ -524,14 +525,15 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     out->finished = is_finished(l);
     TN_GOTO(train_params_root(&r->p, &out->weights_root, err));
     TN_GOTO(train_check_weights(r, l->step, &out->weights_root, err));
-    TN_GOTO(train_result_principles(r, out, err));
+    l->reports = only_reports(l);
+    if (!l->reports) TN_GOTO(train_result_principles(r, out, err));         /* they are of the steps that this process took */
     if (r->rank != 0) goto out;
     TN_GOTO(train_checkpoint_newest(r->io->out, l->step, &out->newest, err));
     TN_GOTO(tn_steplog_close(l->log, err));
     l->log = NULL;
     if (l->step > 0) TN_GOTO(tn_steplog_read(path, &l->genesis, NULL, NULL, &out->log_root, err));
     if (!out->finished) goto out;
-    if (r->c->save_model && !result_stands(l, weights)) {
+    if (r->c->save_model && !(l->reports && tn_is_dir(weights))) {
         TN_GOTO(tn_remove_tree(weights, err));               /* of a run that was killed while it wrote */
         TN_GOTO(train_write_weights(r, weights, err));
     }
@@ -579,7 +581,7 @@ static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *i
 static tn_status page_end(loop *l, const tn_train_result *out, tn_status status, tn_error *err)
 {
     char state[1200];
-    if (l->m == NULL || l->last.step == 0) return status;
+    if (l->m == NULL || l->last.step == 0 || (l->reports && status == TN_OK)) return status;     /* the page stands, with what was counted on the way */
     if (status != TN_OK) snprintf(state, sizeof state, "ended: %s", err != NULL && err->msg[0] != '\0' ? err->msg : tn_status_text(status));
     else if (!out->finished) snprintf(state, sizeof state, "stopped");
     else if (l->step < l->r.steps) snprintf(state, sizeof state, "stopped early: no better validation in %lld", (long long)l->r.c->early_stop);

@@ -139,6 +139,13 @@ weighted banana,1 && fail "data_weights banana"
 grep -q "data_weights: 'banana' is no number" err.txt || { fail "data_weights banana:"; cat err.txt; }
 "$tenet" train tiny.yaml --quiet --threads 1 --out w-pairs --set loss=dpo,data=pa.jsonl,pb.jsonl,data_weights=9,1,chat_format=tulu,n_ctx=200,batch=8,steps=9,pack=best-fit >out.txt 2>err.txt || { fail "weighted pairs:"; cat err.txt; }
 grep -q '"kl"' w-pairs/metrics.jsonl || fail "no distance to the reference"
+# A finished run only reports: what was counted on the way stays in its page.
+awk 'BEGIN { for (i = 0; i < 30; i++) printf "{\"prompt\":\"q\",\"chosen\":\"a%d\",\"rejected\":\"n\",\"principle\":\"p%d\"}\n", i, i % 2 }' >principled.jsonl
+for i in 1 2; do
+    "$tenet" train tiny.yaml --threads 1 --out principled --set loss=dpo,data=principled.jsonl,chat_format=tulu,n_ctx=200,batch=8,steps=2,pack=best-fit >out.txt 2>err.txt || { fail "principles:"; cat err.txt; }
+    grep -q '<td[^>]*>8</td>' principled/report.html || fail "the principles' pairs are not counted, time $i"
+    grep -q ' 0 pairs' out.txt && fail "principles without pairs, time $i"
+done
 # A loss without a reference has no distance to one.
 "$tenet" train tiny.yaml --threads 1 --out orpo --set loss=orpo,data=pa.jsonl,chat_format=tulu,n_ctx=200,batch=8,steps=1,pack=best-fit >out.txt 2>err.txt || { fail "orpo:"; cat err.txt; }
 grep -q '"margin"' orpo/metrics.jsonl && ! grep -q '"kl"' orpo/metrics.jsonl && ! grep -q 'KL' out.txt err.txt || { fail "orpo and a KL:"; cat orpo/metrics.jsonl out.txt; }
