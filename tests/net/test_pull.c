@@ -397,7 +397,10 @@ static void several_pull_the_same_at_once(void **state)
 {
     enum { N = 4, ROUNDS = 5 };
 
-    if (tenet == NULL) skip();
+    if (tenet == NULL) {
+        print_message("skipped: no program was given to this test\n");
+        skip();
+    }
     hub_reset();
     for (int round = 0; round < ROUNDS; round++) {
         char *store = tn_strf("%s/store-%d", (char *)*state, round);
