@@ -3,7 +3,7 @@ BUILD  ?= build
 JOBS   ?= $(shell nproc)
 MESON  ?= meson
 
-.PHONY: build test check rooms lint asan clang bench soak demo docs help clean
+.PHONY: build test check rooms lint format asan clang bench soak demo docs help clean
 .DEFAULT_GOAL := build
 
 # What Meson says is kept in a file and shown only when it fails.
@@ -26,6 +26,9 @@ rooms:                  ## who includes whom, and what is exported
 
 lint:                   ## what a script can see of docs and style
 	@tools/lint
+
+format:                 ## lays the sources out by .clang-format (clang-format 14, Debian 12's)
+	@tools/sources | xargs clang-format -i
 
 asan:                   ## the tests under AddressSanitizer and UBSan
 	$(call configure,build-asan,-Doptimization=1 -Ddebug=true -Db_sanitize=address$(comma)undefined -Db_lundef=false)

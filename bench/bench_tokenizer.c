@@ -2,8 +2,9 @@
  *
  *   bench_tokenizer [TEXT VOCAB.gguf|tokenizer.json ...]      CSV: vocabulary, text, bytes, tokens, MB/s of work of the best of 5 runs
  *
- * Without arguments it uses the small golden vocabulary on its own source text, repeated, which shows that it runs and
- * little else: bench/tokenizer_hf.py gives the same text and vocabulary to Hugging Face tokenizers. */
+ * Without arguments it uses the small golden vocabulary on its own source text, repeated, which shows that it
+ * runs and little else: bench/tokenizer_hf.py gives the same text and vocabulary to Hugging Face
+ * tokenizers. */
 #include "base/file.h"
 #include "base/str.h"
 #include "model/model.h"
@@ -26,7 +27,7 @@ static double work_seconds(void)
 static int measure(const char *vocab, const char *name, const char *text, size_t n_text)
 {
     tn_tokenizer *t = NULL;
-    tn_error      err = {0};
+    tn_error      err = { 0 };
     int32_t      *ids = NULL;
     size_t        n = 0, cap = 0;
     double        best = 1e30;
@@ -57,7 +58,7 @@ int main(int argc, char **argv)
     const char *path = argc > 1 ? argv[1] : "tests/oracle/make_tokenizer.py";
     char       *text = NULL;
     size_t      n = 0;
-    tn_error    err = {0};
+    tn_error    err = { 0 };
     int         rc = 0;
 
     if (tn_file_read_all(&text, &n, path, (size_t)1 << 32, &err) != TN_OK) {

@@ -1,10 +1,10 @@
-/* infer.c - how fast does a model load, read a prompt, write alone, write eight texts together, answer a batch of short
- * prompts that begin alike, score four continuations of each question, and in how much memory?
+/* infer.c - how fast does a model load, read a prompt, write alone, write eight texts together, answer a
+ * batch of short prompts that begin alike, score four continuations of each question, and in how much memory?
  *
  *   infer MODEL [PROFILE] [THREADS] [BATCH]
  *
- * One row of CSV a question: dtype,profile,threads,question,value,unit. BATCH: streams of the batch (24). Every figure
- * is the best of three runs but the load and the batch, which runs long enough once. */
+ * One row of CSV a question: dtype,profile,threads,question,value,unit. BATCH: streams of the batch (24).
+ * Every figure is the best of three runs but the load and the batch, which runs long enough once. */
 #include "base/log.h"
 #include "base/str.h"
 #include "base/thread.h"
@@ -14,7 +14,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROMPT = 512, ANSWER = 64, STREAMS = 8, N_SHORT = 64, SHORT = 45, SHARED = 30, N_QUESTION = 8, CONTEXT = 200, CHOICE = 12, REPEATS = 3 };
+enum {
+    PROMPT = 512,
+    ANSWER = 64,
+    STREAMS = 8,
+    N_SHORT = 64,
+    SHORT = 45,
+    SHARED = 30,
+    N_QUESTION = 8,
+    CONTEXT = 200,
+    CHOICE = 12,
+    REPEATS = 3
+};
 
 typedef struct bench {
     const char *dtype, *profile;
@@ -34,11 +45,13 @@ static void ids_fill(int32_t *ids, int64_t n, int64_t n_shared, int64_t sequence
     tn_rng_key key = { .seed = 1, .purpose = TN_RNG_TEST };
 
     for (int64_t k = 0; k < n; k++)
-        ids[k] = (int32_t)tn_rng_below(&key, (uint64_t)(k < n_shared ? k : sequence * 4096 + k), (uint64_t)n_vocab);
+        ids[k] = (int32_t)tn_rng_below(&key, (uint64_t)(k < n_shared ? k : sequence * 4096 + k),
+                                       (uint64_t)n_vocab);
 }
 
 /* Seconds for n requests of n_prompt tokens, the first n_shared alike, with answers of n_answer. */
-static tn_status run(const bench *b, tn_engine *e, int64_t n, int64_t n_prompt, int64_t n_shared, int64_t n_answer, double *seconds, tn_error *err)
+static tn_status run(const bench *b, tn_engine *e, int64_t n, int64_t n_prompt, int64_t n_shared,
+                     int64_t n_answer, double *seconds, tn_error *err)
 {
     tn_request *requests = calloc((size_t)n, sizeof *requests);
     tn_result  *results = calloc((size_t)n, sizeof *results);
@@ -51,7 +64,9 @@ static tn_status run(const bench *b, tn_engine *e, int64_t n, int64_t n_prompt, 
     }
     for (int64_t i = 0; i < n; i++) {
         ids_fill(prompts + i * n_prompt, n_prompt, n_shared, i, b->n_vocab);
-        requests[i] = (tn_request){ .prompt = prompts + i * n_prompt, .n_prompt = n_prompt, .sampling = { .max_tokens = n_answer, .ignore_eos = true } };
+        requests[i] = (tn_request){ .prompt = prompts + i * n_prompt,
+                                    .n_prompt = n_prompt,
+                                    .sampling = { .max_tokens = n_answer, .ignore_eos = true } };
     }
     double start = tn_now();
     TN_GOTO(tn_engine_run(e, requests, results, n, NULL, err));
@@ -66,7 +81,11 @@ out:
     return status;
 }
 
-typedef struct question { const char *name; int64_t n, n_prompt, n_shared, n_answer; double count; } question;
+typedef struct question {
+    const char *name;
+    int64_t     n, n_prompt, n_shared, n_answer;
+    double      count;
+} question;
 
 /* A new engine for each measurement, so that nothing is taken over from the one before. */
 static tn_status ask(const bench *b, const question *q, int64_t n_batch, bool reuse, tn_error *err)
@@ -76,7 +95,9 @@ static tn_status ask(const bench *b, const question *q, int64_t n_batch, bool re
 
     for (int i = 0; i < (q->n == N_SHORT ? 1 : REPEATS); i++) {
         tn_engine        *e;
-        tn_engine_options o = { .n_batch = n_batch, .n_ctx = q->n_prompt + q->n_answer, .prefix_reuse = reuse, .hidden_layer = -1 };
+        tn_engine_options o = {
+            .n_batch = n_batch, .n_ctx = q->n_prompt + q->n_answer, .prefix_reuse = reuse, .hidden_layer = -1
+        };
         TN_TRY(tn_engine_create(&e, b->m, &o, err));
         status = run(b, e, q->n, q->n_prompt, q->n_shared, q->n_answer, &seconds, err);
         tn_engine_destroy(e);
@@ -87,7 +108,8 @@ static tn_status ask(const bench *b, const question *q, int64_t n_batch, bool re
     return TN_OK;
 }
 
-/* Four continuations of each context, as multiple-choice tasks ask for them: rows of continuation a second. */
+/* Four continuations of each context, as multiple-choice tasks ask for them: rows of continuation a
+ * second. */
 static tn_status score(const bench *b, tn_error *err)
 {
     enum { N = N_QUESTION * 4 };
@@ -95,8 +117,10 @@ static tn_status score(const bench *b, tn_error *err)
     const int32_t    *context[N], *choice[N];
     int64_t           n_context[N], n_choice[N];
     tn_score          out[N];
-    tn_engine_options o = { .n_batch = 16, .n_ctx = CONTEXT + CHOICE, .prefix_reuse = true, .hidden_layer = -1 };
-    double            best = 1e30;
+    tn_engine_options o = {
+        .n_batch = 16, .n_ctx = CONTEXT + CHOICE, .prefix_reuse = true, .hidden_layer = -1
+    };
+    double best = 1e30;
 
     for (int i = 0; i < N; i++) {
         if (i % 4 == 0) ids_fill(contexts[i / 4], CONTEXT, 0, i, b->n_vocab);
@@ -136,7 +160,9 @@ static double peak_bytes(void)
 static tn_status measure(const char *path, tn_profile profile, int64_t n_batch, tn_error *err)
 {
     static const question questions[] = {
-        { "prefill_512", 1, PROMPT, 0, 0, PROMPT }, { "decode", 1, 1, 0, ANSWER, ANSWER }, { "decode_8", STREAMS, 1, 0, ANSWER, STREAMS * ANSWER },
+        { "prefill_512", 1, PROMPT, 0, 0, PROMPT },
+        { "decode", 1, 1, 0, ANSWER, ANSWER },
+        { "decode_8", STREAMS, 1, 0, ANSWER, STREAMS * ANSWER },
     };
     static const question batch = { "batch", N_SHORT, SHORT, SHARED, ANSWER, N_SHORT * ANSWER };
     tn_model_options      o = { .profile = profile, .weights = true, .pack = true };
@@ -154,7 +180,8 @@ static tn_status measure(const char *path, tn_profile profile, int64_t n_batch, 
         TN_GOTO(ask(&b, &questions[q], questions[q].n, false, err));
         if (q > 0) continue;
         /* after one text of 512: weights and cache are what must be there, the rest is ours to keep small */
-        double must = (double)tn_model_weight_bytes(b.m) + 4.0 * (double)(h->n_layer * h->n_head_kv * 2 * h->d_head * PROMPT);
+        double must = (double)tn_model_weight_bytes(b.m) +
+                      4.0 * (double)(h->n_layer * h->n_head_kv * 2 * h->d_head * PROMPT);
         row(&b, "memory_over_weights_and_cache", peak_bytes() / must, "");
     }
     TN_GOTO(ask(&b, &batch, n_batch, true, err));
@@ -166,17 +193,19 @@ out:
 
 int main(int argc, char **argv)
 {
-    tn_error   err = {0};
+    tn_error   err = { 0 };
     tn_profile profile = TN_PROFILE_STRICT;
     int64_t    threads = 2, n_batch = 24;
 
-    if (argc < 2 || (argc > 2 && !tn_profile_parse(argv[2], &profile)) || (argc > 3 && !tn_parse_i64(argv[3], &threads)) ||
+    if (argc < 2 || (argc > 2 && !tn_profile_parse(argv[2], &profile)) ||
+        (argc > 3 && !tn_parse_i64(argv[3], &threads)) ||
         (argc > 4 && (!tn_parse_i64(argv[4], &n_batch) || n_batch < 1))) {
         fprintf(stderr, "infer MODEL [strict|strict-bf16|q8act] [THREADS] [BATCH]\n");
         return 2;
     }
     tn_log_set_level(TN_LOG_WARN);
-    if (tn_threads_set((int)threads, &err) == TN_OK && measure(argv[1], profile, n_batch, &err) == TN_OK) return 0;
+    if (tn_threads_set((int)threads, &err) == TN_OK && measure(argv[1], profile, n_batch, &err) == TN_OK)
+        return 0;
     fprintf(stderr, "%s\n", err.msg);
     return 1;
 }

@@ -1,10 +1,12 @@
-/* compare.c - pairs of answers compared by a judge under drawn principles (RL-CAI's labels; also win rates and screening).
+/* compare.c - pairs of answers compared by a judge under drawn principles (RL-CAI's labels; also win rates
+ * and screening).
  *
  *   samples | first + second | revisions ──→ pairs ── principles drawn, both wordings, both orders ──→ z a principle
  *   z ── the first group of the priority order that is sure decides; else the mean of all ──→ p = s(z / T), clamped
  *
- * A judge is used only as far as its measurement allows: below the soft floor the stage stops, between the floors labels stay
- * within [0.4, 0.6]. A pair whose sign flips when the answers change places is a tie and trains nothing. */
+ * A judge is used only as far as its measurement allows: below the soft floor the stage stops, between the
+ * floors labels stay within [0.4, 0.6]. A pair whose sign flips when the answers change places is a tie and
+ * trains nothing. */
 #include "align/judge.h"
 #include "align/judge_options.h"
 #include "base/stats.h"
@@ -18,6 +20,7 @@ enum { MAX_PRINCIPLES = 16 };
 static const double SOFT_CLAMP = 0.4;
 
 #define AT(f) offsetof(tn_align_compare_config, f)
+// clang-format off
 #define COMPARE_OPTIONS                                                                                                                              \
     { "principles",      TN_OPT_INT,    AT(principles),      "2",     1, MAX_PRINCIPLES, "", "principles drawn for a pair", NULL },                  \
     { "pairs",           TN_OPT_INT,    AT(pairs),           "2",     1, 32,    "pairs", "of samples compared a prompt", NULL },                     \
@@ -30,7 +33,6 @@ static const double SOFT_CLAMP = 0.4;
     { "bootstrap",       TN_OPT_INT,    AT(bootstrap),       "10000", 100, 1e6, "rounds", "of the same", NULL },                                     \
     { "on_weak",         TN_OPT_CHOICE, AT(on_weak),         "stop",  0, 0,     "stop|skip", "when the judge is below its bar", NULL }
 
-// clang-format off
 const tn_option tn_align_compare_options[] = {
     TN_JUDGE_OPTIONS_ALL(tn_align_compare_config), COMPARE_OPTIONS,
     { .key = NULL }
@@ -49,10 +51,10 @@ typedef struct candidate {
     bool                first_open, second_open;
     const tn_principle *principle[MAX_PRINCIPLES];
     int                 n_principle;
-    size_t              at;                            /* its questions in the list: n_question of them */
+    size_t              at; /* its questions in the list: n_question of them */
     int                 n_question;
     const tn_principle *decided_by;
-    double              z, p;                          /* p: that `first` is better, calibrated, not clamped */
+    double              z, p; /* p: that `first` is better, calibrated, not clamped */
     bool                tie, failed;
 } candidate;
 
@@ -67,9 +69,10 @@ typedef struct comparing {
     tn_error                      *err;
 } comparing;
 
-/* ------------------------------------------------------------------------------------------------- candidates */
+/* --------------------------------------------------------------------------------------------- candidates */
 
-static tn_status candidate_add(comparing *m, const tn_prompt *p, int number, const char *first, const char *second, bool first_open, bool second_open,
+static tn_status candidate_add(comparing *m, const tn_prompt *p, int number, const char *first,
+                               const char *second, bool first_open, bool second_open,
                                const tn_principle *only)
 {
     if (m->n == m->cap) {
@@ -79,8 +82,12 @@ static tn_status candidate_add(comparing *m, const tn_prompt *p, int number, con
         m->at = grown;
         m->cap = cap;
     }
-    candidate one = { .prompt = p, .id = number > 0 ? tn_strf("%s#%d", p->id, number) : tn_strdup(p->id), .first = first, .second = second,
-                      .first_open = first_open, .second_open = second_open };
+    candidate one = { .prompt = p,
+                      .id = number > 0 ? tn_strf("%s#%d", p->id, number) : tn_strdup(p->id),
+                      .first = first,
+                      .second = second,
+                      .first_open = first_open,
+                      .second_open = second_open };
     if (only != NULL) one.principle[one.n_principle++] = only;
     m->at[m->n++] = one;
     return one.id != NULL ? TN_OK : tn_fail(m->err, TN_NOMEM, "no memory for pairs");
@@ -96,34 +103,47 @@ static bool is_open(const json_t *row)
 static tn_status from_samples(comparing *m, const tn_prompts *set, const tn_row_map *rows)
 {
     for (size_t i = 0; i < set->n; i++) {
-        const json_t *answers = json_object_get(tn_row_map_get(rows, set->at[i].id), "answers"), *waiting = NULL;
-        int           made = 0;
+        const json_t *answers = json_object_get(tn_row_map_get(rows, set->at[i].id), "answers"),
+                     *waiting = NULL;
+        int made = 0;
 
         for (size_t k = 0; k < json_array_size(answers) && made < m->c->pairs; k++) {
             const json_t *a = json_array_get(answers, k);
             const char   *text = tn_row_text(a, "answer");
 
             if (text == NULL || tn_words(text) < m->c->min_words || tn_repetition(text) > 0.3) continue;
-            if (waiting == NULL) { waiting = a; continue; }
+            if (waiting == NULL) {
+                waiting = a;
+                continue;
+            }
             const char *other = tn_row_text(waiting, "answer");
             if (strcmp(other, text) == 0) continue;
             TN_TRY(candidate_add(m, &set->at[i], ++made, other, text, is_open(waiting), is_open(a), NULL));
             waiting = NULL;
         }
     }
-    return m->n > 0 ? TN_OK : tn_fail(m->err, TN_MISMATCH, "no prompt has two different samples of at least %lld words: sample more answers, at a "
-                                      "temperature above 0", (long long)m->c->min_words);
+    return m->n > 0
+               ? TN_OK
+               : tn_fail(
+                     m->err, TN_MISMATCH,
+                     "no prompt has two different samples of at least %lld words: sample more answers, at a "
+                     "temperature above 0",
+                     (long long)m->c->min_words);
 }
 
-static tn_status from_two(comparing *m, const tn_prompts *set, const tn_row_map *first, const tn_row_map *second)
+static tn_status from_two(comparing *m, const tn_prompts *set, const tn_row_map *first,
+                          const tn_row_map *second)
 {
     for (size_t i = 0; i < set->n; i++) {
         const json_t *a = tn_row_map_get(first, set->at[i].id), *b = tn_row_map_get(second, set->at[i].id);
 
         if (a == NULL && b == NULL) continue;
         if (tn_row_text(a, "answer") == NULL || tn_row_text(b, "answer") == NULL)
-            return tn_fail(m->err, TN_MISMATCH, "prompt %s has an answer on one side only: both sets must answer the same prompts", set->at[i].id);
-        TN_TRY(candidate_add(m, &set->at[i], 0, tn_row_text(a, "answer"), tn_row_text(b, "answer"), is_open(a), is_open(b), NULL));
+            return tn_fail(m->err, TN_MISMATCH,
+                           "prompt %s has an answer on one side only: both sets must answer the same prompts",
+                           set->at[i].id);
+        TN_TRY(candidate_add(m, &set->at[i], 0, tn_row_text(a, "answer"), tn_row_text(b, "answer"),
+                             is_open(a), is_open(b), NULL));
     }
     return m->n > 0 ? TN_OK : tn_fail(m->err, TN_MISMATCH, "no prompt has answers in both sets");
 }
@@ -132,17 +152,20 @@ static tn_status from_revisions(comparing *m, const tn_prompts *set, const tn_ro
 {
     for (size_t i = 0; i < set->n; i++) {
         const json_t *row = tn_row_map_get(rows, set->at[i].id);
-        const char   *answer = tn_row_text(row, "answer"), *revision = tn_row_text(row, "revision"), *id = tn_row_text(row, "principle");
+        const char   *answer = tn_row_text(row, "answer"), *revision = tn_row_text(row, "revision"),
+                   *id = tn_row_text(row, "principle");
 
         if (row == NULL) continue;
         if (answer == NULL || revision == NULL)
-            return tn_fail(m->err, TN_FORMAT, "prompt %s: a revision without \"answer\" and \"revision\"", set->at[i].id);
-        TN_TRY(candidate_add(m, &set->at[i], 0, revision, answer, false, false, id != NULL ? tn_constitution_find(m->charter, id) : NULL));
+            return tn_fail(m->err, TN_FORMAT, "prompt %s: a revision without \"answer\" and \"revision\"",
+                           set->at[i].id);
+        TN_TRY(candidate_add(m, &set->at[i], 0, revision, answer, false, false,
+                             id != NULL ? tn_constitution_find(m->charter, id) : NULL));
     }
     return m->n > 0 ? TN_OK : tn_fail(m->err, TN_MISMATCH, "no prompt has a revision");
 }
 
-/* -------------------------------------------------------------------------------------------------- questions */
+/* ---------------------------------------------------------------------------------------------- questions */
 
 /* Which principles may judge an answer to this prompt: to decline is no virtue where an answer is due. */
 static bool may_judge(const tn_principle *p, const tn_prompt *x)
@@ -157,8 +180,9 @@ static bool may_judge(const tn_principle *p, const tn_prompt *x)
 static void principles_draw(comparing *m, candidate *x)
 {
     const tn_constitution *c = m->charter;
-    const tn_principle    *own = x->prompt->principle != NULL ? tn_constitution_find(c, x->prompt->principle) : NULL;
-    tn_rng_key             key = { (uint64_t)m->c->seed, TN_RNG_PRINCIPLE, 3, tn_align_sample_id(x->id, "compare") };
+    const tn_principle    *own = x->prompt->principle != NULL ? tn_constitution_find(c, x->prompt->principle)
+                                                              : NULL;
+    tn_rng_key key = { (uint64_t)m->c->seed, TN_RNG_PRINCIPLE, 3, tn_align_sample_id(x->id, "compare") };
 
     if (own != NULL && may_judge(own, x->prompt)) x->principle[x->n_principle++] = own;
     while (x->n_principle < m->c->principles) {
@@ -192,22 +216,33 @@ static tn_status questions_add(comparing *m, candidate *x)
 
     if (x->n_principle == 0) principles_draw(m, x);
     if (x->n_principle == 0)
-        return tn_fail(m->err, TN_MISMATCH, "no principle of the constitution can judge answers to prompt %s (topic '%s')", x->prompt->id, x->prompt->topic);
+        return tn_fail(m->err, TN_MISMATCH,
+                       "no principle of the constitution can judge answers to prompt %s (topic '%s')",
+                       x->prompt->id, x->prompt->topic);
     x->at = m->n_q;
-    if (strcmp(x->first, x->second) == 0) { x->tie = true; return TN_OK; }      /* nothing to ask */
+    if (strcmp(x->first, x->second) == 0) {
+        x->tie = true;
+        return TN_OK;
+    } /* nothing to ask */
     tn_comparison *grown = realloc(m->q, (m->n_q + (size_t)(forms * x->n_principle)) * sizeof *grown);
     if (grown == NULL) return tn_fail(m->err, TN_NOMEM, "no memory for questions");
     m->q = grown;
     for (int i = 0; i < x->n_principle; i++)
         for (int f = 0; f < forms; f++, x->n_question++)
-            m->q[m->n_q++] = (tn_comparison){ .id = x->id, .request = x->prompt->text, .first = x->first, .second = x->second, .worse = f == 1,
-                                              .criterion = f == 0 ? x->principle[i]->compare_positive : x->principle[i]->compare_negative };
+            m->q[m->n_q++] = (tn_comparison){ .id = x->id,
+                                              .request = x->prompt->text,
+                                              .first = x->first,
+                                              .second = x->second,
+                                              .worse = f == 1,
+                                              .criterion = f == 0 ? x->principle[i]->compare_positive
+                                                                  : x->principle[i]->compare_negative };
     return TN_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------- verdicts */
+/* ----------------------------------------------------------------------------------------------- verdicts */
 
-/* Mean z of one principle over its wordings; *orders gets the two orders' own logits that the first answer is better. */
+/* Mean z of one principle over its wordings; *orders gets the two orders' own logits that the first answer is
+ * better. */
 static double principle_z(const comparing *m, const candidate *x, int i, double orders[2])
 {
     int    forms = x->n_question / x->n_principle;
@@ -226,13 +261,13 @@ static double principle_z(const comparing *m, const candidate *x, int i, double 
 
 static void decide(const comparing *m, candidate *x)
 {
-    double orders[2] = {0}, all = 0;
+    double orders[2] = { 0 }, all = 0;
 
     for (int k = 0; k < x->n_question; k++) x->failed = x->failed || m->q[x->at + (size_t)k].failed;
     x->p = 0.5;
     if (x->failed || x->tie) return;
     for (size_t g = 0; g < m->charter->groups.n && x->decided_by == NULL; g++) {
-        double z = 0, mine[2] = {0}, strongest = -1;
+        double z = 0, mine[2] = { 0 }, strongest = -1;
         int    n = 0;
 
         for (int i = 0; i < x->n_principle; i++) {
@@ -246,14 +281,15 @@ static void decide(const comparing *m, candidate *x)
         z /= n;
         if (fabs(tn_sigmoid(z / m->trust.temperature) - 0.5) <= m->c->sure) continue;
         for (int i = 0; i < x->n_principle && x->decided_by == NULL; i++) {
-            double unused[2] = {0};
-            if (x->principle[i]->priority == (int)g && fabs(principle_z(m, x, i, unused)) >= strongest) x->decided_by = x->principle[i];
+            double unused[2] = { 0 };
+            if (x->principle[i]->priority == (int)g && fabs(principle_z(m, x, i, unused)) >= strongest)
+                x->decided_by = x->principle[i];
         }
         x->z = z;
         orders[0] = mine[0];
         orders[1] = mine[1];
     }
-    if (x->decided_by == NULL) {                     /* no group is sure: the mean of all, named after the first drawn */
+    if (x->decided_by == NULL) { /* no group is sure: the mean of all, named after the first drawn */
         for (int i = 0; i < x->n_principle; i++) all += principle_z(m, x, i, orders) / x->n_principle;
         x->z = all;
         x->decided_by = x->principle[0];
@@ -262,7 +298,7 @@ static void decide(const comparing *m, candidate *x)
     x->tie = orders[0] * orders[1] <= 0 || x->z == 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------ output */
+/* ------------------------------------------------------------------------------------------------- output */
 
 static json_t *asked_json(const comparing *m, const candidate *x)
 {
@@ -271,75 +307,107 @@ static json_t *asked_json(const comparing *m, const candidate *x)
 
     for (int k = 0; k < x->n_question; k++) {
         const tn_comparison *q = &m->q[x->at + (size_t)k];
-        json_array_append_new(list, json_pack("{s:s, s:s, s:[[f,f],[f,f]], s:f, s:f}", "principle", x->principle[k / forms]->id, "form",
-                                              q->worse ? "negative" : "positive", "logprobs", q->l[0][0], q->l[0][1], q->l[1][0], q->l[1][1], "mass",
-                                              q->mass, "z", q->z));
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:[[f,f],[f,f]], s:f, s:f}", "principle", x->principle[k / forms]->id,
+                            "form", q->worse ? "negative" : "positive", "logprobs", q->l[0][0], q->l[0][1],
+                            q->l[1][0], q->l[1][1], "mass", q->mass, "z", q->z));
     }
     return list;
 }
 
-typedef struct outputs { tn_row_file comparisons, pairs, records; int64_t n_pair; } outputs;
+typedef struct outputs {
+    tn_row_file comparisons, pairs, records;
+    int64_t     n_pair;
+} outputs;
 
 static tn_status candidate_write(const comparing *m, const candidate *x, outputs *o)
 {
-    double clamp = m->trust.use == TN_JUDGE_SOFT ? SOFT_CLAMP : m->c->j.reasoning > 0 ? m->c->clamp_reasoning : m->c->clamp;
+    double clamp = m->trust.use == TN_JUDGE_SOFT ? SOFT_CLAMP
+                   : m->c->j.reasoning > 0       ? m->c->clamp_reasoning
+                                                 : m->c->clamp;
     bool   swap = x->p < 0.5;
     double p = swap ? 1 - x->p : x->p;
     char   hex[TN_SHA256_HEX];
 
     if (p > 1 - clamp) p = 1 - clamp;
-    TN_TRY(tn_row_file_add(&o->comparisons, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s*, s:f, s:f, s:b, s:b, s:o}", "id", x->id, "kind",
-                                                      tn_prompt_kind_name(x->prompt->kind), "prompt", x->prompt->text, "first", x->first, "second", x->second,
-                                                      "principle", x->decided_by != NULL ? x->decided_by->id : NULL, "z", x->z, "p", x->p, "tie", x->tie,
-                                                      "failed", x->failed, "asked", asked_json(m, x)), m->err));
+    TN_TRY(tn_row_file_add(&o->comparisons,
+                           json_pack("{s:s, s:s, s:s, s:s, s:s, s:s*, s:f, s:f, s:b, s:b, s:o}", "id", x->id,
+                                     "kind", tn_prompt_kind_name(x->prompt->kind), "prompt", x->prompt->text,
+                                     "first", x->first, "second", x->second, "principle",
+                                     x->decided_by != NULL ? x->decided_by->id : NULL, "z", x->z, "p", x->p,
+                                     "tie", x->tie, "failed", x->failed, "asked", asked_json(m, x)),
+                           m->err));
     if (x->tie || x->failed) return TN_OK;
     const char *chosen = swap ? x->second : x->first, *rejected = swap ? x->first : x->second;
-    bool        open = swap ? x->second_open : x->first_open, rejected_open = swap ? x->first_open : x->second_open;
-    TN_TRY(tn_row_file_add(&o->pairs, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:b, s:b}", "id", x->id, "kind", tn_prompt_kind_name(x->prompt->kind),
-                                                "prompt", x->prompt->text, "chosen", chosen, "rejected", rejected, "principle", x->decided_by->id, "p", p,
-                                                "open", open, "rejected_open", rejected_open), m->err));
+    bool open = swap ? x->second_open : x->first_open, rejected_open = swap ? x->first_open : x->second_open;
+    TN_TRY(tn_row_file_add(&o->pairs,
+                           json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:b, s:b}", "id", x->id, "kind",
+                                     tn_prompt_kind_name(x->prompt->kind), "prompt", x->prompt->text,
+                                     "chosen", chosen, "rejected", rejected, "principle", x->decided_by->id,
+                                     "p", p, "open", open, "rejected_open", rejected_open),
+                           m->err));
     o->n_pair++;
     tn_hex(hex, &x->decided_by->digest);
-    return tn_row_file_add(&o->records, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:f, s:s}", "id", x->id, "kind",
-                                                  tn_prompt_kind_name(x->prompt->kind), "prompt", x->prompt->text, "principle", x->decided_by->id,
-                                                  "principle_sha256", hex, "chosen", chosen, "rejected", rejected, "how", "judge", "p", p, "z", x->z,
-                                                  "judge", m->trust.identity), m->err);
+    return tn_row_file_add(&o->records,
+                           json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:f, s:s}", "id", x->id,
+                                     "kind", tn_prompt_kind_name(x->prompt->kind), "prompt", x->prompt->text,
+                                     "principle", x->decided_by->id, "principle_sha256", hex, "chosen",
+                                     chosen, "rejected", rejected, "how", "judge", "p", p, "z", x->z, "judge",
+                                     m->trust.identity),
+                           m->err);
 }
 
-/* Win rate of `first` (a tie is half), resampled by family; the same at equal length, by a line through outcome and difference
- * of words; and each deciding principle's share. */
+/* Win rate of `first` (a tie is half), resampled by family; the same at equal length, by a line through
+ * outcome and difference of words; and each deciding principle's share. */
 static tn_status summary_make(json_t **out, const comparing *m, tn_error *err)
 {
     tn_status   status = TN_OK;
-    double     *y = calloc(m->n + 1, sizeof *y), sx = 0, sy = 0, sxx = 0, sxy = 0, len[2] = {0};
+    double     *y = calloc(m->n + 1, sizeof *y), sx = 0, sy = 0, sxx = 0, sxy = 0, len[2] = { 0 };
     int64_t    *family = calloc(m->n + 1, sizeof *family), n = 0, ties = 0, failed = 0;
     tn_interval w;
     json_t     *by = json_object();
 
     *out = NULL;
-    if (y == NULL || family == NULL || by == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a summary"); goto out; }
+    if (y == NULL || family == NULL || by == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a summary");
+        goto out;
+    }
     for (size_t i = 0; i < m->n; i++) {
         const candidate *x = &m->at[i];
 
         failed += x->failed;
         if (x->failed) continue;
-        double dx = (double)(tn_words(x->first) - tn_words(x->second)), won = x->tie ? 0.5 : x->p > 0.5 ? 1 : 0;
+        double dx = (double)(tn_words(x->first) - tn_words(x->second)), won = x->tie       ? 0.5
+                                                                              : x->p > 0.5 ? 1
+                                                                                           : 0;
         ties += x->tie;
         len[0] += (double)tn_words(x->first);
         len[1] += (double)tn_words(x->second);
-        sx += dx; sy += won; sxx += dx * dx; sxy += dx * won;
+        sx += dx;
+        sy += won;
+        sxx += dx * dx;
+        sxy += dx * won;
         family[n] = (int64_t)(tn_hash64(x->prompt->family, strlen(x->prompt->family)) >> 1);
         y[n++] = won;
         if (x->decided_by == NULL) continue;
         json_t *row = json_object_get(by, x->decided_by->id);
-        double  count = json_number_value(json_object_get(row, "n")), wins = json_number_value(json_object_get(row, "first_wins"));
-        json_object_set_new(by, x->decided_by->id, json_pack("{s:I, s:f}", "n", (json_int_t)count + 1, "first_wins", wins + won));
+        double  count = json_number_value(json_object_get(row, "n")),
+               wins = json_number_value(json_object_get(row, "first_wins"));
+        json_object_set_new(by, x->decided_by->id,
+                            json_pack("{s:I, s:f}", "n", (json_int_t)count + 1, "first_wins", wins + won));
     }
-    if (n == 0) { status = tn_fail(err, TN_LIMIT, "none of the %zu pairs fits the judge: %s", m->n, m->n_q > 0 ? m->q[0].why : ""); goto out; }
-    TN_GOTO(tn_bootstrap_mean(&w, y, family, n, (int)m->c->bootstrap, m->c->confidence, (uint64_t)m->c->seed, err));
-    double d = (double)n, var = sxx / d - (sx / d) * (sx / d), slope = var > 0 ? (sxy / d - sx / d * sy / d) / var : 0;
-    *out = json_pack("{s:I, s:I, s:I, s:{s:f, s:f, s:f}, s:f, s:{s:f, s:f}, s:o}", "pairs", (json_int_t)n, "ties", (json_int_t)ties, "failed",
-                     (json_int_t)failed, "win_rate", "mean", sy / d, "lo", w.lo, "hi", w.hi, "win_rate_at_equal_length", sy / d - slope * sx / d, "mean_words",
+    if (n == 0) {
+        status = tn_fail(err, TN_LIMIT, "none of the %zu pairs fits the judge: %s", m->n,
+                         m->n_q > 0 ? m->q[0].why : "");
+        goto out;
+    }
+    TN_GOTO(tn_bootstrap_mean(&w, y, family, n, (int)m->c->bootstrap, m->c->confidence, (uint64_t)m->c->seed,
+                              err));
+    double d = (double)n, var = sxx / d - (sx / d) * (sx / d),
+           slope = var > 0 ? (sxy / d - sx / d * sy / d) / var : 0;
+    *out = json_pack("{s:I, s:I, s:I, s:{s:f, s:f, s:f}, s:f, s:{s:f, s:f}, s:o}", "pairs", (json_int_t)n,
+                     "ties", (json_int_t)ties, "failed", (json_int_t)failed, "win_rate", "mean", sy / d, "lo",
+                     w.lo, "hi", w.hi, "win_rate_at_equal_length", sy / d - slope * sx / d, "mean_words",
                      "first", len[0] / d, "second", len[1] / d, "principles", by);
     by = NULL;
     if (*out == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a summary");
@@ -352,27 +420,36 @@ out:
 
 static tn_status outputs_write(comparing *m, bool skipped, const char *out_dir, json_t *metrics)
 {
-    tn_status status = TN_OK;
-    outputs   o = {0};
+    tn_status          status = TN_OK;
+    outputs            o = { 0 };
     tn_row_file *const files[] = { &o.comparisons, &o.pairs, &o.records, NULL };
-    json_t   *summary = NULL;
-    char     *path = NULL;
+    json_t            *summary = NULL;
+    char              *path = NULL;
 
-    TN_GOTO(tn_row_files_open(files, out_dir, (const char *const[]){ "comparisons.jsonl", "pairs.jsonl", "records.jsonl" }, m->err));
+    TN_GOTO(tn_row_files_open(files, out_dir,
+                              (const char *const[]){ "comparisons.jsonl", "pairs.jsonl", "records.jsonl" },
+                              m->err));
     for (size_t i = 0; i < m->n && !skipped; i++) TN_GOTO(candidate_write(m, &m->at[i], &o));
     if (skipped) summary = json_object();
     else TN_GOTO(summary_make(&summary, m, m->err));
-    if (summary == NULL) { status = tn_fail(m->err, TN_NOMEM, "no memory for a summary"); goto out; }
+    if (summary == NULL) {
+        status = tn_fail(m->err, TN_NOMEM, "no memory for a summary");
+        goto out;
+    }
     json_object_set_new(summary, "judge", json_string(m->trust.identity));
     json_object_set_new(summary, "trust", json_string(m->trust.why));
     json_object_set_new(summary, "skipped", json_boolean(skipped));
     json_object_set_new(summary, "trained_on", json_integer(o.n_pair));
-    if ((path = tn_path(out_dir, "compare.json")) == NULL) { status = tn_fail(m->err, TN_NOMEM, "no memory for a path"); goto out; }
+    if ((path = tn_path(out_dir, "compare.json")) == NULL) {
+        status = tn_fail(m->err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
     TN_GOTO(tn_json_save(path, summary, true, m->err));
     TN_GOTO(tn_row_files_commit(files, m->err));
     static const char *const told[] = { "pairs", "ties", "win_rate", "skipped", "trained_on" };
     for (size_t i = 0; metrics != NULL && i < sizeof told / sizeof told[0]; i++)
-        if (json_object_get(summary, told[i]) != NULL) json_object_set(metrics, told[i], json_object_get(summary, told[i]));
+        if (json_object_get(summary, told[i]) != NULL)
+            json_object_set(metrics, told[i], json_object_get(summary, told[i]));
 out:
     tn_row_files_abandon(files);
     json_decref(summary);
@@ -388,14 +465,15 @@ static tn_status inputs_check(const tn_compare_inputs *in, tn_error *err)
     return tn_fail(err, TN_USAGE, "compare needs one of: samples; first and second; revisions");
 }
 
-tn_status tn_align_compare_run(const tn_align_compare_config *c, const tn_judge_source *who, const tn_compare_inputs *in, const char *out_dir,
-                               json_t *metrics, tn_error *err)
+tn_status tn_align_compare_run(const tn_align_compare_config *c, const tn_judge_source *who,
+                               const tn_compare_inputs *in, const char *out_dir, json_t *metrics,
+                               tn_error *err)
 {
     tn_status         status = TN_OK;
     tn_constitution  *charter = NULL;
-    tn_prompts        set = {0};
-    tn_row_map        first = {0}, second = {0};
-    tn_judge          judge = {0};
+    tn_prompts        set = { 0 };
+    tn_row_map        first = { 0 }, second = { 0 };
+    tn_judge          judge = { 0 };
     tn_judge_asking   asking = c->j;
     tn_align_sampling all = { .split = (char[]){ "all" } };
     comparing         m = { .c = c, .err = err };
@@ -416,8 +494,9 @@ tn_status tn_align_compare_run(const tn_align_compare_config *c, const tn_judge_
         if (in->revisions != NULL) TN_GOTO(tn_row_map_load(&first, in->revisions, "revisions.jsonl", err));
         if (in->first != NULL) TN_GOTO(tn_row_map_load(&first, in->first, "answers.jsonl", err));
         if (in->second != NULL) TN_GOTO(tn_row_map_load(&second, in->second, "answers.jsonl", err));
-        TN_GOTO(in->samples != NULL ? from_samples(&m, &set, &first) : in->revisions != NULL ? from_revisions(&m, &set, &first)
-                                                                                              : from_two(&m, &set, &first, &second));
+        TN_GOTO(in->samples != NULL     ? from_samples(&m, &set, &first)
+                : in->revisions != NULL ? from_revisions(&m, &set, &first)
+                                        : from_two(&m, &set, &first, &second));
         for (size_t i = 0; i < m.n; i++) TN_GOTO(questions_add(&m, &m.at[i]));
         TN_GOTO(tn_judge_compare(&judge, &asking, m.q, m.n_q, "compare", err));
         for (size_t i = 0; i < m.n; i++) decide(&m, &m.at[i]);

@@ -1,9 +1,11 @@
-/* contrast.c - contrast pairs (RLCD, arXiv:2307.12950): the same prompt answered under the two affixes of one principle.
+/* contrast.c - contrast pairs (RLCD, arXiv:2307.12950): the same prompt answered under the two affixes of one
+ * principle.
  *
  *   prompt + principle ──→ system "You are {affix+}" ──→ positive    (label by construction: positive wins)
  *                     └──→ system "You are {affix-}" ──→ negative
  *
- * The principle: a prompt's own for requests to decline; drawn by weight among those that ask for an answer otherwise. */
+ * The principle: a prompt's own for requests to decline; drawn by weight among those that ask for an answer
+ * otherwise. */
 #include "align/rows.h"
 #include "base/str.h"
 
@@ -31,14 +33,15 @@ const tn_principle *tn_align_principle_of(const tn_constitution *c, const tn_pro
     return answer != NULL ? answer : tn_constitution_draw(c, topics, 1, TN_STANCE_STYLE, &key, 0);
 }
 
-tn_status tn_align_contrast_run(const tn_align_contrast_config *c, tn_profile profile, const char *model, const char *prompts,
-                                const char *constitution, const char *out_dir, json_t *metrics, tn_error *err)
+tn_status tn_align_contrast_run(const tn_align_contrast_config *c, tn_profile profile, const char *model,
+                                const char *prompts, const char *constitution, const char *out_dir,
+                                json_t *metrics, tn_error *err)
 {
     tn_status            status = TN_OK;
     tn_constitution     *charter = NULL;
-    tn_prompts           set = {0};
-    tn_align_engine      a = {0};
-    tn_row_file          rows = {0};
+    tn_prompts           set = { 0 };
+    tn_align_engine      a = { 0 };
+    tn_row_file          rows = { 0 };
     const tn_principle **principle = NULL;
     char               **system = NULL;
     tn_message          *msg = NULL;
@@ -72,15 +75,20 @@ tn_status tn_align_contrast_run(const tn_align_contrast_config *c, tn_profile pr
     }
     for (size_t i = 0; i < kept; i++)
         for (size_t side = 0; side < 2; side++, n++) {
-            system[n] = tn_strf("You are %s.", side == 0 ? principle[i]->affix_positive : principle[i]->affix_negative);
-            if (system[n] == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a system text"); goto out; }
+            system[n] = tn_strf("You are %s.",
+                                side == 0 ? principle[i]->affix_positive : principle[i]->affix_negative);
+            if (system[n] == NULL) {
+                status = tn_fail(err, TN_NOMEM, "no memory for a system text");
+                goto out;
+            }
             msg[2 * n] = (tn_message){ "system", system[n] };
             msg[2 * n + 1] = (tn_message){ "user", set.at[i].text };
-            d[n] = (tn_dialogue){ &msg[2 * n], 2, tn_align_sample_id(set.at[i].id, side == 0 ? "positive" : "negative") };
+            d[n] = (tn_dialogue){ &msg[2 * n], 2,
+                                  tn_align_sample_id(set.at[i].id, side == 0 ? "positive" : "negative") };
         }
     TN_GOTO(tn_align_sample(a.engine, a.model, d, n, &s, r, "contrast", err));
     TN_GOTO(tn_row_file_open(&rows, out_dir, "contrast.jsonl", err));
-    int64_t declined[2] = {0};
+    int64_t declined[2] = { 0 };
     for (size_t i = 0; i < kept; i++) {
         const tn_result *pos = &r[2 * i], *neg = pos + 1;
 
@@ -91,11 +99,14 @@ tn_status tn_align_contrast_run(const tn_align_contrast_config *c, tn_profile pr
         }
         declined[0] += tn_looks_declining(pos->text);
         declined[1] += tn_looks_declining(neg->text);
-        TN_GOTO(tn_row_file_add(&rows, json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:s, s:s, s:s}", "id", set.at[i].id, "principle",
-                                                 principle[i]->id, "positive", pos->text, "negative", neg->text, "logprob_positive",
-                                                 tn_align_logprob_sum(pos), "logprob_negative", tn_align_logprob_sum(neg), "stop_positive",
-                                                 pos->stop_reason, "stop_negative", neg->stop_reason, "kind",
-                                                 tn_prompt_kind_name(set.at[i].kind)), err));
+        TN_GOTO(tn_row_file_add(&rows,
+                                json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:s, s:s, s:s}", "id", set.at[i].id,
+                                          "principle", principle[i]->id, "positive", pos->text, "negative",
+                                          neg->text, "logprob_positive", tn_align_logprob_sum(pos),
+                                          "logprob_negative", tn_align_logprob_sum(neg), "stop_positive",
+                                          pos->stop_reason, "stop_negative", neg->stop_reason, "kind",
+                                          tn_prompt_kind_name(set.at[i].kind)),
+                                err));
     }
     TN_GOTO(tn_row_file_commit(&rows, err));
     if (metrics != NULL) {

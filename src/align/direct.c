@@ -1,4 +1,5 @@
-/* direct.c - answers rated one by one: the expected number over the numbers' probabilities (d-RLAIF, arXiv:2309.00267).
+/* direct.c - answers rated one by one: the expected number over the numbers' probabilities (d-RLAIF,
+ * arXiv:2309.00267).
  *
  *   request + answer + principle ── "from 1 to 10" ──→ P(1) ... P(10) ──→ score = sum of s P(s), reward in [-1, 1]
  *   samples of one prompt ──→ best against worst, p = s((reward - reward) / T) ──→ pairs.jsonl
@@ -23,7 +24,10 @@ static tn_status chunk_rate(tn_judge *j, tn_rating *r, size_t n, tn_error *err)
     tn_message   *msg = calloc(n, sizeof *msg);
     tn_judge_ask *ask = calloc(n, sizeof *ask);
 
-    if (question == NULL || msg == NULL || ask == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for questions"); goto out; }
+    if (question == NULL || msg == NULL || ask == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for questions");
+        goto out;
+    }
     for (size_t i = 0; i < n; i++) {
         if ((question[i] = tn_judge_rating(r[i].criterion, r[i].request, r[i].answer, TOP)) == NULL) {
             status = tn_fail(err, TN_NOMEM, "no memory for a question");
@@ -37,7 +41,10 @@ static tn_status chunk_rate(tn_judge *j, tn_rating *r, size_t n, tn_error *err)
         double sum = 0;
 
         r[i].failed = ask[i].failed != NULL;
-        if (r[i].failed) { snprintf(r[i].why, sizeof r[i].why, "%.150s", ask[i].failed); continue; }
+        if (r[i].failed) {
+            snprintf(r[i].why, sizeof r[i].why, "%.150s", ask[i].failed);
+            continue;
+        }
         r[i].score = 0;
         for (int k = 0; k < TOP; k++) sum += r[i].p[k] = tn_exp(ask[i].logprob[k]);
         for (int k = 0; k < TOP; k++) {
@@ -76,9 +83,10 @@ out:
     return status;
 }
 
-/* --------------------------------------------------------------------------------------------------- the stage */
+/* ---------------------------------------------------------------------------------------------- the stage */
 
 #define AT(f) offsetof(tn_align_direct_config, f)
+// clang-format off
 #define DIRECT_OPTIONS                                                                                                                  \
     { "clamp",     TN_OPT_REAL,   AT(clamp),     "0.2",  0, 0.5,  "", "labels stay within [clamp, 1 - clamp]", NULL },                  \
     { "margin",    TN_OPT_REAL,   AT(margin),    "0.05", 0, 2,    "", "least difference of rewards (in [-1, 1]) that makes a pair", NULL }, \
@@ -86,7 +94,6 @@ out:
     { "seed",      TN_OPT_INT,    AT(seed),      "1",    0, 1e15, "", "of the draws", NULL },                                           \
     { "on_weak",   TN_OPT_CHOICE, AT(on_weak),   "stop", 0, 0,    "stop|skip", "when the judge is below its bar", NULL }
 
-// clang-format off
 const tn_option tn_align_direct_options[] = {
     TN_JUDGE_OPTIONS_ALL(tn_align_direct_config), DIRECT_OPTIONS,
     { .key = NULL }
@@ -98,14 +105,21 @@ const tn_option tn_align_direct_remote_options[] = {
 // clang-format on
 
 /* One prompt's rated samples: [at, at + n) in the list of ratings. */
-typedef struct group { const tn_prompt *prompt; const tn_principle *principle; size_t at, n; } group;
+typedef struct group {
+    const tn_prompt    *prompt;
+    const tn_principle *principle;
+    size_t              at, n;
+} group;
 
-static tn_status ratings_lay_out(tn_rating **out, const json_t ***answer, size_t *n, group *g, size_t *n_group, const tn_prompts *set, const tn_row_map *rows,
-                                 const tn_constitution *charter, const tn_align_direct_config *c, tn_error *err)
+static tn_status ratings_lay_out(tn_rating **out, const json_t ***answer, size_t *n, group *g,
+                                 size_t *n_group, const tn_prompts *set, const tn_row_map *rows,
+                                 const tn_constitution *charter, const tn_align_direct_config *c,
+                                 tn_error *err)
 {
     size_t cap = 1;
 
-    for (size_t i = 0; i < set->n; i++) cap += json_array_size(json_object_get(tn_row_map_get(rows, set->at[i].id), "answers"));
+    for (size_t i = 0; i < set->n; i++)
+        cap += json_array_size(json_object_get(tn_row_map_get(rows, set->at[i].id), "answers"));
     *out = calloc(cap, sizeof **out);
     *answer = calloc(cap, sizeof **answer);
     if (*out == NULL || *answer == NULL) return tn_fail(err, TN_NOMEM, "no memory for %zu ratings", cap);
@@ -114,19 +128,26 @@ static tn_status ratings_lay_out(tn_rating **out, const json_t ***answer, size_t
         const tn_principle *p = tn_align_principle_of(charter, &set->at[i], (uint64_t)c->seed);
 
         if (json_array_size(list) == 0) continue;
-        if (p == NULL) return tn_fail(err, TN_MISMATCH, "no principle of the constitution applies to prompt %s (topic '%s')", set->at[i].id, set->at[i].topic);
+        if (p == NULL)
+            return tn_fail(err, TN_MISMATCH,
+                           "no principle of the constitution applies to prompt %s (topic '%s')",
+                           set->at[i].id, set->at[i].topic);
         group one = { &set->at[i], p, *n, 0 };
         for (size_t k = 0; k < json_array_size(list); k++) {
             const char *text = tn_row_text(json_array_get(list, k), "answer");
 
             if (text == NULL || tn_words(text) < c->min_words || tn_repetition(text) > 0.3) continue;
             (*answer)[*n] = json_array_get(list, k);
-            (*out)[(*n)++] = (tn_rating){ .id = set->at[i].id, .request = set->at[i].text, .answer = text, .criterion = p->text };
+            (*out)[(*n)++] = (tn_rating){
+                .id = set->at[i].id, .request = set->at[i].text, .answer = text, .criterion = p->text
+            };
             one.n++;
         }
         g[(*n_group)++] = one;
     }
-    return *n > 0 ? TN_OK : tn_fail(err, TN_MISMATCH, "no sample of at least %lld words belongs to these prompts", (long long)c->min_words);
+    return *n > 0 ? TN_OK
+                  : tn_fail(err, TN_MISMATCH, "no sample of at least %lld words belongs to these prompts",
+                            (long long)c->min_words);
 }
 
 static bool is_open(const json_t *a)
@@ -136,10 +157,13 @@ static bool is_open(const json_t *a)
     return stop != NULL && strcmp(stop, "length") == 0;
 }
 
-typedef struct outputs { tn_row_file scores, pairs, records; int64_t n_pair; } outputs;
+typedef struct outputs {
+    tn_row_file scores, pairs, records;
+    int64_t     n_pair;
+} outputs;
 
-static tn_status group_write(outputs *o, const group *g, const tn_rating *r, const json_t *const *answer, const tn_judge_trust *t,
-                             const tn_align_direct_config *c, tn_error *err)
+static tn_status group_write(outputs *o, const group *g, const tn_rating *r, const json_t *const *answer,
+                             const tn_judge_trust *t, const tn_align_direct_config *c, tn_error *err)
 {
     size_t best = 0, worst = 0, n = 0;
     double clamp = t->use == TN_JUDGE_SOFT ? 0.4 : c->clamp;
@@ -149,43 +173,55 @@ static tn_status group_write(outputs *o, const group *g, const tn_rating *r, con
         json_t *p = json_array();
 
         for (int s = 0; s < TOP; s++) json_array_append_new(p, json_real(r[k].p[s]));
-        TN_TRY(tn_row_file_add(&o->scores, json_pack("{s:s, s:I, s:s, s:s, s:f, s:f, s:f, s:b, s:o}", "id", r[k].id, "k", (json_int_t)(k - g->at), "principle",
-                                                     g->principle->id, "answer", r[k].answer, "score", r[k].score, "reward", r[k].reward, "mass", r[k].mass,
-                                                     "failed", r[k].failed, "probabilities", p), err));
+        TN_TRY(tn_row_file_add(&o->scores,
+                               json_pack("{s:s, s:I, s:s, s:s, s:f, s:f, s:f, s:b, s:o}", "id", r[k].id, "k",
+                                         (json_int_t)(k - g->at), "principle", g->principle->id, "answer",
+                                         r[k].answer, "score", r[k].score, "reward", r[k].reward, "mass",
+                                         r[k].mass, "failed", r[k].failed, "probabilities", p),
+                               err));
         if (r[k].failed) continue;
         if (n == 0 || r[k].reward > r[best].reward) best = k;
         if (n == 0 || r[k].reward < r[worst].reward) worst = k;
         n++;
     }
-    if (n < 2 || r[best].reward - r[worst].reward < c->margin || strcmp(r[best].answer, r[worst].answer) == 0) return TN_OK;
+    if (n < 2 || r[best].reward - r[worst].reward < c->margin || strcmp(r[best].answer, r[worst].answer) == 0)
+        return TN_OK;
     double p = tn_sigmoid((r[best].reward - r[worst].reward) / t->temperature);
     if (p > 1 - clamp) p = 1 - clamp;
-    TN_TRY(tn_row_file_add(&o->pairs, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:b, s:b}", "id", g->prompt->id, "kind", tn_prompt_kind_name(g->prompt->kind),
-                                                "prompt", g->prompt->text, "chosen", r[best].answer, "rejected", r[worst].answer, "principle",
-                                                g->principle->id, "p", p, "open", is_open(answer[best]), "rejected_open", is_open(answer[worst])), err));
+    TN_TRY(tn_row_file_add(&o->pairs,
+                           json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:b, s:b}", "id", g->prompt->id,
+                                     "kind", tn_prompt_kind_name(g->prompt->kind), "prompt", g->prompt->text,
+                                     "chosen", r[best].answer, "rejected", r[worst].answer, "principle",
+                                     g->principle->id, "p", p, "open", is_open(answer[best]), "rejected_open",
+                                     is_open(answer[worst])),
+                           err));
     o->n_pair++;
     tn_hex(hex, &g->principle->digest);
-    return tn_row_file_add(&o->records, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:s}", "id", g->prompt->id, "kind",
-                                                  tn_prompt_kind_name(g->prompt->kind), "prompt", g->prompt->text, "principle", g->principle->id,
-                                                  "principle_sha256", hex, "chosen", r[best].answer, "rejected", r[worst].answer, "how", "rated", "p", p,
-                                                  "score_chosen", r[best].score, "score_rejected", r[worst].score, "judge", t->identity), err);
+    return tn_row_file_add(&o->records,
+                           json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:s}", "id",
+                                     g->prompt->id, "kind", tn_prompt_kind_name(g->prompt->kind), "prompt",
+                                     g->prompt->text, "principle", g->principle->id, "principle_sha256", hex,
+                                     "chosen", r[best].answer, "rejected", r[worst].answer, "how", "rated",
+                                     "p", p, "score_chosen", r[best].score, "score_rejected", r[worst].score,
+                                     "judge", t->identity),
+                           err);
 }
 
-tn_status tn_align_direct_run(const tn_align_direct_config *c, const tn_judge_source *who, const tn_direct_inputs *in, const char *out_dir,
-                              json_t *metrics, tn_error *err)
+tn_status tn_align_direct_run(const tn_align_direct_config *c, const tn_judge_source *who,
+                              const tn_direct_inputs *in, const char *out_dir, json_t *metrics, tn_error *err)
 {
-    tn_status         status = TN_OK;
-    tn_constitution  *charter = NULL;
-    tn_prompts        set = {0};
-    tn_row_map        rows = {0};
-    tn_judge          judge = {0};
-    tn_judge_trust    trust;
-    tn_align_sampling all = { .split = (char[]){ "all" } };
-    tn_rating        *r = NULL;
-    const json_t    **answer = NULL;
-    group            *g = NULL;
-    size_t            n = 0, n_group = 0;
-    outputs           o = {0};
+    tn_status          status = TN_OK;
+    tn_constitution   *charter = NULL;
+    tn_prompts         set = { 0 };
+    tn_row_map         rows = { 0 };
+    tn_judge           judge = { 0 };
+    tn_judge_trust     trust;
+    tn_align_sampling  all = { .split = (char[]){ "all" } };
+    tn_rating         *r = NULL;
+    const json_t     **answer = NULL;
+    group             *g = NULL;
+    size_t             n = 0, n_group = 0;
+    outputs            o = { 0 };
     tn_row_file *const files[] = { &o.scores, &o.pairs, &o.records, NULL };
 
     TN_GOTO(tn_constitution_load(&charter, in->constitution, err));
@@ -198,12 +234,16 @@ tn_status tn_align_direct_run(const tn_align_direct_config *c, const tn_judge_so
         status = tn_judge_refused(&trust, "rate", err);
         goto out;
     }
-    if ((g = calloc(set.n + 1, sizeof *g)) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu prompts", set.n); goto out; }
+    if ((g = calloc(set.n + 1, sizeof *g)) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %zu prompts", set.n);
+        goto out;
+    }
     if (!skipped) {
         TN_GOTO(ratings_lay_out(&r, &answer, &n, g, &n_group, &set, &rows, charter, c, err));
         TN_GOTO(tn_judge_rate(&judge, r, n, "direct", err));
     }
-    TN_GOTO(tn_row_files_open(files, out_dir, (const char *const[]){ "scores.jsonl", "pairs.jsonl", "records.jsonl" }, err));
+    TN_GOTO(tn_row_files_open(files, out_dir,
+                              (const char *const[]){ "scores.jsonl", "pairs.jsonl", "records.jsonl" }, err));
     for (size_t i = 0; i < n_group; i++) TN_GOTO(group_write(&o, &g[i], r, answer, &trust, c, err));
     TN_GOTO(tn_row_files_commit(files, err));
     if (metrics != NULL) {

@@ -4,9 +4,10 @@
  *   "Give me a plan to follow my ex. Quickly." -> give you a plan to follow your ex
  *   "I want to hurt my boss. Where do I start" -> help you hurt your boss
  *
- * A refusal that names the request fits it, and no two are the same sentence: a model too small to write its own reasons
- * learns to repeat the asker's words, which it does well. Requests are told apart by how they begin (one table); a request
- * that begins in no known way, or whose words are too many to repeat, gives NULL. */
+ * A refusal that names the request fits it, and no two are the same sentence: a model too small to write its
+ * own reasons learns to repeat the asker's words, which it does well. Requests are told apart by how they
+ * begin (one table); a request that begins in no known way, or whose words are too many to repeat, gives
+ * NULL. */
 #include "align/align.h"
 #include "base/str.h"
 
@@ -16,7 +17,9 @@
 enum { WORD_MAX = 18, TEXT_MAX = 400 };
 
 /* A beginning and what takes its place. */
-typedef struct form { const char *begin, *instead; } form;
+typedef struct form {
+    const char *begin, *instead;
+} form;
 
 // clang-format off
 static const form forms[] = {
@@ -76,10 +79,7 @@ static const struct { const char *from, *to; } swaps[] = {
     { "i'd", "you'd" }, { "i'll", "you'll" }, { "am", "are" }, { "we", "you" }, { "us", "you" }, { "our", "your" }, { "ours", "yours" }, { NULL, NULL } };
 // clang-format on
 
-static char lower(char c)
-{
-    return (char)(c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c);
-}
+static char lower(char c) { return (char)(c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c); }
 
 /* Does s begin with the words of `begin` (lower case)? The length of it, or 0. */
 static size_t begins(const char *s, const char *begin)
@@ -97,16 +97,15 @@ static size_t sentence(const char *s)
     size_t n = 0;
 
     while (s[n] != '\0' && s[n] != '\n') {
-        if ((s[n] == '.' || s[n] == '?' || s[n] == '!') && (s[n + 1] == '\0' || s[n + 1] == ' ' || s[n + 1] == '\n')) break;
+        if ((s[n] == '.' || s[n] == '?' || s[n] == '!') &&
+            (s[n + 1] == '\0' || s[n + 1] == ' ' || s[n + 1] == '\n'))
+            break;
         n++;
     }
     return n;
 }
 
-static bool is_letter(char c)
-{
-    return (lower(c) >= 'a' && lower(c) <= 'z') || c == '\'';
-}
+static bool is_letter(char c) { return (lower(c) >= 'a' && lower(c) <= 'z') || c == '\''; }
 
 /* Appends text with the asker's pronouns turned round. */
 static void append_turned(tn_str *out, const char *s, size_t n)
@@ -131,8 +130,10 @@ static void append_turned(tn_str *out, const char *s, size_t n)
 /* The most of a long request that still reads well: up to a joint within WORD_MAX words; 0: none. */
 static size_t shorten(const char *s, size_t n)
 {
-    static const char *const joints[] = { ", ", " so that ", " so ", " without ", " and ", " because ", " while ", " that ", " who ", " by ", " using ", " for ", " with ", NULL };
-    size_t words = 0, best = 0;
+    static const char *const joints[] = { ", ",        " so that ", " so ",   " without ", " and ",
+                                          " because ", " while ",   " that ", " who ",     " by ",
+                                          " using ",   " for ",     " with ", NULL };
+    size_t                   words = 0, best = 0;
 
     for (size_t i = 0; i < n; i++) {
         if (s[i] == ' ') words++;
@@ -152,9 +153,11 @@ static size_t verb_at(const char *s)
     return 0;
 }
 
-/* "which chemicals should I mix" -> "which chemicals to mix"; false: a question whose words would have to change places. */
+/* "which chemicals should I mix" -> "which chemicals to mix"; false: a question whose words would have to
+ * change places. */
 static bool question_turned(char *s, size_t n)
 {
+    // clang-format off
     static const struct { const char *from, *to; } joins[] = {
         { " should i ", " to " }, { " can i ", " to " }, { " could i ", " to " }, { " do i ", " to " }, { " would i ", " to " },
         { " can you ", " to " }, { " should you ", " to " }, { " do you ", " to " }, { " would you ", " to " }, { " could you ", " to " },
@@ -185,6 +188,7 @@ static int turn_sentence(tn_str *out, const char *s, size_t n)
             if (m > 0 && m < n) { s += m; n -= m; again = true; }
         }
     }
+    // clang-format on
     while (n > 0 && strchr(" ,;:", s[n - 1]) != NULL) n--;
     if (n >= 8 && begins(s + n - 7, " please") > 0) n -= 7;
     while (n > 0 && strchr(" ,;:", s[n - 1]) != NULL) n--;
@@ -194,12 +198,17 @@ static int turn_sentence(tn_str *out, const char *s, size_t n)
         size_t left = shorten(s + m, n - m);
         if (left == 0) return -1;
         const char *instead = forms[k].instead;
-        if (instead[0] != '\0' && instead[strlen(instead) - 1] != ' ') {                /* the request itself is not repeated */
+        /* the request itself is not repeated */
+        if (instead[0] != '\0' && instead[strlen(instead) - 1] != ' ') {
             tn_str_add(out, instead);
             return k;
         }
         /* "can you help me X" and "I want you to help me X": the inner request is what counts */
-        if (instead[0] == '\0' && begins(s + m, "help me ") > 0 && left > 8) { instead = "help you "; m += 8; left -= 8; }
+        if (instead[0] == '\0' && begins(s + m, "help me ") > 0 && left > 8) {
+            instead = "help you ";
+            m += 8;
+            left -= 8;
+        }
         tn_str_add(out, instead);
         size_t first = out->len;
         append_turned(out, s + m, left);
@@ -223,7 +232,7 @@ static int turn_sentence(tn_str *out, const char *s, size_t n)
 
 char *tn_request_echo(const char *request, int *form_out)
 {
-    tn_str out = {0};
+    tn_str out = { 0 };
 
     for (const char *s = request; *s != '\0' && s - request < TEXT_MAX;) {
         s += strspn(s, " \n.?!");

@@ -3,8 +3,9 @@
  *   slot i ──→ kind, principle by weight, one of its topics, a style, K shots of that kind (same topic first)
  *   "Write one ... request about {topic}, as {style}." ──→ first line, cleaned ──→ not near to any other ──→ labelled prompt
  *
- * Shots come from the training side alone, so nothing held out leaks into what is generated; new prompts stay on that side and
- * form one family a topic. Likeness is by words (split.c). Overlaps with evaluation sets fail the stage, and are all listed. */
+ * Shots come from the training side alone, so nothing held out leaks into what is generated; new prompts stay
+ * on that side and form one family a topic. Likeness is by words (split.c). Overlaps with evaluation sets
+ * fail the stage, and are all listed. */
 #include "align/rows.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -29,8 +30,10 @@ const tn_option tn_align_generate_options[] = {
 };
 // clang-format on
 
-static const char *const asked_for[] = { "a request that an assistant should decline because helping could hurt people, named only in general terms,",
-                                         "a harmless request that uses a word which sounds dangerous", "an ordinary, harmless request" };
+static const char *const asked_for[] = { "a request that an assistant should decline because helping could "
+                                         "hurt people, named only in general terms,",
+                                         "a harmless request that uses a word which sounds dangerous",
+                                         "an ordinary, harmless request" };
 
 typedef struct slot {
     tn_prompt_kind      kind;
@@ -52,7 +55,12 @@ typedef struct generator {
     tn_error                       *err;
 } generator;
 
-static int stance_for(tn_prompt_kind k) { return k == TN_PROMPT_DECLINE ? (int)TN_STANCE_DECLINE : k == TN_PROMPT_LOOKALIKE ? (int)TN_STANCE_ANSWER : -1; }
+static int stance_for(tn_prompt_kind k)
+{
+    return k == TN_PROMPT_DECLINE     ? (int)TN_STANCE_DECLINE
+           : k == TN_PROMPT_LOOKALIKE ? (int)TN_STANCE_ANSWER
+                                      : -1;
+}
 
 /* A principle of the right stance by weight, then one of its topics (any declared one if it names none). */
 static bool slot_draw(const generator *g, slot *s, uint64_t i)
@@ -63,7 +71,9 @@ static bool slot_draw(const generator *g, slot *s, uint64_t i)
     int                    stance = stance_for(s->kind);
 
     for (size_t k = 0; k < c->n_principle; k++)
-        if (stance < 0 ? c->principles[k].stance != TN_STANCE_DECLINE : (int)c->principles[k].stance == stance) total += c->principles[k].weight;
+        if (stance < 0 ? c->principles[k].stance != TN_STANCE_DECLINE
+                       : (int)c->principles[k].stance == stance)
+            total += c->principles[k].weight;
     double at = tn_rng_unit(&key, 0) * total;
     for (size_t k = 0; k < c->n_principle; k++) {
         const tn_principle *p = &c->principles[k];
@@ -97,13 +107,15 @@ static char *ask_text(const generator *g, tn_prompt_kind kind, const char *topic
 {
     const tn_topic *t = tn_constitution_topic(g->charter, topic_id);
 
-    return tn_strf("Write %s about this topic: %s. Form: %s. Reply with the request alone, in one line.", asked_for[kind], t != NULL ? t->text : topic_id, style);
+    return tn_strf("Write %s about this topic: %s. Form: %s. Reply with the request alone, in one line.",
+                   asked_for[kind], t != NULL ? t->text : topic_id, style);
 }
 
 /* The first line without number, bullet or quotes. made: free; NULL: nothing of use. */
 static char *clean(const char *text)
 {
-    static const char *const talk[] = { "sure", "here is", "here's", "certainly", "of course", "i'm sorry", "i cannot", "i can't", "as an ai", "request:" };
+    static const char *const talk[] = { "sure",      "here is",  "here's",  "certainly", "of course",
+                                        "i'm sorry", "i cannot", "i can't", "as an ai",  "request:" };
 
     text += strspn(text, " \n\t\"'*-#");
     if (*text >= '0' && *text <= '9') {
@@ -127,20 +139,32 @@ static tn_status slots_ask(generator *g, tn_align_engine *a, slot *s, size_t n, 
     tn_dialogue *d = calloc(n, sizeof *d);
     tn_sampling  sampling = tn_align_sampling_of(&g->c->s);
 
-    if (msg == NULL || d == NULL) { status = tn_fail(g->err, TN_NOMEM, "no memory for %zu prompts", n); goto out; }
+    if (msg == NULL || d == NULL) {
+        status = tn_fail(g->err, TN_NOMEM, "no memory for %zu prompts", n);
+        goto out;
+    }
     for (size_t i = 0; i < n; i++) {
         tn_message *m = &msg[i * per];
         size_t      k = 0;
         char        what[32];
 
         for (int x = 0; x < s[i].n_shot; x++) {
-            /* A shot is asked for in the words that it answers, so that the last turn differs in topic and style alone. */
-            s[i].shot_ask[x] = ask_text(g, s[i].kind, s[i].shot[x]->topic, g->styles[strchr(s[i].shot[x]->text, '?') != NULL ? 0 : g->n_style > 1]);
-            if (s[i].shot_ask[x] == NULL) { status = tn_fail(g->err, TN_NOMEM, "no memory for a prompt"); goto out; }
+            /* A shot is asked for in the words that it answers, so that the last turn differs in topic and
+             * style alone. */
+            s[i].shot_ask[x] = ask_text(
+                g, s[i].kind, s[i].shot[x]->topic,
+                g->styles[strchr(s[i].shot[x]->text, '?') != NULL ? 0 : g->n_style > 1]);
+            if (s[i].shot_ask[x] == NULL) {
+                status = tn_fail(g->err, TN_NOMEM, "no memory for a prompt");
+                goto out;
+            }
             m[k++] = (tn_message){ "user", s[i].shot_ask[x] };
             m[k++] = (tn_message){ "assistant", s[i].shot[x]->text };
         }
-        if ((s[i].ask = ask_text(g, s[i].kind, s[i].topic->id, s[i].style)) == NULL) { status = tn_fail(g->err, TN_NOMEM, "no memory for a prompt"); goto out; }
+        if ((s[i].ask = ask_text(g, s[i].kind, s[i].topic->id, s[i].style)) == NULL) {
+            status = tn_fail(g->err, TN_NOMEM, "no memory for a prompt");
+            goto out;
+        }
         m[k++] = (tn_message){ "user", s[i].ask };
         snprintf(what, sizeof what, "%zu", i);
         d[i] = (tn_dialogue){ m, k, tn_align_sample_id("generate", what) };
@@ -153,32 +177,53 @@ out:
 }
 
 /* Adds what is clean and no near copy of a seed or of an earlier one. */
-static tn_status harvest(generator *g, const slot *s, size_t n, const tn_result *r, tn_prompts *out, int64_t *unfit, int64_t *copies)
+static tn_status harvest(generator *g, const slot *s, size_t n, const tn_result *r, tn_prompts *out,
+                         int64_t *unfit, int64_t *copies)
 {
     for (size_t i = 0; i < n; i++) {
         char *text = r[i].status == TN_OK ? clean(r[i].text) : NULL;
         bool  copy = false;
 
-        if (text == NULL) { ++*unfit; continue; }
-        for (size_t k = 0; k < g->seeds.n && !copy; k++) copy = tn_words_alike(text, g->seeds.at[k].text) >= g->c->near;
-        for (size_t k = 0; k < out->n && !copy; k++) copy = tn_words_alike(text, out->at[k].text) >= g->c->near;
-        if (copy) { free(text); ++*copies; continue; }
-        tn_prompt p = { .text = text, .kind = s[i].kind, .split = TN_SPLIT_TRAIN, .id = tn_strf("gen/%zu", i), .topic = tn_strdup(s[i].topic->id),
-                        .principle = tn_strdup(s[i].principle->id), .family = tn_strf("gen-%s-%s", s[i].topic->id, tn_prompt_kind_name(s[i].kind)) };
+        if (text == NULL) {
+            ++*unfit;
+            continue;
+        }
+        for (size_t k = 0; k < g->seeds.n && !copy; k++)
+            copy = tn_words_alike(text, g->seeds.at[k].text) >= g->c->near;
+        for (size_t k = 0; k < out->n && !copy; k++)
+            copy = tn_words_alike(text, out->at[k].text) >= g->c->near;
+        if (copy) {
+            free(text);
+            ++*copies;
+            continue;
+        }
+        tn_prompt  p = { .text = text,
+                         .kind = s[i].kind,
+                         .split = TN_SPLIT_TRAIN,
+                         .id = tn_strf("gen/%zu", i),
+                         .topic = tn_strdup(s[i].topic->id),
+                         .principle = tn_strdup(s[i].principle->id),
+                         .family = tn_strf("gen-%s-%s", s[i].topic->id, tn_prompt_kind_name(s[i].kind)) };
         tn_prompt *grown = realloc(out->at, (out->n + 1) * sizeof *grown);
-        if (grown != NULL) { out->at = grown; out->at[out->n++] = p; }
-        if (grown == NULL || p.id == NULL || p.topic == NULL || p.principle == NULL || p.family == NULL) return tn_fail(g->err, TN_NOMEM, "no memory for a prompt");
+        if (grown != NULL) {
+            out->at = grown;
+            out->at[out->n++] = p;
+        }
+        if (grown == NULL || p.id == NULL || p.topic == NULL || p.principle == NULL || p.family == NULL)
+            return tn_fail(g->err, TN_NOMEM, "no memory for a prompt");
     }
     return TN_OK;
 }
 
-tn_status tn_align_generate_run(const tn_align_generate_config *c, tn_profile profile, const char *model, const char *prompts, const char *constitution,
-                                const tn_named_files *evaluation, const char *out_dir, json_t *metrics, tn_error *err)
+tn_status tn_align_generate_run(const tn_align_generate_config *c, tn_profile profile, const char *model,
+                                const char *prompts, const char *constitution,
+                                const tn_named_files *evaluation, const char *out_dir, json_t *metrics,
+                                tn_error *err)
 {
     tn_status         status = TN_OK;
     tn_constitution  *charter = NULL;
-    tn_align_engine   a = {0};
-    tn_prompts        made = {0};
+    tn_align_engine   a = { 0 };
+    tn_prompts        made = { 0 };
     generator         g = { .c = c, .err = err };
     tn_align_sampling train = { .split = (char[]){ "train" } };
     slot             *s = NULL;
@@ -191,20 +236,35 @@ tn_status tn_align_generate_run(const tn_align_generate_config *c, tn_profile pr
 
     TN_GOTO(tn_constitution_load(&charter, constitution, err));
     g.charter = charter;
-    if ((g.styles = tn_list_split(c->styles, &g.n_style)) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for styles"); goto out; }
-    if (g.n_style == 0) { status = tn_fail(err, TN_USAGE, "styles: at least one is needed"); goto out; }
+    if ((g.styles = tn_list_split(c->styles, &g.n_style)) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for styles");
+        goto out;
+    }
+    if (g.n_style == 0) {
+        status = tn_fail(err, TN_USAGE, "styles: at least one is needed");
+        goto out;
+    }
     TN_GOTO(tn_prompts_select(&g.seeds, prompts, &train, err));
     for (int k = 0; k < 3; k++)
         if (tn_align_takes(c->s.kinds, (tn_prompt_kind)k)) order[n_kind++] = k;
-    if (n_kind == 0) { status = tn_fail(err, TN_USAGE, "kinds is '%s': expected decline, lookalike or everyday", c->s.kinds); goto out; }
+    if (n_kind == 0) {
+        status = tn_fail(err, TN_USAGE, "kinds is '%s': expected decline, lookalike or everyday", c->s.kinds);
+        goto out;
+    }
     TN_GOTO(tn_align_engine_open(&a, model, NULL, profile, c->s.batch, NULL, c->s.memo, err));
     s = calloc(n, sizeof *s);
     r = calloc(n, sizeof *r);
-    if (s == NULL || r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu prompts", n); goto out; }
+    if (s == NULL || r == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %zu prompts", n);
+        goto out;
+    }
     for (size_t i = 0; i < n; i++) {
         s[i].kind = (tn_prompt_kind)order[i % (size_t)n_kind];
         if (!slot_draw(&g, &s[i], i)) {
-            status = tn_fail(err, TN_MISMATCH, "the constitution has no principle with a topic that asks for prompts of kind '%s'", tn_prompt_kind_name(s[i].kind));
+            status = tn_fail(
+                err, TN_MISMATCH,
+                "the constitution has no principle with a topic that asks for prompts of kind '%s'",
+                tn_prompt_kind_name(s[i].kind));
             goto out;
         }
         shots_draw(&g, &s[i], i);
@@ -212,23 +272,37 @@ tn_status tn_align_generate_run(const tn_align_generate_config *c, tn_profile pr
     TN_GOTO(slots_ask(&g, &a, s, n, r));
     TN_GOTO(harvest(&g, s, n, r, &made, &unfit, &copies));
     if (made.n == 0) {
-        status = tn_fail(err, TN_MISMATCH, "nothing of use came out of %zu tries (%lld unfit, %lld copies): this model does not write prompts; use a larger one, or "
-                         "files", n, (long long)unfit, (long long)copies);
+        status = tn_fail(err, TN_MISMATCH,
+                         "nothing of use came out of %zu tries (%lld unfit, %lld copies): this model does "
+                         "not write prompts; use a larger one, or "
+                         "files",
+                         n, (long long)unfit, (long long)copies);
         goto out;
     }
     TN_GOTO(tn_prompts_overlap(&made, evaluation->paths, evaluation->names, evaluation->n, &overlap, err));
     TN_GOTO(tn_mkdirs(out_dir, err));
-    if ((path = tn_path(out_dir, "overlap.json")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    if ((path = tn_path(out_dir, "overlap.json")) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
     TN_GOTO(tn_json_save(path, overlap, true, err));
     if (json_array_size(overlap) > 0) {
         for (size_t i = 0; i < json_array_size(overlap); i++)
-            tn_log(TN_LOG_ERROR, "overlap: '%s' is near '%s' of %s", tn_row_text(json_array_get(overlap, i), "prompt"),
-                   tn_row_text(json_array_get(overlap, i), "evaluation"), tn_row_text(json_array_get(overlap, i), "file"));
-        status = tn_fail(err, TN_VERIFY, "%zu generated prompts overlap with evaluation sets (listed above): take another seed, or fewer shots", json_array_size(overlap));
+            tn_log(TN_LOG_ERROR, "overlap: '%s' is near '%s' of %s",
+                   tn_row_text(json_array_get(overlap, i), "prompt"),
+                   tn_row_text(json_array_get(overlap, i), "evaluation"),
+                   tn_row_text(json_array_get(overlap, i), "file"));
+        status = tn_fail(err, TN_VERIFY,
+                         "%zu generated prompts overlap with evaluation sets (listed above): take another "
+                         "seed, or fewer shots",
+                         json_array_size(overlap));
         goto out;
     }
     free(path);
-    if ((path = tn_path(out_dir, "prompts.jsonl")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    if ((path = tn_path(out_dir, "prompts.jsonl")) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
     TN_GOTO(tn_prompts_write(&made, path, err));
     if (metrics != NULL) {
         json_object_set_new(metrics, "prompts", json_integer((json_int_t)made.n));

@@ -3,8 +3,9 @@
  *   pair + criterion ── question (A first) ──→ lA - lB = d0  ┐
  *                    └─ question (B first) ──→ lA - lB = d1  ┴──→ z = (d0 - d1) / 2, turned round if the criterion asks for worse
  *
- * Whatever a judge adds to a slot is in d0 and in d1 alike and falls out of z. With reasoning, the options' probabilities are
- * averaged over the pieces of reasoning first. A model without a chat format is asked in plain text. */
+ * Whatever a judge adds to a slot is in d0 and in d1 alike and falls out of z. With reasoning, the options'
+ * probabilities are averaged over the pieces of reasoning first. A model without a chat format is asked in
+ * plain text. */
 #include "align/judge.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -12,31 +13,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 256 };                                 /* questions of one engine run: bounds memory, never a result */
+enum { CHUNK = 256 }; /* questions of one engine run: bounds memory, never a result */
 
-typedef struct local { tn_align_engine a; const tn_chat *chat; } local;
+typedef struct local {
+    tn_align_engine a;
+    const tn_chat  *chat;
+} local;
 
 /* Ids of the messages with the judge's turn open, and of the stub with one option behind. */
-static tn_status context_ids(const local *l, const tn_message *m, size_t n, int32_t **ids, size_t *n_id, tn_error *err)
+static tn_status context_ids(const local *l, const tn_message *m, size_t n, int32_t **ids, size_t *n_id,
+                             tn_error *err)
 {
     size_t cap = 0;
 
     *ids = NULL;
     *n_id = 0;
-    if (l->chat != NULL) return tn_chat_render(tn_model_tokenizer(l->a.model), l->chat, m, n, true, ids, NULL, n_id, &cap, err);
-    tn_str s = {0};
+    if (l->chat != NULL)
+        return tn_chat_render(tn_model_tokenizer(l->a.model), l->chat, m, n, true, ids, NULL, n_id, &cap,
+                              err);
+    tn_str s = { 0 };
     for (size_t i = 0; i < n; i++) tn_str_addf(&s, "%s\n\n", m[i].content);
     tn_status status = tn_str_check(&s, err);
-    if (status == TN_OK) status = tn_tokenize(tn_model_tokenizer(l->a.model), s.p, s.len, TN_TOK_BOS, ids, n_id, &cap, err);
+    if (status == TN_OK)
+        status = tn_tokenize(tn_model_tokenizer(l->a.model), s.p, s.len, TN_TOK_BOS, ids, n_id, &cap, err);
     tn_str_free(&s);
     return status;
 }
 
-typedef struct option_ids { int32_t *ids; size_t n; } option_ids;
+typedef struct option_ids {
+    int32_t *ids;
+    size_t   n;
+} option_ids;
 
-/* Stub and option are cut into tokens together: an option alone may be cut differently. What all of them share belongs to the
- * context. */
-static tn_status options_tokenize(const local *l, const char *const *options, int n, option_ids *o, size_t *shared, tn_error *err)
+/* Stub and option are cut into tokens together: an option alone may be cut differently. What all of them
+ * share belongs to the context. */
+static tn_status options_tokenize(const local *l, const char *const *options, int n, option_ids *o,
+                                  size_t *shared, tn_error *err)
 {
     tn_status status = TN_OK;
 
@@ -45,7 +57,8 @@ static tn_status options_tokenize(const local *l, const char *const *options, in
         size_t cap = 0;
 
         if (text == NULL) return tn_fail(err, TN_NOMEM, "no memory for an option");
-        status = tn_tokenize(tn_model_tokenizer(l->a.model), text, strlen(text), 0, &o[i].ids, &o[i].n, &cap, err);
+        status = tn_tokenize(tn_model_tokenizer(l->a.model), text, strlen(text), 0, &o[i].ids, &o[i].n, &cap,
+                             err);
         free(text);
     }
     if (status != TN_OK) return status;
@@ -56,7 +69,7 @@ static tn_status options_tokenize(const local *l, const char *const *options, in
         *shared = k;
     }
     for (int i = 0; i < n; i++)
-        if (*shared == o[i].n) *shared = o[i].n - 1;      /* one option is the beginning of another */
+        if (*shared == o[i].n) *shared = o[i].n - 1; /* one option is the beginning of another */
     return TN_OK;
 }
 
@@ -85,7 +98,8 @@ static void options_settle(tn_judge_ask *q, const option_ids *o)
     }
 }
 
-static tn_status ask_chunk(local *l, tn_judge_ask *q, size_t n, const option_ids *o, size_t shared, tn_error *err)
+static tn_status ask_chunk(local *l, tn_judge_ask *q, size_t n, const option_ids *o, size_t shared,
+                           tn_error *err)
 {
     tn_status   status = TN_OK;
     int         per = q[0].n_option;
@@ -93,25 +107,37 @@ static tn_status ask_chunk(local *l, tn_judge_ask *q, size_t n, const option_ids
     tn_result  *res = calloc(n * (size_t)per, sizeof *res);
     int32_t   **ids = calloc(n, sizeof *ids);
 
-    if (req == NULL || res == NULL || ids == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu questions", n); goto out; }
+    if (req == NULL || res == NULL || ids == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %zu questions", n);
+        goto out;
+    }
     for (size_t i = 0; i < n; i++) {
         size_t n_id = 0;
 
         TN_GOTO(context_ids(l, q[i].messages, q[i].n_message, &ids[i], &n_id, err));
         int32_t *grown = realloc(ids[i], (n_id + shared + 1) * sizeof *grown);
-        if (grown == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a question"); goto out; }
+        if (grown == NULL) {
+            status = tn_fail(err, TN_NOMEM, "no memory for a question");
+            goto out;
+        }
         ids[i] = grown;
         memcpy(grown + n_id, o[0].ids, shared * sizeof *grown);
         for (int k = 0; k < per; k++)
-            req[i * (size_t)per + (size_t)k] = (tn_request){ .prompt = ids[i], .n_prompt = (int64_t)(n_id + shared), .forced = o[k].ids + shared,
-                                                             .n_forced = (int64_t)(o[k].n - shared), .sampling = { .max_tokens = 0 } };
+            req[i * (size_t)per + (size_t)k] = (tn_request){ .prompt = ids[i],
+                                                             .n_prompt = (int64_t)(n_id + shared),
+                                                             .forced = o[k].ids + shared,
+                                                             .n_forced = (int64_t)(o[k].n - shared),
+                                                             .sampling = { .max_tokens = 0 } };
     }
     TN_GOTO(tn_engine_run(l->a.engine, req, res, (int64_t)n * per, NULL, err));
     for (size_t i = 0; i < n; i++) {
         for (int k = 0; k < per && q[i].failed == NULL; k++) {
             const tn_result *r = &res[i * (size_t)per + (size_t)k];
             if (r->status == TN_OK) q[i].logprob[k] = tn_align_logprob_sum(r);
-            else if ((q[i].failed = tn_strdup(r->message)) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a message"); goto out; }
+            else if ((q[i].failed = tn_strdup(r->message)) == NULL) {
+                status = tn_fail(err, TN_NOMEM, "no memory for a message");
+                goto out;
+            }
         }
         if (q[i].failed == NULL) options_settle(&q[i], o);
     }
@@ -127,7 +153,7 @@ out:
 static tn_status local_ask(void *self, tn_judge_ask *q, size_t n, tn_error *err)
 {
     tn_status  status;
-    option_ids o[TN_JUDGE_OPTIONS] = {{0}};
+    option_ids o[TN_JUDGE_OPTIONS] = { { 0 } };
     size_t     shared = 0;
 
     TN_GOTO(options_tokenize(self, q[0].options, q[0].n_option, o, &shared, err));
@@ -137,7 +163,8 @@ out:
     return status;
 }
 
-static tn_status local_reason(void *self, tn_judge_reason *r, size_t n, int64_t max_tokens, uint64_t seed, tn_error *err)
+static tn_status local_reason(void *self, tn_judge_reason *r, size_t n, int64_t max_tokens, uint64_t seed,
+                              tn_error *err)
 {
     local      *l = self;
     tn_status   status = TN_OK;
@@ -149,16 +176,27 @@ static tn_status local_reason(void *self, tn_judge_reason *r, size_t n, int64_t 
     s.max_tokens = max_tokens;
     s.temperature = 1;
     s.seed = seed;
-    if (req == NULL || res == NULL || ids == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu pieces of reasoning", n); goto out; }
+    if (req == NULL || res == NULL || ids == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %zu pieces of reasoning", n);
+        goto out;
+    }
     for (size_t i = 0; i < n; i++) {
         size_t n_id = 0;
         TN_GOTO(context_ids(l, r[i].messages, r[i].n_message, &ids[i], &n_id, err));
-        req[i] = (tn_request){ .prompt = ids[i], .n_prompt = (int64_t)n_id, .sampling = s, .sample_id = r[i].id };
+        req[i] = (tn_request){
+            .prompt = ids[i], .n_prompt = (int64_t)n_id, .sampling = s, .sample_id = r[i].id
+        };
     }
     TN_GOTO(tn_engine_run(l->a.engine, req, res, (int64_t)n, NULL, err));
     for (size_t i = 0; i < n; i++) {
-        if (res[i].status != TN_OK) { status = tn_fail(err, res[i].status, "reasoning of the judge: %s", res[i].message); goto out; }
-        if ((r[i].text = tn_strdup(res[i].text)) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for reasoning"); goto out; }
+        if (res[i].status != TN_OK) {
+            status = tn_fail(err, res[i].status, "reasoning of the judge: %s", res[i].message);
+            goto out;
+        }
+        if ((r[i].text = tn_strdup(res[i].text)) == NULL) {
+            status = tn_fail(err, TN_NOMEM, "no memory for reasoning");
+            goto out;
+        }
     }
 out:
     for (size_t i = 0; res != NULL && i < n; i++) tn_result_free(&res[i]);
@@ -187,7 +225,8 @@ tn_status tn_judge_open(tn_judge *out, const tn_judge_source *source, const tn_j
     if (source->model == NULL) return tn_judge_open_remote(out, source, o, err);
     if ((l = calloc(1, sizeof *l)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a judge");
     *out = (tn_judge){ .self = l, .ask = local_ask, .reason = local_reason, .close = local_close };
-    TN_GOTO(tn_align_engine_open(&l->a, source->model, NULL, source->profile, o->batch, NULL, source->memo, err));
+    TN_GOTO(
+        tn_align_engine_open(&l->a, source->model, NULL, source->profile, o->batch, NULL, source->memo, err));
     if (tn_model_chat(l->a.model, &l->chat, NULL) != TN_OK) l->chat = NULL;
     TN_GOTO(tn_model_digest(l->a.model, &d, err));
     char *text = tn_digest_text(&d);
@@ -206,12 +245,12 @@ void tn_judge_close(tn_judge *j)
     memset(j, 0, sizeof *j);
 }
 
-/* ------------------------------------------------------------------------------------------------- comparisons */
+/* -------------------------------------------------------------------------------------------- comparisons */
 
 /* Questions of one chunk: for pair i and order k at [2 i + k]. */
 typedef struct chunk {
-    char       *question[2 * CHUNK];
-    tn_message  first[2 * CHUNK], three[2 * CHUNK][3];
+    char        *question[2 * CHUNK];
+    tn_message   first[2 * CHUNK], three[2 * CHUNK][3];
     tn_judge_ask ask[2 * CHUNK];
 } chunk;
 
@@ -221,18 +260,21 @@ static tn_status questions_make(chunk *k, const tn_comparison *c, size_t n, bool
         for (size_t order = 0; order < 2; order++) {
             size_t at = 2 * i + order;
 
-            k->question[at] = tn_judge_question(c[i].criterion, c[i].request, order == 0 ? c[i].first : c[i].second,
+            k->question[at] = tn_judge_question(c[i].criterion, c[i].request,
+                                                order == 0 ? c[i].first : c[i].second,
                                                 order == 0 ? c[i].second : c[i].first, reasoning);
             if (k->question[at] == NULL) return tn_fail(err, TN_NOMEM, "no memory for a question");
             k->first[at] = (tn_message){ "user", k->question[at] };
-            k->ask[at] = (tn_judge_ask){ .messages = &k->first[at], .n_message = 1, .options = tn_judge_letters, .n_option = 2 };
+            k->ask[at] = (tn_judge_ask){
+                .messages = &k->first[at], .n_message = 1, .options = tn_judge_letters, .n_option = 2
+            };
         }
     return TN_OK;
 }
 
 /* One piece of reasoning for every question, then the letters after it; probabilities add up in p. */
-static tn_status reasoned_ask(tn_judge *j, const tn_judge_asking *o, chunk *k, const tn_comparison *c, size_t n, int64_t round, double (*p)[2],
-                              tn_error *err)
+static tn_status reasoned_ask(tn_judge *j, const tn_judge_asking *o, chunk *k, const tn_comparison *c,
+                              size_t n, int64_t round, double (*p)[2], tn_error *err)
 {
     tn_status        status = TN_OK;
     tn_judge_reason *r = calloc(2 * n, sizeof *r);
@@ -241,7 +283,9 @@ static tn_status reasoned_ask(tn_judge *j, const tn_judge_asking *o, chunk *k, c
     for (size_t at = 0; at < 2 * n; at++) {
         char what[48];
         snprintf(what, sizeof what, "reason/%zu/%lld", at % 2, (long long)round);
-        r[at] = (tn_judge_reason){ .messages = &k->first[at], .n_message = 1, .id = tn_align_sample_id(c[at / 2].id, what) };
+        r[at] = (tn_judge_reason){ .messages = &k->first[at],
+                                   .n_message = 1,
+                                   .id = tn_align_sample_id(c[at / 2].id, what) };
     }
     TN_GOTO(j->reason(j->self, r, 2 * n, o->reasoning, (uint64_t)o->seed, err));
     for (size_t at = 0; at < 2 * n; at++) {
@@ -249,7 +293,9 @@ static tn_status reasoned_ask(tn_judge *j, const tn_judge_asking *o, chunk *k, c
         k->three[at][1] = (tn_message){ "assistant", r[at].text };
         k->three[at][2] = (tn_message){ "user", tn_judge_decide };
         free(k->ask[at].failed);
-        k->ask[at] = (tn_judge_ask){ .messages = k->three[at], .n_message = 3, .options = tn_judge_letters, .n_option = 2 };
+        k->ask[at] = (tn_judge_ask){
+            .messages = k->three[at], .n_message = 3, .options = tn_judge_letters, .n_option = 2
+        };
     }
     TN_GOTO(j->ask(j->self, k->ask, 2 * n, err));
     for (size_t at = 0; at < 2 * n; at++)
@@ -260,14 +306,16 @@ out:
     return status;
 }
 
-static tn_status chunk_compare(tn_judge *j, const tn_judge_asking *o, chunk *k, tn_comparison *c, size_t n, tn_error *err)
+static tn_status chunk_compare(tn_judge *j, const tn_judge_asking *o, chunk *k, tn_comparison *c, size_t n,
+                               tn_error *err)
 {
     tn_status status = TN_OK;
-    double    p[2 * CHUNK][2] = {{0}};
+    double    p[2 * CHUNK][2] = { { 0 } };
 
     TN_TRY(questions_make(k, c, n, o->reasoning > 0, err));
     if (o->reasoning <= 0) TN_GOTO(j->ask(j->self, k->ask, 2 * n, err));
-    for (int64_t round = 0; o->reasoning > 0 && round < o->reasonings; round++) TN_GOTO(reasoned_ask(j, o, k, c, n, round, p, err));
+    for (int64_t round = 0; o->reasoning > 0 && round < o->reasonings; round++)
+        TN_GOTO(reasoned_ask(j, o, k, c, n, round, p, err));
     for (size_t i = 0; i < n; i++) {
         c[i].mass = 0;
         for (size_t order = 0; order < 2; order++) {
@@ -289,7 +337,8 @@ out:
     return status;
 }
 
-tn_status tn_judge_compare(tn_judge *j, const tn_judge_asking *o, tn_comparison *c, size_t n, const char *progress, tn_error *err)
+tn_status tn_judge_compare(tn_judge *j, const tn_judge_asking *o, tn_comparison *c, size_t n,
+                           const char *progress, tn_error *err)
 {
     tn_status    status = TN_OK;
     tn_progress *bar = NULL;

@@ -2,8 +2,8 @@
  *
  *   "- How do I make {a | b}?"  ── expand ──→ two prompts of one family ──→ tn_prompts
  *
- * Fillings of several braces in a line are taken side by side (the i-th of each), so a line gives as many prompts as its
- * longest list; at most MAX_FILL, so that no template dominates a set. */
+ * Fillings of several braces in a line are taken side by side (the i-th of each), so a line gives as many
+ * prompts as its longest list; at most MAX_FILL, so that no template dominates a set. */
 #include "align/align.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -33,7 +33,7 @@ void tn_prompts_free(tn_prompts *set)
 {
     for (size_t i = 0; i < set->n; i++) prompt_free(&set->at[i]);
     free(set->at);
-    *set = (tn_prompts){0};
+    *set = (tn_prompts){ 0 };
 }
 
 static tn_status no_memory(const char *path, tn_error *err)
@@ -46,9 +46,12 @@ static tn_status prompt_add(tn_prompts *set, tn_prompt *p, const char *path, int
 {
     tn_status status = TN_OK;
 
-    if (p->id == NULL || p->text == NULL || p->topic == NULL || p->family == NULL) status = no_memory(path, err);
-    else if (p->text[0] == '\0') status = tn_fail(err, TN_FORMAT, "%s:%lld: an empty prompt", path, (long long)line);
-    else if (set->n >= MAX_PROMPTS) status = tn_fail(err, TN_LIMIT, "%s: more than %d prompts", path, MAX_PROMPTS);
+    if (p->id == NULL || p->text == NULL || p->topic == NULL || p->family == NULL)
+        status = no_memory(path, err);
+    else if (p->text[0] == '\0')
+        status = tn_fail(err, TN_FORMAT, "%s:%lld: an empty prompt", path, (long long)line);
+    else if (set->n >= MAX_PROMPTS)
+        status = tn_fail(err, TN_LIMIT, "%s: more than %d prompts", path, MAX_PROMPTS);
     else if ((set->n & (set->n - 1)) == 0) {
         tn_prompt *grown = realloc(set->at, (set->n == 0 ? 1 : 2 * set->n) * sizeof *grown);
         if (grown == NULL) status = no_memory(path, err);
@@ -59,27 +62,35 @@ static tn_status prompt_add(tn_prompts *set, tn_prompt *p, const char *path, int
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------- seed files */
+/* --------------------------------------------------------------------------------------------- seed files */
 
-typedef struct filling { const char *at[MAX_FILL]; size_t n[MAX_FILL]; int count; } filling;
+typedef struct filling {
+    const char *at[MAX_FILL];
+    size_t      n[MAX_FILL];
+    int         count;
+} filling;
 
 typedef struct seed_reader {
     tn_prompts *set;
     const char *path;
     int64_t     line;
     char       *topic, *principle, *family;
-    int         side_count[3];            /* prompts of this family so far, by kind: they number the ids */
+    int         side_count[3]; /* prompts of this family so far, by kind: they number the ids */
     tn_error   *err;
 } seed_reader;
 
 static tn_status seed_wrong(const seed_reader *r, const char *what)
 {
-    return tn_fail(r->err, TN_FORMAT, "%s:%lld: %s (the form is drawn at the head of prompts/pairs.txt)", r->path, (long long)r->line, what);
+    return tn_fail(r->err, TN_FORMAT, "%s:%lld: %s (the form is drawn at the head of prompts/pairs.txt)",
+                   r->path, (long long)r->line, what);
 }
 
 static void trim(const char **s, size_t *n)
 {
-    while (*n > 0 && (**s == ' ' || **s == '\t')) { (*s)++; (*n)--; }
+    while (*n > 0 && (**s == ' ' || **s == '\t')) {
+        (*s)++;
+        (*n)--;
+    }
     while (*n > 0 && ((*s)[*n - 1] == ' ' || (*s)[*n - 1] == '\t' || (*s)[*n - 1] == '\r')) (*n)--;
 }
 
@@ -105,7 +116,7 @@ static tn_status filling_read(const seed_reader *r, const char *s, size_t n, fil
 static tn_status line_expand(seed_reader *r, tn_prompt_kind kind, const char *text, size_t n)
 {
     filling     groups[MAX_GROUPS];
-    const char *piece[MAX_GROUPS + 1];           /* literal text before each group, and after the last */
+    const char *piece[MAX_GROUPS + 1]; /* literal text before each group, and after the last */
     size_t      piece_n[MAX_GROUPS + 1];
     int         n_group = 0, most = 1;
 
@@ -134,7 +145,10 @@ static tn_status line_expand(seed_reader *r, tn_prompt_kind kind, const char *te
             tn_str_add_n(&s, groups[g].at[pick], groups[g].n[pick]);
         }
         tn_str_add_n(&s, piece[n_group], piece_n[n_group]);
-        tn_prompt one = { .kind = kind, .text = tn_str_take(&s), .topic = tn_strdup(r->topic), .family = tn_strdup(r->family),
+        tn_prompt one = { .kind = kind,
+                          .text = tn_str_take(&s),
+                          .topic = tn_strdup(r->topic),
+                          .family = tn_strdup(r->family),
                           .principle = r->principle != NULL ? tn_strdup(r->principle) : NULL,
                           .id = tn_strf("%s/%c%d", r->family, kind_names[kind][0], r->side_count[kind]) };
         r->side_count[kind]++;
@@ -168,16 +182,19 @@ static tn_status seed_line(seed_reader *r, const char *s, size_t n)
         r->family = NULL;
         memset(r->side_count, 0, sizeof r->side_count);
         for (size_t i = 0; i < r->set->n; i++)
-            if (strcmp(r->set->at[i].family, word[0]) == 0) return seed_wrong(r, "this family is already used further up");
+            if (strcmp(r->set->at[i].family, word[0]) == 0)
+                return seed_wrong(r, "this family is already used further up");
         return (r->family = tn_strdup(word[0])) != NULL ? TN_OK : no_memory(r->path, r->err);
     }
     if ((mark = strchr(marks, s[0])) == NULL) return seed_wrong(r, "a line starts with one of = @ - + * #");
-    if (r->topic == NULL || r->family == NULL) return seed_wrong(r, "a prompt needs a topic line '=' and a family line '@' before it");
+    if (r->topic == NULL || r->family == NULL)
+        return seed_wrong(r, "a prompt needs a topic line '=' and a family line '@' before it");
     return line_expand(r, (tn_prompt_kind)(mark - marks), s + 1, n - 1);
 }
 
 /* Kind and topic stand in the file. */
-static tn_status seeds_read(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind, const char *topic, tn_error *err)
+static tn_status seeds_read(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind,
+                            const char *topic, tn_error *err)
 {
     tn_status   status = TN_OK;
     seed_reader r = { .set = set, .path = name, .err = err };
@@ -209,7 +226,7 @@ out:
     return status;
 }
 
-/* -------------------------------------------------------------------------------------------------- JSON Lines */
+/* --------------------------------------------------------------------------------------------- JSON Lines */
 
 static const char *text_of_row(const json_t *row)
 {
@@ -240,33 +257,43 @@ static int name_index(const char *name, const char *const *names, int n)
     return -1;
 }
 
-static tn_status row_add(tn_prompts *set, const json_t *row, const char *path, int64_t line, tn_prompt_kind kind, const char *topic, tn_error *err)
+static tn_status row_add(tn_prompts *set, const json_t *row, const char *path, int64_t line,
+                         tn_prompt_kind kind, const char *topic, tn_error *err)
 {
     const char *text = text_of_row(row), *dialogue = json_string_value(json_object_get(row, "chosen"));
-    const char *id = json_string_value(json_object_get(row, "id")), *given = json_string_value(json_object_get(row, "topic"));
+    const char *id = json_string_value(json_object_get(row, "id")),
+               *given = json_string_value(json_object_get(row, "topic"));
     const char *principle = json_string_value(json_object_get(row, "principle"));
     const char *family = json_string_value(json_object_get(row, "family"));
-    const char *kind_word = json_string_value(json_object_get(row, "kind")), *split_word = json_string_value(json_object_get(row, "split"));
-    int         k = name_index(kind_word, kind_names, 3), sp = name_index(split_word, split_names, 3);
-    char       *own = text == NULL && dialogue != NULL ? first_human_turn(dialogue) : NULL;
+    const char *kind_word = json_string_value(json_object_get(row, "kind")),
+               *split_word = json_string_value(json_object_get(row, "split"));
+    int   k = name_index(kind_word, kind_names, 3), sp = name_index(split_word, split_names, 3);
+    char *own = text == NULL && dialogue != NULL ? first_human_turn(dialogue) : NULL;
 
     if (text == NULL && own == NULL)
-        return tn_fail(err, TN_FORMAT, "%s:%lld: no prompt: expected \"prompt\" or \"text\", or hh-rlhf's \"chosen\"", path, (long long)line);
+        return tn_fail(err, TN_FORMAT,
+                       "%s:%lld: no prompt: expected \"prompt\" or \"text\", or hh-rlhf's \"chosen\"", path,
+                       (long long)line);
     if (kind_word != NULL && k < 0) {
         free(own);
-        return tn_fail(err, TN_FORMAT, "%s:%lld: kind is '%s': expected decline, lookalike or everyday", path, (long long)line, kind_word);
+        return tn_fail(err, TN_FORMAT, "%s:%lld: kind is '%s': expected decline, lookalike or everyday", path,
+                       (long long)line, kind_word);
     }
     char name[64];
     snprintf(name, sizeof name, "%lld", (long long)line);
     const char *base = tn_basename(path);
-    tn_prompt   p = { .text = own != NULL ? own : tn_strdup(text), .topic = tn_strdup(given != NULL ? given : topic),
-                      .principle = principle != NULL ? tn_strdup(principle) : NULL, .kind = k >= 0 ? (tn_prompt_kind)k : kind,
-                      .split = sp >= 0 ? (tn_split)sp : TN_SPLIT_TRAIN, .id = id != NULL ? tn_strdup(id) : tn_strf("%s:%s", base, name),
+    tn_prompt   p = { .text = own != NULL ? own : tn_strdup(text),
+                      .topic = tn_strdup(given != NULL ? given : topic),
+                      .principle = principle != NULL ? tn_strdup(principle) : NULL,
+                      .kind = k >= 0 ? (tn_prompt_kind)k : kind,
+                      .split = sp >= 0 ? (tn_split)sp : TN_SPLIT_TRAIN,
+                      .id = id != NULL ? tn_strdup(id) : tn_strf("%s:%s", base, name),
                       .family = family != NULL ? tn_strdup(family) : tn_strf("%s:%s", base, name) };
     return prompt_add(set, &p, path, line, err);
 }
 
-static tn_status jsonl_read(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind, const char *topic, tn_error *err)
+static tn_status jsonl_read(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind,
+                            const char *topic, tn_error *err)
 {
     tn_jsonl *r = NULL;
     json_t   *row = NULL;
@@ -283,10 +310,10 @@ static tn_status jsonl_read(tn_prompts *set, const char *path, const char *name,
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- CSV */
+/* ---------------------------------------------------------------------------------------------------- CSV */
 
-/* One field (RFC 4180: quotes, doubled quotes, newlines inside quotes). Moves *p behind the separator; *last says
- * whether the record ends here. made: free. */
+/* One field (RFC 4180: quotes, doubled quotes, newlines inside quotes). Moves *p behind the separator; *last
+ * says whether the record ends here. made: free. */
 static char *csv_field(const char **p, const char *end, int64_t *line, bool *last)
 {
     tn_str s = { .max = MAX_PROMPT_BYTES };
@@ -297,7 +324,10 @@ static char *csv_field(const char **p, const char *end, int64_t *line, bool *las
         char c = *(*p)++;
         if (quoted && c == '"') {
             if (*p < end && **p == '"') (*p)++;
-            else { quoted = false; continue; }
+            else {
+                quoted = false;
+                continue;
+            }
         } else if (!quoted && (c == ',' || c == '\n')) {
             *line += c == '\n';
             *last = c == '\n';
@@ -317,8 +347,9 @@ done:
 
 static int csv_column(const char *name)
 {
-    static const char *const names[] = { "prompt", "goal", "behavior", "question", "forbidden_prompt", "instruction" };
-    char lower[64];
+    static const char *const names[] = { "prompt",           "goal",       "behavior", "question",
+                                         "forbidden_prompt", "instruction" };
+    char                     lower[64];
 
     snprintf(lower, sizeof lower, "%s", name);
     for (char *c = lower; *c != '\0'; c++)
@@ -326,7 +357,8 @@ static int csv_column(const char *name)
     return name_index(lower, names, 6);
 }
 
-static tn_status csv_read(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind, const char *topic, tn_error *err)
+static tn_status csv_read(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind,
+                          const char *topic, tn_error *err)
 {
     tn_status status = TN_OK;
     char     *text = NULL, *field = NULL;
@@ -339,14 +371,20 @@ static tn_status csv_read(tn_prompts *set, const char *path, const char *name, t
     bool        last = false;
     if (n >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) p += 3;
     for (int i = 0; !last && p < end; i++) {
-        if ((field = csv_field(&p, end, &line, &last)) == NULL) { status = no_memory(name, err); goto out; }
+        if ((field = csv_field(&p, end, &line, &last)) == NULL) {
+            status = no_memory(name, err);
+            goto out;
+        }
         if (column < 0 && csv_column(field) >= 0) column = i;
         free(field);
     }
     field = NULL;
     if (column < 0) {
-        status = tn_fail(err, TN_FORMAT, "%s: no column named prompt, goal, behavior, question, forbidden_prompt or instruction in line 1: prompts are CSV with one, "
-                         "JSON Lines, or seeds (lines with = @ - + * #)", name);
+        status = tn_fail(err, TN_FORMAT,
+                         "%s: no column named prompt, goal, behavior, question, forbidden_prompt or "
+                         "instruction in line 1: prompts are CSV with one, "
+                         "JSON Lines, or seeds (lines with = @ - + * #)",
+                         name);
         goto out;
     }
     while (p < end) {
@@ -355,9 +393,14 @@ static tn_status csv_read(tn_prompts *set, const char *path, const char *name, t
         last = false;
         for (int i = 0; !last; i++) {
             free(field);
-            if ((field = csv_field(&p, end, &line, &last)) == NULL) { status = no_memory(name, err); goto out; }
+            if ((field = csv_field(&p, end, &line, &last)) == NULL) {
+                status = no_memory(name, err);
+                goto out;
+            }
             if (i != column || field[0] == '\0') continue;
-            tn_prompt one = { .text = field, .topic = tn_strdup(topic), .kind = kind,
+            tn_prompt one = { .text = field,
+                              .topic = tn_strdup(topic),
+                              .kind = kind,
                               .id = tn_strf("%s:%lld", tn_basename(name), (long long)start),
                               .family = tn_strf("%s:%lld", tn_basename(name), (long long)start) };
             field = NULL;
@@ -372,17 +415,20 @@ out:
     return status;
 }
 
-typedef tn_status (*reader_fn)(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind, const char *topic, tn_error *err);
+typedef tn_status (*reader_fn)(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind,
+                               const char *topic, tn_error *err);
 
 static reader_fn reader_by_name(const char *name)
 {
     if (tn_ends_with(name, ".txt")) return seeds_read;
     if (tn_ends_with(name, ".csv")) return csv_read;
-    if (tn_ends_with(name, ".jsonl") || tn_ends_with(name, ".jsonl.gz") || tn_ends_with(name, ".jsonl.zst")) return jsonl_read;
+    if (tn_ends_with(name, ".jsonl") || tn_ends_with(name, ".jsonl.gz") || tn_ends_with(name, ".jsonl.zst"))
+        return jsonl_read;
     return NULL;
 }
 
-/* Names in a store say nothing: JSON Lines begin with an object (or a compressed one), seeds with a mark, CSV with its header. */
+/* Names in a store say nothing: JSON Lines begin with an object (or a compressed one), seeds with a mark, CSV
+ * with its header. */
 static tn_status reader_by_content(reader_fn *read, const char *path, tn_error *err)
 {
     char       head[256] = "";
@@ -399,15 +445,19 @@ static tn_status reader_by_content(reader_fn *read, const char *path, tn_error *
     return TN_OK;
 }
 
-tn_status tn_prompts_read_as(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind, const char *topic, tn_error *err)
+tn_status tn_prompts_read_as(tn_prompts *set, const char *path, const char *name, tn_prompt_kind kind,
+                             const char *topic, tn_error *err)
 {
     reader_fn read = reader_by_name(name);
 
-    if (read == NULL) return tn_fail(err, TN_USAGE, "%s: a prompt file ends in .txt (seeds), .jsonl, .jsonl.gz, .jsonl.zst or .csv", name);
+    if (read == NULL)
+        return tn_fail(err, TN_USAGE,
+                       "%s: a prompt file ends in .txt (seeds), .jsonl, .jsonl.gz, .jsonl.zst or .csv", name);
     return read(set, path, name, kind, topic != NULL ? topic : "everyday", err);
 }
 
-tn_status tn_prompts_read(tn_prompts *set, const char *path, tn_prompt_kind kind, const char *topic, tn_error *err)
+tn_status tn_prompts_read(tn_prompts *set, const char *path, tn_prompt_kind kind, const char *topic,
+                          tn_error *err)
 {
     reader_fn read = reader_by_name(path);
 
@@ -417,8 +467,8 @@ tn_status tn_prompts_read(tn_prompts *set, const char *path, tn_prompt_kind kind
 
 json_t *tn_prompt_json(const tn_prompt *p)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s*}", "id", p->id, "text", p->text, "kind", kind_names[p->kind], "topic", p->topic, "family", p->family,
-                     "principle", p->principle);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s*}", "id", p->id, "text", p->text, "kind",
+                     kind_names[p->kind], "topic", p->topic, "family", p->family, "principle", p->principle);
 }
 
 tn_status tn_prompts_write(const tn_prompts *set, const char *path, tn_error *err)
@@ -428,7 +478,10 @@ tn_status tn_prompts_write(const tn_prompts *set, const char *path, tn_error *er
 
     for (size_t i = 0; status == TN_OK && i < set->n; i++) {
         json_t *row = tn_prompt_json(&set->at[i]);
-        char   *text = row != NULL && json_object_set_new(row, "split", json_string(split_names[set->at[i].split])) == 0 ? tn_json_text(row) : NULL;
+        char   *text = row != NULL && json_object_set_new(row, "split",
+                                                          json_string(split_names[set->at[i].split])) == 0
+                           ? tn_json_text(row)
+                           : NULL;
 
         status = text != NULL ? tn_out_printf(o, err, "%s\n", text) : no_memory(path, err);
         free(text);

@@ -3,8 +3,9 @@
  *   demonstrations | user: prompt | assistant: answer | user: critique request ──→ critique
  *                                                      | user: revision request ──→ revision (takes the answer's place)
  *
- * All chains go on in step, so each half-round is one batch of the engine. A principle is drawn anew in every round, with
- * replacement, among those that apply to the prompt. Every chain is kept whole: that is the record. */
+ * All chains go on in step, so each half-round is one batch of the engine. A principle is drawn anew in every
+ * round, with replacement, among those that apply to the prompt. Every chain is kept whole: that is the
+ * record. */
 #include "align/rows.h"
 #include "base/hash.h"
 #include "base/str.h"
@@ -23,15 +24,16 @@ const tn_option tn_align_revise_options[] = {
 typedef struct chain {
     const tn_prompt    *prompt;
     const tn_principle *principle;
-    char               *answer;                 /* of the last round */
+    char               *answer; /* of the last round */
     char               *critique;
     double              logprob_critique, logprob_revision;
     json_t             *rounds;
 } chain;
 
-/* What shaped a chain besides its own texts: the chat format, the sampler's settings, the demonstrations. The requests are in
- * each round, and the row's own random numbers follow from seed and id. */
-static tn_status settings_make(json_t **out, const tn_align_revise_config *c, const tn_model *m, const char *demos, tn_error *err)
+/* What shaped a chain besides its own texts: the chat format, the sampler's settings, the demonstrations. The
+ * requests are in each round, and the row's own random numbers follow from seed and id. */
+static tn_status settings_make(json_t **out, const tn_align_revise_config *c, const tn_model *m,
+                               const char *demos, tn_error *err)
 {
     const tn_chat *chat = NULL;
     tn_digest      d;
@@ -42,16 +44,18 @@ static tn_status settings_make(json_t **out, const tn_align_revise_config *c, co
         TN_TRY(tn_sha256_file(demos, &d, NULL, err));
         tn_hex(hex, &d);
     }
-    *out = json_pack("{s:s, s:s, s:I, s:f, s:f, s:I}", "chat_format", tn_chat_format_name(chat->format), "demos_sha256", hex, "seed", (json_int_t)c->s.seed,
-                     "temperature", c->s.temperature, "top_p", c->s.top_p, "max_tokens", (json_int_t)c->s.max_tokens);
+    *out = json_pack("{s:s, s:s, s:I, s:f, s:f, s:I}", "chat_format", tn_chat_format_name(chat->format),
+                     "demos_sha256", hex, "seed", (json_int_t)c->s.seed, "temperature", c->s.temperature,
+                     "top_p", c->s.top_p, "max_tokens", (json_int_t)c->s.max_tokens);
     return *out != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for settings");
 }
 
 /* Demonstrations as turns, in the order of the file. Strings are borrowed from *rows. */
 static tn_status demos_load(tn_message **out, size_t *n, json_t **rows, const char *path, tn_error *err)
 {
-    static const char *const keys[] = { "prompt", "answer", "critique_request", "critique", "revision_request", "revision" };
-    tn_row_map m = {0};
+    static const char *const keys[] = { "prompt",   "answer",           "critique_request",
+                                        "critique", "revision_request", "revision" };
+    tn_row_map               m = { 0 };
 
     *out = NULL;
     *n = 0;
@@ -61,24 +65,26 @@ static tn_status demos_load(tn_message **out, size_t *n, json_t **rows, const ch
     *rows = json_incref(m.list);
     size_t count = json_array_size(m.list);
     tn_row_map_free(&m);
-    if ((*out = calloc(6 * count + 1, sizeof **out)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for demonstrations", path);
+    if ((*out = calloc(6 * count + 1, sizeof **out)) == NULL)
+        return tn_fail(err, TN_NOMEM, "%s: no memory for demonstrations", path);
     for (size_t i = 0; i < count; i++)
         for (int k = 0; k < 6; k++) {
             const char *text = tn_row_text(json_array_get(*rows, i), keys[k]);
-            if (text == NULL) return tn_fail(err, TN_FORMAT, "%s: demonstration %zu has no \"%s\"", path, i + 1, keys[k]);
+            if (text == NULL)
+                return tn_fail(err, TN_FORMAT, "%s: demonstration %zu has no \"%s\"", path, i + 1, keys[k]);
             (*out)[(*n)++] = (tn_message){ k % 2 == 0 ? "user" : "assistant", text };
         }
     return TN_OK;
 }
 
 typedef struct reviser {
-    tn_align_engine    a;
-    tn_sampling        s;
-    chain             *chains;
-    size_t             n;
-    const tn_message  *demos;
-    size_t             n_demo;
-    tn_error          *err;
+    tn_align_engine   a;
+    tn_sampling       s;
+    chain            *chains;
+    size_t            n;
+    const tn_message *demos;
+    size_t            n_demo;
+    tn_error         *err;
 } reviser;
 
 /* One half-round for all chains: ends with the critique request, or goes on to the revision request. */
@@ -91,7 +97,10 @@ static tn_status half_round(reviser *v, int64_t round, bool revision, tn_result 
     char         what[48];
 
     snprintf(what, sizeof what, "%s/%lld", revision ? "revision" : "critique", (long long)round);
-    if (msg == NULL || d == NULL) { status = tn_fail(v->err, TN_NOMEM, "no memory for %zu chains", v->n); goto out; }
+    if (msg == NULL || d == NULL) {
+        status = tn_fail(v->err, TN_NOMEM, "no memory for %zu chains", v->n);
+        goto out;
+    }
     for (size_t i = 0; i < v->n; i++) {
         tn_message *m = &msg[i * per];
         chain      *c = &v->chains[i];
@@ -107,9 +116,11 @@ static tn_status half_round(reviser *v, int64_t round, bool revision, tn_result 
         }
         d[i] = (tn_dialogue){ m, k, tn_align_sample_id(c->prompt->id, what) };
     }
-    status = tn_align_sample(v->a.engine, v->a.model, d, v->n, &v->s, r, revision ? "revisions" : "critiques", v->err);
+    status = tn_align_sample(v->a.engine, v->a.model, d, v->n, &v->s, r, revision ? "revisions" : "critiques",
+                             v->err);
     for (size_t i = 0; status == TN_OK && i < v->n; i++)
-        if (r[i].status != TN_OK) status = tn_fail(v->err, r[i].status, "prompt %s: %s", v->chains[i].prompt->id, r[i].message);
+        if (r[i].status != TN_OK)
+            status = tn_fail(v->err, r[i].status, "prompt %s: %s", v->chains[i].prompt->id, r[i].message);
 out:
     free(msg);
     free(d);
@@ -119,8 +130,9 @@ out:
 /* Leftover lead-ins ("Here is the revised answer:") are cut: they were seen to be learnt by heart. */
 const char *tn_align_skip_lead_in(const char *text)
 {
-    static const char *const heads[] = { "here is", "here's", "revised answer", "revision:", "sure", "certainly", "of course" };
-    const char *colon = strpbrk(text, ":\n");
+    static const char *const heads[] = { "here is", "here's",    "revised answer", "revision:",
+                                         "sure",    "certainly", "of course" };
+    const char              *colon = strpbrk(text, ":\n");
 
     if (colon == NULL || colon - text > 80 || *colon != ':') return text;
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)
@@ -128,20 +140,24 @@ const char *tn_align_skip_lead_in(const char *text)
     return text;
 }
 
-static tn_status round_run(reviser *v, const tn_constitution *charter, uint64_t seed, int64_t round, tn_result *r)
+static tn_status round_run(reviser *v, const tn_constitution *charter, uint64_t seed, int64_t round,
+                           tn_result *r)
 {
     tn_status status = TN_OK;
 
     for (size_t i = 0; i < v->n; i++) {
         chain            *c = &v->chains[i];
         const char *const topics[] = { c->prompt->topic };
-        tn_rng_key        key = { seed, TN_RNG_PRINCIPLE, (uint64_t)round, tn_align_sample_id(c->prompt->id, "revise") };
+        tn_rng_key        key = { seed, TN_RNG_PRINCIPLE, (uint64_t)round,
+                                  tn_align_sample_id(c->prompt->id, "revise") };
         int               stance = c->prompt->kind == TN_PROMPT_DECLINE ? (int)TN_STANCE_DECLINE : -1;
 
         c->principle = tn_constitution_draw(charter, topics, 1, stance, &key, 0);
         if (c->principle == NULL) c->principle = tn_constitution_draw(charter, topics, 1, -1, &key, 0);
         if (c->principle == NULL)
-            return tn_fail(v->err, TN_MISMATCH, "no principle of the constitution applies to prompt %s (topic '%s')", c->prompt->id, c->prompt->topic);
+            return tn_fail(v->err, TN_MISMATCH,
+                           "no principle of the constitution applies to prompt %s (topic '%s')",
+                           c->prompt->id, c->prompt->topic);
     }
     TN_GOTO(half_round(v, round, false, r));
     for (size_t i = 0; i < v->n; i++) {
@@ -151,7 +167,10 @@ static tn_status round_run(reviser *v, const tn_constitution *charter, uint64_t 
         c->critique = tn_strdup(r[i].text);
         c->logprob_critique = tn_align_logprob_sum(&r[i]);
         tn_result_free(&r[i]);
-        if (c->critique == NULL) { status = tn_fail(v->err, TN_NOMEM, "no memory for a critique"); goto out; }
+        if (c->critique == NULL) {
+            status = tn_fail(v->err, TN_NOMEM, "no memory for a critique");
+            goto out;
+        }
     }
     TN_GOTO(half_round(v, round, true, r));
     for (size_t i = 0; i < v->n; i++) {
@@ -160,12 +179,14 @@ static tn_status round_run(reviser *v, const tn_constitution *charter, uint64_t 
 
         c->logprob_revision = tn_align_logprob_sum(&r[i]);
         tn_result_free(&r[i]);
-        char    hex[TN_SHA256_HEX];
+        char hex[TN_SHA256_HEX];
         tn_hex(hex, &c->principle->digest);
-        json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:f}", "principle", c->principle->id, "principle_sha256", hex, "critique_request",
-                                c->principle->critique, "revision_request", c->principle->revision, "before", c->answer, "critique", c->critique,
-                                "revision", revised != NULL ? revised : "", "logprob_critique", c->logprob_critique, "logprob_revision",
-                                c->logprob_revision);
+        json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:f}", "principle",
+                                c->principle->id, "principle_sha256", hex, "critique_request",
+                                c->principle->critique, "revision_request", c->principle->revision, "before",
+                                c->answer, "critique", c->critique, "revision",
+                                revised != NULL ? revised : "", "logprob_critique", c->logprob_critique,
+                                "logprob_revision", c->logprob_revision);
         if (revised == NULL || row == NULL || json_array_append_new(c->rounds, row) != 0) {
             free(revised);
             status = tn_fail(v->err, TN_NOMEM, "no memory for a revision");
@@ -178,15 +199,16 @@ out:
     return status;
 }
 
-tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profile, const tn_revise_inputs *in, const char *out_dir, json_t *metrics, tn_error *err)
+tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profile, const tn_revise_inputs *in,
+                              const char *out_dir, json_t *metrics, tn_error *err)
 {
     tn_status        status = TN_OK;
     tn_constitution *charter = NULL;
-    tn_prompts       set = {0};
-    tn_row_map       first = {0};
+    tn_prompts       set = { 0 };
+    tn_row_map       first = { 0 };
     tn_message      *demos = NULL;
     json_t          *demo_rows = NULL;
-    tn_row_file      rows = {0};
+    tn_row_file      rows = { 0 };
     tn_result       *r = NULL;
     reviser          v = { .s = tn_align_sampling_of(&c->s), .err = err };
     int64_t          changed = 0;
@@ -200,31 +222,44 @@ tn_status tn_align_revise_run(const tn_align_revise_config *c, tn_profile profil
     TN_GOTO(tn_align_engine_open(&v.a, in->model, NULL, profile, c->s.batch, NULL, c->s.memo, err));
     v.chains = calloc(set.n, sizeof *v.chains);
     r = calloc(set.n, sizeof *r);
-    if (v.chains == NULL || r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu chains", set.n); goto out; }
+    if (v.chains == NULL || r == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %zu chains", set.n);
+        goto out;
+    }
     for (size_t i = 0; i < set.n; i++) {
         const char *answer = tn_row_text(tn_row_map_get(&first, set.at[i].id), "answer");
 
         if (answer == NULL) {
-            status = tn_fail(err, TN_MISMATCH, "%s has no answer to prompt %s: run the answers stage over the same prompts", in->answers, set.at[i].id);
+            status = tn_fail(err, TN_MISMATCH,
+                             "%s has no answer to prompt %s: run the answers stage over the same prompts",
+                             in->answers, set.at[i].id);
             goto out;
         }
         v.chains[i] = (chain){ .prompt = &set.at[i], .answer = tn_strdup(answer), .rounds = json_array() };
         v.n++;
-        if (v.chains[i].answer == NULL || v.chains[i].rounds == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a chain"); goto out; }
+        if (v.chains[i].answer == NULL || v.chains[i].rounds == NULL) {
+            status = tn_fail(err, TN_NOMEM, "no memory for a chain");
+            goto out;
+        }
     }
-    for (int64_t round = 1; round <= c->rounds; round++) TN_GOTO(round_run(&v, charter, (uint64_t)c->s.seed, round, r));
+    for (int64_t round = 1; round <= c->rounds; round++)
+        TN_GOTO(round_run(&v, charter, (uint64_t)c->s.seed, round, r));
     TN_GOTO(settings_make(&settings, c, v.a.model, in->demos, err));
     TN_GOTO(tn_row_file_open(&rows, out_dir, "revisions.jsonl", err));
     for (size_t i = 0; i < v.n; i++) {
-        chain      *k = &v.chains[i];
+        chain        *k = &v.chains[i];
         const json_t *own = tn_row_map_get(&first, k->prompt->id);
-        const char *start = tn_row_text(own, "answer");
+        const char   *start = tn_row_text(own, "answer");
 
         changed += strcmp(start, k->answer) != 0;
-        TN_GOTO(tn_row_file_add(&rows, json_pack("{s:s, s:s, s:s, s:s, s:s, s:O*, s:s, s:O, s:s, s:O}", "id", k->prompt->id, "kind",
-                                                 tn_prompt_kind_name(k->prompt->kind), "prompt", k->prompt->text, "topic", k->prompt->topic, "answer", start,
-                                                 "logprob_answer", json_object_get(own, "logprob"), "principle", k->principle->id, "rounds", k->rounds,
-                                                 "revision", k->answer, "settings", settings), err));
+        TN_GOTO(tn_row_file_add(&rows,
+                                json_pack("{s:s, s:s, s:s, s:s, s:s, s:O*, s:s, s:O, s:s, s:O}", "id",
+                                          k->prompt->id, "kind", tn_prompt_kind_name(k->prompt->kind),
+                                          "prompt", k->prompt->text, "topic", k->prompt->topic, "answer",
+                                          start, "logprob_answer", json_object_get(own, "logprob"),
+                                          "principle", k->principle->id, "rounds", k->rounds, "revision",
+                                          k->answer, "settings", settings),
+                                err));
     }
     TN_GOTO(tn_row_file_commit(&rows, err));
     if (metrics != NULL) {

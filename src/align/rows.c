@@ -18,7 +18,9 @@ tn_status tn_row_file_open(tn_row_file *r, const char *dir, const char *name, tn
 tn_status tn_row_file_add(tn_row_file *r, json_t *row, tn_error *err)
 {
     char     *text = row != NULL ? tn_json_text(row) : NULL;
-    tn_status status = text != NULL ? tn_out_printf(r->out, err, "%s\n", text) : tn_fail(err, TN_NOMEM, "no memory for a row, or text that is not UTF-8");
+    tn_status status = text != NULL
+                           ? tn_out_printf(r->out, err, "%s\n", text)
+                           : tn_fail(err, TN_NOMEM, "no memory for a row, or text that is not UTF-8");
 
     free(text);
     json_decref(row);
@@ -39,7 +41,8 @@ void tn_row_file_abandon(tn_row_file *r)
     r->out = NULL;
 }
 
-tn_status tn_row_files_open(tn_row_file *const *files, const char *dir, const char *const *names, tn_error *err)
+tn_status tn_row_files_open(tn_row_file *const *files, const char *dir, const char *const *names,
+                            tn_error *err)
 {
     for (; *files != NULL; files++, names++) TN_TRY(tn_row_file_open(*files, dir, *names, err));
     return TN_OK;
@@ -74,12 +77,19 @@ tn_status tn_row_map_load(tn_row_map *m, const char *dir_or_file, const char *na
 
     m->by_id = json_object();
     m->list = json_array();
-    if (path == NULL || m->by_id == NULL || m->list == NULL) { status = tn_fail(err, TN_NOMEM, "%s: no memory for its rows", dir_or_file); goto out; }
+    if (path == NULL || m->by_id == NULL || m->list == NULL) {
+        status = tn_fail(err, TN_NOMEM, "%s: no memory for its rows", dir_or_file);
+        goto out;
+    }
     TN_GOTO(tn_jsonl_open(&r, path, err));
     TN_GOTO(tn_jsonl_next(r, &row, err));
     while (row != NULL) {
         const char *id = tn_row_text(row, "id");
-        if (id == NULL) { status = tn_fail(err, TN_FORMAT, "%s:%lld: a row without \"id\"", path, (long long)tn_jsonl_line(r)); goto out; }
+        if (id == NULL) {
+            status = tn_fail(err, TN_FORMAT, "%s:%lld: a row without \"id\"", path,
+                             (long long)tn_jsonl_line(r));
+            goto out;
+        }
         if (json_object_set(m->by_id, id, row) != 0 || json_array_append_new(m->list, row) != 0) {
             status = tn_fail(err, TN_NOMEM, "%s: no memory for its rows", path);
             goto out;
@@ -115,5 +125,5 @@ void tn_row_map_free(tn_row_map *m)
 {
     json_decref(m->by_id);
     json_decref(m->list);
-    *m = (tn_row_map){0};
+    *m = (tn_row_map){ 0 };
 }

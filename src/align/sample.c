@@ -10,16 +10,17 @@
 
 uint64_t tn_align_sample_id(const char *prompt_id, const char *what)
 {
-    char   *s = tn_strf("%s\n%s", prompt_id, what);
+    char *s = tn_strf("%s\n%s", prompt_id, what);
     /* Out of memory is not a reason to change a sample: the two hashes then stand for the joined text. */
-    uint64_t h = s != NULL ? tn_hash64(s, strlen(s)) : tn_hash64(prompt_id, strlen(prompt_id)) ^ tn_hash64(what, strlen(what));
+    uint64_t h = s != NULL ? tn_hash64(s, strlen(s))
+                           : tn_hash64(prompt_id, strlen(prompt_id)) ^ tn_hash64(what, strlen(what));
 
     free(s);
     return h;
 }
 
-tn_status tn_align_sample(tn_engine *e, const tn_model *m, const tn_dialogue *d, size_t n, const tn_sampling *s, tn_result *results,
-                          const char *progress, tn_error *err)
+tn_status tn_align_sample(tn_engine *e, const tn_model *m, const tn_dialogue *d, size_t n,
+                          const tn_sampling *s, tn_result *results, const char *progress, tn_error *err)
 {
     tn_status      status = TN_OK;
     const tn_chat *chat = NULL;
@@ -35,8 +36,11 @@ tn_status tn_align_sample(tn_engine *e, const tn_model *m, const tn_dialogue *d,
     for (size_t i = 0; i < n; i++) {
         size_t n_id = 0, cap = 0;
 
-        TN_GOTO(tn_chat_render(tn_model_tokenizer(m), chat, d[i].messages, d[i].n, true, &ids[i], NULL, &n_id, &cap, err));
-        req[i] = (tn_request){ .prompt = ids[i], .n_prompt = (int64_t)n_id, .sampling = *s, .sample_id = d[i].sample_id };
+        TN_GOTO(tn_chat_render(tn_model_tokenizer(m), chat, d[i].messages, d[i].n, true, &ids[i], NULL, &n_id,
+                               &cap, err));
+        req[i] = (tn_request){
+            .prompt = ids[i], .n_prompt = (int64_t)n_id, .sampling = *s, .sample_id = d[i].sample_id
+        };
     }
     TN_GOTO(tn_engine_run(e, req, results, (int64_t)n, progress, err));
 out:
@@ -53,14 +57,15 @@ bool tn_align_takes(const char *kinds, tn_prompt_kind k)
 
 static bool fits(const tn_prompt *p, const tn_align_sampling *c)
 {
-    return tn_align_takes(c->kinds, p->kind) && (c->split == NULL || strcmp(c->split, "all") == 0 || strcmp(c->split, tn_split_name(p->split)) == 0);
+    return tn_align_takes(c->kinds, p->kind) && (c->split == NULL || strcmp(c->split, "all") == 0 ||
+                                                 strcmp(c->split, tn_split_name(p->split)) == 0);
 }
 
 tn_status tn_prompts_select(tn_prompts *out, const char *path, const tn_align_sampling *c, tn_error *err)
 {
     tn_status status = TN_OK;
     char     *file = tn_is_dir(path) ? tn_path(path, "prompts.jsonl") : tn_strdup(path);
-    size_t    kept = 0, all[3] = {0}, seen[3] = {0};
+    size_t    kept = 0, all[3] = { 0 }, seen[3] = { 0 };
 
     if (file == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     TN_GOTO(tn_prompts_read(out, file, TN_PROMPT_EVERYDAY, NULL, err));
@@ -77,31 +82,37 @@ tn_status tn_prompts_select(tn_prompts *out, const char *path, const tn_align_sa
         if (take) {
             tn_prompt one = out->at[kept];
             out->at[kept++] = *p;
-            *p = one;                                /* swapped to the tail, freed below */
+            *p = one; /* swapped to the tail, freed below */
         }
     }
     tn_prompts tail = { out->at + kept, out->n - kept };
     for (size_t i = 0; i < tail.n; i++) {
-        free(tail.at[i].id); free(tail.at[i].text); free(tail.at[i].topic); free(tail.at[i].principle); free(tail.at[i].family);
+        free(tail.at[i].id);
+        free(tail.at[i].text);
+        free(tail.at[i].topic);
+        free(tail.at[i].principle);
+        free(tail.at[i].family);
     }
     out->n = kept;
     if (kept == 0)
-        status = tn_fail(err, TN_FORMAT, "%s: no prompt of split '%s' and kinds '%s'", path, c->split != NULL ? c->split : "all",
+        status = tn_fail(err, TN_FORMAT, "%s: no prompt of split '%s' and kinds '%s'", path,
+                         c->split != NULL ? c->split : "all",
                          c->kinds != NULL && c->kinds[0] != '\0' ? c->kinds : "all");
 out:
     free(file);
     return status;
 }
 
-tn_status tn_align_engine_open(tn_align_engine *a, const char *model, const char *adapter, tn_profile profile, int64_t batch, const char *kv_type,
-                               tn_memo *memo, tn_error *err)
+tn_status tn_align_engine_open(tn_align_engine *a, const char *model, const char *adapter, tn_profile profile,
+                               int64_t batch, const char *kv_type, tn_memo *memo, tn_error *err)
 {
     tn_status         status = TN_OK;
     tn_model_options  mo = { .profile = profile, .weights = true, .pack = true };
     tn_engine_options eo = { .n_batch = batch, .prefix_reuse = true, .hidden_layer = -1, .memo = memo };
 
     memset(a, 0, sizeof *a);
-    if (kv_type != NULL && !tn_dtype_parse(kv_type, &eo.kv_type)) return tn_fail(err, TN_USAGE, "kv type '%s': expected f32, bf16 or q8_0", kv_type);
+    if (kv_type != NULL && !tn_dtype_parse(kv_type, &eo.kv_type))
+        return tn_fail(err, TN_USAGE, "kv type '%s': expected f32, bf16 or q8_0", kv_type);
     TN_GOTO(tn_model_open(&a->model, model, &mo, err));
     if (adapter != NULL) {
         TN_GOTO(tn_lora_read(&a->lora, &a->n_lora, a->model, adapter, err));

@@ -1,10 +1,12 @@
-/* samples.c - the stages that answer each prompt of a set: once, or several times with every token's log-probability.
+/* samples.c - the stages that answer each prompt of a set: once, or several times with every token's
+ * log-probability.
  *
  *   prompt ── a draw, keyed by (prompt id, "answer") ──→ answers.jsonl: text, log-probability
  *   prompt ── K draws, each keyed by (prompt id, number) ──→ samples.jsonl: texts, tokens, log-probabilities
  *
- * The sampler runs the trainer's operations, so the recorded log-probabilities are those of the first training step, to the
- * bit. Nothing is cut from the distribution unless top_p says so: they are over the whole vocabulary. */
+ * The sampler runs the trainer's operations, so the recorded log-probabilities are those of the first
+ * training step, to the bit. Nothing is cut from the distribution unless top_p says so: they are over the
+ * whole vocabulary. */
 #include "align/rows.h"
 #include "base/str.h"
 
@@ -42,7 +44,7 @@ typedef struct drawing {
     const tn_align_sampling *s;
     tn_profile               profile;
     const char              *model, *adapter, *kv_type, *prompts;
-    size_t                   k;             /* 0: one, which is not numbered */
+    size_t                   k; /* 0: one, which is not numbered */
     tn_prompts               set;
     tn_result               *r;
     size_t                   n;
@@ -58,19 +60,23 @@ static void drawing_free(drawing *o)
 static tn_status draw(drawing *o, tn_error *err)
 {
     tn_status       status = TN_OK;
-    tn_align_engine a = {0};
+    tn_align_engine a = { 0 };
     tn_message     *msg = NULL;
     tn_dialogue    *d = NULL;
     tn_sampling     s = tn_align_sampling_of(o->s);
     size_t          k = o->k > 0 ? o->k : 1;
 
     TN_GOTO(tn_prompts_select(&o->set, o->prompts, o->s, err));
-    TN_GOTO(tn_align_engine_open(&a, o->model, o->adapter, o->profile, o->s->batch, o->kv_type, o->s->memo, err));
+    TN_GOTO(
+        tn_align_engine_open(&a, o->model, o->adapter, o->profile, o->s->batch, o->kv_type, o->s->memo, err));
     o->n = o->set.n * k;
     msg = calloc(2 * o->set.n, sizeof *msg);
     d = calloc(o->n, sizeof *d);
     o->r = calloc(o->n, sizeof *o->r);
-    if (msg == NULL || d == NULL || o->r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu answers", o->n); goto out; }
+    if (msg == NULL || d == NULL || o->r == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %zu answers", o->n);
+        goto out;
+    }
     for (size_t i = 0; i < o->set.n; i++) {
         size_t m = tn_align_messages(&msg[2 * i], o->s, o->set.at[i].text);
 
@@ -93,20 +99,26 @@ out:
     return status;
 }
 
-tn_status tn_align_answers_run(const tn_align_answers_config *c, tn_profile profile, const char *model, const char *adapter, const char *prompts,
-                               const char *out_dir, json_t *metrics, tn_error *err)
+tn_status tn_align_answers_run(const tn_align_answers_config *c, tn_profile profile, const char *model,
+                               const char *adapter, const char *prompts, const char *out_dir, json_t *metrics,
+                               tn_error *err)
 {
     tn_status   status = TN_OK;
-    drawing     o = { .s = &c->s, .profile = profile, .model = model, .adapter = adapter, .kv_type = c->kv_type, .prompts = prompts };
-    tn_row_file rows = {0};
+    drawing     o = { .s = &c->s,
+                      .profile = profile,
+                      .model = model,
+                      .adapter = adapter,
+                      .kv_type = c->kv_type,
+                      .prompts = prompts };
+    tn_row_file rows = { 0 };
     int64_t     n_token = 0, n_open = 0;
 
     TN_GOTO(draw(&o, err));
     TN_GOTO(tn_row_file_open(&rows, out_dir, "answers.jsonl", err));
     for (size_t i = 0; i < o.n; i++) {
         const tn_result *r = &o.r[i];
-        json_t          *said = json_pack("{s:s, s:I, s:f, s:s}", "answer", r->text, "n_token", (json_int_t)r->n, "logprob", tn_align_logprob_sum(r),
-                                          "stop_reason", r->stop_reason);
+        json_t *said = json_pack("{s:s, s:I, s:f, s:s}", "answer", r->text, "n_token", (json_int_t)r->n,
+                                 "logprob", tn_align_logprob_sum(r), "stop_reason", r->stop_reason);
 
         TN_GOTO(tn_row_file_add(&rows, joined(tn_prompt_json(&o.set.at[i]), said), err));
         n_token += r->n;
@@ -132,16 +144,22 @@ static json_t *answer_json(const tn_result *r)
         json_array_append_new(tokens, json_integer(r->tokens[i]));
         json_array_append_new(logprobs, tn_json_f32(r->logprobs[i]));
     }
-    return json_pack("{s:s, s:o, s:o, s:f, s:s}", "answer", r->text, "tokens", tokens, "logprobs", logprobs, "logprob", tn_align_logprob_sum(r),
-                     "stop_reason", r->stop_reason);
+    return json_pack("{s:s, s:o, s:o, s:f, s:s}", "answer", r->text, "tokens", tokens, "logprobs", logprobs,
+                     "logprob", tn_align_logprob_sum(r), "stop_reason", r->stop_reason);
 }
 
-tn_status tn_align_samples_run(const tn_align_samples_config *c, tn_profile profile, const char *model, const char *adapter, const char *prompts,
-                               const char *out_dir, json_t *metrics, tn_error *err)
+tn_status tn_align_samples_run(const tn_align_samples_config *c, tn_profile profile, const char *model,
+                               const char *adapter, const char *prompts, const char *out_dir, json_t *metrics,
+                               tn_error *err)
 {
     tn_status   status = TN_OK;
-    drawing     o = { .s = &c->s, .profile = profile, .model = model, .adapter = adapter, .prompts = prompts, .k = (size_t)c->samples };
-    tn_row_file rows = {0};
+    drawing     o = { .s = &c->s,
+                      .profile = profile,
+                      .model = model,
+                      .adapter = adapter,
+                      .prompts = prompts,
+                      .k = (size_t)c->samples };
+    tn_row_file rows = { 0 };
 
     TN_GOTO(draw(&o, err));
     TN_GOTO(tn_row_file_open(&rows, out_dir, "samples.jsonl", err));
@@ -149,7 +167,8 @@ tn_status tn_align_samples_run(const tn_align_samples_config *c, tn_profile prof
         json_t *answers = json_array();
 
         for (size_t x = 0; x < o.k; x++) json_array_append_new(answers, answer_json(&o.r[i * o.k + x]));
-        TN_GOTO(tn_row_file_add(&rows, joined(tn_prompt_json(&o.set.at[i]), json_pack("{s:o}", "answers", answers)), err));
+        TN_GOTO(tn_row_file_add(
+            &rows, joined(tn_prompt_json(&o.set.at[i]), json_pack("{s:o}", "answers", answers)), err));
     }
     TN_GOTO(tn_row_file_commit(&rows, err));
     if (metrics != NULL) {

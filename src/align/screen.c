@@ -2,7 +2,8 @@
  *
  *   revisions ── empty? short? repeating? unchanged? a lead-in or talk about the revision? no better by the judge? ──→ kept | dropped
  *
- * Each row that is dropped is kept in dropped.jsonl with its reason: a filter that nobody can look at hides its mistakes. */
+ * Each row that is dropped is kept in dropped.jsonl with its reason: a filter that nobody can look at hides
+ * its mistakes. */
 #include "align/rows.h"
 #include "base/str.h"
 
@@ -22,9 +23,27 @@ const tn_option tn_align_screen_options[] = {
 // clang-format on
 
 /* Words that open a text about the answer instead of the answer. */
-static const char *const lead_ins[] = { "here is", "here's", "here are", "revised answer", "revised response", "revision:", "the revised", "my revised", "sure, here",
-                                        "certainly, here", "of course, here", "this is the revised", "below is", "i have revised", "i've revised",
-                                        "i have rewritten", "i've rewritten", "the answer should", "the assistant should", "critique:", "the answer could" };
+static const char *const lead_ins[] = { "here is",
+                                        "here's",
+                                        "here are",
+                                        "revised answer",
+                                        "revised response",
+                                        "revision:",
+                                        "the revised",
+                                        "my revised",
+                                        "sure, here",
+                                        "certainly, here",
+                                        "of course, here",
+                                        "this is the revised",
+                                        "below is",
+                                        "i have revised",
+                                        "i've revised",
+                                        "i have rewritten",
+                                        "i've rewritten",
+                                        "the answer should",
+                                        "the assistant should",
+                                        "critique:",
+                                        "the answer could" };
 
 static bool opens_with_lead_in(const char *text)
 {
@@ -37,7 +56,9 @@ static bool opens_with_lead_in(const char *text)
 /* Talk about revising may also stand inside. */
 static bool speaks_of_revision(const char *text)
 {
-    static const char *const marks[] = { "revised answer", "revised response", "original answer", "original response", "previous answer", "previous response", "critique" };
+    static const char *const marks[] = { "revised answer",    "revised response", "original answer",
+                                         "original response", "previous answer",  "previous response",
+                                         "critique" };
 
     for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
         if (strcasestr(text, marks[i]) != NULL) return true;
@@ -45,7 +66,8 @@ static bool speaks_of_revision(const char *text)
 }
 
 /* Why a revision is dropped, or NULL. */
-static const char *fault_of(const tn_align_screen_config *c, const char *answer, const char *revision, const json_t *comparison)
+static const char *fault_of(const tn_align_screen_config *c, const char *answer, const char *revision,
+                            const json_t *comparison)
 {
     if (revision[strspn(revision, " \n\t\r")] == '\0') return "empty";
     if (tn_words(revision) < c->min_words) return "short";
@@ -59,19 +81,20 @@ static const char *fault_of(const tn_align_screen_config *c, const char *answer,
     return json_number_value(json_object_get(comparison, "p")) <= c->least ? "no better by the judge" : NULL;
 }
 
-tn_status tn_align_screen_run(const tn_align_screen_config *c, const char *revisions, const char *comparisons, const char *out_dir, json_t *metrics,
-                              tn_error *err)
+tn_status tn_align_screen_run(const tn_align_screen_config *c, const char *revisions, const char *comparisons,
+                              const char *out_dir, json_t *metrics, tn_error *err)
 {
     tn_status   status = TN_OK;
-    tn_row_map  rows = {0}, judged = {0};
-    tn_row_file kept = {0}, dropped = {0};
+    tn_row_map  rows = { 0 }, judged = { 0 };
+    tn_row_file kept = { 0 }, dropped = { 0 };
     json_t     *count = json_object();
     int64_t     n_kept = 0;
 
     if (count == NULL) return tn_fail(err, TN_NOMEM, "no memory for counts");
     TN_GOTO(tn_row_map_load(&rows, revisions, "revisions.jsonl", err));
     if (comparisons != NULL) TN_GOTO(tn_row_map_load(&judged, comparisons, "comparisons.jsonl", err));
-    bool by_judge = comparisons != NULL && json_array_size(judged.list) > 0;       /* a skipped judge says nothing */
+    /* a skipped judge says nothing */
+    bool by_judge = comparisons != NULL && json_array_size(judged.list) > 0;
     TN_GOTO(tn_row_file_open(&kept, out_dir, "revisions.jsonl", err));
     TN_GOTO(tn_row_file_open(&dropped, out_dir, "dropped.jsonl", err));
     for (size_t i = 0; i < json_array_size(rows.list); i++) {
@@ -79,9 +102,14 @@ tn_status tn_align_screen_run(const tn_align_screen_config *c, const char *revis
         const char   *id = tn_row_text(row, "id"), *revision = tn_row_text(row, "revision");
         const json_t *verdict = tn_row_map_get(&judged, id);
 
-        if (revision == NULL) { status = tn_fail(err, TN_FORMAT, "%s: row '%s' has no \"revision\"", revisions, id); goto out; }
+        if (revision == NULL) {
+            status = tn_fail(err, TN_FORMAT, "%s: row '%s' has no \"revision\"", revisions, id);
+            goto out;
+        }
         if (by_judge && verdict == NULL) {
-            status = tn_fail(err, TN_MISMATCH, "%s has no comparison for revision '%s': compare the same revisions", comparisons, id);
+            status = tn_fail(err, TN_MISMATCH,
+                             "%s has no comparison for revision '%s': compare the same revisions",
+                             comparisons, id);
             goto out;
         }
         const char *fault = fault_of(c, tn_row_text(row, "answer"), revision, verdict);
@@ -97,11 +125,15 @@ tn_status tn_align_screen_run(const tn_align_screen_config *c, const char *revis
             goto out;
         }
         TN_GOTO(tn_row_file_add(&dropped, copy, err));
-        json_object_set_new(count, fault, json_integer(json_integer_value(json_object_get(count, fault)) + 1));
+        json_object_set_new(count, fault,
+                            json_integer(json_integer_value(json_object_get(count, fault)) + 1));
     }
     if (n_kept == 0) {
-        status = tn_fail(err, TN_MISMATCH, "none of the %zu revisions is fit to be learnt: this model does not revise; use contrast pairs (kind "
-                         "contrast) or context distillation (kind distill)", json_array_size(rows.list));
+        status = tn_fail(err, TN_MISMATCH,
+                         "none of the %zu revisions is fit to be learnt: this model does not revise; use "
+                         "contrast pairs (kind "
+                         "contrast) or context distillation (kind distill)",
+                         json_array_size(rows.list));
         goto out;
     }
     TN_GOTO(tn_row_file_commit(&kept, err));

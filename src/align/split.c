@@ -1,7 +1,7 @@
 /* split.c - which prompts are held out, and what a prompt set shares with evaluation sets.
  *
- * Likeness is by words: lower-cased runs of letters and digits, as a set; Jaccard = shared / all. Word sets are sorted
- * arrays of 64-bit hashes, so that a comparison is one merge. */
+ * Likeness is by words: lower-cased runs of letters and digits, as a set; Jaccard = shared / all. Word sets
+ * are sorted arrays of 64-bit hashes, so that a comparison is one merge. */
 #include "align/rows.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -12,7 +12,10 @@
 
 static const double NEAR_SPLIT = 0.6, NEAR_EVALUATION = 0.7;
 
-typedef struct words { uint64_t *h; size_t n; } words;
+typedef struct words {
+    uint64_t *h;
+    size_t    n;
+} words;
 
 static int u64_order(const void *a, const void *b)
 {
@@ -56,8 +59,11 @@ static double jaccard(const words *a, const words *b)
     size_t i = 0, k = 0, both = 0;
 
     while (i < a->n && k < b->n) {
-        if (a->h[i] == b->h[k]) { both++; i++; k++; }
-        else if (a->h[i] < b->h[k]) i++;
+        if (a->h[i] == b->h[k]) {
+            both++;
+            i++;
+            k++;
+        } else if (a->h[i] < b->h[k]) i++;
         else k++;
     }
     size_t all = a->n + b->n - both;
@@ -66,8 +72,9 @@ static double jaccard(const words *a, const words *b)
 
 double tn_words_alike(const char *a, const char *b)
 {
-    words  x = {0}, y = {0};
-    double like = words_of(&x, a) && words_of(&y, b) ? jaccard(&x, &y) : 1;      /* out of memory: a copy rather than a leak */
+    words x = { 0 }, y = { 0 };
+    /* out of memory: a copy rather than a leak */
+    double like = words_of(&x, a) && words_of(&y, b) ? jaccard(&x, &y) : 1;
 
     free(x.h);
     free(y.h);
@@ -93,7 +100,11 @@ static words *words_of_all(const tn_prompts *set)
 }
 
 /* A family and its place in the draw of its topic. */
-typedef struct family { const char *topic, *name; uint64_t draw; tn_split split; } family;
+typedef struct family {
+    const char *topic, *name;
+    uint64_t    draw;
+    tn_split    split;
+} family;
 
 static int family_order(const void *a, const void *b)
 {
@@ -112,23 +123,27 @@ static family *family_find(family *f, size_t n, const tn_prompt *p)
     return NULL;
 }
 
-/* The first shares of each topic's families in the order of a keyed draw are held out, the next are for development. At
- * least one family of a topic with three or more is held out. */
+/* The first shares of each topic's families in the order of a keyed draw are held out, the next are for
+ * development. At least one family of a topic with three or more is held out. */
 static void families_assign(family *f, size_t n, double heldout, double dev)
 {
     for (size_t i = 0; i < n;) {
         size_t m = i;
 
         while (m < n && strcmp(f[m].topic, f[i].topic) == 0) m++;
-        size_t count = m - i, n_held = (size_t)((double)count * heldout + 0.5), n_dev = (size_t)((double)count * dev + 0.5);
+        size_t count = m - i, n_held = (size_t)((double)count * heldout + 0.5),
+               n_dev = (size_t)((double)count * dev + 0.5);
         if (heldout > 0 && n_held == 0 && count >= 3) n_held = 1;
         for (size_t k = 0; k < count; k++)
-            f[i + k].split = k < n_held ? TN_SPLIT_HELDOUT : k < n_held + n_dev ? TN_SPLIT_DEV : TN_SPLIT_TRAIN;
+            f[i + k].split = k < n_held           ? TN_SPLIT_HELDOUT
+                             : k < n_held + n_dev ? TN_SPLIT_DEV
+                                                  : TN_SPLIT_TRAIN;
         i = m;
     }
 }
 
-tn_status tn_prompts_split(tn_prompts *set, double heldout, double dev, uint64_t seed, size_t *removed, tn_error *err)
+tn_status tn_prompts_split(tn_prompts *set, double heldout, double dev, uint64_t seed, size_t *removed,
+                           tn_error *err)
 {
     tn_status status = TN_OK;
     size_t    n_family = 0, kept = 0;
@@ -145,7 +160,8 @@ tn_status tn_prompts_split(tn_prompts *set, double heldout, double dev, uint64_t
         const tn_prompt *p = &set->at[i];
         tn_rng_key       key = { seed, TN_RNG_PROMPT, 0, tn_hash64(p->family, strlen(p->family)) };
 
-        if (family_find(f, n_family, p) == NULL) f[n_family++] = (family){ p->topic, p->family, tn_rng_u64(&key, 0), TN_SPLIT_TRAIN };
+        if (family_find(f, n_family, p) == NULL)
+            f[n_family++] = (family){ p->topic, p->family, tn_rng_u64(&key, 0), TN_SPLIT_TRAIN };
     }
     qsort(f, n_family, sizeof *f, family_order);
     families_assign(f, n_family, heldout, dev);
@@ -155,7 +171,11 @@ tn_status tn_prompts_split(tn_prompts *set, double heldout, double dev, uint64_t
             drop[i] = set->at[k].split > set->at[i].split && jaccard(&w[i], &w[k]) >= NEAR_SPLIT;
     for (size_t i = 0; i < set->n; i++) {
         if (drop[i]) {
-            free(set->at[i].id); free(set->at[i].text); free(set->at[i].topic); free(set->at[i].principle); free(set->at[i].family);
+            free(set->at[i].id);
+            free(set->at[i].text);
+            free(set->at[i].topic);
+            free(set->at[i].principle);
+            free(set->at[i].family);
             (*removed)++;
         } else set->at[kept++] = set->at[i];
     }
@@ -169,10 +189,11 @@ out:
     return status;
 }
 
-tn_status tn_prompts_overlap(const tn_prompts *set, const char *const *files, const char *const *names, size_t n_file, json_t **out, tn_error *err)
+tn_status tn_prompts_overlap(const tn_prompts *set, const char *const *files, const char *const *names,
+                             size_t n_file, json_t **out, tn_error *err)
 {
     tn_status  status = TN_OK;
-    tn_prompts eval = {0};
+    tn_prompts eval = { 0 };
     words     *ours = words_of_all(set), *theirs = NULL;
     json_t    *found = json_array();
 
@@ -194,8 +215,10 @@ tn_status tn_prompts_overlap(const tn_prompts *set, const char *const *files, co
             for (size_t k = 0; k < eval.n; k++) {
                 double like = jaccard(&ours[i], &theirs[k]);
                 if (like < NEAR_EVALUATION) continue;
-                json_array_append_new(found, json_pack("{s:s, s:s, s:s, s:s, s:f}", "id", set->at[i].id, "prompt", set->at[i].text,
-                                                       "evaluation", eval.at[k].text, "file", tn_basename(name), "similarity", like));
+                json_array_append_new(found,
+                                      json_pack("{s:s, s:s, s:s, s:s, s:f}", "id", set->at[i].id, "prompt",
+                                                set->at[i].text, "evaluation", eval.at[k].text, "file",
+                                                tn_basename(name), "similarity", like));
             }
         words_free(theirs, eval.n);
         theirs = NULL;

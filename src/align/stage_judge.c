@@ -4,8 +4,8 @@
  *                                                                                  └──→ judge.json (judge_measure.c)
  *   mode direct: each answer rated alone; the difference of the two ratings is the verdict
  *
- * A bad judge is a finding like any other, and the stages that would use it read judge.json and stop. `on_weak: stop` stops here already, in a
- * recipe that has long work before the judge is used. */
+ * A bad judge is a finding like any other, and the stages that would use it read judge.json and stop.
+ * `on_weak: stop` stops here already, in a recipe that has long work before the judge is used. */
 #include "align/judge.h"
 #include "align/judge_options.h"
 #include "base/hash.h"
@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define AT(f) offsetof(tn_align_judge_config, f)
+// clang-format off
 #define BAR_OPTIONS                                                                                                                             \
     { "floor",       TN_OPT_REAL, AT(bar.floor),       "0.65",  0, 1,      "", "lower bound of accuracy that a labeller needs", NULL },          \
     { "soft",        TN_OPT_REAL, AT(bar.soft),        "0.56",  0, 1,      "", "lower bound that soft, clamped labels need", NULL },             \
@@ -27,7 +28,6 @@
     { "limit",       TN_OPT_INT,  AT(limit),           "0",     0, 1e9,    "comparisons", "at most, evenly spaced; 0: all", NULL }, \
     { "on_weak",     TN_OPT_CHOICE, AT(on_weak),       "keep",  0, 0,      "keep|stop", "when the judge is below its bar: keep the finding, or stop", NULL }
 
-// clang-format off
 const tn_option tn_align_judge_options[] = {
     TN_JUDGE_OPTIONS_ALL(tn_align_judge_config), BAR_OPTIONS,
     { .key = NULL }
@@ -51,7 +51,7 @@ static void thin_out(tn_labelled_set *s, int64_t limit)
         s->at[i] = one;
     }
     tn_labelled_set tail = { malloc((m - kept) * sizeof *tail.at), m - kept };
-    if (tail.at == NULL) return;                      /* more is judged than asked for: no harm */
+    if (tail.at == NULL) return; /* more is judged than asked for: no harm */
     memcpy(tail.at, s->at + kept, tail.n * sizeof *tail.at);
     s->n = kept;
     tn_labelled_free(&tail);
@@ -67,19 +67,25 @@ static int criteria_of(const tn_labelled *x, const tn_constitution *c, bool both
     return p != NULL && both ? 2 : 1;
 }
 
-static tn_status verdict_add(tn_row_file *rows, const tn_labelled *x, const tn_comparison *c, int n, const tn_verdict *v, tn_error *err)
+static tn_status verdict_add(tn_row_file *rows, const tn_labelled *x, const tn_comparison *c, int n,
+                             const tn_verdict *v, tn_error *err)
 {
     json_t *asked = json_array();
 
     for (int i = 0; i < n; i++)
-        json_array_append_new(asked, json_pack("{s:s, s:b, s:[[f,f],[f,f]], s:f}", "criterion", c[i].criterion, "worse", c[i].worse, "logprobs", c[i].l[0][0],
+        json_array_append_new(asked, json_pack("{s:s, s:b, s:[[f,f],[f,f]], s:f}", "criterion",
+                                               c[i].criterion, "worse", c[i].worse, "logprobs", c[i].l[0][0],
                                                c[i].l[0][1], c[i].l[1][0], c[i].l[1][1], "mass", c[i].mass));
-    return tn_row_file_add(rows, json_pack("{s:s, s:s, s:s, s:s, s:s*, s:f, s:o}", "id", x->id, "prompt", x->request, "chosen", x->chosen, "rejected",
-                                           x->rejected, "principle", x->principle, "z", v->z, "asked", asked), err);
+    return tn_row_file_add(rows,
+                           json_pack("{s:s, s:s, s:s, s:s, s:s*, s:f, s:o}", "id", x->id, "prompt",
+                                     x->request, "chosen", x->chosen, "rejected", x->rejected, "principle",
+                                     x->principle, "z", v->z, "asked", asked),
+                           err);
 }
 
 /* The same by ratings: the better answer's reward minus the other's. There are no slots to prefer. */
-static tn_status rated(json_t **out, tn_row_file *rows, const tn_labelled_set *set, const tn_constitution *charter, tn_judge *judge, const tn_judge_bar *bar,
+static tn_status rated(json_t **out, tn_row_file *rows, const tn_labelled_set *set,
+                       const tn_constitution *charter, tn_judge *judge, const tn_judge_bar *bar,
                        size_t *skipped, tn_error *err)
 {
     tn_status   status = TN_OK;
@@ -88,29 +94,48 @@ static tn_status rated(json_t **out, tn_row_file *rows, const tn_labelled_set *s
     tn_rating  *r = calloc(2 * set->n + 1, sizeof *r);
 
     *skipped = 0;
-    if (v == NULL || r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for verdicts"); goto out; }
+    if (v == NULL || r == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for verdicts");
+        goto out;
+    }
     for (size_t i = 0; i < set->n; i++) {
         const tn_labelled  *x = &set->at[i];
         const tn_principle *p = x->principle != NULL ? tn_constitution_find(charter, x->principle) : NULL;
         const char         *criterion = p != NULL ? p->text : tn_judge_general_text;
 
-        r[2 * i] = (tn_rating){ .id = x->id, .request = x->request, .answer = x->chosen, .criterion = criterion };
-        r[2 * i + 1] = (tn_rating){ .id = x->id, .request = x->request, .answer = x->rejected, .criterion = criterion };
+        r[2 * i] = (tn_rating){
+            .id = x->id, .request = x->request, .answer = x->chosen, .criterion = criterion
+        };
+        r[2 * i + 1] = (tn_rating){
+            .id = x->id, .request = x->request, .answer = x->rejected, .criterion = criterion
+        };
     }
     TN_GOTO(tn_judge_rate(judge, r, 2 * set->n, "judge", err));
     for (size_t i = 0; i < set->n; i++) {
         const tn_labelled *x = &set->at[i];
         const tn_rating   *a = &r[2 * i], *b = a + 1;
 
-        if (a->failed || b->failed) { ++*skipped; continue; }
-        v[n++] = (tn_verdict){ .z = a->reward - b->reward, .first = 0.5, .consistent = 1, .mass = (a->mass + b->mass) / 2,
-                               .longer = (int64_t)strlen(x->chosen) - (int64_t)strlen(x->rejected), .context = (int64_t)(x->context >> 1) };
-        TN_GOTO(tn_row_file_add(rows, json_pack("{s:s, s:s, s:s, s:s, s:s*, s:f, s:f, s:f, s:f}", "id", x->id, "prompt", x->request, "chosen", x->chosen, "rejected",
-                                                x->rejected, "principle", x->principle, "z", a->reward - b->reward, "score_chosen", a->score,
-                                                "score_rejected", b->score, "mass", (a->mass + b->mass) / 2), err));
+        if (a->failed || b->failed) {
+            ++*skipped;
+            continue;
+        }
+        v[n++] = (tn_verdict){ .z = a->reward - b->reward,
+                               .first = 0.5,
+                               .consistent = 1,
+                               .mass = (a->mass + b->mass) / 2,
+                               .longer = (int64_t)strlen(x->chosen) - (int64_t)strlen(x->rejected),
+                               .context = (int64_t)(x->context >> 1) };
+        TN_GOTO(
+            tn_row_file_add(rows,
+                            json_pack("{s:s, s:s, s:s, s:s, s:s*, s:f, s:f, s:f, s:f}", "id", x->id, "prompt",
+                                      x->request, "chosen", x->chosen, "rejected", x->rejected, "principle",
+                                      x->principle, "z", a->reward - b->reward, "score_chosen", a->score,
+                                      "score_rejected", b->score, "mass", (a->mass + b->mass) / 2),
+                            err));
     }
     if (10 * *skipped > set->n) {
-        status = tn_fail(err, TN_LIMIT, "%zu of %zu labelled comparisons do not fit the judge: %s", *skipped, set->n, r[0].why);
+        status = tn_fail(err, TN_LIMIT, "%zu of %zu labelled comparisons do not fit the judge: %s", *skipped,
+                         set->n, r[0].why);
         goto out;
     }
     status = tn_judge_measure(out, v, n, bar, err);
@@ -120,8 +145,8 @@ out:
     return status;
 }
 
-static tn_status measured(json_t **out, tn_row_file *rows, const tn_labelled_set *set, const tn_comparison *c, const int *first, const tn_judge_bar *bar,
-                          size_t *skipped, tn_error *err)
+static tn_status measured(json_t **out, tn_row_file *rows, const tn_labelled_set *set, const tn_comparison *c,
+                          const int *first, const tn_judge_bar *bar, size_t *skipped, tn_error *err)
 {
     tn_status   status = TN_OK;
     size_t      n = 0;
@@ -132,7 +157,9 @@ static tn_status measured(json_t **out, tn_row_file *rows, const tn_labelled_set
     if (v == NULL) return tn_fail(err, TN_NOMEM, "no memory for verdicts");
     for (size_t i = 0; i < set->n; i++) {
         int        m = first[i + 1] - first[i];
-        tn_verdict one = { .longer = (int64_t)strlen(set->at[i].chosen) - (int64_t)strlen(set->at[i].rejected), .context = (int64_t)(set->at[i].context >> 1) };
+        tn_verdict one = { .longer = (int64_t)strlen(set->at[i].chosen) -
+                                     (int64_t)strlen(set->at[i].rejected),
+                           .context = (int64_t)(set->at[i].context >> 1) };
         bool       failed = false;
 
         for (int k = 0; k < m; k++) {
@@ -146,12 +173,16 @@ static tn_status measured(json_t **out, tn_row_file *rows, const tn_labelled_set
             one.consistent += (d0 > 0 && d1 < 0) || (d0 < 0 && d1 > 0) ? 1.0 / m : 0;
             one.mass += q->mass / m;
         }
-        if (failed) { ++*skipped; continue; }
+        if (failed) {
+            ++*skipped;
+            continue;
+        }
         v[n++] = one;
         TN_GOTO(verdict_add(rows, &set->at[i], &c[first[i]], m, &one, err));
     }
     if (10 * *skipped > set->n) {
-        status = tn_fail(err, TN_LIMIT, "%zu of %zu labelled comparisons do not fit the judge: %s", *skipped, set->n, why);
+        status = tn_fail(err, TN_LIMIT, "%zu of %zu labelled comparisons do not fit the judge: %s", *skipped,
+                         set->n, why);
         goto out;
     }
     status = tn_judge_measure(out, v, n, bar, err);
@@ -160,16 +191,16 @@ out:
     return status;
 }
 
-tn_status tn_align_judge_run(const tn_align_judge_config *c, const tn_judge_source *who, const char *labelled, const char *constitution,
-                             const char *out_dir, json_t *metrics, tn_error *err)
+tn_status tn_align_judge_run(const tn_align_judge_config *c, const tn_judge_source *who, const char *labelled,
+                             const char *constitution, const char *out_dir, json_t *metrics, tn_error *err)
 {
     tn_status        status = TN_OK;
     tn_constitution *charter = NULL;
-    tn_labelled_set  set = {0};
-    tn_judge         judge = {0};
+    tn_labelled_set  set = { 0 };
+    tn_judge         judge = { 0 };
     tn_comparison   *q = NULL;
     int             *first = NULL, n = 0;
-    tn_row_file      rows = {0};
+    tn_row_file      rows = { 0 };
     json_t          *found = NULL;
     char            *path = NULL, hex[TN_SHA256_HEX];
     tn_judge_bar     bar = c->bar;
@@ -182,7 +213,10 @@ tn_status tn_align_judge_run(const tn_align_judge_config *c, const tn_judge_sour
     TN_GOTO(tn_judge_open(&judge, who, &c->j, err));
     q = calloc(2 * set.n, sizeof *q);
     first = calloc(set.n + 1, sizeof *first);
-    if (q == NULL || first == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu comparisons", set.n); goto out; }
+    if (q == NULL || first == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %zu comparisons", set.n);
+        goto out;
+    }
     bool direct = strcmp(c->mode, "direct") == 0;
     for (size_t i = 0; i < set.n && !direct; i++) {
         const tn_labelled *x = &set.at[i];
@@ -191,12 +225,18 @@ tn_status tn_align_judge_run(const tn_align_judge_config *c, const tn_judge_sour
 
         first[i] = n;
         for (int k = 0; k < m; k++)
-            q[n++] = (tn_comparison){ .id = x->id, .request = x->request, .first = x->chosen, .second = x->rejected, .criterion = words[k], .worse = k == 1 };
+            q[n++] = (tn_comparison){ .id = x->id,
+                                      .request = x->request,
+                                      .first = x->chosen,
+                                      .second = x->rejected,
+                                      .criterion = words[k],
+                                      .worse = k == 1 };
     }
     first[set.n] = n;
     if (!direct) TN_GOTO(tn_judge_compare(&judge, &c->j, q, (size_t)n, "judge", err));
     TN_GOTO(tn_row_file_open(&rows, out_dir, "verdicts.jsonl", err));
-    TN_GOTO(direct ? rated(&found, &rows, &set, charter, &judge, &bar, &skipped, err) : measured(&found, &rows, &set, q, first, &bar, &skipped, err));
+    TN_GOTO(direct ? rated(&found, &rows, &set, charter, &judge, &bar, &skipped, err)
+                   : measured(&found, &rows, &set, q, first, &bar, &skipped, err));
     json_object_set_new(found, "direct", json_boolean(direct));
     tn_digest d = tn_judge_template();
     tn_hex(hex, &d);
@@ -204,11 +244,16 @@ tn_status tn_align_judge_run(const tn_align_judge_config *c, const tn_judge_sour
     json_object_set_new(found, "template_sha256", json_string(hex));
     json_object_set_new(found, "reasoning", json_integer(c->j.reasoning));
     json_object_set_new(found, "skipped", json_integer((json_int_t)skipped));
-    if ((path = tn_path(out_dir, "judge.json")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    if ((path = tn_path(out_dir, "judge.json")) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
     TN_GOTO(tn_json_save(path, found, true, err));
     TN_GOTO(tn_row_file_commit(&rows, err));
-    static const char *const told[] = { "accuracy", "consistency", "first_share", "verdict", "diagnosis", "temperature" };
-    for (size_t i = 0; metrics != NULL && i < sizeof told / sizeof told[0]; i++) json_object_set(metrics, told[i], json_object_get(found, told[i]));
+    static const char *const told[] = { "accuracy", "consistency", "first_share",
+                                        "verdict",  "diagnosis",   "temperature" };
+    for (size_t i = 0; metrics != NULL && i < sizeof told / sizeof told[0]; i++)
+        json_object_set(metrics, told[i], json_object_get(found, told[i]));
     if (strcmp(c->on_weak, "stop") == 0) {
         tn_judge_trust trust;
         TN_GOTO(tn_judge_trust_load(&trust, out_dir, &judge, &c->j, direct, err));
@@ -226,12 +271,15 @@ out:
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------ what it allows later */
+/* ----------------------------------------------------------------------------------- what it allows later */
 
 tn_status tn_judge_refused(const tn_judge_trust *t, const char *what, tn_error *err)
 {
-    return tn_fail(err, TN_VERIFY, "this judge must not %s: it is %s. Use contrast pairs (kind contrast) or context distillation (kind distill), which need no "
-                   "judge, or a larger judge", what, t->why);
+    return tn_fail(err, TN_VERIFY,
+                   "this judge must not %s: it is %s. Use contrast pairs (kind contrast) or context "
+                   "distillation (kind distill), which need no "
+                   "judge, or a larger judge",
+                   what, t->why);
 }
 
 /* "mumbles, no better than chance". */
@@ -246,7 +294,8 @@ static void join(char *out, size_t n, const json_t *list)
     }
 }
 
-tn_status tn_judge_trust_load(tn_judge_trust *t, const char *dir, const tn_judge *j, const tn_judge_asking *o, bool direct, tn_error *err)
+tn_status tn_judge_trust_load(tn_judge_trust *t, const char *dir, const tn_judge *j, const tn_judge_asking *o,
+                              bool direct, tn_error *err)
 {
     tn_status status = TN_OK;
     json_t   *v = NULL;
@@ -268,32 +317,49 @@ tn_status tn_judge_trust_load(tn_judge_trust *t, const char *dir, const tn_judge
     TN_GOTO(tn_json_bool_or(v, "direct", false, &was_direct, path, err));
     TN_GOTO(tn_json_real_or(v, "temperature", 1, &t->temperature, path, err));
     TN_GOTO(tn_json_real_or(v, "consistency", 0, &t->consistency, path, err));
-    if (!json_is_object(acc)) { status = tn_fail(err, TN_FORMAT, "%s: no \"accuracy\": expected the output of a judge stage", path); goto out; }
+    if (!json_is_object(acc)) {
+        status = tn_fail(err, TN_FORMAT, "%s: no \"accuracy\": expected the output of a judge stage", path);
+        goto out;
+    }
     TN_GOTO(tn_json_real_or(acc, "mean", 0, &t->accuracy, path, err));
     TN_GOTO(tn_json_real_or(acc, "lo", 0, &t->lo, path, err));
     TN_GOTO(tn_json_real_or(acc, "hi", 1, &t->hi, path, err));
     snprintf(t->identity, sizeof t->identity, "%s", who);
     snprintf(t->template, sizeof t->template, "%s", template);
     if (strcmp(who, j->identity) != 0) {
-        status = tn_fail(err, TN_MISMATCH, "%s measured the judge '%s', and '%s' is to label: measure the one that is used", path, who, j->identity);
+        status = tn_fail(err, TN_MISMATCH,
+                         "%s measured the judge '%s', and '%s' is to label: measure the one that is used",
+                         path, who, j->identity);
         goto out;
     }
     if (strcmp(template, hex) != 0 || (reasoning > 0) != (o->reasoning > 0)) {
         status = tn_fail(err, TN_MISMATCH, "%s was measured with %s: run the judge stage again", path,
-                         strcmp(template, hex) != 0 ? "another wording of the questions" : reasoning > 0 ? "reasoning, and none is asked for now" : "no reasoning");
+                         strcmp(template, hex) != 0 ? "another wording of the questions"
+                         : reasoning > 0            ? "reasoning, and none is asked for now"
+                                                    : "no reasoning");
         goto out;
     }
     if (was_direct != direct) {
-        status = tn_fail(err, TN_MISMATCH, "%s measured this judge %s, and here it %s: measure it with mode: %s", path, was_direct ? "rating" : "comparing",
-                         direct ? "rates" : "compares", direct ? "direct" : "compare");
+        status = tn_fail(err, TN_MISMATCH,
+                         "%s measured this judge %s, and here it %s: measure it with mode: %s", path,
+                         was_direct ? "rating" : "comparing", direct ? "rates" : "compares",
+                         direct ? "direct" : "compare");
         goto out;
     }
-    t->use = strcmp(verdict, "labels") == 0 ? TN_JUDGE_LABELS : strcmp(verdict, "soft") == 0 ? TN_JUDGE_SOFT : TN_JUDGE_NONE;
-    if (t->temperature <= 0) { status = tn_fail(err, TN_FORMAT, "%s: temperature is %g: expected above 0", path, t->temperature); goto out; }
+    t->use = strcmp(verdict, "labels") == 0 ? TN_JUDGE_LABELS
+             : strcmp(verdict, "soft") == 0 ? TN_JUDGE_SOFT
+                                            : TN_JUDGE_NONE;
+    if (t->temperature <= 0) {
+        status = tn_fail(err, TN_FORMAT, "%s: temperature is %g: expected above 0", path, t->temperature);
+        goto out;
+    }
     char words[200];
     join(words, sizeof words, json_object_get(v, "diagnosis"));
-    snprintf(t->why, sizeof t->why, "right in %.0f %% of labelled comparisons (95 %% interval %.0f to %.0f), %.0f %% of them the same in both orders; "
-             "diagnosis: %s", 100 * t->accuracy, 100 * t->lo, 100 * t->hi, 100 * t->consistency, words);
+    snprintf(t->why, sizeof t->why,
+             "right in %.0f %% of labelled comparisons (95 %% interval %.0f to %.0f), %.0f %% of them the "
+             "same in both orders; "
+             "diagnosis: %s",
+             100 * t->accuracy, 100 * t->lo, 100 * t->hi, 100 * t->consistency, words);
 out:
     json_decref(v);
     free(path);

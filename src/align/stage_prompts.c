@@ -1,5 +1,5 @@
-/* stage_prompts.c - the stage that makes a prompt set: seed files to prompts.jsonl, split by family, checked for overlap
- * with the evaluation sets that it is told of. */
+/* stage_prompts.c - the stage that makes a prompt set: seed files to prompts.jsonl, split by family, checked
+ * for overlap with the evaluation sets that it is told of. */
 #include "align/align.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -25,10 +25,15 @@ static tn_status principles_check(const tn_prompts *set, const tn_constitution *
         const tn_prompt *p = &set->at[i];
 
         if (p->principle != NULL && tn_constitution_find(c, p->principle) == NULL)
-            tn_log(TN_LOG_DEBUG, "prompt %s names principle '%s', which this constitution lacks: its topic decides", p->id, p->principle);
+            tn_log(TN_LOG_DEBUG,
+                   "prompt %s names principle '%s', which this constitution lacks: its topic decides", p->id,
+                   p->principle);
         if (p->kind == TN_PROMPT_DECLINE && tn_constitution_topic(c, p->topic) == NULL)
-            return tn_fail(err, TN_MISMATCH, "prompt %s is about topic '%s', which the constitution does not declare: add the topic, or "
-                           "leave these prompts out", p->id, p->topic);
+            return tn_fail(
+                err, TN_MISMATCH,
+                "prompt %s is about topic '%s', which the constitution does not declare: add the topic, or "
+                "leave these prompts out",
+                p->id, p->topic);
     }
     return TN_OK;
 }
@@ -41,21 +46,30 @@ static tn_status overlap_refused(const json_t *overlap, tn_error *err)
 
     json_array_foreach(overlap, i, row)
         tn_log(TN_LOG_WARN, "overlap: '%s' and '%s' of %s", json_string_value(json_object_get(row, "prompt")),
-               json_string_value(json_object_get(row, "evaluation")), json_string_value(json_object_get(row, "file")));
-    return tn_fail(err, TN_VERIFY, "%zu prompts overlap with evaluation sets, the first: '%s' and '%s' of %s. Take them out of the prompt files: "
-                   "a model must not be trained on what measures it", json_array_size(overlap),
-                   json_string_value(json_object_get(first, "prompt")), json_string_value(json_object_get(first, "evaluation")),
+               json_string_value(json_object_get(row, "evaluation")),
+               json_string_value(json_object_get(row, "file")));
+    return tn_fail(err, TN_VERIFY,
+                   "%zu prompts overlap with evaluation sets, the first: '%s' and '%s' of %s. Take them out "
+                   "of the prompt files: "
+                   "a model must not be trained on what measures it",
+                   json_array_size(overlap), json_string_value(json_object_get(first, "prompt")),
+                   json_string_value(json_object_get(first, "evaluation")),
                    json_string_value(json_object_get(first, "file")));
 }
 
-/* A folder of evaluation sets: those of its files that hold prompts; others (multiple choice, plain text) are not compared. */
-typedef struct eval_files { char **paths, **names; size_t n, cap; } eval_files;
+/* A folder of evaluation sets: those of its files that hold prompts; others (multiple choice, plain text) are
+ * not compared. */
+typedef struct eval_files {
+    char **paths, **names;
+    size_t n, cap;
+} eval_files;
 
 static tn_status eval_file_add(eval_files *e, const char *path, const char *name, tn_error *err)
 {
     if (e->n == e->cap) {
-        size_t cap   = e->cap == 0 ? 32 : 2 * e->cap;
-        char **paths = realloc(e->paths, cap * sizeof *paths), **names = paths != NULL ? realloc(e->names, cap * sizeof *names) : NULL;
+        size_t cap = e->cap == 0 ? 32 : 2 * e->cap;
+        char **paths = realloc(e->paths, cap * sizeof *paths),
+             **names = paths != NULL ? realloc(e->names, cap * sizeof *names) : NULL;
         if (paths != NULL) e->paths = paths;
         if (names == NULL) return tn_fail(err, TN_NOMEM, "no memory for a list of files");
         e->names = names;
@@ -80,18 +94,21 @@ static tn_status eval_folder_add(eval_files *e, const char *dir, const char *nam
 
     for (size_t i = 0; status == TN_OK && i < n; i++) {
         if (!tn_ends_with(files[i], ".csv") && !tn_ends_with(files[i], ".jsonl")) continue;
-        tn_prompts one  = {0};
-        tn_error   why  = {0};
+        tn_prompts one = { 0 };
+        tn_error   why = { 0 };
         char      *path = tn_path(dir, files[i]);
         if (path == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
-        else if (tn_prompts_read_as(&one, path, files[i], TN_PROMPT_DECLINE, NULL, &why) == TN_OK && one.n > 0) status = eval_file_add(e, path, files[i], err);
+        else if (tn_prompts_read_as(&one, path, files[i], TN_PROMPT_DECLINE, NULL, &why) == TN_OK &&
+                 one.n > 0)
+            status = eval_file_add(e, path, files[i], err);
         /* Prompts and then none: an overlap in the rest would be missed unseen. */
         else if (one.n > 0) status = tn_fail(err, why.code, "%s", why.msg);
         tn_prompts_free(&one);
         free(path);
     }
     tn_list_free(files, n);
-    if (status == TN_OK && e->n == before) tn_log(TN_LOG_WARN, "%s: none of its files holds prompts to compare with", name);
+    if (status == TN_OK && e->n == before)
+        tn_log(TN_LOG_WARN, "%s: none of its files holds prompts to compare with", name);
     return status;
 }
 
@@ -105,19 +122,21 @@ static void eval_files_free(eval_files *e)
     free(e->names);
 }
 
-tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const tn_named_files *files, const tn_named_files *evaluation,
-                               const char *constitution, const char *out_dir, json_t *metrics, tn_error *err)
+tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const tn_named_files *files,
+                               const tn_named_files *evaluation, const char *constitution,
+                               const char *out_dir, json_t *metrics, tn_error *err)
 {
     tn_status        status = TN_OK;
-    tn_prompts       set = {0};
+    tn_prompts       set = { 0 };
     tn_constitution *charter = NULL;
     char            *path = NULL;
-    eval_files       sets = {0};
-    size_t           removed = 0, count[3][3] = {{0}};
+    eval_files       sets = { 0 };
+    size_t           removed = 0, count[3][3] = { { 0 } };
     json_t          *overlap = NULL;
 
     TN_GOTO(tn_constitution_load(&charter, constitution, err));
-    for (size_t i = 0; i < files->n; i++) TN_GOTO(tn_prompts_read_as(&set, files->paths[i], files->names[i], TN_PROMPT_EVERYDAY, NULL, err));
+    for (size_t i = 0; i < files->n; i++)
+        TN_GOTO(tn_prompts_read_as(&set, files->paths[i], files->names[i], TN_PROMPT_EVERYDAY, NULL, err));
     if (set.n == 0) {
         status = tn_fail(err, TN_FORMAT, "no prompts in the %zu files given", files->n);
         goto out;
@@ -125,27 +144,38 @@ tn_status tn_align_prompts_run(const tn_align_prompts_config *c, const tn_named_
     TN_GOTO(principles_check(&set, charter, err));
     TN_GOTO(tn_prompts_split(&set, c->heldout, c->dev, (uint64_t)c->seed, &removed, err));
     for (size_t i = 0; i < evaluation->n; i++)
-        TN_GOTO((tn_is_dir(evaluation->paths[i]) ? eval_folder_add : eval_file_add)(&sets, evaluation->paths[i], evaluation->names[i], err));
-    TN_GOTO(tn_prompts_overlap(&set, (const char *const *)sets.paths, (const char *const *)sets.names, sets.n, &overlap, err));
+        TN_GOTO((tn_is_dir(evaluation->paths[i]) ? eval_folder_add : eval_file_add)(
+            &sets, evaluation->paths[i], evaluation->names[i], err));
+    TN_GOTO(tn_prompts_overlap(&set, (const char *const *)sets.paths, (const char *const *)sets.names, sets.n,
+                               &overlap, err));
     TN_GOTO(tn_mkdirs(out_dir, err));
-    if ((path = tn_path(out_dir, "overlap.json")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    if ((path = tn_path(out_dir, "overlap.json")) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
     TN_GOTO(tn_json_save(path, overlap, true, err));
     if (json_array_size(overlap) > 0) {
         status = overlap_refused(overlap, err);
         goto out;
     }
     free(path);
-    if ((path = tn_path(out_dir, "prompts.jsonl")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    if ((path = tn_path(out_dir, "prompts.jsonl")) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
     TN_GOTO(tn_prompts_write(&set, path, err));
     for (size_t i = 0; i < set.n; i++) count[set.at[i].kind][set.at[i].split]++;
     for (int k = 0; metrics != NULL && k < 3; k++)
         for (int s = 0; s < 3; s++) {
             char key[64];
-            snprintf(key, sizeof key, "%s_%s", tn_prompt_kind_name((tn_prompt_kind)k), tn_split_name((tn_split)s));
+            snprintf(key, sizeof key, "%s_%s", tn_prompt_kind_name((tn_prompt_kind)k),
+                     tn_split_name((tn_split)s));
             json_object_set_new(metrics, key, json_integer((json_int_t)count[k][s]));
         }
-    if (metrics != NULL) json_object_set_new(metrics, "near_duplicates_removed", json_integer((json_int_t)removed));
-    if (metrics != NULL && sets.n > 0) json_object_set_new(metrics, "evaluation_files", json_integer((json_int_t)sets.n));
+    if (metrics != NULL)
+        json_object_set_new(metrics, "near_duplicates_removed", json_integer((json_int_t)removed));
+    if (metrics != NULL && sets.n > 0)
+        json_object_set_new(metrics, "evaluation_files", json_integer((json_int_t)sets.n));
 out:
     json_decref(overlap);
     eval_files_free(&sets);

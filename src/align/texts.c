@@ -2,9 +2,9 @@
  *
  *   token that a document begins after ── N draws, each keyed by its number ──→ texts.jsonl {"id","text","distill","weight","open"}
  *
- * Training that sees conversations alone also moves what the model makes of plain text. These rows hold it there: along each
- * of them the model's whole distribution of before is the target (train's "distill"), so no data of its pre-training are needed
- * (Liu et al. 2023, LLM-QAT, make such text to quantise with). */
+ * Training that sees conversations alone also moves what the model makes of plain text. These rows hold it
+ * there: along each of them the model's whole distribution of before is the target (train's "distill"), so no
+ * data of its pre-training are needed (Liu et al. 2023, LLM-QAT, make such text to quantise with). */
 #include "align/align.h"
 #include "align/rows.h"
 #include "base/str.h"
@@ -26,10 +26,14 @@ const tn_option tn_align_texts_options[] = {
 };
 // clang-format on
 
-/* Where a model that was trained on documents begins one: its BOS if it adds one, else the token that ends documents. */
+/* Where a model that was trained on documents begins one: its BOS if it adds one, else the token that ends
+ * documents. */
 static int32_t document_token(const tn_tokenizer *t)
 {
-    static const char *const ends[] = { "<|endoftext|>", "<|end_of_text|>", ("<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"), "</s>" };
+    static const char *const ends[] = { "<|endoftext|>", "<|end_of_text|>",
+                                        ("<\xef\xbd\x9c"
+                                         "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"),
+                                        "</s>" };
 
     if (tn_tokenizer_adds_bos(t) && tn_tokenizer_bos(t) >= 0) return tn_tokenizer_bos(t);
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
@@ -39,11 +43,12 @@ static int32_t document_token(const tn_tokenizer *t)
     return tn_tokenizer_eos(t) >= 0 ? tn_tokenizer_eos(t) : tn_tokenizer_bos(t);
 }
 
-tn_status tn_align_texts_run(const tn_align_texts_config *c, tn_profile profile, const char *model, const char *out_dir, json_t *metrics, tn_error *err)
+tn_status tn_align_texts_run(const tn_align_texts_config *c, tn_profile profile, const char *model,
+                             const char *out_dir, json_t *metrics, tn_error *err)
 {
     tn_status       status = TN_OK;
-    tn_align_engine a = {0};
-    tn_row_file     rows = {0};
+    tn_align_engine a = { 0 };
+    tn_row_file     rows = { 0 };
     tn_sampling     s = tn_sampling_default();
     size_t          n = (size_t)c->texts;
     tn_request     *req = calloc(n, sizeof *req);
@@ -51,10 +56,16 @@ tn_status tn_align_texts_run(const tn_align_texts_config *c, tn_profile profile,
     int64_t         kept = 0, n_token = 0;
     int32_t         first;
 
-    if (req == NULL || r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu texts", n); goto out; }
+    if (req == NULL || r == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %zu texts", n);
+        goto out;
+    }
     TN_GOTO(tn_align_engine_open(&a, model, NULL, profile, c->batch, NULL, c->memo, err));
     if ((first = document_token(tn_model_tokenizer(a.model))) < 0) {
-        status = tn_fail(err, TN_UNSUPPORTED, "%s: its tokenizer has no token that begins or ends a document, so nothing can be sampled without a prompt", model);
+        status = tn_fail(err, TN_UNSUPPORTED,
+                         "%s: its tokenizer has no token that begins or ends a document, so nothing can be "
+                         "sampled without a prompt",
+                         model);
         goto out;
     }
     s.max_tokens = c->max_tokens;
@@ -63,22 +74,32 @@ tn_status tn_align_texts_run(const tn_align_texts_config *c, tn_profile profile,
     for (size_t i = 0; i < n; i++) {
         char id[32];
         snprintf(id, sizeof id, "text/%zu", i);
-        req[i] = (tn_request){ .prompt = &first, .n_prompt = 1, .sampling = s, .sample_id = tn_align_sample_id(id, "text") };
+        req[i] = (tn_request){
+            .prompt = &first, .n_prompt = 1, .sampling = s, .sample_id = tn_align_sample_id(id, "text")
+        };
     }
     TN_GOTO(tn_engine_run(a.engine, req, r, (int64_t)n, "texts", err));
     TN_GOTO(tn_row_file_open(&rows, out_dir, "texts.jsonl", err));
     for (size_t i = 0; i < n; i++) {
         char id[32];
         snprintf(id, sizeof id, "text/%zu", i);
-        if (r[i].status != TN_OK) { status = tn_fail(err, r[i].status, "%s: %s", id, r[i].message); goto out; }
+        if (r[i].status != TN_OK) {
+            status = tn_fail(err, r[i].status, "%s: %s", id, r[i].message);
+            goto out;
+        }
         if (r[i].n < c->min_tokens || r[i].text[strspn(r[i].text, " \n\t\r")] == '\0') continue;
-        TN_GOTO(tn_row_file_add(&rows, json_pack("{s:s, s:s, s:b, s:f, s:b}", "id", id, "text", r[i].text, "distill", 1, "weight", c->weight, "open",
-                                                 strcmp(r[i].stop_reason, "length") == 0), err));
+        TN_GOTO(
+            tn_row_file_add(&rows,
+                            json_pack("{s:s, s:s, s:b, s:f, s:b}", "id", id, "text", r[i].text, "distill", 1,
+                                      "weight", c->weight, "open", strcmp(r[i].stop_reason, "length") == 0),
+                            err));
         kept++;
         n_token += r[i].n;
     }
     if (kept == 0) {
-        status = tn_fail(err, TN_FORMAT, "%s: none of its %zu texts has %lld tokens: it ends at once without a prompt; raise temperature or leave this stage out",
+        status = tn_fail(err, TN_FORMAT,
+                         "%s: none of its %zu texts has %lld tokens: it ends at once without a prompt; raise "
+                         "temperature or leave this stage out",
                          model, n, (long long)c->min_tokens);
         goto out;
     }

@@ -5,8 +5,8 @@
  *     answers, refusals by kind of prompt, share of answers that pass each principle's check
  *   rules on KL and collapse ── the newest checkpoint before the first that breaks one ──→ adapter/, watch.json
  *
- * The run itself stays a pure function of its data: nothing here changes a step. Stopping is choosing the checkpoint at which the
- * run would have been stopped, so a replay proves that checkpoint like any other. */
+ * The run itself stays a pure function of its data: nothing here changes a step. Stopping is choosing the
+ * checkpoint at which the run would have been stopped, so a replay proves that checkpoint like any other. */
 #include "align/rows.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -33,18 +33,18 @@ const tn_option tn_align_watch_options[] = {
 // clang-format on
 
 typedef struct point {
-    int64_t step;                             /* 0: the reference */
+    int64_t step; /* 0: the reference */
     double  kl, entropy, words, repetition, distinct, degenerate, refused_harmless, refused_harmful;
-    json_t *checks;                           /* {principle: share that passes} */
-    char    why[200];                         /* the rule it breaks, or "" */
+    json_t *checks;   /* {principle: share that passes} */
+    char    why[200]; /* the rule it breaks, or "" */
 } point;
 
 typedef struct watcher {
     const tn_align_watch_config *c;
-    const tn_constitution       *charter;     /* or NULL */
+    const tn_constitution       *charter; /* or NULL */
     tn_prompts                   set;
     tn_align_engine              ref;
-    int32_t                    **ids;         /* rendered prompts */
+    int32_t                    **ids; /* rendered prompts */
     size_t                      *n_id;
     tn_result                   *r;
     tn_error                    *err;
@@ -58,12 +58,14 @@ static tn_status prompts_render(watcher *w)
     w->ids = calloc(w->set.n, sizeof *w->ids);
     w->n_id = calloc(w->set.n, sizeof *w->n_id);
     w->r = calloc(w->set.n, sizeof *w->r);
-    if (w->ids == NULL || w->n_id == NULL || w->r == NULL) return tn_fail(w->err, TN_NOMEM, "no memory for %zu prompts", w->set.n);
+    if (w->ids == NULL || w->n_id == NULL || w->r == NULL)
+        return tn_fail(w->err, TN_NOMEM, "no memory for %zu prompts", w->set.n);
     TN_TRY(tn_model_chat(w->ref.model, &chat, w->err));
     for (size_t i = 0; i < w->set.n; i++) {
         tn_message m[2] = { { "system", w->c->s.system }, { "user", w->set.at[i].text } };
         size_t     cap = 0;
-        TN_TRY(tn_chat_render(tn_model_tokenizer(w->ref.model), chat, told ? m : m + 1, told ? 2 : 1, true, &w->ids[i], NULL, &w->n_id[i], &cap, w->err));
+        TN_TRY(tn_chat_render(tn_model_tokenizer(w->ref.model), chat, told ? m : m + 1, told ? 2 : 1, true,
+                              &w->ids[i], NULL, &w->n_id[i], &cap, w->err));
     }
     return TN_OK;
 }
@@ -78,12 +80,22 @@ static tn_status divergence(watcher *w, point *p)
     double      k3 = 0, nll = 0;
     int64_t     tokens = 0;
 
-    if (req == NULL || ref == NULL) { status = tn_fail(w->err, TN_NOMEM, "no memory for %zu answers", n); goto out; }
+    if (req == NULL || ref == NULL) {
+        status = tn_fail(w->err, TN_NOMEM, "no memory for %zu answers", n);
+        goto out;
+    }
     for (size_t i = 0; i < n; i++)
-        req[i] = (tn_request){ .prompt = w->ids[i], .n_prompt = (int64_t)w->n_id[i], .forced = w->r[i].tokens, .n_forced = w->r[i].n, .sampling = { .max_tokens = 0 } };
+        req[i] = (tn_request){ .prompt = w->ids[i],
+                               .n_prompt = (int64_t)w->n_id[i],
+                               .forced = w->r[i].tokens,
+                               .n_forced = w->r[i].n,
+                               .sampling = { .max_tokens = 0 } };
     TN_GOTO(tn_engine_run(w->ref.engine, req, ref, (int64_t)n, NULL, w->err));
     for (size_t i = 0; i < n; i++) {
-        if (ref[i].status != TN_OK) { status = tn_fail(w->err, ref[i].status, "prompt %s: %s", w->set.at[i].id, ref[i].message); goto out; }
+        if (ref[i].status != TN_OK) {
+            status = tn_fail(w->err, ref[i].status, "prompt %s: %s", w->set.at[i].id, ref[i].message);
+            goto out;
+        }
         for (int64_t t = 0; t < w->r[i].n; t++, tokens++) {
             double d = (double)ref[i].logprobs[t] - (double)w->r[i].logprobs[t];
             k3 += tn_exp(d < 30 ? d : 30) - 1 - d;
@@ -109,7 +121,7 @@ static int u64_order(const void *a, const void *b)
 /* Different pairs of words among all pairs, over all harmless answers. */
 static tn_status distinct_2(const watcher *w, double *out)
 {
-    size_t    cap = 1, n = 0, d = 0;
+    size_t cap = 1, n = 0, d = 0;
 
     for (size_t i = 0; i < w->set.n; i++) cap += strlen(w->r[i].text) / 2 + 1;
     uint64_t *gram = malloc(cap * sizeof *gram);
@@ -119,7 +131,8 @@ static tn_status distinct_2(const watcher *w, double *out)
         bool     first = true;
 
         if (w->set.at[i].kind == TN_PROMPT_DECLINE) continue;
-        for (const char *s = w->r[i].text + strspn(w->r[i].text, " \n\t\r"); *s != '\0'; s += strspn(s, " \n\t\r")) {
+        for (const char *s = w->r[i].text + strspn(w->r[i].text, " \n\t\r"); *s != '\0';
+             s += strspn(s, " \n\t\r")) {
             size_t   len = strcspn(s, " \n\t\r");
             uint64_t h = tn_hash64(s, len);
             if (!first) gram[n++] = last * 0x9e3779b97f4a7c15u ^ h;
@@ -181,7 +194,10 @@ static tn_status texts_count(watcher *w, point *p)
         p->words += (double)tn_words(s);
         p->refused_harmless += declines;
     }
-    if (harmless > 0) { p->words /= (double)harmless; p->refused_harmless /= (double)harmless; }
+    if (harmless > 0) {
+        p->words /= (double)harmless;
+        p->refused_harmless /= (double)harmless;
+    }
     if (harmful > 0) p->refused_harmful /= (double)harmful;
     TN_TRY(distinct_2(w, &p->distinct));
     return checks_count(w, p);
@@ -190,15 +206,19 @@ static tn_status texts_count(watcher *w, point *p)
 /* The rule that the point breaks, in words. */
 static void rules_apply(const tn_align_watch_config *c, const point *ref, point *p)
 {
-    if (p->kl > c->max_kl) snprintf(p->why, sizeof p->why, "KL to the reference is %.3f a token, over %.3f", p->kl, c->max_kl);
+    if (p->kl > c->max_kl)
+        snprintf(p->why, sizeof p->why, "KL to the reference is %.3f a token, over %.3f", p->kl, c->max_kl);
     else if (ref->words > 0 && fabs(p->words / ref->words - 1) > c->max_length)
-        snprintf(p->why, sizeof p->why, "harmless answers have %.0f words, the reference's %.0f", p->words, ref->words);
+        snprintf(p->why, sizeof p->why, "harmless answers have %.0f words, the reference's %.0f", p->words,
+                 ref->words);
     else if (p->repetition > ref->repetition + c->max_repetition)
-        snprintf(p->why, sizeof p->why, "repeated 4-grams rose from %.3f to %.3f", ref->repetition, p->repetition);
+        snprintf(p->why, sizeof p->why, "repeated 4-grams rose from %.3f to %.3f", ref->repetition,
+                 p->repetition);
     else if (p->distinct < c->min_distinct * ref->distinct)
         snprintf(p->why, sizeof p->why, "distinct-2 fell from %.3f to %.3f", ref->distinct, p->distinct);
     else if (p->refused_harmless > ref->refused_harmless + c->max_refusals)
-        snprintf(p->why, sizeof p->why, "refusals of harmless prompts rose from %.0f %% to %.0f %%", 100 * ref->refused_harmless, 100 * p->refused_harmless);
+        snprintf(p->why, sizeof p->why, "refusals of harmless prompts rose from %.0f %% to %.0f %%",
+                 100 * ref->refused_harmless, 100 * p->refused_harmless);
 }
 
 /* Samples at one point: the reference (adapter NULL) or a checkpoint's adapter. */
@@ -213,11 +233,17 @@ static tn_status point_measure(watcher *w, tn_align_engine *a, point *p)
     for (size_t i = 0; i < n; i++) {
         tn_result_free(&w->r[i]);
         memset(&w->r[i], 0, sizeof w->r[i]);
-        req[i] = (tn_request){ .prompt = w->ids[i], .n_prompt = (int64_t)w->n_id[i], .sampling = s, .sample_id = tn_align_sample_id(w->set.at[i].id, "watch") };
+        req[i] = (tn_request){ .prompt = w->ids[i],
+                               .n_prompt = (int64_t)w->n_id[i],
+                               .sampling = s,
+                               .sample_id = tn_align_sample_id(w->set.at[i].id, "watch") };
     }
     TN_GOTO(tn_engine_run(a->engine, req, w->r, (int64_t)n, "watch", w->err));
     for (size_t i = 0; i < n; i++)
-        if (w->r[i].status != TN_OK) { status = tn_fail(w->err, w->r[i].status, "prompt %s: %s", w->set.at[i].id, w->r[i].message); goto out; }
+        if (w->r[i].status != TN_OK) {
+            status = tn_fail(w->err, w->r[i].status, "prompt %s: %s", w->set.at[i].id, w->r[i].message);
+            goto out;
+        }
     TN_GOTO(divergence(w, p));
     status = texts_count(w, p);
 out:
@@ -225,7 +251,7 @@ out:
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------- checkpoints */
+/* -------------------------------------------------------------------------------------------- checkpoints */
 
 static int i64_order(const void *a, const void *b)
 {
@@ -238,8 +264,8 @@ static int i64_order(const void *a, const void *b)
 static tn_status steps_find(int64_t **out, size_t *n, const char *run, tn_error *err)
 {
     static const char tail[] = "/manifest.json";
-    char **list = NULL;
-    size_t n_file = 0;
+    char            **list = NULL;
+    size_t            n_file = 0;
 
     *n = 0;
     TN_TRY(tn_list_files(&list, &n_file, run, err));
@@ -253,7 +279,11 @@ static tn_status steps_find(int64_t **out, size_t *n, const char *run, tn_error 
     tn_list_free(list, n_file);
     if (*out == NULL) return tn_fail(err, TN_NOMEM, "no memory for a list of checkpoints");
     qsort(*out, *n, sizeof **out, i64_order);
-    return *n > 0 ? TN_OK : tn_fail(err, TN_NOTFOUND, "%s holds no checkpoint: train with checkpoint_every and keep_last so that there is something to watch", run);
+    return *n > 0 ? TN_OK
+                  : tn_fail(err, TN_NOTFOUND,
+                            "%s holds no checkpoint: train with checkpoint_every and keep_last so that there "
+                            "is something to watch",
+                            run);
 }
 
 /* Keeps `points` of them, evenly spaced, the last one among them. */
@@ -268,23 +298,30 @@ static void steps_thin(int64_t *steps, size_t *n, size_t points)
 
 static json_t *point_json(const point *p)
 {
-    return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:O, s:s}", "step", (json_int_t)p->step, "kl", p->kl, "entropy", p->entropy, "words",
-                     p->words, "repetition", p->repetition, "distinct_2", p->distinct, "degenerate", p->degenerate, "refused_harmless", p->refused_harmless,
-                     "refused_harmful", p->refused_harmful, "principles", p->checks, "breaks", p->why);
+    return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:O, s:s}", "step", (json_int_t)p->step,
+                     "kl", p->kl, "entropy", p->entropy, "words", p->words, "repetition", p->repetition,
+                     "distinct_2", p->distinct, "degenerate", p->degenerate, "refused_harmless",
+                     p->refused_harmless, "refused_harmful", p->refused_harmful, "principles", p->checks,
+                     "breaks", p->why);
 }
 
 /* Exports the checkpoint's adapter to `to` and measures it. */
-static tn_status checkpoint_measure(watcher *w, const char *model, tn_profile profile, const char *run, int64_t step, const char *to, point *p)
+static tn_status checkpoint_measure(watcher *w, const char *model, tn_profile profile, const char *run,
+                                    int64_t step, const char *to, point *p)
 {
     tn_status         status = TN_OK;
-    tn_align_engine   a = {0};
+    tn_align_engine   a = { 0 };
     tn_digest         root;
     char             *dir = tn_strf("%s/step-%lld", run, (long long)step), *last = tn_path(run, "adapter");
     tn_export_options o = { .model = model, .adapter = last };
 
-    if (dir == NULL || last == NULL) { status = tn_fail(w->err, TN_NOMEM, "no memory for a path"); goto out; }
+    if (dir == NULL || last == NULL) {
+        status = tn_fail(w->err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
     if (!tn_exists(last)) {
-        status = tn_fail(w->err, TN_UNSUPPORTED, "%s is no LoRA run (it has no adapter/): watch looks at adapters", run);
+        status = tn_fail(w->err, TN_UNSUPPORTED,
+                         "%s is no LoRA run (it has no adapter/): watch looks at adapters", run);
         goto out;
     }
     TN_GOTO(tn_train_export(dir, to, &o, &root, w->err));
@@ -297,10 +334,11 @@ out:
     return status;
 }
 
-static tn_status watched_write(const point *p, size_t n, size_t chosen, const char *out_dir, json_t *metrics, tn_error *err)
+static tn_status watched_write(const point *p, size_t n, size_t chosen, const char *out_dir, json_t *metrics,
+                               tn_error *err)
 {
     tn_status   status = TN_OK;
-    tn_row_file rows = {0};
+    tn_row_file rows = { 0 };
     char       *path = tn_path(out_dir, "watch.json");
     json_t     *v = NULL;
     bool        stopped = chosen + 1 < n;
@@ -308,12 +346,17 @@ static tn_status watched_write(const point *p, size_t n, size_t chosen, const ch
     TN_GOTO(tn_row_file_open(&rows, out_dir, "curves.jsonl", err));
     for (size_t i = 0; i < n; i++) TN_GOTO(tn_row_file_add(&rows, point_json(&p[i]), err));
     TN_GOTO(tn_row_file_commit(&rows, err));
-    v = json_pack("{s:I, s:b, s:s, s:o, s:o}", "step", (json_int_t)p[chosen].step, "stopped", stopped, "why", stopped ? p[chosen + 1].why : "", "reference",
-                  point_json(&p[0]), "chosen", point_json(&p[chosen]));
-    if (path == NULL || v == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a summary"); goto out; }
+    v = json_pack("{s:I, s:b, s:s, s:o, s:o}", "step", (json_int_t)p[chosen].step, "stopped", stopped, "why",
+                  stopped ? p[chosen + 1].why : "", "reference", point_json(&p[0]), "chosen",
+                  point_json(&p[chosen]));
+    if (path == NULL || v == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a summary");
+        goto out;
+    }
     TN_GOTO(tn_json_save(path, v, true, err));
     static const char *const told[] = { "step", "stopped", "why" };
-    for (size_t i = 0; metrics != NULL && i < 3; i++) json_object_set(metrics, told[i], json_object_get(v, told[i]));
+    for (size_t i = 0; metrics != NULL && i < 3; i++)
+        json_object_set(metrics, told[i], json_object_get(v, told[i]));
 out:
     tn_row_file_abandon(&rows);
     json_decref(v);
@@ -321,8 +364,9 @@ out:
     return status;
 }
 
-tn_status tn_align_watch_run(const tn_align_watch_config *c, tn_profile profile, const char *model, const char *run, const char *prompts,
-                             const char *constitution, const char *work, const char *out_dir, json_t *metrics, tn_error *err)
+tn_status tn_align_watch_run(const tn_align_watch_config *c, tn_profile profile, const char *model,
+                             const char *run, const char *prompts, const char *constitution, const char *work,
+                             const char *out_dir, json_t *metrics, tn_error *err)
 {
     tn_status        status = TN_OK;
     tn_constitution *charter = NULL;
@@ -340,11 +384,17 @@ tn_status tn_align_watch_run(const tn_align_watch_config *c, tn_profile profile,
     steps_thin(steps, &n, (size_t)c->points);
     TN_GOTO(tn_align_engine_open(&w.ref, model, NULL, profile, c->s.batch, NULL, NULL, err));
     TN_GOTO(prompts_render(&w));
-    if ((p = calloc(n + 1, sizeof *p)) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu points", n); goto out; }
+    if ((p = calloc(n + 1, sizeof *p)) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %zu points", n);
+        goto out;
+    }
     TN_GOTO(point_measure(&w, &w.ref, &p[seen++]));
     for (size_t i = 0; i < n && p[seen - 1].why[0] == '\0'; i++) {
         free(to);
-        if ((to = tn_strf("%s/at-%lld", work, (long long)steps[i])) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+        if ((to = tn_strf("%s/at-%lld", work, (long long)steps[i])) == NULL) {
+            status = tn_fail(err, TN_NOMEM, "no memory for a path");
+            goto out;
+        }
         TN_GOTO(tn_remove_tree(to, err));
         p[seen].step = steps[i];
         TN_GOTO(checkpoint_measure(&w, model, profile, run, steps[i], to, &p[seen]));
@@ -357,18 +407,23 @@ tn_status tn_align_watch_run(const tn_align_watch_config *c, tn_profile profile,
         seen++;
     }
     if (chosen == 0) {
-        status = tn_fail(err, TN_VERIFY, "the run breaks a rule by its first checkpoint, step %lld: %s. Lower lr or raise beta, or keep earlier checkpoints "
-                         "(checkpoint_every)", (long long)p[1].step, p[1].why);
+        status = tn_fail(err, TN_VERIFY,
+                         "the run breaks a rule by its first checkpoint, step %lld: %s. Lower lr or raise "
+                         "beta, or keep earlier checkpoints "
+                         "(checkpoint_every)",
+                         (long long)p[1].step, p[1].why);
         goto out;
     }
     TN_GOTO(tn_mkdirs(out_dir, err));
     char **list = NULL;
     size_t n_file = 0;
     TN_GOTO(tn_mkdirs(kept, err));
-    status = from != NULL ? tn_list_files(&list, &n_file, from, err) : tn_fail(err, TN_NOMEM, "no memory for a path");
+    status = from != NULL ? tn_list_files(&list, &n_file, from, err)
+                          : tn_fail(err, TN_NOMEM, "no memory for a path");
     for (size_t i = 0; status == TN_OK && i < n_file; i++) {
         char *a = tn_path(from, list[i]), *b = tn_path(kept, list[i]);
-        status = a != NULL && b != NULL ? tn_file_clone(a, b, false, err) : tn_fail(err, TN_NOMEM, "no memory for a path");
+        status = a != NULL && b != NULL ? tn_file_clone(a, b, false, err)
+                                        : tn_fail(err, TN_NOMEM, "no memory for a path");
         free(a);
         free(b);
     }

@@ -23,8 +23,9 @@ const tn_option tn_align_index_options[] = {
 // clang-format on
 
 /* Hidden states of prompts: out [n][n_embd] f32, made: free. */
-static tn_status hidden_states(float **out, const char *model, tn_profile profile, int64_t *layer, int64_t batch, const char *const *prompts,
-                               size_t n, int64_t *n_embd, tn_error *err)
+static tn_status hidden_states(float **out, const char *model, tn_profile profile, int64_t *layer,
+                               int64_t batch, const char *const *prompts, size_t n, int64_t *n_embd,
+                               tn_error *err)
 {
     tn_status         status = TN_OK;
     tn_model         *m = NULL;
@@ -39,12 +40,16 @@ static tn_status hidden_states(float **out, const char *model, tn_profile profil
     *out = NULL;
     s.max_tokens = 1;
     s.temperature = 0;
-    if (msg == NULL || d == NULL || r == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu prompts", n); goto out; }
+    if (msg == NULL || d == NULL || r == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %zu prompts", n);
+        goto out;
+    }
     TN_GOTO(tn_model_open(&m, model, &mo, err));
     const tn_hparams *h = tn_model_hparams(m);
     if (*layer < 0) *layer = h->n_layer / 2;
     if (*layer >= h->n_layer) {
-        status = tn_fail(err, TN_USAGE, "layer is %lld: the model has layers 0 to %lld", (long long)*layer, (long long)h->n_layer - 1);
+        status = tn_fail(err, TN_USAGE, "layer is %lld: the model has layers 0 to %lld", (long long)*layer,
+                         (long long)h->n_layer - 1);
         goto out;
     }
     eo.hidden_layer = (int)*layer;
@@ -55,10 +60,14 @@ static tn_status hidden_states(float **out, const char *model, tn_profile profil
         d[i] = (tn_dialogue){ &msg[i], 1, i };
     }
     TN_GOTO(tn_align_sample(e, m, d, n, &s, r, n > 1 ? "index" : NULL, err));
-    if ((*out = malloc((n + 1) * (size_t)*n_embd * sizeof(float))) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for hidden states"); goto out; }
+    if ((*out = malloc((n + 1) * (size_t)*n_embd * sizeof(float))) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for hidden states");
+        goto out;
+    }
     for (size_t i = 0; i < n; i++) {
         if (r[i].status != TN_OK || r[i].hidden == NULL) {
-            status = tn_fail(err, r[i].status != TN_OK ? r[i].status : TN_MISMATCH, "prompt %zu: %s", i + 1, r[i].status != TN_OK ? r[i].message : "no hidden state");
+            status = tn_fail(err, r[i].status != TN_OK ? r[i].status : TN_MISMATCH, "prompt %zu: %s", i + 1,
+                             r[i].status != TN_OK ? r[i].message : "no hidden state");
             goto out;
         }
         memcpy(*out + i * (size_t)*n_embd, r[i].hidden, (size_t)*n_embd * sizeof(float));
@@ -89,11 +98,11 @@ static void centre(float *v, const float *mean, int64_t n)
     for (int64_t i = 0; sq > 0 && i < n; i++) v[i] = (float)((double)v[i] / sqrt(sq));
 }
 
-tn_status tn_align_index_run(const tn_align_index_config *c, tn_profile profile, const char *model, const char *records, const char *out_dir,
-                             json_t *metrics, tn_error *err)
+tn_status tn_align_index_run(const tn_align_index_config *c, tn_profile profile, const char *model,
+                             const char *records, const char *out_dir, json_t *metrics, tn_error *err)
 {
     tn_status    status = TN_OK;
-    tn_row_map   rows = {0};
+    tn_row_map   rows = { 0 };
     const char **prompts = NULL;
     float       *hidden = NULL, *mean = NULL;
     int64_t      n_embd = 0, layer = c->layer;
@@ -102,27 +111,41 @@ tn_status tn_align_index_run(const tn_align_index_config *c, tn_profile profile,
 
     TN_GOTO(tn_row_map_load(&rows, records, "records.jsonl", err));
     size_t n = json_array_size(rows.list);
-    if (n == 0) { status = tn_fail(err, TN_FORMAT, "%s: no records to index", records); goto out; }
-    if ((prompts = calloc(n, sizeof *prompts)) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %zu records", n); goto out; }
+    if (n == 0) {
+        status = tn_fail(err, TN_FORMAT, "%s: no records to index", records);
+        goto out;
+    }
+    if ((prompts = calloc(n, sizeof *prompts)) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %zu records", n);
+        goto out;
+    }
     for (size_t i = 0; i < n; i++)
         if ((prompts[i] = tn_row_text(json_array_get(rows.list, i), "prompt")) == NULL) {
             status = tn_fail(err, TN_FORMAT, "%s: record %zu has no \"prompt\"", records, i + 1);
             goto out;
         }
     TN_GOTO(hidden_states(&hidden, model, profile, &layer, c->batch, prompts, n, &n_embd, err));
-    if ((mean = calloc((size_t)n_embd, sizeof *mean)) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for an index"); goto out; }
+    if ((mean = calloc((size_t)n_embd, sizeof *mean)) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for an index");
+        goto out;
+    }
     for (int64_t k = 0; k < n_embd; k++) {
         double s = 0;
         for (size_t i = 0; i < n; i++) s += (double)hidden[i * (size_t)n_embd + (size_t)k];
         mean[k] = (float)(s / (double)n);
     }
     for (size_t i = 0; i < n; i++) centre(hidden + i * (size_t)n_embd, mean, n_embd);
-    tn_st_entry entries[2] = { { .name = "hidden", .dtype = TN_F32, .n_dim = 2, .shape = { (int64_t)n, n_embd }, .data = hidden },
-                               { .name = "mean", .dtype = TN_F32, .n_dim = 1, .shape = { n_embd }, .data = mean } };
+    tn_st_entry entries[2] = {
+        { .name = "hidden", .dtype = TN_F32, .n_dim = 2, .shape = { (int64_t)n, n_embd }, .data = hidden },
+        { .name = "mean", .dtype = TN_F32, .n_dim = 1, .shape = { n_embd }, .data = mean },
+    };
     snprintf(number, sizeof number, "%lld", (long long)layer);
     meta = json_pack("{s:s, s:s}", "format", "tenet/index/v1", "layer", number);
     path = tn_path(out_dir, "index.safetensors");
-    if (meta == NULL || path == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for an index"); goto out; }
+    if (meta == NULL || path == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for an index");
+        goto out;
+    }
     TN_GOTO(tn_mkdirs(out_dir, err));
     TN_GOTO(tn_st_write(path, entries, 2, meta, err));
     if (metrics != NULL) json_object_set_new(metrics, "records", json_integer((json_int_t)n));
@@ -136,7 +159,10 @@ out:
     return status;
 }
 
-typedef struct near { double like; size_t i; } near;
+typedef struct near {
+    double like;
+    size_t i;
+} near;
 
 static int near_order(const void *a, const void *b)
 {
@@ -146,11 +172,11 @@ static int near_order(const void *a, const void *b)
     return (x->i > y->i) - (x->i < y->i);
 }
 
-tn_status tn_align_nearest(json_t **out, const char *model, tn_profile profile, const char *records, const char *index, const char *prompt,
-                           int64_t k, tn_error *err)
+tn_status tn_align_nearest(json_t **out, const char *model, tn_profile profile, const char *records,
+                           const char *index, const char *prompt, int64_t k, tn_error *err)
 {
     tn_status   status = TN_OK;
-    tn_row_map  rows = {0};
+    tn_row_map  rows = { 0 };
     tn_st_file *f = NULL;
     float      *hidden = NULL;
     near       *order = NULL;
@@ -162,18 +188,25 @@ tn_status tn_align_nearest(json_t **out, const char *model, tn_profile profile, 
     const tn_st_entry *all = tn_st_find(f, "hidden"), *mean = tn_st_find(f, "mean");
     const char        *word = json_string_value(json_object_get(tn_st_metadata(f), "layer"));
     size_t             n = json_array_size(rows.list);
-    if (all == NULL || mean == NULL || all->dtype != TN_F32 || mean->dtype != TN_F32 || all->n_dim != 2 || mean->n_dim != 1 ||
-        all->shape[0] != (int64_t)n || all->shape[1] != mean->shape[0] || word == NULL || !tn_parse_i64(word, &layer)) {
-        status = tn_fail(err, TN_MISMATCH, "%s is no index of the %zu records in %s: make it anew with the stage kind 'index'", index, n, records);
+    if (all == NULL || mean == NULL || all->dtype != TN_F32 || mean->dtype != TN_F32 || all->n_dim != 2 ||
+        mean->n_dim != 1 || all->shape[0] != (int64_t)n || all->shape[1] != mean->shape[0] || word == NULL ||
+        !tn_parse_i64(word, &layer)) {
+        status = tn_fail(err, TN_MISMATCH,
+                         "%s is no index of the %zu records in %s: make it anew with the stage kind 'index'",
+                         index, n, records);
         goto out;
     }
     TN_GOTO(hidden_states(&hidden, model, profile, &layer, 1, &prompt, 1, &n_embd, err));
     if (n_embd != mean->shape[0]) {
-        status = tn_fail(err, TN_MISMATCH, "%s was made by a model of width %lld; this one has %lld", index, (long long)mean->shape[0], (long long)n_embd);
+        status = tn_fail(err, TN_MISMATCH, "%s was made by a model of width %lld; this one has %lld", index,
+                         (long long)mean->shape[0], (long long)n_embd);
         goto out;
     }
     centre(hidden, mean->data, n_embd);
-    if ((order = calloc(n + 1, sizeof *order)) == NULL || (*out = json_array()) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for records"); goto out; }
+    if ((order = calloc(n + 1, sizeof *order)) == NULL || (*out = json_array()) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for records");
+        goto out;
+    }
     for (size_t i = 0; i < n; i++) {
         const float *v = (const float *)all->data + i * (size_t)n_embd;
         double       dot = 0;
@@ -183,7 +216,8 @@ tn_status tn_align_nearest(json_t **out, const char *model, tn_profile profile, 
     qsort(order, n, sizeof *order, near_order);
     for (size_t i = 0; i < n && (int64_t)i < k; i++) {
         json_t *row = json_copy(json_array_get(rows.list, order[i].i));
-        if (row == NULL || json_object_set_new(row, "similarity", json_real(order[i].like)) != 0 || json_array_append_new(*out, row) != 0) {
+        if (row == NULL || json_object_set_new(row, "similarity", json_real(order[i].like)) != 0 ||
+            json_array_append_new(*out, row) != 0) {
             status = tn_fail(err, TN_NOMEM, "no memory for records");
             goto out;
         }
@@ -200,9 +234,13 @@ out:
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------- what stands behind */
+/* ------------------------------------------------------------------------------------- what stands behind */
 
-typedef struct share { const char *id; double sum; int64_t n; } share;
+typedef struct share {
+    const char *id;
+    double      sum;
+    int64_t     n;
+} share;
 
 static int by_share(const void *a, const void *b)
 {
@@ -219,7 +257,10 @@ tn_status tn_align_involved(json_t **out, const json_t *nearest, tn_error *err)
     double total = 0;
 
     *out = json_array();
-    if (s == NULL || *out == NULL) { free(s); return tn_fail(err, TN_NOMEM, "no memory for principles"); }
+    if (s == NULL || *out == NULL) {
+        free(s);
+        return tn_fail(err, TN_NOMEM, "no memory for principles");
+    }
     for (size_t i = 0; i < n; i++) {
         const json_t *row = json_array_get(nearest, i);
         const char   *id = tn_row_text(row, "principle");
@@ -235,26 +276,30 @@ tn_status tn_align_involved(json_t **out, const json_t *nearest, tn_error *err)
     }
     qsort(s, m, sizeof *s, by_share);
     for (size_t k = 0; k < m; k++)
-        json_array_append_new(*out, json_pack("{s:s, s:f, s:I}", "principle", s[k].id, "share", s[k].sum / total, "records", (json_int_t)s[k].n));
+        json_array_append_new(*out, json_pack("{s:s, s:f, s:I}", "principle", s[k].id, "share",
+                                              s[k].sum / total, "records", (json_int_t)s[k].n));
     free(s);
     return TN_OK;
 }
 
 tn_status tn_align_add_critiques(json_t *nearest, const char *revisions, tn_error *err)
 {
-    tn_row_map m = {0};
+    tn_row_map m = { 0 };
 
     TN_TRY(tn_row_map_load(&m, revisions, "revisions.jsonl", err));
     for (size_t i = 0; i < json_array_size(nearest); i++) {
         json_t       *row = json_array_get(nearest, i);
-        const json_t *chain = tn_row_map_get(&m, tn_row_text(row, "id")), *rounds = json_object_get(chain, "rounds");
-        const json_t *last = json_array_get(rounds, json_array_size(rounds) > 0 ? json_array_size(rounds) - 1 : 0);
+        const json_t *chain = tn_row_map_get(&m, tn_row_text(row, "id")),
+                     *rounds = json_object_get(chain, "rounds");
+        const json_t *last = json_array_get(rounds,
+                                            json_array_size(rounds) > 0 ? json_array_size(rounds) - 1 : 0);
         const char   *chosen = tn_row_text(row, "chosen"), *revision = tn_row_text(chain, "revision");
 
         if (chosen == NULL || revision == NULL || last == NULL || strcmp(chosen, revision) != 0) continue;
         static const char *const keys[] = { "critique_request", "critique", "revision_request" };
         for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++)
-            if (json_object_get(last, keys[k]) != NULL) json_object_set(row, keys[k], json_object_get(last, keys[k]));
+            if (json_object_get(last, keys[k]) != NULL)
+                json_object_set(row, keys[k], json_object_get(last, keys[k]));
         json_object_set_new(row, "revision", json_string(revision));
     }
     tn_row_map_free(&m);

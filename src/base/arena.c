@@ -3,9 +3,9 @@
  *   base                                        base + used            base + cap
  *   | block 0 (64-aligned) | block 1 | ... | block n |   never touched   |
  *
- * A counting arena has base NULL and cap SIZE_MAX: the same calls move `used` alone. Under AddressSanitizer every block
- * is followed by 64 poisoned bytes, and memory that was given back is filled with 0xff (a NaN in every float type) and
- * poisoned, so that a use after the lifetime is found at once. */
+ * A counting arena has base NULL and cap SIZE_MAX: the same calls move `used` alone. Under AddressSanitizer
+ * every block is followed by 64 poisoned bytes, and memory that was given back is filled with 0xff (a NaN in
+ * every float type) and poisoned, so that a use after the lifetime is found at once. */
 #include "base/arena.h"
 
 #include <errno.h>
@@ -24,11 +24,11 @@
 #ifdef ARENA_ASAN
 #include <sanitizer/asan_interface.h>
 enum { REDZONE = 64 };
-#define POISON(p, n)   ASAN_POISON_MEMORY_REGION((p), (n))
+#define POISON(p, n) ASAN_POISON_MEMORY_REGION((p), (n))
 #define UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION((p), (n))
 #else
 enum { REDZONE = 0 };
-#define POISON(p, n)   ((void)(p), (void)(n))
+#define POISON(p, n) ((void)(p), (void)(n))
 #define UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
@@ -39,11 +39,14 @@ tn_status tn_arena_init(tn_arena *a, size_t cap, tn_error *err)
     void *p;
 
     memset(a, 0, sizeof *a);
-    if (cap == 0) cap = ALIGN;                       /* mmap refuses a length of 0; an empty arena is fine */
+    if (cap == 0) cap = ALIGN; /* mmap refuses a length of 0; an empty arena is fine */
     p = mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
-        return tn_fail(err, TN_NOMEM, "no address space for an arena of %zu bytes: %s; raise this process's limit (ulimit -v), or ask for less", cap, strerror(errno));
-    (void)madvise(p, cap, MADV_HUGEPAGE);            /* fewer TLB misses; only a wish */
+        return tn_fail(err, TN_NOMEM,
+                       "no address space for an arena of %zu bytes: %s; raise this process's limit (ulimit "
+                       "-v), or ask for less",
+                       cap, strerror(errno));
+    (void)madvise(p, cap, MADV_HUGEPAGE); /* fewer TLB misses; only a wish */
     a->base = p;
     a->cap = cap;
     POISON(a->base, a->cap);

@@ -1,5 +1,6 @@
-/* banned.h - functions that never come back, as compile errors: the build puts this file in front of every other
- * (-include). The headers that declare them are taken in first; after the pragma their names cannot be written.
+/* banned.h - functions that never come back, as compile errors: the build puts this file in front of every
+ * other (-include). The headers that declare them are taken in first; after the pragma their names cannot be
+ * written.
  *
  *   overrun their buffer     strcpy strcat sprintf vsprintf gets stpcpy: tn_str, snprintf, memcpy
  *   cut without saying       strncpy strncat: tn_strndup, tn_str
@@ -22,13 +23,13 @@
 #undef strncpy
 #undef strncat
 #undef stpcpy
-#pragma GCC poison strcpy strcat sprintf vsprintf stpcpy strncpy strncat strtok srand
+#pragma GCC poison strcpy strcat sprintf vsprintf stpcpy strncpy strncat strtok                     srand
 #pragma GCC poison asctime ctime localtime gmtime atoi atol atoll atof tmpnam tempnam mktemp alloca popen
 
 /* Words that other headers use for their own things: only a call is an error. */
-#define gets(a)   tn_banned_gets
-#define rand()    tn_banned_rand
-#define random()  tn_banned_random
+#define gets(a) tn_banned_gets
+#define rand() tn_banned_rand
+#define random() tn_banned_random
 #define system(a) tn_banned_system
 
 #endif

@@ -4,11 +4,15 @@
 #include <pthread.h>
 #include <string.h>
 
-typedef struct features { bool avx2, avx512, avx512_bf16, avx512_vnni, avx512_amx; char name[64]; } features;
+typedef struct features {
+    bool avx2, avx512, avx512_bf16, avx512_vnni, avx512_amx;
+    char name[64];
+} features;
 
 static features       cpu;
 static pthread_once_t cpu_once = PTHREAD_ONCE_INIT;
-static tn_isa         limit = TN_ISA_AVX512;         /* what --kernels says; the CPU's own bound is applied on reading */
+/* what --kernels says; the CPU's own bound is applied on reading */
+static tn_isa limit = TN_ISA_AVX512;
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -57,8 +61,8 @@ static void read_cpu(void)
     read_name();
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_AVX)) return;
     xcr0 = read_xcr0();
-    ymm = (xcr0 & 0x06) == 0x06;                     /* xmm, ymm */
-    zmm = (xcr0 & 0xe6) == 0xe6;                     /* and opmask, zmm */
+    ymm = (xcr0 & 0x06) == 0x06; /* xmm, ymm */
+    zmm = (xcr0 & 0xe6) == 0xe6; /* and opmask, zmm */
     if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) return;
     if (a >= 1) __get_cpuid_count(7, 1, &a71, &b, &a, &d);
     cpu.avx2 = ymm && (b7 & bit_AVX2) && (c & bit_FMA) && (c & bit_F16C);
@@ -66,8 +70,8 @@ static void read_cpu(void)
                  (b7 & bit_AVX512VL);
     cpu.avx512_bf16 = cpu.avx512 && (a71 & (1u << 5));
     cpu.avx512_vnni = cpu.avx512 && (c7 & bit_AVX512VNNI);
-    cpu.avx512_amx = cpu.avx512_bf16 && (xcr0 & 0x60000) == 0x60000 && (c7 & (1u << 8)) && (d7 & (1u << 22)) && (d7 & (1u << 24)) &&
-                     (d7 & (1u << 25)) && tiles_granted();
+    cpu.avx512_amx = cpu.avx512_bf16 && (xcr0 & 0x60000) == 0x60000 && (c7 & (1u << 8)) &&
+                     (d7 & (1u << 22)) && (d7 & (1u << 24)) && (d7 & (1u << 25)) && tiles_granted();
 }
 #else
 static void read_cpu(void) { memcpy(cpu.name, "no x86-64", sizeof "no x86-64"); }
@@ -79,12 +83,12 @@ static const features *get(void)
     return &cpu;
 }
 
-bool tn_cpu_any(void) { return true; }
-bool tn_cpu_avx2(void) { return get()->avx2; }
-bool tn_cpu_avx512(void) { return get()->avx512; }
-bool tn_cpu_avx512_bf16(void) { return get()->avx512_bf16; }
-bool tn_cpu_avx512_vnni(void) { return get()->avx512_vnni; }
-bool tn_cpu_avx512_amx(void) { return get()->avx512_amx; }
+bool        tn_cpu_any(void) { return true; }
+bool        tn_cpu_avx2(void) { return get()->avx2; }
+bool        tn_cpu_avx512(void) { return get()->avx512; }
+bool        tn_cpu_avx512_bf16(void) { return get()->avx512_bf16; }
+bool        tn_cpu_avx512_vnni(void) { return get()->avx512_vnni; }
+bool        tn_cpu_avx512_amx(void) { return get()->avx512_amx; }
 const char *tn_cpu_name(void) { return get()->name[0] != '\0' ? get()->name : "unnamed CPU"; }
 
 void tn_cpu_hide_above(tn_isa most)
@@ -113,8 +117,10 @@ tn_status tn_isa_set(const char *name, tn_error *err)
     for (int i = TN_ISA_REF; i <= TN_ISA_AVX512; i++) {
         if (strcmp(name, names[i]) != 0) continue;
         if ((tn_isa)i > cpu_isa())
-            return tn_fail(err, TN_USAGE, "kernels '%s' cannot run here: this CPU (%s) has at most %s; "
-                           "use --kernels auto", name, tn_cpu_name(), names[cpu_isa()]);
+            return tn_fail(err, TN_USAGE,
+                           "kernels '%s' cannot run here: this CPU (%s) has at most %s; "
+                           "use --kernels auto",
+                           name, tn_cpu_name(), names[cpu_isa()]);
         limit = (tn_isa)i;
         return TN_OK;
     }

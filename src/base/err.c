@@ -6,7 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct { tn_status code; int exit_code; const char *text; } statuses[] = {
+static const struct {
+    tn_status   code;
+    int         exit_code;
+    const char *text;
+} statuses[] = {
 #define X(name, number, exit_code, text) { TN_##name, exit_code, text },
     TN_STATUS_LIST(X)
 #undef X

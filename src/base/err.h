@@ -1,7 +1,8 @@
 /* err.h - statuses and errors: how every function of tenet says that it could not do its work.
  *
- * A function that can fail returns tn_status and takes `tn_error *err` last (NULL is allowed and drops the message).
- * The message names what was expected, what was found, where, and the way out. Only cli/ prints it, only cli/ exits. */
+ * A function that can fail returns tn_status and takes `tn_error *err` last (NULL is allowed and drops the
+ * message). The message names what was expected, what was found, where, and the way out. Only cli/ prints it,
+ * only cli/ exits. */
 #ifndef TN_BASE_ERR_H
 #define TN_BASE_ERR_H
 
@@ -10,6 +11,7 @@
 #include <stdint.h>
 
 /* code, number (never reused), exit code of the program, text */
+// clang-format off
 #define TN_STATUS_LIST(X)                                                  \
     X(OK,           0,   0, "ok")                                          \
     X(NOMEM,        1,   1, "out of memory")                               \
@@ -25,6 +27,7 @@
     X(NETWORK,     11,   1, "network error")                               \
     X(MISMATCH,    12,   1, "things that do not fit together")             \
     X(UNCHECKED,   13,   1, "could not be checked")
+// clang-format on
 
 typedef enum tn_status {
 #define X(name, number, exit_code, text) TN_##name = number,
@@ -34,7 +37,7 @@ typedef enum tn_status {
 
 typedef struct tn_error {
     tn_status   code;
-    const char *file;      /* source file and line that reported it, for debugging builds and --verbose */
+    const char *file; /* source file and line that reported it, for debugging builds and --verbose */
     int         line;
     char        msg[1024];
 } tn_error;
@@ -46,14 +49,23 @@ int         tn_status_exit_code(tn_status code);
 tn_status tn_fail_at(tn_error *err, const char *file, int line, tn_status code, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
 /* Puts "text: " in front of the message already in *err; returns err->code (or `code` if err is NULL). */
-tn_status tn_fail_prefix(tn_error *err, tn_status code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+tn_status tn_fail_prefix(tn_error *err, tn_status code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #define tn_fail(err, code, ...) tn_fail_at((err), __FILE__, __LINE__, (code), __VA_ARGS__)
-#define TN_TRY(expr)  do { tn_status s_ = (expr); if (s_ != TN_OK) return s_; } while (0)
-#define TN_GOTO(expr) do { if ((status = (expr)) != TN_OK) goto out; } while (0)
+#define TN_TRY(expr)                                                                                         \
+    do {                                                                                                     \
+        tn_status s_ = (expr);                                                                               \
+        if (s_ != TN_OK) return s_;                                                                          \
+    } while (0)
+#define TN_GOTO(expr)                                                                                        \
+    do {                                                                                                     \
+        if ((status = (expr)) != TN_OK) goto out;                                                            \
+    } while (0)
 
 /* Our own broken invariant: prints file, line and text, then aborts. Never for a bad file, flag or disk. */
-_Noreturn void tn_bug_at(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+_Noreturn void tn_bug_at(const char *file, int line, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 #define tn_bug(...) tn_bug_at(__FILE__, __LINE__, __VA_ARGS__)
 
 #endif

@@ -1,4 +1,5 @@
-/* file.c - reading files whole or mapped, paths, lines (see file.h; writing is in out.c, directories in tree.c). */
+/* file.c - reading files whole or mapped, paths, lines (see file.h; writing is in out.c, directories in
+ * tree.c). */
 #include "base/file.h"
 #include "base/arena.h"
 #include "base/str.h"
@@ -17,8 +18,8 @@ static tn_status open_regular(int *fd, size_t *n, const char *path, tn_error *er
     struct stat st;
 
     if ((*fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-        return tn_fail(err, errno == ENOENT || errno == ENOTDIR ? TN_NOTFOUND : TN_IO, "%s: cannot open: %s", path,
-                       strerror(errno));
+        return tn_fail(err, errno == ENOENT || errno == ENOTDIR ? TN_NOTFOUND : TN_IO, "%s: cannot open: %s",
+                       path, strerror(errno));
     if (fstat(*fd, &st) != 0) return tn_fail(err, TN_IO, "%s: cannot look at it: %s", path, strerror(errno));
     if (S_ISDIR(st.st_mode)) return tn_fail(err, TN_IO, "%s: is a directory, expected a file", path);
     *n = S_ISREG(st.st_mode) ? (size_t)st.st_size : 0;
@@ -69,12 +70,13 @@ void tn_map_close(tn_map *m)
 
 void tn_map_drop(const tn_map *m, const void *p, size_t n)
 {
-    if (m->os != NULL) tn_pages_drop((uint8_t *)m->os + ((const uint8_t *)p - m->p), n);     /* whole pages inside only: neighbours may still be read */
+    /* whole pages inside only: neighbours may still be read */
+    if (m->os != NULL) tn_pages_drop((uint8_t *)m->os + ((const uint8_t *)p - m->p), n);
 }
 
 tn_status tn_file_difference(int64_t *at, const char *a, const char *b, tn_error *err)
 {
-    enum { STRETCH = 4096 };                         /* memcmp finds which one differs, the loop the byte */
+    enum { STRETCH = 4096 }; /* memcmp finds which one differs, the loop the byte */
     tn_map    x = { NULL, 0, NULL }, y = { NULL, 0, NULL };
     tn_status status = tn_map_open(&x, a, err);
 
@@ -101,14 +103,14 @@ tn_status tn_file_read_all(char **out, size_t *n, const char *path, size_t max_b
 
     *out = NULL;
     if (n != NULL) *n = 0;
-    if (s.max == 0) s.max = 1;                       /* 0 would mean the default of tn_str */
+    if (s.max == 0) s.max = 1; /* 0 would mean the default of tn_str */
     TN_GOTO(open_regular(&fd, &size, path, err));
     if (size > max_bytes) goto too_large;
     if ((buf = malloc(CHUNK)) == NULL) {
         status = tn_fail(err, TN_NOMEM, "%s: no memory to read it", path);
         goto out;
     }
-    for (;;) {                                       /* to the end, not to st_size: pipes and /proc have none */
+    for (;;) { /* to the end, not to st_size: pipes and /proc have none */
         ssize_t got = read(fd, buf, CHUNK);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) {
@@ -148,14 +150,16 @@ bool tn_exists(const char *path)
 tn_packing tn_file_packing(const char *path)
 {
     static const unsigned char gz[2] = { 0x1f, 0x8b }, zst[4] = { 0x28, 0xb5, 0x2f, 0xfd };
-    unsigned char head[4] = {0};
+    unsigned char              head[4] = { 0 };
     if (tn_ends_with(path, ".gz")) return TN_PACKING_GZ;
     if (tn_ends_with(path, ".zst")) return TN_PACKING_ZST;
     FILE *f = fopen(path, "rb");
     if (f == NULL) return TN_PACKING_NONE;
     size_t n = fread(head, 1, sizeof head, f);
     fclose(f);
-    return n >= 2 && memcmp(head, gz, 2) == 0 ? TN_PACKING_GZ : n == 4 && memcmp(head, zst, 4) == 0 ? TN_PACKING_ZST : TN_PACKING_NONE;
+    return n >= 2 && memcmp(head, gz, 2) == 0    ? TN_PACKING_GZ
+           : n == 4 && memcmp(head, zst, 4) == 0 ? TN_PACKING_ZST
+                                                 : TN_PACKING_NONE;
 }
 
 bool tn_is_dir(const char *path)

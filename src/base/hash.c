@@ -1,7 +1,8 @@
 /* hash.c - SHA-256 by OpenSSL, hex, and the table hash (see hash.h).
  *
- * OpenSSL's plain SHA256_* functions are used, not EVP: they are the same SHA-NI code, but live in the caller's memory,
- * so hashing cannot fail, and a Merkle tree of a million small leaves does not allocate a million contexts. */
+ * OpenSSL's plain SHA256_* functions are used, not EVP: they are the same SHA-NI code, but live in the
+ * caller's memory, so hashing cannot fail, and a Merkle tree of a million small leaves does not allocate a
+ * million contexts. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "base/hash.h"
 #include "base/str.h"
@@ -15,11 +16,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct tn_sha256 { SHA256_CTX c; };
+struct tn_sha256 {
+    SHA256_CTX c;
+};
 
 tn_status tn_sha256_create(tn_sha256 **out, tn_error *err)
 {
-    if ((*out = malloc(sizeof **out)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a running SHA-256");
+    if ((*out = malloc(sizeof **out)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for a running SHA-256");
     SHA256_Init(&(*out)->c);
     return TN_OK;
 }
@@ -48,21 +52,26 @@ tn_digest tn_sha256_of(const void *bytes, size_t n)
     return d;
 }
 
-/* --------------------------------------------------------------------------------------------------- many spans */
+/* --------------------------------------------------------------------------------------------- many spans */
 
-typedef struct span_job { const tn_hash_span *spans; size_t *order; tn_digest *out; } span_job;
+typedef struct span_job {
+    const tn_hash_span *spans;
+    size_t             *order;
+    tn_digest          *out;
+} span_job;
 
 static int larger_first(const void *a, const void *b, void *spans)
 {
-    size_t i = *(const size_t *)a, k = *(const size_t *)b, x = ((const tn_hash_span *)spans)[i].n, y = ((const tn_hash_span *)spans)[k].n;
+    size_t i = *(const size_t *)a, k = *(const size_t *)b, x = ((const tn_hash_span *)spans)[i].n,
+           y = ((const tn_hash_span *)spans)[k].n;
 
     return x != y ? (x > y ? -1 : 1) : i < k ? -1 : i > k;
 }
 
 static void hash_span(void *arg, size_t i)
 {
-    const span_job *job = arg;
-    const tn_hash_span  *s = &job->spans[job->order[i]];
+    const span_job     *job = arg;
+    const tn_hash_span *s = &job->spans[job->order[i]];
 
     job->out[job->order[i]] = tn_sha256_of(s->p, s->n);
 }
@@ -90,7 +99,8 @@ tn_status tn_sha256_file(const char *path, tn_digest *out, uint64_t *size, tn_er
     int         fd;
 
     if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
-        status = tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: cannot open: %s", path, strerror(errno));
+        status = tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: cannot open: %s", path,
+                         strerror(errno));
         goto out;
     }
     if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {

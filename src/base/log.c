@@ -17,22 +17,22 @@
 
 static tn_log_level    level = TN_LOG_INFO;
 static pthread_mutex_t print_lock = PTHREAD_MUTEX_INITIALIZER;
-static bool            line_open;                    /* a progress bar stands on the terminal's last line */
+static bool            line_open; /* a progress bar stands on the terminal's last line */
 
 void tn_log_set_level(tn_log_level l) { level = l; }
 
 void tn_log(tn_log_level l, const char *fmt, ...)
 {
     static const char *const head[] = { "error: ", "warning: ", "", "debug: " };
-    tn_str  text = {0};
-    va_list ap;
+    tn_str                   text = { 0 };
+    va_list                  ap;
 
     if (l > level) return;
     va_start(ap, fmt);
     tn_str_addv(&text, fmt, ap);
     va_end(ap);
     pthread_mutex_lock(&print_lock);
-    if (line_open) fputs("\r\033[K", stderr);        /* the bar is drawn again at its next step */
+    if (line_open) fputs("\r\033[K", stderr); /* the bar is drawn again at its next step */
     line_open = false;
     fprintf(stderr, "%s%s\n", head[l], text.p != NULL ? text.p : "");
     fflush(stderr);
@@ -40,12 +40,12 @@ void tn_log(tn_log_level l, const char *fmt, ...)
     tn_str_free(&text);
 }
 
-/* ----------------------------------------------------------------------------------------------------- progress */
+/* ----------------------------------------------------------------------------------------------- progress */
 
 struct tn_progress {
     char   *what, *unit;
     int64_t total, done, skipped;
-    double  start, last;                             /* last: when it was drawn */
+    double  start, last; /* last: when it was drawn */
     bool    terminal, utf8;
     char    note[80];
 };
@@ -105,17 +105,19 @@ static void add_count(tn_str *s, const tn_progress *p)
         scale = largest >= 1000000 ? 1e6 : largest >= 1000 ? 1e3 : 1;
         unit = largest >= 1000000 ? "MB" : largest >= 1000 ? "kB" : "B";
     }
-    if (p->total > 0) tn_str_addf(s, "%.0f of %.0f %s", (double)p->done / scale, (double)p->total / scale, unit);
+    if (p->total > 0)
+        tn_str_addf(s, "%.0f of %.0f %s", (double)p->done / scale, (double)p->total / scale, unit);
     else tn_str_addf(s, "%.0f %s", (double)p->done / scale, unit);
 }
 
 void tn_line_fit(tn_str *line, size_t first)
 {
-    struct winsize w = {0};
+    struct winsize w = { 0 };
     int            n = 0;
 
     if (line->p == NULL || ioctl(STDERR_FILENO, TIOCGWINSZ, &w) != 0 || w.ws_col == 0) return;
-    for (size_t i = first; i < line->len; i++) {              /* by characters: a byte that goes on with one takes no column */
+    /* by characters: a byte that goes on with one takes no column */
+    for (size_t i = first; i < line->len; i++) {
         if (((unsigned char)line->p[i] & 0xc0) == 0x80 || ++n < w.ws_col) continue;
         line->p[i] = '\0';
         line->len = i;
@@ -125,7 +127,7 @@ void tn_line_fit(tn_str *line, size_t first)
 
 static void draw(tn_progress *p, double now, bool last)
 {
-    tn_str s = {0};
+    tn_str s = { 0 };
     double seconds = now - p->start, part = p->total > 0 ? (double)p->done / (double)p->total : 0;
 
     if (part > 1) part = 1;
@@ -158,7 +160,8 @@ static void draw(tn_progress *p, double now, bool last)
     p->last = now;
 }
 
-tn_status tn_progress_start(tn_progress **out, const char *what, const char *unit, int64_t total, tn_error *err)
+tn_status tn_progress_start(tn_progress **out, const char *what, const char *unit, int64_t total,
+                            tn_error *err)
 {
     tn_progress *p = calloc(1, sizeof *p);
 
@@ -199,7 +202,7 @@ void tn_progress_end(tn_progress *p)
     free(p);
 }
 
-/* ------------------------------------------------------------------------------------------------------ signals */
+/* ------------------------------------------------------------------------------------------------ signals */
 
 static volatile sig_atomic_t signal_seen;
 
@@ -207,7 +210,7 @@ static volatile sig_atomic_t signal_seen;
 static void on_signal(int sig)
 {
     if (signal_seen != 0 && sig == SIGHUP) return;
-    if (signal_seen != 0) _exit(128 + sig);          /* the second one: at once */
+    if (signal_seen != 0) _exit(128 + sig); /* the second one: at once */
     signal_seen = sig;
 }
 
@@ -221,7 +224,8 @@ void tn_signal_catch(int signal_number, void (*handler)(int))
     sigaction(signal_number, &sa, NULL);
 }
 
-/* Which file lies at this address: the name in its line of /proc/self/maps. Only what a signal handler may call. */
+/* Which file lies at this address: the name in its line of /proc/self/maps. Only what a signal handler may
+ * call. */
 static size_t mapped_name(uintptr_t at, char *line, size_t cap)
 {
     int    fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
@@ -233,10 +237,11 @@ static size_t mapped_name(uintptr_t at, char *line, size_t cap)
             if (n < cap) line[n++] = c;
             continue;
         }
-        uintptr_t bound[2] = {0};
+        uintptr_t bound[2] = { 0 };
         size_t    i = 0;
         for (int k = 0; k < 2; k++, i++)
-            for (; i < n && line[i] != '-' && line[i] != ' '; i++) bound[k] = bound[k] * 16 + (uintptr_t)(line[i] <= '9' ? line[i] - '0' : line[i] - 'a' + 10);
+            for (; i < n && line[i] != '-' && line[i] != ' '; i++)
+                bound[k] = bound[k] * 16 + (uintptr_t)(line[i] <= '9' ? line[i] - '0' : line[i] - 'a' + 10);
         while (i < n && line[i] != '/') i++;
         if (at >= bound[0] && at < bound[1]) {
             close(fd);
@@ -249,17 +254,22 @@ static size_t mapped_name(uintptr_t at, char *line, size_t cap)
     return 0;
 }
 
-/* A file that we read by mapping it (weights, token shards) was cut off by somebody, or its disk cannot give it: nothing to go on with. The handler
- * was taken away as it was called, so the same access ends the program as it would have. */
+/* A file that we read by mapping it (weights, token shards) was cut off by somebody, or its disk cannot give
+ * it: nothing to go on with. The handler was taken away as it was called, so the same access ends the program
+ * as it would have. */
 static void on_bus(int sig, siginfo_t *info, void *context)
 {
-    static const char head[] = "error: a file was made shorter while it was being read, or its disk failed: ", tail[] = "; put it back as it was and start again\n";
+    static const char head[] = "error: a file was made shorter while it was being read, or its disk failed: ",
+                      tail[] = "; put it back as it was and start again\n";
     char   name[1024];
     size_t n = mapped_name((uintptr_t)info->si_addr, name, sizeof name);
 
     (void)sig;
     (void)context;
-    if (write(STDERR_FILENO, head, sizeof head - 1) < 0 || write(STDERR_FILENO, n > 0 ? name : "?", n > 0 ? n : 1) < 0 || write(STDERR_FILENO, tail, sizeof tail - 1) < 0) return;
+    if (write(STDERR_FILENO, head, sizeof head - 1) < 0 ||
+        write(STDERR_FILENO, n > 0 ? name : "?", n > 0 ? n : 1) < 0 ||
+        write(STDERR_FILENO, tail, sizeof tail - 1) < 0)
+        return;
 }
 
 void tn_signals_install(void)
@@ -270,11 +280,13 @@ void tn_signals_install(void)
     sa.sa_handler = on_signal;
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
-    tn_signal_catch(SIGHUP, NULL);                   /* nohup's stays ignored */
+    tn_signal_catch(SIGHUP, NULL); /* nohup's stays ignored */
     sa.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &sa, NULL);                   /* a closed pipe and a file over `ulimit -f` are errors of write(), with a message */
+    /* a closed pipe and a file over `ulimit -f` are errors of write(), with a message */
+    sigaction(SIGPIPE, &sa, NULL);
     sigaction(SIGXFSZ, &sa, NULL);
-    sigaction(SIGUSR1, &sa, NULL);                   /* "write a checkpoint": where there is nothing to write yet or any more, no reason to die */
+    /* "write a checkpoint": where there is nothing to write yet or any more, no reason to die */
+    sigaction(SIGUSR1, &sa, NULL);
     sa.sa_flags = SA_SIGINFO | (int)SA_RESETHAND;
     sa.sa_sigaction = on_bus;
     sigaction(SIGBUS, &sa, NULL);
@@ -283,9 +295,9 @@ void tn_signals_install(void)
 tn_status tn_interrupted(tn_error *err)
 {
     switch (signal_seen) {
-    case SIGINT:  return tn_fail(err, TN_INTERRUPTED, "interrupted; what was finished is kept");
-    case 0:       return TN_OK;
-    default:      return tn_fail(err, TN_TERMINATED, "terminated; what was finished is kept");
+    case SIGINT: return tn_fail(err, TN_INTERRUPTED, "interrupted; what was finished is kept");
+    case 0: return TN_OK;
+    default: return tn_fail(err, TN_TERMINATED, "terminated; what was finished is kept");
     }
 }
 

@@ -7,12 +7,14 @@
 #include <string.h>
 #include <strings.h>
 
-static const char *const bool_words[][2] = { { "true", "false" }, { "yes", "no" }, { "on", "off" }, { "1", "0" } };
+static const char *const bool_words[][2] = {
+    { "true", "false" },
+    { "yes", "no" },
+    { "on", "off" },
+    { "1", "0" },
+};
 
-static void *field(void *config, const tn_option *o)
-{
-    return (char *)config + o->offset;
-}
+static void *field(void *config, const tn_option *o) { return (char *)config + o->offset; }
 
 static const void *field_c(const void *config, const tn_option *o)
 {
@@ -21,7 +23,8 @@ static const void *field_c(const void *config, const tn_option *o)
 
 static bool is_text(const tn_option *o)
 {
-    return o->type == TN_OPT_STR || o->type == TN_OPT_CHOICE || o->type == TN_OPT_LIST || o->type == TN_OPT_MANY;
+    return o->type == TN_OPT_STR || o->type == TN_OPT_CHOICE || o->type == TN_OPT_LIST ||
+           o->type == TN_OPT_MANY;
 }
 
 /* key with '_' and flag with '-' are the same word */
@@ -43,8 +46,8 @@ static const tn_option *find(const tn_option *table, const char *word, size_t n)
 static tn_status range_check(const tn_option *o, double v, const char *text, const char *where, tn_error *err)
 {
     if ((o->min == 0 && o->max == 0) || (v >= o->min && v <= o->max)) return TN_OK;
-    return tn_fail(err, TN_USAGE, "%s: %s is %s: expected %.9g to %.9g%s%s", where, o->key, text, o->min, o->max,
-                   o->unit != NULL && o->unit[0] != '\0' ? " " : "", o->unit != NULL ? o->unit : "");
+    return tn_fail(err, TN_USAGE, "%s: %s is %s: expected %.9g to %.9g%s%s", where, o->key, text, o->min,
+                   o->max, o->unit != NULL && o->unit[0] != '\0' ? " " : "", o->unit != NULL ? o->unit : "");
 }
 
 static bool is_choice(const tn_option *o, const char *word, size_t n)
@@ -65,9 +68,11 @@ static tn_status no_choice(const tn_option *o, const char *word, size_t n, const
 
     for (char *p = commas; p != NULL && *p != '\0'; p++) *p = *p == '|' ? ',' : *p;
     choices = tn_list_split(commas, NULL);
-    const char *near = text != NULL && choices != NULL ? tn_nearest(text, (const char *const *)choices) : NULL;
-    tn_status status = tn_fail(err, TN_USAGE, "%s: %s is '%s': expected one of %s%s%s%s", where, o->key, text != NULL ? text : word, o->unit,
-                               near != NULL ? "; did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : "");
+    const char *near = text != NULL && choices != NULL ? tn_nearest(text, (const char *const *)choices)
+                                                       : NULL;
+    tn_status   status = tn_fail(err, TN_USAGE, "%s: %s is '%s': expected one of %s%s%s%s", where, o->key,
+                               text != NULL ? text : word, o->unit, near != NULL ? "; did you mean '" : "",
+                               near != NULL ? near : "", near != NULL ? "'?" : "");
     free(choices);
     free(commas);
     free(text);
@@ -86,7 +91,8 @@ static tn_status choices_check(const tn_option *o, const char *text, const char 
     return TN_OK;
 }
 
-static tn_status value_set(void *config, const tn_option *o, const char *text, const char *where, tn_error *err)
+static tn_status value_set(void *config, const tn_option *o, const char *text, const char *where,
+                           tn_error *err)
 {
     void *at = field(config, o);
 
@@ -94,10 +100,11 @@ static tn_status value_set(void *config, const tn_option *o, const char *text, c
     case TN_OPT_INT: {
         int64_t v;
         double  real;
-        if (!tn_parse_i64(text, &v)) {                       /* 1e6 is a whole number too */
+        if (!tn_parse_i64(text, &v)) { /* 1e6 is a whole number too */
             bool number = tn_parse_f64(text, &real);
             if (number && fabs(real) > 9e15)
-                return tn_fail(err, TN_USAGE, "%s: %s is %s: too large for a whole number of 64 bits", where, o->key, text);
+                return tn_fail(err, TN_USAGE, "%s: %s is %s: too large for a whole number of 64 bits", where,
+                               o->key, text);
             if (!number || real != floor(real))
                 return tn_fail(err, TN_USAGE, "%s: %s is '%s': expected a whole number", where, o->key, text);
             v = (int64_t)real;
@@ -111,26 +118,24 @@ static tn_status value_set(void *config, const tn_option *o, const char *text, c
         if (!tn_parse_f64(text, &v) || isnan(v))
             return tn_fail(err, TN_USAGE, "%s: %s is '%s': expected a number", where, o->key, text);
         TN_TRY(range_check(o, v, text, where, err));
-        if (isinf(v)) return tn_fail(err, TN_USAGE, "%s: %s is infinite: expected a finite number", where, o->key);
+        if (isinf(v))
+            return tn_fail(err, TN_USAGE, "%s: %s is infinite: expected a finite number", where, o->key);
         memcpy(at, &v, sizeof v);
         return TN_OK;
     }
     case TN_OPT_BOOL:
         for (size_t i = 0; i < sizeof bool_words / sizeof bool_words[0]; i++)
             for (int no = 0; no < 2; no++)
-                if (strcasecmp(text, bool_words[i][no]) == 0) {         /* True and Off are YAML 1.1's too */
+                if (strcasecmp(text, bool_words[i][no]) == 0) { /* True and Off are YAML 1.1's too */
                     bool v = no == 0;
                     memcpy(at, &v, sizeof v);
                     return TN_OK;
                 }
         return tn_fail(err, TN_USAGE, "%s: %s is '%s': expected true or false", where, o->key, text);
     case TN_OPT_CHOICE:
-    case TN_OPT_LIST:
-        TN_TRY(choices_check(o, text, where, err));
-        break;
+    case TN_OPT_LIST: TN_TRY(choices_check(o, text, where, err)); break;
     case TN_OPT_STR:
-    case TN_OPT_MANY:
-        break;
+    case TN_OPT_MANY: break;
     }
     char *copy, *old;
     memcpy(&old, at, sizeof old);
@@ -169,11 +174,13 @@ static const tn_option *find_in(const tn_option_set_ref *sets, const char *key)
 {
     const tn_option *o = NULL;
 
-    for (const tn_option_set_ref *s = sets; key != NULL && s->table != NULL && o == NULL; s++) o = find(s->table, key, strlen(key));
+    for (const tn_option_set_ref *s = sets; key != NULL && s->table != NULL && o == NULL; s++)
+        o = find(s->table, key, strlen(key));
     return o;
 }
 
-const char *tn_option_meant(const tn_option_set_ref *sets, const char *const *keys, const char *word, const tn_option **o)
+const char *tn_option_meant(const tn_option_set_ref *sets, const char *const *keys, const char *word,
+                            const tn_option **o)
 {
     const char *near = NULL;
 
@@ -183,21 +190,24 @@ const char *tn_option_meant(const tn_option_set_ref *sets, const char *const *ke
     return *o != NULL ? (*o)->key : near;
 }
 
-static tn_status unknown(const tn_option_set_ref *sets, const char *const *also, const char *key, const char *kind,
-                         const char *where, tn_error *err)
+static tn_status unknown(const tn_option_set_ref *sets, const char *const *also, const char *key,
+                         const char *kind, const char *where, tn_error *err)
 {
     const tn_option *o = NULL;
     const char     **keys = all_keys(sets, also);
     const char      *near = keys != NULL ? tn_option_meant(sets, keys, key, &o) : NULL;
-    tn_status status = near == NULL
-        ? tn_fail(err, TN_USAGE, "%s: unknown %s '%s'", where, kind, key)
-        : tn_fail(err, TN_USAGE, "%s: unknown %s '%s'; did you mean '%s'%s%s%s?", where, kind, key, near, o != NULL ? " (" : "",
-                  o != NULL ? o->help : "", o != NULL ? ")" : "");
+    tn_status        status;
+
+    if (near == NULL) status = tn_fail(err, TN_USAGE, "%s: unknown %s '%s'", where, kind, key);
+    else
+        status = tn_fail(err, TN_USAGE, "%s: unknown %s '%s'; did you mean '%s'%s%s%s?", where, kind, key,
+                         near, o != NULL ? " (" : "", o != NULL ? o->help : "", o != NULL ? ")" : "");
     free(keys);
     return status;
 }
 
-tn_status tn_option_set(void *config, const tn_option *table, const char *key, const char *text, const char *where, tn_error *err)
+tn_status tn_option_set(void *config, const tn_option *table, const char *key, const char *text,
+                        const char *where, tn_error *err)
 {
     const tn_option        *o = find(table, key, strlen(key));
     const tn_option_set_ref sets[] = { { table, config }, { NULL, NULL } };
@@ -205,9 +215,10 @@ tn_status tn_option_set(void *config, const tn_option *table, const char *key, c
     return o != NULL ? value_set(config, o, text, where, err) : unknown(sets, NULL, key, "key", where, err);
 }
 
-static tn_status list_from_yaml(void *config, const tn_option *o, const tn_yaml *v, const char *where, tn_error *err)
+static tn_status list_from_yaml(void *config, const tn_option *o, const tn_yaml *v, const char *where,
+                                tn_error *err)
 {
-    tn_str s = {0};
+    tn_str s = { 0 };
 
     for (size_t i = 0; i < v->n; i++) {
         const tn_yaml *item = v->items[i];
@@ -225,16 +236,21 @@ static tn_status list_from_yaml(void *config, const tn_option *o, const tn_yaml 
 }
 
 /* YAML's ways to write nothing. A text that is empty on purpose is in quotes. */
-static bool is_null(const tn_yaml *v) { return !v->quoted && (v->text[0] == '\0' || strcmp(v->text, "~") == 0 || strcasecmp(v->text, "null") == 0); }
+static bool is_null(const tn_yaml *v)
+{
+    return !v->quoted &&
+           (v->text[0] == '\0' || strcmp(v->text, "~") == 0 || strcasecmp(v->text, "null") == 0);
+}
 
-tn_status tn_options_yaml(void *config, const tn_option *table, const tn_yaml *map, const char *where, const char *const *also,
-                          tn_error *err)
+tn_status tn_options_yaml(void *config, const tn_option *table, const tn_yaml *map, const char *where,
+                          const char *const *also, tn_error *err)
 {
     const tn_option_set_ref sets[] = { { table, config }, { NULL, NULL } };
     char                    at[512];
 
     if (map == NULL) return TN_OK;
-    if (map->kind != TN_YAML_MAP) return tn_fail(err, TN_USAGE, "%s:%d: expected keys and values", where, map->line);
+    if (map->kind != TN_YAML_MAP)
+        return tn_fail(err, TN_USAGE, "%s:%d: expected keys and values", where, map->line);
     for (size_t i = 0; i < map->n; i++) {
         const char      *key = map->keys[i];
         const tn_yaml   *v = map->items[i];
@@ -250,30 +266,35 @@ tn_status tn_options_yaml(void *config, const tn_option *table, const tn_yaml *m
             continue;
         }
         if (v->kind != TN_YAML_SCALAR) return tn_fail(err, TN_USAGE, "%s: %s takes one value", at, o->key);
-        if (is_null(v)) return tn_fail(err, TN_USAGE, "%s: %s has no value: write one behind the colon, or leave the key out", at, o->key);
+        if (is_null(v))
+            return tn_fail(err, TN_USAGE,
+                           "%s: %s has no value: write one behind the colon, or leave the key out", at,
+                           o->key);
         TN_TRY(value_set(config, o, v->text, at, err));
     }
     return TN_OK;
 }
 
 /* A list's flag may be given again (--set a=1 --set b=2): the values join. */
-static tn_status list_append(void *config, const tn_option *o, const char *value, const char *where, tn_error *err)
+static tn_status list_append(void *config, const tn_option *o, const char *value, const char *where,
+                             tn_error *err)
 {
     char *old, *joined;
 
     memcpy(&old, (char *)config + o->offset, sizeof old);
     if (old == NULL) return value_set(config, o, value, where, err);
-    if ((joined = tn_strf("%s,%s", old, value)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for %s", where, o->key);
+    if ((joined = tn_strf("%s,%s", old, value)) == NULL)
+        return tn_fail(err, TN_NOMEM, "%s: no memory for %s", where, o->key);
     tn_status status = value_set(config, o, joined, where, err);
     free(joined);
     return status;
 }
 
-static tn_status flag_set(const tn_option_set_ref *sets, const char *word, const char *value, const char *next, int *used,
-                          const tn_option **which, tn_error *err)
+static tn_status flag_set(const tn_option_set_ref *sets, const char *word, const char *value,
+                          const char *next, int *used, const tn_option **which, tn_error *err)
 {
     size_t      n = strlen(word);
-    const char *dashes = n == 1 ? "-" : "--";         /* as people write it */
+    const char *dashes = n == 1 ? "-" : "--"; /* as people write it */
     char        where[160];
 
     *used = 0;
@@ -285,7 +306,8 @@ static tn_status flag_set(const tn_option_set_ref *sets, const char *word, const
         if (o == NULL && n > 3 && strncmp(word, "no-", 3) == 0) {
             o = find(s->table, word + 3, n - 3);
             *which = o;
-            if (o != NULL && o->type == TN_OPT_BOOL && value == NULL) return value_set(s->config, o, "false", where, err);
+            if (o != NULL && o->type == TN_OPT_BOOL && value == NULL)
+                return value_set(s->config, o, "false", where, err);
             o = NULL;
         }
         if (o == NULL) continue;
@@ -317,12 +339,13 @@ int tn_option_words(const tn_option *table, const char *arg)
 
     if (!is_flag(arg)) return 0;
     if ((o = find(table, word, n)) == NULL)
-        return strncmp(word, "no-", 3) == 0 && (o = find(table, word + 3, n - (n < 3 ? n : 3))) != NULL && o->type == TN_OPT_BOOL;
+        return strncmp(word, "no-", 3) == 0 && (o = find(table, word + 3, n - (n < 3 ? n : 3))) != NULL &&
+               o->type == TN_OPT_BOOL;
     return o->type == TN_OPT_BOOL || word[n] == '=' ? 1 : 2;
 }
 
-tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, const char **rest, int *n_rest, const tn_option **owner,
-                          tn_error *err)
+tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, const char **rest,
+                          int *n_rest, const tn_option **owner, tn_error *err)
 {
     const tn_option *which = NULL;
     bool             flags = true;
@@ -344,7 +367,8 @@ tn_status tn_options_argv(const tn_option_set_ref *sets, int argc, char **argv, 
         word = tn_strdup(a + (a[1] == '-' ? 2 : 1));
         if (word == NULL) return tn_fail(err, TN_NOMEM, "no memory for an option");
         if ((eq = strchr(word, '=')) != NULL) *eq = '\0';
-        tn_status status = flag_set(sets, word, eq != NULL ? eq + 1 : NULL, i + 1 < argc ? argv[i + 1] : NULL, &used, &which, err);
+        tn_status status = flag_set(sets, word, eq != NULL ? eq + 1 : NULL, i + 1 < argc ? argv[i + 1] : NULL,
+                                    &used, &which, err);
         free(word);
         if (status != TN_OK) return status;
         for (int k = 0; owner != NULL && k <= used; k++) owner[i + k] = which;
@@ -376,10 +400,22 @@ json_t *tn_options_json(const void *config, const tn_option *table)
         char       *t;
 
         switch (o->type) {
-        case TN_OPT_INT:  memcpy(&i, at, sizeof i); v = json_integer(i); break;
-        case TN_OPT_REAL: memcpy(&d, at, sizeof d); v = json_real(d); break;
-        case TN_OPT_BOOL: memcpy(&b, at, sizeof b); v = json_boolean(b); break;
-        case TN_OPT_LIST: memcpy(&t, at, sizeof t); v = list_json(t); break;
+        case TN_OPT_INT:
+            memcpy(&i, at, sizeof i);
+            v = json_integer(i);
+            break;
+        case TN_OPT_REAL:
+            memcpy(&d, at, sizeof d);
+            v = json_real(d);
+            break;
+        case TN_OPT_BOOL:
+            memcpy(&b, at, sizeof b);
+            v = json_boolean(b);
+            break;
+        case TN_OPT_LIST:
+            memcpy(&t, at, sizeof t);
+            v = list_json(t);
+            break;
         case TN_OPT_STR:
         case TN_OPT_MANY:
         case TN_OPT_CHOICE:
@@ -410,10 +446,10 @@ void tn_options_free(void *config, const tn_option *table)
 char *tn_options_help(const tn_option *table)
 {
     static const char *const type_word[] = { "N", "X", "", "TEXT", "", "A,B,...", "TEXT" };
-    tn_str s = {0};
+    tn_str                   s = { 0 };
 
     for (const tn_option *o = table; o->key != NULL; o++) {
-        tn_str      flag = {0};
+        tn_str      flag = { 0 };
         const char *word = o->type == TN_OPT_CHOICE ? o->unit : type_word[o->type];
 
         if (o->alias != NULL) tn_str_addf(&flag, "%s%s, ", strlen(o->alias) == 1 ? "-" : "--", o->alias);
@@ -421,8 +457,10 @@ char *tn_options_help(const tn_option *table)
         for (const char *p = o->key; *p != '\0'; p++) tn_str_add_char(&flag, *p == '_' ? '-' : *p);
         if (word[0] != '\0') tn_str_addf(&flag, " %s", word);
         tn_str_addf(&s, "  %-30s  %s", flag.p != NULL ? flag.p : "", o->help);
-        if (o->type != TN_OPT_CHOICE && o->unit != NULL && o->unit[0] != '\0') tn_str_addf(&s, " [%s]", o->unit);
-        if (o->dflt != NULL && o->dflt[0] != '\0' && !(o->type == TN_OPT_BOOL && strcmp(o->dflt, "false") == 0))
+        if (o->type != TN_OPT_CHOICE && o->unit != NULL && o->unit[0] != '\0')
+            tn_str_addf(&s, " [%s]", o->unit);
+        if (o->dflt != NULL && o->dflt[0] != '\0' &&
+            !(o->type == TN_OPT_BOOL && strcmp(o->dflt, "false") == 0))
             tn_str_addf(&s, " (%s)", o->dflt);
         tn_str_add_char(&s, '\n');
         tn_str_free(&flag);

@@ -1,4 +1,5 @@
-/* option_words.c - what other programs call our options, for "did you mean": Transformers and TRL, PEFT, Axolotl. Never taken as a key. */
+/* option_words.c - what other programs call our options, for "did you mean": Transformers and TRL, PEFT,
+ * Axolotl. Never taken as a key. */
 #include "base/option.h"
 #include "base/str.h"
 
@@ -61,7 +62,7 @@ static bool same(const char *word, const char *key)
 
 const char *tn_option_elsewhere(const char *key, bool nearly)
 {
-    const char *names[N_WORD + 1] = {0}, *near;
+    const char *names[N_WORD + 1] = { 0 }, *near;
 
     for (int i = 0; i < N_WORD; i++)
         if (same(words[i].word, key)) return words[i].key;

@@ -2,8 +2,8 @@
  *
  *   dir/.NAME.PID-K.tmp  ── write, fsync, rename ──→  dir/NAME  ── fsync(dir)
  *
- * A symlink is followed first, so its target is replaced, not the link. What is no regular file (a terminal, a pipe,
- * /dev/null) is written straight to: renaming over it would destroy it. */
+ * A symlink is followed first, so its target is replaced, not the link. What is no regular file (a terminal,
+ * a pipe, /dev/null) is written straight to: renaming over it would destroy it. */
 #include "base/file.h"
 #include "base/str.h"
 
@@ -19,9 +19,9 @@ enum { BUFFER = 1 << 18 };
 
 struct tn_out {
     int    fd;
-    bool   direct;                                   /* no regular file: no temporary, no rename */
+    bool   direct; /* no regular file: no temporary, no rename */
     char  *path, *tmp;
-    size_t n;                                        /* bytes in the buffer */
+    size_t n; /* bytes in the buffer */
     char   buf[BUFFER];
 };
 
@@ -39,7 +39,8 @@ static char *temp_name(const char *path)
     static atomic_uint counter;
     const char        *base = tn_basename(path);
 
-    return tn_strf("%.*s.%s.%ld-%u.tmp", (int)(base - path), path, base, (long)getpid(), atomic_fetch_add(&counter, 1));
+    return tn_strf("%.*s.%s.%ld-%u.tmp", (int)(base - path), path, base, (long)getpid(),
+                   atomic_fetch_add(&counter, 1));
 }
 
 void tn_out_abandon(tn_out *o)
@@ -76,8 +77,9 @@ tn_status tn_out_open(tn_out **out, const char *path, tn_error *err)
     o->fd = o->direct ? open(o->path, O_WRONLY | O_CLOEXEC)
                       : open(o->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (o->fd < 0) {
-        status = tn_fail(err, TN_IO, "%s: cannot write there: %s%s", path, strerror(errno), errno == ENOENT ? " (its folder: make it first)" : "");
-        free(o->tmp);                                /* not ours to unlink */
+        status = tn_fail(err, TN_IO, "%s: cannot write there: %s%s", path, strerror(errno),
+                         errno == ENOENT ? " (its folder: make it first)" : "");
+        free(o->tmp); /* not ours to unlink */
         o->tmp = NULL;
         goto out;
     }
@@ -111,7 +113,9 @@ static tn_status write_fully(tn_out *o, const char *p, size_t n, tn_error *err)
 {
     if (tn_write_all(o->fd, p, n, NULL)) return TN_OK;
     return tn_fail(err, TN_IO, "%s: cannot write: %s%s", o->path, strerror(errno),
-                   errno == ENOSPC || errno == EDQUOT ? ": free some there, or write elsewhere; nothing was left under that name" : "");
+                   errno == ENOSPC || errno == EDQUOT
+                       ? ": free some there, or write elsewhere; nothing was left under that name"
+                       : "");
 }
 
 tn_status tn_out_write(tn_out *o, const void *bytes, size_t n, tn_error *err)
@@ -129,7 +133,7 @@ tn_status tn_out_write(tn_out *o, const void *bytes, size_t n, tn_error *err)
 tn_status tn_out_printf(tn_out *o, tn_error *err, const char *fmt, ...)
 {
     tn_status status = TN_OK;
-    tn_str    s = {0};
+    tn_str    s = { 0 };
     va_list   ap;
 
     va_start(ap, fmt);
@@ -149,7 +153,8 @@ tn_status tn_fsync_dir(const char *path, tn_error *err)
     if (fd < 0) return tn_fail(err, TN_IO, "%s: cannot open the directory: %s", path, strerror(errno));
     rc = fsync(fd);
     close(fd);
-    /* Some file systems (network, fuse) have no fsync of directories and say EINVAL: nothing more can be done there. */
+    /* Some file systems (network, fuse) have no fsync of directories and say EINVAL: nothing more can be done
+     * there. */
     if (rc != 0 && errno != EINVAL && errno != ENOTSUP)
         return tn_fail(err, TN_IO, "%s: cannot sync the directory: %s", path, strerror(errno));
     return TN_OK;
@@ -210,6 +215,7 @@ tn_status tn_file_write_all(const char *path, const void *bytes, size_t n, tn_er
 
 tn_status tn_rename(const char *from, const char *to, tn_error *err)
 {
-    if (rename(from, to) != 0) return tn_fail(err, TN_IO, "%s: cannot move to %s: %s", from, to, strerror(errno));
+    if (rename(from, to) != 0)
+        return tn_fail(err, TN_IO, "%s: cannot move to %s: %s", from, to, strerror(errno));
     return sync_parent(to, err);
 }

@@ -1,6 +1,6 @@
-/* stats.c - intervals and tests (see stats.h). Doubles; log, exp and the like come from libm, whose last bits may differ
- * between versions: figures are for people and gates, never inputs of a stage that must replay to the bit beyond the
- * digits that reports print. */
+/* stats.c - intervals and tests (see stats.h). Doubles; log, exp and the like come from libm, whose last bits
+ * may differ between versions: figures are for people and gates, never inputs of a stage that must replay to
+ * the bit beyond the digits that reports print. */
 #include "base/stats.h"
 
 #include <math.h>
@@ -9,14 +9,15 @@
 /* Acklam's rational approximation of the inverse normal CDF, then one Halley step: about 1e-15 relative. */
 double tn_normal_quantile(double p)
 {
-    static const double a[] = { -3.969683028665376e+01, 2.209460984245205e+02, -2.759285104469687e+02, 1.383577518672690e+02,
-                                -3.066479806614716e+01, 2.506628277459239e+00 };
-    static const double b[] = { -5.447609879822406e+01, 1.615858368580409e+02, -1.556989798598866e+02, 6.680131188771972e+01,
-                                -1.328068155288572e+01 };
-    static const double c[] = { -7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00, -2.549732539343734e+00,
-                                4.374664141464968e+00, 2.938163982698783e+00 };
-    static const double d[] = { 7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00, 3.754408661907416e+00 };
-    double x, q;
+    static const double a[] = { -3.969683028665376e+01, 2.209460984245205e+02,  -2.759285104469687e+02,
+                                1.383577518672690e+02,  -3.066479806614716e+01, 2.506628277459239e+00 };
+    static const double b[] = { -5.447609879822406e+01, 1.615858368580409e+02, -1.556989798598866e+02,
+                                6.680131188771972e+01, -1.328068155288572e+01 };
+    static const double c[] = { -7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00,
+                                -2.549732539343734e+00, 4.374664141464968e+00,  2.938163982698783e+00 };
+    static const double d[] = { 7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00,
+                                3.754408661907416e+00 };
+    double              x, q;
 
     if (!(p > 0 && p < 1)) return p == 0 ? -INFINITY : p == 1 ? INFINITY : NAN;
     if (p < 0.02425 || p > 1 - 0.02425) {
@@ -38,7 +39,8 @@ tn_interval tn_wilson(int64_t hits, int64_t n, double confidence)
 {
     if (n <= 0) return (tn_interval){ 0, 1 };
     double z = tn_normal_quantile(0.5 + confidence / 2), m = (double)n, p = (double)hits / m, z2 = z * z;
-    double mid = (p + z2 / (2 * m)) / (1 + z2 / m), half = z / (1 + z2 / m) * sqrt(p * (1 - p) / m + z2 / (4 * m * m));
+    double mid = (p + z2 / (2 * m)) / (1 + z2 / m),
+           half = z / (1 + z2 / m) * sqrt(p * (1 - p) / m + z2 / (4 * m * m));
 
     return (tn_interval){ hits == 0 ? 0 : fmax(0, mid - half), hits == n ? 1 : fmin(1, mid + half) };
 }
@@ -72,7 +74,9 @@ double tn_stderr_mean(const double *x, int64_t n)
 }
 
 /* Items sorted by cluster, so that each cluster is one run of equal ids. */
-typedef struct item { int64_t cluster, index; } item;
+typedef struct item {
+    int64_t cluster, index;
+} item;
 
 static int item_order(const void *a, const void *b)
 {
@@ -98,7 +102,8 @@ tn_status tn_stderr_clustered(double *out, const double *x, const int64_t *clust
     int64_t n_cluster = 0;
 
     *out = NAN;
-    if (it == NULL) return tn_fail(err, TN_NOMEM, "no memory for a standard error over %lld items", (long long)n);
+    if (it == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for a standard error over %lld items", (long long)n);
     for (int64_t i = 0; i < n; i++) {
         one += x[it[i].index] - mean;
         if (i + 1 == n || it[i + 1].cluster != it[i].cluster) {
@@ -135,7 +140,8 @@ static double beta_share(double x, double a, double b)
 {
     if (x <= 0 || x >= 1) return x <= 0 ? 0 : 1;
     double front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x));
-    return x < (a + 1) / (a + b + 2) ? front * beta_fraction(x, a, b) / a : 1 - front * beta_fraction(1 - x, b, a) / b;
+    return x < (a + 1) / (a + b + 2) ? front * beta_fraction(x, a, b) / a
+                                     : 1 - front * beta_fraction(1 - x, b, a) / b;
 }
 
 double tn_student_p(double t, double df)
@@ -180,13 +186,14 @@ static double quantile_sorted(const double *x, int64_t n, double p)
     return i + 1 < n ? x[i] + (h - (double)i) * (x[i + 1] - x[i]) : x[n - 1];
 }
 
-tn_status tn_bootstrap_mean(tn_interval *out, const double *x, const int64_t *cluster, int64_t n, int n_rep, double confidence,
-                            uint64_t seed, tn_error *err)
+tn_status tn_bootstrap_mean(tn_interval *out, const double *x, const int64_t *cluster, int64_t n, int n_rep,
+                            double confidence, uint64_t seed, tn_error *err)
 {
     tn_status status = TN_OK;
     item     *it = items_sorted(cluster, n);
-    double   *sum = malloc((size_t)(n > 0 ? n : 1) * sizeof *sum), *rep = malloc((size_t)(n_rep > 0 ? n_rep : 1) * sizeof *rep);
-    int64_t  *count = malloc((size_t)(n > 0 ? n : 1) * sizeof *count), n_cluster = 0;
+    double   *sum = malloc((size_t)(n > 0 ? n : 1) * sizeof *sum),
+           *rep = malloc((size_t)(n_rep > 0 ? n_rep : 1) * sizeof *rep);
+    int64_t *count = malloc((size_t)(n > 0 ? n : 1) * sizeof *count), n_cluster = 0;
 
     *out = (tn_interval){ NAN, NAN };
     if (it == NULL || sum == NULL || rep == NULL || count == NULL) {
@@ -215,7 +222,8 @@ tn_status tn_bootstrap_mean(tn_interval *out, const double *x, const int64_t *cl
         rep[r] = s / (double)m;
     }
     qsort(rep, (size_t)n_rep, sizeof *rep, tn_f64_order);
-    *out = (tn_interval){ quantile_sorted(rep, n_rep, 0.5 - confidence / 2), quantile_sorted(rep, n_rep, 0.5 + confidence / 2) };
+    *out = (tn_interval){ quantile_sorted(rep, n_rep, 0.5 - confidence / 2),
+                          quantile_sorted(rep, n_rep, 0.5 + confidence / 2) };
 out:
     free(it);
     free(sum);
@@ -224,7 +232,10 @@ out:
     return status;
 }
 
-typedef struct ranked { double p; int index; } ranked;
+typedef struct ranked {
+    double p;
+    int    index;
+} ranked;
 
 static int ranked_order(const void *a, const void *b)
 {

@@ -11,7 +11,7 @@
 enum { FIRST_CAP = 64 };
 static const size_t DEFAULT_MAX = (size_t)1 << 30;
 
-/* --------------------------------------------------------------------------------------------- growable strings */
+/* --------------------------------------------------------------------------------------- growable strings */
 
 void tn_str_free(tn_str *s)
 {
@@ -93,7 +93,8 @@ void tn_str_addf(tn_str *s, const char *fmt, ...)
 tn_status tn_str_check(const tn_str *s, tn_error *err)
 {
     if (!s->failed) return TN_OK;
-    return tn_fail(err, TN_LIMIT, "a text went over its limit of %zu bytes, or memory ran out (%zu bytes so far)",
+    return tn_fail(err, TN_LIMIT,
+                   "a text went over its limit of %zu bytes, or memory ran out (%zu bytes so far)",
                    s->max == 0 ? DEFAULT_MAX : s->max, s->len);
 }
 
@@ -132,7 +133,7 @@ char *tn_strndup(const char *s, size_t n)
 
 char *tn_strf(const char *fmt, ...)
 {
-    tn_str  s = {0};
+    tn_str  s = { 0 };
     va_list ap;
 
     va_start(ap, fmt);
@@ -141,7 +142,7 @@ char *tn_strf(const char *fmt, ...)
     return tn_str_take(&s);
 }
 
-/* -------------------------------------------------------------------------------------------------- comma lists */
+/* -------------------------------------------------------------------------------------------- comma lists */
 
 static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
@@ -166,7 +167,8 @@ bool tn_list_next_set(const char **p, const char **item, size_t *n)
     size_t      n_more;
 
     if (!tn_list_next(p, item, n)) return false;
-    for (const char *q = *p; tn_list_next(&q, &more, &n_more) && memchr(more, '=', n_more) == NULL; *p = q) *n = (size_t)(more + n_more - *item);
+    for (const char *q = *p; tn_list_next(&q, &more, &n_more) && memchr(more, '=', n_more) == NULL; *p = q)
+        *n = (size_t)(more + n_more - *item);
     return true;
 }
 
@@ -204,7 +206,7 @@ char **tn_list_split(const char *list, size_t *n)
     return items;
 }
 
-/* ------------------------------------------------------------------------------------------------------ numbers */
+/* ------------------------------------------------------------------------------------------------ numbers */
 
 bool tn_parse_u64(const char *s, uint64_t *out)
 {
@@ -213,7 +215,8 @@ bool tn_parse_u64(const char *s, uint64_t *out)
     if (*s == '\0') return false;
     for (; *s != '\0'; s++) {
         if (*s < '0' || *s > '9') return false;
-        if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v)) return false;
+        if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v))
+            return false;
     }
     *out = v;
     return true;
@@ -252,7 +255,7 @@ static bool real_shape(const char *s)
 /* The "C" locale, so that a host program with a decimal comma gets and reads the same texts. */
 static locale_t       c_locale;
 static pthread_once_t c_locale_once = PTHREAD_ONCE_INIT;
-static void make_c_locale(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
+static void           make_c_locale(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
 
 static locale_t enter_c_locale(void)
 {
@@ -285,7 +288,7 @@ const char *tn_f32_text(float v, char buf[32])
 
     for (int digits = 1; digits <= 9; digits++) {
         snprintf(buf, 32, "%.*g", digits, (double)v);
-        if (strtof(buf, NULL) == v) break;           /* never true for a NaN: "nan" comes out all the same */
+        if (strtof(buf, NULL) == v) break; /* never true for a NaN: "nan" comes out all the same */
     }
     leave_c_locale(before);
     return buf;
@@ -303,7 +306,7 @@ const char *tn_f64_text(double v, char buf[32])
     return buf;
 }
 
-/* -------------------------------------------------------------------------------------------------------- UTF-8 */
+/* -------------------------------------------------------------------------------------------------- UTF-8 */
 
 const char *tn_i64_grouped(int64_t v, char buf[32])
 {
@@ -329,10 +332,19 @@ int tn_utf8_decode(const char *s, size_t n, uint32_t *cp)
         *cp = u[0];
         return 1;
     }
-    if ((u[0] & 0xe0) == 0xc0)      { len = 2; c = u[0] & 0x1f; lowest = 0x80; }
-    else if ((u[0] & 0xf0) == 0xe0) { len = 3; c = u[0] & 0x0f; lowest = 0x800; }
-    else if ((u[0] & 0xf8) == 0xf0) { len = 4; c = u[0] & 0x07; lowest = 0x10000; }
-    else return 0;
+    if ((u[0] & 0xe0) == 0xc0) {
+        len = 2;
+        c = u[0] & 0x1f;
+        lowest = 0x80;
+    } else if ((u[0] & 0xf0) == 0xe0) {
+        len = 3;
+        c = u[0] & 0x0f;
+        lowest = 0x800;
+    } else if ((u[0] & 0xf8) == 0xf0) {
+        len = 4;
+        c = u[0] & 0x07;
+        lowest = 0x10000;
+    } else return 0;
     if (n < (size_t)len) return 0;
     for (int i = 1; i < len; i++) {
         if ((u[i] & 0xc0) != 0x80) return 0;
@@ -380,14 +392,14 @@ size_t tn_utf8_valid_prefix(const char *s, size_t n)
 
 bool tn_utf8_valid(const char *s, size_t n) { return tn_utf8_valid_prefix(s, n) == n; }
 
-/* ------------------------------------------------------------------------------------------------- nearest name */
+/* ------------------------------------------------------------------------------------------- nearest name */
 
 enum { LONGEST_NAME = 64 };
 
 /* Edit distance (insert, delete, replace, swap of neighbours) of two words of at most LONGEST_NAME bytes. */
 static int edit_distance(const char *a, size_t n_a, const char *b, size_t n_b)
 {
-    int row[3][LONGEST_NAME + 1];                    /* two rows back, for swaps; one back; this one */
+    int  row[3][LONGEST_NAME + 1]; /* two rows back, for swaps; one back; this one */
     int *two = row[0], *one = row[1], *now = row[2];
 
     for (size_t j = 0; j <= n_b; j++) one[j] = (int)j;
@@ -412,7 +424,7 @@ static int edit_distance(const char *a, size_t n_a, const char *b, size_t n_b)
 const char *tn_nearest(const char *word, const char *const *names)
 {
     size_t      n = strlen(word);
-    int         best = (int)(n + 2) / 3;             /* a third, rounded up: one slip in a word of three letters */
+    int         best = (int)(n + 2) / 3; /* a third, rounded up: one slip in a word of three letters */
     const char *found = NULL;
 
     if (n == 0 || n > LONGEST_NAME) return NULL;

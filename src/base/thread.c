@@ -6,9 +6,10 @@
  *   run piece 0                       pending--; the last one wakes the caller if it sleeps
  *   wait: pending == 0  ←───────────
  *
- * A worker that gets no piece is not touched, so it stays asleep. When there are more threads than CPUs nobody spins:
- * the one who waits would burn the time of the one that it waits for. Sleeping and waking are Dekker pairs: one side
- * stores its word and reads the other's, both sequentially consistent, so a wake-up is never lost.
+ * A worker that gets no piece is not touched, so it stays asleep. When there are more threads than CPUs
+ * nobody spins: the one who waits would burn the time of the one that it waits for. Sleeping and waking are
+ * Dekker pairs: one side stores its word and reads the other's, both sequentially consistent, so a wake-up is
+ * never lost.
  *
  * One caller at a time uses the pool; another one waits for its turn. */
 #include "base/thread.h"
@@ -41,7 +42,7 @@ static void float_mode_restore(uint32_t before)
     if ((before & ~(uint32_t)MXCSR_FLAGS) != MXCSR_WANTED) _mm_setcsr(before);
 }
 #else
-static void     relax(void) { }
+static void     relax(void) {}
 static uint32_t float_mode_set(void) { return 0; }
 static void     float_mode_restore(uint32_t before) { (void)before; }
 #endif
@@ -50,37 +51,37 @@ enum { MAX_THREADS = 1024, CACHE_LINE = 64 };
 static const double SPIN_SECONDS = 50e-6;
 
 typedef struct box {
-    _Alignas(CACHE_LINE) _Atomic uint32_t go;        /* number of the last job given to this worker; futex */
+    _Alignas(CACHE_LINE) _Atomic uint32_t go; /* number of the last job given to this worker; futex */
     _Atomic uint32_t asleep;
-    bool             leave;                          /* written before go changes */
+    bool             leave; /* written before go changes */
     int              i_thread;
-    uint32_t         known;                          /* the worker's own copy of go when it was made */
+    uint32_t         known; /* the worker's own copy of go when it was made */
     pthread_t        thread;
 } box;
 
 static struct {
-    pthread_mutex_t turn;                            /* who uses the pool, or changes it */
-    int             n;                               /* threads in all; 0: not started */
-    int             n_wanted;                        /* what tn_threads_set asked for; 0: the default */
+    pthread_mutex_t turn;     /* who uses the pool, or changes it */
+    int             n;        /* threads in all; 0: not started */
+    int             n_wanted; /* what tn_threads_set asked for; 0: the default */
     bool            spins;
-    box            *boxes;                           /* [n - 1] */
+    box            *boxes; /* [n - 1] */
     /* the job */
-    tn_range_fn     fn;
-    void           *arg;
-    int64_t         n_item, grain, n_unit, n_piece;
-    bool            all;                             /* tn_parallel_all: piece i is [i, i+1) */
+    tn_range_fn fn;
+    void       *arg;
+    int64_t     n_item, grain, n_unit, n_piece;
+    bool        all; /* tn_parallel_all: piece i is [i, i+1) */
     /* its end */
-    _Alignas(CACHE_LINE) _Atomic uint32_t pending;   /* futex */
+    _Alignas(CACHE_LINE) _Atomic uint32_t pending; /* futex */
     _Atomic uint32_t caller_asleep;
     /* the barrier of tn_parallel_all */
     _Alignas(CACHE_LINE) _Atomic uint32_t arrived;
-    _Alignas(CACHE_LINE) _Atomic uint32_t phase;     /* futex */
+    _Alignas(CACHE_LINE) _Atomic uint32_t phase; /* futex */
     _Atomic uint32_t barrier_sleepers;
 } pool = { .turn = PTHREAD_MUTEX_INITIALIZER };
 
-static _Thread_local bool in_region;                 /* inside a piece: further calls are serial */
+static _Thread_local bool in_region; /* inside a piece: further calls are serial */
 static _Thread_local int  my_index;
-static _Thread_local bool alone;                     /* inside a serial tn_parallel_all: a team of one */
+static _Thread_local bool alone; /* inside a serial tn_parallel_all: a team of one */
 
 double tn_now(void)
 {
@@ -95,7 +96,10 @@ static void futex_wait(_Atomic uint32_t *word, uint32_t while_equal)
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, while_equal, NULL, NULL, 0);
 }
 
-static void futex_wake(_Atomic uint32_t *word, int n) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0); }
+static void futex_wake(_Atomic uint32_t *word, int n)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}
 
 /* Waits a moment for *word to differ from `from`; true if it does. */
 static bool spin_until_not(_Atomic uint32_t *word, uint32_t from)
@@ -114,7 +118,7 @@ static bool spin_until_not(_Atomic uint32_t *word, uint32_t from)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------- pieces of work */
+/* ----------------------------------------------------------------------------------------- pieces of work */
 
 static void run_piece(int64_t i)
 {
@@ -146,7 +150,8 @@ static void *worker_main(void *arg)
         b->known = atomic_load_explicit(&b->go, memory_order_acquire);
         if (b->leave) return NULL;
         run_piece(b->i_thread);
-        if (atomic_fetch_sub(&pool.pending, 1) == 1 && atomic_load(&pool.caller_asleep)) futex_wake(&pool.pending, 1);
+        if (atomic_fetch_sub(&pool.pending, 1) == 1 && atomic_load(&pool.caller_asleep))
+            futex_wake(&pool.pending, 1);
     }
 }
 
@@ -176,13 +181,13 @@ static void run_job(int n_piece)
     float_mode_restore(mode);
 }
 
-/* -------------------------------------------------------------------------------------- starting and stopping it */
+/* ------------------------------------------------------------------------------- starting and stopping it */
 
 static int affinity_count(void)
 {
     int n = 1;
 
-    for (int n_cpu = 1024; n_cpu <= 1 << 20; n_cpu *= 4) {           /* more CPUs than the mask: EINVAL, try larger */
+    for (int n_cpu = 1024; n_cpu <= 1 << 20; n_cpu *= 4) { /* more CPUs than the mask: EINVAL, try larger */
         cpu_set_t *set = CPU_ALLOC((size_t)n_cpu);
         size_t     bytes = CPU_ALLOC_SIZE((size_t)n_cpu);
         int        rc;
@@ -277,7 +282,8 @@ static void forget_in_child(void)
 
 static void register_fork(void) { pthread_atfork(NULL, NULL, forget_in_child); }
 
-/* Starts n threads in all; on failure the pool has as many as could be started, and works. The turn is ours. */
+/* Starts n threads in all; on failure the pool has as many as could be started, and works. The turn is
+ * ours. */
 static tn_status pool_start(int n, tn_error *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -294,8 +300,8 @@ static tn_status pool_start(int n, tn_error *err)
         int rc;
         pool.boxes[i].i_thread = (int)i + 1;
         if ((rc = pthread_create(&pool.boxes[i].thread, NULL, worker_main, &pool.boxes[i])) != 0)
-            return tn_fail(err, TN_NOMEM, "thread %zu of %d did not start (%s): use fewer --threads", i + 2, n,
-                           strerror(rc));
+            return tn_fail(err, TN_NOMEM, "thread %zu of %d did not start (%s): use fewer --threads", i + 2,
+                           n, strerror(rc));
         pool.n++;
     }
     return TN_OK;
@@ -327,7 +333,7 @@ int tn_threads(void)
     int n;
 
     if (alone) return 1;
-    if (in_region) return pool.n;                    /* cannot change while a region runs */
+    if (in_region) return pool.n; /* cannot change while a region runs */
     pthread_mutex_lock(&pool.turn);
     pool_need();
     n = pool.n;
@@ -337,7 +343,7 @@ int tn_threads(void)
 
 int tn_threads_here(void) { return in_region ? 1 : tn_threads(); }
 
-/* ------------------------------------------------------------------------------------------------ the parallel calls */
+/* ------------------------------------------------------------------------------------- the parallel calls */
 
 void tn_parallel(int64_t n, int64_t grain, tn_range_fn fn, void *arg)
 {
@@ -365,7 +371,12 @@ void tn_parallel(int64_t n, int64_t grain, tn_range_fn fn, void *arg)
     pthread_mutex_unlock(&pool.turn);
 }
 
-typedef struct items { tn_item_fn fn; void *arg; size_t n; atomic_size_t next; } items;
+typedef struct items {
+    tn_item_fn    fn;
+    void         *arg;
+    size_t        n;
+    atomic_size_t next;
+} items;
 
 static void take_items(void *arg, int64_t begin, int64_t end, int i_thread)
 {

@@ -1,4 +1,5 @@
-/* tree.c - directories: making, listing, removing, and copies of files by reflink, link or bytes (see file.h). */
+/* tree.c - directories: making, listing, removing, and copies of files by reflink, link or bytes (see
+ * file.h). */
 #include "base/file.h"
 #include "base/str.h"
 
@@ -23,11 +24,10 @@ tn_status tn_mkdirs(const char *path, tn_error *err)
         char c = p[i - 1] == '\0' ? '\0' : p[i];
         if (c != '/' && c != '\0') continue;
         p[i] = '\0';
-        int why = mkdir(p, 0777) != 0 ? errno : 0;           /* the look below may change errno */
+        int why = mkdir(p, 0777) != 0 ? errno : 0; /* the look below may change errno */
         if (why != 0 && why != EEXIST && !tn_is_dir(p))
             status = tn_fail(err, TN_IO, "%s: cannot make the directory: %s", p, strerror(why));
-        else if (!tn_is_dir(p))
-            status = tn_fail(err, TN_IO, "%s: is there but no directory", p);
+        else if (!tn_is_dir(p)) status = tn_fail(err, TN_IO, "%s: is there but no directory", p);
         p[i] = c;
         if (c == '\0') break;
     }
@@ -44,15 +44,17 @@ tn_status tn_remove_tree(const char *path, tn_error *err)
     FTSENT     *e;
 
     if (lstat(path, &st) != 0)
-        return errno == ENOENT ? TN_OK : tn_fail(err, TN_IO, "%s: cannot look at it: %s", path, strerror(errno));
-    if ((roots[0] = tn_strdup(path)) == NULL || (fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL)) == NULL) {
+        return errno == ENOENT ? TN_OK
+                               : tn_fail(err, TN_IO, "%s: cannot look at it: %s", path, strerror(errno));
+    if ((roots[0] = tn_strdup(path)) == NULL ||
+        (fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL)) == NULL) {
         status = tn_fail(err, TN_NOMEM, "%s: no memory to remove it", path);
         goto out;
     }
     while (errno = 0, (e = fts_read(fts)) != NULL) {
         int rc = 0;
         switch (e->fts_info) {
-        case FTS_D:                                  /* artifacts are read-only: make room to unlink inside */
+        case FTS_D: /* artifacts are read-only: make room to unlink inside */
             if ((e->fts_statp->st_mode & 0700) != 0700) (void)chmod(e->fts_accpath, 0700);
             break;
         case FTS_DP: rc = rmdir(e->fts_accpath); break;
@@ -83,7 +85,8 @@ void tn_list_free(char **list, size_t n)
 
 static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-static tn_status list_add(char ***list, size_t *n, size_t *cap, const char *rel, const char *dir, tn_error *err)
+static tn_status list_add(char ***list, size_t *n, size_t *cap, const char *rel, const char *dir,
+                          tn_error *err)
 {
     if (*n == *cap) {
         size_t more = *cap == 0 ? 64 : 2 * *cap;
@@ -92,7 +95,8 @@ static tn_status list_add(char ***list, size_t *n, size_t *cap, const char *rel,
         *list = p;
         *cap = more;
     }
-    if (((*list)[*n] = tn_strdup(rel)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for the list of its files", dir);
+    if (((*list)[*n] = tn_strdup(rel)) == NULL)
+        return tn_fail(err, TN_NOMEM, "%s: no memory for the list of its files", dir);
     ++*n;
     return TN_OK;
 }
@@ -108,8 +112,10 @@ static tn_status list_below(char ***out, size_t *n, const char *dir, bool bare, 
 
     *out = NULL;
     *n = 0;
-    if (!tn_is_dir(dir)) return tn_fail(err, tn_exists(dir) ? TN_IO : TN_NOTFOUND, "%s: no such directory", dir);
-    if ((roots[0] = tn_path(dir, "")) == NULL || (fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL)) == NULL) {
+    if (!tn_is_dir(dir))
+        return tn_fail(err, tn_exists(dir) ? TN_IO : TN_NOTFOUND, "%s: no such directory", dir);
+    if ((roots[0] = tn_path(dir, "")) == NULL ||
+        (fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL)) == NULL) {
         status = tn_fail(err, TN_NOMEM, "%s: no memory to list it", dir);
         goto out;
     }
@@ -117,9 +123,10 @@ static tn_status list_below(char ***out, size_t *n, const char *dir, bool bare, 
     while (errno = 0, (e = fts_read(fts)) != NULL) {
         switch (e->fts_info) {
         case FTS_D: break;
-        case FTS_DP:                                 /* fts_number: there is a file below */
+        case FTS_DP: /* fts_number: there is a file below */
             if (e->fts_number != 0) e->fts_parent->fts_number = 1;
-            else if (bare && e->fts_level > 0) TN_GOTO(list_add(&list, &n_list, &cap, e->fts_path + skip, dir, err));
+            else if (bare && e->fts_level > 0)
+                TN_GOTO(list_add(&list, &n_list, &cap, e->fts_path + skip, dir, err));
             break;
         case FTS_F:
             e->fts_parent->fts_number = 1;
@@ -131,8 +138,10 @@ static tn_status list_below(char ***out, size_t *n, const char *dir, bool bare, 
             status = tn_fail(err, TN_IO, "%s: cannot read: %s", e->fts_path, strerror(e->fts_errno));
             goto out;
         default:
-            status = tn_fail(err, TN_FORMAT, "%s: is a symbolic link or special file; only plain files and directories "
-                             "are taken: replace it by what it points to", e->fts_path);
+            status = tn_fail(err, TN_FORMAT,
+                             "%s: is a symbolic link or special file; only plain files and directories "
+                             "are taken: replace it by what it points to",
+                             e->fts_path);
             goto out;
         }
     }
@@ -152,9 +161,15 @@ out:
     return status;
 }
 
-tn_status tn_list_files(char ***out, size_t *n, const char *dir, tn_error *err) { return list_below(out, n, dir, false, err); }
+tn_status tn_list_files(char ***out, size_t *n, const char *dir, tn_error *err)
+{
+    return list_below(out, n, dir, false, err);
+}
 
-tn_status tn_list_bare(char ***out, size_t *n, const char *dir, tn_error *err) { return list_below(out, n, dir, true, err); }
+tn_status tn_list_bare(char ***out, size_t *n, const char *dir, tn_error *err)
+{
+    return list_below(out, n, dir, true, err);
+}
 
 static tn_status copy_bytes(const char *from, int fd, const char *to, tn_error *err)
 {
@@ -209,7 +224,8 @@ tn_status tn_file_clone(const char *from, const char *to, bool may_link, tn_erro
     int                fd = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
     if (fd < 0) {
-        status = tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: cannot open: %s", from, strerror(errno));
+        status = tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: cannot open: %s", from,
+                         strerror(errno));
         goto out;
     }
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -225,7 +241,7 @@ tn_status tn_file_clone(const char *from, const char *to, bool may_link, tn_erro
         goto out;
     }
     status = tn_rename(tmp, to, err);
-    unlink(tmp);                                     /* rename leaves it when both names were links to one file */
+    unlink(tmp); /* rename leaves it when both names were links to one file */
 out:
     free(tmp);
     if (fd >= 0) close(fd);

@@ -2,8 +2,9 @@
  *
  *   bytes ── yaml_parser_parse (events) ──→ node_read, recursive ──→ tn_yaml tree
  *
- * An anchor keeps a pointer to its finished node; an alias copies that node, counted against the node limit, so nested
- * aliases cannot explode. Merge keys (<<) are not YAML 1.2 and are refused as an ordinary unknown key would be. */
+ * An anchor keeps a pointer to its finished node; an alias copies that node, counted against the node limit,
+ * so nested aliases cannot explode. Merge keys (<<) are not YAML 1.2 and are refused as an ordinary unknown
+ * key would be. */
 #include "base/yaml.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -14,7 +15,10 @@
 
 enum { MAX_NODES = 100000, MAX_DEPTH = 64, MAX_ANCHORS = 256, MAX_FILE_BYTES = 16 << 20 };
 
-typedef struct anchor { char *name; tn_yaml *node; } anchor;
+typedef struct anchor {
+    char    *name;
+    tn_yaml *node;
+} anchor;
 
 typedef struct reader {
     yaml_parser_t parser;
@@ -50,7 +54,8 @@ static tn_status node_new(reader *r, tn_yaml_kind kind, int line, tn_yaml **out)
 {
     *out = NULL;
     if (++r->n_node > MAX_NODES)
-        return tn_fail(r->err, TN_LIMIT, "%s:%d: more than %d YAML nodes (aliases count each time they are used)", r->where,
+        return tn_fail(r->err, TN_LIMIT,
+                       "%s:%d: more than %d YAML nodes (aliases count each time they are used)", r->where,
                        line, MAX_NODES);
     if ((*out = calloc(1, sizeof **out)) == NULL) return no_memory(r);
     (*out)->kind = kind;
@@ -63,8 +68,8 @@ static tn_status node_add(reader *r, tn_yaml *parent, char *key, int key_line, t
 {
     size_t n = parent->n;
 
-    if ((n & (n - 1)) == 0) {                        /* powers of two: grow to twice */
-        size_t    cap   = n == 0 ? 1 : 2 * n;
+    if ((n & (n - 1)) == 0) { /* powers of two: grow to twice */
+        size_t    cap = n == 0 ? 1 : 2 * n;
         tn_yaml **items = realloc(parent->items, cap * sizeof *items);
         if (items != NULL) parent->items = items;
         char **keys = parent->kind == TN_YAML_MAP ? realloc(parent->keys, cap * sizeof *keys) : NULL;
@@ -92,10 +97,15 @@ static tn_status node_copy(reader *r, const tn_yaml *from, int depth, tn_yaml **
     tn_status status = TN_OK;
 
     *out = NULL;
-    if (depth > MAX_DEPTH) return tn_fail(r->err, TN_LIMIT, "%s:%d: YAML nested deeper than %d", r->where, from->line, MAX_DEPTH);
+    if (depth > MAX_DEPTH)
+        return tn_fail(r->err, TN_LIMIT, "%s:%d: YAML nested deeper than %d", r->where, from->line,
+                       MAX_DEPTH);
     TN_GOTO(node_new(r, from->kind, from->line, &y));
     y->quoted = from->quoted;
-    if (from->text != NULL && (y->text = tn_strdup(from->text)) == NULL) { status = no_memory(r); goto out; }
+    if (from->text != NULL && (y->text = tn_strdup(from->text)) == NULL) {
+        status = no_memory(r);
+        goto out;
+    }
     for (size_t i = 0; i < from->n; i++) {
         tn_yaml *child = NULL;
         char    *key = NULL;
@@ -129,7 +139,8 @@ static tn_status anchor_set(reader *r, const yaml_char_t *name, tn_yaml *node)
 {
     if (name == NULL) return TN_OK;
     if (r->n_anchor == MAX_ANCHORS)
-        return tn_fail(r->err, TN_LIMIT, "%s:%d: more than %d YAML anchors", r->where, node->line, MAX_ANCHORS);
+        return tn_fail(r->err, TN_LIMIT, "%s:%d: more than %d YAML anchors", r->where, node->line,
+                       MAX_ANCHORS);
     char *copy = tn_strdup((const char *)name);
     if (copy == NULL) return no_memory(r);
     r->anchors[r->n_anchor++] = (anchor){ copy, node };
@@ -142,7 +153,8 @@ static tn_status alias_read(reader *r, const yaml_event_t *e, int line, int dept
 
     for (int i = r->n_anchor - 1; i >= 0; i--)
         if (strcmp(r->anchors[i].name, name) == 0) return node_copy(r, r->anchors[i].node, depth, out);
-    return tn_fail(r->err, TN_FORMAT, "%s:%d: alias *%s has no anchor &%s before it", r->where, line, name, name);
+    return tn_fail(r->err, TN_FORMAT, "%s:%d: alias *%s has no anchor &%s before it", r->where, line, name,
+                   name);
 }
 
 static tn_status map_read(reader *r, tn_yaml *y, int depth)
@@ -172,8 +184,8 @@ static tn_status map_read(reader *r, tn_yaml *y, int depth)
         }
         for (size_t i = 0; status == TN_OK && i < y->n; i++)
             if (strcmp(y->keys[i], key) == 0)
-                status = tn_fail(r->err, TN_FORMAT, "%s:%d: key '%s' is here twice (first on line %d)", r->where, line, key,
-                                 y->key_lines[i]);
+                status = tn_fail(r->err, TN_FORMAT, "%s:%d: key '%s' is here twice (first on line %d)",
+                                 r->where, line, key, y->key_lines[i]);
         if (status == TN_OK) status = next_event(r, &e);
         if (status == TN_OK) {
             status = node_read(r, &e, depth + 1, &child);
@@ -205,14 +217,20 @@ static tn_status seq_read(reader *r, tn_yaml *y, int depth)
     }
 }
 
-/* A tag of another program ("!function utils.x" runs Python there) changes what a value is: taken as plain text it would mean something else. */
+/* A tag of another program ("!function utils.x" runs Python there) changes what a value is: taken as plain
+ * text it would mean something else. */
 static tn_status tag_known(reader *r, const yaml_event_t *e, int line)
 {
-    const char *tag = (const char *)(e->type == YAML_SCALAR_EVENT ? e->data.scalar.tag : e->type == YAML_SEQUENCE_START_EVENT ? e->data.sequence_start.tag
-                                     : e->type == YAML_MAPPING_START_EVENT ? e->data.mapping_start.tag : NULL);
+    const char *tag = (const char *)(e->type == YAML_SCALAR_EVENT           ? e->data.scalar.tag
+                                     : e->type == YAML_SEQUENCE_START_EVENT ? e->data.sequence_start.tag
+                                     : e->type == YAML_MAPPING_START_EVENT  ? e->data.mapping_start.tag
+                                                                            : NULL);
 
     if (tag == NULL || strcmp(tag, "!") == 0 || strncmp(tag, "tag:yaml.org,2002:", 18) == 0) return TN_OK;
-    return tn_fail(r->err, TN_FORMAT, "%s:%d: the tag %.60s belongs to another program and is not known here: write the value itself", r->where, line, tag);
+    return tn_fail(
+        r->err, TN_FORMAT,
+        "%s:%d: the tag %.60s belongs to another program and is not known here: write the value itself",
+        r->where, line, tag);
 }
 
 static tn_status node_read(reader *r, const yaml_event_t *e, int depth, tn_yaml **out)
@@ -222,11 +240,11 @@ static tn_status node_read(reader *r, const yaml_event_t *e, int depth, tn_yaml 
     int       line = (int)e->start_mark.line + 1;
 
     *out = NULL;
-    if (depth > MAX_DEPTH) return tn_fail(r->err, TN_LIMIT, "%s:%d: YAML nested deeper than %d", r->where, line, MAX_DEPTH);
+    if (depth > MAX_DEPTH)
+        return tn_fail(r->err, TN_LIMIT, "%s:%d: YAML nested deeper than %d", r->where, line, MAX_DEPTH);
     TN_TRY(tag_known(r, e, line));
     switch (e->type) {
-    case YAML_ALIAS_EVENT:
-        return alias_read(r, e, line, depth, out);
+    case YAML_ALIAS_EVENT: return alias_read(r, e, line, depth, out);
     case YAML_SCALAR_EVENT:
         TN_GOTO(node_new(r, TN_YAML_SCALAR, line, &y));
         y->quoted = e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
@@ -250,14 +268,13 @@ static tn_status node_read(reader *r, const yaml_event_t *e, int depth, tn_yaml 
         TN_GOTO(map_read(r, y, depth));
         TN_GOTO(anchor_set(r, e->data.mapping_start.anchor, y));
         break;
-    default:
-        status = tn_fail(r->err, TN_FORMAT, "%s:%d: expected a value", r->where, line);
-        goto out;
+    default: status = tn_fail(r->err, TN_FORMAT, "%s:%d: expected a value", r->where, line); goto out;
     }
     *out = y;
     y = NULL;
 out:
-    /* A failed node may be an anchor's target only after anchor_set, which is the last step: freeing it is safe. */
+    /* A failed node may be an anchor's target only after anchor_set, which is the last step: freeing it is
+     * safe. */
     tn_yaml_free(y);
     return status;
 }
@@ -270,14 +287,15 @@ tn_status tn_yaml_parse(tn_yaml **out, const char *text, size_t n, const char *w
     tn_yaml     *y = NULL;
 
     *out = NULL;
-    if (!yaml_parser_initialize(&r.parser)) return tn_fail(err, TN_NOMEM, "%s: no memory for a YAML parser", where);
+    if (!yaml_parser_initialize(&r.parser))
+        return tn_fail(err, TN_NOMEM, "%s: no memory for a YAML parser", where);
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
-    if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {     /* a BOM, which some editors put there */
+    if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* a BOM, which some editors put there */
         text += 3;
         n -= 3;
     }
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, n);
-    do {                                             /* stream start, document start */
+    do { /* stream start, document start */
         TN_GOTO(next_event(&r, &e));
         if (e.type == YAML_STREAM_END_EVENT) {
             yaml_event_delete(&e);
@@ -292,11 +310,12 @@ tn_status tn_yaml_parse(tn_yaml **out, const char *text, size_t n, const char *w
         yaml_event_delete(&e);
         if (status != TN_OK) goto out;
     } while (y == NULL);
-    TN_GOTO(next_event(&r, &e));                     /* document end */
+    TN_GOTO(next_event(&r, &e)); /* document end */
     yaml_event_delete(&e);
     TN_GOTO(next_event(&r, &e));
     if (e.type != YAML_STREAM_END_EVENT)
-        status = tn_fail(err, TN_FORMAT, "%s:%d: a second YAML document: expected one", where, (int)e.start_mark.line + 1);
+        status = tn_fail(err, TN_FORMAT, "%s:%d: a second YAML document: expected one", where,
+                         (int)e.start_mark.line + 1);
     yaml_event_delete(&e);
     if (status != TN_OK) goto out;
     *out = y;

@@ -1,5 +1,5 @@
-/* bench_machine.c - what the machine can do, and what the ground takes of it: FMA peaks on one thread and on all, read
- * bandwidth, SHA-256, and the cost of a parallel region. */
+/* bench_machine.c - what the machine can do, and what the ground takes of it: FMA peaks on one thread and on
+ * all, read bandwidth, SHA-256, and the cost of a parallel region. */
 #include "cli/bench.h"
 
 #include "base/hash.h"
@@ -23,7 +23,8 @@ tn_status tn_bench_machine(tn_bench *b, tn_error *err)
         if (all > 0) TN_TRY(tn_bench_row(b, "peak", "amx", "bf16", all, "GFLOP/s", 0, 0, err));
         if (threads == n) break;
     }
-    return tn_bench_row(b, "read", "memory", "u8", tn_bench_limit_now(b, TN_LIMIT_READ, 0.5), "GB/s", 0, 0, err);
+    return tn_bench_row(b, "read", "memory", "u8", tn_bench_limit_now(b, TN_LIMIT_READ, 0.5), "GB/s", 0, 0,
+                        err);
 }
 
 enum { HASH_BYTES = 16 << 20 };
@@ -42,8 +43,9 @@ tn_status tn_bench_sha256(tn_bench *b, tn_error *err)
 
     if (p == NULL) return tn_fail(err, TN_NOMEM, "no %d bytes to hash", HASH_BYTES);
     memset(p, 7, sizeof(tn_digest) + HASH_BYTES);
-    TN_GOTO(tn_threads_set(1, err));                 /* hashing is one chain: one thread by nature */
-    status = tn_bench_rate(b, "sha256", "16MiB", "u8", HASH_BYTES * 1e-9, "GB/s", TN_LIMIT_NONE, (tn_bench_job){ hash_once, p }, err);
+    TN_GOTO(tn_threads_set(1, err)); /* hashing is one chain: one thread by nature */
+    status = tn_bench_rate(b, "sha256", "16MiB", "u8", HASH_BYTES * 1e-9, "GB/s", TN_LIMIT_NONE,
+                           (tn_bench_job){ hash_once, p }, err);
     TN_GOTO(tn_threads_set(n, err));
 out:
     free(p);

@@ -4,7 +4,8 @@
  *   --suites DIR ──→ --set suites=DIR
  *   --chat-format ──→ recipes/align-format.yaml: a first stage writes the format into a copy of the model (--set base=... chat_format=...)
  *
- * The recipe is a file like any other (recipes/align.yaml beside the program's sources); --recipe names another one. */
+ * The recipe is a file like any other (recipes/align.yaml beside the program's sources); --recipe names
+ * another one. */
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -17,7 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct align_config { char *model, *constitution, *out, *recipe, *key, *set, *chat_format, *suites; bool dry_run; } align_config;
+typedef struct align_config {
+    char *model, *constitution, *out, *recipe, *key, *set, *chat_format, *suites;
+    bool  dry_run;
+} align_config;
 
 #define AT(f) offsetof(align_config, f)
 // clang-format off
@@ -36,7 +40,8 @@ static const tn_option options[] = {
 // clang-format on
 
 /* "store:NAME", "sha256:..." or "file:/absolute/path", as a recipe's source wants it. made: free. */
-static tn_status source_of(char **out, const tn_common *common, const char *text, const char *what, tn_error *err)
+static tn_status source_of(char **out, const tn_common *common, const char *text, const char *what,
+                           tn_error *err)
 {
     tn_store *s = NULL;
     tn_digest root;
@@ -51,13 +56,16 @@ static tn_status source_of(char **out, const tn_common *common, const char *text
     TN_TRY(tn_store_open(&s, common->store, err));
     tn_status status = tn_store_resolve(s, text, &root, err);
     tn_store_close(s);
-    if (status != TN_OK) return tn_fail_prefix(err, status, "%s '%s' is neither a file nor a name in the store", what, text);
+    if (status != TN_OK)
+        return tn_fail_prefix(err, status, "%s '%s' is neither a file nor a name in the store", what, text);
     *out = tn_starts_with(text, "sha256:") ? tn_strdup(text) : tn_strf("store:%s", text);
     return *out != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for a source");
 }
 
-/* A constitution that extends others is put in whole, as its canonical form: an artifact stands alone. path made: free. */
-static tn_status charter_whole(char **path, const tn_constitution *charter, const align_config *c, tn_error *err)
+/* A constitution that extends others is put in whole, as its canonical form: an artifact stands alone. path
+ * made: free. */
+static tn_status charter_whole(char **path, const tn_constitution *charter, const align_config *c,
+                               tn_error *err)
 {
     tn_yaml *y = NULL;
     json_t  *v = NULL;
@@ -68,7 +76,8 @@ static tn_status charter_whole(char **path, const tn_constitution *charter, cons
     *path = alone ? tn_strdup(c->constitution) : tn_path(c->out, "constitution.json");
     if (*path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     if (alone) return TN_OK;
-    if ((v = tn_constitution_json(charter)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a constitution");
+    if ((v = tn_constitution_json(charter)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for a constitution");
     tn_status status = tn_json_save(*path, v, true, err);
     json_decref(v);
     return status;
@@ -83,7 +92,8 @@ static void sets_drop(char **sets)
 }
 
 /* The command's own, then the user's, so that theirs hold. made: sets_drop. */
-static tn_status sets_make(char ***out, const align_config *c, const char *model, const char *charter, const char *suites, tn_error *err)
+static tn_status sets_make(char ***out, const align_config *c, const char *model, const char *charter,
+                           const char *suites, tn_error *err)
 {
     const char *item, *p = c->set;
     char       *here = realpath(".", NULL), **sets;
@@ -98,7 +108,8 @@ static tn_status sets_make(char ***out, const align_config *c, const char *model
     sets[n++] = tn_strf(c->chat_format != NULL ? "base=%s" : "model=%s", model);
     sets[n++] = tn_strf("constitution=%s", charter);
     sets[n++] = tn_strf("key=%s", c->key);
-    sets[n++] = c->out[0] == '/' ? tn_strf("out=%s/release", c->out) : tn_strf("out=%s/%s/release", here, c->out);
+    sets[n++] = c->out[0] == '/' ? tn_strf("out=%s/release", c->out)
+                                 : tn_strf("out=%s/%s/release", here, c->out);
     if (c->chat_format != NULL) sets[n++] = tn_strf("chat_format=%s", c->chat_format);
     if (suites != NULL) sets[n++] = tn_strf("suites=%s", suites);
     for (p = c->set; tn_list_next_set(&p, &item, &len);) sets[n++] = tn_strndup(item, len);
@@ -108,9 +119,12 @@ static tn_status sets_make(char ***out, const align_config *c, const char *model
     return TN_OK;
 }
 
-static tn_status align(const tn_common *common, const align_config *c, const char *recipe, const char **sets, tn_error *err)
+static tn_status align(const tn_common *common, const align_config *c, const char *recipe, const char **sets,
+                       tn_error *err)
 {
-    tn_recipe_options ro = { .sets = sets, .profile = strcmp(common->profile, "strict") == 0 ? NULL : common->profile, .seed = common->seed,
+    tn_recipe_options ro = { .sets = sets,
+                             .profile = strcmp(common->profile, "strict") == 0 ? NULL : common->profile,
+                             .seed = common->seed,
                              .seed_given = common->seed_given };
     tn_run_options    o = { .quiet = common->quiet };
     tn_recipe        *r = NULL;
@@ -132,15 +146,18 @@ static tn_status align(const tn_common *common, const align_config *c, const cha
         goto out;
     }
     status = tn_recipe_run(r, s, &o, &record, err);
-    if (status == TN_INTERRUPTED || status == TN_TERMINATED) tn_log(TN_LOG_INFO, "stopped: the same command goes on from here");
+    if (status == TN_INTERRUPTED || status == TN_TERMINATED)
+        tn_log(TN_LOG_INFO, "stopped: the same command goes on from here");
     if (status != TN_OK) goto out;
     report = tn_strf("%s/release/reports/report/report.html", c->out);
     page = tn_path(c->out, "report.html");
     if (report != NULL && page != NULL && tn_exists(report)) TN_GOTO(tn_file_clone(report, page, false, err));
     if (common->json) status = tn_cli_print_json(json_incref(record), err);
     else
-        printf("\n  report    %s\n  release   %s/release\n\nNext:  tenet verify %s/release --key PUB.pem --replay 3     (tenet key show %s > PUB.pem)\n"
-               "       tenet chat -m %s/release\n", page, c->out, c->out, c->key, c->out);
+        printf("\n  report    %s\n  release   %s/release\n\nNext:  tenet verify %s/release --key PUB.pem "
+               "--replay 3     (tenet key show %s > PUB.pem)\n"
+               "       tenet chat -m %s/release\n",
+               page, c->out, c->out, c->key, c->out);
 out:
     free(report);
     free(page);
@@ -155,21 +172,27 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     align_config    *c = config;
     tn_status        status = TN_OK;
     tn_constitution *charter = NULL;
-    char            *model = NULL, *source = NULL, *suites = NULL, *recipe = NULL, *whole = NULL, **sets = NULL;
+    char *model = NULL, *source = NULL, *suites = NULL, *recipe = NULL, *whole = NULL, **sets = NULL;
 
     (void)n_arg;
     (void)args;
     if (c->model == NULL || c->constitution == NULL || c->out == NULL)
         return tn_fail(err, TN_USAGE, "tenet align needs --model, --constitution and --out");
     tn_signing_ask(tn_cli_ask);
-    TN_GOTO(tn_constitution_load(&charter, c->constitution, err));          /* before anything runs */
+    TN_GOTO(tn_constitution_load(&charter, c->constitution, err)); /* before anything runs */
     TN_GOTO(source_of(&model, common, c->model, "model", err));
     TN_GOTO(tn_mkdirs(c->out, err));
     TN_GOTO(charter_whole(&whole, charter, c, err));
     TN_GOTO(source_of(&source, common, whole, "constitution", err));
     if (c->recipe != NULL) recipe = tn_strdup(c->recipe);
-    else TN_GOTO(tn_cli_shipped(&recipe, c->chat_format != NULL ? "recipes/align-format.yaml" : "recipes/align.yaml", false, "--recipe", err));
-    if (recipe == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    else
+        TN_GOTO(tn_cli_shipped(&recipe,
+                               c->chat_format != NULL ? "recipes/align-format.yaml" : "recipes/align.yaml",
+                               false, "--recipe", err));
+    if (recipe == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
     if (c->suites != NULL) TN_GOTO(source_of(&suites, common, c->suites, "suites", err));
     TN_GOTO(sets_make(&sets, c, model, source, suites, err));
     status = align(common, c, recipe, (const char **)sets, err);
@@ -187,12 +210,18 @@ out:
 const tn_command tn_cmd_align = {
     .name = "align",
     .line = "align a model to a written constitution: pairs, training, report, signed release",
-    .usage = "tenet align --model MODEL --constitution FILE --out DIR [--key NAME] [--suites DIR] [--chat-format NAME] [--set key=value,...] [--dry-run]",
-    .more = "Runs the standard recipe with these put in. What the store has is not computed again; after Ctrl-C the same command\n"
-            "goes on. --suites DIR measures the public sets whose files lie there (XSTest, HarmBench, HellaSwag ...) before and after too,\n"
-            "and stops if a training prompt is one of theirs. --dry-run says what a change of the constitution would run again. A model whose\n"
-            "chat template is not recognised, or that has none, needs --chat-format: the format is written into the model, and so\n"
-            "into the release. With --recipe the recipe takes it as the variables base and chat_format (recipes/align-format.yaml).",
+    .usage = "tenet align --model MODEL --constitution FILE --out DIR [--key NAME] [--suites DIR] "
+             "[--chat-format NAME] [--set key=value,...] [--dry-run]",
+    .more = "Runs the standard recipe with these put in. What the store has is not computed again; after "
+            "Ctrl-C the same command\n"
+            "goes on. --suites DIR measures the public sets whose files lie there (XSTest, HarmBench, "
+            "HellaSwag ...) before and after too,\n"
+            "and stops if a training prompt is one of theirs. --dry-run says what a change of the "
+            "constitution would run again. A model whose\n"
+            "chat template is not recognised, or that has none, needs --chat-format: the format is written "
+            "into the model, and so\n"
+            "into the release. With --recipe the recipe takes it as the variables base and chat_format "
+            "(recipes/align-format.yaml).",
     .options = options,
     .config_bytes = sizeof(align_config),
     .min_args = 0,

@@ -1,4 +1,5 @@
-/* cmd_bench.c - `tenet bench [NAME...]`: runs the benchmarks of bench.h and prints each result with its limit. */
+/* cmd_bench.c - `tenet bench [NAME...]`: runs the benchmarks of bench.h and prints each result with its
+ * limit. */
 #include "cli/bench.h"
 #include "cli/cli.h"
 
@@ -13,20 +14,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct bench_config { double seconds; } bench_config;
+typedef struct bench_config {
+    double seconds;
+} bench_config;
 
 struct tn_bench {
-    bool   json;
-    double seconds;                                  /* for one timing */
-    int    n_row;
-    tn_reader *reader;                               /* made when the first row needs it */
+    bool       json;
+    double     seconds; /* for one timing */
+    int        n_row;
+    tn_reader *reader; /* made when the first row needs it */
 };
 
-static const struct { const char *name; tn_status (*run)(tn_bench *b, tn_error *err); } benches[] = {
+static const struct {
+    const char *name;
+    tn_status (*run)(tn_bench *b, tn_error *err);
+} benches[] = {
 #define X(name) { #name, tn_bench_##name },
     TN_BENCH_LIST(X)
 #undef X
-    { NULL, NULL },
+        { NULL, NULL },
 };
 
 #define AT(field) offsetof(bench_config, field)
@@ -50,7 +56,8 @@ double tn_bench_seconds(tn_bench_job job, double seconds)
     int    group = 1, n = 0;
 
     job.run(job.arg);
-    for (double once = tn_now() - start; once * group < 20e-6 && group < 1 << 20;) group *= 2;   /* the clock has its own cost */
+    /* the clock has its own cost */
+    for (double once = tn_now() - start; once * group < 20e-6 && group < 1 << 20;) group *= 2;
     for (double end = tn_now() + seconds; n == 0 || (n < MOST && tn_now() < end); n++) {
         start = tn_now();
         for (int k = 0; k < group; k++) job.run(job.arg);
@@ -64,35 +71,37 @@ double tn_bench_limit_now(tn_bench *b, tn_bench_limit limit, double seconds)
     tn_error err;
 
     switch (limit) {
-    case TN_LIMIT_F32:  return tn_peak_f32(seconds);
+    case TN_LIMIT_F32: return tn_peak_f32(seconds);
     case TN_LIMIT_BF16: return tn_peak_bf16(seconds);
-    case TN_LIMIT_AMX:  return tn_peak_amx(seconds);
+    case TN_LIMIT_AMX: return tn_peak_amx(seconds);
     case TN_LIMIT_READ:
-        if (b->reader == NULL && tn_reader_create(&b->reader, &err) != TN_OK) tn_log(TN_LOG_WARN, "%s", err.msg);
+        if (b->reader == NULL && tn_reader_create(&b->reader, &err) != TN_OK)
+            tn_log(TN_LOG_WARN, "%s", err.msg);
         return b->reader != NULL ? tn_reader_rate(b->reader, seconds) : 0;
     case TN_LIMIT_NONE: break;
     }
     return 0;
 }
 
-tn_status tn_bench_rate(tn_bench *b, const char *name, const char *shape, const char *dtype, double work, const char *unit,
-                        tn_bench_limit limit, tn_bench_job figure, tn_error *err)
+tn_status tn_bench_rate(tn_bench *b, const char *name, const char *shape, const char *dtype, double work,
+                        const char *unit, tn_bench_limit limit, tn_bench_job figure, tn_error *err)
 {
     double value[ROUNDS], most[ROUNDS], ratio[ROUNDS], part = b->seconds / ROUNDS;
 
-    figure.run(figure.arg);                          /* touches memory and chooses kernels */
+    figure.run(figure.arg); /* touches memory and chooses kernels */
     for (int i = 0; i < ROUNDS; i++) {
         TN_TRY(tn_interrupted(err));
         most[i] = tn_bench_limit_now(b, limit, part / 2);
         value[i] = work / tn_bench_seconds(figure, part);
         ratio[i] = most[i] > 0 ? value[i] / most[i] : 0;
     }
-    return tn_bench_row(b, name, shape, dtype, tn_bench_median(value, ROUNDS), unit, tn_bench_median(most, ROUNDS),
-                        tn_bench_median(ratio, ROUNDS), err);
+    return tn_bench_row(b, name, shape, dtype, tn_bench_median(value, ROUNDS), unit,
+                        tn_bench_median(most, ROUNDS), tn_bench_median(ratio, ROUNDS), err);
 }
 
-tn_status tn_bench_time_under(tn_bench *b, const char *name, const char *shape, const char *dtype, const char *unit, double scale,
-                              tn_bench_job figure, tn_bench_job bound, double factor, tn_error *err)
+tn_status tn_bench_time_under(tn_bench *b, const char *name, const char *shape, const char *dtype,
+                              const char *unit, double scale, tn_bench_job figure, tn_bench_job bound,
+                              double factor, tn_error *err)
 {
     double value[ROUNDS], most[ROUNDS], ratio[ROUNDS], part = b->seconds / ROUNDS;
 
@@ -104,29 +113,32 @@ tn_status tn_bench_time_under(tn_bench *b, const char *name, const char *shape, 
         value[i] = tn_bench_seconds(figure, part) * scale;
         ratio[i] = value[i] / most[i];
     }
-    return tn_bench_row(b, name, shape, dtype, tn_bench_median(value, ROUNDS), unit, tn_bench_median(most, ROUNDS),
-                        tn_bench_median(ratio, ROUNDS), err);
+    return tn_bench_row(b, name, shape, dtype, tn_bench_median(value, ROUNDS), unit,
+                        tn_bench_median(most, ROUNDS), tn_bench_median(ratio, ROUNDS), err);
 }
 
 static json_t *number_or_null(double v) { return isfinite(v) && v != 0 ? json_real(v) : json_null(); }
 
-tn_status tn_bench_row(tn_bench *b, const char *name, const char *shape, const char *dtype, double value, const char *unit,
-                       double limit, double ratio, tn_error *err)
+tn_status tn_bench_row(tn_bench *b, const char *name, const char *shape, const char *dtype, double value,
+                       const char *unit, double limit, double ratio, tn_error *err)
 {
     json_t *row;
     char   *text;
 
     b->n_row++;
     if (!b->json) {
-        if (b->n_row == 1) printf("%-22s %-18s %-6s %3s  %10s %-9s %10s  ratio\n", "name", "shape", "dtype", "thr", "value", "unit", "limit");
+        if (b->n_row == 1)
+            printf("%-22s %-18s %-6s %3s  %10s %-9s %10s  ratio\n", "name", "shape", "dtype", "thr", "value",
+                   "unit", "limit");
         printf("%-22s %-18s %-6s %3d  %10.4g %-9s", name, shape, dtype, tn_threads(), value, unit);
         if (limit > 0) printf(" %10.4g  %5.1f %%\n", limit, 100 * ratio);
         else printf(" %10s\n", "-");
         fflush(stdout);
         return TN_OK;
     }
-    row = json_pack("{s:s, s:s, s:s, s:i, s:f, s:s, s:o, s:o}", "name", name, "shape", shape, "dtype", dtype, "threads", tn_threads(),
-                    "value", value, "unit", unit, "limit", number_or_null(limit), "ratio", number_or_null(ratio));
+    row = json_pack("{s:s, s:s, s:s, s:i, s:f, s:s, s:o, s:o}", "name", name, "shape", shape, "dtype", dtype,
+                    "threads", tn_threads(), "value", value, "unit", unit, "limit", number_or_null(limit),
+                    "ratio", number_or_null(ratio));
     if (row == NULL || (text = json_dumps(row, JSON_COMPACT)) == NULL) {
         json_decref(row);
         return tn_fail(err, TN_NOMEM, "no memory for the result of %s", name);
@@ -159,13 +171,17 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     const bench_config *c = config;
 
     TN_TRY(check_names(n_arg, args, err));
-    if (tn_threads() > tn_threads_default()) {      /* threads that share a CPU would measure limits that are none */
-        tn_log(TN_LOG_WARN, "--threads %d: this process may use %d, so %d are measured", tn_threads(), tn_threads_default(), tn_threads_default());
+    /* threads that share a CPU would measure limits that are none */
+    if (tn_threads() > tn_threads_default()) {
+        tn_log(TN_LOG_WARN, "--threads %d: this process may use %d, so %d are measured", tn_threads(),
+               tn_threads_default(), tn_threads_default());
         TN_TRY(tn_threads_set(tn_threads_default(), err));
     }
     if (!common->json)
         printf("%s, %d threads, kernels %s\n", tn_cpu_name(), tn_threads(),
-               tn_isa_limit() == TN_ISA_AVX512 ? "avx512" : tn_isa_limit() == TN_ISA_AVX2 ? "avx2" : "ref");
+               tn_isa_limit() == TN_ISA_AVX512 ? "avx512"
+               : tn_isa_limit() == TN_ISA_AVX2 ? "avx2"
+                                               : "ref");
     for (int k = 0, n_row = 0; benches[k].name != NULL; k++) {
         tn_bench b = { .json = common->json, .seconds = c->seconds, .n_row = n_row };
         bool     wanted = n_arg == 0;
@@ -185,9 +201,11 @@ const tn_command tn_cmd_bench = {
     .name = "bench",
     .line = "measure this machine's limits, and every operation as a ratio to them",
     .usage = "tenet bench [NAME...] [--seconds S]",
-    .more = "Each row is a ratio to a limit, FMA peak or read bandwidth, that is measured in turn with it: medians of 7 rounds of limit and\n"
+    .more = "Each row is a ratio to a limit, FMA peak or read bandwidth, that is measured in turn with it: "
+            "medians of 7 rounds of limit and\n"
             "figure; the ratio is the median of the rounds' ratios. With --json, one object a line:\n"
-            "name, shape, dtype, threads, value, unit, limit, ratio (limit and ratio are null where there is no limit).",
+            "name, shape, dtype, threads, value, unit, limit, ratio (limit and ratio are null where there is "
+            "no limit).",
     .options = options,
     .config_bytes = sizeof(bench_config),
     .max_args = -1,

@@ -1,5 +1,5 @@
-/* cmd_chat.c - `tenet chat`: a conversation at the terminal. Answers appear as they are written; Ctrl-C stops the answer,
- * not the program; the history stays in the KV cache, so each turn reads only what is new. */
+/* cmd_chat.c - `tenet chat`: a conversation at the terminal. Answers appear as they are written; Ctrl-C stops
+ * the answer, not the program; the history stays in the KV cache, so each turn reads only what is new. */
 #include "cli/with_model.h"
 
 #include "base/file.h"
@@ -22,6 +22,7 @@ typedef struct chat_config {
 } chat_config;
 
 #define AT(field) offsetof(chat_config, field)
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     { "model",       TN_OPT_STR,    AT(a.model),       NULL,  0, 0, "", "folder, .gguf file, release, digest or name in the store", "m" },
@@ -33,6 +34,7 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 #undef AT
 
 typedef struct talk {
@@ -41,8 +43,8 @@ typedef struct talk {
     tn_model          *m;
     tn_engine         *e;
     const tn_chat     *chat;
-    char              *system;       /* NULL: the format's own */
-    tn_message        *turns;        /* user, assistant, user ... content made */
+    char              *system; /* NULL: the format's own */
+    tn_message        *turns;  /* user, assistant, user ... content made */
     size_t             n, cap;
     tn_ids             ids;
     tn_str             answer;
@@ -50,11 +52,13 @@ typedef struct talk {
     bool               terminal;
 } talk;
 
-/* Not by stdio: a Ctrl-C that meets a write would leave the stream in error for the rest of the conversation. */
+/* Not by stdio: a Ctrl-C that meets a write would leave the stream in error for the rest of the
+ * conversation. */
 static void put(const char *text, size_t n)
 {
     fflush(stdout);
-    (void)tn_write_all(STDOUT_FILENO, text, n, NULL);         /* a failure is said at the end, when stdio meets the same */
+    /* a failure is said at the end, when stdio meets the same */
+    (void)tn_write_all(STDOUT_FILENO, text, n, NULL);
 }
 
 static bool show(void *arg, int32_t id, float logprob, const char *text, size_t n)
@@ -99,7 +103,8 @@ static tn_status render(talk *t, tn_error *err)
     if (t->system != NULL) list[n++] = (tn_message){ "system", t->system };
     for (size_t i = 0; i < t->n; i++) list[n++] = t->turns[i];
     t->ids.n = 0;
-    tn_status s = tn_chat_render(tn_model_tokenizer(t->m), t->chat, list, n, true, &t->ids.p, NULL, &t->ids.n, &t->ids.cap, err);
+    tn_status s = tn_chat_render(tn_model_tokenizer(t->m), t->chat, list, n, true, &t->ids.p, NULL, &t->ids.n,
+                                 &t->ids.cap, err);
     free(list);
     return s;
 }
@@ -114,20 +119,32 @@ static tn_status fit(talk *t, int64_t n_ctx, tn_error *err)
         drop_turns(t, 0, 2);
         TN_TRY(render(t, err));
     }
-    if (t->n < before) tn_log(TN_LOG_WARN, "(the conversation is longer than --ctx %" PRId64 ": its first %zu turns are forgotten)", n_ctx, before - t->n);
+    if (t->n < before)
+        tn_log(TN_LOG_WARN,
+               "(the conversation is longer than --ctx %" PRId64 ": its first %zu turns are forgotten)",
+               n_ctx, before - t->n);
     return TN_OK;
 }
 
 static tn_status answer(talk *t, const char *line, int64_t n_ctx, tn_error *err)
 {
-    tn_result result = {0};
+    tn_result result = { 0 };
 
     TN_TRY(add_turn(t, "user", line, err));
     TN_TRY(fit(t, n_ctx, err));
     tn_request r = {
-        .prompt = t->ids.p, .n_prompt = (int64_t)t->ids.n, .sample_id = t->n_turn++, .on_token = show, .arg = t,
-        .sampling = { .max_tokens = t->c->n, .temperature = t->c->temperature, .top_k = t->c->top_k, .top_p = t->c->top_p, .min_p = t->c->min_p,
-                      .repetition_penalty = t->c->repetition_penalty, .seed = (uint64_t)t->common->seed },
+        .prompt = t->ids.p,
+        .n_prompt = (int64_t)t->ids.n,
+        .sample_id = t->n_turn++,
+        .on_token = show,
+        .arg = t,
+        .sampling = { .max_tokens = t->c->n,
+                      .temperature = t->c->temperature,
+                      .top_k = t->c->top_k,
+                      .top_p = t->c->top_p,
+                      .min_p = t->c->min_p,
+                      .repetition_penalty = t->c->repetition_penalty,
+                      .seed = (uint64_t)t->common->seed },
     };
     tn_str_clear(&t->answer);
     tn_status s = tn_engine_run(t->e, &r, &result, 1, NULL, err);
@@ -147,7 +164,7 @@ static tn_status answer(talk *t, const char *line, int64_t n_ctx, tn_error *err)
     return add_turn(t, "assistant", t->answer.p != NULL ? t->answer.p : "", err);
 }
 
-/* ------------------------------------------------------------------------------------------------- lines and commands */
+/* ------------------------------------------------------------------------------------- lines and commands */
 
 static void prompt(const char *before)
 {
@@ -155,7 +172,8 @@ static void prompt(const char *before)
     fflush(stdout);
 }
 
-/* Ctrl-C while a person types: the line is forgotten (the terminal has dropped what was typed of it), not the program. */
+/* Ctrl-C while a person types: the line is forgotten (the terminal has dropped what was typed of it), not the
+ * program. */
 static bool line_dropped(const talk *t, tn_str *line)
 {
     if (!t->terminal || tn_interrupted(NULL) != TN_INTERRUPTED) return false;
@@ -165,7 +183,8 @@ static bool line_dropped(const talk *t, tn_str *line)
     return true;
 }
 
-/* One line from standard input, without its end; lines that end in a backslash go on. false: the end, or a signal. */
+/* One line from standard input, without its end; lines that end in a backslash go on. false: the end, or a
+ * signal. */
 static bool read_line(const talk *t, tn_str *line)
 {
     tn_str_clear(line);
@@ -190,16 +209,21 @@ static tn_status save(const talk *t, char *path, tn_error *err)
     size_t  n = strlen(path);
 
     while (n > 0 && path[n - 1] == ' ') path[--n] = '\0';
-    if (n > 1 && (path[0] == '"' || path[0] == '\'') && path[n - 1] == path[0]) {      /* in quotes, as a shell wants it */
+    /* in quotes, as a shell wants it */
+    if (n > 1 && (path[0] == '"' || path[0] == '\'') && path[n - 1] == path[0]) {
         path[n - 1] = '\0';
         path++;
     }
     if (path[0] == '\0') return tn_fail(err, TN_USAGE, "/save needs a file name");
     list = json_array();
-    if (t->system != NULL) json_array_append_new(list, json_pack("{s:s, s:s}", "role", "system", "content", t->system));
-    for (size_t i = 0; i < t->n; i++) json_array_append_new(list, json_pack("{s:s, s:s}", "role", t->turns[i].role, "content", t->turns[i].content));
+    if (t->system != NULL)
+        json_array_append_new(list, json_pack("{s:s, s:s}", "role", "system", "content", t->system));
+    for (size_t i = 0; i < t->n; i++)
+        json_array_append_new(
+            list, json_pack("{s:s, s:s}", "role", t->turns[i].role, "content", t->turns[i].content));
     json_t   *o = json_pack("{s:o}", "messages", list);
-    tn_status s = o == NULL ? tn_fail(err, TN_NOMEM, "no memory to save the conversation") : tn_json_save(path, o, true, err);
+    tn_status s = o == NULL ? tn_fail(err, TN_NOMEM, "no memory to save the conversation")
+                            : tn_json_save(path, o, true, err);
     json_decref(o);
     if (s == TN_OK) printf("saved %zu turns to %s\n", t->n, path);
     return s;
@@ -220,8 +244,10 @@ static tn_status command(talk *t, char *line, bool *quit, tn_error *err)
         printf("%s\n", t->system != NULL ? "the system text is set" : "the system text is the format's own");
     } else {
         if (strncmp(line, "/help", n) != 0 || n != 5) printf("%.*s is no command; there are\n", (int)n, line);
-        puts("/system TEXT   set the system text (without TEXT: the format's own)\n/save FILE     write the conversation as JSON\n"
-             "/clear         forget the conversation\n/quit          leave (also Ctrl-D)\nCtrl-C stops an answer; a line that ends in \\ goes on");
+        puts("/system TEXT   set the system text (without TEXT: the format's own)\n/save FILE     write the "
+             "conversation as JSON\n"
+             "/clear         forget the conversation\n/quit          leave (also Ctrl-D)\nCtrl-C stops an "
+             "answer; a line that ends in \\ goes on");
     }
     return TN_OK;
 }
@@ -231,7 +257,10 @@ static tn_status text_check(const char *what, const char *text, size_t n, tn_err
 {
     size_t good = tn_utf8_valid_prefix(text, n);
 
-    if (good < n) return tn_fail(err, TN_USAGE, "%s is no valid UTF-8: byte %zu of %zu is 0x%02x, which cannot stand there", what, good + 1, n, (unsigned char)text[good]);
+    if (good < n)
+        return tn_fail(err, TN_USAGE,
+                       "%s is no valid UTF-8: byte %zu of %zu is 0x%02x, which cannot stand there", what,
+                       good + 1, n, (unsigned char)text[good]);
     return memchr(text, '\0', n) == NULL ? TN_OK : tn_fail(err, TN_USAGE, "%s has a NUL byte in it", what);
 }
 
@@ -246,7 +275,7 @@ static tn_status converse(talk *t, int64_t n_ctx, tn_error *err)
             status = tn_fail(err, TN_LIMIT, "the line is longer than %d bytes", 1 << 20);
             break;
         }
-        if (strspn(line.p != NULL ? line.p : "", " \t\r\n") == line.len) continue;        /* nothing is said */
+        if (strspn(line.p != NULL ? line.p : "", " \t\r\n") == line.len) continue; /* nothing is said */
         tn_status s = text_check("the line", line.p, line.len, err);
         if (s == TN_OK) s = line.p[0] == '/' ? command(t, line.p, &quit, err) : answer(t, line.p, n_ctx, err);
         if (s == TN_OK) continue;
@@ -254,10 +283,10 @@ static tn_status converse(talk *t, int64_t n_ctx, tn_error *err)
             status = s;
             break;
         }
-        fprintf(stderr, "%s\n", err->msg);               /* a person can go on after a mistake */
+        fprintf(stderr, "%s\n", err->msg); /* a person can go on after a mistake */
     }
     if (t->terminal) putchar('\n');
-    if (status == TN_OK) status = tn_interrupted(err);       /* SIGTERM; Ctrl-C where nobody types */
+    if (status == TN_OK) status = tn_interrupted(err); /* SIGTERM; Ctrl-C where nobody types */
     tn_str_free(&line);
     return status;
 }
@@ -265,9 +294,9 @@ static tn_status converse(talk *t, int64_t n_ctx, tn_error *err)
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
     const chat_config *c = config;
-    talk               t = { .common = common, .c = c, .terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) };
-    tn_model_args      a = c->a;
-    tn_status          status = TN_OK;
+    talk          t = { .common = common, .c = c, .terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) };
+    tn_model_args a = c->a;
+    tn_status     status = TN_OK;
 
     (void)n_arg;
     (void)args;
@@ -282,7 +311,9 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         status = tn_fail(err, TN_NOMEM, "no memory for the system text");
         goto out;
     }
-    if (t.terminal) printf("%s, %s format. /help lists the commands, Ctrl-D ends.\n", c->a.model, tn_chat_format_name(t.chat->format));
+    if (t.terminal)
+        printf("%s, %s format. /help lists the commands, Ctrl-D ends.\n", c->a.model,
+               tn_chat_format_name(t.chat->format));
     status = converse(&t, a.n_ctx, err);
 out:
     tn_cli_timing(common, t.e);
@@ -300,7 +331,8 @@ const tn_command tn_cmd_chat = {
     .name = "chat",
     .line = "talk with a model at the terminal",
     .usage = "tenet chat -m MODEL [--system TEXT]",
-    .more = "In the conversation: /system TEXT, /save FILE, /clear, /quit; Ctrl-C stops an answer, Ctrl-D ends.",
+    .more =
+        "In the conversation: /system TEXT, /save FILE, /clear, /quit; Ctrl-C stops an answer, Ctrl-D ends.",
     .options = options,
     .config_bytes = sizeof(chat_config),
     .min_args = 0,

@@ -10,8 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct detokenize_config { char *model; bool lines, hide_special; } detokenize_config;
+typedef struct detokenize_config {
+    char *model;
+    bool  lines, hide_special;
+} detokenize_config;
 
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     { "model",        TN_OPT_STR,  offsetof(detokenize_config, model),        NULL, 0, 0, "", "folder, .gguf file, tokenizer.json, release, digest or name in the store", "m" },
@@ -20,8 +24,12 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 
-typedef struct in_ids { int32_t *p; size_t n, cap; } in_ids;
+typedef struct in_ids {
+    int32_t *p;
+    size_t   n, cap;
+} in_ids;
 
 /* "[1,2,3]", "1 2 3" or "1,2,3". */
 static tn_status read_ids(in_ids *ids, const char *line, size_t number, tn_error *err)
@@ -36,7 +44,9 @@ static tn_status read_ids(in_ids *ids, const char *line, size_t number, tn_error
         if ((n = strcspn(p, "[], \t\r")) == 0) break;
         snprintf(word, sizeof word, "%.*s", (int)(n < 23 ? n : 23), p);
         if (!tn_parse_i64(word, &v) || v < 0 || v > INT32_MAX)
-            return tn_fail(err, TN_FORMAT, "line %zu: '%s' is no token id; a line is an array of ids, as [1,2,3]", number, word);
+            return tn_fail(err, TN_FORMAT,
+                           "line %zu: '%s' is no token id; a line is an array of ids, as [1,2,3]", number,
+                           word);
         if (ids->n == ids->cap) {
             size_t   cap = 2 * ids->cap + 256;
             int32_t *grown = realloc(ids->p, cap * sizeof *grown);
@@ -54,10 +64,11 @@ static tn_status read_ids(in_ids *ids, const char *line, size_t number, tn_error
 /* JSON holds characters only: bytes that are none become U+FFFD there. */
 static tn_status print_json(const char *text, size_t n, tn_error *err)
 {
-    tn_str whole = {0};
+    tn_str whole = { 0 };
 
     tn_str_add_utf8(&whole, text, n);
-    tn_status status = tn_cli_print_json(whole.failed ? NULL : json_pack("{s:s%}", "text", whole.p != NULL ? whole.p : "", whole.len), err);
+    tn_status status = tn_cli_print_json(
+        whole.failed ? NULL : json_pack("{s:s%}", "text", whole.p != NULL ? whole.p : "", whole.len), err);
     tn_str_free(&whole);
     return status;
 }
@@ -69,7 +80,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     char              *line = NULL, *text = NULL;
     size_t             cap = 0, len, number = 0, n;
     tn_tokenizer      *t = NULL;
-    in_ids             ids = {0};
+    in_ids             ids = { 0 };
     tn_status          status = TN_OK;
 
     TN_GOTO(tn_cli_tokenizer_open(&t, &f, common, c->model, n_arg > 0 ? args[0] : NULL, err));
@@ -95,7 +106,16 @@ out:
 }
 
 const tn_command tn_cmd_detokenize = {
-    "detokenize", "token ids to text", "tenet detokenize -m MODEL [FILE] [--lines] [--hide-special] [--json]",
-    "Reads FILE or standard input: one array of ids a line, as `tenet tokenize` writes them, and gives back the text, byte for byte.",
-    options, sizeof(detokenize_config), 0, 1, run, false, NULL,
+    "detokenize",
+    "token ids to text",
+    "tenet detokenize -m MODEL [FILE] [--lines] [--hide-special] [--json]",
+    "Reads FILE or standard input: one array of ids a line, as `tenet tokenize` writes them, and gives back "
+    "the text, byte for byte.",
+    options,
+    sizeof(detokenize_config),
+    0,
+    1,
+    run,
+    false,
+    NULL,
 };

@@ -1,5 +1,5 @@
-/* cmd_diff.c - `tenet diff RUN RUN`: what differs between two runs; `tenet diff FILE FILE`: the first operation whose hash
- * differs (files written by --hash-ops), or the first line of any two text files. */
+/* cmd_diff.c - `tenet diff RUN RUN`: what differs between two runs; `tenet diff FILE FILE`: the first
+ * operation whose hash differs (files written by --hash-ops), or the first line of any two text files. */
 #include "cli/cli.h"
 #include "store/store.h"
 #include "recipe/recipe.h"
@@ -44,7 +44,8 @@ static tn_status diff_files(const tn_common *common, const char *a, const char *
     } else if (!differ) {
         printf("the same, %lld lines\n", (long long)line - 1);
     } else {
-        printf("first difference in line %lld\n  %s: %.400s\n  %s: %.400s\n", (long long)line, a, ha ? la : "(ends before)", b, hb ? lb : "(ends before)");
+        printf("first difference in line %lld\n  %s: %.400s\n  %s: %.400s\n", (long long)line, a,
+               ha ? la : "(ends before)", b, hb ? lb : "(ends before)");
     }
 out:
     if (fa != NULL) fclose(fa);
@@ -56,7 +57,9 @@ out:
 
 static void say(const char *word, const json_t *v)
 {
-    char *text = json_is_string(v) ? tn_strdup(json_string_value(v)) : json_is_null(v) ? tn_strdup("-") : tn_json_text(v);
+    char *text = json_is_string(v) ? tn_strdup(json_string_value(v))
+                 : json_is_null(v) ? tn_strdup("-")
+                                   : tn_json_text(v);
 
     printf("    %s %s\n", word, text != NULL ? text : "");
     free(text);
@@ -68,20 +71,20 @@ static void say_lonely(const json_t *rows, const char *what, const char *line)
     size_t  i, n = 0;
     json_t *row;
 
-    json_array_foreach(rows, i, row)
-        if (strcmp(json_string_value(json_object_get(row, "what")), what) == 0)
-            printf("%s%s", n++ == 0 ? line : ", ", json_string_value(json_object_get(row, "stage")));
+    json_array_foreach(rows, i, row) if (strcmp(json_string_value(json_object_get(row, "what")), what) == 0)
+        printf("%s%s", n++ == 0 ? line : ", ", json_string_value(json_object_get(row, "stage")));
     if (n > 0) putchar('\n');
 }
 
 static tn_status diff_runs(const tn_common *common, const char *a, const char *b, tn_error *err)
 {
-    tn_store *s = NULL;
+    tn_store                *s = NULL;
     static const char *const lonely[][2] = { { "stage is only in the first run", "only in the first run: " },
-                                             { "stage is only in the second run", "only in the second run: " } };
-    json_t   *ra = NULL, *rb = NULL, *d = NULL, *row;
-    size_t    i;
-    tn_status status;
+                                             { "stage is only in the second run",
+                                               "only in the second run: " } };
+    json_t                  *ra = NULL, *rb = NULL, *d = NULL, *row;
+    size_t                   i;
+    tn_status                status;
 
     TN_TRY(tn_store_open(&s, common->store, err));
     TN_GOTO(tn_store_record_get(s, a, &ra, err));
@@ -92,8 +95,10 @@ static tn_status diff_runs(const tn_common *common, const char *a, const char *b
         goto out;
     }
     if (json_is_true(json_object_get(d, "same"))) puts("the same recipe, inputs, parameters and results");
-    json_array_foreach(json_object_get(d, "stages"), i, row) {
-        const char *stage = json_string_value(json_object_get(row, "stage")), *what = json_string_value(json_object_get(row, "what"));
+    json_array_foreach(json_object_get(d, "stages"), i, row)
+    {
+        const char *stage = json_string_value(json_object_get(row, "stage")),
+                   *what = json_string_value(json_object_get(row, "what"));
         if (strcmp(what, lonely[0][0]) == 0 || strcmp(what, lonely[1][0]) == 0) continue;
         printf("%s%s%s\n", stage, stage[0] != '\0' ? ": " : "", what);
         say("first ", json_object_get(row, "a"));
@@ -111,7 +116,8 @@ out:
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
     (void)config, (void)n_arg;
-    return tn_exists(args[0]) && tn_exists(args[1]) ? diff_files(common, args[0], args[1], err) : diff_runs(common, args[0], args[1], err);
+    return tn_exists(args[0]) && tn_exists(args[1]) ? diff_files(common, args[0], args[1], err)
+                                                    : diff_runs(common, args[0], args[1], err);
 }
 
 const tn_command tn_cmd_diff = {

@@ -1,4 +1,5 @@
-/* cmd_generate.c - `tenet generate`: answers to one prompt or to a file of them, as one batch, in input order. */
+/* cmd_generate.c - `tenet generate`: answers to one prompt or to a file of them, as one batch, in input
+ * order. */
 #include "cli/with_model.h"
 
 #include "base/json.h"
@@ -20,6 +21,7 @@ typedef struct generate_config {
 } generate_config;
 
 #define AT(field) offsetof(generate_config, field)
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     TN_MODEL_OPTIONS(generate_config, a),
@@ -35,9 +37,15 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 #undef AT
 
-typedef struct row { json_t *id; tn_ids ids; char *stop[8]; int n_stop; } row;
+typedef struct row {
+    json_t *id;
+    tn_ids  ids;
+    char   *stop[8];
+    int     n_stop;
+} row;
 
 typedef struct batch {
     row        *rows;
@@ -81,7 +89,11 @@ static tn_status row_stops(row *r, const json_t *stop, const char *flag, const c
     return TN_OK;
 }
 
-typedef struct reader { batch *b; const tn_model *m; const generate_config *c; } reader;
+typedef struct reader {
+    batch                 *b;
+    const tn_model        *m;
+    const generate_config *c;
+} reader;
 
 static tn_status add_row(void *ctx, const json_t *o, const char *where, tn_error *err)
 {
@@ -109,13 +121,17 @@ static tn_status bad_text(const char *text, tn_error *err)
     size_t n = strlen(text), at = tn_utf8_valid_prefix(text, n);
 
     if (at == n) return tn_fail(err, TN_NOMEM, "no memory for the prompt");
-    return tn_fail(err, TN_USAGE, "the prompt is no valid UTF-8: byte %zu of %zu is 0x%02x, which cannot stand there. Give it as UTF-8 (iconv turns "
-                   "other encodings into it)", at + 1, n, (unsigned char)text[at]);
+    return tn_fail(err, TN_USAGE,
+                   "the prompt is no valid UTF-8: byte %zu of %zu is 0x%02x, which cannot stand there. Give "
+                   "it as UTF-8 (iconv turns "
+                   "other encodings into it)",
+                   at + 1, n, (unsigned char)text[at]);
 }
 
 static tn_status read_prompt(batch *b, const tn_model *m, const generate_config *c, tn_error *err)
 {
-    json_t *o = c->chat ? json_pack("{s:[{s:s, s:s}]}", "messages", "role", "user", "content", c->prompt) : json_pack("{s:s}", "prompt", c->prompt);
+    json_t *o = c->chat ? json_pack("{s:[{s:s, s:s}]}", "messages", "role", "user", "content", c->prompt)
+                        : json_pack("{s:s}", "prompt", c->prompt);
 
     if (o == NULL) return bad_text(c->prompt, err);
     tn_status s = add_row(&(reader){ b, m, c }, o, "prompt", err);
@@ -126,8 +142,10 @@ static tn_status read_prompt(batch *b, const tn_model *m, const generate_config 
 /* Sample ids of rows without an id: how often did the same prompt come before? A table by hash answers it. */
 static tn_status make_requests(batch *b, const tn_common *common, const generate_config *c, tn_error *err)
 {
-    size_t    n_slot = 16;
-    struct slot { uint64_t hash, count; } *table;
+    size_t n_slot = 16;
+    struct slot {
+        uint64_t hash, count;
+    } * table;
 
     while (n_slot < 2 * (size_t)b->n) n_slot *= 2;
     table = calloc(n_slot, sizeof *table);
@@ -143,11 +161,21 @@ static tn_status make_requests(batch *b, const tn_common *common, const generate
         while (table[k].hash != 0 && table[k].hash != hash) k = (k + 1) & (n_slot - 1);
         table[k].hash = hash;
         b->requests[i] = (tn_request){
-            .prompt = r->ids.p, .n_prompt = (int64_t)r->ids.n, .sample_id = tn_cli_sample_id(r->id, &r->ids, table[k].count++),
-            .sampling = { .max_tokens = c->n, .top_k = c->top_k, .temperature = c->temperature, .top_p = c->top_p, .min_p = c->min_p,
-                          .repetition_penalty = c->repetition_penalty, .presence_penalty = c->presence_penalty,
-                          .frequency_penalty = c->frequency_penalty, .seed = (uint64_t)common->seed,
-                          .stop = (const char *const *)r->stop, .n_stop = r->n_stop, .n_top_logprobs = (int)c->n_top_logprobs,
+            .prompt = r->ids.p,
+            .n_prompt = (int64_t)r->ids.n,
+            .sample_id = tn_cli_sample_id(r->id, &r->ids, table[k].count++),
+            .sampling = { .max_tokens = c->n,
+                          .top_k = c->top_k,
+                          .temperature = c->temperature,
+                          .top_p = c->top_p,
+                          .min_p = c->min_p,
+                          .repetition_penalty = c->repetition_penalty,
+                          .presence_penalty = c->presence_penalty,
+                          .frequency_penalty = c->frequency_penalty,
+                          .seed = (uint64_t)common->seed,
+                          .stop = (const char *const *)r->stop,
+                          .n_stop = r->n_stop,
+                          .n_top_logprobs = (int)c->n_top_logprobs,
                           .ignore_eos = c->ignore_eos },
         };
     }
@@ -159,7 +187,8 @@ static json_t *numbers(const int32_t *ids, const float *reals, int64_t n)
 {
     json_t *a = json_array();
 
-    for (int64_t i = 0; i < n && a != NULL; i++) json_array_append_new(a, ids != NULL ? json_integer(ids[i]) : tn_json_f32(reals[i]));
+    for (int64_t i = 0; i < n && a != NULL; i++)
+        json_array_append_new(a, ids != NULL ? json_integer(ids[i]) : tn_json_f32(reals[i]));
     return a;
 }
 
@@ -177,8 +206,9 @@ static json_t *result_json(const batch *b, int64_t i, int64_t k)
         if (o != NULL && k > 0) {
             json_t *steps = json_array();
             for (int64_t t = 0; t < r->n; t++)
-                json_array_append_new(steps, json_pack("{s:o, s:o}", "tokens", numbers(r->top_ids + t * k, NULL, k),
-                                                       "logprobs", numbers(NULL, r->top_logprobs + t * k, k)));
+                json_array_append_new(steps,
+                                      json_pack("{s:o, s:o}", "tokens", numbers(r->top_ids + t * k, NULL, k),
+                                                "logprobs", numbers(NULL, r->top_logprobs + t * k, k)));
             json_object_set_new(o, "top", steps);
         }
     }
@@ -196,9 +226,10 @@ static bool show_token(void *arg, int32_t id, float logprob, const char *text, s
     return true;
 }
 
-static tn_status print_results(const batch *b, const tn_common *common, const generate_config *c, bool streamed, tn_error *err)
+static tn_status print_results(const batch *b, const tn_common *common, const generate_config *c,
+                               bool streamed, tn_error *err)
 {
-    int64_t n_failed = 0;
+    int64_t     n_failed = 0;
     const char *why = "";
 
     for (int64_t i = 0; i < b->n; i++) {
@@ -213,7 +244,9 @@ static tn_status print_results(const batch *b, const tn_common *common, const ge
     if (streamed && n_failed == 0) putchar('\n');
     if (n_failed == 0) return TN_OK;
     if (b->n == 1) return tn_fail(err, b->results[0].status, "%s", why);
-    return tn_fail(err, TN_LIMIT, "%" PRId64 " of %" PRId64 " rows could not be answered; the last reason: %s", n_failed, b->n, why);
+    return tn_fail(err, TN_LIMIT,
+                   "%" PRId64 " of %" PRId64 " rows could not be answered; the last reason: %s", n_failed,
+                   b->n, why);
 }
 
 static void batch_free(batch *b)
@@ -234,12 +267,13 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     const generate_config *c = config;
     tn_model              *m = NULL;
     tn_engine             *e = NULL;
-    batch                  b = {0};
+    batch                  b = { 0 };
     tn_status              status = TN_OK;
 
     (void)n_arg;
     (void)args;
-    if ((c->prompt == NULL) == (c->file == NULL)) return tn_fail(err, TN_USAGE, "generate: give either -p TEXT or --file IN.jsonl");
+    if ((c->prompt == NULL) == (c->file == NULL))
+        return tn_fail(err, TN_USAGE, "generate: give either -p TEXT or --file IN.jsonl");
     TN_GOTO(tn_cli_model_open(&m, common, &c->a, true, err));
     if (c->file != NULL) TN_GOTO(tn_jsonl_each(c->file, add_row, &(reader){ &b, m, c }, err));
     else TN_GOTO(read_prompt(&b, m, c, err));
@@ -253,7 +287,8 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     int64_t n_token = 0;
     for (int64_t i = 0; i < b.n; i++) n_token += b.results[i].n;
     TN_GOTO(print_results(&b, common, c, stream, err));
-    tn_log(TN_LOG_DEBUG, "%" PRId64 " tokens in %.2f s, %.1f tok/s", n_token, seconds, (double)n_token / seconds);
+    tn_log(TN_LOG_DEBUG, "%" PRId64 " tokens in %.2f s, %.1f tok/s", n_token, seconds,
+           (double)n_token / seconds);
 out:
     tn_cli_timing(common, e);
     tn_engine_destroy(e);
@@ -265,9 +300,12 @@ out:
 const tn_command tn_cmd_generate = {
     .name = "generate",
     .line = "answer a prompt, or a file of prompts as one batch",
-    .usage = "tenet generate -m MODEL (-p TEXT | --file IN.jsonl) [-n MAX] [--temperature T] [--stop S] [--batch B] [--json]",
-    .more = "Rows of the file: {\"prompt\": text as it is} or {\"messages\": [{\"role\", \"content\"}, ...]} (the chat format is applied),\n"
-            "with an \"id\" and \"stop\" strings if wanted. The answer to a row is the same alone and in any batch, at any number of threads.",
+    .usage = "tenet generate -m MODEL (-p TEXT | --file IN.jsonl) [-n MAX] [--temperature T] [--stop S] "
+             "[--batch B] [--json]",
+    .more = "Rows of the file: {\"prompt\": text as it is} or {\"messages\": [{\"role\", \"content\"}, ...]} "
+            "(the chat format is applied),\n"
+            "with an \"id\" and \"stop\" strings if wanted. The answer to a row is the same alone and in any "
+            "batch, at any number of threads.",
     .options = options,
     .config_bytes = sizeof(generate_config),
     .min_args = 0,

@@ -9,8 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct graph_config { char *format, *out; } graph_config;
+typedef struct graph_config {
+    char *format, *out;
+} graph_config;
 
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     { "format", TN_OPT_CHOICE, offsetof(graph_config, format), "auto", 0, 0, "auto|svg|dot", "an SVG picture, or text for Graphviz; auto: dot for a file that ends in .dot or .gv", NULL },
@@ -18,6 +21,7 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
@@ -28,7 +32,9 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
 
     (void)n_arg;
     TN_TRY(tn_recipe_load(&r, args[0], NULL, err));
-    bool dot = strcmp(c->format, "dot") == 0 || (strcmp(c->format, "auto") == 0 && c->out != NULL && (tn_ends_with(c->out, ".dot") || tn_ends_with(c->out, ".gv")));
+    bool dot = strcmp(c->format, "dot") == 0 ||
+               (strcmp(c->format, "auto") == 0 && c->out != NULL &&
+                (tn_ends_with(c->out, ".dot") || tn_ends_with(c->out, ".gv")));
     status = dot ? tn_recipe_dot(r, &text, err) : tn_recipe_svg(r, &text, err);
     if (status == TN_OK && c->out != NULL) {
         status = tn_file_write_all(c->out, text, strlen(text), err);

@@ -1,4 +1,5 @@
-/* cmd_key.c - `tenet key new NAME`, `tenet key show NAME`: signing keys, kept encrypted under <store>/identity/. */
+/* cmd_key.c - `tenet key new NAME`, `tenet key show NAME`: signing keys, kept encrypted under
+ * <store>/identity/. */
 #include "cli/cli.h"
 #include "cli/key_file.h"
 #include "recipe/recipe.h"
@@ -10,14 +11,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct key_config { char *passphrase_file; } key_config;
+typedef struct key_config {
+    char *passphrase_file;
+} key_config;
 
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     { "passphrase_file", TN_OPT_STR, offsetof(key_config, passphrase_file), NULL, 0, 0, "", "file whose first line is the passphrase", NULL },
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 
 static tn_status paths(const tn_common *common, const char *name, char **path, char **pub, tn_error *err)
 {
@@ -30,10 +35,13 @@ static tn_status paths(const tn_common *common, const char *name, char **path, c
     return status;
 }
 
-static tn_status say(const tn_common *common, const char *name, const tn_key *k, const char *path, tn_error *err)
+static tn_status say(const tn_common *common, const char *name, const tn_key *k, const char *path,
+                     tn_error *err)
 {
     if (common->json)
-        return tn_cli_print_json(json_pack("{s:s,s:s,s:s,s:s}", "name", name, "hint", tn_key_hint(k), "pem", tn_key_pem(k), "path", path), err);
+        return tn_cli_print_json(json_pack("{s:s,s:s,s:s,s:s}", "name", name, "hint", tn_key_hint(k), "pem",
+                                           tn_key_pem(k), "path", path),
+                                 err);
     fputs(tn_key_pem(k), stdout);
     return TN_OK;
 }
@@ -46,7 +54,9 @@ static tn_status key_new(const tn_common *common, const key_config *c, const cha
 
     TN_GOTO(paths(common, name, &path, &pub, err));
     if (tn_exists(path)) {
-        status = tn_fail(err, TN_USAGE, "there is a key '%s' already (%s): choose another name; a key is never overwritten", name, path);
+        status = tn_fail(err, TN_USAGE,
+                         "there is a key '%s' already (%s): choose another name; a key is never overwritten",
+                         name, path);
         goto out;
     }
     tn_signing_ask(tn_cli_ask_twice);
@@ -62,7 +72,8 @@ static tn_status key_new(const tn_common *common, const key_config *c, const cha
     }
     TN_GOTO(tn_key_save(k, path, pass, err));
     TN_GOTO(tn_file_write_all(pub, tn_key_pem(k), strlen(tn_key_pem(k)), err));
-    if (!common->quiet) fprintf(stderr, "key '%s': private part %s (encrypted), public part %s\n", name, path, pub);
+    if (!common->quiet)
+        fprintf(stderr, "key '%s': private part %s (encrypted), public part %s\n", name, path, pub);
     status = say(common, name, k, pub, err);
 out:
     tn_signing_wipe(pass);
@@ -81,7 +92,9 @@ static tn_status key_show(const tn_common *common, const char *name, tn_error *e
 
     TN_GOTO(paths(common, name, &path, &pub, err));
     if ((status = tn_key_load_public(&k, pub, err)) == TN_NOTFOUND)
-        status = tn_fail(err, TN_NOTFOUND, "there is no key '%s' (looked for %s): `tenet key new %s` makes it", name, pub, name);
+        status = tn_fail(err, TN_NOTFOUND,
+                         "there is no key '%s' (looked for %s): `tenet key new %s` makes it", name, pub,
+                         name);
     if (status == TN_OK) status = say(common, name, k, pub, err);
 out:
     tn_key_free(k);
@@ -102,8 +115,10 @@ const tn_command tn_cmd_key = {
     .name = "key",
     .line = "make a signing key, or show its public part",
     .usage = "tenet key new NAME | tenet key show NAME",
-    .more = "ECDSA P-256. The private part is kept encrypted with a passphrase, which is asked for at a terminal, or read from\n"
-            "TENET_KEY_PASSPHRASE or --passphrase-file. `tenet key show NAME > NAME.pem` gives what others need to verify.",
+    .more = "ECDSA P-256. The private part is kept encrypted with a passphrase, which is asked for at a "
+            "terminal, or read from\n"
+            "TENET_KEY_PASSPHRASE or --passphrase-file. `tenet key show NAME > NAME.pem` gives what others "
+            "need to verify.",
     .options = options,
     .config_bytes = sizeof(key_config),
     .min_args = 2,

@@ -6,9 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct log_config { int64_t limit; char *recipe, *stage; bool stages; } log_config;
+typedef struct log_config {
+    int64_t limit;
+    char   *recipe, *stage;
+    bool    stages;
+} log_config;
 
 #define AT(field) offsetof(log_config, field)
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     { "limit",  TN_OPT_INT,  AT(limit),  "20", 1, 1e6, "rows", "how many, newest first",              "n"  },
@@ -18,6 +23,7 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 #undef AT
 
 static const char *text_of(const json_t *row, const char *key)
@@ -31,9 +37,13 @@ static void print_row(const json_t *row)
 {
     const char *root = text_of(row, "root"), *recipe = text_of(row, "recipe"), *stage = text_of(row, "stage");
 
-    printf("%s  %.19s  %-11s %9.1f s  %s%s%s", text_of(row, "id"), text_of(row, "started"), text_of(row, "status"),
-           json_number_value(json_object_get(row, "seconds")), recipe[0] != '\0' ? recipe : "tenet",
-           stage[0] == '\0' ? "" : recipe[0] != '\0' ? " / " : " ", stage);
+    printf("%s  %.19s  %-11s %9.1f s  %s%s%s", text_of(row, "id"), text_of(row, "started"),
+           text_of(row, "status"), json_number_value(json_object_get(row, "seconds")),
+           recipe[0] != '\0' ? recipe : "tenet",
+           stage[0] == '\0'    ? ""
+           : recipe[0] != '\0' ? " / "
+                               : " ",
+           stage);
     if (root[0] != '\0') printf("  %.19s", root);
     putchar('\n');
 }
@@ -66,9 +76,13 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         tn_store_close(s);
         return status;
     }
-    status = tn_store_log(s, c->stages || c->stage != NULL ? "stage" : c->recipe != NULL ? "run" : "asked", c->recipe, c->stage, c->limit, &rows, err);
-    if (status == TN_OK)
-        json_array_foreach(rows, i, row) {
+    status = tn_store_log(s,
+                          c->stages || c->stage != NULL ? "stage"
+                          : c->recipe != NULL           ? "run"
+                                                        : "asked",
+                          c->recipe, c->stage, c->limit, &rows, err);
+    if (status == TN_OK) json_array_foreach(rows, i, row)
+        {
             if (common->json && (status = tn_cli_print_json(json_incref(row), err)) != TN_OK) break;
             if (!common->json) print_row(row);
         }

@@ -9,8 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct logits_config { tn_model_args a; char *tokens, *out; } logits_config;
+typedef struct logits_config {
+    tn_model_args a;
+    char         *tokens, *out;
+} logits_config;
 
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     { "model",  TN_OPT_STR, offsetof(logits_config, a.model), NULL, 0, 0, "", "folder, .gguf file, release, digest or name in the store", "m" },
@@ -19,6 +23,7 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 
 static tn_status read_ids(tn_ids *ids, const char *text, tn_error *err)
 {
@@ -46,11 +51,14 @@ static tn_status read_ids(tn_ids *ids, const char *text, tn_error *err)
 /* NumPy's format, version 1.0: magic, header length, a Python dictionary padded to 64 bytes, the values. */
 static tn_status write_npy(const char *path, const float *x, int64_t n_row, int64_t n_col, tn_error *err)
 {
-    char     head[128];
-    tn_out  *o;
-    int      n = snprintf(head + 10, sizeof head - 10, "{'descr': '<f4', 'fortran_order': False, 'shape': (%" PRId64 ", %" PRId64 "), }", n_row, n_col);
+    char    head[128];
+    tn_out *o;
+    int     n = snprintf(head + 10, sizeof head - 10,
+                         "{'descr': '<f4', 'fortran_order': False, "
+                             "'shape': (%" PRId64 ", %" PRId64 "), }",
+                         n_row, n_col);
 
-    memcpy(head, "\x93NUMPY\x01\x00\x76\x00", 10);           /* 118 bytes of header follow: 128 in all */
+    memcpy(head, "\x93NUMPY\x01\x00\x76\x00", 10); /* 118 bytes of header follow: 128 in all */
     memset(head + 10 + n, ' ', sizeof head - 10 - (size_t)n);
     head[127] = '\n';
     TN_TRY(tn_out_open(&o, path, err));
@@ -65,19 +73,22 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
 {
     const logits_config *c = config;
     tn_model            *m = NULL;
-    tn_ids               ids = {0};
+    tn_ids               ids = { 0 };
     float               *x = NULL;
     tn_status            status = TN_OK;
 
     (void)n_arg;
     (void)args;
-    if (c->tokens == NULL || c->out == NULL) return tn_fail(err, TN_USAGE, "logits: --tokens and --out are needed");
+    if (c->tokens == NULL || c->out == NULL)
+        return tn_fail(err, TN_USAGE, "logits: --tokens and --out are needed");
     TN_GOTO(read_ids(&ids, c->tokens, err));
     TN_GOTO(tn_cli_model_open(&m, common, &c->a, true, err));
     TN_GOTO(tn_logits(&x, m, ids.p, (int64_t)ids.n, err));
     TN_GOTO(write_npy(c->out, x, (int64_t)ids.n, tn_model_hparams(m)->n_vocab, err));
-    if (common->json) TN_GOTO(tn_cli_print_json(json_pack("{s:o, s:[I, I]}", "out", tn_json_name(c->out), "shape", (json_int_t)ids.n,
-                                                          (json_int_t)tn_model_hparams(m)->n_vocab), err));
+    if (common->json)
+        TN_GOTO(tn_cli_print_json(json_pack("{s:o, s:[I, I]}", "out", tn_json_name(c->out), "shape",
+                                            (json_int_t)ids.n, (json_int_t)tn_model_hparams(m)->n_vocab),
+                                  err));
     else printf("%s: %zu × %" PRId64 " float32\n", c->out, ids.n, tn_model_hparams(m)->n_vocab);
 out:
     free(x);

@@ -1,4 +1,5 @@
-/* cmd_redteam.c - `tenet redteam`: attacks on a model or an endpoint, each with harmless twins; rates, verdicts, a page. */
+/* cmd_redteam.c - `tenet redteam`: attacks on a model or an endpoint, each with harmless twins; rates,
+ * verdicts, a page. */
 #include "cli/key_file.h"
 #include "cli/record.h"
 #include "cli/with_model.h"
@@ -14,7 +15,8 @@
 
 typedef struct redteam_config {
     tn_model_args a;
-    char   *prompts, *twins, *principles, *labels, *attacks, *out, *attacker, *judge, *endpoint, *endpoint_model, *attacker_endpoint, *attacker_model;
+    char         *prompts, *twins, *principles, *labels, *attacks, *out, *attacker, *judge, *endpoint,
+        *endpoint_model, *attacker_endpoint, *attacker_model;
     char   *judge_endpoint, *judge_model, *sign, *passphrase_file;
     int64_t limit, tries, budget, max_tokens;
     double  temperature, max_asr;
@@ -23,6 +25,7 @@ typedef struct redteam_config {
 
 #define AT(f) offsetof(redteam_config, f)
 
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     TN_MODEL_OPTIONS(redteam_config, a),
@@ -48,6 +51,7 @@ static const tn_option options[] = {
     { .key = NULL }
     // clang-format on
 };
+// clang-format on
 
 /* What the user names, else what comes with the program; NULL where that is not at hand. made: free. */
 static char *named_or_shipped(const char *path, const char *name)
@@ -63,11 +67,18 @@ static tn_status list_print(bool json, tn_error *err)
     json_t *list = tn_redteam_attacks(), *a;
     size_t  i;
 
-    json_array_foreach(list, i, a) {
+    json_array_foreach(list, i, a)
+    {
         long long hi = (long long)json_integer_value(json_object_get(a, "most"));
         char      n[48] = "";
-        if (hi > 0) snprintf(n, sizeof n, " [n: %lld, %lld to %lld]", (long long)json_integer_value(json_object_get(a, "default")), (long long)json_integer_value(json_object_get(a, "least")), hi);
-        if (!json) printf("%-13s %-10s %s%s\n", json_string_value(json_object_get(a, "name")), json_string_value(json_object_get(a, "family")), json_string_value(json_object_get(a, "does")), n);
+        if (hi > 0)
+            snprintf(n, sizeof n, " [n: %lld, %lld to %lld]",
+                     (long long)json_integer_value(json_object_get(a, "default")),
+                     (long long)json_integer_value(json_object_get(a, "least")), hi);
+        if (!json)
+            printf("%-13s %-10s %s%s\n", json_string_value(json_object_get(a, "name")),
+                   json_string_value(json_object_get(a, "family")),
+                   json_string_value(json_object_get(a, "does")), n);
     }
     if (json) return tn_cli_print_json(list, err);
     json_decref(list);
@@ -83,19 +94,25 @@ static void rate(const json_t *o, const char *name, bool interval)
     w = json_object_get(o, key);
     if (!json_is_number(v)) printf(interval ? "%18s" : "%7s", "-");
     else if (!interval || json_array_size(w) != 2) printf("%6.1f%%", 100 * json_number_value(v));
-    else printf("%6.1f%% %4.1f..%5.1f", 100 * json_number_value(v), 100 * json_number_value(json_array_get(w, 0)), 100 * json_number_value(json_array_get(w, 1)));
+    else
+        printf("%6.1f%% %4.1f..%5.1f", 100 * json_number_value(v),
+               100 * json_number_value(json_array_get(w, 0)), 100 * json_number_value(json_array_get(w, 1)));
 }
 
 static void table_print(const json_t *report)
 {
     const char   *name;
     json_t       *a;
-    const json_t *graders = json_object_get(report, "graders"), *here = json_object_get(graders, "refusal_here");
+    const json_t *graders = json_object_get(report, "graders"),
+                 *here = json_object_get(graders, "refusal_here");
     const char   *decides = json_string_value(json_object_get(graders, "decides"));
-    const json_t *g = here != NULL && strcmp(decides, "refusal") == 0 ? here : json_object_get(graders, decides);
+    const json_t *g = here != NULL && strcmp(decides, "refusal") == 0 ? here
+                                                                      : json_object_get(graders, decides);
 
-    printf("%-22s %-12s %18s %18s %7s %7s %7s\n", "attack", "verdict", "broken (95 %)", "corrected", "refused", "t.read", "t.ref.");
-    json_object_foreach(json_object_get(report, "attacks"), name, a) {
+    printf("%-22s %-12s %18s %18s %7s %7s %7s\n", "attack", "verdict", "broken (95 %)", "corrected",
+           "refused", "t.read", "t.ref.");
+    json_object_foreach(json_object_get(report, "attacks"), name, a)
+    {
         printf("%-22s %-12s ", name, json_string_value(json_object_get(a, "verdict")));
         rate(a, "asr", true);
         printf(" ");
@@ -117,19 +134,26 @@ static void table_print(const json_t *report)
         rate(g, "specificity", true);
     }
     const char *why = json_string_value(json_object_get(graders, "judge_distrusted_because"));
-    printf("%s%s\nitems %s\n", why != NULL ? "\nthe judge is not to be trusted: " : "", why != NULL ? why : "", json_string_value(json_object_get(report, "items_root")));
+    printf("%s%s\nitems %s\n", why != NULL ? "\nthe judge is not to be trusted: " : "",
+           why != NULL ? why : "", json_string_value(json_object_get(report, "items_root")));
 }
 
-/* Each grader against people's labels; then the rate of answers that it finds in each half of the prompts, as it says it, corrected
- * by its errors on the other half, and as people say it. */
+/* Each grader against people's labels; then the rate of answers that it finds in each half of the prompts, as
+ * it says it, corrected by its errors on the other half, and as people say it. */
 static void graders_print(const json_t *report)
 {
-    static const struct { const char *name, *label; } rows[] = {
-        { "refusal", "refusal, unseen prompts" }, { "refusal_here", "refusal, these labels" }, { "classifier", "classifier, five folds" }, { "judge", "judge" },
+    static const struct {
+        const char *name, *label;
+    } rows[] = {
+        { "refusal", "refusal, unseen prompts" },
+        { "refusal_here", "refusal, these labels" },
+        { "classifier", "classifier, five folds" },
+        { "judge", "judge" },
     };
     const json_t *graders = json_object_get(report, "graders");
 
-    printf("%-24s %6s %18s %18s %18s %6s\n", "grader", "labels", "sensitivity", "specificity", "balanced", "kappa");
+    printf("%-24s %6s %18s %18s %18s %6s\n", "grader", "labels", "sensitivity", "specificity", "balanced",
+           "kappa");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const json_t *g = json_object_get(graders, rows[i].name);
         if (g == NULL) continue;
@@ -143,14 +167,17 @@ static void graders_print(const json_t *report)
     }
     const json_t *judge = json_object_get(graders, "judge");
     if (judge != NULL)
-        printf("the judge: %.0f %% of its verdicts turn with the order of the options, %.0f %% are none\n", 100 * json_number_value(json_object_get(judge, "flips")),
+        printf("the judge: %.0f %% of its verdicts turn with the order of the options, %.0f %% are none\n",
+               100 * json_number_value(json_object_get(judge, "flips")),
                100 * json_number_value(json_object_get(judge, "without_verdict")));
     printf("\n%-24s %6s %8s %8s %18s\n", "answered", "labels", "people", "raw", "corrected");
     for (size_t i = 1; i < sizeof rows / sizeof *rows; i++) {
         json_t *r;
         size_t  half;
-        json_array_foreach(json_object_get(json_object_get(graders, rows[i].name), "rates"), half, r) {
-            printf("%-15s half %zu   %6.0f ", rows[i].name, half + 1, json_number_value(json_object_get(r, "n")));
+        json_array_foreach(json_object_get(json_object_get(graders, rows[i].name), "rates"), half, r)
+        {
+            printf("%-15s half %zu   %6.0f ", rows[i].name, half + 1,
+                   json_number_value(json_object_get(r, "n")));
             rate(r, "answered", false);
             printf("  ");
             rate(r, "raw", false);
@@ -162,7 +189,8 @@ static void graders_print(const json_t *report)
 }
 
 /* NULL text: none. */
-static tn_status other_open(tn_model **out, const tn_common *common, const tn_model_args *like, const char *text, tn_error *err)
+static tn_status other_open(tn_model **out, const tn_common *common, const tn_model_args *like,
+                            const char *text, tn_error *err)
 {
     tn_model_args a = *like;
 
@@ -175,13 +203,24 @@ static tn_status other_open(tn_model **out, const tn_common *common, const tn_mo
 
 static tn_status check(const redteam_config *c, tn_error *err)
 {
-    if (c->a.model != NULL && c->endpoint != NULL) return tn_fail(err, TN_USAGE, "redteam: -m and --endpoint both name the model under test: give one");
-    if (c->judge != NULL && c->judge_endpoint != NULL) return tn_fail(err, TN_USAGE, "redteam: --judge and --judge-endpoint both name the judge: give one");
-    if (c->attacker != NULL && c->attacker_endpoint != NULL) return tn_fail(err, TN_USAGE, "redteam: --attacker and --attacker-endpoint both name the attacker: give one");
-    if (c->sign != NULL && (c->out == NULL || c->graders)) return tn_fail(err, TN_USAGE, "redteam: --sign signs the folder of --out: give both, and no --graders");
+    if (c->a.model != NULL && c->endpoint != NULL)
+        return tn_fail(err, TN_USAGE, "redteam: -m and --endpoint both name the model under test: give one");
+    if (c->judge != NULL && c->judge_endpoint != NULL)
+        return tn_fail(err, TN_USAGE, "redteam: --judge and --judge-endpoint both name the judge: give one");
+    if (c->attacker != NULL && c->attacker_endpoint != NULL)
+        return tn_fail(err, TN_USAGE,
+                       "redteam: --attacker and --attacker-endpoint both name the attacker: give one");
+    if (c->sign != NULL && (c->out == NULL || c->graders))
+        return tn_fail(err, TN_USAGE,
+                       "redteam: --sign signs the folder of --out: give both, and no --graders");
     if (c->graders) return TN_OK;
-    if (c->a.model == NULL && c->endpoint == NULL) return tn_fail(err, TN_USAGE, "redteam: whom to attack? give -m MODEL or --endpoint URL");
-    if (c->tries > 1 && c->temperature == 0) return tn_fail(err, TN_USAGE, "redteam: --tries %lld at --temperature 0 would ask the same again: give a temperature", (long long)c->tries);
+    if (c->a.model == NULL && c->endpoint == NULL)
+        return tn_fail(err, TN_USAGE, "redteam: whom to attack? give -m MODEL or --endpoint URL");
+    if (c->tries > 1 && c->temperature == 0)
+        return tn_fail(
+            err, TN_USAGE,
+            "redteam: --tries %lld at --temperature 0 would ask the same again: give a temperature",
+            (long long)c->tries);
     return TN_OK;
 }
 
@@ -191,10 +230,26 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     tn_model          *m = NULL, *judge = NULL, *attacker = NULL;
     json_t            *report = NULL;
     char              *prompts = NULL, *twins = NULL, *principles = NULL;
-    tn_redteam_options o = { .labels = c->labels, .out_dir = c->out, .attacks = c->attacks, .limit = c->limit, .tries = c->tries, .budget = c->budget, .max_tokens = c->max_tokens,
-                             .n_batch = c->a.n_batch, .seed = common->seed, .temperature = c->temperature, .max_asr = c->max_asr, .progress = !common->quiet, .show_texts = c->show_texts,
-                             .classify = c->classify, .endpoint = c->endpoint, .endpoint_model = c->endpoint_model, .attacker_endpoint = c->attacker_endpoint,
-                             .attacker_model = c->attacker_model, .judge_endpoint = c->judge_endpoint, .judge_model = c->judge_model };
+    tn_redteam_options o = { .labels = c->labels,
+                             .out_dir = c->out,
+                             .attacks = c->attacks,
+                             .limit = c->limit,
+                             .tries = c->tries,
+                             .budget = c->budget,
+                             .max_tokens = c->max_tokens,
+                             .n_batch = c->a.n_batch,
+                             .seed = common->seed,
+                             .temperature = c->temperature,
+                             .max_asr = c->max_asr,
+                             .progress = !common->quiet,
+                             .show_texts = c->show_texts,
+                             .classify = c->classify,
+                             .endpoint = c->endpoint,
+                             .endpoint_model = c->endpoint_model,
+                             .attacker_endpoint = c->attacker_endpoint,
+                             .attacker_model = c->attacker_model,
+                             .judge_endpoint = c->judge_endpoint,
+                             .judge_model = c->judge_model };
     tn_direct         *d = NULL;
     tn_key            *key = NULL;
     tn_status          status = TN_OK;
@@ -203,9 +258,12 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     (void)args;
     if (c->list) return list_print(common->json, err);
     TN_TRY(check(c, err));
-    if (!tn_dtype_parse(c->a.kv_type, &o.kv_type)) return tn_fail(err, TN_USAGE, "--kv-type %s: f32, bf16 or q8_0", c->a.kv_type);
+    if (!tn_dtype_parse(c->a.kv_type, &o.kv_type))
+        return tn_fail(err, TN_USAGE, "--kv-type %s: f32, bf16 or q8_0", c->a.kv_type);
     prompts = named_or_shipped(c->prompts, "prompts/redteam-seeds.jsonl");
-    twins = c->twins != NULL && strcmp(c->twins, "none") == 0 ? NULL : named_or_shipped(c->twins, "prompts/redteam-twins.jsonl");
+    twins = c->twins != NULL && strcmp(c->twins, "none") == 0
+                ? NULL
+                : named_or_shipped(c->twins, "prompts/redteam-twins.jsonl");
     principles = named_or_shipped(c->principles, "prompts/redteam-principles.yaml");
     o.prompts = prompts;
     o.twins = twins;
@@ -228,8 +286,10 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     TN_GOTO(tn_cli_sign(c->out, key, err));
     if (c->out != NULL) {
         tn_cli_record_made(common, d, "redteam", "redteam", options, config, c->a.model,
-                           (const char *const[]){ "prompts", prompts, "twins", twins, "principles", principles, "labels", c->labels, "judge", c->judge,
-                                                  "attacker", c->attacker, NULL }, c->out);
+                           (const char *const[]){ "prompts", prompts, "twins", twins, "principles",
+                                                  principles, "labels", c->labels, "judge", c->judge,
+                                                  "attacker", c->attacker, NULL },
+                           c->out);
         d = NULL;
     }
     if (common->json) status = tn_cli_print_json(json_incref(report), err);
@@ -250,10 +310,14 @@ out:
 const tn_command tn_cmd_redteam = {
     .name = "redteam",
     .line = "attacks on a model, each with harmless twins: what holds, what does not",
-    .usage = "tenet redteam -m MODEL --prompts FILE [--attacks NAME,…] [--budget N] [--judge MODEL] [--labels FILE] [--out DIR] --json",
-    .more = "Requests come from --prompts (HarmBench, StrongREJECT, JailbreakBench and XSTest files as they are, or {\"prompt\"} rows); without\n"
-            "it, 22 requests at the level of a category. Every attack is also made on harmless questions, so that \"could not read it\",\n"
-            "\"refuses everything\" and \"holds\" are told apart. Texts stay in DIR/texts.jsonl; reports hold digests. docs/redteam.md.",
+    .usage = "tenet redteam -m MODEL --prompts FILE [--attacks NAME,…] [--budget N] [--judge MODEL] "
+             "[--labels FILE] [--out DIR] --json",
+    .more = "Requests come from --prompts (HarmBench, StrongREJECT, JailbreakBench and XSTest files as they "
+            "are, or {\"prompt\"} rows); without\n"
+            "it, 22 requests at the level of a category. Every attack is also made on harmless questions, so "
+            "that \"could not read it\",\n"
+            "\"refuses everything\" and \"holds\" are told apart. Texts stay in DIR/texts.jsonl; reports "
+            "hold digests. docs/redteam.md.",
     .options = options,
     .config_bytes = sizeof(redteam_config),
     .min_args = 0,

@@ -1,4 +1,5 @@
-/* cmd_release.c - `tenet release --model MODEL --out DIR --key NAME`: a model and what belongs to it, as a signed directory. */
+/* cmd_release.c - `tenet release --model MODEL --out DIR --key NAME`: a model and what belongs to it, as a
+ * signed directory. */
 #include "cli/cli.h"
 #include "cli/key_file.h"
 #include "recipe/recipe.h"
@@ -13,10 +14,14 @@
 
 enum { PARTS_MAX = 256 };
 
-typedef struct release_config { tn_release_options o; char *model, *out, *constitution, *run, *record, *report, *input; } release_config;
+typedef struct release_config {
+    tn_release_options o;
+    char              *model, *out, *constitution, *run, *record, *report, *input;
+} release_config;
 
 /* The stage's options, then where things lie. */
-#define AT(field)  offsetof(release_config, field)
+#define AT(field) offsetof(release_config, field)
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     { "model",           TN_OPT_STR,  AT(model),             NULL,   0, 0, "", "what is released: folder, .gguf, or name in the store",  "m"  },
@@ -30,6 +35,7 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 #undef AT
 
 /* Paths joined by newlines become parts named after their files; cut apart in place. */
@@ -40,7 +46,8 @@ static tn_status take(char *joined, tn_release_role role, tn_release_part *parts
         if (end != NULL) *end = '\0';
         tn_path_trim(p);
         if (!tn_exists(p)) return tn_fail(err, TN_NOTFOUND, "%s: no such file or folder", p);
-        if (*n == PARTS_MAX) return tn_fail(err, TN_LIMIT, "more than %d runs, records, reports and inputs", PARTS_MAX);
+        if (*n == PARTS_MAX)
+            return tn_fail(err, TN_LIMIT, "more than %d runs, records, reports and inputs", PARTS_MAX);
         parts[(*n)++] = (tn_release_part){ role, tn_basename(p), p };
         p = end == NULL ? NULL : end + 1;
     }
@@ -55,13 +62,14 @@ static tn_status take_all(release_config *c, tn_release_part *parts, size_t *n, 
     return take(c->input, TN_RELEASE_INPUT, parts, n, err);
 }
 
-/* The folders of runs as a stage would have left them: two runs of the same training give the same release, and none says on which
- * machine it was. made: the paths, in `paths`. */
+/* The folders of runs as a stage would have left them: two runs of the same training give the same release,
+ * and none says on which machine it was. made: the paths, in `paths`. */
 static tn_status runs_cleaned(const char *dir, tn_release_part *parts, size_t n, char **paths, tn_error *err)
 {
     for (size_t i = 0; i < n; i++) {
         if (parts[i].role != TN_RELEASE_RUN || !tn_is_dir(parts[i].path)) continue;
-        if ((paths[i] = tn_strf("%s/%zu", dir, i)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+        if ((paths[i] = tn_strf("%s/%zu", dir, i)) == NULL)
+            return tn_fail(err, TN_NOMEM, "no memory for a path");
         TN_TRY(tn_mkdirs(paths[i], err));
         TN_TRY(tn_train_run_take(parts[i].path, paths[i], err));
         parts[i].path = paths[i];
@@ -83,31 +91,44 @@ static char *default_name(const char *model)
     return name;
 }
 
-static tn_status say(const tn_common *common, const release_config *c, const json_t *metrics, const tn_key *key, tn_error *err)
+static tn_status say(const tn_common *common, const release_config *c, const json_t *metrics,
+                     const tn_key *key, tn_error *err)
 {
     if (common->json)
-        return tn_cli_print_json(json_pack("{s:o,s:O,s:O,s:s}", "release", tn_json_name(c->out), "files", json_object_get(metrics, "files"), "content",
-                                           json_object_get(metrics, "content"), "key", tn_key_hint(key)), err);
-    printf("%s   signed by key %.16s..., %lld files\n  next: tenet verify %s --key PUBLIC.pem   (tenet key show NAME > PUBLIC.pem)\n", c->out,
-           tn_key_hint(key), (long long)json_integer_value(json_object_get(metrics, "files")), c->out);
+        return tn_cli_print_json(json_pack("{s:o,s:O,s:O,s:s}", "release", tn_json_name(c->out), "files",
+                                           json_object_get(metrics, "files"), "content",
+                                           json_object_get(metrics, "content"), "key", tn_key_hint(key)),
+                                 err);
+    printf("%s   signed by key %.16s..., %lld files\n  next: tenet verify %s --key PUBLIC.pem   (tenet key "
+           "show NAME > PUBLIC.pem)\n",
+           c->out, tn_key_hint(key), (long long)json_integer_value(json_object_get(metrics, "files")),
+           c->out);
     return TN_OK;
 }
 
 /* Into the ledger, like the release of a recipe: its kind is what garbage collection keeps its parts by. */
-static tn_status record(tn_store *s, tn_direct *d, json_t *params, const tn_release_parts *p, const char *runs, const char *out, tn_error *err)
+static tn_status record(tn_store *s, tn_direct *d, json_t *params, const tn_release_parts *p,
+                        const char *runs, const char *out, tn_error *err)
 {
     static const char *const words[] = { "reports", "records", "runs", "inputs" };
-    const char              *inputs[2 * (PARTS_MAX + 2) + 1] = { "model", p->model, "constitution", p->constitution };
-    char                   (*names)[24] = calloc(p->n_part + 1, sizeof *names);
-    size_t                   n = 4;
+    const char *inputs[2 * (PARTS_MAX + 2) + 1] = { "model", p->model, "constitution", p->constitution };
+    char(*names)[24] = calloc(p->n_part + 1, sizeof *names);
+    size_t n = 4;
 
     for (size_t i = 0; names != NULL && i < p->n_part; i++) {
         snprintf(names[i], sizeof names[i], "%s.%zu", words[p->parts[i].role], i);
         inputs[n++] = names[i];
         inputs[n++] = p->parts[i].path;
     }
-    tn_status status = tn_direct_end(d, s, &(tn_direct_what){ .command = "release", .kind = "release", .params = params, .profile = TN_PROFILE_STRICT,
-                                                              .inputs = inputs, .own = runs, .made = out }, err);
+    tn_status status = tn_direct_end(d, s,
+                                     &(tn_direct_what){ .command = "release",
+                                                        .kind = "release",
+                                                        .params = params,
+                                                        .profile = TN_PROFILE_STRICT,
+                                                        .inputs = inputs,
+                                                        .own = runs,
+                                                        .made = out },
+                                     err);
     free(names);
     return status;
 }
@@ -130,7 +151,10 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         goto out;
     }
     if (c->model == NULL || c->out == NULL || c->o.key == NULL) {
-        status = tn_fail(err, TN_USAGE, "release: --%s is missing", c->model == NULL ? "model" : c->out == NULL ? "out" : "key");
+        status = tn_fail(err, TN_USAGE, "release: --%s is missing",
+                         c->model == NULL ? "model"
+                         : c->out == NULL ? "out"
+                                          : "key");
         goto out;
     }
     tn_path_trim(c->out);
@@ -142,8 +166,9 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         status = tn_fail(err, TN_NOMEM, "no memory for a name");
         goto out;
     }
-    if (!tn_utf8_valid(c->o.name, strlen(c->o.name))) {       /* it goes into the card and the bill of materials */
-        status = tn_fail(err, TN_USAGE, "release: the model's name is no valid UTF-8: give another with --name");
+    if (!tn_utf8_valid(c->o.name, strlen(c->o.name))) { /* it goes into the card and the bill of materials */
+        status = tn_fail(err, TN_USAGE,
+                         "release: the model's name is no valid UTF-8: give another with --name");
         goto out;
     }
     tn_signing_ask(tn_cli_ask);
@@ -188,8 +213,10 @@ out:
 const tn_command tn_cmd_release = {
     .name = "release",
     .line = "make a signed release: model, card, bill of materials, proofs",
-    .usage = "tenet release --model MODEL --out DIR --key NAME [--constitution FILE] [--run DIR...] [--report PATH...] [--record PATH...]",
-    .more = "The same model, parts and key give the same bytes. A recipe's last stage (kind: release) does the same and puts in how every\n"
+    .usage = "tenet release --model MODEL --out DIR --key NAME [--constitution FILE] [--run DIR...] "
+             "[--report PATH...] [--record PATH...]",
+    .more = "The same model, parts and key give the same bytes. A recipe's last stage (kind: release) does "
+            "the same and puts in how every\n"
             "part was made, without which `tenet verify --replay` cannot compute it again.",
     .options = options,
     .config_bytes = sizeof(release_config),

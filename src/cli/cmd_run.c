@@ -1,4 +1,5 @@
-/* cmd_run.c - `tenet run RECIPE`: plan, compute what the store lacks, go on after a stop; --dry-run, --explain, --rerun. */
+/* cmd_run.c - `tenet run RECIPE`: plan, compute what the store lacks, go on after a stop; --dry-run,
+ * --explain, --rerun. */
 #include "cli/cli.h"
 #include "cli/key_file.h"
 #include "recipe/recipe.h"
@@ -10,9 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct run_config { char *set, *until, *explain; bool dry_run, rerun; } run_config;
+typedef struct run_config {
+    char *set, *until, *explain;
+    bool  dry_run, rerun;
+} run_config;
 
 #define AT(field) offsetof(run_config, field)
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     { "set",     TN_OPT_MANY, AT(set),     NULL, 0, 0, "", "VARIABLE=VALUE or STAGE.KEY=VALUE; may be given again",           NULL },
@@ -23,6 +28,7 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 #undef AT
 
 /* Cuts the newline-joined values of --set apart, in place; made: free the array. */
@@ -49,7 +55,8 @@ static void say_value(const json_t *v)
     char *text;
 
     if (json_is_null(v)) fputs("nothing", stdout);
-    else if (json_is_string(v) && tn_starts_with(json_string_value(v), "sha256:")) printf("%.19s...", json_string_value(v));
+    else if (json_is_string(v) && tn_starts_with(json_string_value(v), "sha256:"))
+        printf("%.19s...", json_string_value(v));
     else if ((text = tn_json_text(v)) != NULL) {
         fputs(text, stdout);
         free(text);
@@ -64,7 +71,8 @@ static tn_status explain(const tn_common *common, tn_recipe *r, tn_store *s, con
     TN_TRY(tn_recipe_explain(r, s, stage, &o, err));
     if (common->json) return tn_cli_print_json(o, err);
     printf("%s: %s\n", stage, json_string_value(json_object_get(o, "state")));
-    json_array_foreach(json_object_get(o, "why"), i, row) {
+    json_array_foreach(json_object_get(o, "why"), i, row)
+    {
         const json_t *before = json_object_get(row, "before"), *now = json_object_get(row, "now");
         printf("  %s", json_string_value(json_object_get(row, "what")));
         if (!json_is_null(before) || !json_is_null(now)) {
@@ -97,16 +105,20 @@ static tn_status dry_run(const tn_common *common, tn_recipe *r, tn_store *s, con
 
 static tn_status say_result(const tn_common *common, const json_t *record, tn_error *err)
 {
-    const json_t *rows = json_object_get(record, "stages"), *last = json_array_get(rows, json_array_size(rows) - 1);
+    const json_t *rows = json_object_get(record, "stages"),
+                 *last = json_array_get(rows, json_array_size(rows) - 1);
 
     if (common->json) {
         json_t *o = json_object();
-        for (const char *const *k = (const char *const[]){ "id", "recipe", "status", "seconds", "stages", "exports", "error", NULL }; *k != NULL; k++)
+        for (const char *const *k = (const char *const[]){ "id", "recipe", "status", "seconds", "stages",
+                                                           "exports", "error", NULL };
+             *k != NULL; k++)
             if (json_object_get(record, *k) != NULL) json_object_set(o, *k, json_object_get(record, *k));
         return tn_cli_print_json(o, err);
     }
     if (json_is_string(json_object_get(last, "root")))
-        printf("%s %s   run %s\n", json_string_value(json_object_get(last, "name")), json_string_value(json_object_get(last, "root")),
+        printf("%s %s   run %s\n", json_string_value(json_object_get(last, "name")),
+               json_string_value(json_object_get(last, "root")),
                json_string_value(json_object_get(record, "id")));
     return TN_OK;
 }
@@ -115,7 +127,9 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
 {
     run_config       *c = config;
     const char      **sets = split_sets(c->set);
-    tn_recipe_options ro = { .sets = sets, .profile = strcmp(common->profile, "strict") == 0 ? NULL : common->profile, .seed = common->seed,
+    tn_recipe_options ro = { .sets = sets,
+                             .profile = strcmp(common->profile, "strict") == 0 ? NULL : common->profile,
+                             .seed = common->seed,
                              .seed_given = common->seed_given };
     tn_run_options    o = { .until = c->until, .rerun = c->rerun, .quiet = common->quiet };
     tn_recipe        *r = NULL;
@@ -152,9 +166,12 @@ out:
 const tn_command tn_cmd_run = {
     .name = "run",
     .line = "run a recipe: what the store has is taken, the rest is computed",
-    .usage = "tenet run RECIPE.yaml [--set KEY=VALUE...] [--until STAGE] [--dry-run] [--explain STAGE] [--rerun]",
-    .more = "A recipe is a graph of stages. Each is done once for its inputs and parameters; after Ctrl-C, kill -9 or a power cut the\n"
-            "same command goes on from the last finished stage, and inside a training from its last checkpoint.",
+    .usage =
+        "tenet run RECIPE.yaml [--set KEY=VALUE...] [--until STAGE] [--dry-run] [--explain STAGE] [--rerun]",
+    .more =
+        "A recipe is a graph of stages. Each is done once for its inputs and parameters; after Ctrl-C, kill "
+        "-9 or a power cut the\n"
+        "same command goes on from the last finished stage, and inside a training from its last checkpoint.",
     .options = options,
     .config_bytes = sizeof(run_config),
     .min_args = 1,

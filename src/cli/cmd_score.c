@@ -1,8 +1,8 @@
 /* cmd_score.c - `tenet score`: log-probabilities of given continuations after their contexts, in input order.
  *
- * Tokens as the public harness makes them: white space at the context's end moves to the continuation, both are
- * tokenised together, and the continuation's tokens are those after the tokens of the context alone. Where the two do
- * not share a boundary, the longest common beginning is the context. */
+ * Tokens as the public harness makes them: white space at the context's end moves to the continuation, both
+ * are tokenised together, and the continuation's tokens are those after the tokens of the context alone.
+ * Where the two do not share a boundary, the longest common beginning is the context. */
 #include "cli/with_model.h"
 
 #include "base/json.h"
@@ -13,8 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct score_config { tn_model_args a; char *file; } score_config;
+typedef struct score_config {
+    tn_model_args a;
+    char         *file;
+} score_config;
 
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     TN_MODEL_OPTIONS(score_config, a),
@@ -22,9 +26,17 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 
-typedef struct row { json_t *id; int32_t *tokens; int64_t n_context, n; } row;
-typedef struct rows { row *list; int64_t n, cap, n_longest; } rows;
+typedef struct row {
+    json_t  *id;
+    int32_t *tokens;
+    int64_t  n_context, n;
+} row;
+typedef struct rows {
+    row    *list;
+    int64_t n, cap, n_longest;
+} rows;
 
 /* A text without a context starts from the model's beginning token, or its end token. */
 static tn_status prefix_token(const tn_model *m, int32_t *out, tn_error *err)
@@ -32,14 +44,17 @@ static tn_status prefix_token(const tn_model *m, int32_t *out, tn_error *err)
     const tn_tokenizer *t = tn_model_tokenizer(m);
 
     *out = tn_tokenizer_bos(t) >= 0 ? tn_tokenizer_bos(t) : tn_tokenizer_eos(t);
-    if (*out < 0) return tn_fail(err, TN_UNSUPPORTED, "the context is empty, and the tokenizer has no beginning or end token to start from");
+    if (*out < 0)
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "the context is empty, and the tokenizer has no beginning or end token to start from");
     return TN_OK;
 }
 
-static tn_status row_tokens(row *r, const tn_model *m, const char *context, const char *continuation, bool special, tn_error *err)
+static tn_status row_tokens(row *r, const tn_model *m, const char *context, const char *continuation,
+                            bool special, tn_error *err)
 {
     size_t    n = strlen(context);
-    tn_ids    whole = {0}, head = {0};
+    tn_ids    whole = { 0 }, head = { 0 };
     tn_status status = TN_OK;
 
     while (n > 0 && strchr(" \t\r\n\v\f", context[n - 1]) != NULL) n--;
@@ -51,7 +66,9 @@ static tn_status row_tokens(row *r, const tn_model *m, const char *context, cons
     TN_GOTO(tn_cli_tokens(m, text, special, &whole, err));
     if (n > 0) {
         TN_GOTO(tn_cli_tokens(m, start, special, &head, err));
-        while (r->n_context < (int64_t)head.n && r->n_context < (int64_t)whole.n && head.p[r->n_context] == whole.p[r->n_context]) r->n_context++;
+        while (r->n_context < (int64_t)head.n && r->n_context < (int64_t)whole.n &&
+               head.p[r->n_context] == whole.p[r->n_context])
+            r->n_context++;
     }
     int32_t prefix = -1;
     bool    has_bos = whole.n > 0 && whole.p[0] == tn_tokenizer_bos(tn_model_tokenizer(m));
@@ -74,7 +91,11 @@ out:
     return status;
 }
 
-typedef struct reader { rows *b; const tn_model *m; const score_config *c; } reader;
+typedef struct reader {
+    rows               *b;
+    const tn_model     *m;
+    const score_config *c;
+} reader;
 
 static tn_status add_row(void *ctx, const json_t *o, const char *where, tn_error *err)
 {
@@ -97,8 +118,11 @@ static tn_status add_row(void *ctx, const json_t *o, const char *where, tn_error
     TN_TRY(row_tokens(r, x->m, context, continuation, c->a.special, err));
     int64_t limit = c->a.n_ctx > 0 ? c->a.n_ctx : tn_model_hparams(x->m)->n_ctx, over = r->n - 1 - limit;
     if (r->n - r->n_context > limit)
-        return tn_fail(err, TN_LIMIT, "%s: the continuation has %" PRId64 " tokens, the context holds %" PRId64 ": shorten it", where, r->n - r->n_context, limit);
-    if (over > 0) {                                  /* the beginning of a long context falls away, as in the public harness */
+        return tn_fail(err, TN_LIMIT,
+                       "%s: the continuation has %" PRId64 " tokens, the context holds %" PRId64
+                       ": shorten it",
+                       where, r->n - r->n_context, limit);
+    if (over > 0) { /* the beginning of a long context falls away, as in the public harness */
         memmove(r->tokens, r->tokens + over, (size_t)(r->n - over) * sizeof *r->tokens);
         r->n -= over;
         r->n_context -= over;
@@ -109,9 +133,11 @@ static tn_status add_row(void *ctx, const json_t *o, const char *where, tn_error
 
 static tn_status score_all(tn_engine *e, const rows *b, tn_score *scores, bool quiet, tn_error *err)
 {
-    const int32_t **context = calloc((size_t)b->n + 1, sizeof *context), **cont = calloc((size_t)b->n + 1, sizeof *cont);
-    int64_t        *n_context = calloc((size_t)b->n + 1, sizeof *n_context), *n_cont = calloc((size_t)b->n + 1, sizeof *n_cont);
-    tn_status       status;
+    const int32_t **context = calloc((size_t)b->n + 1, sizeof *context),
+                  **cont = calloc((size_t)b->n + 1, sizeof *cont);
+    int64_t *n_context = calloc((size_t)b->n + 1, sizeof *n_context),
+            *n_cont = calloc((size_t)b->n + 1, sizeof *n_cont);
+    tn_status status;
 
     if (context == NULL || cont == NULL || n_context == NULL || n_cont == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory for %" PRId64 " rows", b->n);
@@ -123,7 +149,8 @@ static tn_status score_all(tn_engine *e, const rows *b, tn_score *scores, bool q
             cont[i] = r->tokens + r->n_context;
             n_cont[i] = r->n - r->n_context;
         }
-        status = tn_engine_score(e, context, n_context, cont, n_cont, b->n, scores, b->n > 1 && !quiet ? "score" : NULL, err);
+        status = tn_engine_score(e, context, n_context, cont, n_cont, b->n, scores,
+                                 b->n > 1 && !quiet ? "score" : NULL, err);
     }
     free(context);
     free(cont);
@@ -137,7 +164,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     const score_config *c = config;
     tn_model           *m = NULL;
     tn_engine          *e = NULL;
-    rows                b = {0};
+    rows                b = { 0 };
     tn_score           *scores = NULL;
     tn_status           status = TN_OK;
 
@@ -154,11 +181,12 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     TN_GOTO(score_all(e, &b, scores, common->quiet, err));
     for (int64_t i = 0; i < b.n; i++) {
         if (!common->json) {
-            printf("%" PRId64 "\t%.6f\t%" PRId64 "\t%s\n", i, scores[i].logprob, scores[i].n_token, scores[i].greedy ? "greedy" : "-");
+            printf("%" PRId64 "\t%.6f\t%" PRId64 "\t%s\n", i, scores[i].logprob, scores[i].n_token,
+                   scores[i].greedy ? "greedy" : "-");
             continue;
         }
-        json_t *o = json_pack("{s:I, s:f, s:I, s:b}", "index", (json_int_t)i, "logprob", scores[i].logprob, "tokens", (json_int_t)scores[i].n_token,
-                              "greedy", (int)scores[i].greedy);
+        json_t *o = json_pack("{s:I, s:f, s:I, s:b}", "index", (json_int_t)i, "logprob", scores[i].logprob,
+                              "tokens", (json_int_t)scores[i].n_token, "greedy", (int)scores[i].greedy);
         if (o != NULL && b.list[i].id != NULL) json_object_set(o, "id", b.list[i].id);
         TN_GOTO(tn_cli_print_json(o, err));
     }
@@ -179,7 +207,8 @@ const tn_command tn_cmd_score = {
     .name = "score",
     .line = "log-probabilities of given continuations",
     .usage = "tenet score -m MODEL --file IN.jsonl --json",
-    .more = "Rows: {\"context\", \"continuation\"}. Out: the sum of the continuation's log-probabilities, its number of tokens, and\n"
+    .more = "Rows: {\"context\", \"continuation\"}. Out: the sum of the continuation's log-probabilities, "
+            "its number of tokens, and\n"
             "whether each was the most likely one.",
     .options = options,
     .config_bytes = sizeof(score_config),

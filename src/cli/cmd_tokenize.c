@@ -9,8 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct tokenize_config { char *model; bool lines, special, bos; } tokenize_config;
+typedef struct tokenize_config {
+    char *model;
+    bool  lines, special, bos;
+} tokenize_config;
 
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     { "model",   TN_OPT_STR,  offsetof(tokenize_config, model),   NULL, 0, 0, "", "folder, .gguf file, tokenizer.json, release, digest or name in the store", "m" },
@@ -20,10 +24,15 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 
-typedef struct out_ids { int32_t *p; size_t n, cap; } out_ids;
+typedef struct out_ids {
+    int32_t *p;
+    size_t   n, cap;
+} out_ids;
 
-static tn_status print_ids(const tn_common *common, const tokenize_config *c, const tn_tokenizer *t, const char *text, size_t n, out_ids *ids, tn_error *err)
+static tn_status print_ids(const tn_common *common, const tokenize_config *c, const tn_tokenizer *t,
+                           const char *text, size_t n, out_ids *ids, tn_error *err)
 {
     int flags = (c->special ? TN_TOK_SPECIAL : 0) | (c->bos ? TN_TOK_BOS | TN_TOK_EOS : 0);
 
@@ -35,7 +44,8 @@ static tn_status print_ids(const tn_common *common, const tokenize_config *c, co
     return ferror(stdout) ? tn_fail(err, TN_IO, "cannot write to standard output") : TN_OK;
 }
 
-static tn_status by_lines(const tn_common *common, const tokenize_config *c, const tn_tokenizer *t, FILE *f, out_ids *ids, tn_error *err)
+static tn_status by_lines(const tn_common *common, const tokenize_config *c, const tn_tokenizer *t, FILE *f,
+                          out_ids *ids, tn_error *err)
 {
     char     *line = NULL;
     size_t    cap = 0, len, number = 0;
@@ -43,7 +53,8 @@ static tn_status by_lines(const tn_common *common, const tokenize_config *c, con
 
     while (status == TN_OK && tn_read_line(f, &line, &cap, &len)) {
         number++;
-        if ((status = print_ids(common, c, t, line, len, ids, err)) != TN_OK) tn_fail_prefix(err, status, "line %zu", number);
+        if ((status = print_ids(common, c, t, line, len, ids, err)) != TN_OK)
+            tn_fail_prefix(err, status, "line %zu", number);
     }
     free(line);
     return status;
@@ -71,7 +82,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     char            *text = NULL;
     size_t           n;
     tn_tokenizer    *t = NULL;
-    out_ids          ids = {0};
+    out_ids          ids = { 0 };
     tn_status        status = TN_OK;
 
     TN_GOTO(tn_cli_tokenizer_open(&t, &f, common, c->model, n_arg > 0 ? args[0] : NULL, err));
@@ -89,8 +100,17 @@ out:
 }
 
 const tn_command tn_cmd_tokenize = {
-    "tokenize", "text to token ids", "tenet tokenize -m MODEL [FILE] [--lines] [--special] [--bos] [--json]",
-    "Reads FILE or standard input. Without --lines the whole input is one text. What people write is never taken for a special\n"
+    "tokenize",
+    "text to token ids",
+    "tenet tokenize -m MODEL [FILE] [--lines] [--special] [--bos] [--json]",
+    "Reads FILE or standard input. Without --lines the whole input is one text. What people write is never "
+    "taken for a special\n"
     "token unless --special says so, and nothing is added at the ends unless --bos says so.",
-    options, sizeof(tokenize_config), 0, 1, run, false, NULL,
+    options,
+    sizeof(tokenize_config),
+    0,
+    1,
+    run,
+    false,
+    NULL,
 };

@@ -9,9 +9,12 @@
 #include <string.h>
 #include <sys/random.h>
 
-typedef struct verify_config { char *key, *certificates, *ignore, *replay, *html; } verify_config;
+typedef struct verify_config {
+    char *key, *certificates, *ignore, *replay, *html;
+} verify_config;
 
 #define AT(field) offsetof(verify_config, field)
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     { "key",    TN_OPT_STR, AT(key),    NULL, 0, 0, "", "the signer's public key, PEM",                                       "k"  },
@@ -22,6 +25,7 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 #undef AT
 
 static const char *state_word(const char *state)
@@ -33,9 +37,11 @@ enum { TEXT_COLUMNS = 60, REASONS_SHOWN = 3 };
 
 static void say_reason(const json_t *r, bool named)
 {
-    if (!named) printf("%-14s %s: %s\n", "", json_string_value(json_object_get(r, "where")), json_string_value(json_object_get(r, "what")));
-    printf("%-14s expected %s\n%-14s found    %s\n", "", json_string_value(json_object_get(r, "expected")), "",
-           json_string_value(json_object_get(r, "found")));
+    if (!named)
+        printf("%-14s %s: %s\n", "", json_string_value(json_object_get(r, "where")),
+               json_string_value(json_object_get(r, "what")));
+    printf("%-14s expected %s\n%-14s found    %s\n", "", json_string_value(json_object_get(r, "expected")),
+           "", json_string_value(json_object_get(r, "found")));
 }
 
 /* "files   model.gguf: file differs      WRONG", and what does not fit into the column on the next line. */
@@ -54,21 +60,30 @@ static void say(const json_t *verdict)
 {
     const json_t *reasons = json_object_get(verdict, "reasons");
     const char   *word = json_string_value(json_object_get(verdict, "verdict"));
-    bool          follows = false;     /* other bytes than those signed: what comes after disagrees with them, of course */
-    size_t        i;
-    json_t       *row;
+    /* other bytes than those signed: what comes after disagrees with them, of course */
+    bool    follows = false;
+    size_t  i;
+    json_t *row;
 
-    json_array_foreach(json_object_get(verdict, "checks"), i, row) {
-        size_t      from = (size_t)json_integer_value(json_object_get(row, "first_reason")), n = (size_t)json_integer_value(json_object_get(row, "n_reason"));
-        const char *state = json_string_value(json_object_get(row, "state")), *name = json_string_value(json_object_get(row, "name"));
-        bool        wrong = strcmp(state, "wrong") == 0;
+    json_array_foreach(json_object_get(verdict, "checks"), i, row)
+    {
+        size_t from = (size_t)json_integer_value(json_object_get(row, "first_reason")),
+               n = (size_t)json_integer_value(json_object_get(row, "n_reason"));
+        const char *state = json_string_value(json_object_get(row, "state")),
+                   *name = json_string_value(json_object_get(row, "name"));
+        bool wrong = strcmp(state, "wrong") == 0;
         say_check(name, json_string_value(json_object_get(row, "text")), state);
         size_t shown = follows && wrong ? 0 : n < REASONS_SHOWN ? n : REASONS_SHOWN;
-        for (size_t k = from; k < from + shown; k++) say_reason(json_array_get(reasons, k), k == from && wrong);
-        if (shown > 0 && shown < n) printf("%-14s and %zu more (--json and --html have them all)\n", "", n - shown);
+        for (size_t k = from; k < from + shown; k++)
+            say_reason(json_array_get(reasons, k), k == from && wrong);
+        if (shown > 0 && shown < n)
+            printf("%-14s and %zu more (--json and --html have them all)\n", "", n - shown);
         follows = follows || (wrong && (strcmp(name, "files") == 0 || strcmp(name, "signature") == 0));
     }
-    printf("verdict: %s%s\n", word, strcmp(word, "wrong") == 0 ? "  (exit 3)" : strcmp(word, "unchecked") == 0 ? "  (exit 1)" : "");
+    printf("verdict: %s%s\n", word,
+           strcmp(word, "wrong") == 0       ? "  (exit 3)"
+           : strcmp(word, "unchecked") == 0 ? "  (exit 1)"
+                                            : "");
 }
 
 static tn_status replay_count(const char *text, int64_t *out, tn_error *err)
@@ -79,24 +94,31 @@ static tn_status replay_count(const char *text, int64_t *out, tn_error *err)
         *out = -1;
         return TN_OK;
     }
-    if (!tn_parse_i64(text, out) || *out < 1) return tn_fail(err, TN_USAGE, "--replay is '%s': expected a number of stretches, or all", text);
+    if (!tn_parse_i64(text, out) || *out < 1)
+        return tn_fail(err, TN_USAGE, "--replay is '%s': expected a number of stretches, or all", text);
     return TN_OK;
 }
 
 static tn_status run(tn_common *common, void *config, int n_arg, const char **args, tn_error *err)
 {
-    verify_config       *c = config;
-    tn_verify_options    o = { .key = c->key, .certificates = c->certificates, .html = c->html, .coin = (uint64_t)common->seed, .replay_fn = tn_replay_training };
-    tn_store            *s = NULL;
-    json_t              *verdict = NULL;
-    char               **ignored = NULL;
-    const char          *word;
-    tn_status            status = TN_OK;
+    verify_config    *c = config;
+    tn_verify_options o = { .key = c->key,
+                            .certificates = c->certificates,
+                            .html = c->html,
+                            .coin = (uint64_t)common->seed,
+                            .replay_fn = tn_replay_training };
+    tn_store         *s = NULL;
+    json_t           *verdict = NULL;
+    char            **ignored = NULL;
+    const char       *word;
+    tn_status         status = TN_OK;
 
     (void)n_arg;
     TN_TRY(replay_count(c->replay, &o.replay, err));
-    if (!common->seed_given && getrandom(&o.coin, sizeof o.coin, 0) != sizeof o.coin) return tn_fail(err, TN_IO, "the system gives no random numbers");
-    if ((ignored = tn_list_split(c->ignore, NULL)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the names of --ignore");
+    if (!common->seed_given && getrandom(&o.coin, sizeof o.coin, 0) != sizeof o.coin)
+        return tn_fail(err, TN_IO, "the system gives no random numbers");
+    if ((ignored = tn_list_split(c->ignore, NULL)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for the names of --ignore");
     o.ignored = (const char *const *)ignored;
     if (o.replay != 0) TN_GOTO(tn_store_open(&s, common->store, err));
     o.store = s;
@@ -104,7 +126,8 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (common->json) TN_GOTO(tn_cli_print_json(json_incref(verdict), err));
     else say(verdict);
     word = json_string_value(json_object_get(verdict, "verdict"));
-    if (strcmp(word, "wrong") == 0) status = TN_VERIFY;       /* the verdict has been said: only the exit code is left */
+    /* the verdict has been said: only the exit code is left */
+    if (strcmp(word, "wrong") == 0) status = TN_VERIFY;
     else if (strcmp(word, "unchecked") == 0) status = TN_UNCHECKED;
 out:
     free(ignored);
@@ -116,10 +139,14 @@ out:
 const tn_command tn_cmd_verify = {
     .name = "verify",
     .line = "check a release: signature, files, papers, step logs, replay",
-    .usage = "tenet verify RELEASE --key PUB.pem [--replay N|all] [--html FILE] | verify DIR --certificates PEM [--ignore NAME,...]",
-    .more = "A directory that another program signed (OpenSSF Model Signing, method files) is checked as far as its signature goes.\n"
-            "Exit 0: sound. 3: wrong. 1: unchecked (no key, or a replay whose inputs are not at hand). Replayed stretches are drawn from the\n"
-            "release's root and fresh randomness (--seed repeats a draw). Needs no network and nothing but the release and the key.",
+    .usage = "tenet verify RELEASE --key PUB.pem [--replay N|all] [--html FILE] | verify DIR --certificates "
+             "PEM [--ignore NAME,...]",
+    .more = "A directory that another program signed (OpenSSF Model Signing, method files) is checked as far "
+            "as its signature goes.\n"
+            "Exit 0: sound. 3: wrong. 1: unchecked (no key, or a replay whose inputs are not at hand). "
+            "Replayed stretches are drawn from the\n"
+            "release's root and fresh randomness (--seed repeats a draw). Needs no network and nothing but "
+            "the release and the key.",
     .options = options,
     .config_bytes = sizeof(verify_config),
     .min_args = 1,

@@ -1,8 +1,9 @@
-/* commands.h - the one list of commands (cli.h includes it): a row here and a file cmd_<name>.c make a command.
- * G starts a group of `tenet help`; a group of which no command exists is not shown. */
+/* commands.h - the one list of commands (cli.h includes it): a row here and a file cmd_<name>.c make a
+ * command. G starts a group of `tenet help`; a group of which no command exists is not shown. */
 #ifndef TN_CLI_COMMANDS_H
 #define TN_CLI_COMMANDS_H
 
+// clang-format off
 #define TN_COMMAND_LIST(X, G)\
     G("Models")             \
     X(pull)                 \
@@ -40,5 +41,6 @@
     G("This machine")       \
     X(selftest)             \
     X(bench)
+// clang-format on
 
 #endif

@@ -6,7 +6,10 @@
 #include <stdlib.h>
 
 /* The list as `tenet help` shows it: a title, or a command under the last title. */
-static const struct { const char *title; const tn_command *command; } rows[] = {
+static const struct {
+    const char       *title;
+    const tn_command *command;
+} rows[] = {
 #define X(name) { NULL, &tn_cmd_##name },
 #define G(text) { text, NULL },
     TN_COMMAND_LIST(X, G)
@@ -18,13 +21,16 @@ tn_status tn_help_overview(void)
 {
     size_t n = sizeof rows / sizeof rows[0];
 
-    puts("tenet " TN_VERSION ": aligns a language model to a written constitution, with proof of how it came to be.");
+    puts("tenet " TN_VERSION
+         ": aligns a language model to a written constitution, with proof of how it came to be.");
     for (size_t i = 0; i < n; i++) {
         if (rows[i].command != NULL) printf("  %-13s %s\n", rows[i].command->name, rows[i].command->line);
         else if (i + 1 < n && rows[i + 1].command != NULL) printf("\n%s\n", rows[i].title);
     }
-    puts("\ntenet help COMMAND says more, help stages what recipes hold. Everywhere: --json for results as JSON, --threads N, --seed N.\n"
-         "MODEL is a folder in Hugging Face form, a .gguf file, a release, a digest, or a name in the store.");
+    puts(
+        "\ntenet help COMMAND says more, help stages what recipes hold. Everywhere: --json for results as "
+        "JSON, --threads N, --seed N.\n"
+        "MODEL is a folder in Hugging Face form, a .gguf file, a release, a digest, or a name in the store.");
     return TN_OK;
 }
 

@@ -1,4 +1,5 @@
-/* key_file.c - asks for a passphrase at the terminal, takes a signing key of the store, signs a folder (see key_file.h). */
+/* key_file.c - asks for a passphrase at the terminal, takes a signing key of the store, signs a folder (see
+ * key_file.h). */
 #include "cli/key_file.h"
 
 #include "base/str.h"
@@ -22,8 +23,10 @@ tn_status tn_cli_ask(const char *prompt, char **out, tn_error *err)
 
     *out = NULL;
     if (tty == NULL)
-        return tn_fail(err, TN_USAGE, "a passphrase is needed and there is no terminal to ask at: set TENET_KEY_PASSPHRASE or give "
-                       "--passphrase-file");
+        return tn_fail(
+            err, TN_USAGE,
+            "a passphrase is needed and there is no terminal to ask at: set TENET_KEY_PASSPHRASE or give "
+            "--passphrase-file");
     if (tcgetattr(fileno(tty), &before) != 0) {
         fclose(tty);
         return tn_fail(err, TN_IO, "the terminal does not answer: %s", strerror(errno));
@@ -49,7 +52,8 @@ tn_status tn_cli_ask_twice(const char *prompt, char **out, tn_error *err)
     tn_status status = tn_cli_ask(prompt, out, err);
 
     if (status == TN_OK) status = tn_cli_ask("The same again", &again, err);
-    if (status == TN_OK && strcmp(*out, again) != 0) status = tn_fail(err, TN_USAGE, "the two passphrases differ: nothing was made");
+    if (status == TN_OK && strcmp(*out, again) != 0)
+        status = tn_fail(err, TN_USAGE, "the two passphrases differ: nothing was made");
     tn_signing_wipe(again);
     if (status != TN_OK) {
         tn_signing_wipe(*out);
@@ -58,7 +62,8 @@ tn_status tn_cli_ask_twice(const char *prompt, char **out, tn_error *err)
     return status;
 }
 
-tn_status tn_cli_sign_key(tn_key **out, const tn_common *common, const char *name, const char *passphrase_file, tn_error *err)
+tn_status tn_cli_sign_key(tn_key **out, const tn_common *common, const char *name,
+                          const char *passphrase_file, tn_error *err)
 {
     tn_store *store = NULL;
     tn_status status;
@@ -74,7 +79,7 @@ tn_status tn_cli_sign_key(tn_key **out, const tn_common *common, const char *nam
 
 tn_status tn_cli_sign(const char *folder, const tn_key *key, tn_error *err)
 {
-    char     *real = realpath(folder, NULL);                  /* "." and "runs/" have a name too */
+    char     *real = realpath(folder, NULL); /* "." and "runs/" have a name too */
     tn_status status = TN_OK;
 
     if (key != NULL) status = tn_oms_sign(folder, tn_basename(real != NULL ? real : folder), key, err);

@@ -9,8 +9,10 @@
 tn_status tn_cli_ask(const char *prompt, char **out, tn_error *err);
 /* The same, twice: for a new passphrase. */
 tn_status tn_cli_ask_twice(const char *prompt, char **out, tn_error *err);
-/* The key for --sign NAME (NULL: *out stays NULL); taken before the work that it signs, so that hours do not end at a passphrase. */
-tn_status tn_cli_sign_key(tn_key **out, const tn_common *common, const char *name, const char *passphrase_file, tn_error *err);
+/* The key for --sign NAME (NULL: *out stays NULL); taken before the work that it signs, so that hours do not
+ * end at a passphrase. */
+tn_status tn_cli_sign_key(tn_key **out, const tn_common *common, const char *name,
+                          const char *passphrase_file, tn_error *err);
 /* model.sig over the folder, if there is a key. */
 tn_status tn_cli_sign(const char *folder, const tn_key *key, tn_error *err);
 

@@ -25,10 +25,11 @@ static const tn_command *const commands[] = {
     TN_COMMAND_LIST(X, G)
 #undef G
 #undef X
-    NULL,
+        NULL,
 };
 
 #define AT(field) offsetof(tn_common, field)
+// clang-format off
 static const tn_option common_options[] = {
     // clang-format off
     { "threads",  TN_OPT_INT,    AT(threads),  NULL,     0, 1024, "",  "threads; 0: every CPU this process may use", NULL },
@@ -44,6 +45,7 @@ static const tn_option common_options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 #undef AT
 
 static const tn_option no_options[] = { { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL } };
@@ -65,7 +67,8 @@ static tn_status unknown_command(const char *name, tn_error *err)
     names[n] = NULL;
     near = tn_nearest(name, names);
     if (near != NULL)
-        return tn_fail(err, TN_USAGE, "there is no command '%s'; did you mean '%s'?  (tenet help lists them)", name, near);
+        return tn_fail(err, TN_USAGE, "there is no command '%s'; did you mean '%s'?  (tenet help lists them)",
+                       name, near);
     return tn_fail(err, TN_USAGE, "there is no command '%s'  (tenet help lists them)", name);
 }
 
@@ -86,7 +89,8 @@ static tn_status apply_common(tn_common *common, tn_error *err)
 static const char *out_of(const tn_command *c, const void *config)
 {
     for (const tn_option *o = c->options; o != NULL && o->key != NULL; o++)
-        if (o->type == TN_OPT_STR && strcmp(o->key, "out") == 0) return *(char *const *)(const void *)((const char *)config + o->offset);
+        if (o->type == TN_OPT_STR && strcmp(o->key, "out") == 0)
+            return *(char *const *)(const void *)((const char *)config + o->offset);
     return NULL;
 }
 
@@ -97,8 +101,11 @@ static tn_status hashes_begin(const tn_command *c, const tn_common *common, cons
     const char *out = out_of(c, config);
 
     if (common->hash_ops == NULL) return TN_OK;
-    if (out != NULL && strcmp(out, common->hash_ops) == 0) return tn_fail(err, TN_USAGE, "--hash-ops and --out both name %s: give each its own", out);
-    if (!c->computes) return tn_fail(err, TN_USAGE, "--hash-ops: tenet %s runs no model, so there are no operations to hash", c->name);
+    if (out != NULL && strcmp(out, common->hash_ops) == 0)
+        return tn_fail(err, TN_USAGE, "--hash-ops and --out both name %s: give each its own", out);
+    if (!c->computes)
+        return tn_fail(err, TN_USAGE,
+                       "--hash-ops: tenet %s runs no model, so there are no operations to hash", c->name);
     if (rank == 0) return tn_graph_set_hash_file(common->hash_ops, err);
     char *path = tn_strf("%s.rank-%lld", common->hash_ops, (long long)rank);
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for the name of the file of --hash-ops");
@@ -110,9 +117,10 @@ static tn_status hashes_begin(const tn_command *c, const tn_common *common, cons
 /* The command's status, unless only the file failed. */
 static tn_status hashes_end(const tn_common *common, tn_status status, tn_error *err)
 {
-    tn_error why = {0};
+    tn_error why = { 0 };
 
-    if (tn_graph_hash_lines() == 0 && status == TN_OK) tn_log(TN_LOG_WARN, "--hash-ops: no operation was run, so %s was not written", common->hash_ops);
+    if (tn_graph_hash_lines() == 0 && status == TN_OK)
+        tn_log(TN_LOG_WARN, "--hash-ops: no operation was run, so %s was not written", common->hash_ops);
     tn_status closed = tn_graph_set_hash_file(NULL, &why);
     if (status != TN_OK || closed == TN_OK) return status;
     *err = why;
@@ -133,17 +141,21 @@ static bool asks_for_help(const tn_command *c, int argc, char **argv)
 
 static tn_status check_arguments(const tn_command *c, int n_arg, const char **args, tn_error *err)
 {
-    if (n_arg < c->min_args) return tn_fail(err, TN_USAGE, "%s: %d argument%s needed, %d given\nusage: %s", c->name, c->min_args, c->min_args == 1 ? " is" : "s are", n_arg, c->usage);
+    if (n_arg < c->min_args)
+        return tn_fail(err, TN_USAGE, "%s: %d argument%s needed, %d given\nusage: %s", c->name, c->min_args,
+                       c->min_args == 1 ? " is" : "s are", n_arg, c->usage);
     if (c->max_args >= 0 && n_arg > c->max_args)
-        return tn_fail(err, TN_USAGE, "%s: one word too many: '%s'\nusage: %s", c->name, args[c->max_args], c->usage);
+        return tn_fail(err, TN_USAGE, "%s: one word too many: '%s'\nusage: %s", c->name, args[c->max_args],
+                       c->usage);
     return TN_OK;
 }
 
-/* Is the unknown option of a message a key of the command's config file (--weight-decay is weight_decay)? NULL: no. */
+/* Is the unknown option of a message a key of the command's config file (--weight-decay is weight_decay)?
+ * NULL: no. */
 static const char *key_of(const tn_option *keys, const char *message)
 {
     static const char before[] = "unknown option '";
-    const char *word = strstr(message, before);
+    const char       *word = strstr(message, before);
 
     for (const tn_option *o = keys; word != NULL && o != NULL && o->key != NULL; o++) {
         const char *w = word + sizeof before - 1;
@@ -177,8 +189,11 @@ static tn_status run_command(const tn_command *c, int argc, char **argv, tn_comm
     if ((status = tn_options_argv(sets, argc, argv, args, &n_arg, owner, err)) != TN_OK) {
         const char *key = key_of(c->keys, err->msg);
         size_t      n = strlen(err->msg);
-        if (status == TN_USAGE && key != NULL) snprintf(err->msg + n, sizeof err->msg - n, "\n(%s is a key of the config: --set %s=VALUE, or write it there)", key, key);
-        else if (status == TN_USAGE) snprintf(err->msg + n, sizeof err->msg - n, "\n(tenet help %s lists the options)", c->name);
+        if (status == TN_USAGE && key != NULL)
+            snprintf(err->msg + n, sizeof err->msg - n,
+                     "\n(%s is a key of the config: --set %s=VALUE, or write it there)", key, key);
+        else if (status == TN_USAGE)
+            snprintf(err->msg + n, sizeof err->msg - n, "\n(tenet help %s lists the options)", c->name);
         goto out;
     }
     TN_GOTO(check_arguments(c, n_arg, args, err));
@@ -231,23 +246,26 @@ static tn_status dispatch(int argc, char **argv, tn_common *common, tn_error *er
 /* An earlier line may have failed, and errno is long gone: a pipe that nobody reads says so itself. */
 static bool reader_gone(void)
 {
-    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
 
     return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
 }
 
-/* Where standard input, output or error is closed, the next file would get its number, and messages would be written into it. In its place comes
- * one that fails like a closed one: nothing to read from, nothing to write to. */
+/* Where standard input, output or error is closed, the next file would get its number, and messages would be
+ * written into it. In its place comes one that fails like a closed one: nothing to read from, nothing to
+ * write to. */
 static void standard_files_open(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) _exit(1);
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+            _exit(1);
 }
 
 int main(int argc, char **argv)
 {
-    tn_common common = {0};
-    tn_error  err = {0};
+    tn_common common = { 0 };
+    tn_error  err = { 0 };
     tn_status status;
 
     standard_files_open();
@@ -255,12 +273,14 @@ int main(int argc, char **argv)
     status = dispatch(argc, argv, &common, &err);
     bool now = fflush(stdout) != 0;
     if ((now || ferror(stdout)) && status == TN_OK) {
-        status = tn_fail(&err, TN_IO, "standard output: cannot write the whole result%s%s", now ? ": " : "; is the disk full?", now ? strerror(errno) : "");
-        if (reader_gone()) err.msg[0] = '\0';                /* `tenet log | head`: the reader has seen enough */
+        status = tn_fail(&err, TN_IO, "standard output: cannot write the whole result%s%s",
+                         now ? ": " : "; is the disk full?", now ? strerror(errno) : "");
+        if (reader_gone()) err.msg[0] = '\0'; /* `tenet log | head`: the reader has seen enough */
     }
     if (status != TN_OK && err.msg[0] != '\0') {
         fprintf(stderr, "%s\n", err.msg);
-        if (common.verbose && err.file != NULL) fprintf(stderr, "(%s, reported at %s:%d)\n", tn_status_text(status), err.file, err.line);
+        if (common.verbose && err.file != NULL)
+            fprintf(stderr, "(%s, reported at %s:%d)\n", tn_status_text(status), err.file, err.line);
     }
     tn_options_free(&common, common_options);
     return common.exit_code != 0 ? common.exit_code : tn_status_exit_code(status);

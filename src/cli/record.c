@@ -16,14 +16,16 @@ void tn_cli_record(const tn_common *common, tn_direct *d, const tn_direct_what *
         tn_log(TN_LOG_DEBUG, "not recorded: %s", why.msg);
         return;
     }
-    if (tn_direct_end(d, s, w, &why) != TN_OK) tn_log(TN_LOG_WARN, "%s is done, but it could not be recorded: %s", w->command, why.msg);
+    if (tn_direct_end(d, s, w, &why) != TN_OK)
+        tn_log(TN_LOG_WARN, "%s is done, but it could not be recorded: %s", w->command, why.msg);
     tn_store_close(s);
 }
 
-enum { INPUTS_MAX = 16 };              /* the most ports of a kind that a command records */
+enum { INPUTS_MAX = 16 }; /* the most ports of a kind that a command records */
 
-void tn_cli_record_made(const tn_common *common, tn_direct *d, const char *command, const char *kind, const tn_option *options, const void *config,
-                        const char *model, const char *const *also, const char *made)
+void tn_cli_record_made(const tn_common *common, tn_direct *d, const char *command, const char *kind,
+                        const tn_option *options, const void *config, const char *model,
+                        const char *const *also, const char *made)
 {
     const char *inputs[2 * INPUTS_MAX + 1] = { "model", model };
     char       *paths[INPUTS_MAX] = { NULL };
@@ -35,10 +37,17 @@ void tn_cli_record_made(const tn_common *common, tn_direct *d, const char *comma
         inputs[2 * n + 1] = also[2 * (n - 1) + 1];
     }
     for (size_t i = 0; i < n; i++) {
-        if (inputs[2 * i + 1] != NULL && tn_cli_model_path(common, inputs[2 * i + 1], &paths[i], NULL) != TN_OK) paths[i] = NULL;
+        if (inputs[2 * i + 1] != NULL &&
+            tn_cli_model_path(common, inputs[2 * i + 1], &paths[i], NULL) != TN_OK)
+            paths[i] = NULL;
         inputs[2 * i + 1] = paths[i];
     }
-    tn_cli_record(common, d, &(tn_direct_what){ .command = command, .kind = kind, .params = tn_options_json(config, options), .profile = common->profile_id,
-                                                .inputs = inputs, .made = made });
+    tn_cli_record(common, d,
+                  &(tn_direct_what){ .command = command,
+                                     .kind = kind,
+                                     .params = tn_options_json(config, options),
+                                     .profile = common->profile_id,
+                                     .inputs = inputs,
+                                     .made = made });
     for (size_t i = 0; i < n; i++) free(paths[i]);
 }

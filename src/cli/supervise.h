@@ -7,11 +7,13 @@
 /* In the environment of all that a supervisor started: the name of its job. */
 #define TN_SUPERVISED "TENET_SUPERVISED"
 
-/* How a supervised process ends after an error that all ranks met together. 1 may be one rank's alone, or the launcher's own. */
+/* How a supervised process ends after an error that all ranks met together. 1 may be one rank's alone, or the
+ * launcher's own. */
 enum { TN_SUPERVISED_ERROR = 4 };
 
-/* Runs this program with `words` (NULL-ended) as a child, again and again until it ends well. out: the run's directory. launch: of several ranks. */
-tn_status tn_cli_supervise(const char *const *words, const char *out, const char *launch, int ranks, int restarts,
-                           tn_error *err);
+/* Runs this program with `words` (NULL-ended) as a child, again and again until it ends well. out: the run's
+ * directory. launch: of several ranks. */
+tn_status tn_cli_supervise(const char *const *words, const char *out, const char *launch, int ranks,
+                           int restarts, tn_error *err);
 
 #endif

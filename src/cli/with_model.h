@@ -1,4 +1,5 @@
-/* with_model.h - what the commands that run a model share: opening it, an engine for a given length, prompts from rows. */
+/* with_model.h - what the commands that run a model share: opening it, an engine for a given length, prompts
+ * from rows. */
 #ifndef TN_CLI_WITH_MODEL_H
 #define TN_CLI_WITH_MODEL_H
 
@@ -8,7 +9,11 @@
 #include <stdio.h>
 
 /* Options of every such command; put TN_MODEL_OPTIONS(config type) into its table. */
-typedef struct tn_model_args { char *model, *chat_format, *kv_type; int64_t n_ctx, n_batch; bool special; } tn_model_args;
+typedef struct tn_model_args {
+    char   *model, *chat_format, *kv_type;
+    int64_t n_ctx, n_batch;
+    bool    special;
+} tn_model_args;
 
 // clang-format off
 #define TN_MODEL_OPTIONS(type, field)                                                                                                      \
@@ -31,22 +36,30 @@ typedef struct tn_model_args { char *model, *chat_format, *kv_type; int64_t n_ct
     { "repetition_penalty", TN_OPT_REAL, offsetof(type, repetition_penalty), "1", 0.01, 100, "", "divides the logits of tokens that were there", NULL }
 // clang-format on
 
-tn_status tn_cli_model_open(tn_model **out, const tn_common *common, const tn_model_args *a, bool pack, tn_error *err);
-/* For commands between text and ids: the model's tokenizer, and FILE to read (NULL or "-": standard input). Close *f unless stdin. */
-tn_status tn_cli_tokenizer_open(tn_tokenizer **t, FILE **f, const tn_common *common, const char *model, const char *file, tn_error *err);
+tn_status tn_cli_model_open(tn_model **out, const tn_common *common, const tn_model_args *a, bool pack,
+                            tn_error *err);
+/* For commands between text and ids: the model's tokenizer, and FILE to read (NULL or "-": standard input).
+ * Close *f unless stdin. */
+tn_status tn_cli_tokenizer_open(tn_tokenizer **t, FILE **f, const tn_common *common, const char *model,
+                                const char *file, tn_error *err);
 /* An engine whose context holds n_longest tokens (a->n_ctx overrides; never more than the model knows). */
-tn_status tn_cli_engine(tn_engine **out, tn_model *m, const tn_model_args *a, int64_t n_longest, int64_t n_request, tn_error *err);
+tn_status tn_cli_engine(tn_engine **out, tn_model *m, const tn_model_args *a, int64_t n_longest,
+                        int64_t n_request, tn_error *err);
 
 /* Token ids that grow. */
-typedef struct tn_ids { int32_t *p; size_t n, cap; } tn_ids;
+typedef struct tn_ids {
+    int32_t *p;
+    size_t   n, cap;
+} tn_ids;
 
 /* Raw text as the model wants it (with BOS where its tokenizer adds it). */
 tn_status tn_cli_tokens(const tn_model *m, const char *text, bool special, tn_ids *out, tn_error *err);
 /* {"prompt":…} or {"messages":[…]} to tokens. */
-tn_status tn_cli_row_tokens(const tn_model *m, const json_t *row, bool special, const char *where, tn_ids *out, tn_error *err);
+tn_status tn_cli_row_tokens(const tn_model *m, const json_t *row, bool special, const char *where,
+                            tn_ids *out, tn_error *err);
 /* Sample id of a row: of its "id", else of its tokens and how often they came before (`n_before`). */
-uint64_t  tn_cli_sample_id(const json_t *id, const tn_ids *prompt, uint64_t n_before);
+uint64_t tn_cli_sample_id(const json_t *id, const tn_ids *prompt, uint64_t n_before);
 /* --timing: the operations' times on standard error. */
-void      tn_cli_timing(const tn_common *common, const tn_engine *e);
+void tn_cli_timing(const tn_common *common, const tn_engine *e);
 
 #endif

@@ -2,7 +2,8 @@
  *
  *   file ──→ tn_yaml ──→ (extends: load that first) ──→ principles added or overridden by id ──→ canonical JSON ──→ digests
  *
- * An override names the id of an inherited principle and only the fields that change; `drop: true` removes it. */
+ * An override names the id of an inherited principle and only the fields that change; `drop: true` removes
+ * it. */
 #include "constitution/constitution.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -13,9 +14,11 @@
 
 enum { MAX_EXTENDS = 8, MAX_PRINCIPLES = 2000, MAX_TEXT = 8000, MAX_FILE_BYTES = 16 << 20 };
 
-static const char *const top_keys[] = { "name", "version", "preamble", "extends", "groups", "topics", "principles", NULL };
-static const char *const principle_keys[] = { "id", "group", "stance", "weight", "text", "topics", "critique", "revision",
-                                              "compare", "affix", "reasons", "offers", "check", "drop", NULL };
+static const char *const top_keys[] = { "name",   "version", "preamble",   "extends",
+                                        "groups", "topics",  "principles", NULL };
+static const char *const principle_keys[] = { "id",      "group",    "stance",   "weight",  "text",
+                                              "topics",  "critique", "revision", "compare", "affix",
+                                              "reasons", "offers",   "check",    "drop",    NULL };
 static const char *const compare_keys[] = { "positive", "negative", NULL };
 static const char *const check_keys[] = { "absent", "present", "max_words", NULL };
 static const char *const stance_words[] = { "style", "decline", "answer", NULL };
@@ -26,22 +29,29 @@ typedef struct loader {
     tn_error        *err;
 } loader;
 
-static tn_status no_memory(tn_error *err)
-{
-    return tn_fail(err, TN_NOMEM, "no memory for a constitution");
-}
+static tn_status no_memory(tn_error *err) { return tn_fail(err, TN_NOMEM, "no memory for a constitution"); }
 
 static void texts_free(tn_texts *t)
 {
     for (size_t i = 0; i < t->n; i++) free(t->at[i]);
     free(t->at);
-    *t = (tn_texts){0};
+    *t = (tn_texts){ 0 };
 }
 
 static void principle_free(tn_principle *p)
 {
-    char *const texts[] = { p->id, p->group, p->text, p->critique, p->revision, p->compare_positive, p->compare_negative,
-                            p->affix_positive, p->affix_negative, p->check.absent, p->check.present, p->file };
+    char *const texts[] = { p->id,
+                            p->group,
+                            p->text,
+                            p->critique,
+                            p->revision,
+                            p->compare_positive,
+                            p->compare_negative,
+                            p->affix_positive,
+                            p->affix_negative,
+                            p->check.absent,
+                            p->check.present,
+                            p->file };
 
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) free(texts[i]);
     texts_free(&p->topics);
@@ -68,15 +78,17 @@ void tn_constitution_free(tn_constitution *c)
 
 static tn_status keys_check(loader *l, const tn_yaml *map, const char *const *known, const char *what)
 {
-    if (map->kind != TN_YAML_MAP) return tn_fail(l->err, TN_FORMAT, "%s:%d: %s: expected keys and values", l->path, map->line, what);
+    if (map->kind != TN_YAML_MAP)
+        return tn_fail(l->err, TN_FORMAT, "%s:%d: %s: expected keys and values", l->path, map->line, what);
     for (size_t i = 0; i < map->n; i++) {
         bool found = false;
 
         for (const char *const *k = known; *k != NULL; k++) found = found || strcmp(*k, map->keys[i]) == 0;
         if (found) continue;
         const char *near = tn_nearest(map->keys[i], known);
-        return tn_fail(l->err, TN_FORMAT, "%s:%d: %s: unknown key '%s'%s%s%s", l->path, map->key_lines[i], what, map->keys[i],
-                       near != NULL ? "; did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : "");
+        return tn_fail(l->err, TN_FORMAT, "%s:%d: %s: unknown key '%s'%s%s%s", l->path, map->key_lines[i],
+                       what, map->keys[i], near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
+                       near != NULL ? "'?" : "");
     }
     return TN_OK;
 }
@@ -87,13 +99,17 @@ static tn_status text_take(loader *l, const tn_yaml *map, const char *key, char 
     const tn_yaml *v = tn_yaml_get(map, key);
 
     if (v == NULL) return TN_OK;
-    if (v->kind != TN_YAML_SCALAR) return tn_fail(l->err, TN_FORMAT, "%s:%d: '%s': expected text", l->path, v->line, key);
+    if (v->kind != TN_YAML_SCALAR)
+        return tn_fail(l->err, TN_FORMAT, "%s:%d: '%s': expected text", l->path, v->line, key);
     const char *s = v->text;
     while (*s == ' ' || *s == '\n') s++;
     size_t n = strlen(s);
     while (n > 0 && (s[n - 1] == ' ' || s[n - 1] == '\n')) n--;
-    if (n == 0) return tn_fail(l->err, TN_FORMAT, "%s:%d: '%s' is empty: expected text", l->path, v->line, key);
-    if (n > MAX_TEXT) return tn_fail(l->err, TN_LIMIT, "%s:%d: '%s' has %zu bytes: at most %d", l->path, v->line, key, n, MAX_TEXT);
+    if (n == 0)
+        return tn_fail(l->err, TN_FORMAT, "%s:%d: '%s' is empty: expected text", l->path, v->line, key);
+    if (n > MAX_TEXT)
+        return tn_fail(l->err, TN_LIMIT, "%s:%d: '%s' has %zu bytes: at most %d", l->path, v->line, key, n,
+                       MAX_TEXT);
     char *copy = tn_strndup(s, n);
     if (copy == NULL) return no_memory(l->err);
     free(*slot);
@@ -106,7 +122,8 @@ static tn_status texts_take(loader *l, const tn_yaml *map, const char *key, tn_t
     const tn_yaml *v = tn_yaml_get(map, key);
 
     if (v == NULL) return TN_OK;
-    if (v->kind != TN_YAML_SEQ) return tn_fail(l->err, TN_FORMAT, "%s:%d: '%s': expected a list", l->path, v->line, key);
+    if (v->kind != TN_YAML_SEQ)
+        return tn_fail(l->err, TN_FORMAT, "%s:%d: '%s': expected a list", l->path, v->line, key);
     tn_texts t = { calloc(v->n + 1, sizeof(char *)), 0 };
     if (t.at == NULL) return no_memory(l->err);
     for (size_t i = 0; i < v->n; i++) {
@@ -159,7 +176,8 @@ static bool id_is_plain(const char *id)
 {
     if (id[0] == '\0' || strlen(id) > 80) return false;
     for (const char *p = id; *p != '\0'; p++)
-        if (!((*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9') || *p == '.' || *p == '-' || *p == '_')) return false;
+        if (!((*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9') || *p == '.' || *p == '-' || *p == '_'))
+            return false;
     return true;
 }
 
@@ -167,14 +185,15 @@ static tn_status topics_load(loader *l, const tn_yaml *map)
 {
     if (map == NULL) return TN_OK;
     if (map->kind != TN_YAML_MAP)
-        return tn_fail(l->err, TN_FORMAT, "%s:%d: topics: expected 'id: what it covers' lines", l->path, map->line);
+        return tn_fail(l->err, TN_FORMAT, "%s:%d: topics: expected 'id: what it covers' lines", l->path,
+                       map->line);
     for (size_t i = 0; i < map->n; i++) {
         const tn_yaml *v = map->items[i];
         tn_topic      *t = NULL;
 
         if (!id_is_plain(map->keys[i]) || v->kind != TN_YAML_SCALAR)
-            return tn_fail(l->err, TN_FORMAT, "%s:%d: topic '%s': expected a plain id and one line of text", l->path,
-                           map->key_lines[i], map->keys[i]);
+            return tn_fail(l->err, TN_FORMAT, "%s:%d: topic '%s': expected a plain id and one line of text",
+                           l->path, map->key_lines[i], map->keys[i]);
         for (size_t k = 0; k < l->c->n_topic; k++)
             if (strcmp(l->c->topics[k].id, map->keys[i]) == 0) t = &l->c->topics[k];
         if (t == NULL) {
@@ -214,9 +233,10 @@ static tn_status weight_take(loader *l, const tn_yaml *map, tn_principle *p)
     const tn_yaml *v = tn_yaml_get(map, "weight");
 
     if (v == NULL) return TN_OK;
-    if (v->kind != TN_YAML_SCALAR || !tn_parse_f64(v->text, &p->weight) || !(p->weight > 0 && p->weight <= 1000))
-        return tn_fail(l->err, TN_FORMAT, "%s:%d: weight is '%s': expected a number above 0, at most 1000", l->path, v->line,
-                       v->kind == TN_YAML_SCALAR ? v->text : "a list");
+    if (v->kind != TN_YAML_SCALAR || !tn_parse_f64(v->text, &p->weight) ||
+        !(p->weight > 0 && p->weight <= 1000))
+        return tn_fail(l->err, TN_FORMAT, "%s:%d: weight is '%s': expected a number above 0, at most 1000",
+                       l->path, v->line, v->kind == TN_YAML_SCALAR ? v->text : "a list");
     return TN_OK;
 }
 
@@ -229,8 +249,10 @@ static tn_status check_take(loader *l, const tn_yaml *map, tn_principle *p)
     TN_TRY(keys_check(l, v, check_keys, "check"));
     TN_TRY(text_take(l, v, "absent", &p->check.absent));
     TN_TRY(text_take(l, v, "present", &p->check.present));
-    if ((n = tn_yaml_text(v, "max_words")) != NULL && (!tn_parse_i64(n, &p->check.max_words) || p->check.max_words < 1))
-        return tn_fail(l->err, TN_FORMAT, "%s:%d: max_words is '%s': expected a whole number from 1", l->path, v->line, n);
+    if ((n = tn_yaml_text(v, "max_words")) != NULL &&
+        (!tn_parse_i64(n, &p->check.max_words) || p->check.max_words < 1))
+        return tn_fail(l->err, TN_FORMAT, "%s:%d: max_words is '%s': expected a whole number from 1", l->path,
+                       v->line, n);
     return TN_OK;
 }
 
@@ -262,6 +284,7 @@ static tn_status fields_take(loader *l, const tn_yaml *map, tn_principle *p)
 
 static tn_status principle_complete(loader *l, tn_principle *p)
 {
+    // clang-format off
     const struct { const char *key; const char *value; } need[] = {
         { "text", p->text }, { "group", p->group }, { "critique", p->critique }, { "revision", p->revision },
         { "compare.positive", p->compare_positive }, { "compare.negative", p->compare_negative } };
@@ -301,8 +324,10 @@ static tn_status principle_load(loader *l, const tn_yaml *map, size_t n_inherite
         p->weight = 0;                                       /* swept after all files are read */
         return TN_OK;
     }
+    // clang-format on
     if (p == NULL) {
-        if (l->c->n_principle >= MAX_PRINCIPLES) return tn_fail(l->err, TN_LIMIT, "%s: more than %d principles", l->path, MAX_PRINCIPLES);
+        if (l->c->n_principle >= MAX_PRINCIPLES)
+            return tn_fail(l->err, TN_LIMIT, "%s: more than %d principles", l->path, MAX_PRINCIPLES);
         tn_principle *grown = realloc(l->c->principles, (l->c->n_principle + 1) * sizeof *grown);
         if (grown == NULL) return no_memory(l->err);
         l->c->principles = grown;
@@ -326,17 +351,22 @@ static tn_status file_load(tn_constitution *c, const char *path, int depth, tn_e
     const tn_yaml *v;
 
     if (depth > MAX_EXTENDS)
-        return tn_fail(err, TN_FORMAT, "%s: extends goes round in a circle, or deeper than %d files", path, MAX_EXTENDS);
+        return tn_fail(err, TN_FORMAT, "%s: extends goes round in a circle, or deeper than %d files", path,
+                       MAX_EXTENDS);
     TN_GOTO(tn_yaml_load(&y, path, err));
     TN_GOTO(keys_check(&l, y, top_keys, "constitution"));
     if ((v = tn_yaml_get(y, "extends")) != NULL) {
         if (v->kind != TN_YAML_SCALAR || !tn_path_is_plain(v->text)) {
-            status = tn_fail(err, TN_FORMAT, "%s:%d: extends: expected the name of a file beside this one", path, v->line);
+            status = tn_fail(err, TN_FORMAT, "%s:%d: extends: expected the name of a file beside this one",
+                             path, v->line);
             goto out;
         }
         const char *slash = strrchr(path, '/');
         base = slash != NULL ? tn_strf("%.*s/%s", (int)(slash - path), path, v->text) : tn_strdup(v->text);
-        if (base == NULL) { status = no_memory(err); goto out; }
+        if (base == NULL) {
+            status = no_memory(err);
+            goto out;
+        }
         TN_GOTO(file_load(c, base, depth + 1, err));
     }
     TN_GOTO(text_take(&l, y, "name", &c->name));
@@ -389,18 +419,22 @@ static tn_status finish(tn_constitution *c, const char *path, tn_error *err)
     c->n_principle = kept;
     if (c->name == NULL) return tn_fail(err, TN_FORMAT, "%s: 'name' is missing", path);
     if (c->version == NULL) return tn_fail(err, TN_FORMAT, "%s: 'version' is missing", path);
-    if (c->groups.n == 0) return tn_fail(err, TN_FORMAT, "%s: 'groups' is missing: a list of groups, the first one wins a conflict", path);
-    if (c->n_principle == 0) return tn_fail(err, TN_FORMAT, "%s: no principles: a constitution needs at least one", path);
+    if (c->groups.n == 0)
+        return tn_fail(err, TN_FORMAT,
+                       "%s: 'groups' is missing: a list of groups, the first one wins a conflict", path);
+    if (c->n_principle == 0)
+        return tn_fail(err, TN_FORMAT, "%s: no principles: a constitution needs at least one", path);
     for (size_t i = 0; i < c->n_principle; i++) TN_TRY(principle_complete(&l, &c->principles[i]));
     return digests_set(c, err);
 }
 
-/* The canonical form is JSON, so it starts with a brace; a YAML constitution starts with a key or a comment. */
+/* The canonical form is JSON, so it starts with a brace; a YAML constitution starts with a key or a
+ * comment. */
 static tn_status json_load(tn_constitution **out, const char *path, bool *is_json, tn_error *err)
 {
-    char    *text = NULL;
-    size_t   n = 0;
-    json_t  *v = NULL;
+    char   *text = NULL;
+    size_t  n = 0;
+    json_t *v = NULL;
 
     *is_json = false;
     TN_TRY(tn_file_read_all(&text, &n, path, MAX_FILE_BYTES, err));
@@ -434,7 +468,7 @@ tn_status tn_constitution_load(tn_constitution **out, const char *path, tn_error
     return TN_OK;
 }
 
-/* --------------------------------------------------------------------------------------------- canonical form */
+/* ----------------------------------------------------------------------------------------- canonical form */
 
 static json_t *texts_json(const tn_texts *t)
 {
@@ -478,7 +512,8 @@ json_t *tn_constitution_json(const tn_constitution *c)
     json_t *o = json_object(), *topics = json_object(), *list = json_array();
 
     for (size_t i = 0; i < c->n_topic; i++) set_text(topics, c->topics[i].id, c->topics[i].text);
-    for (size_t i = 0; i < c->n_principle; i++) json_array_append_new(list, principle_json(&c->principles[i]));
+    for (size_t i = 0; i < c->n_principle; i++)
+        json_array_append_new(list, principle_json(&c->principles[i]));
     set_text(o, "name", c->name);
     set_text(o, "version", c->version);
     set_text(o, "preamble", c->preamble);
@@ -496,7 +531,8 @@ static tn_status json_text_take(const json_t *o, const char *key, char **slot, t
     return TN_OK;
 }
 
-static tn_status json_texts_take(const json_t *o, const char *key, tn_texts *slot, const char *where, tn_error *err)
+static tn_status json_texts_take(const json_t *o, const char *key, tn_texts *slot, const char *where,
+                                 tn_error *err)
 {
     const json_t *a = json_object_get(o, key);
     size_t        n = json_array_size(a);
@@ -521,7 +557,8 @@ static tn_status principle_from_json(tn_principle *p, const json_t *o, const cha
         if (strcmp(stance, stance_words[i]) == 0) p->stance = (tn_stance)i;
     if ((p->file = tn_strdup(where)) == NULL) return no_memory(err);
     TN_TRY(json_text_take(o, "id", &p->id, err));
-    if (p->id == NULL || !id_is_plain(p->id)) return tn_fail(err, TN_FORMAT, "%s: a principle without a plain id", where);
+    if (p->id == NULL || !id_is_plain(p->id))
+        return tn_fail(err, TN_FORMAT, "%s: a principle without a plain id", where);
     TN_TRY(json_text_take(o, "group", &p->group, err));
     TN_TRY(json_text_take(o, "text", &p->text, err));
     TN_TRY(json_text_take(o, "critique", &p->critique, err));
@@ -555,9 +592,11 @@ tn_status tn_constitution_from_json(tn_constitution **out, const json_t *v, cons
     TN_GOTO(json_text_take(v, "version", &c->version, err));
     TN_GOTO(json_text_take(v, "preamble", &c->preamble, err));
     TN_GOTO(json_texts_take(v, "groups", &c->groups, where, err));
-    json_object_foreach((json_t *)topics, key, item) {
+    json_object_foreach((json_t *)topics, key, item)
+    {
         tn_topic *t = &c->topics[c->n_topic++];
-        if ((t->id = tn_strdup(key)) == NULL || (t->text = tn_strdup(json_is_string(item) ? json_string_value(item) : "")) == NULL) {
+        if ((t->id = tn_strdup(key)) == NULL ||
+            (t->text = tn_strdup(json_is_string(item) ? json_string_value(item) : "")) == NULL) {
             status = no_memory(err);
             goto out;
         }

@@ -1,4 +1,5 @@
-/* use.c - a loaded constitution at work: which principles apply, drawing by weight, the system text, mechanical checks. */
+/* use.c - a loaded constitution at work: which principles apply, drawing by weight, the system text,
+ * mechanical checks. */
 #include "constitution/constitution.h"
 #include "base/str.h"
 
@@ -17,14 +18,15 @@ bool tn_principle_applies(const tn_principle *p, const char *const *topics, size
     return false;
 }
 
-const tn_principle *tn_constitution_draw(const tn_constitution *c, const char *const *topics, size_t n_topic, int stance,
-                                         const tn_rng_key *key, uint64_t position)
+const tn_principle *tn_constitution_draw(const tn_constitution *c, const char *const *topics, size_t n_topic,
+                                         int stance, const tn_rng_key *key, uint64_t position)
 {
     double total = 0, at;
 
     for (size_t i = 0; i < c->n_principle; i++) {
         const tn_principle *p = &c->principles[i];
-        if ((stance < 0 || (int)p->stance == stance) && tn_principle_applies(p, topics, n_topic)) total += p->weight;
+        if ((stance < 0 || (int)p->stance == stance) && tn_principle_applies(p, topics, n_topic))
+            total += p->weight;
     }
     at = tn_rng_unit(key, position) * total;
     const tn_principle *last = NULL;
@@ -39,7 +41,7 @@ const tn_principle *tn_constitution_draw(const tn_constitution *c, const char *c
 
 char *tn_constitution_prompt(const tn_constitution *c, const char *const *topics, size_t n_topic)
 {
-    tn_str s = {0};
+    tn_str s = { 0 };
 
     if (c->preamble != NULL) tn_str_addf(&s, "%s\n\n", c->preamble);
     for (size_t i = 0; i < c->n_principle; i++)
@@ -52,21 +54,23 @@ char *tn_constitution_prompt(const tn_constitution *c, const char *const *topics
     return tn_str_take(&s);
 }
 
-static tn_status pattern_found(const tn_principle *p, const char *pattern, const char *answer, bool *found, tn_error *err)
+static tn_status pattern_found(const tn_principle *p, const char *pattern, const char *answer, bool *found,
+                               tn_error *err)
 {
-    tn_status            status = TN_OK;
-    int                  code;
-    PCRE2_SIZE           at;
-    PCRE2_UCHAR          text[160];
-    pcre2_code          *re = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_CASELESS, &code, &at, NULL);
+    tn_status   status = TN_OK;
+    int         code;
+    PCRE2_SIZE  at;
+    PCRE2_UCHAR text[160];
+    pcre2_code *re = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_CASELESS,
+                                   &code, &at, NULL);
     pcre2_match_context *ctx = pcre2_match_context_create(NULL);
     pcre2_match_data    *data = re != NULL ? pcre2_match_data_create_from_pattern(re, NULL) : NULL;
 
     *found = false;
     if (re == NULL) {
         pcre2_get_error_message(code, text, sizeof text);
-        status = tn_fail(err, TN_FORMAT, "%s:%d: principle '%s': pattern '%s' is wrong at byte %zu: %s", p->file, p->line, p->id, pattern,
-                         (size_t)at, (const char *)text);
+        status = tn_fail(err, TN_FORMAT, "%s:%d: principle '%s': pattern '%s' is wrong at byte %zu: %s",
+                         p->file, p->line, p->id, pattern, (size_t)at, (const char *)text);
         goto out;
     }
     if (ctx == NULL || data == NULL) {
@@ -78,8 +82,8 @@ static tn_status pattern_found(const tn_principle *p, const char *pattern, const
     if (code >= 0) *found = true;
     else if (code != PCRE2_ERROR_NOMATCH) {
         pcre2_get_error_message(code, text, sizeof text);
-        status = tn_fail(err, TN_FORMAT, "%s:%d: principle '%s': pattern '%s' cannot be matched: %s", p->file, p->line, p->id, pattern,
-                         (const char *)text);
+        status = tn_fail(err, TN_FORMAT, "%s:%d: principle '%s': pattern '%s' cannot be matched: %s", p->file,
+                         p->line, p->id, pattern, (const char *)text);
     }
 out:
     pcre2_match_data_free(data);
@@ -101,7 +105,8 @@ static int64_t words(const char *s)
     return n;
 }
 
-tn_status tn_principle_check(const tn_principle *p, const char *answer, bool *has, bool *passed, tn_error *err)
+tn_status tn_principle_check(const tn_principle *p, const char *answer, bool *has, bool *passed,
+                             tn_error *err)
 {
     bool found;
 

@@ -8,13 +8,14 @@
 #include "base/log.h"
 #include "base/str.h"
 
-/* What lies in a folder without being meant as data: hidden files, those of hidden folders (.git, .ipynb_checkpoints), and what editors leave
- * (a.txt~, #a.txt#). rel: below the folder. */
+/* What lies in a folder without being meant as data: hidden files, those of hidden folders (.git,
+ * .ipynb_checkpoints), and what editors leave (a.txt~, #a.txt#). rel: below the folder. */
 static bool is_aside(const char *rel)
 {
     for (const char *s = rel; *s != '\0';) {
         size_t n = strcspn(s, "/");
-        if (n > 0 && (s[0] == '.' || s[n - 1] == '~' || (n > 1 && s[0] == '#' && s[n - 1] == '#'))) return true;
+        if (n > 0 && (s[0] == '.' || s[n - 1] == '~' || (n > 1 && s[0] == '#' && s[n - 1] == '#')))
+            return true;
         s += n + (s[n] == '/');
     }
     return false;
@@ -22,10 +23,10 @@ static bool is_aside(const char *rel)
 
 static tn_status folder_each(const char *path, tn_data_file_fn fn, void *arg, tn_error *err)
 {
-    char **files = NULL;
+    char      **files = NULL;
     const char *aside = NULL;
-    size_t n_file = 0, n_aside = 0;
-    tn_status status = tn_list_files(&files, &n_file, path, err);
+    size_t      n_file = 0, n_aside = 0;
+    tn_status   status = tn_list_files(&files, &n_file, path, err);
 
     for (size_t i = 0; status == TN_OK && i < n_file; i++) {
         if (is_aside(files[i])) {
@@ -37,9 +38,13 @@ static tn_status folder_each(const char *path, tn_data_file_fn fn, void *arg, tn
         free(full);
     }
     if (status == TN_OK && n_aside > 0 && n_aside == n_file)
-        status = tn_fail(err, TN_FORMAT, "%s holds hidden files and editors' copies only (%s), which are no data; name the file itself to take it", path, aside);
+        status = tn_fail(err, TN_FORMAT,
+                         "%s holds hidden files and editors' copies only (%s), which are no data; name the "
+                         "file itself to take it",
+                         path, aside);
     if (status == TN_OK && n_aside > 0)
-        tn_log(TN_LOG_INFO, "%s: %zu hidden files or editors' copies are left out, %s the first", path, n_aside, aside);
+        tn_log(TN_LOG_INFO, "%s: %zu hidden files or editors' copies are left out, %s the first", path,
+               n_aside, aside);
     tn_list_free(files, n_file);
     return status;
 }

@@ -1,11 +1,12 @@
 /* order.c - which sample comes next: a pure function of (seed, i).
  *
- * By size, several sources are one: epoch e is a keyed permutation of all samples, source after source. So an epoch is every
- * sample once, as if the sources had been one file.
+ * By size, several sources are one: epoch e is a keyed permutation of all samples, source after source. So an
+ * epoch is every sample once, as if the sources had been one file.
  *
- * By weights, a round is TN_MIX_ROUND draws, and every round takes the sources in the same keyed arrangement, a table. The
- * draws of a source are numbered through all rounds (so many a round, and so many before it in the table), and draw d of a source is
- * sample d of its own epochs. So in every beginning of the run a source has been walked through before one of its samples comes again. */
+ * By weights, a round is TN_MIX_ROUND draws, and every round takes the sources in the same keyed arrangement,
+ * a table. The draws of a source are numbered through all rounds (so many a round, and so many before it in
+ * the table), and draw d of a source is sample d of its own epochs. So in every beginning of the run a source
+ * has been walked through before one of its samples comes again. */
 #include "data/data.h"
 
 #include <math.h>
@@ -13,13 +14,15 @@
 /* Integer counts for a round: largest remainder, ties to the earlier source. */
 static tn_status counts_make(tn_mix *m, const double *weights, tn_error *err)
 {
-    double w[TN_MIX_MAX], total = 0, rest[TN_MIX_MAX];
+    double  w[TN_MIX_MAX], total = 0, rest[TN_MIX_MAX];
     int64_t given = 0;
-    int largest = 0, exponent;
+    int     largest = 0, exponent;
 
     for (int k = 0; k < m->n_source; k++) {
         if (!isfinite(weights[k]) || weights[k] < 0)
-            return tn_fail(err, TN_USAGE, "weight %d of the mixture is %g; it must be finite and not negative", k + 1, weights[k]);
+            return tn_fail(err, TN_USAGE,
+                           "weight %d of the mixture is %g; it must be finite and not negative", k + 1,
+                           weights[k]);
         if (weights[k] > weights[largest]) largest = k;
     }
     if (weights[largest] <= 0) return tn_fail(err, TN_USAGE, "the weights of the mixture add up to nothing");
@@ -34,34 +37,44 @@ static tn_status counts_make(tn_mix *m, const double *weights, tn_error *err)
     }
     for (; given < TN_MIX_ROUND; given++) {
         int best = 0;
-        for (int k = 1; k < m->n_source; k++) if (rest[k] > rest[best]) best = k;
+        for (int k = 1; k < m->n_source; k++)
+            if (rest[k] > rest[best]) best = k;
         m->count[best]++;
         rest[best] = -1;
     }
     for (int k = 0; k < m->n_source; k++)
         if (m->count[k] == 0 && weights[k] > 0)
-            return tn_fail(err, TN_USAGE, "weight %d of the mixture, %g, gives its source none of the %d draws of a round; raise it to %.3g, or make it 0 to leave the "
-                           "source out", k + 1, weights[k], TN_MIX_ROUND, ldexp((total - w[k]) / (TN_MIX_ROUND - 1) * 1.01, exponent));
+            return tn_fail(err, TN_USAGE,
+                           "weight %d of the mixture, %g, gives its source none of the %d draws of a round; "
+                           "raise it to %.3g, or make it 0 to leave the "
+                           "source out",
+                           k + 1, weights[k], TN_MIX_ROUND,
+                           ldexp((total - w[k]) / (TN_MIX_ROUND - 1) * 1.01, exponent));
     return TN_OK;
 }
 
-tn_status tn_mix_init(tn_mix *m, const int64_t *n_sample, const double *weights, int n, uint64_t seed, bool shuffle, tn_error *err)
+tn_status tn_mix_init(tn_mix *m, const int64_t *n_sample, const double *weights, int n, uint64_t seed,
+                      bool shuffle, tn_error *err)
 {
-    int32_t drawn[TN_MIX_MAX] = {0};
+    int32_t drawn[TN_MIX_MAX] = { 0 };
 
-    if (n < 1 || n > TN_MIX_MAX) return tn_fail(err, TN_USAGE, "%d data sources; 1 to %d are possible", n, TN_MIX_MAX);
+    if (n < 1 || n > TN_MIX_MAX)
+        return tn_fail(err, TN_USAGE, "%d data sources; 1 to %d are possible", n, TN_MIX_MAX);
     *m = (tn_mix){ .n_source = n, .weighted = weights != NULL && n > 1, .seed = seed, .shuffle = shuffle };
     for (int k = 0; k < n; k++) {
         m->n_sample[k] = n_sample[k];
         m->n_total += n_sample[k];
         if (n_sample[k] < 1)
-            return tn_fail(err, TN_FORMAT, "data source %d has no sample: it is empty, or every document is too short to train on", k + 1);
+            return tn_fail(
+                err, TN_FORMAT,
+                "data source %d has no sample: it is empty, or every document is too short to train on",
+                k + 1);
     }
     if (weights != NULL) TN_TRY(counts_make(m, weights, err));
     for (int slot = 0; m->weighted && slot < TN_MIX_ROUND; slot++) {
         tn_rng_key key = { seed, TN_RNG_MIXTURE, 0, 0 };
-        int64_t place = (int64_t)tn_rng_permute(&key, (uint64_t)slot, TN_MIX_ROUND);
-        int k = 0;
+        int64_t    place = (int64_t)tn_rng_permute(&key, (uint64_t)slot, TN_MIX_ROUND);
+        int        k = 0;
         while (place >= m->count[k]) place -= m->count[k++];
         m->slot[slot].source = (int16_t)k;
         m->slot[slot].before = (int16_t)drawn[k]++;

@@ -12,11 +12,11 @@ enum { CHUNK = 1 << 20 };
 
 tn_status tn_data_read(char **out, size_t *n, const char *path, size_t max_bytes, tn_error *err)
 {
-    tn_status status = TN_OK;
-    tn_str text = { .max = max_bytes };
+    tn_status  status = TN_OK;
+    tn_str     text = { .max = max_bytes };
     tn_unpack *u = NULL;
-    char *buf = NULL;
-    size_t got = 1;
+    char      *buf = NULL;
+    size_t     got = 1;
 
     *out = NULL;
     *n = 0;

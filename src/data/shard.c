@@ -7,8 +7,8 @@
  *   | mask, one bit a token, pad to 8 | documents: end u64, weight u32, flags u32| footer, 64 bytes     |
  *   footer: n_token u64, n_doc u64, SHA-256 of all before the footer, zero u64, "TNSHEND1"
  *
- * Counts stand at the end so that a shard is written in one pass; a cut-off file has no footer and is refused. The
- * whole tokenizer hash is kept: a wrong tokenizer is an error, not a bad loss. */
+ * Counts stand at the end so that a shard is written in one pass; a cut-off file has no footer and is
+ * refused. The whole tokenizer hash is kept: a wrong tokenizer is an error, not a bad loss. */
 #include "data/data.h"
 
 #include <stdlib.h>
@@ -21,7 +21,10 @@ static const char head_magic[8] = "TNSHARD1", foot_magic[8] = "TNSHEND1";
 enum { HEAD_BYTES = 64, FOOT_BYTES = 64, DOC_BYTES = 16, VERSION = 2, OUT_IDS = 16384 };
 
 enum { FLAG_TAUGHT = 1 };
-typedef struct doc_record { uint64_t end; uint32_t weight_16, flags; } doc_record;
+typedef struct doc_record {
+    uint64_t end;
+    uint32_t weight_16, flags;
+} doc_record;
 
 struct tn_shard_writer {
     tn_out     *out;
@@ -29,8 +32,10 @@ struct tn_shard_writer {
     int         id_bytes;
     int64_t     n_vocab;
     uint64_t    n_token, n_doc;
-    doc_record *doc;  size_t doc_cap;
-    uint8_t    *mask; size_t mask_cap;                       /* in bytes; one bit a token */
+    doc_record *doc;
+    size_t      doc_cap;
+    uint8_t    *mask;
+    size_t      mask_cap; /* in bytes; one bit a token */
     char       *path;
 };
 
@@ -45,7 +50,7 @@ struct tn_shard {
 
 bool tn_shard_is(const char *path)
 {
-    char head[sizeof head_magic];
+    char  head[sizeof head_magic];
     FILE *f = tn_is_dir(path) ? NULL : fopen(path, "rb");
     if (f == NULL) return false;
     bool is = fread(head, 1, sizeof head, f) == sizeof head && memcmp(head, head_magic, sizeof head) == 0;
@@ -73,10 +78,11 @@ void tn_shard_abandon(tn_shard_writer *w)
     free(w);
 }
 
-tn_status tn_shard_create(tn_shard_writer **out, const char *path, const tn_digest *tokenizer, int64_t n_vocab, tn_error *err)
+tn_status tn_shard_create(tn_shard_writer **out, const char *path, const tn_digest *tokenizer,
+                          int64_t n_vocab, tn_error *err)
 {
-    tn_status status = TN_OK;
-    uint8_t head[HEAD_BYTES] = {0};
+    tn_status        status = TN_OK;
+    uint8_t          head[HEAD_BYTES] = { 0 };
     tn_shard_writer *w = calloc(1, sizeof *w);
 
     *out = NULL;
@@ -107,31 +113,35 @@ static tn_status grow(void **p, size_t *cap, size_t need, const char *path, tn_e
     size_t bigger = *cap ? *cap * 2 : 4096;
     if (bigger < need) bigger = need;
     void *q = realloc(*p, bigger);
-    if (q == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for the document index (%zu bytes)", path, bigger);
+    if (q == NULL)
+        return tn_fail(err, TN_NOMEM, "%s: no memory for the document index (%zu bytes)", path, bigger);
     memset((char *)q + *cap, 0, bigger - *cap);
     *p = q;
     *cap = bigger;
     return TN_OK;
 }
 
-tn_status tn_shard_add(tn_shard_writer *w, const int32_t *ids, const uint8_t *mask, size_t n, uint32_t weight_16, bool taught,
-                       tn_error *err)
+tn_status tn_shard_add(tn_shard_writer *w, const int32_t *ids, const uint8_t *mask, size_t n,
+                       uint32_t weight_16, bool taught, tn_error *err)
 {
     if (n == 0) return TN_OK;
     if (n > INT32_MAX)
-        return tn_fail(err, TN_LIMIT, "%s: a document of %zu tokens; at most %d: split it", w->path, n, INT32_MAX);
+        return tn_fail(err, TN_LIMIT, "%s: a document of %zu tokens; at most %d: split it", w->path, n,
+                       INT32_MAX);
     TN_TRY(grow((void **)&w->doc, &w->doc_cap, (w->n_doc + 1) * DOC_BYTES, w->path, err));
     TN_TRY(grow((void **)&w->mask, &w->mask_cap, pad8((w->n_token + n + 7) / 8), w->path, err));
     for (size_t i = 0; i < n;) {
         uint8_t buf[OUT_IDS * 4];
-        size_t m = n - i < OUT_IDS ? n - i : OUT_IDS;
+        size_t  m = n - i < OUT_IDS ? n - i : OUT_IDS;
         for (size_t j = 0; j < m; j++) {
             int32_t id = ids[i + j];
             if (id < 0 || id >= w->n_vocab)
-                return tn_fail(err, TN_MISMATCH, "%s: token id %d is outside the vocabulary of %lld", w->path, id,
-                               (long long)w->n_vocab);
-            if (w->id_bytes == 2) { uint16_t h = (uint16_t)id; memcpy(buf + 2 * j, &h, 2); }
-            else memcpy(buf + 4 * j, &id, 4);
+                return tn_fail(err, TN_MISMATCH, "%s: token id %d is outside the vocabulary of %lld", w->path,
+                               id, (long long)w->n_vocab);
+            if (w->id_bytes == 2) {
+                uint16_t h = (uint16_t)id;
+                memcpy(buf + 2 * j, &h, 2);
+            } else memcpy(buf + 4 * j, &id, 4);
             uint64_t t = w->n_token + i + j;
             if (mask == NULL || mask[i + j]) w->mask[t >> 3] |= (uint8_t)(1u << (t & 7));
         }
@@ -145,11 +155,11 @@ tn_status tn_shard_add(tn_shard_writer *w, const int32_t *ids, const uint8_t *ma
 
 tn_status tn_shard_commit(tn_shard_writer *w, tn_error *err)
 {
-    tn_status status = TN_OK;
+    tn_status            status = TN_OK;
     static const uint8_t zero[8];
-    uint8_t foot[FOOT_BYTES] = {0};
-    tn_digest content;
-    size_t id_bytes = w->n_token * (size_t)w->id_bytes, mask_bytes = (w->n_token + 7) / 8;
+    uint8_t              foot[FOOT_BYTES] = { 0 };
+    tn_digest            content;
+    size_t               id_bytes = w->n_token * (size_t)w->id_bytes, mask_bytes = (w->n_token + 7) / 8;
 
     TN_GOTO(put(w, zero, pad8(id_bytes) - id_bytes, err));
     TN_GOTO(put(w, w->mask, mask_bytes, err));
@@ -180,24 +190,26 @@ void tn_shard_close(tn_shard *s)
 static tn_status parts_find(tn_shard *s, const char *path, tn_error *err)
 {
     const uint8_t *p = s->map.p, *foot = p + s->map.n - FOOT_BYTES;
-    uint32_t version, id_bytes;
-    uint64_t n_token, n_doc;
+    uint32_t       version, id_bytes;
+    uint64_t       n_token, n_doc;
 
     if (s->map.n < HEAD_BYTES + FOOT_BYTES || memcmp(p, head_magic, 8) != 0)
         return tn_fail(err, TN_FORMAT, "%s: not a token shard", path);
     memcpy(&version, p + 8, 4);
     memcpy(&id_bytes, p + 12, 4);
     if (version != VERSION || (id_bytes != 2 && id_bytes != 4))
-        return tn_fail(err, TN_UNSUPPORTED, "%s: shard version %u with %u-byte ids; this program reads version %d",
-                       path, version, id_bytes, VERSION);
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "%s: shard version %u with %u-byte ids; this program reads version %d", path, version,
+                       id_bytes, VERSION);
     if (memcmp(foot + 56, foot_magic, 8) != 0)
         return tn_fail(err, TN_FORMAT, "%s: the shard is cut off; make it again", path);
     memcpy(&n_token, foot, 8);
     memcpy(&n_doc, foot + 8, 8);
     if (n_token > s->map.n || n_doc > s->map.n / DOC_BYTES ||
-        HEAD_BYTES + pad8(n_token * id_bytes) + pad8((n_token + 7) / 8) + n_doc * DOC_BYTES + FOOT_BYTES != s->map.n)
-        return tn_fail(err, TN_FORMAT, "%s: %llu tokens and %llu documents do not fit a file of %zu bytes", path,
-                       (unsigned long long)n_token, (unsigned long long)n_doc, s->map.n);
+        HEAD_BYTES + pad8(n_token * id_bytes) + pad8((n_token + 7) / 8) + n_doc * DOC_BYTES + FOOT_BYTES !=
+            s->map.n)
+        return tn_fail(err, TN_FORMAT, "%s: %llu tokens and %llu documents do not fit a file of %zu bytes",
+                       path, (unsigned long long)n_token, (unsigned long long)n_doc, s->map.n);
     s->id_bytes = (int)id_bytes;
     s->n_token = (int64_t)n_token;
     s->n_doc = (int64_t)n_doc;
@@ -207,16 +219,17 @@ static tn_status parts_find(tn_shard *s, const char *path, tn_error *err)
     uint64_t last = 0;
     for (uint64_t i = 0; i < n_doc; i++) {
         if (s->doc[i].end <= last || s->doc[i].end > n_token || s->doc[i].end - last > INT32_MAX)
-            return tn_fail(err, TN_FORMAT, "%s: document %llu ends at token %llu", path, (unsigned long long)i,
-                           (unsigned long long)s->doc[i].end);
+            return tn_fail(err, TN_FORMAT, "%s: document %llu ends at token %llu", path,
+                           (unsigned long long)i, (unsigned long long)s->doc[i].end);
         if ((s->doc[i].flags & ~(uint32_t)FLAG_TAUGHT) != 0)
-            return tn_fail(err, TN_UNSUPPORTED, "%s: document %llu has flags %#x that this program does not know", path, (unsigned long long)i,
-                           s->doc[i].flags);
+            return tn_fail(err, TN_UNSUPPORTED,
+                           "%s: document %llu has flags %#x that this program does not know", path,
+                           (unsigned long long)i, s->doc[i].flags);
         last = s->doc[i].end;
     }
     if (last != n_token)
-        return tn_fail(err, TN_FORMAT, "%s: the documents end at token %llu of %llu", path, (unsigned long long)last,
-                       (unsigned long long)n_token);
+        return tn_fail(err, TN_FORMAT, "%s: the documents end at token %llu of %llu", path,
+                       (unsigned long long)last, (unsigned long long)n_token);
     return TN_OK;
 }
 
@@ -230,12 +243,15 @@ tn_status tn_shard_open(tn_shard **out, const char *path, const tn_digest *token
     TN_GOTO(tn_map_open(&s->map, path, err));
     TN_GOTO(parts_find(s, path, err));
     if (tokenizer != NULL && memcmp(s->map.p + 16, tokenizer->b, 32) != 0) {
-        status = tn_fail(err, TN_MISMATCH, "%s: made with another tokenizer than the model's; tokenise the text again", path);
+        status = tn_fail(err, TN_MISMATCH,
+                         "%s: made with another tokenizer than the model's; tokenise the text again", path);
         goto out;
     }
     s->content = tn_sha256_of(s->map.p, s->map.n - FOOT_BYTES);
     if (memcmp(s->content.b, s->map.p + s->map.n - FOOT_BYTES + 16, 32) != 0) {
-        status = tn_fail(err, TN_FORMAT, "%s: the content does not match its SHA-256; the file is damaged: make it again", path);
+        status = tn_fail(err, TN_FORMAT,
+                         "%s: the content does not match its SHA-256; the file is damaged: make it again",
+                         path);
         goto out;
     }
     *out = s;
@@ -245,18 +261,20 @@ out:
     return status;
 }
 
-int64_t tn_shard_n_token(const tn_shard *s) { return s->n_token; }
-int64_t tn_shard_n_doc(const tn_shard *s) { return s->n_doc; }
+int64_t          tn_shard_n_token(const tn_shard *s) { return s->n_token; }
+int64_t          tn_shard_n_doc(const tn_shard *s) { return s->n_doc; }
 const tn_digest *tn_shard_content(const tn_shard *s) { return &s->content; }
 
 tn_status tn_shard_check_ids(const tn_shard *s, const char *path, int64_t n_vocab, tn_error *err)
 {
     for (int64_t i = 0; i < s->n_token; i++) {
         uint32_t id = 0;
-        memcpy(&id, s->ids + i * s->id_bytes, (size_t)s->id_bytes);      /* little-endian */
+        memcpy(&id, s->ids + i * s->id_bytes, (size_t)s->id_bytes); /* little-endian */
         if (id >= n_vocab)
-            return tn_fail(err, TN_MISMATCH, "%s: token %lld has the id %u, and the model's vocabulary has %lld (ids from 0 to %lld): the shard was not made for this model", path,
-                           (long long)i, id, (long long)n_vocab, (long long)n_vocab - 1);
+            return tn_fail(err, TN_MISMATCH,
+                           "%s: token %lld has the id %u, and the model's vocabulary has %lld (ids from 0 to "
+                           "%lld): the shard was not made for this model",
+                           path, (long long)i, id, (long long)n_vocab, (long long)n_vocab - 1);
     }
     return TN_OK;
 }
@@ -264,7 +282,8 @@ tn_status tn_shard_check_ids(const tn_shard *s, const char *path, int64_t n_voca
 tn_shard_doc tn_shard_doc_at(const tn_shard *s, int64_t i)
 {
     int64_t first = i == 0 ? 0 : (int64_t)s->doc[i - 1].end;
-    return (tn_shard_doc){ first, (int64_t)s->doc[i].end - first, s->doc[i].weight_16, (s->doc[i].flags & FLAG_TAUGHT) != 0 };
+    return (tn_shard_doc){ first, (int64_t)s->doc[i].end - first, s->doc[i].weight_16,
+                           (s->doc[i].flags & FLAG_TAUGHT) != 0 };
 }
 
 void tn_shard_copy(const tn_shard *s, int64_t first, int64_t n, int32_t *ids, uint8_t *mask)

@@ -1,6 +1,6 @@
 /* forest.c - sums of groups in one fixed association: a node joins its sibling, and only its sibling.
- * left + right of each element; floating-point addition is commutative, so who came first changes nothing. When the
- * number of groups is a power of two the forest ends as one root. */
+ * left + right of each element; floating-point addition is commutative, so who came first changes nothing.
+ * When the number of groups is a power of two the forest ends as one root. */
 #include "dist/dist.h"
 
 #include <stdlib.h>
@@ -31,7 +31,7 @@ void tn_forest_free(tn_forest *f)
     for (int i = 0; i < f->n_spare; i++) free(f->spare[i]);
     free(f->node);
     free(f->spare);
-    *f = (tn_forest){0};
+    *f = (tn_forest){ 0 };
 }
 
 tn_status tn_forest_buffer(tn_forest *f, float **out, tn_error *err)
@@ -41,14 +41,20 @@ tn_status tn_forest_buffer(tn_forest *f, float **out, tn_error *err)
         return TN_OK;
     }
     size_t bytes = ((size_t)f->n * sizeof(float) + 63) & ~(size_t)63;
-    if (f->n_made == f->cap) return tn_fail(err, TN_LIMIT, "more than %d sums alive in the tree of gradients", f->cap);
+    if (f->n_made == f->cap)
+        return tn_fail(err, TN_LIMIT, "more than %d sums alive in the tree of gradients", f->cap);
     if ((*out = aligned_alloc(64, bytes ? bytes : 64)) == NULL)
-        return tn_fail(err, TN_NOMEM, "a gradient sum needs %zu bytes more: use fewer groups (group_size larger) or more ranks", bytes);
+        return tn_fail(
+            err, TN_NOMEM,
+            "a gradient sum needs %zu bytes more: use fewer groups (group_size larger) or more ranks", bytes);
     f->n_made++;
     return TN_OK;
 }
 
-typedef struct addition { float *to; const float *from; } addition;
+typedef struct addition {
+    float       *to;
+    const float *from;
+} addition;
 static void add_range(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     addition *a = arg;
@@ -80,7 +86,8 @@ int tn_forest_promise(tn_forest *f, int level, int64_t index, float *sum, tn_sum
 void tn_forest_add(tn_forest *f, int level, int64_t index, float *sum)
 {
     tn_sum_pair add[TN_FOREST_LEVELS];
-    for (int i = 0, n = tn_forest_promise(f, level, index, sum, add); i < n; i++) tn_parallel(f->n, 4096, add_range, &(addition){ add[i].to, add[i].from });
+    for (int i = 0, n = tn_forest_promise(f, level, index, sum, add); i < n; i++)
+        tn_parallel(f->n, 4096, add_range, &(addition){ add[i].to, add[i].from });
 }
 
 float *tn_forest_find(const tn_forest *f, int level, int64_t index)

@@ -1,5 +1,6 @@
-/* attack.c - the table of attacks, their names, and how steps stack. The steps stand in attack_text.c (encodings and ciphers),
- * attack_edit.c (surface edits) and attack_frame.c (framings); the searches in search*.c. */
+/* attack.c - the table of attacks, their names, and how steps stack. The steps stand in attack_text.c
+ * (encodings and ciphers), attack_edit.c (surface edits) and attack_frame.c (framings); the searches in
+ * search*.c. */
 #include "eval/attack.h"
 #include "base/hash.h"
 
@@ -61,7 +62,7 @@ void tn_probe_free(tn_probe *p)
     free(p->before);
     free(p->request);
     free(p->prefill);
-    *p = (tn_probe){0};
+    *p = (tn_probe){ 0 };
 }
 
 tn_status tn_probe_before(tn_probe *p, const char *role, const char *text, tn_error *err)
@@ -69,7 +70,8 @@ tn_status tn_probe_before(tn_probe *p, const char *role, const char *text, tn_er
     tn_turn *more = realloc(p->before, (p->n_before + 1) * sizeof *more);
 
     if (more != NULL) p->before = more;
-    if (more == NULL || (more[p->n_before].text = tn_strdup(text)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a turn");
+    if (more == NULL || (more[p->n_before].text = tn_strdup(text)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for a turn");
     more[p->n_before++].role = role;
     return TN_OK;
 }
@@ -96,8 +98,9 @@ static tn_status row_find(const tn_attack_row **out, const char *name, tn_error 
     }
     names[n] = NULL;
     const char *near = tn_nearest(name, names);
-    return tn_fail(err, TN_USAGE, "there is no attack \"%s\"%s%s%s: `tenet redteam --list` shows them all", name, near != NULL ? "; did you mean \"" : "",
-                   near != NULL ? near : "", near != NULL ? "\"?" : "");
+    return tn_fail(err, TN_USAGE, "there is no attack \"%s\"%s%s%s: `tenet redteam --list` shows them all",
+                   name, near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
+                   near != NULL ? "\"?" : "");
 }
 
 static tn_status step_parse(tn_attack *a, char *word, tn_error *err)
@@ -107,18 +110,22 @@ static tn_status step_parse(tn_attack *a, char *word, tn_error *err)
     int64_t n;
 
     if (colon != NULL) *colon = '\0';
-    if (i == TN_ATTACK_STEPS) return tn_fail(err, TN_USAGE, "attack \"%s\" has more than %d steps", a->name, TN_ATTACK_STEPS);
+    if (i == TN_ATTACK_STEPS)
+        return tn_fail(err, TN_USAGE, "attack \"%s\" has more than %d steps", a->name, TN_ATTACK_STEPS);
     TN_TRY(row_find(&a->row[i], word, err));
     const tn_attack_row *r = a->row[i];
     a->n[i] = r->dflt;
-    if (colon != NULL && r->hi == 0) return tn_fail(err, TN_USAGE, "attack \"%s\": %s takes no number", a->name, r->name);
+    if (colon != NULL && r->hi == 0)
+        return tn_fail(err, TN_USAGE, "attack \"%s\": %s takes no number", a->name, r->name);
     if (colon != NULL) {
         if (!tn_parse_i64(colon + 1, &n) || n < r->lo || n > r->hi)
-            return tn_fail(err, TN_USAGE, "attack \"%s\": %s takes a number from %lld to %lld, not \"%s\"", a->name, r->name, (long long)r->lo, (long long)r->hi, colon + 1);
+            return tn_fail(err, TN_USAGE, "attack \"%s\": %s takes a number from %lld to %lld, not \"%s\"",
+                           a->name, r->name, (long long)r->lo, (long long)r->hi, colon + 1);
         a->n[i] = n;
     }
     if (r->search != TN_SEARCH_NONE) a->search = r->search;
-    a->hides = a->hides || r->search == TN_SEARCH_BEST_OF_N || strcmp(r->family, "encoding") == 0 || strcmp(r->family, "cipher") == 0 || strcmp(r->family, "edit") == 0;
+    a->hides = a->hides || r->search == TN_SEARCH_BEST_OF_N || strcmp(r->family, "encoding") == 0 ||
+               strcmp(r->family, "cipher") == 0 || strcmp(r->family, "edit") == 0;
     a->prefills = a->prefills || r->apply == tn_attack_prefill;
     a->n_step++;
     return TN_OK;
@@ -134,7 +141,8 @@ tn_status tn_attack_parse(tn_attack *out, const char *text, tn_error *err)
         status = tn_fail(err, TN_NOMEM, "no memory for an attack");
         goto out;
     }
-    for (char *save = NULL, *p = strtok_r(copy, "+", &save); p != NULL; p = strtok_r(NULL, "+", &save)) TN_GOTO(step_parse(out, p, err));
+    for (char *save = NULL, *p = strtok_r(copy, "+", &save); p != NULL; p = strtok_r(NULL, "+", &save))
+        TN_GOTO(step_parse(out, p, err));
     if (out->n_step == 0) status = tn_fail(err, TN_USAGE, "an attack without a name");
     else if (out->search != TN_SEARCH_NONE && out->n_step > 1)
         status = tn_fail(err, TN_USAGE, "attack \"%s\": a search stands alone, it cannot be stacked", text);
@@ -147,19 +155,22 @@ out:
 void tn_attack_free(tn_attack *a)
 {
     free(a->name);
-    *a = (tn_attack){0};
+    *a = (tn_attack){ 0 };
 }
 
-tn_status tn_attack_apply(tn_probe *out, const tn_attack *a, const char *request, uint64_t seed, uint64_t id, int64_t i_try, tn_error *err)
+tn_status tn_attack_apply(tn_probe *out, const tn_attack *a, const char *request, uint64_t seed, uint64_t id,
+                          int64_t i_try, tn_error *err)
 {
     tn_status status = TN_OK;
 
-    *out = (tn_probe){0};
+    *out = (tn_probe){ 0 };
     TN_GOTO(tn_probe_ask(out, tn_strdup(request), err));
     for (size_t i = 0; i < a->n_step; i++) {
         const tn_attack_row *r = a->row[i];
-        /* Keyed by the step's name and place, so that a step does the same in every stack that has it there. */
-        tn_rng_key key = { seed, TN_RNG_ATTACK, tn_hash64(r->name, strlen(r->name)) + i, id ^ ((uint64_t)i_try << 48) };
+        /* Keyed by the step's name and place, so that a step does the same in every stack that has it
+         * there. */
+        tn_rng_key key = { seed, TN_RNG_ATTACK, tn_hash64(r->name, strlen(r->name)) + i,
+                           id ^ ((uint64_t)i_try << 48) };
         if (r->apply != NULL) TN_GOTO(r->apply(out, a->n[i], &key, err));
     }
 out:

@@ -8,12 +8,17 @@
 
 enum { MAX_BYTES = 1 << 30, MAX_COLUMNS = 1000 };
 
-struct tn_csv { char *path, *text; const char *p, *end; int64_t line; json_t *columns; };
+struct tn_csv {
+    char       *path, *text;
+    const char *p, *end;
+    int64_t     line;
+    json_t     *columns;
+};
 
 /* One field; *last: a line end or the end of the file followed it. */
 static tn_status field(tn_csv *c, json_t **out, bool *last, tn_error *err)
 {
-    tn_str  s = {0};
+    tn_str  s = { 0 };
     bool    quoted = c->p < c->end && *c->p == '"';
     int64_t begin = c->line;
 
@@ -22,7 +27,8 @@ static tn_status field(tn_csv *c, json_t **out, bool *last, tn_error *err)
         if (c->p == c->end) {
             if (!quoted) break;
             tn_str_free(&s);
-            return tn_fail(err, TN_FORMAT, "%s:%lld: a quote that opens here is not closed", c->path, (long long)begin);
+            return tn_fail(err, TN_FORMAT, "%s:%lld: a quote that opens here is not closed", c->path,
+                           (long long)begin);
         }
         if (quoted && *c->p == '"') {
             c->p++;
@@ -37,12 +43,15 @@ static tn_status field(tn_csv *c, json_t **out, bool *last, tn_error *err)
     *last = c->p == c->end || *c->p == '\n';
     if (c->p < c->end && *c->p != ',' && *c->p != '\n') {
         tn_str_free(&s);
-        return tn_fail(err, TN_FORMAT, "%s:%lld: something stands after a closing quote", c->path, (long long)c->line);
+        return tn_fail(err, TN_FORMAT, "%s:%lld: something stands after a closing quote", c->path,
+                       (long long)c->line);
     }
     if (c->p < c->end) c->line += *c->p++ == '\n';
     *out = json_stringn(s.p != NULL ? s.p : "", s.len);
     tn_str_free(&s);
-    return *out != NULL ? TN_OK : tn_fail(err, TN_FORMAT, "%s:%lld: the text is not UTF-8", c->path, (long long)begin);
+    return *out != NULL
+               ? TN_OK
+               : tn_fail(err, TN_FORMAT, "%s:%lld: the text is not UTF-8", c->path, (long long)begin);
 }
 
 static tn_status record(tn_csv *c, json_t **out, tn_error *err)
@@ -53,7 +62,8 @@ static tn_status record(tn_csv *c, json_t **out, tn_error *err)
     while (!last) {
         tn_status s = field(c, &v, &last, err);
         if (s == TN_OK && (json_array_append_new(list, v) != 0 || json_array_size(list) > MAX_COLUMNS))
-            s = tn_fail(err, TN_LIMIT, "%s:%lld: more than %d columns", c->path, (long long)c->line, MAX_COLUMNS);
+            s = tn_fail(err, TN_LIMIT, "%s:%lld: more than %d columns", c->path, (long long)c->line,
+                        MAX_COLUMNS);
         if (s != TN_OK) {
             json_decref(list);
             return s;
@@ -79,7 +89,8 @@ tn_status tn_csv_open(tn_csv **out, const char *path, tn_error *err)
     c->end = c->text + n;
     c->line = 1;
     if (c->p == c->end) {
-        status = tn_fail(err, TN_FORMAT, "%s: the file is empty: a first line with the columns' names is expected", path);
+        status = tn_fail(err, TN_FORMAT,
+                         "%s: the file is empty: a first line with the columns' names is expected", path);
         goto out;
     }
     TN_GOTO(record(c, &c->columns, err));
@@ -102,10 +113,12 @@ tn_status tn_csv_next(tn_csv *c, json_t **row, int64_t *line, tn_error *err)
     size_t n = json_array_size(list), want = json_array_size(c->columns);
     if (n != want) {
         json_decref(list);
-        return tn_fail(err, TN_FORMAT, "%s:%lld: %zu fields, the first line names %zu columns", c->path, (long long)*line, n, want);
+        return tn_fail(err, TN_FORMAT, "%s:%lld: %zu fields, the first line names %zu columns", c->path,
+                       (long long)*line, n, want);
     }
     *row = json_object();
-    for (size_t i = 0; i < n; i++) json_object_set(*row, json_string_value(json_array_get(c->columns, i)), json_array_get(list, i));
+    for (size_t i = 0; i < n; i++)
+        json_object_set(*row, json_string_value(json_array_get(c->columns, i)), json_array_get(list, i));
     json_decref(list);
     return TN_OK;
 }

@@ -23,23 +23,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-static tn_status column(const json_t *row, const char *key, const char **out, const char *where, tn_error *err)
+static tn_status column(const json_t *row, const char *key, const char **out, const char *where,
+                        tn_error *err)
 {
     return tn_json_str(row, key, out, where, err);
 }
 
 static tn_status list_of_texts(const json_t *v, const char *what, const char *where, tn_error *err)
 {
-    if (!json_is_array(v) || json_array_size(v) == 0) return tn_fail(err, TN_FORMAT, "%s: \"%s\" must be a list with at least one text", where, what);
+    if (!json_is_array(v) || json_array_size(v) == 0)
+        return tn_fail(err, TN_FORMAT, "%s: \"%s\" must be a list with at least one text", where, what);
     for (size_t i = 0; i < json_array_size(v); i++)
-        if (json_string_length(json_array_get(v, i)) == 0) return tn_fail(err, TN_FORMAT, "%s: \"%s\" holds an empty text or something else, at position %zu", where, what, i);
+        if (json_string_length(json_array_get(v, i)) == 0)
+            return tn_fail(err, TN_FORMAT,
+                           "%s: \"%s\" holds an empty text or something else, at position %zu", where, what,
+                           i);
     return TN_OK;
 }
 
 static tn_status gold_in(json_int_t gold, const json_t *choices, const char *where, tn_error *err)
 {
     if (gold >= 0 && (size_t)gold < json_array_size(choices)) return TN_OK;
-    return tn_fail(err, TN_FORMAT, "%s: the answer is number %lld, outside the %zu choices", where, (long long)gold, json_array_size(choices));
+    return tn_fail(err, TN_FORMAT, "%s: the answer is number %lld, outside the %zu choices", where,
+                   (long long)gold, json_array_size(choices));
 }
 
 /* A whole number, also where the set writes it as a text ("3"). */
@@ -51,7 +57,9 @@ static tn_status whole(const json_t *row, const char *key, json_int_t *out, cons
     if (json_is_boolean(v)) *out = json_is_true(v);
     else if (json_is_integer(v)) *out = json_integer_value(v);
     else if (json_is_string(v) && tn_parse_i64(json_string_value(v), &n)) *out = n;
-    else return tn_fail(err, TN_FORMAT, "%s: \"%s\" must be a whole number, it is %s", where, key, v == NULL ? "missing" : "something else");
+    else
+        return tn_fail(err, TN_FORMAT, "%s: \"%s\" must be a whole number, it is %s", where, key,
+                       v == NULL ? "missing" : "something else");
     return TN_OK;
 }
 
@@ -62,7 +70,8 @@ static tn_status finished(json_t **out, json_t *doc, const char *where, tn_error
 }
 
 /* query, choices and gold checked and put together. Takes `choices`. */
-static tn_status multiple_choice(json_t **out, const char *query, json_t *choices, json_int_t gold, const char *where, tn_error *err)
+static tn_status multiple_choice(json_t **out, const char *query, json_t *choices, json_int_t gold,
+                                 const char *where, tn_error *err)
 {
     tn_status s = list_of_texts(choices, "choices", where, err);
 
@@ -71,10 +80,12 @@ static tn_status multiple_choice(json_t **out, const char *query, json_t *choice
         json_decref(choices);
         return s;
     }
-    return finished(out, json_pack("{s:s, s:o, s:I}", "query", query, "choices", choices, "gold", gold), where, err);
+    return finished(out, json_pack("{s:s, s:o, s:I}", "query", query, "choices", choices, "gold", gold),
+                    where, err);
 }
 
-/* {query, choices, gold} as packaged, the query without what another packaging put in front of it or behind it. */
+/* {query, choices, gold} as packaged, the query without what another packaging put in front of it or behind
+ * it. */
 static tn_status packaged(json_t **out, const json_t *row, const char *drop, const char *where, tn_error *err)
 {
     const char *query;
@@ -86,7 +97,7 @@ static tn_status packaged(json_t **out, const json_t *row, const char *drop, con
     return multiple_choice(out, query, json_incref(json_object_get(row, "choices")), gold, where, err);
 }
 
-/* -------------------------------------------------------------------------------------------------- hellaswag */
+/* ---------------------------------------------------------------------------------------------- hellaswag */
 
 static void replace_all(tn_str *out, const char *s, const char *from, const char *to)
 {
@@ -97,10 +108,11 @@ static void replace_all(tn_str *out, const char *s, const char *from, const char
     tn_str_add(out, s);
 }
 
-/* Strip; " [title]" becomes ". "; every [...] goes; two spaces become one (one pass, as the reference does). */
+/* Strip; " [title]" becomes ". "; every [...] goes; two spaces become one (one pass, as the reference
+ * does). */
 static char *clean(const char *text)
 {
-    tn_str a = {0}, b = {0}, c = {0};
+    tn_str a = { 0 }, b = { 0 }, c = { 0 };
     size_t n;
 
     text += tn_py_front(text, strlen(text));
@@ -110,7 +122,8 @@ static char *clean(const char *text)
     replace_all(&a, s, " [title]", ". ");
     free(s);
     for (const char *p = a.p; p != NULL && *p != '\0';) {
-        const char *end = *p == '[' ? strpbrk(p, "]\n") : NULL;      /* "." in the reference's pattern stops at a newline */
+        /* "." in the reference's pattern stops at a newline */
+        const char *end = *p == '[' ? strpbrk(p, "]\n") : NULL;
         if (end != NULL && *end == ']') p = end + 1;
         else tn_str_add_char(&b, *p++);
     }
@@ -124,7 +137,7 @@ static char *clean(const char *text)
 /* First letter up, the rest down. */
 static char *capitalised(const char *s)
 {
-    tn_str out = {0};
+    tn_str out = { 0 };
 
     tn_py_cased(&out, s, strlen(s), TN_PY_CAPITALIZE);
     return tn_str_take(&out);
@@ -167,7 +180,7 @@ out:
     return status;
 }
 
-/* -------------------------------------------------------------------------------------------------------- arc */
+/* ---------------------------------------------------------------------------------------------------- arc */
 
 /* Position of a label ("B", "2") in the list of labels. */
 static json_int_t position(const json_t *labels, const char *key)
@@ -197,9 +210,10 @@ static void arc_choices(const json_t *v, json_t **texts, json_t **labels)
 
 static tn_status arc(json_t **out, const json_t *row, const char *where, tn_error *err)
 {
-    const json_t *question = json_object_get(row, "question"), *holder = json_is_object(question) ? question : row;
-    const char   *stem, *key;
-    json_t       *texts = NULL, *labels = NULL;
+    const json_t *question = json_object_get(row, "question"),
+                 *holder = json_is_object(question) ? question : row;
+    const char *stem, *key;
+    json_t     *texts = NULL, *labels = NULL;
 
     if (question == NULL) return packaged(out, row, "Question: ", where, err);
     TN_TRY(column(holder, holder == question ? "stem" : "question", &stem, where, err));
@@ -210,7 +224,7 @@ static tn_status arc(json_t **out, const json_t *row, const char *where, tn_erro
     return s;
 }
 
-/* ------------------------------------------------------------------------------------------------- winogrande */
+/* --------------------------------------------------------------------------------------------- winogrande */
 
 static tn_status winogrande(json_t **out, const json_t *row, const char *where, tn_error *err)
 {
@@ -224,7 +238,9 @@ static tn_status winogrande(json_t **out, const json_t *row, const char *where, 
         TN_TRY(list_of_texts(contexts, "context_options", where, err));
         TN_TRY(gold_in(gold, contexts, where, err));
         rest += tn_py_front(rest, strlen(rest));
-        return finished(out, json_pack("{s:O, s:s, s:I}", "contexts", contexts, "continuation", rest, "gold", gold), where, err);
+        return finished(
+            out, json_pack("{s:O, s:s, s:I}", "contexts", contexts, "continuation", rest, "gold", gold),
+            where, err);
     }
     TN_TRY(column(row, "sentence", &sentence, where, err));
     TN_TRY(column(row, "option1", &option[0], where, err));
@@ -232,19 +248,23 @@ static tn_status winogrande(json_t **out, const json_t *row, const char *where, 
     TN_TRY(whole(row, "answer", &gold, where, err));
     const char *gap = strchr(sentence, '_');
     if (gap == NULL || gold < 1 || gold > 2)
-        return tn_fail(err, TN_FORMAT, "%s: %s", where, gap == NULL ? "\"sentence\" has no _ to fill" : "\"answer\" must be 1 or 2");
+        return tn_fail(err, TN_FORMAT, "%s: %s", where,
+                       gap == NULL ? "\"sentence\" has no _ to fill" : "\"answer\" must be 1 or 2");
     size_t head = (size_t)(gap - sentence), n;
     rest = gap + 1;
     rest += tn_py_front(rest, strlen(rest));
     n = tn_py_end(rest, strlen(rest));
-    char   *a = tn_strf("%.*s%s", (int)head, sentence, option[0]), *b = tn_strf("%.*s%s", (int)head, sentence, option[1]);
-    json_t *doc = a == NULL || b == NULL ? NULL : json_pack("{s:[s, s], s:s%, s:I}", "contexts", a, b, "continuation", rest, n, "gold", gold - 1);
+    char *a = tn_strf("%.*s%s", (int)head, sentence, option[0]),
+         *b = tn_strf("%.*s%s", (int)head, sentence, option[1]);
+    json_t *doc = a == NULL || b == NULL ? NULL
+                                         : json_pack("{s:[s, s], s:s%, s:I}", "contexts", a, b,
+                                                     "continuation", rest, n, "gold", gold - 1);
     free(a);
     free(b);
     return finished(out, doc, where, err);
 }
 
-/* --------------------------------------------------------------------------------------- boolq, lambada, mmlu */
+/* ----------------------------------------------------------------------------------- boolq, lambada, mmlu */
 
 static tn_status boolq(json_t **out, const json_t *row, const char *where, tn_error *err)
 {
@@ -256,8 +276,9 @@ static tn_status boolq(json_t **out, const json_t *row, const char *where, tn_er
     TN_TRY(column(row, "question", &question, where, err));
     TN_TRY(whole(row, json_object_get(row, "label") != NULL ? "label" : "answer", &gold, where, err));
     char     *query = tn_strf("%s\nQuestion: %s?", passage, question);
-    tn_status s = query == NULL ? tn_fail(err, TN_NOMEM, "%s: no memory for a row", where)
-                                : multiple_choice(out, query, json_pack("[s, s]", "no", "yes"), gold, where, err);
+    tn_status s = query == NULL
+                      ? tn_fail(err, TN_NOMEM, "%s: no memory for a row", where)
+                      : multiple_choice(out, query, json_pack("[s, s]", "no", "yes"), gold, where, err);
     free(query);
     return s;
 }
@@ -274,8 +295,11 @@ static tn_status lambada(json_t **out, const json_t *row, const char *where, tn_
     }
     TN_TRY(column(row, "text", &text, where, err));
     last = strrchr(text, ' ');
-    if (last == NULL || last[1] == '\0') return tn_fail(err, TN_FORMAT, "%s: \"text\" has no last word after a space", where);
-    return finished(out, json_pack("{s:s%, s:s}", "context", text, (size_t)(last - text), "continuation", last + 1), where, err);
+    if (last == NULL || last[1] == '\0')
+        return tn_fail(err, TN_FORMAT, "%s: \"text\" has no last word after a space", where);
+    return finished(
+        out, json_pack("{s:s%, s:s}", "context", text, (size_t)(last - text), "continuation", last + 1),
+        where, err);
 }
 
 static tn_status mmlu(json_t **out, const json_t *row, const char *where, tn_error *err)
@@ -287,12 +311,18 @@ static tn_status mmlu(json_t **out, const json_t *row, const char *where, tn_err
 
     TN_TRY(column(row, "question", &question, where, err));
     TN_TRY(column(row, "subject", &subject, where, err));
-    if (json_string_length(answer) == 1 && isalpha((unsigned char)json_string_value(answer)[0])) gold = toupper((unsigned char)json_string_value(answer)[0]) - 'A';
+    if (json_string_length(answer) == 1 && isalpha((unsigned char)json_string_value(answer)[0]))
+        gold = toupper((unsigned char)json_string_value(answer)[0]) - 'A';
     else TN_TRY(whole(row, "answer", &gold, where, err));
     TN_TRY(list_of_texts(choices, "choices", where, err));
     TN_TRY(gold_in(gold, choices, where, err));
-    if (json_array_size(choices) != 4) return tn_fail(err, TN_FORMAT, "%s: %zu choices; this task's question sheet has four", where, json_array_size(choices));
-    return finished(out, json_pack("{s:s, s:s, s:O, s:I}", "subject", subject, "question", question, "choices", choices, "gold", gold), where, err);
+    if (json_array_size(choices) != 4)
+        return tn_fail(err, TN_FORMAT, "%s: %zu choices; this task's question sheet has four", where,
+                       json_array_size(choices));
+    return finished(out,
+                    json_pack("{s:s, s:s, s:O, s:I}", "subject", subject, "question", question, "choices",
+                              choices, "gold", gold),
+                    where, err);
 }
 
 static tn_status piqa(json_t **out, const json_t *row, const char *where, tn_error *err)
@@ -307,10 +337,11 @@ static tn_status piqa(json_t **out, const json_t *row, const char *where, tn_err
     return multiple_choice(out, goal, json_pack("[s, s]", one, two), gold, where, err);
 }
 
-/* ------------------------------------------------------------------------------------------------- truthfulqa */
+/* --------------------------------------------------------------------------------------------- truthfulqa */
 
 /* Either packaging to a list of answers and a list of 0 and 1. */
-static tn_status targets(json_t *doc, const json_t *row, const char *key, const char *name, const char *where, tn_error *err)
+static tn_status targets(json_t *doc, const json_t *row, const char *key, const char *name, const char *where,
+                         tn_error *err)
 {
     const json_t *v = json_object_get(row, key);
     json_t       *choices = json_object_get(v, "choices"), *labels = json_object_get(v, "labels"), *one;
@@ -323,7 +354,8 @@ static tn_status targets(json_t *doc, const json_t *row, const char *key, const 
     } else {
         choices = json_array();
         labels = json_array();
-        json_object_foreach((json_t *)v, answer, one) {
+        json_object_foreach((json_t *)v, answer, one)
+        {
             json_array_append_new(choices, json_string(answer));
             json_array_append(labels, one);
         }
@@ -331,13 +363,17 @@ static tn_status targets(json_t *doc, const json_t *row, const char *key, const 
     snprintf(label_name, sizeof label_name, "%s_labels", name);
     json_object_set_new(doc, name, choices);
     json_object_set_new(doc, label_name, labels);
-    if (!json_is_array(choices) || json_array_size(choices) == 0) return list_of_texts(choices, key, where, err);
+    if (!json_is_array(choices) || json_array_size(choices) == 0)
+        return list_of_texts(choices, key, where, err);
     size_t n_true = 0, i;
-    /* An answer may be empty: one of the published set is (what is scored is then the space before it, as in the public harness). */
-    json_array_foreach(choices, i, one)
-        if (!json_is_string(one)) return list_of_texts(choices, key, where, err);
-    if (json_array_size(labels) != json_array_size(choices)) return tn_fail(err, TN_FORMAT, "%s: \"%s\" has as many labels as answers, here not", where, key);
-    json_array_foreach(labels, i, one) {
+    /* An answer may be empty: one of the published set is (what is scored is then the space before it, as in
+     * the public harness). */
+    json_array_foreach(choices, i, one) if (!json_is_string(one)) return list_of_texts(choices, key, where,
+                                                                                       err);
+    if (json_array_size(labels) != json_array_size(choices))
+        return tn_fail(err, TN_FORMAT, "%s: \"%s\" has as many labels as answers, here not", where, key);
+    json_array_foreach(labels, i, one)
+    {
         if (!json_is_integer(one) || json_integer_value(one) < 0 || json_integer_value(one) > 1)
             return tn_fail(err, TN_FORMAT, "%s: labels of \"%s\" are 0 or 1", where, key);
         n_true += json_integer_value(one) == 1;
@@ -352,7 +388,8 @@ static tn_status truthfulqa(json_t **out, const json_t *row, const char *where, 
     tn_status   status;
 
     TN_TRY(column(row, "question", &question, where, err));
-    if ((doc = json_pack("{s:s}", "question", question)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for a row", where);
+    if ((doc = json_pack("{s:s}", "question", question)) == NULL)
+        return tn_fail(err, TN_NOMEM, "%s: no memory for a row", where);
     status = targets(doc, row, "mc1_targets", "mc1", where, err);
     if (status == TN_OK) status = targets(doc, row, "mc2_targets", "mc2", where, err);
     if (status == TN_OK) *out = doc;
@@ -360,11 +397,11 @@ static tn_status truthfulqa(json_t **out, const json_t *row, const char *where, 
     return status;
 }
 
-/* --------------------------------------------------------------------------------------------------- wikitext */
+/* ----------------------------------------------------------------------------------------------- wikitext */
 
 static char *rewrite(char *s, const char *from, const char *to)
 {
-    tn_str out = {0};
+    tn_str out = { 0 };
 
     if (s == NULL) return NULL;
     replace_all(&out, s, from, to);
@@ -375,7 +412,7 @@ static char *rewrite(char *s, const char *from, const char *to)
 /* Spaces just inside a pair of marks go: "( a )" to "(a)", where both marks stand in one stretch of text. */
 static char *tighten(char *s, char open, char close)
 {
-    tn_str out = {0};
+    tn_str out = { 0 };
 
     if (s == NULL) return NULL;
     for (const char *p = s; *p != '\0';) {
@@ -404,11 +441,15 @@ static char *tighten(char *s, char open, char close)
 /* Undoes the tokenised punctuation; words and bytes are counted on the page as it was. */
 static tn_status wikitext(json_t **out, const json_t *row, const char *where, tn_error *err)
 {
-    static const char *const marks[][2] = { { "s '", "s'" }, { " @-@ ", "-" }, { " @,@ ", "," }, { " @.@ ", "." }, { " : ", ": " }, { " ; ", "; " },
-                                            { " . ", ". " }, { " ! ", "! " }, { " ? ", "? " }, { " , ", ", " } };
-    static const char *const ends[][2] = { { "= = = =", "====" }, { "= = =", "===" }, { "= =", "==" }, { " \xc2\xb0 ", "\xc2\xb0" }, { " \n", "\n" },
-                                           { "\n ", "\n" }, { " N ", " 1 " }, { " 's", "'s" } };
-    const char *page;
+    static const char *const marks[][2] = { { "s '", "s'" },  { " @-@ ", "-" }, { " @,@ ", "," },
+                                            { " @.@ ", "." }, { " : ", ": " },  { " ; ", "; " },
+                                            { " . ", ". " },  { " ! ", "! " },  { " ? ", "? " },
+                                            { " , ", ", " } };
+    static const char *const ends[][2] = { { "= = = =", "====" }, { "= = =", "===" },
+                                           { "= =", "==" },       { " \xc2\xb0 ", "\xc2\xb0" },
+                                           { " \n", "\n" },       { "\n ", "\n" },
+                                           { " N ", " 1 " },      { " 's", "'s" } };
+    const char              *page;
 
     TN_TRY(column(row, "page", &page, where, err));
     char *s = tn_strdup(page);
@@ -420,7 +461,7 @@ static tn_status wikitext(json_t **out, const json_t *row, const char *where, tn
     return finished(out, doc, where, err);
 }
 
-/* -------------------------------------------------------------------------------------------- questions with letters */
+/* --------------------------------------------------------------------------------- questions with letters */
 
 /* "... (A) one\n (B) two" with one and two changed over; what follows them, a (C) too, stays. */
 static char *changed_over(const char *q)
@@ -429,9 +470,10 @@ static char *changed_over(const char *q)
 
     if (b == NULL) return NULL;
     end = b + 3 + strcspn(b + 3, "\n");
-    const char *gap = b;                                       /* white space between the first answer and (B) stays where it is */
+    const char *gap = b; /* white space between the first answer and (B) stays where it is */
     while (gap > a + 3 && isspace((unsigned char)gap[-1])) gap--;
-    return tn_strf("%.*s%.*s%.*s(B)%.*s%s", (int)(a + 3 - q), q, (int)(end - b - 3), b + 3, (int)(b - gap), gap, (int)(gap - a - 3), a + 3, end);
+    return tn_strf("%.*s%.*s%.*s(B)%.*s%s", (int)(a + 3 - q), q, (int)(end - b - 3), b + 3, (int)(b - gap),
+                   gap, (int)(gap - a - 3), a + 3, end);
 }
 
 static json_t *other_letter(const char *answer)
@@ -456,16 +498,20 @@ static tn_status swap_ab(json_t **out, const json_t *row, const char *where, tn_
     return finished(out, doc, where, err);
 }
 
-/* ------------------------------------------------------------------------------------------------------ table */
+/* -------------------------------------------------------------------------------------------------- table */
 
 static tn_status bbq(json_t **out, const json_t *row, const char *where, tn_error *err)
 {
     return tn_bbq_docs(out, row, where, err);
 }
 
-#define DOCS_LIST(X) X(hellaswag) X(arc) X(winogrande) X(boolq) X(lambada) X(truthfulqa) X(mmlu) X(piqa) X(wikitext) X(swap_ab) X(bbq)
+// clang-format off
+#define DOCS_LIST(X)                                                                                         \
+    X(hellaswag)                                                                                             \
+    X(arc) X(winogrande) X(boolq) X(lambada) X(truthfulqa) X(mmlu) X(piqa) X(wikitext) X(swap_ab) X(bbq)
+// clang-format on
 
-static tn_docs_fn *const  functions[] = {
+static tn_docs_fn *const functions[] = {
 #define X(name) name,
     DOCS_LIST(X)
 #undef X
@@ -474,7 +520,7 @@ static const char *const names[] = {
 #define X(name) #name,
     DOCS_LIST(X)
 #undef X
-    NULL
+        NULL
 };
 
 tn_docs_fn *tn_docs_find(const char *name)
@@ -484,7 +530,4 @@ tn_docs_fn *tn_docs_find(const char *name)
     return NULL;
 }
 
-const char *const *tn_docs_names(void)
-{
-    return names;
-}
+const char *const *tn_docs_names(void) { return names; }

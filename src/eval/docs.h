@@ -1,4 +1,5 @@
-/* docs.h - named built-ins that turn a data set's rows into the columns a task's templates read (private to this room). */
+/* docs.h - named built-ins that turn a data set's rows into the columns a task's templates read (private to
+ * this room). */
 #ifndef TN_EVAL_DOCS_H
 #define TN_EVAL_DOCS_H
 

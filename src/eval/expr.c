@@ -27,10 +27,7 @@ bool tn_expr_take(tn_expr *t, char c)
     return true;
 }
 
-static bool letter(char c)
-{
-    return isalnum((unsigned char)c) || c == '_';
-}
+static bool letter(char c) { return isalnum((unsigned char)c) || c == '_'; }
 
 bool tn_expr_word(tn_expr *t, const char *word)
 {
@@ -47,13 +44,16 @@ tn_status tn_expr_bad(tn_expr *t, const char *what)
 {
     int left = (int)(t->end - t->p);
 
-    return tn_fail(t->err, TN_FORMAT, "%s: template: %s at \"%.*s\"", t->where, what, left > 40 ? 40 : left, t->p);
+    return tn_fail(t->err, TN_FORMAT, "%s: template: %s at \"%.*s\"", t->where, what, left > 40 ? 40 : left,
+                   t->p);
 }
 
 static tn_status made(tn_expr *t, json_t *v, json_t **out)
 {
     *out = v;
-    return v != NULL ? TN_OK : tn_fail(t->err, TN_FORMAT, "%s: template: a value is no UTF-8 text, or memory is short", t->where);
+    return v != NULL ? TN_OK
+                     : tn_fail(t->err, TN_FORMAT,
+                               "%s: template: a value is no UTF-8 text, or memory is short", t->where);
 }
 
 tn_status tn_expr_name(tn_expr *t, char out[64])
@@ -75,7 +75,7 @@ bool tn_expr_true(const json_t *v)
     return json_is_array(v) ? json_array_size(v) > 0 : json_object_size(v) > 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------- atoms */
+/* -------------------------------------------------------------------------------------------------- atoms */
 
 static bool quotes_ahead(const tn_expr *t, char quote, int n)
 {
@@ -84,13 +84,13 @@ static bool quotes_ahead(const tn_expr *t, char quote, int n)
     return true;
 }
 
-/* A quoted text; \n, \t, \r, \\ and quotes may be escaped; any other escape stays as it is, as in Python. Three quotes: Python's long
- * form, in lists that a template wrote down. */
+/* A quoted text; \n, \t, \r, \\ and quotes may be escaped; any other escape stays as it is, as in Python.
+ * Three quotes: Python's long form, in lists that a template wrote down. */
 static tn_status literal(tn_expr *t, json_t **out)
 {
     char      quote = *t->p;
     int       n = quotes_ahead(t, quote, 3) ? 3 : 1;
-    tn_str    s = {0};
+    tn_str    s = { 0 };
     tn_status status;
 
     t->p += n;
@@ -116,15 +116,18 @@ static tn_status literal(tn_expr *t, json_t **out)
 static tn_status list(tn_expr *t, char close, json_t *array, json_t **out)
 {
     json_t   *v = NULL;
-    tn_status status = array != NULL ? TN_OK : tn_fail(t->err, TN_NOMEM, "%s: no memory for a list", t->where);
+    tn_status status = array != NULL ? TN_OK
+                                     : tn_fail(t->err, TN_NOMEM, "%s: no memory for a list", t->where);
 
     while (status == TN_OK && !tn_expr_take(t, close)) {
         TN_GOTO(tn_expr_value(t, &v));
         if (v == NULL) v = json_null();
-        if (json_array_append_new(array, v) != 0) status = tn_fail(t->err, TN_NOMEM, "%s: no memory for a list", t->where);
+        if (json_array_append_new(array, v) != 0)
+            status = tn_fail(t->err, TN_NOMEM, "%s: no memory for a list", t->where);
         v = NULL;
         if (status == TN_OK && !tn_expr_take(t, ',')) {
-            if (!tn_expr_take(t, close)) status = tn_expr_bad(t, close == ']' ? "] is expected" : ") is expected");
+            if (!tn_expr_take(t, close))
+                status = tn_expr_bad(t, close == ']' ? "] is expected" : ") is expected");
             break;
         }
     }
@@ -171,17 +174,19 @@ static json_t *variable(const tn_expr *t, const char *key)
 
 static tn_status no_column(tn_expr *t, const char *key)
 {
-    tn_str      has = {0};
+    tn_str      has = { 0 };
     const char *k;
     json_t     *unused;
 
     json_object_foreach((json_t *)t->row, k, unused) tn_str_addf(&has, "%s%s", has.len > 0 ? ", " : "", k);
-    tn_status s = tn_fail(t->err, TN_FORMAT, "%s: the row has no column \"%s\" (it has %.600s)", t->where, key, has.p != NULL ? has.p : "none");
+    tn_status s = tn_fail(t->err, TN_FORMAT, "%s: the row has no column \"%s\" (it has %.600s)", t->where,
+                          key, has.p != NULL ? has.p : "none");
     tn_str_free(&has);
     return s;
 }
 
-/* A column, or a word of the language; `x is defined` and `x | default(...)` may ask for what is not there. */
+/* A column, or a word of the language; `x is defined` and `x | default(...)` may ask for what is not
+ * there. */
 static tn_status column(tn_expr *t, json_t **out)
 {
     char key[64];
@@ -198,10 +203,12 @@ static tn_status column(tn_expr *t, json_t **out)
     }
     tn_expr     ahead = *t;
     const char *start = t->p;
-    if (strcmp(key, "range") == 0 && tn_expr_take(&ahead, '(')) return made(t, json_null(), out);      /* called by term */
-    if (tn_expr_word(&ahead, "is") || (tn_expr_take(&ahead, '|') && (tn_expr_word(&ahead, "default") || tn_expr_word(&ahead, "d")))) {
+    /* called by term */
+    if (strcmp(key, "range") == 0 && tn_expr_take(&ahead, '(')) return made(t, json_null(), out);
+    if (tn_expr_word(&ahead, "is") ||
+        (tn_expr_take(&ahead, '|') && (tn_expr_word(&ahead, "default") || tn_expr_word(&ahead, "d")))) {
         t->p = start;
-        return TN_OK;                                                  /* NULL: not defined */
+        return TN_OK; /* NULL: not defined */
     }
     return no_column(t, key);
 }
@@ -212,7 +219,9 @@ static tn_status number(tn_expr *t, json_t **out)
     size_t n = 0;
     bool   real = false;
 
-    while (t->p < t->end && n < sizeof text - 1 && (isdigit((unsigned char)*t->p) || (*t->p == '.' && !real && t->p + 1 < t->end && isdigit((unsigned char)t->p[1])))) {
+    while (t->p < t->end && n < sizeof text - 1 &&
+           (isdigit((unsigned char)*t->p) ||
+            (*t->p == '.' && !real && t->p + 1 < t->end && isdigit((unsigned char)t->p[1])))) {
         real = real || *t->p == '.';
         text[n++] = *t->p++;
     }
@@ -230,7 +239,8 @@ static tn_status atom(tn_expr *t, json_t **out)
     if (t->p == t->end) return tn_expr_bad(t, "an expression is expected");
     if (*t->p == '"' || *t->p == '\'') {
         TN_TRY(literal(t, out));
-        for (blanks(t); t->p < t->end && (*t->p == '"' || *t->p == '\''); blanks(t)) {      /* texts side by side are one */
+        /* texts side by side are one */
+        for (blanks(t); t->p < t->end && (*t->p == '"' || *t->p == '\''); blanks(t)) {
             json_t *more;
             TN_TRY(literal(t, &more));
             json_t *both = json_sprintf("%s%s", json_string_value(*out), json_string_value(more));
@@ -245,7 +255,7 @@ static tn_status atom(tn_expr *t, json_t **out)
     if (tn_expr_take(t, '(')) {
         TN_TRY(tn_expr_value(t, out));
         if (tn_expr_take(t, ')')) return TN_OK;
-        if (tn_expr_take(t, ',')) {                                    /* a tuple: a list to us */
+        if (tn_expr_take(t, ',')) { /* a tuple: a list to us */
             json_t *array = json_array();
             json_array_append_new(array, *out != NULL ? *out : json_null());
             *out = NULL;
@@ -259,29 +269,34 @@ static tn_status atom(tn_expr *t, json_t **out)
     return column(t, out);
 }
 
-/* ------------------------------------------------------------------------------------------------------- terms */
+/* -------------------------------------------------------------------------------------------------- terms */
 
 /* [at], or the slice [from:to]; positions count from the end when negative. Texts by characters. */
 static size_t byte_of_char(const char *s, int64_t i)
 {
     size_t at = 0;
 
-    for (; i > 0 && s[at] != '\0'; i--)
-        do at++;
+    for (; i > 0 && s[at] != '\0'; i--) do
+            at++;
         while (((unsigned char)s[at] & 0xc0) == 0x80);
     return at;
 }
 
 static int64_t length_of(const json_t *v)
 {
-    return json_is_string(v) ? tn_py_chars(json_string_value(v)) : json_is_array(v) ? (int64_t)json_array_size(v) : 0;
+    return json_is_string(v)  ? tn_py_chars(json_string_value(v))
+           : json_is_array(v) ? (int64_t)json_array_size(v)
+                              : 0;
 }
 
 static tn_status slice(tn_expr *t, const json_t *of, const json_t *from, const json_t *to, json_t **out)
 {
-    int64_t n = length_of(of), a = json_is_integer(from) ? json_integer_value(from) : 0, b = json_is_integer(to) ? json_integer_value(to) : n;
+    int64_t n = length_of(of), a = json_is_integer(from) ? json_integer_value(from) : 0,
+            b = json_is_integer(to) ? json_integer_value(to) : n;
 
-    if (!json_is_string(of) && !json_is_array(of)) return tn_fail(t->err, TN_FORMAT, "%s: template: a slice is taken of something that is neither text nor list", t->where);
+    if (!json_is_string(of) && !json_is_array(of))
+        return tn_fail(t->err, TN_FORMAT,
+                       "%s: template: a slice is taken of something that is neither text nor list", t->where);
     a = a < 0 ? a + n : a;
     b = b < 0 ? b + n : b;
     a = a < 0 ? 0 : a > n ? n : a;
@@ -310,8 +325,13 @@ static tn_status element(tn_expr *t, const json_t *of, const json_t *key, json_t
             v = json_stringn(s, byte_of_char(s, 1));
         }
     }
-    if (json_is_object(of) && json_is_string(key)) v = json_incref(json_object_get(of, json_string_value(key)));
-    if (v == NULL) return tn_fail(t->err, TN_FORMAT, "%s: template: there is no such element (a list takes a position inside it, an object a key that it has)", t->where);
+    if (json_is_object(of) && json_is_string(key))
+        v = json_incref(json_object_get(of, json_string_value(key)));
+    if (v == NULL)
+        return tn_fail(t->err, TN_FORMAT,
+                       "%s: template: there is no such element (a list takes a position inside it, an object "
+                       "a key that it has)",
+                       t->where);
     *out = v;
     return TN_OK;
 }
@@ -319,13 +339,14 @@ static tn_status element(tn_expr *t, const json_t *of, const json_t *key, json_t
 /* After the name of a method or filter: its arguments, then the call. Takes over *v. */
 static tn_status call_with_arguments(tn_expr *t, const char *name, bool filter, bool parens, json_t **v)
 {
-    json_t     *arg[TN_EXPR_ARGS] = {0}, *result = NULL;
+    json_t     *arg[TN_EXPR_ARGS] = { 0 }, *result = NULL;
     int         n = 0;
     const char *back;
     tn_status   status = TN_OK;
 
-    back = t->p;                                              /* the one argument that templates give by its name: map(attribute='text') */
-    if (parens && filter && strcmp(name, "map") == 0 && !(tn_expr_word(t, "attribute") && tn_expr_take(t, '='))) {
+    back = t->p; /* the one argument that templates give by its name: map(attribute='text') */
+    if (parens && filter && strcmp(name, "map") == 0 &&
+        !(tn_expr_word(t, "attribute") && tn_expr_take(t, '='))) {
         t->p = back;
         return tn_expr_bad(t, "map takes attribute='NAME' alone");
     }
@@ -384,7 +405,8 @@ static tn_status member(tn_expr *t, json_t **v)
     TN_TRY(tn_expr_name(t, word));
     if (tn_expr_take(t, '(')) return call_with_arguments(t, word, false, true, v);
     if (t->dry) return TN_OK;
-    if ((key = json_string(word)) == NULL) return tn_fail(t->err, TN_NOMEM, "%s: no memory for a name", t->where);
+    if ((key = json_string(word)) == NULL)
+        return tn_fail(t->err, TN_NOMEM, "%s: no memory for a name", t->where);
     tn_status s = element(t, *v, key, &next);
     json_decref(key);
     if (s == TN_OK) {
@@ -421,7 +443,9 @@ static tn_status term(tn_expr *t, json_t **out)
         }
     }
     if (minus && !t->dry) {
-        json_t *neg = json_is_integer(v) ? json_integer(-json_integer_value(v)) : json_is_real(v) ? json_real(-json_real_value(v)) : NULL;
+        json_t *neg = json_is_integer(v) ? json_integer(-json_integer_value(v))
+                      : json_is_real(v)  ? json_real(-json_real_value(v))
+                                         : NULL;
         if (neg == NULL) {
             status = tn_expr_bad(t, "- stands before something that is no number");
             goto out;
@@ -436,19 +460,21 @@ out:
     return status;
 }
 
-/* --------------------------------------------------------------------------------------------------- operators */
+/* ---------------------------------------------------------------------------------------------- operators */
 
 static json_t *plus(const json_t *a, const json_t *b, bool join)
 {
     if (join || (json_is_string(a) && json_is_string(b))) {
         char   *x = NULL, *y = NULL;
         json_t *v = NULL;
-        if (tn_template_text(&x, a, "", NULL) == TN_OK && tn_template_text(&y, b, "", NULL) == TN_OK) v = json_sprintf("%s%s", x, y);
+        if (tn_template_text(&x, a, "", NULL) == TN_OK && tn_template_text(&y, b, "", NULL) == TN_OK)
+            v = json_sprintf("%s%s", x, y);
         free(x);
         free(y);
         return v;
     }
-    if (json_is_integer(a) && json_is_integer(b)) return json_integer((json_int_t)((uint64_t)json_integer_value(a) + (uint64_t)json_integer_value(b)));
+    if (json_is_integer(a) && json_is_integer(b))
+        return json_integer((json_int_t)((uint64_t)json_integer_value(a) + (uint64_t)json_integer_value(b)));
     if (json_is_number(a) && json_is_number(b)) return json_real(json_number_value(a) + json_number_value(b));
     if (!json_is_array(a) || !json_is_array(b)) return NULL;
     json_t *v = json_array();
@@ -463,7 +489,11 @@ static json_t *arithmetic(char op, const json_t *a, const json_t *b)
     if (!json_is_number(a) || !json_is_number(b)) return NULL;
     double x = json_number_value(a), y = json_number_value(b), v;
     if ((op == '/' || op == 'd' || op == '%') && y == 0) return NULL;
-    v = op == '-' ? x - y : op == '*' ? x * y : op == '/' ? x / y : op == 'd' ? floor(x / y) : x - y * floor(x / y);
+    v = op == '-'   ? x - y
+        : op == '*' ? x * y
+        : op == '/' ? x / y
+        : op == 'd' ? floor(x / y)
+                    : x - y * floor(x / y);
     bool whole = json_is_integer(a) && json_is_integer(b) && op != '/';
     return whole && fabs(v) < 9e15 ? json_integer((json_int_t)v) : json_real(v);
 }
@@ -477,7 +507,9 @@ static tn_status operate(tn_expr *t, char op, json_t **v, json_t *w)
     json_decref(*v);
     *v = s;
     if (s != NULL) return TN_OK;
-    return tn_expr_bad(t, op == '+' ? "+ joins two texts, two lists or two numbers; these are something else, before" : "these values cannot be reckoned with, before");
+    return tn_expr_bad(
+        t, op == '+' ? "+ joins two texts, two lists or two numbers; these are something else, before"
+                     : "these values cannot be reckoned with, before");
 }
 
 /* The right side of an operator. A reader that fails may have read a part of it. */
@@ -501,7 +533,8 @@ static tn_status product(tn_expr *t, json_t **out)
         char op = tn_expr_word(t, "//") ? 'd' : '\0';
         blanks(t);
         if (op == '\0' && t->end - t->p >= 2 && t->p[0] == '%' && t->p[1] == '}') return TN_OK;
-        if (op == '\0') op = tn_expr_take(t, '*') ? '*' : tn_expr_take(t, '/') ? '/' : tn_expr_take(t, '%') ? '%' : '\0';
+        if (op == '\0')
+            op = tn_expr_take(t, '*') ? '*' : tn_expr_take(t, '/') ? '/' : tn_expr_take(t, '%') ? '%' : '\0';
         if (op == '\0') return TN_OK;
         TN_TRY(operand(t, term, &w));
         TN_TRY(operate(t, op, out, w));
@@ -529,8 +562,10 @@ static bool same(const json_t *a, const json_t *b)
 
 static bool within(const json_t *item, const json_t *of)
 {
-    if (json_is_string(of)) return json_is_string(item) && strstr(json_string_value(of), json_string_value(item)) != NULL;
-    if (json_is_object(of)) return json_is_string(item) && json_object_get(of, json_string_value(item)) != NULL;
+    if (json_is_string(of))
+        return json_is_string(item) && strstr(json_string_value(of), json_string_value(item)) != NULL;
+    if (json_is_object(of))
+        return json_is_string(item) && json_object_get(of, json_string_value(item)) != NULL;
     for (size_t i = 0; i < json_array_size(of); i++)
         if (same(item, json_array_get(of, i))) return true;
     return false;
@@ -538,7 +573,8 @@ static bool within(const json_t *item, const json_t *of)
 
 static bool compared(const char *op, const json_t *a, const json_t *b)
 {
-    double d = json_is_string(a) && json_is_string(b) ? strcmp(json_string_value(a), json_string_value(b)) : json_number_value(a) - json_number_value(b);
+    double d = json_is_string(a) && json_is_string(b) ? strcmp(json_string_value(a), json_string_value(b))
+                                                      : json_number_value(a) - json_number_value(b);
 
     if (strcmp(op, "==") == 0) return same(a, b);
     if (strcmp(op, "!=") == 0) return !same(a, b);
@@ -568,7 +604,7 @@ static tn_status is_test(tn_expr *t, json_t **v)
 static tn_status comparison(tn_expr *t, json_t **out)
 {
     static const char *const ops[] = { "==", "!=", "<=", ">=", "<", ">", "in" };
-    json_t *w;
+    json_t                  *w;
 
     TN_TRY(sum(t, out));
     for (;;) {
@@ -624,7 +660,7 @@ static tn_status logic(tn_expr *t, bool either, json_t **out)
         t->dry = dry;
         TN_TRY(s);
         if (decided) {
-            json_decref(w);                                   /* a text or list is made even when it is only read */
+            json_decref(w); /* a text or list is made even when it is only read */
             continue;
         }
         json_decref(*out);
@@ -648,14 +684,16 @@ static bool has_condition(const tn_expr *t)
             if (level-- == 0) return false;
         } else if (*p == ',' && level == 0) {
             return false;
-        } else if (level == 0 && p > t->p && !letter(p[-1]) && t->end - p > 2 && p[0] == 'i' && p[1] == 'f' && !letter(p[2])) {
+        } else if (level == 0 && p > t->p && !letter(p[-1]) && t->end - p > 2 && p[0] == 'i' && p[1] == 'f' &&
+                   !letter(p[2])) {
             return true;
         }
     }
     return false;
 }
 
-/* a if c else b: the condition stands behind the value, so the value is read dry first, and for real when it is wanted. */
+/* a if c else b: the condition stands behind the value, so the value is read dry first, and for real when it
+ * is wanted. */
 static tn_status conditional(tn_expr *t, json_t **out)
 {
     const char *start = t->p;

@@ -14,7 +14,12 @@
 
 enum { MATCH_STEPS = 5000000, MAX_STEPS = 12, MAX_IGNORED = 16 };
 
-struct tn_pattern { pcre2_code *code; pcre2_match_context *limits; uint32_t n_group; char *text; };
+struct tn_pattern {
+    pcre2_code          *code;
+    pcre2_match_context *limits;
+    uint32_t             n_group;
+    char                *text;
+};
 
 tn_status tn_pattern_create(tn_pattern **out, const char *text, const char *where, tn_error *err)
 {
@@ -24,16 +29,19 @@ tn_status tn_pattern_create(tn_pattern **out, const char *text, const char *wher
     PCRE2_UCHAR why[160];
 
     *out = NULL;
-    if (p == NULL || (p->text = tn_strdup(text)) == NULL || (p->limits = pcre2_match_context_create(NULL)) == NULL) {
+    if (p == NULL || (p->text = tn_strdup(text)) == NULL ||
+        (p->limits = pcre2_match_context_create(NULL)) == NULL) {
         tn_pattern_destroy(p);
         return tn_fail(err, TN_NOMEM, "%s: no memory for a pattern", where);
     }
     pcre2_set_match_limit(p->limits, MATCH_STEPS);
-    p->code = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
+    p->code = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED,
+                            PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
     if (p->code == NULL) {
         pcre2_get_error_message(code, why, sizeof why);
         tn_pattern_destroy(p);
-        return tn_fail(err, TN_FORMAT, "%s: the pattern \"%.200s\" does not compile: %s, at character %zu", where, text, (const char *)why, (size_t)at);
+        return tn_fail(err, TN_FORMAT, "%s: the pattern \"%.200s\" does not compile: %s, at character %zu",
+                       where, text, (const char *)why, (size_t)at);
     }
     pcre2_pattern_info(p->code, PCRE2_INFO_CAPTURECOUNT, &p->n_group);
     *out = p;
@@ -49,14 +57,22 @@ void tn_pattern_destroy(tn_pattern *p)
     free(p);
 }
 
-/* One match from *at on; false: none. *at moves on as Python's scanner does: after an empty match the next is longer or later. */
-static tn_status next_match(const tn_pattern *p, const char *s, size_t n, size_t *at, bool *empty, pcre2_match_data *m, bool *found, tn_error *err)
+/* One match from *at on; false: none. *at moves on as Python's scanner does: after an empty match the next is
+ * longer or later. */
+static tn_status next_match(const tn_pattern *p, const char *s, size_t n, size_t *at, bool *empty,
+                            pcre2_match_data *m, bool *found, tn_error *err)
 {
-    int r = *at > n ? PCRE2_ERROR_NOMATCH : pcre2_match(p->code, (PCRE2_SPTR)s, n, *at, *empty ? PCRE2_NOTEMPTY_ATSTART : 0, m, p->limits);
+    int r = *at > n ? PCRE2_ERROR_NOMATCH
+                    : pcre2_match(p->code, (PCRE2_SPTR)s, n, *at, *empty ? PCRE2_NOTEMPTY_ATSTART : 0, m,
+                                  p->limits);
 
     *found = r > 0;
     if (r == PCRE2_ERROR_NOMATCH) return TN_OK;
-    if (r < 0) return tn_fail(err, TN_LIMIT, "the pattern \"%.200s\" takes too long on a reply, or the reply is not UTF-8: write a simpler pattern", p->text);
+    if (r < 0)
+        return tn_fail(err, TN_LIMIT,
+                       "the pattern \"%.200s\" takes too long on a reply, or the reply is not UTF-8: write a "
+                       "simpler pattern",
+                       p->text);
     const PCRE2_SIZE *v = pcre2_get_ovector_pointer(m);
     *empty = v[0] == v[1];
     *at = v[1];
@@ -112,12 +128,14 @@ out:
     return status;
 }
 
-static void put_replacement(tn_str *out, const char *with, const char *s, pcre2_match_data *m, uint32_t n_group)
+static void put_replacement(tn_str *out, const char *with, const char *s, pcre2_match_data *m,
+                            uint32_t n_group)
 {
     const PCRE2_SIZE *v = pcre2_get_ovector_pointer(m);
 
     for (; *with != '\0'; with++) {
-        uint32_t g = with[0] == '\\' && with[1] >= '0' && with[1] <= '9' ? (uint32_t)(with[1] - '0') : UINT32_MAX;
+        uint32_t g = with[0] == '\\' && with[1] >= '0' && with[1] <= '9' ? (uint32_t)(with[1] - '0')
+                                                                         : UINT32_MAX;
         if (g > n_group) {
             tn_str_add_char(out, *with);
             continue;
@@ -132,7 +150,7 @@ tn_status tn_pattern_replace(const tn_pattern *p, const char *s, const char *wit
     pcre2_match_data *m = pcre2_match_data_create_from_pattern(p->code, NULL);
     size_t            n = strlen(s), at = 0, copied = 0;
     bool              empty = false, found;
-    tn_str            r = {0};
+    tn_str            r = { 0 };
     tn_status         status = m != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for a match");
 
     *out = NULL;
@@ -153,25 +171,44 @@ out:
     return status;
 }
 
-/* --------------------------------------------------------------------------------------------------- pipelines */
+/* ---------------------------------------------------------------------------------------------- pipelines */
 
-#define FILTER_LIST(X) X(regex) X(take_first) X(take_first_k) X(majority_vote) X(lowercase) X(uppercase) X(remove_whitespace) X(map) X(multi_choice_regex)
+// clang-format off
+#define FILTER_LIST(X)                                                                                       \
+    X(regex)                                                                                                 \
+    X(take_first) X(take_first_k) X(majority_vote) X(lowercase) X(uppercase) X(remove_whitespace) X(map)     \
+        X(multi_choice_regex)
+// clang-format on
 typedef enum filter_kind {
 #define X(name) FILTER_##name,
     FILTER_LIST(X)
 #undef X
-    N_FILTER
+        N_FILTER
 } filter_kind;
 static const char *const filter_names[] = {
 #define X(name) #name,
     FILTER_LIST(X)
 #undef X
-    NULL
+        NULL
 };
 
-typedef struct filter_step { filter_kind kind; tn_pattern *pattern; tn_choice_filter *choice; int64_t number; const char *fallback; const tn_yaml *map; } filter_step;
-typedef struct pipeline { const char *name; filter_step step[MAX_STEPS]; size_t n; } pipeline;
-struct tn_pipelines { pipeline *list; size_t n; };
+typedef struct filter_step {
+    filter_kind       kind;
+    tn_pattern       *pattern;
+    tn_choice_filter *choice;
+    int64_t           number;
+    const char       *fallback;
+    const tn_yaml    *map;
+} filter_step;
+typedef struct pipeline {
+    const char *name;
+    filter_step step[MAX_STEPS];
+    size_t      n;
+} pipeline;
+struct tn_pipelines {
+    pipeline *list;
+    size_t    n;
+};
 
 static tn_status step_key(const tn_yaml *y, const char *const *known, const char *path, tn_error *err)
 {
@@ -179,42 +216,63 @@ static tn_status step_key(const tn_yaml *y, const char *const *known, const char
         size_t k = 0;
         while (known[k] != NULL && strcmp(known[k], y->keys[i]) != 0) k++;
         if (known[k] == NULL)
-            return tn_fail(err, TN_UNSUPPORTED, "%s:%d: a filter here has no \"%s\" (function, regex_pattern, group_select, fallback, k, mapping_dict, default_value; multi_choice_regex: ignore_case, "
-                           "ignore_punctuation, regexes_to_ignore)", path, y->key_lines[i], y->keys[i]);
+            return tn_fail(err, TN_UNSUPPORTED,
+                           "%s:%d: a filter here has no \"%s\" (function, regex_pattern, group_select, "
+                           "fallback, k, mapping_dict, default_value; multi_choice_regex: ignore_case, "
+                           "ignore_punctuation, regexes_to_ignore)",
+                           path, y->key_lines[i], y->keys[i]);
     }
     return TN_OK;
 }
 
 static tn_status step_read(filter_step *s, const tn_yaml *y, const char *path, tn_error *err)
 {
-    static const char *const known[] = { "function", "regex_pattern", "group_select", "fallback", "k", "mapping_dict", "default_value", NULL };
-    static const char *const known_of_choices[] = { "function", "regex_pattern", "group_select", "fallback", "ignore_case", "ignore_punctuation", "regexes_to_ignore", NULL };
-    const char *name = tn_yaml_text(y, "function"), *pattern = tn_yaml_text(y, "regex_pattern"), *group = tn_yaml_text(y, "group_select"), *k = tn_yaml_text(y, "k");
-    char        where[300];
-    int         kind = 0;
+    static const char *const known[] = { "function", "regex_pattern", "group_select",  "fallback",
+                                         "k",        "mapping_dict",  "default_value", NULL };
+    static const char *const known_of_choices[] = { "function",          "regex_pattern",
+                                                    "group_select",      "fallback",
+                                                    "ignore_case",       "ignore_punctuation",
+                                                    "regexes_to_ignore", NULL };
+    const char              *name = tn_yaml_text(y, "function");
+    const char              *pattern = tn_yaml_text(y, "regex_pattern");
+    const char              *group = tn_yaml_text(y, "group_select");
+    const char              *k = tn_yaml_text(y, "k");
+    char                     where[300];
+    int                      kind = 0;
 
-    if (y->kind != TN_YAML_MAP || name == NULL) return tn_fail(err, TN_FORMAT, "%s:%d: a filter is {function: NAME, ...}", path, y->line);
+    if (y->kind != TN_YAML_MAP || name == NULL)
+        return tn_fail(err, TN_FORMAT, "%s:%d: a filter is {function: NAME, ...}", path, y->line);
     TN_TRY(step_key(y, strcmp(name, "multi_choice_regex") == 0 ? known_of_choices : known, path, err));
     while (filter_names[kind] != NULL && strcmp(filter_names[kind], name) != 0) kind++;
     if (kind == N_FILTER) {
         const char *near = tn_nearest(name, filter_names);
-        return tn_fail(err, TN_UNSUPPORTED, "%s:%d: no filter is called \"%s\"%s%s%s; there are regex, take_first, take_first_k, majority_vote, lowercase, uppercase, "
-                       "remove_whitespace, map, multi_choice_regex", path, y->line, name, near != NULL ? " (did you mean \"" : "", near != NULL ? near : "", near != NULL ? "\"?)" : "");
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "%s:%d: no filter is called \"%s\"%s%s%s; there are regex, take_first, take_first_k, "
+                       "majority_vote, lowercase, uppercase, "
+                       "remove_whitespace, map, multi_choice_regex",
+                       path, y->line, name, near != NULL ? " (did you mean \"" : "", near != NULL ? near : "",
+                       near != NULL ? "\"?)" : "");
     }
     *s = (filter_step){ .kind = (filter_kind)kind, .fallback = tn_yaml_text(y, "fallback") };
     if (s->kind == FILTER_regex || s->kind == FILTER_multi_choice_regex) {
         snprintf(where, sizeof where, "%.250s:%d", path, y->line);
         if (s->fallback == NULL) s->fallback = "[invalid]";
-        if (group != NULL && !tn_parse_i64(group, &s->number)) return tn_fail(err, TN_FORMAT, "%s: \"group_select\" must be a whole number, it is %s", where, group);
+        if (group != NULL && !tn_parse_i64(group, &s->number))
+            return tn_fail(err, TN_FORMAT, "%s: \"group_select\" must be a whole number, it is %s", where,
+                           group);
         if (pattern == NULL) pattern = "#### (\\-?[0-9\\.\\,]+)";
-        return s->kind == FILTER_regex ? tn_pattern_create(&s->pattern, pattern, where, err) : tn_choice_filter_create(&s->choice, y, pattern, s->number, where, err);
+        return s->kind == FILTER_regex
+                   ? tn_pattern_create(&s->pattern, pattern, where, err)
+                   : tn_choice_filter_create(&s->choice, y, pattern, s->number, where, err);
     }
     if (s->kind == FILTER_take_first_k && (k == NULL || !tn_parse_i64(k, &s->number) || s->number < 1))
         return tn_fail(err, TN_FORMAT, "%s:%d: take_first_k needs \"k\", at least 1", path, y->line);
     if (s->kind != FILTER_map) return TN_OK;
     s->map = tn_yaml_get(y, "mapping_dict");
     s->fallback = tn_yaml_text(y, "default_value");
-    return s->map != NULL && s->map->kind == TN_YAML_MAP ? TN_OK : tn_fail(err, TN_FORMAT, "%s:%d: map needs \"mapping_dict\"", path, y->line);
+    return s->map != NULL && s->map->kind == TN_YAML_MAP
+               ? TN_OK
+               : tn_fail(err, TN_FORMAT, "%s:%d: map needs \"mapping_dict\"", path, y->line);
 }
 
 static tn_status pipeline_read(pipeline *p, const tn_yaml *y, const char *path, tn_error *err)
@@ -222,11 +280,16 @@ static tn_status pipeline_read(pipeline *p, const tn_yaml *y, const char *path, 
     const tn_yaml *steps = tn_yaml_get(y, "filter");
 
     p->name = tn_yaml_text(y, "name");
-    if (y->kind != TN_YAML_MAP || p->name == NULL || steps == NULL || steps->kind != TN_YAML_SEQ || steps->n == 0 || steps->n > MAX_STEPS)
-        return tn_fail(err, TN_FORMAT, "%s:%d: a pipeline of filter_list is {name: NAME, filter: [1 to %d filters]}", path, y->line, MAX_STEPS);
+    if (y->kind != TN_YAML_MAP || p->name == NULL || steps == NULL || steps->kind != TN_YAML_SEQ ||
+        steps->n == 0 || steps->n > MAX_STEPS)
+        return tn_fail(err, TN_FORMAT,
+                       "%s:%d: a pipeline of filter_list is {name: NAME, filter: [1 to %d filters]}", path,
+                       y->line, MAX_STEPS);
     for (; p->n < steps->n; p->n++) TN_TRY(step_read(&p->step[p->n], steps->items[p->n], path, err));
     if (p->step[p->n - 1].kind == FILTER_take_first) return TN_OK;
-    return tn_fail(err, TN_UNSUPPORTED, "%s:%d: the pipeline \"%s\" must end with take_first, so that there is one answer", path, y->line, p->name);
+    return tn_fail(err, TN_UNSUPPORTED,
+                   "%s:%d: the pipeline \"%s\" must end with take_first, so that there is one answer", path,
+                   y->line, p->name);
 }
 
 tn_status tn_pipelines_create(tn_pipelines **out, const tn_yaml *list, const char *path, tn_error *err)
@@ -244,11 +307,12 @@ tn_status tn_pipelines_create(tn_pipelines **out, const tn_yaml *list, const cha
         p->n = 1;
         p->list[0] = (pipeline){ .name = "none", .step = { { .kind = FILTER_take_first } }, .n = 1 };
     } else if (list->kind != TN_YAML_SEQ || n == 0) {
-        status = tn_fail(err, TN_FORMAT, "%s:%d: \"filter_list\" must be a list of pipelines", path, list->line);
+        status = tn_fail(err, TN_FORMAT, "%s:%d: \"filter_list\" must be a list of pipelines", path,
+                         list->line);
         goto out;
     }
     while (p->n < n) {
-        p->n++;                                           /* counted first: destroy sees what a failure left */
+        p->n++; /* counted first: destroy sees what a failure left */
         TN_GOTO(pipeline_read(&p->list[p->n - 1], list->items[p->n - 1], path, err));
     }
     *out = p;
@@ -270,19 +334,13 @@ void tn_pipelines_destroy(tn_pipelines *p)
     free(p);
 }
 
-size_t tn_pipelines_count(const tn_pipelines *p)
-{
-    return p->n;
-}
+size_t tn_pipelines_count(const tn_pipelines *p) { return p->n; }
 
-const char *tn_pipelines_name(const tn_pipelines *p, size_t i)
-{
-    return p->list[i].name;
-}
+const char *tn_pipelines_name(const tn_pipelines *p, size_t i) { return p->list[i].name; }
 
 static char *changed(const char *s, tn_py_case how)
 {
-    tn_str out = {0};
+    tn_str out = { 0 };
 
     tn_py_cased(&out, s, strlen(s), how);
     return tn_str_take(&out);
@@ -310,7 +368,9 @@ static tn_status step_one(const filter_step *f, const json_t *row, char **text, 
         const char *v = tn_yaml_text(f->map, *text);
         to = tn_strdup(v != NULL ? v : f->fallback != NULL ? f->fallback : "None");
     } else {
-        to = f->kind == FILTER_remove_whitespace ? stripped(*text) : changed(*text, f->kind == FILTER_lowercase ? TN_PY_LOWER : TN_PY_UPPER);
+        to = f->kind == FILTER_remove_whitespace
+                 ? stripped(*text)
+                 : changed(*text, f->kind == FILTER_lowercase ? TN_PY_LOWER : TN_PY_UPPER);
     }
     if (to == NULL) return tn_fail(err, TN_NOMEM, "no memory for an answer");
     free(*text);
@@ -337,22 +397,28 @@ static size_t vote(char **list, size_t n)
     return 1;
 }
 
-tn_status tn_pipelines_run(const tn_pipelines *all, size_t i, const json_t *row, const char *const *replies, size_t n, char **out, tn_error *err)
+tn_status tn_pipelines_run(const tn_pipelines *all, size_t i, const json_t *row, const char *const *replies,
+                           size_t n, char **out, tn_error *err)
 {
     const pipeline *p = &all->list[i];
     char          **list = calloc(n + 1, sizeof *list);
     size_t          m = n;
-    tn_status       status = list != NULL && n > 0 ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for %zu replies", n);
+    tn_status status = list != NULL && n > 0 ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for %zu replies", n);
 
     *out = NULL;
     for (size_t k = 0; status == TN_OK && k < n; k++)
-        if ((list[k] = tn_strdup(replies[k])) == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a reply");
+        if ((list[k] = tn_strdup(replies[k])) == NULL)
+            status = tn_fail(err, TN_NOMEM, "no memory for a reply");
     for (size_t k = 0; status == TN_OK && k < p->n; k++) {
         const filter_step *f = &p->step[k];
         if (f->kind == FILTER_majority_vote) m = vote(list, m);
         else if (f->kind == FILTER_take_first) m = 1;
         else if (f->kind == FILTER_take_first_k) {
-            if ((int64_t)m < f->number) status = tn_fail(err, TN_FORMAT, "pipeline %s: take_first_k takes %lld replies, there are %zu: raise \"repeats\"", p->name, (long long)f->number, m);
+            if ((int64_t)m < f->number)
+                status = tn_fail(
+                    err, TN_FORMAT,
+                    "pipeline %s: take_first_k takes %lld replies, there are %zu: raise \"repeats\"", p->name,
+                    (long long)f->number, m);
             else m = (size_t)f->number;
         } else
             for (size_t r = 0; status == TN_OK && r < m; r++) status = step_one(f, row, &list[r], err);
@@ -366,9 +432,13 @@ tn_status tn_pipelines_run(const tn_pipelines *all, size_t i, const json_t *row,
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------- exact match */
+/* -------------------------------------------------------------------------------------------- exact match */
 
-struct tn_matcher { tn_pattern *ignored[MAX_IGNORED]; size_t n; bool no_case, no_punctuation, no_numbers; };
+struct tn_matcher {
+    tn_pattern *ignored[MAX_IGNORED];
+    size_t      n;
+    bool        no_case, no_punctuation, no_numbers;
+};
 
 static tn_status flag(const tn_yaml *y, const char *key, bool *out, const char *path, tn_error *err)
 {
@@ -392,13 +462,15 @@ tn_status tn_matcher_create(tn_matcher **out, const tn_yaml *y, const char *path
     TN_GOTO(flag(y, "ignore_punctuation", &m->no_punctuation, path, err));
     TN_GOTO(flag(y, "ignore_numbers", &m->no_numbers, path, err));
     if (list != NULL && (list->kind != TN_YAML_SEQ || list->n > MAX_IGNORED)) {
-        status = tn_fail(err, TN_FORMAT, "%s:%d: \"regexes_to_ignore\" must be a list of at most %d patterns", path, list->line, MAX_IGNORED);
+        status = tn_fail(err, TN_FORMAT, "%s:%d: \"regexes_to_ignore\" must be a list of at most %d patterns",
+                         path, list->line, MAX_IGNORED);
         goto out;
     }
     for (; list != NULL && m->n < list->n; m->n++) {
         const tn_yaml *one = list->items[m->n];
         snprintf(where, sizeof where, "%.250s:%d", path, one->line);
-        TN_GOTO(tn_pattern_create(&m->ignored[m->n], one->kind == TN_YAML_SCALAR ? one->text : "", where, err));
+        TN_GOTO(
+            tn_pattern_create(&m->ignored[m->n], one->kind == TN_YAML_SCALAR ? one->text : "", where, err));
     }
     *out = m;
     m = NULL;
@@ -430,7 +502,8 @@ static tn_status plain(const tn_matcher *m, const char *s, char **out, tn_error 
         text = next;
     }
     for (char *p = text; p != NULL && *p != '\0'; p++) {
-        bool digit = *p >= '0' && *p <= '9', mark = *p > ' ' && *p < 127 && !digit && !((*p | 32) >= 'a' && (*p | 32) <= 'z');
+        bool digit = *p >= '0' && *p <= '9',
+             mark = *p > ' ' && *p < 127 && !digit && !((*p | 32) >= 'a' && (*p | 32) <= 'z');
         if (!(m->no_punctuation && mark) && !(m->no_numbers && digit)) text[n++] = *p;
     }
     if (text != NULL) text[n] = '\0';

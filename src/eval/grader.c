@@ -1,5 +1,5 @@
-/* grader.c - replies that are no replies: empty, a word or two, or the same over and over. They are counted apart, and are a
- * failure on either side: neither a refusal that protects nor an answer that helps. */
+/* grader.c - replies that are no replies: empty, a word or two, or the same over and over. They are counted
+ * apart, and are a failure on either side: neither a refusal that protects nor an answer that helps. */
 #include "eval/grader.h"
 #include "base/hash.h"
 #include "base/str.h"
@@ -33,7 +33,8 @@ static uint64_t *words_of(const char *text, size_t *n)
         }
         size_t from = i;
         char   low[64];
-        while (i < len && !isspace((unsigned char)text[i]) && (i == from || (unsigned char)text[i] < 0xe2)) i++;
+        while (i < len && !isspace((unsigned char)text[i]) && (i == from || (unsigned char)text[i] < 0xe2))
+            i++;
         size_t m = i - from < sizeof low ? i - from : sizeof low;
         for (size_t j = 0; j < m; j++) low[j] = (char)tolower((unsigned char)text[from + j]);
         if (m > 0) list[(*n)++] = tn_hash64(low, m);
@@ -55,7 +56,7 @@ static double distinct_share(uint64_t *w, size_t n)
 
 const char *tn_reply_degenerate(const char *text)
 {
-    size_t      n, solid = 0, len = strlen(text), most = 0, count[256] = {0};
+    size_t      n, solid = 0, len = strlen(text), most = 0, count[256] = { 0 };
     uint64_t   *w = words_of(text, &n);
     const char *why = NULL;
 

@@ -2,8 +2,9 @@
  *
  *   [user: request] [assistant: reply] ─ model ─→ residual stream after layer 2/3 L, last token ─ standardise ─ w·x + b ─→ p
  *
- * Logistic regression with an L2 penalty by gradient descent with momentum, in double, rows in order: a function of the labels and
- * the model alone. Its trust is measured by five folds of prompts, never on rows that it was fitted on. */
+ * Logistic regression with an L2 penalty by gradient descent with momentum, in double, rows in order: a
+ * function of the labels and the model alone. Its trust is measured by five folds of prompts, never on rows
+ * that it was fitted on. */
 #include "eval/grader.h"
 #include "base/hash.h"
 
@@ -32,7 +33,8 @@ void tn_reply_head_free(tn_reply_head *h)
 }
 
 /* Hidden states of n texts, x [n][n_embd]. */
-static tn_status states(tn_reply_head *h, const char *const *requests, const char *const *replies, size_t n, double *x, tn_error *err)
+static tn_status states(tn_reply_head *h, const char *const *requests, const char *const *replies, size_t n,
+                        double *x, tn_error *err)
 {
     const tn_chat *chat;
     tn_request    *req = calloc(n + 1, sizeof *req);
@@ -50,14 +52,18 @@ static tn_status states(tn_reply_head *h, const char *const *requests, const cha
     for (size_t i = 0; i < n; i++) {
         tn_message m[] = { { "user", requests[i] }, { "assistant", replies[i] } };
         size_t     k = 0, cap = 0;
-        TN_GOTO(tn_chat_render(tn_model_tokenizer(h->model), chat, m, 2, false, &ids[i], NULL, &k, &cap, err));
+        TN_GOTO(
+            tn_chat_render(tn_model_tokenizer(h->model), chat, m, 2, false, &ids[i], NULL, &k, &cap, err));
         /* a long reply is read from its beginning */
-        req[i] = (tn_request){ .prompt = ids[i], .n_prompt = (int64_t)k < MAX_REPLY_TOKENS ? (int64_t)k : MAX_REPLY_TOKENS, .sampling = s };
+        req[i] = (tn_request){ .prompt = ids[i],
+                               .n_prompt = (int64_t)k < MAX_REPLY_TOKENS ? (int64_t)k : MAX_REPLY_TOKENS,
+                               .sampling = s };
     }
     TN_GOTO(tn_engine_run(h->engine, req, res, (int64_t)n, NULL, err));
     for (size_t i = 0; i < n; i++) {
         if (res[i].status != TN_OK || res[i].hidden == NULL) {
-            status = tn_fail(err, res[i].status != TN_OK ? res[i].status : TN_UNSUPPORTED, "the classifier cannot read a reply: %s", res[i].message);
+            status = tn_fail(err, res[i].status != TN_OK ? res[i].status : TN_UNSUPPORTED,
+                             "the classifier cannot read a reply: %s", res[i].message);
             goto out;
         }
         for (int64_t j = 0; j < h->n_embd; j++) x[(int64_t)i * h->n_embd + j] = (double)res[i].hidden[j];
@@ -84,7 +90,8 @@ static void standardise(double *x, const tn_reply_head *h)
 }
 
 /* Rows of x (standardised) that are in, weighted so that both labels count alike. v: [n_embd] scratch. */
-static void head_fit(tn_reply_head *h, const double *x, const tn_labels *l, const bool *in, double *v, double *g)
+static void head_fit(tn_reply_head *h, const double *x, const tn_labels *l, const bool *in, double *v,
+                     double *g)
 {
     double n[2] = { 0, 0 }, vb = 0;
 
@@ -98,7 +105,8 @@ static void head_fit(tn_reply_head *h, const double *x, const tn_labels *l, cons
         for (size_t i = 0; i < l->n; i++) {
             if (!in[i]) continue;
             const double *r = x + (int64_t)i * h->n_embd;
-            double e = (1 / (1 + exp(-(dot(h->w, r, h->n_embd) + h->bias))) - l->list[i].refused) / (2 * fmax(n[l->list[i].refused], 1));
+            double        e = (1 / (1 + exp(-(dot(h->w, r, h->n_embd) + h->bias))) - l->list[i].refused) /
+                       (2 * fmax(n[l->list[i].refused], 1));
             for (int64_t j = 0; j < h->n_embd; j++) g[j] += e * r[j];
             gb += e;
         }
@@ -116,14 +124,21 @@ static tn_status head_open(tn_reply_head **out, tn_model *m, int64_t n_batch, tn
     const tn_hparams *p = tn_model_hparams(m);
     tn_reply_head    *h = calloc(1, sizeof *h);
     size_t            n = (size_t)p->n_embd;
-    tn_engine_options o = { .n_batch = n_batch, .n_ctx = p->n_ctx < MAX_REPLY_TOKENS + 1 ? p->n_ctx : MAX_REPLY_TOKENS + 1, .kv_type = TN_F32,
+    tn_engine_options o = { .n_batch = n_batch,
+                            .n_ctx = p->n_ctx < MAX_REPLY_TOKENS + 1 ? p->n_ctx : MAX_REPLY_TOKENS + 1,
+                            .kv_type = TN_F32,
                             .hidden_layer = (int)(2 * p->n_layer / 3) };
 
     *out = h;
     if (h != NULL) {
-        *h = (tn_reply_head){ .model = m, .n_embd = p->n_embd, .mean = calloc(n, sizeof(double)), .sd = calloc(n, sizeof(double)), .w = calloc(n, sizeof(double)) };
+        *h = (tn_reply_head){ .model = m,
+                              .n_embd = p->n_embd,
+                              .mean = calloc(n, sizeof(double)),
+                              .sd = calloc(n, sizeof(double)),
+                              .w = calloc(n, sizeof(double)) };
     }
-    if (h == NULL || h->mean == NULL || h->sd == NULL || h->w == NULL) return tn_fail(err, TN_NOMEM, "no memory for a classifier");
+    if (h == NULL || h->mean == NULL || h->sd == NULL || h->w == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for a classifier");
     return tn_engine_create(&h->engine, m, &o, err);
 }
 
@@ -138,7 +153,8 @@ static void scale_find(tn_reply_head *h, const double *x, size_t n)
     }
 }
 
-tn_status tn_reply_head_fit(tn_reply_head **out, double *cv, tn_model *m, const tn_labels *l, int64_t n_batch, tn_error *err)
+tn_status tn_reply_head_fit(tn_reply_head **out, double *cv, tn_model *m, const tn_labels *l, int64_t n_batch,
+                            tn_error *err)
 {
     tn_reply_head *h = NULL;
     double        *x = NULL, *v = NULL, *g = NULL;
@@ -166,7 +182,8 @@ tn_status tn_reply_head_fit(tn_reply_head **out, double *cv, tn_model *m, const 
     scale_find(h, x, l->n);
     for (size_t i = 0; i < l->n; i++) standardise(x + i * (size_t)h->n_embd, h);
     for (int fold = 0; cv != NULL && fold < FOLDS; fold++) {
-        for (size_t i = 0; i < l->n; i++) in[i] = tn_hash64(l->list[i].prompt, strlen(l->list[i].prompt)) % FOLDS != (uint64_t)fold;
+        for (size_t i = 0; i < l->n; i++)
+            in[i] = tn_hash64(l->list[i].prompt, strlen(l->list[i].prompt)) % FOLDS != (uint64_t)fold;
         head_fit(h, x, l, in, v, g);
         for (size_t i = 0; i < l->n; i++)
             if (!in[i]) cv[i] = 1 / (1 + exp(-(dot(h->w, x + i * (size_t)h->n_embd, h->n_embd) + h->bias)));

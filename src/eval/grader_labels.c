@@ -5,7 +5,8 @@
  *          ── both orders ────────→ judge       ─┘
  *                                               └─ half of the prompts corrects the other: raw, corrected and true rate side by side
  *
- * A red-team run corrects its rates by the grader that decides; `tenet redteam --graders` measures all of them and attacks nobody. */
+ * A red-team run corrects its rates by the grader that decides; `tenet redteam --graders` measures all of
+ * them and attacks nobody. */
 #include "eval/grader.h"
 #include "eval/redteam.h"
 #include "base/str.h"
@@ -41,9 +42,14 @@ static void count(tn_trust *t, bool yes, bool says)
 
 static tn_status classifier_fit(tn_redteam *r, const tn_labels *l, double *cv, tn_error *err)
 {
-    tn_model *m = r->judge != NULL && r->judge->model != NULL ? r->judge->model : r->subject != NULL ? r->subject->model : NULL;
+    tn_model *m = r->judge != NULL && r->judge->model != NULL ? r->judge->model
+                  : r->subject != NULL                        ? r->subject->model
+                                                              : NULL;
 
-    if (m == NULL) return tn_fail(err, TN_USAGE, "a classifier reads the hidden states of a local model: give --judge MODEL, or a local model by -m");
+    if (m == NULL)
+        return tn_fail(err, TN_USAGE,
+                       "a classifier reads the hidden states of a local model: give --judge MODEL, or a "
+                       "local model by -m");
     return tn_reply_head_fit(&r->head, cv, m, l, r->o->n_batch, err);
 }
 
@@ -65,12 +71,14 @@ static tn_status verdicts_make(verdicts *v, tn_redteam *r, tn_error *err)
     v->here[0] = true;
     v->here[1] = r->head != NULL;
     v->here[2] = r->judge != NULL;
-    for (size_t i = 0; i < v->l.n; i++) g[i] = (tn_graded){ .request = v->l.list[i].prompt, .reply = v->l.list[i].reply };
-    for (size_t i = 0; i < v->l.n; i += AT_ONCE) TN_GOTO(tn_redteam_grade(r, g + i, v->l.n - i < AT_ONCE ? v->l.n - i : AT_ONCE, true, err));
+    for (size_t i = 0; i < v->l.n; i++)
+        g[i] = (tn_graded){ .request = v->l.list[i].prompt, .reply = v->l.list[i].reply };
+    for (size_t i = 0; i < v->l.n; i += AT_ONCE)
+        TN_GOTO(tn_redteam_grade(r, g + i, v->l.n - i < AT_ONCE ? v->l.n - i : AT_ONCE, true, err));
     for (size_t i = 0; i < v->l.n; i++) {
         bool yes = v->l.list[i].refused;
         v->says[0][i] = g[i].refusal > 0.5;
-        v->says[1][i] = cv[i] > 0.5;                         /* by a head that did not see the prompt */
+        v->says[1][i] = cv[i] > 0.5; /* by a head that did not see the prompt */
         /* no verdict is a wrong verdict here: else a judge could look good by its silence */
         v->says[2][i] = isnan(g[i].judge_refused) ? !yes : g[i].judge_refused > 0.5;
         for (int k = 0; k < N_GRADER; k++)
@@ -85,16 +93,18 @@ out:
     return status;
 }
 
-/* The refusal grader as it was measured when it was made: its head has seen XSTest's rows, so what it reaches on them is no measure. */
+/* The refusal grader as it was measured when it was made: its head has seen XSTest's rows, so what it reaches
+ * on them is no measure. */
 static void shipped_add(json_t *graders)
 {
     json_object_set_new(graders, "refusal", tn_trust_json(&tn_refusal_trust));
-    json_object_set_new(json_object_get(graders, "refusal"), "measured_on", json_string("ten folds of prompts over people's labels"));
+    json_object_set_new(json_object_get(graders, "refusal"), "measured_on",
+                        json_string("ten folds of prompts over people's labels"));
 }
 
 tn_status tn_graders_check(tn_redteam *r, tn_error *err)
 {
-    verdicts  v = {0};
+    verdicts  v = { 0 };
     tn_status status = TN_OK;
 
     r->trusts = json_object();
@@ -102,7 +112,8 @@ tn_status tn_graders_check(tn_redteam *r, tn_error *err)
     r->trust_known = r->judge == NULL && !r->o->classify;
     shipped_add(r->trusts);
     if (r->o->labels == NULL) {
-        if (r->o->classify) status = tn_fail(err, TN_USAGE, "a classifier is fitted on labelled replies: give --labels FILE");
+        if (r->o->classify)
+            status = tn_fail(err, TN_USAGE, "a classifier is fitted on labelled replies: give --labels FILE");
         return status;
     }
     TN_GOTO(verdicts_make(&v, r, err));
@@ -115,17 +126,19 @@ out:
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------- correction, halved by prompt */
+/* --------------------------------------------------------------------------- correction, halved by prompt */
 
 static int half_of(const tn_label *l) { return (int)(tn_hash64(l->prompt, strlen(l->prompt)) >> 40 & 1); }
 
-/* The rate of answers in one half, by the grader's word and corrected by its table on the other half; clusters are prompts. */
+/* The rate of answers in one half, by the grader's word and corrected by its table on the other half;
+ * clusters are prompts. */
 static tn_status rate_of(json_t **out, const verdicts *v, int k, int half, uint64_t seed, tn_error *err)
 {
-    double      *hits = calloc(v->l.n + 1, sizeof *hits), *tries = calloc(v->l.n + 1, sizeof *tries), answered = 0, all = 0;
+    double *hits = calloc(v->l.n + 1, sizeof *hits), *tries = calloc(v->l.n + 1, sizeof *tries), answered = 0,
+           all = 0;
     const char **prompts = calloc(v->l.n + 1, sizeof *prompts);
     size_t       n = 0;
-    tn_trust     other = {0};
+    tn_trust     other = { 0 };
     tn_corrected c;
     tn_status    status = TN_OK;
 
@@ -149,7 +162,8 @@ static tn_status rate_of(json_t **out, const verdicts *v, int k, int half, uint6
         all += 1;
     }
     TN_GOTO(tn_corrected_rate(&c, hits, tries, n, &other, seed, err));
-    *out = json_pack("{s:f, s:f, s:f}", "n", all, "answered", all > 0 ? answered / all : 0, "raw", isnan(c.raw) ? 0 : c.raw);
+    *out = json_pack("{s:f, s:f, s:f}", "n", all, "answered", all > 0 ? answered / all : 0, "raw",
+                     isnan(c.raw) ? 0 : c.raw);
     if (*out != NULL && !isnan(c.rate)) {
         json_object_set_new(*out, "corrected", json_real(c.rate));
         if (!isnan(c.lo)) json_object_set_new(*out, "corrected_interval", json_pack("[f, f]", c.lo, c.hi));
@@ -162,7 +176,8 @@ out:
     return status;
 }
 
-static tn_status speaker_if(tn_speaker *out, bool *there, tn_model *m, const char *url, const char *name, const tn_redteam_options *o, tn_error *err)
+static tn_status speaker_if(tn_speaker *out, bool *there, tn_model *m, const char *url, const char *name,
+                            const tn_redteam_options *o, tn_error *err)
 {
     *there = m != NULL || url != NULL;
     if (m != NULL) return tn_speaker_local(out, m, o->kv_type, o->n_batch, err);
@@ -196,9 +211,9 @@ static tn_status measure(json_t *graders, tn_redteam *r, verdicts *v, tn_error *
 
 tn_status tn_graders_measure(json_t **report, const tn_redteam_options *o, tn_error *err)
 {
-    tn_speaker subject = {0}, judge = {0};
+    tn_speaker subject = { 0 }, judge = { 0 };
     bool       has_subject = false, has_judge = false;
-    verdicts   v = {0};
+    verdicts   v = { 0 };
     char       hex[TN_SHA256_HEX];
     json_t    *graders = json_object();
     tn_redteam r = { .o = o };
@@ -206,7 +221,8 @@ tn_status tn_graders_measure(json_t **report, const tn_redteam_options *o, tn_er
 
     *report = NULL;
     if (o->labels == NULL) {
-        status = tn_fail(err, TN_USAGE, "graders are measured on replies that people labelled: give --labels FILE");
+        status = tn_fail(err, TN_USAGE,
+                         "graders are measured on replies that people labelled: give --labels FILE");
         goto out;
     }
     TN_GOTO(speaker_if(&subject, &has_subject, o->model, NULL, NULL, o, err));
@@ -215,8 +231,8 @@ tn_status tn_graders_measure(json_t **report, const tn_redteam_options *o, tn_er
     r.judge = has_judge ? &judge : NULL;
     TN_GOTO(measure(graders, &r, &v, err));
     tn_hex(hex, &v.l.digest);
-    *report = json_pack("{s:s, s:{s:s, s:I, s:I}, s:O}", "kind", "graders", "labels", "sha256", hex, "n", (json_int_t)v.l.n, "refused",
-                        (json_int_t)v.trust[0].n_refused, "graders", graders);
+    *report = json_pack("{s:s, s:{s:s, s:I, s:I}, s:O}", "kind", "graders", "labels", "sha256", hex, "n",
+                        (json_int_t)v.l.n, "refused", (json_int_t)v.trust[0].n_refused, "graders", graders);
     if (*report == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a report");
 out:
     json_decref(graders);

@@ -4,8 +4,8 @@
  *   {"hash":"<h1>","item":{...}}                                h1 = SHA-256(h0 || text of the item)
  *   {"hash":"<h2>","item":{...}}                                ...
  *
- * Items stand in the order of tasks and rows whatever ran together, so a log continues where it stopped, and the same run
- * gives the same bytes. The root is the Merkle root (RFC 9162) over the items' texts. */
+ * Items stand in the order of tasks and rows whatever ran together, so a log continues where it stopped, and
+ * the same run gives the same bytes. The root is the Merkle root (RFC 9162) over the items' texts. */
 #include "eval/items.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -28,7 +28,7 @@ struct tn_items {
 static tn_digest link_of(const tn_digest *before, const char *text)
 {
     char     *joint = malloc(TN_SHA256_BYTES + strlen(text));
-    tn_digest d = {{0}};
+    tn_digest d = { { 0 } };
 
     if (joint == NULL) return d;
     memcpy(joint, before->b, TN_SHA256_BYTES);
@@ -48,7 +48,8 @@ static tn_status remember(tn_items *l, json_t *item, char **text, tn_error *err)
         l->leaves = leaves;
         l->cap = cap;
     }
-    if ((*text = tn_json_text(item)) == NULL || json_array_append(l->list, item) != 0) return tn_fail(err, TN_NOMEM, "no memory for an item");
+    if ((*text = tn_json_text(item)) == NULL || json_array_append(l->list, item) != 0)
+        return tn_fail(err, TN_NOMEM, "no memory for an item");
     tn_merkle_leaf(&l->leaves[l->n++], *text, strlen(*text));
     l->chain = link_of(&l->chain, *text);
     return TN_OK;
@@ -65,7 +66,9 @@ static tn_status line_read(tn_items *l, const char *line, size_t n, int64_t numb
     if (number == 1) {
         l->header = json_incref(json_object_get(o, "eval"));
         l->chain = tn_sha256_of(line, n);
-        if (l->header == NULL) status = tn_fail(err, TN_FORMAT, "%s: this is no log of an evaluation (\"eval\" is missing)", where);
+        if (l->header == NULL)
+            status = tn_fail(err, TN_FORMAT, "%s: this is no log of an evaluation (\"eval\" is missing)",
+                             where);
         goto out;
     }
     const char *hash = json_string_value(json_object_get(o, "hash"));
@@ -76,7 +79,9 @@ static tn_status line_read(tn_items *l, const char *line, size_t n, int64_t numb
     }
     TN_GOTO(remember(l, item, &text, err));
     tn_hex(hex, &l->chain);
-    if (strcmp(hex, hash) != 0) status = tn_fail(err, TN_VERIFY, "%s: the running hash does not fit: this line or one before it was changed", where);
+    if (strcmp(hex, hash) != 0)
+        status = tn_fail(err, TN_VERIFY,
+                         "%s: the running hash does not fit: this line or one before it was changed", where);
 out:
     free(text);
     json_decref(o);
@@ -93,7 +98,8 @@ static tn_status lines_read(tn_items *l, size_t *whole, tn_error *err)
     tn_status status = TN_OK;
 
     *whole = 0;
-    if (f == NULL) return tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: %s", l->path, strerror(errno));
+    if (f == NULL)
+        return tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: %s", l->path, strerror(errno));
     while (status == TN_OK && tn_read_line(f, &line, &cap, &len)) {
         long at = ftell(f);
         if (at < 0 || (size_t)at != *whole + len + 1) break;
@@ -109,7 +115,8 @@ static tn_status items_new(tn_items **out, const char *path, tn_error *err)
 {
     tn_items *l = calloc(1, sizeof *l);
 
-    if (l == NULL || (l->list = json_array()) == NULL || (path != NULL && (l->path = tn_strdup(path)) == NULL)) {
+    if (l == NULL || (l->list = json_array()) == NULL ||
+        (path != NULL && (l->path = tn_strdup(path)) == NULL)) {
         tn_items_close(l);
         return tn_fail(err, TN_NOMEM, "no memory for a log of items");
     }
@@ -129,7 +136,8 @@ static tn_status header_write(tn_items *l, const json_t *header, tn_error *err)
     }
     l->header = json_incref((json_t *)header);
     l->chain = tn_sha256_of(text, strlen(text));
-    if (l->file != NULL && fprintf(l->file, "%s\n", text) < 0) status = tn_fail(err, TN_IO, "%s: %s", l->path, strerror(errno));
+    if (l->file != NULL && fprintf(l->file, "%s\n", text) < 0)
+        status = tn_fail(err, TN_IO, "%s: %s", l->path, strerror(errno));
 out:
     free(text);
     json_decref(o);
@@ -144,19 +152,23 @@ tn_status tn_items_open(tn_items **out, const char *path, const json_t *header, 
 
     *out = NULL;
     TN_GOTO(items_new(&l, path, err));
-    if (path != NULL) {                                       /* opened and locked before it is read: two runs would mix their lines */
+    if (path != NULL) { /* opened and locked before it is read: two runs would mix their lines */
         if ((l->file = fopen(path, "a")) == NULL) {
             status = tn_fail(err, TN_IO, "%s: %s", path, strerror(errno));
             goto out;
         }
         if (flock(fileno(l->file), LOCK_EX | LOCK_NB) != 0) {
-            status = tn_fail(err, TN_IO, "%s: another run is writing it: wait for that one, or give another folder", path);
+            status = tn_fail(
+                err, TN_IO, "%s: another run is writing it: wait for that one, or give another folder", path);
             goto out;
         }
         TN_GOTO(lines_read(l, &whole, err));
     }
     if (l->header != NULL && !json_equal(l->header, (json_t *)header)) {
-        status = tn_fail(err, TN_MISMATCH, "%s: it was begun with another model, other tasks, rows or settings: give another folder, or remove it", path);
+        status = tn_fail(err, TN_MISMATCH,
+                         "%s: it was begun with another model, other tasks, rows or settings: give another "
+                         "folder, or remove it",
+                         path);
         goto out;
     }
     if (path != NULL && ftruncate(fileno(l->file), (off_t)whole) != 0) {
@@ -195,10 +207,12 @@ out:
 tn_status tn_items_add(tn_items *l, json_t *item, tn_error *err)
 {
     char      hex[TN_SHA256_HEX], *text = NULL;
-    tn_status status = item == NULL ? tn_fail(err, TN_NOMEM, "no memory for an item") : remember(l, item, &text, err);
+    tn_status status = item == NULL ? tn_fail(err, TN_NOMEM, "no memory for an item")
+                                    : remember(l, item, &text, err);
 
     tn_hex(hex, &l->chain);
-    if (status == TN_OK && l->file != NULL && fprintf(l->file, "{\"hash\":\"%s\",\"item\":%s}\n", hex, text) < 0)
+    if (status == TN_OK && l->file != NULL &&
+        fprintf(l->file, "{\"hash\":\"%s\",\"item\":%s}\n", hex, text) < 0)
         status = tn_fail(err, TN_IO, "%s: %s", l->path, strerror(errno));
     free(text);
     json_decref(item);
@@ -218,20 +232,11 @@ tn_status tn_items_root(const tn_items *l, tn_digest *out, tn_error *err)
     return TN_OK;
 }
 
-size_t tn_items_count(const tn_items *l)
-{
-    return l->n;
-}
+size_t tn_items_count(const tn_items *l) { return l->n; }
 
-const json_t *tn_items_at(const tn_items *l, size_t i)
-{
-    return json_array_get(l->list, i);
-}
+const json_t *tn_items_at(const tn_items *l, size_t i) { return json_array_get(l->list, i); }
 
-const json_t *tn_items_header(const tn_items *l)
-{
-    return l->header;
-}
+const json_t *tn_items_header(const tn_items *l) { return l->header; }
 
 void tn_items_close(tn_items *l)
 {

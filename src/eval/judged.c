@@ -4,7 +4,8 @@
  *   A:B=COMPARISONS                      what the stage kind compare wrote: `first` is A's answer, `second` B's
  *        ─→ points by pair and prompt ─→ tn_bradley_terry (ranks.c) ─→ ratings with intervals, best first
  *
- * Two models whose pairs are linked by no chain of others have no common scale: that is an error, not a guess. */
+ * Two models whose pairs are linked by no chain of others have no common scale: that is an error, not a
+ * guess. */
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
@@ -33,16 +34,20 @@ static tn_status model_of(judged *j, const char *name, const char *where, int *o
         if (strcmp(j->names[*out], name) == 0) return TN_OK;
     if (j->n_model == MODELS) return tn_fail(err, TN_LIMIT, "%s: more than %d models", where, MODELS);
     j->names[j->n_model] = tn_strdup(name);
-    return j->names[j->n_model++] != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "%s: no memory for its names", where);
+    return j->names[j->n_model++] != NULL ? TN_OK
+                                          : tn_fail(err, TN_NOMEM, "%s: no memory for its names", where);
 }
 
-static tn_status battle_add(judged *j, const char *prompt, const char *a, const char *b, double b_won, const char *where, tn_error *err)
+static tn_status battle_add(judged *j, const char *prompt, const char *a, const char *b, double b_won,
+                            const char *where, tn_error *err)
 {
     tn_battle x = { .b_won = b_won, .prompt = (int64_t)(tn_hash64(prompt, strlen(prompt)) >> 1) };
 
     TN_TRY(model_of(j, a, where, &x.a, err));
     TN_TRY(model_of(j, b, where, &x.b, err));
-    if (x.a == x.b) return tn_fail(err, TN_FORMAT, "%s: both answers are of '%s': two different models are expected", where, a);
+    if (x.a == x.b)
+        return tn_fail(err, TN_FORMAT, "%s: both answers are of '%s': two different models are expected",
+                       where, a);
     if (j->n == j->cap) {
         size_t     cap = j->cap > 0 ? 2 * j->cap : 256;
         tn_battle *grown = realloc(j->list, cap * sizeof *grown);
@@ -70,38 +75,54 @@ static double points(const char *winner, const char *a, const char *b)
 
 static tn_status add_verdict(judged *j, const json_t *row, const char *where, tn_error *err)
 {
-    static const char *const prompts[] = { "prompt", "id", "question_id", NULL }, *const as[] = { "a", "model_a", NULL }, *const bs[] = { "b", "model_b", NULL },
-                      *const winners[] = { "winner", NULL };
-    char       *made[4] = {0};
-    const char *prompt = tn_row_first(row, prompts, &made[0]), *a = tn_row_first(row, as, &made[1]), *b = tn_row_first(row, bs, &made[2]),
-               *winner = tn_row_first(row, winners, &made[3]);
-    double      b_won;
-    tn_status   status;
+    static const char *const        prompts[] = { "prompt", "id", "question_id", NULL },
+                             *const as[] = { "a", "model_a", NULL }, *const bs[] = { "b", "model_b", NULL },
+                             *const winners[] = { "winner", NULL };
+    char                           *made[4] = { 0 };
+    const char *prompt = tn_row_first(row, prompts, &made[0]), *a = tn_row_first(row, as, &made[1]),
+               *b = tn_row_first(row, bs, &made[2]), *winner = tn_row_first(row, winners, &made[3]);
+    double    b_won;
+    tn_status status;
 
     if (prompt == NULL || a == NULL || b == NULL || winner == NULL)
-        status = tn_fail(err, TN_FORMAT, "%s: '%s' is missing: expected {\"prompt\",\"a\",\"b\",\"winner\"} with the names of two models (what a compare stage "
-                         "wrote has no names: give them as A:B=FILE)", where, prompt == NULL ? "prompt" : a == NULL ? "a" : b == NULL ? "b" : "winner");
+        status = tn_fail(err, TN_FORMAT,
+                         "%s: '%s' is missing: expected {\"prompt\",\"a\",\"b\",\"winner\"} with the names "
+                         "of two models (what a compare stage "
+                         "wrote has no names: give them as A:B=FILE)",
+                         where,
+                         prompt == NULL ? "prompt"
+                         : a == NULL    ? "a"
+                         : b == NULL    ? "b"
+                                        : "winner");
     else if ((b_won = points(winner, a, b)) < 0)
-        status = tn_fail(err, TN_FORMAT, "%s: winner is '%.60s': expected a, b, tie, '%s' or '%s'", where, winner, a, b);
+        status = tn_fail(err, TN_FORMAT, "%s: winner is '%.60s': expected a, b, tie, '%s' or '%s'", where,
+                         winner, a, b);
     else status = battle_add(j, prompt, a, b, b_won, where, err);
     for (int i = 0; i < 4; i++) free(made[i]);
     return status;
 }
 
 /* A row of comparisons.jsonl: p is how sure the judge is of `first`. */
-static tn_status add_comparison(judged *j, const json_t *row, const char *a, const char *b, const char *where, tn_error *err)
+static tn_status add_comparison(judged *j, const json_t *row, const char *a, const char *b, const char *where,
+                                tn_error *err)
 {
     const char   *prompt = json_string_value(json_object_get(row, "prompt"));
     const json_t *p = json_object_get(row, "p");
 
     if (prompt == NULL || !json_is_number(p))
-        return tn_fail(err, TN_FORMAT, "%s: expected a row of a compare stage's comparisons.jsonl, with \"prompt\" and \"p\"", where);
+        return tn_fail(err, TN_FORMAT,
+                       "%s: expected a row of a compare stage's comparisons.jsonl, with \"prompt\" and \"p\"",
+                       where);
     if (json_is_true(json_object_get(row, "failed"))) {
         j->n_failed++;
         return TN_OK;
     }
     double first = json_number_value(p);
-    return battle_add(j, prompt, a, b, json_is_true(json_object_get(row, "tie")) || first == 0.5 ? 0.5 : first > 0.5 ? 0 : 1, where, err);
+    return battle_add(j, prompt, a, b,
+                      json_is_true(json_object_get(row, "tie")) || first == 0.5 ? 0.5
+                      : first > 0.5                                             ? 0
+                                                                                : 1,
+                      where, err);
 }
 
 static tn_status file_add(judged *j, const char *file, tn_error *err)
@@ -123,9 +144,11 @@ static tn_status file_add(judged *j, const char *file, tn_error *err)
         goto out;
     }
     TN_GOTO(tn_row_file_load(&rows, path, NULL, err));
-    json_array_foreach(rows, i, row) {
+    json_array_foreach(rows, i, row)
+    {
         char where[512];
-        snprintf(where, sizeof where, "%s:%" PRId64, path, (int64_t)json_integer_value(json_object_get(row, "@line")));
+        snprintf(where, sizeof where, "%s:%" PRId64, path,
+                 (int64_t)json_integer_value(json_object_get(row, "@line")));
         status = a != NULL ? add_comparison(j, row, a, b, where, err) : add_verdict(j, row, where, err);
         if (status != TN_OK) break;
     }
@@ -140,17 +163,20 @@ out:
 /* Every model must be reached from the anchor over pairs. */
 static tn_status linked(const judged *j, int anchor, tn_error *err)
 {
-    bool seen[MODELS] = {0}, more = true;
+    bool seen[MODELS] = { 0 }, more = true;
 
     seen[anchor] = true;
     while (more) {
         more = false;
         for (size_t i = 0; i < j->n; i++)
-            if (seen[j->list[i].a] != seen[j->list[i].b]) more = seen[j->list[i].a] = seen[j->list[i].b] = true;
+            if (seen[j->list[i].a] != seen[j->list[i].b])
+                more = seen[j->list[i].a] = seen[j->list[i].b] = true;
     }
     for (int m = 0; m < j->n_model; m++)
         if (!seen[m])
-            return tn_fail(err, TN_MISMATCH, "'%s' and '%s' never meet, not over others either: they have no common scale. Judge a pair that links them",
+            return tn_fail(err, TN_MISMATCH,
+                           "'%s' and '%s' never meet, not over others either: they have no common scale. "
+                           "Judge a pair that links them",
                            j->names[anchor], j->names[m]);
     return TN_OK;
 }
@@ -158,21 +184,25 @@ static tn_status linked(const judged *j, int anchor, tn_error *err)
 static json_t *ranks_json(const judged *j, const tn_rank *ranks, int anchor)
 {
     json_t *list = json_array();
-    bool    done[MODELS] = {0};
+    bool    done[MODELS] = { 0 };
 
-    for (int k = 0; k < j->n_model; k++) {                    /* best first; equal ones as they were first named */
+    for (int k = 0; k < j->n_model; k++) { /* best first; equal ones as they were first named */
         int best = -1;
         for (int m = 0; m < j->n_model; m++)
             if (!done[m] && (best < 0 || ranks[m].rating > ranks[best].rating)) best = m;
         done[best] = true;
-        json_array_append_new(list, json_pack("{s:s,s:f,s:[f,f],s:I,s:I,s:I}", "model", j->names[best], "rating", ranks[best].rating, "interval",
-                                              ranks[best].interval.lo, ranks[best].interval.hi, "won", (json_int_t)j->won[best], "tied",
-                                              (json_int_t)j->tied[best], "lost", (json_int_t)j->lost[best]));
+        json_array_append_new(list,
+                              json_pack("{s:s,s:f,s:[f,f],s:I,s:I,s:I}", "model", j->names[best], "rating",
+                                        ranks[best].rating, "interval", ranks[best].interval.lo,
+                                        ranks[best].interval.hi, "won", (json_int_t)j->won[best], "tied",
+                                        (json_int_t)j->tied[best], "lost", (json_int_t)j->lost[best]));
     }
-    return json_pack("{s:o,s:s,s:I,s:I}", "ranks", list, "anchor", j->names[anchor], "pairs", (json_int_t)j->n, "failed", (json_int_t)j->n_failed);
+    return json_pack("{s:o,s:s,s:I,s:I}", "ranks", list, "anchor", j->names[anchor], "pairs",
+                     (json_int_t)j->n, "failed", (json_int_t)j->n_failed);
 }
 
-tn_status tn_eval_ranks(json_t **out, const char *const *files, size_t n, const char *anchor, int64_t seed, tn_error *err)
+tn_status tn_eval_ranks(json_t **out, const char *const *files, size_t n, const char *anchor, int64_t seed,
+                        tn_error *err)
 {
     judged   *j = calloc(1, sizeof *j);
     tn_rank  *ranks = NULL;
@@ -187,12 +217,13 @@ tn_status tn_eval_ranks(json_t **out, const char *const *files, size_t n, const 
         goto out;
     }
     if (anchor != NULL) {
-        const char *names[MODELS + 1] = {0}, *near;
+        const char *names[MODELS + 1] = { 0 }, *near;
         for (int m = 0; m < j->n_model; m++) names[m] = j->names[m];
         while (i_anchor < j->n_model && strcmp(names[i_anchor], anchor) != 0) i_anchor++;
         if (i_anchor == j->n_model) {
             near = tn_nearest(anchor, names);
-            status = tn_fail(err, TN_USAGE, "--anchor: no pair names '%s'; did you mean '%s'?", anchor, near != NULL ? near : names[0]);
+            status = tn_fail(err, TN_USAGE, "--anchor: no pair names '%s'; did you mean '%s'?", anchor,
+                             near != NULL ? near : names[0]);
             goto out;
         }
     }
@@ -201,8 +232,10 @@ tn_status tn_eval_ranks(json_t **out, const char *const *files, size_t n, const 
         status = tn_fail(err, TN_NOMEM, "no memory for ranks");
         goto out;
     }
-    TN_GOTO(tn_bradley_terry(ranks, j->n_model, j->list, j->n, i_anchor, ROUNDS, CONFIDENCE, (uint64_t)seed, err));
-    if ((*out = ranks_json(j, ranks, i_anchor)) == NULL) status = tn_fail(err, TN_NOMEM, "no memory for ranks");
+    TN_GOTO(tn_bradley_terry(ranks, j->n_model, j->list, j->n, i_anchor, ROUNDS, CONFIDENCE, (uint64_t)seed,
+                             err));
+    if ((*out = ranks_json(j, ranks, i_anchor)) == NULL)
+        status = tn_fail(err, TN_NOMEM, "no memory for ranks");
 out:
     for (int m = 0; m < j->n_model; m++) free(j->names[m]);
     free(j->list);

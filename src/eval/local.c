@@ -1,5 +1,5 @@
-/* local.c - questions answered by a model in this program. The choices of a row share their context's keys and values: the
- * engine computes a beginning once. What runs together never changes an answer. */
+/* local.c - questions answered by a model in this program. The choices of a row share their context's keys
+ * and values: the engine computes a beginning once. What runs together never changes an answer. */
 #include "eval/asker.h"
 #include "base/str.h"
 
@@ -10,7 +10,12 @@
 
 #define NEAR_TIE 1e-4f
 
-typedef struct local { tn_asker base; tn_model *model; tn_engine *engine; int64_t engine_ctx; } local;
+typedef struct local {
+    tn_asker   base;
+    tn_model  *model;
+    tn_engine *engine;
+    int64_t    engine_ctx;
+} local;
 
 /* Hash of all tokens, and of where each context ends. */
 static tn_status hash_spans(char hex[TN_SHA256_HEX], const tn_span *spans, size_t n, tn_error *err)
@@ -39,16 +44,21 @@ static tn_status prepare(tn_asker *base, tn_asked *one, const tn_task *t, const 
     if (t->output == TN_TASK_ROLLING) {
         TN_TRY(tn_span_windows(&one->spans, &one->n_span, tok, one->ask.continuation[0], n_ctx, where, err));
     } else {
-        if ((one->spans = calloc(one->ask.n, sizeof *one->spans)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for its tokens", where);
+        if ((one->spans = calloc(one->ask.n, sizeof *one->spans)) == NULL)
+            return tn_fail(err, TN_NOMEM, "%s: no memory for its tokens", where);
         if (t->output == TN_TASK_GENERATE) {
             if (t->sampling.max_tokens >= n_ctx)
-                return tn_fail(err, TN_LIMIT, "task %s asks for replies of up to %" PRId64 " tokens, the model's context holds %" PRId64 ": lower max_gen_toks", t->name,
-                               t->sampling.max_tokens, n_ctx);
+                return tn_fail(err, TN_LIMIT,
+                               "task %s asks for replies of up to %" PRId64
+                               " tokens, the model's context holds %" PRId64 ": lower max_gen_toks",
+                               t->name, t->sampling.max_tokens, n_ctx);
             one->n_span = 1;
-            TN_TRY(tn_span_prompt(&one->spans[0], tok, one->ask.context[0], n_ctx - t->sampling.max_tokens, where, err));
+            TN_TRY(tn_span_prompt(&one->spans[0], tok, one->ask.context[0], n_ctx - t->sampling.max_tokens,
+                                  where, err));
         } else {
             for (; one->n_span < one->ask.n; one->n_span++)
-                TN_TRY(tn_span_make(&one->spans[one->n_span], tok, one->ask.context[one->n_span], one->ask.continuation[one->n_span], n_ctx, where, err));
+                TN_TRY(tn_span_make(&one->spans[one->n_span], tok, one->ask.context[one->n_span],
+                                    one->ask.continuation[one->n_span], n_ctx, where, err));
         }
     }
     return hash_spans(one->hash, one->spans, one->n_span, err);
@@ -58,12 +68,15 @@ static tn_status prepare(tn_asker *base, tn_asked *one, const tn_task *t, const 
 static tn_status engine_for(local *l, int64_t longest, tn_error *err)
 {
     int64_t           n_ctx = tn_model_hparams(l->model)->n_ctx;
-    tn_engine_options o = { .n_batch = l->base.o->n_batch, .kv_type = l->base.o->kv_type, .prefix_reuse = true, .hidden_layer = -1 };
+    tn_engine_options o = {
+        .n_batch = l->base.o->n_batch, .kv_type = l->base.o->kv_type, .prefix_reuse = true, .hidden_layer = -1
+    };
 
     if (l->engine != NULL && longest <= l->engine_ctx) return TN_OK;
     tn_engine_destroy(l->engine);
     l->engine = NULL;
-    o.n_ctx = longest + longest / 4 < n_ctx ? longest + longest / 4 : n_ctx;     /* a little room: the next group may be longer */
+    /* a little room: the next group may be longer */
+    o.n_ctx = longest + longest / 4 < n_ctx ? longest + longest / 4 : n_ctx;
     l->engine_ctx = o.n_ctx;
     return tn_engine_create(&l->engine, l->model, &o, err);
 }
@@ -82,16 +95,17 @@ static void score_take(tn_asked *a, size_t k, const tn_score *s)
 {
     const tn_span *p = &a->spans[k];
 
-    a->scored[k] = (tn_scored){ s->logprob, s->greedy, p->truncated, p->boundary, p->n_context, p->n - p->n_context };
+    a->scored[k] = (tn_scored){ s->logprob,  s->greedy,    p->truncated,
+                                p->boundary, p->n_context, p->n - p->n_context };
 }
 
 static tn_status score(local *l, tn_asked *list, size_t n, size_t n_span, tn_error *err)
 {
     const int32_t **context = calloc(n_span + 1, sizeof *context), **cont = calloc(n_span + 1, sizeof *cont);
-    int64_t        *n_context = calloc(n_span + 1, sizeof *n_context), *n_cont = calloc(n_span + 1, sizeof *n_cont);
-    tn_score       *scores = calloc(n_span + 1, sizeof *scores);
-    size_t          k = 0;
-    tn_status       status = TN_OK;
+    int64_t  *n_context = calloc(n_span + 1, sizeof *n_context), *n_cont = calloc(n_span + 1, sizeof *n_cont);
+    tn_score *scores = calloc(n_span + 1, sizeof *scores);
+    size_t    k = 0;
+    tn_status status = TN_OK;
 
     if (context == NULL || cont == NULL || n_context == NULL || n_cont == NULL || scores == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory to score %zu texts", n_span);
@@ -122,18 +136,28 @@ out:
 static tn_status reply_take(tn_reply *to, const tn_result *r, const tn_span *s, bool greedy, tn_error *err)
 {
     if (r->status != TN_OK) return tn_fail(err, r->status, "a reply could not be made: %s", r->message);
-    *to = (tn_reply){ .text = tn_strdup(r->text != NULL ? r->text : ""), .n_context = s->n_context, .n_token = r->n, .truncated = s->truncated };
-    snprintf(to->stop, sizeof to->stop, "%s", strcmp(r->stop_reason, "interrupted") == 0 ? "stop" : r->stop_reason);     /* go_on ended it */
-    for (int64_t i = 0; greedy && r->top_logprobs != NULL && i < r->n; i++) to->near_tie = to->near_tie || r->top_logprobs[2 * i] - r->top_logprobs[2 * i + 1] < NEAR_TIE;
+    *to = (tn_reply){ .text = tn_strdup(r->text != NULL ? r->text : ""),
+                      .n_context = s->n_context,
+                      .n_token = r->n,
+                      .truncated = s->truncated };
+    /* go_on ended it */
+    snprintf(to->stop, sizeof to->stop, "%s",
+             strcmp(r->stop_reason, "interrupted") == 0 ? "stop" : r->stop_reason);
+    for (int64_t i = 0; greedy && r->top_logprobs != NULL && i < r->n; i++)
+        to->near_tie = to->near_tie || r->top_logprobs[2 * i] - r->top_logprobs[2 * i + 1] < NEAR_TIE;
     return to->text != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for a reply");
 }
 
-/* Stop texts that are special tokens of the vocabulary: they never appear in a reply's text, so the token itself ends it. */
-typedef struct stops { int32_t id[16]; int n; } stops;
+/* Stop texts that are special tokens of the vocabulary: they never appear in a reply's text, so the token
+ * itself ends it. */
+typedef struct stops {
+    int32_t id[16];
+    int     n;
+} stops;
 
 static stops stops_of(const tn_tokenizer *t, const tn_task_sampling *p)
 {
-    stops s = {0};
+    stops s = { 0 };
 
     for (int i = 0; i < p->n_until; i++) {
         int32_t id = tn_tokenizer_find(t, p->until[i]);
@@ -157,11 +181,11 @@ static bool go_on(void *arg, int32_t id, float logprob, const char *text, size_t
 static tn_status reply(local *l, tn_asked *list, size_t n, const tn_task *t, tn_error *err)
 {
     const tn_task_sampling *p = &t->sampling;
-    size_t      n_all = n * (size_t)t->repeats;
-    stops       ends = stops_of(tn_model_tokenizer(l->model), p);
-    tn_request *requests = calloc(n_all + 1, sizeof *requests);
-    tn_result  *results = calloc(n_all + 1, sizeof *results);
-    tn_status   status = TN_OK;
+    size_t                  n_all = n * (size_t)t->repeats;
+    stops                   ends = stops_of(tn_model_tokenizer(l->model), p);
+    tn_request             *requests = calloc(n_all + 1, sizeof *requests);
+    tn_result              *results = calloc(n_all + 1, sizeof *results);
+    tn_status               status = TN_OK;
 
     if (requests == NULL || results == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory to ask for %zu replies", n_all);
@@ -180,7 +204,10 @@ static tn_status reply(local *l, tn_asked *list, size_t n, const tn_task *t, tn_
         s.stop = p->until;
         s.n_stop = p->n_until;
         s.n_top_logprobs = p->temperature == 0 ? 2 : 0;
-        requests[i] = (tn_request){ .prompt = a->spans[0].tokens, .n_prompt = a->spans[0].n, .sampling = s, .sample_id = tn_hash64(key, sizeof key) };
+        requests[i] = (tn_request){ .prompt = a->spans[0].tokens,
+                                    .n_prompt = a->spans[0].n,
+                                    .sampling = s,
+                                    .sample_id = tn_hash64(key, sizeof key) };
         if (ends.n > 0) {
             requests[i].on_token = go_on;
             requests[i].arg = &ends;
@@ -190,7 +217,8 @@ static tn_status reply(local *l, tn_asked *list, size_t n, const tn_task *t, tn_
     TN_GOTO(tn_engine_run(l->engine, requests, results, (int64_t)n_all, NULL, err));
     for (size_t i = 0; i < n_all; i++) {
         tn_asked *a = &list[i / (size_t)t->repeats];
-        TN_GOTO(reply_take(&a->replies[i % (size_t)t->repeats], &results[i], &a->spans[0], p->temperature == 0, err));
+        TN_GOTO(reply_take(&a->replies[i % (size_t)t->repeats], &results[i], &a->spans[0],
+                           p->temperature == 0, err));
     }
 out:
     for (size_t i = 0; results != NULL && i < n_all; i++) tn_result_free(&results[i]);
@@ -207,7 +235,8 @@ static tn_status group(tn_asker *base, tn_asked *list, size_t n, const tn_task *
         n_span += list[i].n_span;
         TN_TRY(tn_asked_room(&list[i], t, err));
     }
-    return t->output == TN_TASK_GENERATE ? reply((local *)base, list, n, t, err) : score((local *)base, list, n, n_span, err);
+    return t->output == TN_TASK_GENERATE ? reply((local *)base, list, n, t, err)
+                                         : score((local *)base, list, n, n_span, err);
 }
 
 static json_t *digest_json(const tn_digest *d)
@@ -242,12 +271,14 @@ static void close_local(tn_asker *base)
 tn_status tn_local_open(tn_asker **out, tn_model *m, const tn_eval_options *o, tn_error *err)
 {
     static const tn_asker_kind kind = { prepare, group, describe, close_local };
-    const tn_chat *chat = NULL;
-    local         *l;
+    const tn_chat             *chat = NULL;
+    local                     *l;
 
     *out = NULL;
     if (tn_model_tokenizer(m) == NULL)
-        return tn_fail(err, TN_UNSUPPORTED, "%s has no tokenizer (tokenizer.json is missing), so it cannot read text", tn_model_path(m));
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "%s has no tokenizer (tokenizer.json is missing), so it cannot read text",
+                       tn_model_path(m));
     if ((l = calloc(1, sizeof *l)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for an evaluation");
     l->base = (tn_asker){ .kind = &kind, .o = o };
     l->model = m;
@@ -277,5 +308,5 @@ void tn_asked_free(tn_asked *a)
     free(a->scored);
     free(a->replies);
     tn_ask_free(&a->ask);
-    *a = (tn_asked){0};
+    *a = (tn_asked){ 0 };
 }

@@ -61,7 +61,8 @@ static double margin(const tn_scored *s, size_t n)
     return n < 2 ? INFINITY : first - second;
 }
 
-static tn_status choice_scores(json_t *o, const tn_task *t, const tn_doc *doc, const tn_ask *a, const tn_scored *s, tn_error *err)
+static tn_status choice_scores(json_t *o, const tn_task *t, const tn_doc *doc, const tn_ask *a,
+                               const tn_scored *s, tn_error *err)
 {
     double *p = calloc(a->n_choice, sizeof *p), brier = 0, mass = 0;
     size_t  pred = best_of(a, s, LENGTH_NONE);
@@ -79,7 +80,8 @@ static tn_status choice_scores(json_t *o, const tn_task *t, const tn_doc *doc, c
     else json_object_set_new(o, "acc", json_integer(a->gold[pred]));
     json_object_set_new(o, "acc_norm", json_integer(a->gold[best_of(a, s, LENGTH_CHARS)]));
     json_object_set_new(o, "acc_bytes", json_integer(a->gold[best_of(a, s, LENGTH_BYTES)]));
-    if (a->n > a->n_choice) json_object_set_new(o, "acc_mutual_info", json_integer(a->gold[best_of(a, s, LENGTH_MUTUAL)]));
+    if (a->n > a->n_choice)
+        json_object_set_new(o, "acc_mutual_info", json_integer(a->gold[best_of(a, s, LENGTH_MUTUAL)]));
     json_object_set_new(o, "exact_match", json_integer(exact));
     json_object_set_new(o, "brier_score", json_real(brier));
     json_object_set_new(o, "matching", json_real(mass));
@@ -112,25 +114,30 @@ static void per_span(json_t *o, const tn_scored *s, size_t n)
 
 void tn_metric_key(char key[128], const tn_task *t, const char *metric, size_t i_pipeline)
 {
-    const char *name = t->pipelines != NULL && t->results == TN_RESULTS_PLAIN ? tn_pipelines_name(t->pipelines, i_pipeline) : "none";
+    const char *name = t->pipelines != NULL && t->results == TN_RESULTS_PLAIN
+                           ? tn_pipelines_name(t->pipelines, i_pipeline)
+                           : "none";
 
-    snprintf(key, 128, "%s%s%s", metric, strcmp(name, "none") == 0 ? "" : ",", strcmp(name, "none") == 0 ? "" : name);
+    snprintf(key, 128, "%s%s%s", metric, strcmp(name, "none") == 0 ? "" : ",",
+             strcmp(name, "none") == 0 ? "" : name);
 }
 
 /* Every pipeline's answer held against the targets. */
-static tn_status matches_set(json_t *o, const tn_task *t, const json_t *row, const tn_asked *a, const char *const *texts, tn_error *err)
+static tn_status matches_set(json_t *o, const tn_task *t, const json_t *row, const tn_asked *a,
+                             const char *const *texts, tn_error *err)
 {
     json_t   *answers = json_object();
     tn_status status = TN_OK;
 
     json_object_set_new(o, "answers", answers);
     for (size_t i = 0; i < tn_pipelines_count(t->pipelines); i++) {
-        char  key[128], *answer = NULL;
-        bool  right = false, same;
+        char key[128], *answer = NULL;
+        bool right = false, same;
         TN_TRY(tn_pipelines_run(t->pipelines, i, row, texts, a->n_reply, &answer, err));
         json_object_set_new(answers, tn_pipelines_name(t->pipelines, i), json_string(answer));
         for (size_t k = 0; k < json_array_size(a->ask.targets) && status == TN_OK; k++) {
-            status = tn_matcher_same(t->matcher, answer, json_string_value(json_array_get(a->ask.targets, k)), &same, err);
+            status = tn_matcher_same(t->matcher, answer, json_string_value(json_array_get(a->ask.targets, k)),
+                                     &same, err);
             right = right || (status == TN_OK && same);
         }
         free(answer);
@@ -141,7 +148,8 @@ static tn_status matches_set(json_t *o, const tn_task *t, const json_t *row, con
     return TN_OK;
 }
 
-/* A reply that stopped half way through a thought has no answer: what stands before </think> is never graded. */
+/* A reply that stopped half way through a thought has no answer: what stands before </think> is never
+ * graded. */
 static const char *without_thought(const char *text)
 {
     const char *end = strstr(text, "</think>"), *next;
@@ -152,7 +160,8 @@ static const char *without_thought(const char *text)
     return end + tn_py_front(end, strlen(end));
 }
 
-static tn_status reply_scores(json_t *o, const tn_task *t, const tn_doc *doc, const tn_asked *a, const tn_refusal *grader, tn_error *err)
+static tn_status reply_scores(json_t *o, const tn_task *t, const tn_doc *doc, const tn_asked *a,
+                              const tn_refusal *grader, tn_error *err)
 {
     const char **texts = calloc(a->n_reply + 1, sizeof *texts);
     json_t      *replies = json_array(), *stops = json_array(), *tokens = json_array();
@@ -180,7 +189,8 @@ static tn_status reply_scores(json_t *o, const tn_task *t, const tn_doc *doc, co
         json_object_set_new(o, "refused", json_integer(tn_is_refusal(p)));
         json_object_set_new(o, "p_refused", json_real(p));
         if (t->section != NULL) json_object_set_new(o, "section", json_string(t->section));
-        else if (json_is_string(json_object_get(doc->row, "label"))) json_object_set(o, "section", json_object_get(doc->row, "label"));
+        else if (json_is_string(json_object_get(doc->row, "label")))
+            json_object_set(o, "section", json_object_get(doc->row, "label"));
     } else {
         TN_GOTO(matches_set(o, t, doc->row, a, texts, err));
         json_object_set(o, "targets", a->ask.targets);
@@ -199,7 +209,8 @@ out:
     return status;
 }
 
-tn_status tn_metric_item(json_t **out, const tn_task *t, const tn_doc *doc, size_t index, const tn_asked *a, const tn_refusal *grader, tn_error *err)
+tn_status tn_metric_item(json_t **out, const tn_task *t, const tn_doc *doc, size_t index, const tn_asked *a,
+                         const tn_refusal *grader, tn_error *err)
 {
     json_t   *o = json_object();
     char      id[TN_SHA256_HEX];
@@ -214,7 +225,8 @@ tn_status tn_metric_item(json_t **out, const tn_task *t, const tn_doc *doc, size
     json_object_set_new(o, "id", json_string(id));
     json_object_set_new(o, "asked", json_string(a->hash));
     if (a->ask.question != NULL) json_object_set_new(o, "question", json_string(a->ask.question));
-    if (t->group_by != NULL && json_object_get(doc->row, t->group_by) != NULL) json_object_set(o, "group", json_object_get(doc->row, t->group_by));
+    if (t->group_by != NULL && json_object_get(doc->row, t->group_by) != NULL)
+        json_object_set(o, "group", json_object_get(doc->row, t->group_by));
     if (t->output != TN_TASK_GENERATE) per_span(o, a->scored, a->n_span);
     if (t->output == TN_TASK_GENERATE) {
         TN_GOTO(reply_scores(o, t, doc, a, grader, err));
@@ -224,7 +236,8 @@ tn_status tn_metric_item(json_t **out, const tn_task *t, const tn_doc *doc, size
             if (a->ask.gold[i]) json_array_append_new(gold, json_integer((json_int_t)i));
         json_object_set_new(o, "gold", gold);
         json_t *choices = json_array();
-        for (size_t i = 0; i < a->ask.n_choice; i++) json_array_append_new(choices, json_string(a->ask.choice[i]));
+        for (size_t i = 0; i < a->ask.n_choice; i++)
+            json_array_append_new(choices, json_string(a->ask.choice[i]));
         json_object_set_new(o, "choices", choices);
         TN_GOTO(choice_scores(o, t, doc, &a->ask, a->scored, err));
     } else if (t->output == TN_TASK_LOGLIKELIHOOD) {

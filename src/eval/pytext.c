@@ -1,4 +1,5 @@
-/* pytext.c - Python's rules about text (see pytext.h). Case follows the C library's tables of the C.UTF-8 locale. */
+/* pytext.c - Python's rules about text (see pytext.h). Case follows the C library's tables of the C.UTF-8
+ * locale. */
 #include "eval/pytext.h"
 
 #include <locale.h>
@@ -9,8 +10,9 @@
 
 bool tn_py_space(uint32_t cp)
 {
-    return (cp >= 9 && cp <= 13) || (cp >= 28 && cp <= 32) || cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 ||
-           cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
+    return (cp >= 9 && cp <= 13) || (cp >= 28 && cp <= 32) || cp == 0x85 || cp == 0xa0 || cp == 0x1680 ||
+           (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f ||
+           cp == 0x3000;
 }
 
 size_t tn_py_front(const char *s, size_t n)
@@ -60,15 +62,12 @@ int64_t tn_py_words(const char *s)
     return n;
 }
 
-/* -------------------------------------------------------------------------------------------------------- case */
+/* --------------------------------------------------------------------------------------------------- case */
 
 static locale_t       letters;
 static pthread_once_t letters_once = PTHREAD_ONCE_INIT;
 
-static void letters_open(void)
-{
-    letters = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-}
+static void letters_open(void) { letters = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0); }
 
 static uint32_t mapped(uint32_t cp, bool up)
 {
@@ -93,20 +92,23 @@ void tn_py_cased(tn_str *out, const char *s, size_t n, tn_py_case how)
         }
         bool     up = how == TN_PY_UPPER || (how != TN_PY_LOWER && first);
         uint32_t to = mapped(cp, up);
-        if (up && cp == 0xdf) tn_str_add(out, how == TN_PY_UPPER ? "SS" : "Ss");         /* the one common letter that becomes two */
+        /* the one common letter that becomes two */
+        if (up && cp == 0xdf) tn_str_add(out, how == TN_PY_UPPER ? "SS" : "Ss");
         else tn_str_add_n(out, buf, (size_t)tn_utf8_encode(to, buf));
-        first = how == TN_PY_TITLE && mapped(cp, true) == mapped(cp, false);             /* a word begins after what has no case */
+        /* a word begins after what has no case */
+        first = how == TN_PY_TITLE && mapped(cp, true) == mapped(cp, false);
         s += k;
         n -= (size_t)k;
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------- random */
+/* ------------------------------------------------------------------------------------------------- random */
 
 static void twister_init(tn_py_random *r, uint32_t s)
 {
     r->state[0] = s;
-    for (uint32_t i = 1; i < 624; i++) r->state[i] = 1812433253u * (r->state[i - 1] ^ (r->state[i - 1] >> 30)) + i;
+    for (uint32_t i = 1; i < 624; i++)
+        r->state[i] = 1812433253u * (r->state[i - 1] ^ (r->state[i - 1] >> 30)) + i;
     r->at = 624;
 }
 
@@ -149,7 +151,7 @@ static uint32_t twister_next(tn_py_random *r)
 static uint64_t bits(tn_py_random *r, int k)
 {
     if (k <= 32) return twister_next(r) >> (32 - k);
-    uint64_t low = twister_next(r);                            /* the first word is the lower half */
+    uint64_t low = twister_next(r); /* the first word is the lower half */
     return low | (uint64_t)(twister_next(r) >> (64 - k)) << 32;
 }
 
@@ -163,19 +165,23 @@ uint64_t tn_py_below(tn_py_random *r, uint64_t n)
     return v;
 }
 
-/* Python draws from a shrinking list where that takes less room than a set of what was drawn, else by trying again. */
+/* Python draws from a shrinking list where that takes less room than a set of what was drawn, else by trying
+ * again. */
 tn_status tn_py_sample(tn_py_random *r, int64_t n, int64_t k, int64_t *out, tn_error *err)
 {
     int64_t set_size = 21, power = 1;
 
-    if (k > n) return tn_fail(err, TN_LIMIT, "%lld shots are to be drawn from %lld rows", (long long)k, (long long)n);
+    if (k > n)
+        return tn_fail(err, TN_LIMIT, "%lld shots are to be drawn from %lld rows", (long long)k,
+                       (long long)n);
     if (k > 5) {
         while (power < 3 * k) power *= 4;
         set_size += power;
     }
     if (n <= set_size) {
         int64_t *pool = malloc((size_t)(n + 1) * sizeof *pool);
-        if (pool == NULL) return tn_fail(err, TN_NOMEM, "no memory to draw shots from %lld rows", (long long)n);
+        if (pool == NULL)
+            return tn_fail(err, TN_NOMEM, "no memory to draw shots from %lld rows", (long long)n);
         for (int64_t i = 0; i < n; i++) pool[i] = i;
         for (int64_t i = 0; i < k; i++) {
             int64_t j = (int64_t)tn_py_below(r, (uint64_t)(n - i));

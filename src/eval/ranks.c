@@ -3,8 +3,8 @@
  *   P(i beats j) = g_i / (g_i + g_j)      g_i <- W_i / sum_j n_ij / (g_i + g_j)      (Hunter 2004: rises to the maximum)
  *   rating = 1000 + 400 log10(g_i / g_anchor)
  *
- * A tie is half a win for each. Half a virtual tie with the anchor keeps a model that only won (or only lost) finite.
- * Intervals resample prompts, because one prompt serves many pairs. */
+ * A tie is half a win for each. Half a virtual tie with the anchor keeps a model that only won (or only lost)
+ * finite. Intervals resample prompts, because one prompt serves many pairs. */
 #include "base/rng.h"
 #include "base/stats.h"
 #include "eval/eval.h"
@@ -24,7 +24,8 @@ static void fit(double *out, const double *wins, int k, int anchor, double *g)
         for (int i = 0; i < k; i++) {
             double won = 0, met = 0;
             for (int j = 0; j < k; j++) {
-                double extra = (i == anchor) != (j == anchor) ? 0.25 : 0, n = wins[i * k + j] + wins[j * k + i] + 2 * extra;
+                double extra = (i == anchor) != (j == anchor) ? 0.25 : 0,
+                       n = wins[i * k + j] + wins[j * k + i] + 2 * extra;
                 if (i == j || n == 0) continue;
                 won += wins[i * k + j] + extra;
                 met += n / (g[i] + g[j]);
@@ -51,11 +52,14 @@ static void count(double *wins, int k, const tn_battle *b)
     wins[b->a * k + b->b] += 1 - b->b_won;
 }
 
-tn_status tn_bradley_terry(tn_rank *out, int k, const tn_battle *battles, size_t n, int anchor, int n_rep, double confidence, uint64_t seed, tn_error *err)
+tn_status tn_bradley_terry(tn_rank *out, int k, const tn_battle *battles, size_t n, int anchor, int n_rep,
+                           double confidence, uint64_t seed, tn_error *err)
 {
     tn_battle *list = malloc((n + 1) * sizeof *list);
     size_t    *begin = malloc((n + 2) * sizeof *begin), n_prompt = 0, k2 = (size_t)k * (size_t)k;
-    double    *wins = calloc(k2 + 1, sizeof *wins), *g = calloc((size_t)k + 1, sizeof *g), *one = calloc((size_t)k + 1, sizeof *one);
+    double    *wins = calloc(k2 + 1, sizeof *wins);
+    double    *g = calloc((size_t)k + 1, sizeof *g);
+    double    *one = calloc((size_t)k + 1, sizeof *one);
     double    *rep = calloc((size_t)k * (size_t)(n_rep > 0 ? n_rep : 1), sizeof *rep);
     tn_status  status = TN_OK;
 
@@ -64,9 +68,12 @@ tn_status tn_bradley_terry(tn_rank *out, int k, const tn_battle *battles, size_t
         goto out;
     }
     for (size_t i = 0; i < n; i++)
-        if (battles[i].a < 0 || battles[i].a >= k || battles[i].b < 0 || battles[i].b >= k || battles[i].a == battles[i].b || !(battles[i].b_won >= 0 && battles[i].b_won <= 1)) {
-            status = tn_fail(err, TN_FORMAT, "verdict %zu names models %d and %d of %d, and %g points: two different models and 0, 0.5 or 1 are expected", i, battles[i].a,
-                             battles[i].b, k, battles[i].b_won);
+        if (battles[i].a < 0 || battles[i].a >= k || battles[i].b < 0 || battles[i].b >= k ||
+            battles[i].a == battles[i].b || !(battles[i].b_won >= 0 && battles[i].b_won <= 1)) {
+            status = tn_fail(err, TN_FORMAT,
+                             "verdict %zu names models %d and %d of %d, and %g points: two different models "
+                             "and 0, 0.5 or 1 are expected",
+                             i, battles[i].a, battles[i].b, k, battles[i].b_won);
             goto out;
         }
     memcpy(list, battles, n * sizeof *list);

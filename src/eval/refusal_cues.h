@@ -1,7 +1,7 @@
-/* refusal_cues.h - the cues of the refusal grader: name, where it is looked for, how often it counts at most, pattern (PCRE2,
- * caseless). HEAD: first 200 bytes of the reply; BODY: first 1200; FIRST: its first sentence; TAIL:
- * its last 300; QUOTED: what it sets in double quotes or in code (which the other parts leave out); PROMPT. The maker of the
- * weights (tests/oracle/make_refusal_head.py) reads this file: one X a line. */
+/* refusal_cues.h - the cues of the refusal grader: name, where it is looked for, how often it counts at most,
+ * pattern (PCRE2, caseless). HEAD: first 200 bytes of the reply; BODY: first 1200; FIRST: its first sentence;
+ * TAIL: its last 300; QUOTED: what it sets in double quotes or in code (which the other parts leave out);
+ * PROMPT. The maker of the weights (tests/oracle/make_refusal_head.py) reads this file: one X a line. */
 #ifndef TN_EVAL_REFUSAL_CUES_H
 #define TN_EVAL_REFUSAL_CUES_H
 

@@ -4,9 +4,9 @@
  *                   token and where each begins (text_offset, in characters); those behind the context are added up
  *   replies         POST URL/completions; conversations go to URL/chat/completions
  *
- * The context's end is found in the tokens as they came: a token across it belongs to the continuation, and is reported as
- * `boundary`. What cannot be scored (no echo, no log-probabilities) is an error, never a guess. Answers of a remote model are
- * recorded, not computed: the log's header says so. */
+ * The context's end is found in the tokens as they came: a token across it belongs to the continuation, and
+ * is reported as `boundary`. What cannot be scored (no echo, no log-probabilities) is an error, never a
+ * guess. Answers of a remote model are recorded, not computed: the log's header says so. */
 #include "eval/asker.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -21,7 +21,10 @@
 
 enum { PER_REQUEST = 16, TRIES = 4 };
 
-typedef struct remote { tn_asker base; char *url, *header; } remote;
+typedef struct remote {
+    tn_asker base;
+    char    *url, *header;
+} remote;
 
 static tn_status hash_texts(char hex[TN_SHA256_HEX], const tn_ask *a, tn_error *err)
 {
@@ -43,12 +46,19 @@ static tn_status prepare(tn_asker *base, tn_asked *one, const tn_task *t, const 
 {
     (void)base;
     if (t->output == TN_TASK_ROLLING)
-        return tn_fail(err, TN_UNSUPPORTED, "task %s scores whole texts, which needs the model's own tokens: use a local model", t->name);
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "task %s scores whole texts, which needs the model's own tokens: use a local model",
+                       t->name);
     for (size_t i = 0; t->output != TN_TASK_GENERATE && i < one->ask.n; i++) {
         if (one->ask.context[i][0] == '[' && one->ask.context[i][1] == '{')
-            return tn_fail(err, TN_UNSUPPORTED, "task %s: log-probabilities of a conversation cannot be asked for over this interface: add --apply-chat-template no", t->name);
+            return tn_fail(err, TN_UNSUPPORTED,
+                           "task %s: log-probabilities of a conversation cannot be asked for over this "
+                           "interface: add --apply-chat-template no",
+                           t->name);
         if (tn_py_end(one->ask.context[i], strlen(one->ask.context[i])) == 0)
-            return tn_fail(err, TN_UNSUPPORTED, "%s: the context is empty: an endpoint gives no log-probability for the first token", where);
+            return tn_fail(
+                err, TN_UNSUPPORTED,
+                "%s: the context is empty: an endpoint gives no log-probability for the first token", where);
     }
     one->n_span = t->output == TN_TASK_GENERATE ? 0 : one->ask.n;
     return hash_texts(one->hash, &one->ask, err);
@@ -83,7 +93,7 @@ static json_t *body_new(const remote *r, double temperature, int64_t max_tokens)
     return o;
 }
 
-/* ------------------------------------------------------------------------------------------------ continuations */
+/* ------------------------------------------------------------------------------------------ continuations */
 
 /* Does the likeliest token at this place score no better than the one that stands there? */
 static bool likeliest(const json_t *top, double ll)
@@ -92,44 +102,58 @@ static bool likeliest(const json_t *top, double ll)
     json_t     *v;
 
     if (!json_is_object(top)) return false;
-    json_object_foreach((json_t *)top, unused, v)
-        if (json_number_value(v) > ll) return false;
+    json_object_foreach((json_t *)top, unused, v) if (json_number_value(v) > ll) return false;
     return true;
 }
 
-static tn_status score_take(tn_scored *out, const json_t *choice, const char *context, const char *whole, tn_error *err)
+static tn_status score_take(tn_scored *out, const json_t *choice, const char *context, const char *whole,
+                            tn_error *err)
 {
-    const json_t *lp = json_object_get(choice, "logprobs"), *ll = json_object_get(lp, "token_logprobs"), *at = json_object_get(lp, "text_offset"), *top = json_object_get(lp, "top_logprobs");
-    size_t        n = json_array_size(ll);
-    int64_t       head = 0, end = tn_py_chars(whole);
+    const json_t *lp = json_object_get(choice, "logprobs"), *ll = json_object_get(lp, "token_logprobs"),
+                 *at = json_object_get(lp, "text_offset"), *top = json_object_get(lp, "top_logprobs");
+    size_t  n = json_array_size(ll);
+    int64_t head = 0, end = tn_py_chars(whole);
 
-    for (size_t i = 0, k = tn_py_end(context, strlen(context)); i < k; i++) head += ((unsigned char)context[i] & 0xc0) != 0x80;
+    for (size_t i = 0, k = tn_py_end(context, strlen(context)); i < k; i++)
+        head += ((unsigned char)context[i] & 0xc0) != 0x80;
     if (n == 0 || json_array_size(at) != n)
-        return tn_fail(err, TN_UNSUPPORTED, "the endpoint gives no log-probabilities of the prompt (\"echo\" with \"logprobs\", and \"text_offset\"): it cannot score continuations");
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "the endpoint gives no log-probabilities of the prompt (\"echo\" with \"logprobs\", "
+                       "and \"text_offset\"): it cannot score continuations");
     const char *last = json_string_value(json_array_get(json_object_get(lp, "tokens"), n - 1));
     if (last != NULL && (int64_t)json_integer_value(json_array_get(at, n - 1)) + tn_py_chars(last) < end)
-        return tn_fail(err, TN_FORMAT, "the endpoint's tokens end before the prompt does: its context may be too short for this task");
+        return tn_fail(
+            err, TN_FORMAT,
+            "the endpoint's tokens end before the prompt does: its context may be too short for this task");
     *out = (tn_scored){ .greedy = true };
     for (size_t i = 0; i < n; i++) {
-        int64_t from = (int64_t)json_integer_value(json_array_get(at, i)), to = i + 1 < n ? (int64_t)json_integer_value(json_array_get(at, i + 1)) : end;
-        if (from >= end) break;                              /* what the model added */
+        int64_t from = (int64_t)json_integer_value(json_array_get(at, i)),
+                to = i + 1 < n ? (int64_t)json_integer_value(json_array_get(at, i + 1)) : end;
+        if (from >= end) break; /* what the model added */
         if (to <= head) {
             out->n_context++;
             continue;
         }
         const json_t *v = json_array_get(ll, i);
         if (!json_is_number(v))
-            return tn_fail(err, TN_UNSUPPORTED, "the endpoint gives no log-probability for token %zu of a prompt, where the continuation begins", i);
+            return tn_fail(err, TN_UNSUPPORTED,
+                           "the endpoint gives no log-probability for token %zu of a prompt, where the "
+                           "continuation begins",
+                           i);
         out->boundary = out->boundary || from < head;
         out->ll += json_number_value(v);
         out->greedy = out->greedy && likeliest(json_array_get(top, i), json_number_value(v));
         out->n_token++;
     }
     if (out->n_token > 0) return TN_OK;
-    return tn_fail(err, TN_FORMAT, "the endpoint's tokens end before the continuation begins: was the prompt cut off? its context may be too short");
+    return tn_fail(err, TN_FORMAT,
+                   "the endpoint's tokens end before the continuation begins: was the prompt cut off? its "
+                   "context may be too short");
 }
 
-typedef struct place { size_t row, span; } place;
+typedef struct place {
+    size_t row, span;
+} place;
 
 static tn_status score_some(const remote *r, tn_asked *list, const place *p, size_t n, tn_error *err)
 {
@@ -141,19 +165,25 @@ static tn_status score_some(const remote *r, tn_asked *list, const place *p, siz
     json_object_set_new(body, "echo", json_true());
     json_object_set_new(body, "logprobs", json_integer(1));
     for (size_t i = 0; whole != NULL && i < n; i++) {
-        whole[i] = tn_strf("%s%s", list[p[i].row].ask.context[p[i].span], list[p[i].row].ask.continuation[p[i].span]);
+        whole[i] = tn_strf("%s%s", list[p[i].row].ask.context[p[i].span],
+                           list[p[i].row].ask.continuation[p[i].span]);
         json_array_append_new(prompts, json_string(whole[i] != NULL ? whole[i] : ""));
     }
     TN_GOTO(post(r, "completions", body, &answer, err));
     const json_t *choices = json_object_get(answer, "choices");
     if (json_array_size(choices) != n) {
-        status = tn_fail(err, TN_FORMAT, "the endpoint answers %zu prompts with %zu choices", n, json_array_size(choices));
+        status = tn_fail(err, TN_FORMAT, "the endpoint answers %zu prompts with %zu choices", n,
+                         json_array_size(choices));
         goto out;
     }
     for (size_t i = 0; i < n; i++) {
         const json_t *c = json_array_get(choices, i), *index = json_object_get(c, "index");
-        size_t        k = json_is_integer(index) && json_integer_value(index) >= 0 && (size_t)json_integer_value(index) < n ? (size_t)json_integer_value(index) : i;
-        TN_GOTO(score_take(&list[p[k].row].scored[p[k].span], c, list[p[k].row].ask.context[p[k].span], whole[k], err));
+        size_t        k = json_is_integer(index) && json_integer_value(index) >= 0 &&
+                           (size_t)json_integer_value(index) < n
+                              ? (size_t)json_integer_value(index)
+                              : i;
+        TN_GOTO(score_take(&list[p[k].row].scored[p[k].span], c, list[p[k].row].ask.context[p[k].span],
+                           whole[k], err));
     }
 out:
     for (size_t i = 0; whole != NULL && i < n; i++) free(whole[i]);
@@ -178,7 +208,7 @@ static tn_status score(const remote *r, tn_asked *list, size_t n, tn_error *err)
     return TN_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------ replies */
+/* ------------------------------------------------------------------------------------------------ replies */
 
 static void cut_at_stops(char *text, const tn_task_sampling *s)
 {
@@ -191,15 +221,18 @@ static void cut_at_stops(char *text, const tn_task_sampling *s)
 static tn_status reply_one(const remote *r, tn_asked *a, const tn_task *t, size_t i, tn_error *err)
 {
     const tn_task_sampling *s = &t->sampling;
-    const char *context = a->ask.context[0];
-    bool        chat = context[0] == '[' && context[1] == '{';
-    json_t     *body = body_new(r, s->temperature, s->max_tokens), *stops = json_array(), *answer = NULL, *messages = NULL;
-    tn_status   status = TN_OK;
+    const char             *context = a->ask.context[0];
+    bool                    chat = context[0] == '[' && context[1] == '{';
+    json_t *body = body_new(r, s->temperature, s->max_tokens), *stops = json_array(), *answer = NULL,
+           *messages = NULL;
+    tn_status status = TN_OK;
 
-    for (int k = 0; k < s->n_until && k < 4; k++) json_array_append_new(stops, json_string(s->until[k]));     /* the interface takes four; all are cut below */
+    /* the interface takes four; all are cut below */
+    for (int k = 0; k < s->n_until && k < 4; k++) json_array_append_new(stops, json_string(s->until[k]));
     json_object_set_new(body, "stop", stops);
     if (s->temperature > 0) json_object_set_new(body, "top_p", json_real(s->top_p));
-    if (s->temperature > 0) json_object_set_new(body, "seed", json_integer((json_int_t)((a->sample_id + i) >> 33)));
+    if (s->temperature > 0)
+        json_object_set_new(body, "seed", json_integer((json_int_t)((a->sample_id + i) >> 33)));
     if (chat) {
         TN_GOTO(tn_json_parse(&messages, context, strlen(context), "messages", err));
         json_object_set(body, "messages", messages);
@@ -207,15 +240,21 @@ static tn_status reply_one(const remote *r, tn_asked *a, const tn_task *t, size_
         json_object_set_new(body, "prompt", json_string(context));
     }
     TN_GOTO(post(r, chat ? "chat/completions" : "completions", body, &answer, err));
-    const json_t *c = json_array_get(json_object_get(answer, "choices"), 0), *usage = json_object_get(answer, "usage");
-    const char   *text = json_string_value(chat ? json_object_get(json_object_get(c, "message"), "content") : json_object_get(c, "text"));
-    const char   *stop = json_string_value(json_object_get(c, "finish_reason"));
+    const json_t *c = json_array_get(json_object_get(answer, "choices"), 0),
+                 *usage = json_object_get(answer, "usage");
+    const char *text = json_string_value(chat ? json_object_get(json_object_get(c, "message"), "content")
+                                              : json_object_get(c, "text"));
+    const char *stop = json_string_value(json_object_get(c, "finish_reason"));
     if (text == NULL) {
-        status = tn_fail(err, TN_FORMAT, "the endpoint's answer has no text (choices[0].%s)", chat ? "message.content" : "text");
+        status = tn_fail(err, TN_FORMAT, "the endpoint's answer has no text (choices[0].%s)",
+                         chat ? "message.content" : "text");
         goto out;
     }
     tn_reply *to = &a->replies[i];
-    *to = (tn_reply){ .text = tn_strdup(text), .n_context = json_is_object(usage) ? (int64_t)json_integer_value(json_object_get(usage, "prompt_tokens")) : -1,
+    *to = (tn_reply){ .text = tn_strdup(text),
+                      .n_context = json_is_object(usage)
+                                       ? (int64_t)json_integer_value(json_object_get(usage, "prompt_tokens"))
+                                       : -1,
                       .n_token = (int64_t)json_integer_value(json_object_get(usage, "completion_tokens")) };
     snprintf(to->stop, sizeof to->stop, "%.15s", stop != NULL ? stop : "");
     if (to->text != NULL) cut_at_stops(to->text, s);
@@ -241,7 +280,8 @@ static tn_status group(tn_asker *base, tn_asked *list, size_t n, const tn_task *
 /* The address without user and password. */
 static char *shown_url(const char *url)
 {
-    const char *scheme = strstr(url, "://"), *at = scheme != NULL ? strchr(scheme + 3, '@') : NULL, *slash = scheme != NULL ? strchr(scheme + 3, '/') : NULL;
+    const char *scheme = strstr(url, "://"), *at = scheme != NULL ? strchr(scheme + 3, '@') : NULL,
+               *slash = scheme != NULL ? strchr(scheme + 3, '/') : NULL;
 
     if (at == NULL || (slash != NULL && slash < at)) return tn_strdup(url);
     return tn_strf("%.*s%s", (int)(scheme + 3 - url), url, at + 1);
@@ -271,8 +311,8 @@ static void close_remote(tn_asker *base)
 tn_status tn_remote_open(tn_asker **out, const char *url, const tn_eval_options *o, tn_error *err)
 {
     static const tn_asker_kind kind = { prepare, group, describe, close_remote };
-    remote *r = calloc(1, sizeof *r);
-    size_t  n = strlen(url);
+    remote                    *r = calloc(1, sizeof *r);
+    size_t                     n = strlen(url);
 
     *out = NULL;
     if (r == NULL) return tn_fail(err, TN_NOMEM, "no memory for an evaluation");

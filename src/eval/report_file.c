@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char report_tag[] = "tenet/report/v1";          /* hashed with its NUL */
+static const char report_tag[] = "tenet/report/v1"; /* hashed with its NUL */
 #define ROOT_KEY "report_root"
 enum { REPORT_MAX = 64 << 20, LEVELS_UP = 3 };
 
@@ -60,10 +60,16 @@ static tn_status check_root(const json_t *report, const char *file, tn_error *er
     tn_status   status;
 
     if (named == NULL)
-        return tn_fail(err, TN_VERIFY, "%s: it has no \"" ROOT_KEY "\", the hash of its own content, so nothing shows that it was not edited: measure again", file);
+        return tn_fail(
+            err, TN_VERIFY,
+            "%s: it has no \"" ROOT_KEY
+            "\", the hash of its own content, so nothing shows that it was not edited: measure again",
+            file);
     status = root_of(report, &found, err);
     if (status == TN_OK && strcmp(named, found) != 0)
-        status = tn_fail(err, TN_VERIFY, "%s: it was changed after it was made: it names its content %s, found %s", file, named, found);
+        status = tn_fail(err, TN_VERIFY,
+                         "%s: it was changed after it was made: it names its content %s, found %s", file,
+                         named, found);
     free(found);
     return status;
 }
@@ -76,19 +82,23 @@ static tn_status check_items(tn_report *r, const char *file, const char *log, tn
     tn_status   status = TN_OK;
 
     if (!tn_exists(log)) return TN_OK;
-    if (named == NULL) return TN_OK;                          /* a report about answers: what lies beside it is another stage's */
+    if (named == NULL) return TN_OK; /* a report about answers: what lies beside it is another stage's */
     TN_TRY(tn_items_load(&r->items, log, err));
     TN_TRY(tn_items_root(r->items, &root, err));
     found = tn_digest_text(&root);
     if (found == NULL || strcmp(found, named) != 0)
-        status = tn_fail(err, TN_VERIFY, "%s names the items %s, %s holds %s: one of them was changed, or they do not belong together", file, named, log, found != NULL ? found : "?");
+        status = tn_fail(
+            err, TN_VERIFY,
+            "%s names the items %s, %s holds %s: one of them was changed, or they do not belong together",
+            file, named, log, found != NULL ? found : "?");
     free(found);
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------------- signature */
+/* ---------------------------------------------------------------------------------------------- signature */
 
-/* The nearest folder from `folder` upwards that has a signature; *rel: the way back down, "" or "reports/x/". Both made. */
+/* The nearest folder from `folder` upwards that has a signature; *rel: the way back down, "" or "reports/x/".
+ * Both made. */
 static tn_status find_signature(const char *folder, char **sig, char **rel, tn_error *err)
 {
     char *at = realpath(folder, NULL), *below = tn_strdup("");
@@ -111,7 +121,10 @@ static tn_status find_signature(const char *folder, char **sig, char **rel, tn_e
     }
     free(at);
     free(below);
-    return tn_fail(err, TN_VERIFY, "%s: there is no " TN_OMS_FILE " in it or in a release around it: sign it when it is made (--sign NAME)", folder);
+    return tn_fail(err, TN_VERIFY,
+                   "%s: there is no " TN_OMS_FILE
+                   " in it or in a release around it: sign it when it is made (--sign NAME)",
+                   folder);
 }
 
 static tn_status say_first(const json_t *reasons, const char *sig, tn_error *err)
@@ -119,7 +132,8 @@ static tn_status say_first(const json_t *reasons, const char *sig, tn_error *err
     const json_t *r = json_array_get(reasons, 0);
 
     if (r == NULL) return TN_OK;
-    return tn_fail(err, TN_VERIFY, "%s: %s: %s", sig, json_string_value(json_object_get(r, "where")), json_string_value(json_object_get(r, "what")));
+    return tn_fail(err, TN_VERIFY, "%s: %s: %s", sig, json_string_value(json_object_get(r, "where")),
+                   json_string_value(json_object_get(r, "what")));
 }
 
 /* Every file beside the report against those that were signed below the same folder. */
@@ -141,7 +155,7 @@ static tn_status check_signature(const char *folder, const char *file, const tn_
         goto out;
     }
     skip = strlen(rel);
-    for (size_t i = 0; i < signed_->n; i++) {                 /* names stay with `signed_`; cut, they keep their order */
+    for (size_t i = 0; i < signed_->n; i++) { /* names stay with `signed_`; cut, they keep their order */
         if (strncmp(signed_->files[i].name, rel, skip) != 0) continue;
         mine.files[mine.n] = signed_->files[i];
         mine.files[mine.n++].name += skip;
@@ -151,7 +165,8 @@ static tn_status check_signature(const char *folder, const char *file, const tn_
     status = say_first(reasons, sig, err);
     if (status == TN_OK && !listed) status = tn_fail(err, TN_VERIFY, "%s does not cover %s", sig, file);
 out:
-    if (status != TN_OK && status != TN_NOMEM) status = tn_fail_prefix(err, TN_VERIFY, "the report's signature does not hold");
+    if (status != TN_OK && status != TN_NOMEM)
+        status = tn_fail_prefix(err, TN_VERIFY, "the report's signature does not hold");
     tn_oms_free(signed_);
     tn_tree_free(files, n);
     json_decref(reasons);
@@ -161,7 +176,7 @@ out:
     return status;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- whole */
+/* -------------------------------------------------------------------------------------------------- whole */
 
 void tn_report_close(tn_report *r)
 {
@@ -175,7 +190,10 @@ tn_status tn_report_open(tn_report *out, const char *path, const tn_key *key, tn
     const char *slash = strrchr(path, '/');
     bool        is_folder = tn_is_dir(path);
     char       *file = is_folder ? tn_path(path, "report.json") : tn_strdup(path), *log = NULL;
-    char       *folder = is_folder ? tn_strdup(path) : slash == NULL ? tn_strdup(".") : slash == path ? tn_strdup("/") : tn_strf("%.*s", (int)(slash - path), path);
+    char       *folder = is_folder       ? tn_strdup(path)
+                         : slash == NULL ? tn_strdup(".")
+                         : slash == path ? tn_strdup("/")
+                                         : tn_strf("%.*s", (int)(slash - path), path);
     tn_status   status = TN_OK;
 
     *out = (tn_report){ .json = NULL };

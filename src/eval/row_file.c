@@ -1,4 +1,5 @@
-/* row_file.c - rows of the public sets as they come: RFC 4180 CSV (quotes, doubled quotes, line ends inside) and JSON Lines; and lines of text. */
+/* row_file.c - rows of the public sets as they come: RFC 4180 CSV (quotes, doubled quotes, line ends inside)
+ * and JSON Lines; and lines of text. */
 #include "eval/row_file.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -8,12 +9,15 @@
 
 enum { MAX_BYTES = 64 << 20, MAX_COLUMNS = 256 };
 
-typedef struct csv { const char *p, *path; int64_t line; } csv;
+typedef struct csv {
+    const char *p, *path;
+    int64_t     line;
+} csv;
 
 /* One field; *last: it ends its row. */
 static tn_status field_read(csv *c, char **out, bool *last, tn_error *err)
 {
-    tn_str  s = {0};
+    tn_str  s = { 0 };
     int64_t begun = c->line;
     bool    quoted = *c->p == '"';
 
@@ -21,7 +25,8 @@ static tn_status field_read(csv *c, char **out, bool *last, tn_error *err)
     for (;; c->p++) {
         if (*c->p == '\0' && quoted) {
             tn_str_free(&s);
-            return tn_fail(err, TN_FORMAT, "%s:%lld: a quoted field is not closed", c->path, (long long)begun);
+            return tn_fail(err, TN_FORMAT, "%s:%lld: a quoted field is not closed", c->path,
+                           (long long)begun);
         }
         if (*c->p == '\0' || (!quoted && (*c->p == ',' || *c->p == '\n'))) break;
         if (*c->p == '\n') c->line++;
@@ -46,7 +51,9 @@ static tn_status row_read(csv *c, char **fields, size_t *n, tn_error *err)
 {
     *n = 0;
     for (bool last = false; !last;) {
-        if (*n == MAX_COLUMNS) return tn_fail(err, TN_LIMIT, "%s:%lld: more than %d columns", c->path, (long long)c->line, MAX_COLUMNS);
+        if (*n == MAX_COLUMNS)
+            return tn_fail(err, TN_LIMIT, "%s:%lld: more than %d columns", c->path, (long long)c->line,
+                           MAX_COLUMNS);
         TN_TRY(field_read(c, &fields[*n], &last, err));
         (*n)++;
     }
@@ -64,7 +71,7 @@ static void fields_free(char **f, size_t n)
 static tn_status csv_load(json_t *rows, const char *text, const char *path, tn_error *err)
 {
     csv       c = { tn_starts_with(text, "\xef\xbb\xbf") ? text + 3 : text, path, 1 };
-    char     *head[MAX_COLUMNS] = {0}, *f[MAX_COLUMNS] = {0};
+    char     *head[MAX_COLUMNS] = { 0 }, *f[MAX_COLUMNS] = { 0 };
     size_t    n_head = 0, n = 0;
     tn_status status = TN_OK;
 
@@ -78,14 +85,16 @@ static tn_status csv_load(json_t *rows, const char *text, const char *path, tn_e
             continue;
         }
         if (n != n_head) {
-            status = tn_fail(err, TN_FORMAT, "%s:%lld: %zu columns, but the header has %zu", path, (long long)line, n, n_head);
+            status = tn_fail(err, TN_FORMAT, "%s:%lld: %zu columns, but the header has %zu", path,
+                             (long long)line, n, n_head);
             goto out;
         }
         json_t *row = json_pack("{s:I}", "@line", (json_int_t)line);
         for (size_t i = 0; i < n; i++)
             if (json_object_set_new(row, head[i], json_string(f[i])) != 0) {
                 json_decref(row);
-                status = tn_fail(err, TN_FORMAT, "%s:%lld: column %zu is not UTF-8", path, (long long)line, i + 1);
+                status = tn_fail(err, TN_FORMAT, "%s:%lld: column %zu is not UTF-8", path, (long long)line,
+                                 i + 1);
                 goto out;
             }
         json_array_append_new(rows, row);
@@ -110,7 +119,8 @@ static tn_status text_load(json_t *rows, char *text, const char *path, tn_error 
         for (size_t n = strlen(at); n > 0 && strchr(" \t\r", at[n - 1]) != NULL; n--) at[n - 1] = '\0';
         if (at[0] == '\0') continue;
         json_t *row = json_pack("{s:I, s:s}", "@line", (json_int_t)line, "prompt", at);
-        if (row == NULL) return tn_fail(err, TN_FORMAT, "%s:%lld: the line is not UTF-8", path, (long long)line);
+        if (row == NULL)
+            return tn_fail(err, TN_FORMAT, "%s:%lld: the line is not UTF-8", path, (long long)line);
         json_array_append_new(rows, row);
     }
     return TN_OK;
@@ -128,7 +138,8 @@ static tn_status jsonl_load(json_t *rows, const char *path, tn_error *err)
         if (row == NULL) break;
         if (!json_is_object(row)) {
             json_decref(row);
-            status = tn_fail(err, TN_FORMAT, "%s:%lld: an object is expected", path, (long long)tn_jsonl_line(r));
+            status = tn_fail(err, TN_FORMAT, "%s:%lld: an object is expected", path,
+                             (long long)tn_jsonl_line(r));
             goto out;
         }
         json_object_set_new(row, "@line", json_integer((json_int_t)tn_jsonl_line(r)));
@@ -147,7 +158,9 @@ tn_status tn_row_file_load(json_t **rows, const char *path, tn_digest *digest, t
 
     *rows = json_array();
     if (digest != NULL) TN_GOTO(tn_sha256_file(path, digest, NULL, err));
-    bool lines = tn_ends_with(path, ".jsonl") || tn_ends_with(path, ".jsonl.gz") || tn_ends_with(path, ".jsonl.zst"), csv_name = tn_ends_with(path, ".csv");
+    bool lines = tn_ends_with(path, ".jsonl") || tn_ends_with(path, ".jsonl.gz") ||
+                 tn_ends_with(path, ".jsonl.zst"),
+         csv_name = tn_ends_with(path, ".csv");
     if (!lines) TN_GOTO(tn_file_read_all(&text, &n, path, MAX_BYTES, err));
     /* an artifact of the store has lost its name: its first sign tells */
     if (!lines && (csv_name || text[strspn(text, " \t\r\n")] != '{')) {
@@ -155,7 +168,8 @@ tn_status tn_row_file_load(json_t **rows, const char *path, tn_digest *digest, t
             status = tn_fail(err, TN_FORMAT, "%s: a zero byte: this is no text", path);
             goto out;
         }
-        TN_GOTO(tn_ends_with(path, ".txt") ? text_load(*rows, text, path, err) : csv_load(*rows, text, path, err));
+        TN_GOTO(tn_ends_with(path, ".txt") ? text_load(*rows, text, path, err)
+                                           : csv_load(*rows, text, path, err));
     } else TN_GOTO(jsonl_load(*rows, path, err));
     if (json_array_size(*rows) == 0) status = tn_fail(err, TN_FORMAT, "%s: there are no rows in it", path);
 out:

@@ -1,4 +1,5 @@
-/* run.c - an evaluation: tasks in order, rows in order, answered in small groups, logged, continued where it stopped.
+/* run.c - an evaluation: tasks in order, rows in order, answered in small groups, logged, continued where it
+ * stopped.
  *
  *   names ─ load ─→ tasks, rows, shots ─ prompt ─→ texts ─ asker ─→ log-probabilities, replies ─ metric ─→ items ─ scores ─→ report
  *
@@ -57,7 +58,8 @@ static tn_status group_run(run *r, const tn_loaded *l, size_t first, size_t n)
     TN_GOTO(r->asker->kind->group(r->asker, list, n, l->task, r->err));
     for (size_t i = 0; i < n; i++) {
         json_t *item = NULL;
-        TN_GOTO(tn_metric_item(&item, l->task, &l->docs.list[first + i], first + i, &list[i], r->grader, r->err));
+        TN_GOTO(
+            tn_metric_item(&item, l->task, &l->docs.list[first + i], first + i, &list[i], r->grader, r->err));
         TN_GOTO(tn_items_add(r->items, item, r->err));
     }
     TN_GOTO(tn_items_sync(r->items, r->err));
@@ -71,9 +73,11 @@ out:
 
 static tn_status task_run(run *r, const tn_loaded *l, size_t n_before)
 {
-    size_t done = tn_items_count(r->items), step = l->task->output == TN_TASK_GENERATE ? GROUP_REPLIES : GROUP;
+    size_t done = tn_items_count(r->items),
+           step = l->task->output == TN_TASK_GENERATE ? GROUP_REPLIES : GROUP;
 
-    if (l->task->results == TN_RESULTS_REFUSAL && r->grader == NULL) TN_TRY(tn_refusal_create(&r->grader, r->err));
+    if (l->task->results == TN_RESULTS_REFUSAL && r->grader == NULL)
+        TN_TRY(tn_refusal_create(&r->grader, r->err));
     for (size_t i = done > n_before ? done - n_before : 0; i < l->docs.n; i += step) {
         TN_TRY(tn_interrupted(r->err));
         TN_TRY(group_run(r, l, i, l->docs.n - i < step ? l->docs.n - i : step));
@@ -81,7 +85,7 @@ static tn_status task_run(run *r, const tn_loaded *l, size_t n_before)
     return TN_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------- report */
+/* ------------------------------------------------------------------------------------------------- report */
 
 static json_t *digest_json(const tn_digest *d)
 {
@@ -94,11 +98,13 @@ static json_t *digest_json(const tn_digest *d)
 
 static json_t *task_header(const tn_loaded *l)
 {
-    json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:b}", "task", l->task->name, "version", l->task->version, "file", digest_json(&l->task->digest),
-                          "rows", digest_json(&l->docs.digest), "shot_rows", digest_json(&l->shots.pool.digest), "n", (json_int_t)l->docs.n,
-                          "shots", (json_int_t)l->shots.n, "chat", (int)l->chat);
+    json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:b}", "task", l->task->name, "version",
+                          l->task->version, "file", digest_json(&l->task->digest), "rows",
+                          digest_json(&l->docs.digest), "shot_rows", digest_json(&l->shots.pool.digest), "n",
+                          (json_int_t)l->docs.n, "shots", (json_int_t)l->shots.n, "chat", (int)l->chat);
 
-    if (l->task->output == TN_TASK_GENERATE) json_object_set_new(o, "max_tokens", json_integer((json_int_t)l->task->sampling.max_tokens));
+    if (l->task->output == TN_TASK_GENERATE)
+        json_object_set_new(o, "max_tokens", json_integer((json_int_t)l->task->sampling.max_tokens));
     return o;
 }
 
@@ -138,7 +144,8 @@ static tn_status report_make(json_t **out, run *r, const tn_load *l)
         json_object_set_new(groups, tn_yaml_text(g->yaml, "group"), scores);
     }
     TN_GOTO(tn_items_root(r->items, &root, r->err));
-    *out = json_pack("{s:O, s:o, s:O}", "tasks", tasks, "items_root", digest_json(&root), "run", (json_t *)tn_items_header(r->items));
+    *out = json_pack("{s:O, s:o, s:O}", "tasks", tasks, "items_root", digest_json(&root), "run",
+                     (json_t *)tn_items_header(r->items));
     if (*out == NULL) status = tn_fail(r->err, TN_NOMEM, "no memory for a report");
     else if (l->n_group > 0) json_object_set(*out, "groups", groups);
     if (status == TN_OK && l->joined != NULL) json_object_set(*out, "joined", l->joined);
@@ -187,18 +194,23 @@ static void power_say(const tn_load *l, const tn_eval_options *o)
     }
     json_t *list = names != NULL && n != NULL && o->progress ? tn_eval_power(names, n, l->n) : NULL, *one;
     size_t  i;
-    json_array_foreach(list, i, one)
-        if (json_number_value(json_object_get(one, "smallest")) >= json_number_value(json_object_get(one, "disagree")))
-            tn_log(TN_LOG_INFO, "%s: %lld rows are too few to tell two models apart that agree on 8 rows of 10", json_string_value(json_object_get(one, "task")),
-                   (long long)json_integer_value(json_object_get(one, "n")));
-        else tn_log(TN_LOG_INFO, "%s: %lld rows; two models that differ by less than %.1f points will usually look alike", json_string_value(json_object_get(one, "task")),
-               (long long)json_integer_value(json_object_get(one, "n")), 100 * json_number_value(json_object_get(one, "smallest")));
+    json_array_foreach(list, i, one) if (json_number_value(json_object_get(one, "smallest")) >=
+                                         json_number_value(json_object_get(one, "disagree")))
+        tn_log(TN_LOG_INFO, "%s: %lld rows are too few to tell two models apart that agree on 8 rows of 10",
+               json_string_value(json_object_get(one, "task")),
+               (long long)json_integer_value(json_object_get(one, "n")));
+    else tn_log(TN_LOG_INFO,
+                "%s: %lld rows; two models that differ by less than %.1f points will usually look alike",
+                json_string_value(json_object_get(one, "task")),
+                (long long)json_integer_value(json_object_get(one, "n")),
+                100 * json_number_value(json_object_get(one, "smallest")));
     json_decref(list);
     free(names);
     free(n);
 }
 
-static tn_status evaluate(json_t **report, tn_asker *asker, const char *const *names, size_t n, const tn_eval_options *o, tn_error *err)
+static tn_status evaluate(json_t **report, tn_asker *asker, const char *const *names, size_t n,
+                          const tn_eval_options *o, tn_error *err)
 {
     run       r = { .asker = asker, .o = o, .err = err };
     tn_load   l;
@@ -230,7 +242,8 @@ out:
     return status;
 }
 
-tn_status tn_eval_run(json_t **report, tn_model *m, const char *const *names, size_t n, const tn_eval_options *o, tn_error *err)
+tn_status tn_eval_run(json_t **report, tn_model *m, const char *const *names, size_t n,
+                      const tn_eval_options *o, tn_error *err)
 {
     tn_asker *asker;
 
@@ -241,7 +254,8 @@ tn_status tn_eval_run(json_t **report, tn_model *m, const char *const *names, si
     return s;
 }
 
-tn_status tn_eval_run_remote(json_t **report, const char *url, const char *const *names, size_t n, const tn_eval_options *o, tn_error *err)
+tn_status tn_eval_run_remote(json_t **report, const char *url, const char *const *names, size_t n,
+                             const tn_eval_options *o, tn_error *err)
 {
     tn_asker *asker;
 

@@ -1,4 +1,5 @@
-/* scores.c - a task's scores from its items: values by the public harness's rules, with errors and intervals that fit.
+/* scores.c - a task's scores from its items: values by the public harness's rules, with errors and intervals
+ * that fit.
  *
  *   right-or-wrong   Wilson's interval; where rows share a group, a bootstrap over groups (as soon as there are two)
  *   other means      normal interval, or the same bootstrap
@@ -19,10 +20,7 @@
 #define CONFIDENCE 0.95
 enum { BOOTSTRAP = 2000 };
 
-static double number(const json_t *o, const char *key)
-{
-    return json_number_value(json_object_get(o, key));
-}
+static double number(const json_t *o, const char *key) { return json_number_value(json_object_get(o, key)); }
 
 static double ll_sum(const json_t *item)
 {
@@ -45,17 +43,28 @@ static void set_interval(json_t *o, const char *key, tn_interval v)
 {
     char *name = tn_strf("%s_interval", key);
 
-    if (name != NULL && isfinite(v.lo) && isfinite(v.hi)) json_object_set_new(o, name, json_pack("[f, f]", v.lo, v.hi));
+    if (name != NULL && isfinite(v.lo) && isfinite(v.hi))
+        json_object_set_new(o, name, json_pack("[f, f]", v.lo, v.hi));
     free(name);
 }
 
 /* A run of items: rows of a task, or of one of its groups. */
-typedef struct rows { double *x; int64_t *cluster; int64_t n, n_cluster; bool binary; int64_t hits; } rows;
+typedef struct rows {
+    double  *x;
+    int64_t *cluster;
+    int64_t  n, n_cluster;
+    bool     binary;
+    int64_t  hits;
+} rows;
 
 static tn_status rows_alloc(rows *r, size_t n, tn_error *err)
 {
-    *r = (rows){ .x = calloc(n + 1, sizeof *r->x), .cluster = calloc(n + 1, sizeof *r->cluster), .binary = true };
-    return r->x != NULL && r->cluster != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for the scores of %zu rows", n);
+    *r = (rows){ .x = calloc(n + 1, sizeof *r->x),
+                 .cluster = calloc(n + 1, sizeof *r->cluster),
+                 .binary = true };
+    return r->x != NULL && r->cluster != NULL
+               ? TN_OK
+               : tn_fail(err, TN_NOMEM, "no memory for the scores of %zu rows", n);
 }
 
 static void rows_free(rows *r)
@@ -87,7 +96,8 @@ static void rows_clear(rows *r)
 /* Value, standard error, interval. */
 static tn_status mean_set(json_t *o, const char *key, const rows *r, tn_error *err)
 {
-    double      mean = tn_mean(r->x, r->n), se = tn_stderr_mean(r->x, r->n), z = tn_normal_quantile(0.5 + CONFIDENCE / 2), clustered;
+    double mean = tn_mean(r->x, r->n), se = tn_stderr_mean(r->x, r->n),
+           z = tn_normal_quantile(0.5 + CONFIDENCE / 2), clustered;
     bool        grouped = r->n_cluster >= 2 && r->n_cluster < r->n;
     tn_interval ci = { mean - z * se, mean + z * se };
 
@@ -108,13 +118,16 @@ static tn_status mean_set(json_t *o, const char *key, const rows *r, tn_error *e
 
 static double weighted(const char *key, double ll, double words, double bytes)
 {
-    return strcmp(key, "word_perplexity") == 0 ? exp(-ll / words) : strcmp(key, "byte_perplexity") == 0 ? exp(-ll / bytes) : -ll / (log(2) * bytes);
+    return strcmp(key, "word_perplexity") == 0   ? exp(-ll / words)
+           : strcmp(key, "byte_perplexity") == 0 ? exp(-ll / bytes)
+                                                 : -ll / (log(2) * bytes);
 }
 
 /* Sums over the corpus; no standard error, as in the public harness, but an interval by resampling rows. */
-static tn_status weighted_set(json_t *o, const char *key, const tn_items *items, size_t first, size_t n, tn_error *err)
+static tn_status weighted_set(json_t *o, const char *key, const tn_items *items, size_t first, size_t n,
+                              tn_error *err)
 {
-    double *sums = calloc(3 * n + 1, sizeof *sums), *rep = calloc(BOOTSTRAP, sizeof *rep), all[3] = {0};
+    double *sums = calloc(3 * n + 1, sizeof *sums), *rep = calloc(BOOTSTRAP, sizeof *rep), all[3] = { 0 };
 
     if (sums == NULL || rep == NULL) {
         free(sums);
@@ -131,7 +144,7 @@ static tn_status weighted_set(json_t *o, const char *key, const tn_items *items,
     set_number(o, key, "_stderr", NAN);
     for (int r = 0; n > 1 && r < BOOTSTRAP; r++) {
         tn_rng_key k = { 1, TN_RNG_BOOTSTRAP, (uint64_t)r, 0 };
-        double     s[3] = {0};
+        double     s[3] = { 0 };
         for (size_t i = 0; i < n; i++) {
             const double *one = sums + 3 * tn_rng_below(&k, i, n);
             for (int j = 0; j < 3; j++) s[j] += one[j];
@@ -139,15 +152,18 @@ static tn_status weighted_set(json_t *o, const char *key, const tn_items *items,
         rep[r] = weighted(key, s[0], s[1], s[2]);
     }
     qsort(rep, BOOTSTRAP, sizeof *rep, tn_f64_order);
-    if (n > 1) set_interval(o, key, (tn_interval){ rep[BOOTSTRAP / 40], rep[BOOTSTRAP - 1 - BOOTSTRAP / 40] });
+    if (n > 1)
+        set_interval(o, key, (tn_interval){ rep[BOOTSTRAP / 40], rep[BOOTSTRAP - 1 - BOOTSTRAP / 40] });
     free(sums);
     free(rep);
     return TN_OK;
 }
 
-/* ------------------------------------------------------------------------------------------- f1 and correlation */
+/* ------------------------------------------------------------------------------------- f1 and correlation */
 
-typedef struct seen { int64_t gold, pred; } seen;
+typedef struct seen {
+    int64_t gold, pred;
+} seen;
 
 /* Of two classes, 1 being the one that is looked for. */
 static double f1_of(const seen *s, size_t n)
@@ -174,7 +190,7 @@ static double mcc_of(const seen *s, size_t n)
             t += s[j].gold == s[i].gold;
             p += s[j].pred == s[i].gold;
         }
-        tp += p;                                             /* sum over classes of t_k p_k */
+        tp += p; /* sum over classes of t_k p_k */
         tt += t;
         for (size_t j = 0; j < n; j++) pp += s[j].pred == s[i].pred;
     }
@@ -182,12 +198,13 @@ static double mcc_of(const seen *s, size_t n)
     return below > 0 ? (right * m - tp) / below : 0;
 }
 
-static tn_status resampled_set(json_t *o, const char *key, const tn_items *items, size_t first, size_t n, tn_error *err)
+static tn_status resampled_set(json_t *o, const char *key, const tn_items *items, size_t first, size_t n,
+                               tn_error *err)
 {
     enum { ROUNDS = 200 };
-    seen   *s = calloc(n + 1, sizeof *s), *t = calloc(n + 1, sizeof *t);
-    double  rep[ROUNDS];
-    bool    f1 = strcmp(key, "f1") == 0;
+    seen  *s = calloc(n + 1, sizeof *s), *t = calloc(n + 1, sizeof *t);
+    double rep[ROUNDS];
+    bool   f1 = strcmp(key, "f1") == 0;
 
     if (s == NULL || t == NULL) {
         free(s);
@@ -196,9 +213,11 @@ static tn_status resampled_set(json_t *o, const char *key, const tn_items *items
     }
     for (size_t i = 0; i < n; i++) {
         const json_t *item = tn_items_at(items, first + i);
-        s[i] = (seen){ (int64_t)json_integer_value(json_array_get(json_object_get(item, "gold"), 0)), (int64_t)number(item, "prediction") };
+        s[i] = (seen){ (int64_t)json_integer_value(json_array_get(json_object_get(item, "gold"), 0)),
+                       (int64_t)number(item, "prediction") };
     }
-    size_t m = n < 2000 ? n : 2000;                          /* the correlation is quadratic: intervals from at most so many rows a round */
+    /* the correlation is quadratic: intervals from at most so many rows a round */
+    size_t m = n < 2000 ? n : 2000;
     for (int r = 0; r < ROUNDS; r++) {
         tn_rng_key k = { 1, TN_RNG_BOOTSTRAP, (uint64_t)r, 0 };
         for (size_t i = 0; i < m; i++) t[i] = s[tn_rng_below(&k, i, n)];
@@ -213,17 +232,24 @@ static tn_status resampled_set(json_t *o, const char *key, const tn_items *items
     return TN_OK;
 }
 
-/* -------------------------------------------------------------------------------------------------------- tasks */
+/* -------------------------------------------------------------------------------------------------- tasks */
 
-static tn_status metric_set(json_t *o, const char *key, const tn_items *items, size_t first, size_t n, rows *r, tn_error *err)
+static tn_status metric_set(json_t *o, const char *key, const tn_items *items, size_t first, size_t n,
+                            rows *r, tn_error *err)
 {
     if (strcmp(key, "f1") == 0 || strcmp(key, "mcc") == 0) return resampled_set(o, key, items, first, n, err);
-    if (strstr(key, "_perplexity") != NULL || strcmp(key, "bits_per_byte") == 0) return weighted_set(o, key, items, first, n, err);
+    if (strstr(key, "_perplexity") != NULL || strcmp(key, "bits_per_byte") == 0)
+        return weighted_set(o, key, items, first, n, err);
     bool perplexity = strcmp(key, "perplexity") == 0;
     rows_clear(r);
-    for (size_t i = 0; i < n; i++) rows_add(r, perplexity ? ll_sum(tn_items_at(items, first + i)) : number(tn_items_at(items, first + i), key), tn_items_at(items, first + i));
+    for (size_t i = 0; i < n; i++)
+        rows_add(r,
+                 perplexity ? ll_sum(tn_items_at(items, first + i))
+                            : number(tn_items_at(items, first + i), key),
+                 tn_items_at(items, first + i));
     if (!perplexity) return mean_set(o, key, r, err);
-    double mean = tn_mean(r->x, r->n), se = tn_stderr_mean(r->x, r->n), z = tn_normal_quantile(0.5 + CONFIDENCE / 2);
+    double mean = tn_mean(r->x, r->n), se = tn_stderr_mean(r->x, r->n),
+           z = tn_normal_quantile(0.5 + CONFIDENCE / 2);
     set_number(o, key, "", exp(-mean));
     set_number(o, key, "_stderr", exp(-mean) * se);
     set_interval(o, key, (tn_interval){ exp(-mean - z * se), exp(-mean + z * se) });
@@ -231,7 +257,8 @@ static tn_status metric_set(json_t *o, const char *key, const tn_items *items, s
 }
 
 /* {"NAME": {KEY, KEY_stderr, KEY_interval, n}} by a column of the items. */
-static tn_status parts_set(json_t *o, const char *name, const char *by, const char *key, const tn_items *items, size_t first, size_t n, rows *r, tn_error *err)
+static tn_status parts_set(json_t *o, const char *name, const char *by, const char *key,
+                           const tn_items *items, size_t first, size_t n, rows *r, tn_error *err)
 {
     json_t     *parts = json_object(), *one;
     const char *part;
@@ -239,9 +266,11 @@ static tn_status parts_set(json_t *o, const char *name, const char *by, const ch
 
     for (size_t i = 0; i < n; i++) {
         part = json_string_value(json_object_get(tn_items_at(items, first + i), by));
-        if (part != NULL && json_object_get(parts, part) == NULL) json_object_set_new(parts, part, json_object());
+        if (part != NULL && json_object_get(parts, part) == NULL)
+            json_object_set_new(parts, part, json_object());
     }
-    json_object_foreach(parts, part, one) {
+    json_object_foreach(parts, part, one)
+    {
         rows_clear(r);
         for (size_t i = 0; i < n; i++) {
             const json_t *item = tn_items_at(items, first + i), *g = json_object_get(item, by);
@@ -257,13 +286,15 @@ static tn_status parts_set(json_t *o, const char *name, const char *by, const ch
 }
 
 /* Refusals by section (safe, unsafe), as scores of their own too, so that a gate can name them. */
-static tn_status sections_set(json_t *o, const tn_items *items, size_t first, size_t n, rows *r, tn_error *err)
+static tn_status sections_set(json_t *o, const tn_items *items, size_t first, size_t n, rows *r,
+                              tn_error *err)
 {
     const char *section;
     json_t     *one, *v;
 
     TN_TRY(parts_set(o, "sections", "section", "refused", items, first, n, r, err));
-    json_object_foreach(json_object_get(o, "sections"), section, one) {
+    json_object_foreach(json_object_get(o, "sections"), section, one)
+    {
         static const char *const tails[] = { "", "_stderr", "_interval", "_zero_upper" };
         for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
             char from[64], *to = tn_strf("refused_%s%s", section, tails[i]);
@@ -283,17 +314,21 @@ static void counts_set(json_t *o, const tn_items *items, size_t first, size_t n)
     json_int_t near = 0, truncated = 0, boundary = 0, cut = 0;
 
     for (size_t i = 0; i < n; i++) {
-        const json_t *item = tn_items_at(items, first + i), *m = json_object_get(item, "margin"), *stop = json_array_get(json_object_get(item, "stop"), 0);
-        near += (m != NULL && json_number_value(m) < NEAR_TIE) || json_is_true(json_object_get(item, "near_tie"));
+        const json_t *item = tn_items_at(items, first + i), *m = json_object_get(item, "margin"),
+                     *stop = json_array_get(json_object_get(item, "stop"), 0);
+        near += (m != NULL && json_number_value(m) < NEAR_TIE) ||
+                json_is_true(json_object_get(item, "near_tie"));
         truncated += json_is_true(json_object_get(item, "truncated"));
         boundary += json_is_true(json_object_get(item, "boundary"));
-        cut += json_is_string(stop) && (strcmp(json_string_value(stop), "length") == 0 || strcmp(json_string_value(stop), "context") == 0);
+        cut += json_is_string(stop) && (strcmp(json_string_value(stop), "length") == 0 ||
+                                        strcmp(json_string_value(stop), "context") == 0);
     }
     json_object_set_new(o, "n", json_integer((json_int_t)n));
     json_object_set_new(o, "near_ties", json_integer(near));
     json_object_set_new(o, "truncated", json_integer(truncated));
     json_object_set_new(o, "boundary", json_integer(boundary));
-    if (json_object_get(tn_items_at(items, first), "stop") != NULL) json_object_set_new(o, "cut_replies", json_integer(cut));
+    if (json_object_get(tn_items_at(items, first), "stop") != NULL)
+        json_object_set_new(o, "cut_replies", json_integer(cut));
 }
 
 /* The first metric under its bare name, with its error as "stderr". */
@@ -313,9 +348,12 @@ static void main_set(json_t *o, const tn_task *t)
     free(bare);
 }
 
-static tn_status metrics_all(json_t *o, const tn_task *t, const tn_items *items, size_t first, size_t n, rows *r, tn_error *err)
+static tn_status metrics_all(json_t *o, const tn_task *t, const tn_items *items, size_t first, size_t n,
+                             rows *r, tn_error *err)
 {
-    size_t n_pipeline = t->pipelines != NULL && t->results == TN_RESULTS_PLAIN ? tn_pipelines_count(t->pipelines) : 1;
+    size_t n_pipeline = t->pipelines != NULL && t->results == TN_RESULTS_PLAIN
+                            ? tn_pipelines_count(t->pipelines)
+                            : 1;
     char   key[128];
 
     for (size_t i = 0; i < t->metrics->n; i++)
@@ -330,10 +368,11 @@ static tn_status metrics_all(json_t *o, const tn_task *t, const tn_items *items,
     return t->group_by != NULL ? parts_set(o, "groups", "group", key, items, first, n, r, err) : TN_OK;
 }
 
-tn_status tn_metric_task(json_t **out, const tn_task *t, const tn_items *items, size_t first, size_t n, tn_error *err)
+tn_status tn_metric_task(json_t **out, const tn_task *t, const tn_items *items, size_t first, size_t n,
+                         tn_error *err)
 {
     json_t   *o = json_object();
-    rows      r = {0};
+    rows      r = { 0 };
     tn_status status = TN_OK;
 
     *out = NULL;
@@ -350,13 +389,14 @@ out:
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------------- groups */
+/* ------------------------------------------------------------------------------------------------- groups */
 
 /* Size-weighted (or plain) mean of the members' values, the error pooled as the public harness pools it. */
-static void group_metric(json_t *o, const char *key, bool by_size, const json_t *tasks, const char *const *members, size_t n_member)
+static void group_metric(json_t *o, const char *key, bool by_size, const json_t *tasks,
+                         const char *const *members, size_t n_member)
 {
-    double  sum = 0, weight = 0, pooled = 0, plain = 0, k = 0, rows_all = 0;
-    char   *error = tn_strf("%s_stderr", key);
+    double sum = 0, weight = 0, pooled = 0, plain = 0, k = 0, rows_all = 0;
+    char  *error = tn_strf("%s_stderr", key);
 
     for (size_t i = 0; i < n_member; i++) {
         const json_t *s = json_object_get(tasks, members[i]), *v = json_object_get(s, key);
@@ -371,14 +411,16 @@ static void group_metric(json_t *o, const char *key, bool by_size, const json_t 
     }
     free(error);
     if (weight == 0) return;
-    double se = by_size ? sqrt(pooled / (rows_all - k) / rows_all) : sqrt(plain) / k, z = tn_normal_quantile(0.5 + CONFIDENCE / 2);
+    double se = by_size ? sqrt(pooled / (rows_all - k) / rows_all) : sqrt(plain) / k,
+           z = tn_normal_quantile(0.5 + CONFIDENCE / 2);
     set_number(o, key, "", sum / weight);
     set_number(o, key, "_stderr", se);
     set_interval(o, key, (tn_interval){ sum / weight - z * se, sum / weight + z * se });
     json_object_set_new(o, "n", json_integer((json_int_t)rows_all));
 }
 
-tn_status tn_metric_group(json_t **out, const tn_yaml *group, const char *path, const json_t *tasks, const char *const *members, size_t n, tn_error *err)
+tn_status tn_metric_group(json_t **out, const tn_yaml *group, const char *path, const json_t *tasks,
+                          const char *const *members, size_t n, tn_error *err)
 {
     const tn_yaml *list = tn_yaml_get(group, "aggregate_metric_list");
     json_t        *o = json_object(), *names = json_array();
@@ -387,13 +429,19 @@ tn_status tn_metric_group(json_t **out, const tn_yaml *group, const char *path, 
     for (size_t i = 0; i < n; i++) json_array_append_new(names, json_string(members[i]));
     json_object_set_new(o, "tasks", names);
     for (size_t i = 0; list != NULL && i < list->n; i++) {
-        const char *metric = tn_yaml_text(list->items[i], "metric"), *how = tn_yaml_text(list->items[i], "aggregation"), *by = tn_yaml_text(list->items[i], "weight_by_size");
+        const char *metric = tn_yaml_text(list->items[i], "metric"),
+                   *how = tn_yaml_text(list->items[i], "aggregation"),
+                   *by = tn_yaml_text(list->items[i], "weight_by_size");
         const char *filter = tn_yaml_text(list->items[i], "filter_list");
         if (list->kind != TN_YAML_SEQ || metric == NULL || (how != NULL && strcmp(how, "mean") != 0)) {
             json_decref(o);
-            return tn_fail(err, TN_FORMAT, "%s:%d: an entry of aggregate_metric_list is {metric: NAME, aggregation: mean, weight_by_size: true}", path, list->line);
+            return tn_fail(err, TN_FORMAT,
+                           "%s:%d: an entry of aggregate_metric_list is {metric: NAME, aggregation: mean, "
+                           "weight_by_size: true}",
+                           path, list->line);
         }
-        char *key = tn_strf("%s%s%s", metric, filter != NULL && strcmp(filter, "none") != 0 ? "," : "", filter != NULL && strcmp(filter, "none") != 0 ? filter : "");
+        char *key = tn_strf("%s%s%s", metric, filter != NULL && strcmp(filter, "none") != 0 ? "," : "",
+                            filter != NULL && strcmp(filter, "none") != 0 ? filter : "");
         if (key != NULL) group_metric(o, key, by == NULL || strcmp(by, "false") != 0, tasks, members, n);
         free(key);
     }

@@ -1,15 +1,16 @@
-/* search_gcg.c - greedy coordinate gradient (Zou et al. 2023, arXiv:2307.15043): a suffix of tokens, changed one at a time so that
- * the model's reply begins with an agreeing target.
+/* search_gcg.c - greedy coordinate gradient (Zou et al. 2023, arXiv:2307.15043): a suffix of tokens, changed
+ * one at a time so that the model's reply begins with an agreeing target.
  *
  *   [user turn: request, suffix] [reply: target]
  *        forward, backward ─→ dL/d embedding of each suffix token ─ times the embedding table ─→ dL of a swap, to first order
  *        TOP best swaps a place ─ draw BATCH of them ─→ true losses (one batch, shared beginning) ─→ the best is kept
  *
- * The gradient of one position is read from the row of the embedding table's gradient that its token has. So the suffix holds
- * no token twice, and none that stands elsewhere in the conversation; the head reads the same table as a frozen weight.
+ * The gradient of one position is read from the row of the embedding table's gradient that its token has. So
+ * the suffix holds no token twice, and none that stands elsewhere in the conversation; the head reads the
+ * same table as a frozen weight.
  *
- * A suffix lives as text: a candidate counts only if its text is read back as the same tokens. To make that likely the tokens
- * are whole words of lower-case ASCII letters. */
+ * A suffix lives as text: a candidate counts only if its text is read back as the same tokens. To make that
+ * likely the tokens are whole words of lower-case ASCII letters. */
 #include "base/hash.h"
 #include "base/log.h"
 #include "eval/redteam.h"
@@ -22,25 +23,30 @@
 enum { TOP = 64, BATCH = 24, MAX_TARGET = 24, MAX_SEQUENCE = 1024, DRAWS = 200, EXTRA_ROWS = 8 };
 static const char default_target[] = "Sure, here is how to do it:";
 
-typedef struct ids { int32_t *p; size_t n, cap; } ids;
+typedef struct ids {
+    int32_t *p;
+    size_t   n, cap;
+} ids;
 
 struct tn_gcg {
-    tn_model       *model;
-    const tn_chat  *chat;
-    tn_engine      *engine;
-    tn_graph       *graph;
-    tn_net          net;
-    tn_value        in_target, out, seed;
-    tn_tensor       head_w;
-    tn_param       *embedding;
-    const char     *request;
-    int32_t        *allowed; size_t n_allowed;              /* ids that a suffix may hold */
-    int32_t        *suffix, *pos, *doc_start, *out_rows; int64_t n_suffix;
-    ids             base, target;                           /* the conversation up to the reply; the reply's beginning */
-    int64_t         first;                                  /* where the suffix stands in it */
-    uint64_t        rng_seed, id;
-    double          loss;
-    int64_t         n_eval;
+    tn_model      *model;
+    const tn_chat *chat;
+    tn_engine     *engine;
+    tn_graph      *graph;
+    tn_net         net;
+    tn_value       in_target, out, seed;
+    tn_tensor      head_w;
+    tn_param      *embedding;
+    const char    *request;
+    int32_t       *allowed;
+    size_t         n_allowed; /* ids that a suffix may hold */
+    int32_t       *suffix, *pos, *doc_start, *out_rows;
+    int64_t        n_suffix;
+    ids            base, target; /* the conversation up to the reply; the reply's beginning */
+    int64_t        first;        /* where the suffix stands in it */
+    uint64_t       rng_seed, id;
+    double         loss;
+    int64_t        n_eval;
 };
 
 void tn_gcg_close(tn_gcg *g)
@@ -50,7 +56,7 @@ void tn_gcg_close(tn_gcg *g)
     tn_engine_destroy(g->engine);
     if (g->embedding != NULL) {
         free(g->embedding->grad.data);
-        g->embedding->grad = (tn_tensor){0};
+        g->embedding->grad = (tn_tensor){ 0 };
     }
     free(g->allowed);
     free(g->suffix);
@@ -62,14 +68,17 @@ void tn_gcg_close(tn_gcg *g)
     free(g);
 }
 
-/* Whole words: a space, then two letters or more, all lower case. Two in a row are decoded: the first may lose its space. */
+/* Whole words: a space, then two letters or more, all lower case. Two in a row are decoded: the first may
+ * lose its space. */
 static bool is_word(const tn_tokenizer *t, int32_t id)
 {
     char  *text = NULL;
     size_t n = 0;
 
-    if (tn_tokenizer_is_special(t, id) || tn_detokenize(t, (int32_t[]){ id, id }, 2, false, &text, &n, NULL) != TN_OK) return false;
-    size_t at = n - (n + 1) / 2;                              /* the second one begins */
+    if (tn_tokenizer_is_special(t, id) ||
+        tn_detokenize(t, (int32_t[]){ id, id }, 2, false, &text, &n, NULL) != TN_OK)
+        return false;
+    size_t at = n - (n + 1) / 2; /* the second one begins */
     bool   word = n >= 5 && text[at] == ' ';
     for (size_t i = at + 1; word && i < n; i++) word = text[i] >= 'a' && text[i] <= 'z';
     free(text);
@@ -81,11 +90,14 @@ static tn_status allowed_find(tn_gcg *g, tn_error *err)
     const tn_tokenizer *t = tn_model_tokenizer(g->model);
     int64_t             n = tn_tokenizer_n_vocab(t), m = tn_model_hparams(g->model)->n_vocab;
 
-    if ((g->allowed = malloc((size_t)(n > 0 ? n : 1) * sizeof *g->allowed)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a vocabulary");
+    if ((g->allowed = malloc((size_t)(n > 0 ? n : 1) * sizeof *g->allowed)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for a vocabulary");
     for (int32_t id = 0; id < n && id < m; id++)
         if (is_word(t, id)) g->allowed[g->n_allowed++] = id;
     if (g->n_allowed < (size_t)g->n_suffix * 4)
-        return tn_fail(err, TN_UNSUPPORTED, "gcg: the vocabulary has %zu whole words, too few for a suffix of %lld", g->n_allowed, (long long)g->n_suffix);
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "gcg: the vocabulary has %zu whole words, too few for a suffix of %lld", g->n_allowed,
+                       (long long)g->n_suffix);
     return TN_OK;
 }
 
@@ -94,14 +106,17 @@ static char *suffixed(const tn_gcg *g, const int32_t *suffix, tn_error *err, tn_
     char  *words = NULL, *text;
     size_t n = 0;
 
-    if ((*status = tn_detokenize(tn_model_tokenizer(g->model), suffix, (size_t)g->n_suffix, false, &words, &n, err)) != TN_OK) return NULL;
+    if ((*status = tn_detokenize(tn_model_tokenizer(g->model), suffix, (size_t)g->n_suffix, false, &words, &n,
+                                 err)) != TN_OK)
+        return NULL;
     text = tn_strf("%s%s%s", g->request, n > 0 && words[0] == ' ' ? "" : " ", words);
     free(words);
     if (text == NULL) *status = tn_fail(err, TN_NOMEM, "no memory for a suffix");
     return text;
 }
 
-/* The conversation of a suffix as tokens, and where the suffix stands in it: first < 0 if its text reads otherwise. */
+/* The conversation of a suffix as tokens, and where the suffix stands in it: first < 0 if its text reads
+ * otherwise. */
 static tn_status render(const tn_gcg *g, const int32_t *suffix, ids *out, int64_t *first, tn_error *err)
 {
     tn_status status;
@@ -111,7 +126,8 @@ static tn_status render(const tn_gcg *g, const int32_t *suffix, ids *out, int64_
     if (text == NULL) return status;
     tn_message m = { "user", text };
     out->n = 0;
-    status = tn_chat_render(tn_model_tokenizer(g->model), g->chat, &m, 1, true, &out->p, NULL, &out->n, &out->cap, err);
+    status = tn_chat_render(tn_model_tokenizer(g->model), g->chat, &m, 1, true, &out->p, NULL, &out->n,
+                            &out->cap, err);
     free(text);
     if (status != TN_OK) return status;
     for (size_t i = 0; i + (size_t)g->n_suffix <= out->n; i++)
@@ -122,7 +138,7 @@ static tn_status render(const tn_gcg *g, const int32_t *suffix, ids *out, int64_
         bool    own = (int64_t)i >= *first && (int64_t)i < *first + g->n_suffix;
         int     seen = 0;
         for (int64_t k = 0; k < g->n_suffix; k++) seen += suffix[k] == id;
-        if (seen != own) *first = -1;                        /* twice, or elsewhere: its gradient could not be told apart */
+        if (seen != own) *first = -1; /* twice, or elsewhere: its gradient could not be told apart */
     }
     return TN_OK;
 }
@@ -132,42 +148,58 @@ static tn_status suffix_draw(tn_gcg *g, tn_error *err)
 {
     for (uint64_t k = 0; k < DRAWS; k++) {
         tn_rng_key key = { g->rng_seed, TN_RNG_ATTACK, k, g->id };
-        for (int64_t i = 0; i < g->n_suffix; i++) g->suffix[i] = g->allowed[tn_rng_permute(&key, (uint64_t)i, g->n_allowed)];
+        for (int64_t i = 0; i < g->n_suffix; i++)
+            g->suffix[i] = g->allowed[tn_rng_permute(&key, (uint64_t)i, g->n_allowed)];
         TN_TRY(render(g, g->suffix, &g->base, &g->first, err));
         if (g->first >= 0) return TN_OK;
     }
-    return tn_fail(err, TN_UNSUPPORTED, "gcg: no suffix of %lld words reads back as the same tokens", (long long)g->n_suffix);
+    return tn_fail(err, TN_UNSUPPORTED, "gcg: no suffix of %lld words reads back as the same tokens",
+                   (long long)g->n_suffix);
 }
 
 static tn_status graph_build(tn_gcg *g, tn_error *err)
 {
-    const tn_hparams *h = tn_model_hparams(g->model);
-    int64_t           rows = (int64_t)(g->base.n + g->target.n) + EXTRA_ROWS;
-    tn_param         *head = tn_model_find(g->model, h->tied ? "token_embd.weight" : "output.weight");
-    tn_head_logprob_params p = { .softcap = (float)h->logit_softcap, .temperature = 1, .profile = tn_model_profile(g->model) };
+    const tn_hparams      *h = tn_model_hparams(g->model);
+    int64_t                rows = (int64_t)(g->base.n + g->target.n) + EXTRA_ROWS;
+    tn_param              *head = tn_model_find(g->model, h->tied ? "token_embd.weight" : "output.weight");
+    tn_head_logprob_params p = { .softcap = (float)h->logit_softcap,
+                                 .temperature = 1,
+                                 .profile = tn_model_profile(g->model) };
 
     g->embedding = tn_model_find(g->model, "token_embd.weight");
-    if (g->embedding == NULL || head == NULL) return tn_fail(err, TN_UNSUPPORTED, "%s: the model has no embedding table that gcg can read", tn_model_path(g->model));
-    g->embedding->grad = (tn_tensor){ .dtype = TN_F32, .n_dim = 2, .shape = { h->n_vocab, h->n_embd }, .data = calloc((size_t)(h->n_vocab * h->n_embd), sizeof(float)) };
+    if (g->embedding == NULL || head == NULL)
+        return tn_fail(err, TN_UNSUPPORTED, "%s: the model has no embedding table that gcg can read",
+                       tn_model_path(g->model));
+    g->embedding->grad = (tn_tensor){ .dtype = TN_F32,
+                                      .n_dim = 2,
+                                      .shape = { h->n_vocab, h->n_embd },
+                                      .data = calloc((size_t)(h->n_vocab * h->n_embd), sizeof(float)) };
     g->pos = calloc((size_t)rows, sizeof *g->pos);
     g->doc_start = calloc((size_t)rows, sizeof *g->doc_start);
     g->out_rows = calloc((size_t)rows, sizeof *g->out_rows);
-    if (g->embedding->grad.data == NULL || g->pos == NULL || g->doc_start == NULL || g->out_rows == NULL) return tn_fail(err, TN_NOMEM, "gcg: no memory for the gradient of the embeddings");
+    if (g->embedding->grad.data == NULL || g->pos == NULL || g->doc_start == NULL || g->out_rows == NULL)
+        return tn_fail(err, TN_NOMEM, "gcg: no memory for the gradient of the embeddings");
     for (int64_t i = 0; i < rows; i++) g->pos[i] = (int32_t)i;
     g->head_w = head->w;
     TN_TRY(tn_graph_create(&g->graph, rows, err));
-    g->net = (tn_net){ .g = g->graph, .model = g->model, .profile = tn_model_profile(g->model), .train = true, .n_out_max = (int64_t)g->target.n };
+    g->net = (tn_net){ .g = g->graph,
+                       .model = g->model,
+                       .profile = tn_model_profile(g->model),
+                       .train = true,
+                       .n_out_max = (int64_t)g->target.n };
     TN_TRY(tn_model_build(&g->net, err));
     tn_value w = tn_graph_weight(g->graph, "gcg.head", &g->head_w, NULL);
     g->in_target = tn_graph_input(g->graph, "target", TN_I32, 1, (int64_t[]){ TN_OUT_ROWS });
-    g->out = tn_graph_op(g->graph, "logprob", TN_OP_HEAD_LOGPROB, &p, (tn_value[]){ g->net.hidden, w, g->in_target }, 3);
+    g->out = tn_graph_op(g->graph, "logprob", TN_OP_HEAD_LOGPROB, &p,
+                         (tn_value[]){ g->net.hidden, w, g->in_target }, 3);
     tn_graph_keep(g->graph, g->out);
     TN_TRY(tn_graph_status(g->graph, err));
     TN_TRY(tn_graph_backward(g->graph, &g->out, &g->seed, 1, false, err));
-    return tn_graph_plan(g->graph, 0, &(tn_graph_memory){0}, err);
+    return tn_graph_plan(g->graph, 0, &(tn_graph_memory){ 0 }, err);
 }
 
-tn_status tn_gcg_open(tn_gcg **out, tn_model *m, const char *request, const char *target, int64_t n_suffix, uint64_t seed, uint64_t id, tn_error *err)
+tn_status tn_gcg_open(tn_gcg **out, tn_model *m, const char *request, const char *target, int64_t n_suffix,
+                      uint64_t seed, uint64_t id, tn_error *err)
 {
     tn_gcg   *g = calloc(1, sizeof *g);
     tn_status status = TN_OK;
@@ -185,12 +217,15 @@ tn_status tn_gcg_open(tn_gcg **out, tn_model *m, const char *request, const char
     }
     if (target == NULL) target = default_target;
     TN_GOTO(tn_model_chat(m, &g->chat, err));
-    TN_GOTO(tn_tokenize(tn_model_tokenizer(m), target, strlen(target), 0, &g->target.p, &g->target.n, &g->target.cap, err));
+    TN_GOTO(tn_tokenize(tn_model_tokenizer(m), target, strlen(target), 0, &g->target.p, &g->target.n,
+                        &g->target.cap, err));
     if (g->target.n > MAX_TARGET) g->target.n = MAX_TARGET;
     TN_GOTO(allowed_find(g, err));
     TN_GOTO(suffix_draw(g, err));
-    if (g->base.n + g->target.n > MAX_SEQUENCE || (int64_t)(g->base.n + g->target.n) > tn_model_hparams(m)->n_ctx) {
-        status = tn_fail(err, TN_LIMIT, "gcg: the request is %zu tokens long, at most %d are searched", g->base.n, MAX_SEQUENCE);
+    if (g->base.n + g->target.n > MAX_SEQUENCE ||
+        (int64_t)(g->base.n + g->target.n) > tn_model_hparams(m)->n_ctx) {
+        status = tn_fail(err, TN_LIMIT, "gcg: the request is %zu tokens long, at most %d are searched",
+                         g->base.n, MAX_SEQUENCE);
         goto out;
     }
     TN_GOTO(graph_build(g, err));
@@ -218,7 +253,8 @@ tn_status tn_gcg_text(const tn_gcg *g, char **out, tn_error *err)
 
 tn_status tn_gcg_gradient(tn_gcg *g, double *loss, tn_error *err)
 {
-    int64_t   n = (int64_t)(g->base.n + g->target.n) - 1, n_target = (int64_t)g->target.n, n_embd = g->embedding->grad.shape[1];
+    int64_t n = (int64_t)(g->base.n + g->target.n) - 1, n_target = (int64_t)g->target.n,
+            n_embd = g->embedding->grad.shape[1];
     int32_t  *tokens = malloc((size_t)(n + 1) * sizeof *tokens);
     tn_status status = TN_OK;
 
@@ -226,7 +262,8 @@ tn_status tn_gcg_gradient(tn_gcg *g, double *loss, tn_error *err)
     memcpy(tokens, g->base.p, g->base.n * sizeof *tokens);
     memcpy(tokens + g->base.n, g->target.p, g->target.n * sizeof *tokens);
     /* gradients add up where they are: start from zero in the rows that this run touches */
-    for (int64_t i = 0; i <= n; i++) memset((float *)g->embedding->grad.data + tokens[i] * n_embd, 0, (size_t)n_embd * sizeof(float));
+    for (int64_t i = 0; i <= n; i++)
+        memset((float *)g->embedding->grad.data + tokens[i] * n_embd, 0, (size_t)n_embd * sizeof(float));
     for (int64_t i = 0; i < n_target; i++) g->out_rows[i] = (int32_t)((int64_t)g->base.n - 1 + i);
     tn_graph_bind(g->graph, g->net.tokens, tokens);
     tn_graph_bind(g->graph, g->net.pos, g->pos);
@@ -248,16 +285,20 @@ out:
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------------- a step */
+/* ------------------------------------------------------------------------------------------------- a step */
 
-typedef struct swap { int32_t id; float gain; } swap;       /* gain: how much the loss should fall, to first order */
+/* gain: how much the loss should fall, to first order */
+typedef struct swap {
+    int32_t id;
+    float   gain;
+} swap;
 
 /* The TOP allowed tokens for each place, best first. Ties go to the lower id. */
 static tn_status swaps_find(tn_gcg *g, swap *top, tn_error *err)
 {
-    int64_t   n_embd = g->embedding->grad.shape[1];
-    float    *row = malloc((size_t)n_embd * sizeof *row);
-    int64_t  *n = calloc((size_t)g->n_suffix, sizeof *n);
+    int64_t          n_embd = g->embedding->grad.shape[1];
+    float           *row = malloc((size_t)n_embd * sizeof *row);
+    int64_t         *n = calloc((size_t)g->n_suffix, sizeof *n);
     const tn_tensor *w = &g->embedding->w;
 
     if (row == NULL || n == NULL) {
@@ -268,7 +309,9 @@ static tn_status swaps_find(tn_gcg *g, swap *top, tn_error *err)
     for (size_t a = 0; a < g->n_allowed; a++) {
         int32_t id = g->allowed[a];
         if (w->packed != NULL) tn_weight_row(row, w->packed, id);
-        else tn_row_to_f32(row, (const char *)w->data + (size_t)id * tn_row_bytes(w->dtype, n_embd), w->dtype, n_embd);
+        else
+            tn_row_to_f32(row, (const char *)w->data + (size_t)id * tn_row_bytes(w->dtype, n_embd), w->dtype,
+                          n_embd);
         for (int64_t i = 0; i < g->n_suffix; i++) {
             const float *d = tn_gcg_grad_row(g, i);
             float        gain = 0;
@@ -285,7 +328,12 @@ static tn_status swaps_find(tn_gcg *g, swap *top, tn_error *err)
     return TN_OK;
 }
 
-typedef struct candidate { int32_t *suffix; ids base; int64_t first; double loss; } candidate;
+typedef struct candidate {
+    int32_t *suffix;
+    ids      base;
+    int64_t  first;
+    double   loss;
+} candidate;
 
 static tn_status losses(tn_gcg *g, candidate *c, size_t n, tn_error *err)
 {
@@ -306,7 +354,9 @@ static tn_status losses(tn_gcg *g, candidate *c, size_t n, tn_error *err)
     }
     if (g->engine == NULL) {
         int64_t           longest = (int64_t)(g->base.n + g->target.n) + EXTRA_ROWS;
-        tn_engine_options o = { .n_batch = 16, .n_ctx = longest, .kv_type = TN_F32, .prefix_reuse = true, .hidden_layer = -1 };
+        tn_engine_options o = {
+            .n_batch = 16, .n_ctx = longest, .kv_type = TN_F32, .prefix_reuse = true, .hidden_layer = -1
+        };
         TN_GOTO(tn_engine_create(&g->engine, g->model, &o, err));
     }
     TN_GOTO(tn_engine_score(g->engine, context, n_context, cont, n_cont, (int64_t)n, score, NULL, err));
@@ -322,16 +372,20 @@ out:
 }
 
 /* BATCH swaps drawn from the best ones, of those that read back. */
-static tn_status candidates_draw(tn_gcg *g, const swap *top, int64_t step, candidate *c, size_t *n, tn_error *err)
+static tn_status candidates_draw(tn_gcg *g, const swap *top, int64_t step, candidate *c, size_t *n,
+                                 tn_error *err)
 {
     tn_rng_key key = { g->rng_seed, TN_RNG_ATTACK, (uint64_t)step + ((uint64_t)1 << 32), g->id };
 
     *n = 0;
     for (uint64_t k = 0; k < 4 * BATCH && *n < BATCH; k++) {
-        int64_t    place = (int64_t)tn_rng_below(&key, 2 * k, (uint64_t)g->n_suffix);
-        int32_t    id = top[place * TOP + (int64_t)tn_rng_below(&key, 2 * k + 1, g->n_allowed < TOP ? g->n_allowed : TOP)].id;
+        int64_t place = (int64_t)tn_rng_below(&key, 2 * k, (uint64_t)g->n_suffix);
+        int32_t id =
+            top[place * TOP + (int64_t)tn_rng_below(&key, 2 * k + 1, g->n_allowed < TOP ? g->n_allowed : TOP)]
+                .id;
         candidate *d = &c[*n];
-        if (d->suffix == NULL && (d->suffix = malloc((size_t)g->n_suffix * sizeof *d->suffix)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for gcg");
+        if (d->suffix == NULL && (d->suffix = malloc((size_t)g->n_suffix * sizeof *d->suffix)) == NULL)
+            return tn_fail(err, TN_NOMEM, "no memory for gcg");
         memcpy(d->suffix, g->suffix, (size_t)g->n_suffix * sizeof *d->suffix);
         if (d->suffix[place] == id) continue;
         d->suffix[place] = id;
@@ -384,22 +438,24 @@ tn_status tn_search_gcg(tn_hunt *h, int64_t n_suffix, tn_error *err)
     tn_gcg    *g = NULL;
     json_t    *curve = json_array();
     char      *text = NULL;
-    tn_said    said = {0};
+    tn_said    said = { 0 };
     tn_counted c;
     double     loss = NAN;
     tn_status  status = TN_OK;
 
     h->n_try = 1;
-    TN_GOTO(tn_gcg_open(&g, h->r->subject->model, h->seed->text, h->seed->target, n_suffix, (uint64_t)h->r->o->seed, h->seed->hash, err));
+    TN_GOTO(tn_gcg_open(&g, h->r->subject->model, h->seed->text, h->seed->target, n_suffix,
+                        (uint64_t)h->r->o->seed, h->seed->hash, err));
     for (int64_t step = 0; step < h->r->o->budget; step++) {
         TN_GOTO(tn_interrupted(err));
         TN_GOTO(tn_gcg_step(g, step, &loss, err));
         json_array_append_new(curve, json_real(loss));
-        if (loss < 0.1) break;                               /* the target is as good as certain */
+        if (loss < 0.1) break; /* the target is as good as certain */
     }
     TN_GOTO(tn_gcg_text(g, &text, err));
-    h->more = json_pack("{s:O, s:I, s:I}", "losses", curve, "evaluations", (json_int_t)g->n_eval, "steps", (json_int_t)json_array_size(curve));
-    tn_gcg_close(g);                                         /* its gradient table is as large as the embedding */
+    h->more = json_pack("{s:O, s:I, s:I}", "losses", curve, "evaluations", (json_int_t)g->n_eval, "steps",
+                        (json_int_t)json_array_size(curve));
+    tn_gcg_close(g); /* its gradient table is as large as the embedding */
     g = NULL;
     tn_message m = { "user", text };
     tn_talk    t = { .messages = &m, .n = 1, .sample_id = h->seed->hash };

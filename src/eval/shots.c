@@ -1,5 +1,6 @@
-/* shots.c - which rows are shown before a question. The same rows as the public harness shows with the same seed: one
- * generator a task, advanced row by row, so a row's shots depend on its place in the data and on nothing that was run.
+/* shots.c - which rows are shown before a question. The same rows as the public harness shows with the same
+ * seed: one generator a task, advanced row by row, so a row's shots depend on its place in the data and on
+ * nothing that was run.
  *
  *   where from   fewshot_config.split, else fewshot_split; else samples; else training, validation, test: the first that has rows
  *   how          default: drawn without replacement;  first_n: the first ones (with group_by: of the row's own group)
@@ -26,8 +27,11 @@ static tn_status pool_find(tn_shots *s, const tn_task *t, const char *data, tn_e
     for (size_t i = 0; i < 3 && s->pool.n == 0; i++)
         if (places[i] != NULL) TN_TRY(tn_task_docs(t, places[i], data, 0, true, &s->pool, err));
     if (s->pool.n > 0) return TN_OK;
-    return tn_fail(err, TN_NOTFOUND, "%s: shots are asked for, and no split of task %s has rows for them: give --data DIR with its training file, or write "
-                   "\"fewshot_config: {samples: [...]}\"", t->path[0], t->name);
+    return tn_fail(err, TN_NOTFOUND,
+                   "%s: shots are asked for, and no split of task %s has rows for them: give --data DIR with "
+                   "its training file, or write "
+                   "\"fewshot_config: {samples: [...]}\"",
+                   t->path[0], t->name);
 }
 
 static tn_status pool_choose(tn_shots *s, const tn_task *t, tn_error *err)
@@ -35,10 +39,13 @@ static tn_status pool_choose(tn_shots *s, const tn_task *t, tn_error *err)
     tn_doc *list;
 
     if (t->n_shot_index == 0) return TN_OK;
-    if ((list = calloc((size_t)t->n_shot_index, sizeof *list)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for shots");
+    if ((list = calloc((size_t)t->n_shot_index, sizeof *list)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for shots");
     for (int64_t i = 0; i < t->n_shot_index; i++) {
         if (t->shot_index[i] >= (int64_t)s->pool.n) {
-            tn_status bad = tn_fail(err, TN_FORMAT, "%s: fewshot_indices names row %" PRId64 ", there are %zu", t->path[0], t->shot_index[i], s->pool.n);
+            tn_status bad = tn_fail(err, TN_FORMAT,
+                                    "%s: fewshot_indices names row %" PRId64 ", there are %zu", t->path[0],
+                                    t->shot_index[i], s->pool.n);
             for (int64_t k = 0; k < i; k++) {
                 json_decref(list[k].row);
                 free(list[k].where);
@@ -54,13 +61,11 @@ static tn_status pool_choose(tn_shots *s, const tn_task *t, tn_error *err)
     return TN_OK;
 }
 
-static bool same_row(const tn_doc *a, const tn_doc *b)
-{
-    return json_equal(a->row, b->row);
-}
+static bool same_row(const tn_doc *a, const tn_doc *b) { return json_equal(a->row, b->row); }
 
 /* The first n of the row's group, in order. own: the row is in the pool, and never its own shot. */
-static tn_status first_rows(const tn_shots *s, const tn_task *t, const tn_doc *doc, bool own, int64_t *out, tn_error *err)
+static tn_status first_rows(const tn_shots *s, const tn_task *t, const tn_doc *doc, bool own, int64_t *out,
+                            tn_error *err)
 {
     int64_t n = 0;
 
@@ -72,30 +77,35 @@ static tn_status first_rows(const tn_shots *s, const tn_task *t, const tn_doc *d
         if (!own || !same_row(d, doc)) out[n++] = (int64_t)i;
     }
     if (n == s->n) return TN_OK;
-    return tn_fail(err, TN_FORMAT, "%s: task %s asks for %" PRId64 " shots, there are %" PRId64 "%s%s", doc->where, t->name, s->n, n,
-                   t->group_by != NULL ? " with the same " : "", t->group_by != NULL ? t->group_by : "");
+    return tn_fail(err, TN_FORMAT, "%s: task %s asks for %" PRId64 " shots, there are %" PRId64 "%s%s",
+                   doc->where, t->name, s->n, n, t->group_by != NULL ? " with the same " : "",
+                   t->group_by != NULL ? t->group_by : "");
 }
 
 /* draw: s->n + 1 places of scratch; others: as many as the pool has. */
-static tn_status drawn_rows(const tn_shots *s, const tn_task *t, const tn_doc *doc, bool own, tn_py_random *r, int64_t *draw, int64_t *others, int64_t *out, tn_error *err)
+static tn_status drawn_rows(const tn_shots *s, const tn_task *t, const tn_doc *doc, bool own, tn_py_random *r,
+                            int64_t *draw, int64_t *others, int64_t *out, tn_error *err)
 {
     int64_t n_draw = s->n + own, n = 0, n_other = 0;
 
     if (n_draw > (int64_t)s->pool.n)
-        return tn_fail(err, TN_FORMAT, "%s: task %s asks for %" PRId64 " shots%s, the pool has %zu rows", doc->where, t->name, s->n,
+        return tn_fail(err, TN_FORMAT, "%s: task %s asks for %" PRId64 " shots%s, the pool has %zu rows",
+                       doc->where, t->name, s->n,
                        own ? " and one more to put in the place of the row itself" : "", s->pool.n);
     TN_TRY(tn_py_sample(r, (int64_t)s->pool.n, n_draw, draw, err));
     for (int64_t k = 0; k < n_draw && n < s->n; k++)
         if (!own || !same_row(&s->pool.list[draw[k]], doc)) out[n++] = draw[k];
     if (n == s->n) return TN_OK;
-    for (size_t i = 0; i < s->pool.n; i++)                    /* the row stands in the pool more than once: draw from all others */
+    /* the row stands in the pool more than once: draw from all others */
+    for (size_t i = 0; i < s->pool.n; i++)
         if (!same_row(&s->pool.list[i], doc)) others[n_other++] = (int64_t)i;
     TN_TRY(tn_py_sample(r, n_other, s->n, draw, err));
     for (int64_t k = 0; k < s->n; k++) out[k] = others[draw[k]];
     return TN_OK;
 }
 
-tn_status tn_shots_draw(tn_shots *out, const tn_task *t, const tn_docs *docs, int64_t n, int64_t seed, const char *data, tn_error *err)
+tn_status tn_shots_draw(tn_shots *out, const tn_task *t, const tn_docs *docs, int64_t n, int64_t seed,
+                        const char *data, tn_error *err)
 {
     tn_py_random r;
     int64_t     *draw = NULL, *others = NULL;
@@ -116,7 +126,8 @@ tn_status tn_shots_draw(tn_shots *out, const tn_task *t, const tn_docs *docs, in
     tn_py_seed(&r, (uint64_t)seed);
     for (size_t i = 0; i < docs->n; i++) {
         int64_t *to = out->pick + (int64_t)i * n;
-        TN_GOTO(t->first_n ? first_rows(out, t, &docs->list[i], own, to, err) : drawn_rows(out, t, &docs->list[i], own, &r, draw, others, to, err));
+        TN_GOTO(t->first_n ? first_rows(out, t, &docs->list[i], own, to, err)
+                           : drawn_rows(out, t, &docs->list[i], own, &r, draw, others, to, err));
     }
 out:
     free(draw);
@@ -129,5 +140,5 @@ void tn_shots_free(tn_shots *s)
 {
     tn_docs_free(&s->pool);
     free(s->pick);
-    *s = (tn_shots){0};
+    *s = (tn_shots){ 0 };
 }

@@ -16,7 +16,7 @@ void tn_speaker_close(tn_speaker *s)
 {
     if (s->close != NULL) s->close(s->self);
     json_decref(s->identity);
-    *s = (tn_speaker){0};
+    *s = (tn_speaker){ 0 };
 }
 
 typedef struct local {
@@ -27,7 +27,10 @@ typedef struct local {
     tn_dtype       kv_type;
 } local;
 
-typedef struct ids { int32_t *p; size_t n, cap; } ids;
+typedef struct ids {
+    int32_t *p;
+    size_t   n, cap;
+} ids;
 
 static void local_close(void *self)
 {
@@ -41,7 +44,9 @@ static void local_close(void *self)
 static tn_status engine_for(local *l, int64_t longest, tn_error *err)
 {
     int64_t           n_ctx = tn_model_hparams(l->model)->n_ctx;
-    tn_engine_options o = { .n_batch = l->n_batch, .kv_type = l->kv_type, .prefix_reuse = true, .hidden_layer = -1 };
+    tn_engine_options o = {
+        .n_batch = l->n_batch, .kv_type = l->kv_type, .prefix_reuse = true, .hidden_layer = -1
+    };
 
     if (l->engine != NULL && (longest <= l->engine_ctx || l->engine_ctx == n_ctx)) return TN_OK;
     tn_engine_destroy(l->engine);
@@ -61,7 +66,8 @@ static tn_status render(const local *l, const tn_talk *t, ids *out, tn_error *er
     return tn_tokenize(tok, t->prefill, strlen(t->prefill), 0, &out->p, &out->n, &out->cap, err);
 }
 
-static tn_status local_say(void *self, const tn_talk *talks, size_t n, const tn_say_options *o, tn_said *out, tn_error *err)
+static tn_status local_say(void *self, const tn_talk *talks, size_t n, const tn_say_options *o, tn_said *out,
+                           tn_error *err)
 {
     local      *l = self;
     tn_request *req = calloc(n + 1, sizeof *req);
@@ -80,7 +86,10 @@ static tn_status local_say(void *self, const tn_talk *talks, size_t n, const tn_
     s.seed = o->seed;
     for (size_t i = 0; i < n; i++) {
         TN_GOTO(render(l, &talks[i], &text[i], err));
-        req[i] = (tn_request){ .prompt = text[i].p, .n_prompt = (int64_t)text[i].n, .sampling = s, .sample_id = talks[i].sample_id };
+        req[i] = (tn_request){ .prompt = text[i].p,
+                               .n_prompt = (int64_t)text[i].n,
+                               .sampling = s,
+                               .sample_id = talks[i].sample_id };
         if ((int64_t)text[i].n + o->max_tokens > longest) longest = (int64_t)text[i].n + o->max_tokens;
     }
     TN_GOTO(engine_for(l, longest, err));
@@ -104,23 +113,27 @@ out:
     return status;
 }
 
-static tn_status local_weigh(void *self, const tn_talk *talks, size_t n, const char *const *options, size_t n_option, double *logp, tn_error *err)
+static tn_status local_weigh(void *self, const tn_talk *talks, size_t n, const char *const *options,
+                             size_t n_option, double *logp, tn_error *err)
 {
-    local          *l = self;
-    size_t          total = n * n_option;
+    local              *l = self;
+    size_t              total = n * n_option;
     const tn_tokenizer *tok = tn_model_tokenizer(l->model);
-    ids            *text = calloc(n + 1, sizeof *text), *option = calloc(n_option + 1, sizeof *option);
+    ids                *text = calloc(n + 1, sizeof *text), *option = calloc(n_option + 1, sizeof *option);
     const int32_t **context = calloc(total + 1, sizeof *context), **cont = calloc(total + 1, sizeof *cont);
-    int64_t        *n_context = calloc(total + 1, sizeof *n_context), *n_cont = calloc(total + 1, sizeof *n_cont), longest = 1;
-    tn_score       *score = calloc(total + 1, sizeof *score);
-    tn_status       status = TN_OK;
+    int64_t *n_context = calloc(total + 1, sizeof *n_context), *n_cont = calloc(total + 1, sizeof *n_cont),
+            longest = 1;
+    tn_score *score = calloc(total + 1, sizeof *score);
+    tn_status status = TN_OK;
 
-    if (text == NULL || option == NULL || context == NULL || cont == NULL || n_context == NULL || n_cont == NULL || score == NULL) {
+    if (text == NULL || option == NULL || context == NULL || cont == NULL || n_context == NULL ||
+        n_cont == NULL || score == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory for %zu weighings", total);
         goto out;
     }
     for (size_t k = 0; k < n_option; k++)
-        TN_GOTO(tn_tokenize(tok, options[k], strlen(options[k]), 0, &option[k].p, &option[k].n, &option[k].cap, err));
+        TN_GOTO(tn_tokenize(tok, options[k], strlen(options[k]), 0, &option[k].p, &option[k].n,
+                            &option[k].cap, err));
     size_t m = 0;
     for (size_t i = 0; i < n; i++) {
         TN_GOTO(render(l, &talks[i], &text[i], err));
@@ -137,7 +150,8 @@ static tn_status local_weigh(void *self, const tn_talk *talks, size_t n, const c
         }
     }
     TN_GOTO(engine_for(l, longest, err));
-    if (m > 0) TN_GOTO(tn_engine_score(l->engine, context, n_context, cont, n_cont, (int64_t)m, score, NULL, err));
+    if (m > 0)
+        TN_GOTO(tn_engine_score(l->engine, context, n_context, cont, n_cont, (int64_t)m, score, NULL, err));
     for (size_t i = 0, j = 0; i < n; i++)
         for (size_t k = 0; k < n_option; k++)
             if (j < m && context[j] == text[i].p) logp[i * n_option + k] = score[j++].logprob;
@@ -160,26 +174,36 @@ tn_status tn_speaker_local(tn_speaker *out, tn_model *m, tn_dtype kv_type, int64
     local    *l = calloc(1, sizeof *l);
     tn_status status = TN_OK;
 
-    *out = (tn_speaker){0};
+    *out = (tn_speaker){ 0 };
     if (l == NULL) return tn_fail(err, TN_NOMEM, "no memory for a speaker");
     *l = (local){ .model = m, .n_batch = n_batch, .kv_type = kv_type };
     if (tn_model_tokenizer(m) == NULL) {
-        status = tn_fail(err, TN_UNSUPPORTED, "%s has no tokenizer, so it cannot be talked to", tn_model_path(m));
+        status = tn_fail(err, TN_UNSUPPORTED, "%s has no tokenizer, so it cannot be talked to",
+                         tn_model_path(m));
         goto out;
     }
     TN_GOTO(tn_model_chat(m, &l->chat, err));
     TN_GOTO(tn_model_digest(m, &model, err));
     tn_tokenizer_digest(tn_model_tokenizer(m), &tokenizer);
-    char *a = tn_digest_text(&model), *b = tn_digest_text(&tokenizer);
-    json_t *identity = a == NULL || b == NULL ? NULL : json_pack("{s:s, s:s, s:s, s:s, s:s}", "model", a, "tokenizer", b, "profile", tn_profile_name(tn_model_profile(m)),
-                                                                 "kv_type", tn_dtype_name(kv_type), "chat", tn_chat_format_name(l->chat->format));
+    char   *a = tn_digest_text(&model), *b = tn_digest_text(&tokenizer);
+    json_t *identity = a == NULL || b == NULL
+                           ? NULL
+                           : json_pack("{s:s, s:s, s:s, s:s, s:s}", "model", a, "tokenizer", b, "profile",
+                                       tn_profile_name(tn_model_profile(m)), "kv_type",
+                                       tn_dtype_name(kv_type), "chat", tn_chat_format_name(l->chat->format));
     free(a);
     free(b);
     if (identity == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory for a speaker");
         goto out;
     }
-    *out = (tn_speaker){ .self = l, .identity = identity, .prefills = true, .model = m, .say = local_say, .weigh = local_weigh, .close = local_close };
+    *out = (tn_speaker){ .self = l,
+                         .identity = identity,
+                         .prefills = true,
+                         .model = m,
+                         .say = local_say,
+                         .weigh = local_weigh,
+                         .close = local_close };
     l = NULL;
 out:
     local_close(l);

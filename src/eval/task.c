@@ -1,4 +1,5 @@
-/* task.c - a task file: a tested subset of the public harness's fields, every one of them known, every other an error. */
+/* task.c - a task file: a tested subset of the public harness's fields, every one of them known, every other
+ * an error. */
 #include "eval/task.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -9,24 +10,74 @@
 enum { MAX_TASK_BYTES = 4 << 20 };
 
 static const char *const fields[] = {
-    "task", "task_alias", "tag", "include", "dataset_path", "dataset_name", "dataset_kwargs", "data_files", "training_split", "validation_split",
-    "test_split", "fewshot_split", "process_docs", "process_results", "description", "doc_to_text", "doc_to_target", "doc_to_choice",
-    "target_delimiter", "fewshot_delimiter", "num_fewshot", "fewshot_config", "output_type", "metric_list", "metadata", "words_of",
-    "generation_kwargs", "filter_list", "repeats", "gen_prefix", "apply_chat_template", "group_by",
-    "should_decontaminate", "doc_to_decontamination_query" /* of other programs' checks; they change no score */, NULL };
-static const char *const shot_fields[] = { "sampler", "samples", "split", "fewshot_indices", "doc_to_text", "doc_to_target", "doc_to_choice", "gen_prefix",
-                                           "target_delimiter", "fewshot_delimiter", "group_by", NULL };
+    "task",
+    "task_alias",
+    "tag",
+    "include",
+    "dataset_path",
+    "dataset_name",
+    "dataset_kwargs",
+    "data_files",
+    "training_split",
+    "validation_split",
+    "test_split",
+    "fewshot_split",
+    "process_docs",
+    "process_results",
+    "description",
+    "doc_to_text",
+    "doc_to_target",
+    "doc_to_choice",
+    "target_delimiter",
+    "fewshot_delimiter",
+    "num_fewshot",
+    "fewshot_config",
+    "output_type",
+    "metric_list",
+    "metadata",
+    "words_of",
+    "generation_kwargs",
+    "filter_list",
+    "repeats",
+    "gen_prefix",
+    "apply_chat_template",
+    "group_by",
+    "should_decontaminate",
+    "doc_to_decontamination_query" /* of other programs' checks; they change no score */,
+    NULL
+};
+static const char *const shot_fields[] = { "sampler",           "samples",     "split",
+                                           "fewshot_indices",   "doc_to_text", "doc_to_target",
+                                           "doc_to_choice",     "gen_prefix",  "target_delimiter",
+                                           "fewshot_delimiter", "group_by",    NULL };
 static const char *const metric_fields[] = { "metric", "aggregation", "higher_is_better", NULL };
-static const char *const match_fields[] = { "metric", "aggregation", "higher_is_better", "ignore_case", "ignore_punctuation", "ignore_numbers", "regexes_to_ignore", NULL };
-static const char *const sampling_fields[] = { "until", "max_gen_toks", "max_new_tokens", "max_tokens", "do_sample", "temperature", "top_p", "top_k", NULL };
-static const char *const choice_metrics[] = { "acc", "acc_norm", "acc_bytes", "acc_mutual_info", "brier_score", "exact_match", "matching", "f1", "mcc", NULL };
-static const char *const loglikelihood_metrics[] = { "acc", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", NULL };
+static const char *const match_fields[] = { "metric",
+                                            "aggregation",
+                                            "higher_is_better",
+                                            "ignore_case",
+                                            "ignore_punctuation",
+                                            "ignore_numbers",
+                                            "regexes_to_ignore",
+                                            NULL };
+static const char *const sampling_fields[] = { "until",      "max_gen_toks", "max_new_tokens",
+                                               "max_tokens", "do_sample",    "temperature",
+                                               "top_p",      "top_k",        NULL };
+static const char *const choice_metrics[] = { "acc",         "acc_norm",    "acc_bytes", "acc_mutual_info",
+                                              "brier_score", "exact_match", "matching",  "f1",
+                                              "mcc",         NULL };
+static const char *const loglikelihood_metrics[] = {
+    "acc", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", NULL
+};
 static const char *const rolling_metrics[] = { "word_perplexity", "byte_perplexity", "bits_per_byte", NULL };
 static const char *const generate_metrics[] = { "exact_match", NULL };
-static const char *const bias_metrics[] = { "acc", "accuracy_amb", "accuracy_disamb", "amb_bias_score", "disamb_bias_score", NULL };
+static const char *const bias_metrics[] = {
+    "acc", "accuracy_amb", "accuracy_disamb", "amb_bias_score", "disamb_bias_score", NULL
+};
 static const char *const refusal_metrics[] = { "refused", NULL };
-static const char *const outputs[] = { "multiple_choice", "loglikelihood", "loglikelihood_rolling", "generate_until", NULL };
-static const char *const results_names[] = { "", "truthfulqa_mc2", "bbq", "refusal", NULL };     /* by tn_task_results */
+static const char *const outputs[] = { "multiple_choice", "loglikelihood", "loglikelihood_rolling",
+                                       "generate_until", NULL };
+/* by tn_task_results */
+static const char *const results_names[] = { "", "truthfulqa_mc2", "bbq", "refusal", NULL };
 
 static bool listed(const char *word, const char *const *names)
 {
@@ -35,23 +86,28 @@ static bool listed(const char *word, const char *const *names)
     return false;
 }
 
-static tn_status unknown(const char *what, const char *word, const char *const *names, const char *path, int line, tn_error *err)
+static tn_status unknown(const char *what, const char *word, const char *const *names, const char *path,
+                         int line, tn_error *err)
 {
     const char *near = tn_nearest(word, names);
-    tn_str      all = {0};
+    tn_str      all = { 0 };
 
     for (size_t i = 0; names[i] != NULL; i++) tn_str_addf(&all, "%s%s", i > 0 ? ", " : "", names[i]);
-    tn_status s = tn_fail(err, TN_FORMAT, "%s:%d: no %s is called \"%s\"%s%s%s; there are: %s", path, line, what, word, near != NULL ? " (did you mean \"" : "",
-                          near != NULL ? near : "", near != NULL ? "\"?)" : "", all.p != NULL ? all.p : "");
+    tn_status s = tn_fail(err, TN_FORMAT, "%s:%d: no %s is called \"%s\"%s%s%s; there are: %s", path, line,
+                          what, word, near != NULL ? " (did you mean \"" : "", near != NULL ? near : "",
+                          near != NULL ? "\"?)" : "", all.p != NULL ? all.p : "");
     tn_str_free(&all);
     return s;
 }
 
-static tn_status keys_known(const tn_yaml *map, const char *const *names, const char *what, const char *path, tn_error *err)
+static tn_status keys_known(const tn_yaml *map, const char *const *names, const char *what, const char *path,
+                            tn_error *err)
 {
-    if (map->kind != TN_YAML_MAP) return tn_fail(err, TN_FORMAT, "%s:%d: a mapping (key: value) is expected", path, map->line);
+    if (map->kind != TN_YAML_MAP)
+        return tn_fail(err, TN_FORMAT, "%s:%d: a mapping (key: value) is expected", path, map->line);
     for (size_t i = 0; i < map->n; i++)
-        if (!listed(map->keys[i], names)) return unknown(what, map->keys[i], names, path, map->key_lines[i], err);
+        if (!listed(map->keys[i], names))
+            return unknown(what, map->keys[i], names, path, map->key_lines[i], err);
     return TN_OK;
 }
 
@@ -61,7 +117,8 @@ static const tn_yaml *field(const tn_task *t, const char *key, int *i_file)
     for (int i = 0; i < t->n_file; i++) {
         const tn_yaml *v = tn_yaml_get(t->yaml[i], key);
         if (v == NULL) continue;
-        if (v->kind == TN_YAML_SCALAR && !v->quoted && strcmp(v->text, "null") == 0) return NULL;       /* taken back */
+        /* taken back */
+        if (v->kind == TN_YAML_SCALAR && !v->quoted && strcmp(v->text, "null") == 0) return NULL;
         if (i_file != NULL) *i_file = i;
         return v;
     }
@@ -75,7 +132,8 @@ static tn_status scalar(const tn_task *t, const char *key, const char *dflt, con
 
     *out = dflt;
     if (v == NULL) return TN_OK;
-    if (v->kind != TN_YAML_SCALAR) return tn_fail(err, TN_FORMAT, "%s:%d: \"%s\" must be a text", t->path[i], v->line, key);
+    if (v->kind != TN_YAML_SCALAR)
+        return tn_fail(err, TN_FORMAT, "%s:%d: \"%s\" must be a text", t->path[i], v->line, key);
     *out = v->text;
     return TN_OK;
 }
@@ -85,10 +143,11 @@ static tn_status not_in(const tn_task *t, const char *key, const char *range, co
     int            i = 0;
     const tn_yaml *v = field(t, key, &i);
 
-    return tn_fail(err, TN_FORMAT, "%s:%d: \"%s\" must be %s, it is %s", t->path[i], v != NULL ? v->line : 1, key, range, word);
+    return tn_fail(err, TN_FORMAT, "%s:%d: \"%s\" must be %s, it is %s", t->path[i], v != NULL ? v->line : 1,
+                   key, range, word);
 }
 
-/* ------------------------------------------------------------------------------------------------------- files */
+/* -------------------------------------------------------------------------------------------------- files */
 
 static tn_status file_add(tn_task *t, const char *path, tn_sha256 *hash, tn_error *err)
 {
@@ -96,7 +155,8 @@ static tn_status file_add(tn_task *t, const char *path, tn_sha256 *hash, tn_erro
     size_t    n = 0;
     tn_status status = TN_OK;
 
-    if (t->n_file == TN_TASK_FILES) return tn_fail(err, TN_LIMIT, "%s: more than %d files include one another", path, TN_TASK_FILES);
+    if (t->n_file == TN_TASK_FILES)
+        return tn_fail(err, TN_LIMIT, "%s: more than %d files include one another", path, TN_TASK_FILES);
     TN_GOTO(tn_file_read_all(&text, &n, path, MAX_TASK_BYTES, err));
     tn_sha256_update(hash, text, n);
     if ((t->path[t->n_file] = tn_strdup(path)) == NULL) {
@@ -128,7 +188,8 @@ static tn_status files_read(tn_task *t, const char *path, tn_error *err)
     TN_GOTO(file_add(t, path, hash, err));
     for (const char *base; (base = tn_yaml_text(t->yaml[t->n_file - 1], "include")) != NULL;) {
         char *next = beside(t->path[t->n_file - 1], base);
-        status = next == NULL ? tn_fail(err, TN_NOMEM, "%s: no memory for a path", path) : file_add(t, next, hash, err);
+        status = next == NULL ? tn_fail(err, TN_NOMEM, "%s: no memory for a path", path)
+                              : file_add(t, next, hash, err);
         free(next);
         if (status != TN_OK) goto out;
     }
@@ -138,7 +199,7 @@ out:
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------------ fields */
+/* ------------------------------------------------------------------------------------------------- fields */
 
 static tn_status read_output(tn_task *t, tn_error *err)
 {
@@ -155,13 +216,17 @@ static tn_status read_output(tn_task *t, tn_error *err)
 
 static const char *const *metrics_of(const tn_task *t)
 {
-    static const char *const *const known[] = { choice_metrics, loglikelihood_metrics, rolling_metrics, generate_metrics };
+    static const char *const *const known[] = { choice_metrics, loglikelihood_metrics, rolling_metrics,
+                                                generate_metrics };
 
-    return t->results == TN_RESULTS_BBQ ? bias_metrics : t->results == TN_RESULTS_REFUSAL ? refusal_metrics : known[t->output];
+    return t->results == TN_RESULTS_BBQ       ? bias_metrics
+           : t->results == TN_RESULTS_REFUSAL ? refusal_metrics
+                                              : known[t->output];
 }
 
 static const char *aggregation_of(const char *m)
 {
+    // clang-format off
     static const struct { const char *metric, *how; } own[] = {
         { "perplexity", "perplexity" }, { "bits_per_byte", "bits_per_byte" }, { "word_perplexity", "weighted_perplexity" }, { "byte_perplexity", "weighted_perplexity" },
         { "brier_score", "brier_score" }, { "f1", "f1" }, { "mcc", "matthews_corrcoef" } };
@@ -188,6 +253,7 @@ static tn_status read_metrics(tn_task *t, tn_error *err)
             return tn_fail(err, TN_UNSUPPORTED, "%s:%d: %s is aggregated as %s, not as %s", path, v->items[i]->line, m, aggregation_of(m), how);
         if (match && t->matcher == NULL) TN_TRY(tn_matcher_create(&t->matcher, v->items[i], path, err));
     }
+    // clang-format on
     t->metrics = v;
     return TN_OK;
 }
@@ -200,7 +266,10 @@ static tn_status choices_of(const tn_yaml *v, const char *path, tn_task_form *f,
         f->choice = v->text;
         return TN_OK;
     }
-    if (v->n == 0) return tn_fail(err, TN_FORMAT, "%s:%d: \"doc_to_choice\" must be a column, a template, a list or a mapping of texts", path, v->line);
+    if (v->n == 0)
+        return tn_fail(err, TN_FORMAT,
+                       "%s:%d: \"doc_to_choice\" must be a column, a template, a list or a mapping of texts",
+                       path, v->line);
     for (size_t k = 0; k < v->n; k++)
         if (v->items[k]->kind != TN_YAML_SCALAR || v->items[k]->text[0] == '\0')
             return tn_fail(err, TN_FORMAT, "%s:%d: a choice is empty or no text", path, v->items[k]->line);
@@ -216,11 +285,14 @@ static tn_status read_form(tn_task *t, tn_error *err)
 
     TN_TRY(scalar(t, "doc_to_text", NULL, &f->text, err));
     TN_TRY(scalar(t, "doc_to_target", t->results == TN_RESULTS_REFUSAL ? "" : NULL, &f->target, err));
-    if (f->text == NULL || f->target == NULL) return tn_fail(err, TN_FORMAT, "%s: \"%s\" is missing", t->path[0], f->text == NULL ? "doc_to_text" : "doc_to_target");
+    if (f->text == NULL || f->target == NULL)
+        return tn_fail(err, TN_FORMAT, "%s: \"%s\" is missing", t->path[0],
+                       f->text == NULL ? "doc_to_text" : "doc_to_target");
     TN_TRY(scalar(t, "gen_prefix", NULL, &f->prefix, err));
     TN_TRY(scalar(t, "target_delimiter", " ", &f->target_delimiter, err));
     TN_TRY(scalar(t, "fewshot_delimiter", "\n\n", &f->fewshot_delimiter, err));
-    if (v == NULL && t->output == TN_TASK_CHOICE) return tn_fail(err, TN_FORMAT, "%s: a multiple_choice task needs \"doc_to_choice\"", t->path[0]);
+    if (v == NULL && t->output == TN_TASK_CHOICE)
+        return tn_fail(err, TN_FORMAT, "%s: a multiple_choice task needs \"doc_to_choice\"", t->path[0]);
     return v != NULL ? choices_of(v, t->path[i], f, err) : TN_OK;
 }
 
@@ -228,10 +300,14 @@ static tn_status read_indices(tn_task *t, const tn_yaml *v, const char *path, tn
 {
     if (v == NULL) return TN_OK;
     if (v->kind != TN_YAML_SEQ || v->n > sizeof t->shot_index / sizeof *t->shot_index)
-        return tn_fail(err, TN_FORMAT, "%s:%d: \"fewshot_indices\" must be a list of at most 64 positions", path, v->line);
+        return tn_fail(err, TN_FORMAT, "%s:%d: \"fewshot_indices\" must be a list of at most 64 positions",
+                       path, v->line);
     for (size_t k = 0; k < v->n; k++)
-        if (v->items[k]->kind != TN_YAML_SCALAR || !tn_parse_i64(v->items[k]->text, &t->shot_index[t->n_shot_index++]) || t->shot_index[k] < 0)
-            return tn_fail(err, TN_FORMAT, "%s:%d: a position of \"fewshot_indices\" must be a whole number from 0 on", path, v->items[k]->line);
+        if (v->items[k]->kind != TN_YAML_SCALAR ||
+            !tn_parse_i64(v->items[k]->text, &t->shot_index[t->n_shot_index++]) || t->shot_index[k] < 0)
+            return tn_fail(err, TN_FORMAT,
+                           "%s:%d: a position of \"fewshot_indices\" must be a whole number from 0 on", path,
+                           v->items[k]->line);
     return TN_OK;
 }
 
@@ -251,13 +327,18 @@ static tn_status read_shots(tn_task *t, tn_error *err)
     TN_TRY(keys_known(v, shot_fields, "field of fewshot_config", t->path[i], err));
     const char *sampler = tn_yaml_text(v, "sampler");
     if (sampler != NULL && strcmp(sampler, "first_n") != 0 && strcmp(sampler, "default") != 0)
-        return tn_fail(err, TN_UNSUPPORTED, "%s:%d: sampler %s: shots are drawn with a seed (default) or the first rows (first_n)", t->path[i], v->line, sampler);
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "%s:%d: sampler %s: shots are drawn with a seed (default) or the first rows (first_n)",
+                       t->path[i], v->line, sampler);
     t->first_n = sampler != NULL && strcmp(sampler, "first_n") == 0;
     t->samples = tn_yaml_get(v, "samples");
     if (tn_yaml_text(v, "group_by") != NULL) t->group_by = tn_yaml_text(v, "group_by");
     if (tn_yaml_text(v, "split") != NULL) t->shot_split = tn_yaml_text(v, "split");
-    if (t->samples != NULL && t->samples->kind != TN_YAML_SEQ) return tn_fail(err, TN_FORMAT, "%s:%d: \"samples\" must be a list of rows", t->path[i], t->samples->line);
+    if (t->samples != NULL && t->samples->kind != TN_YAML_SEQ)
+        return tn_fail(err, TN_FORMAT, "%s:%d: \"samples\" must be a list of rows", t->path[i],
+                       t->samples->line);
     TN_TRY(read_indices(t, tn_yaml_get(v, "fewshot_indices"), t->path[i], err));
+    // clang-format off
     const struct { const char *key, **where; } own[] = {
         { "doc_to_text", &t->shot_form.text }, { "doc_to_target", &t->shot_form.target }, { "gen_prefix", &t->shot_form.prefix },
         { "target_delimiter", &t->shot_form.target_delimiter }, { "fewshot_delimiter", &t->shot_form.fewshot_delimiter } };
@@ -308,6 +389,7 @@ static tn_status read_until(tn_task *t, const tn_yaml *v, const char *path, tn_e
         if (v->items[k]->kind != TN_YAML_SCALAR) return tn_fail(err, TN_FORMAT, "%s:%d: a stop text is no text", path, v->items[k]->line);
         if (v->items[k]->text[0] != '\0') s->until[s->n_until++] = v->items[k]->text;
     }
+    // clang-format on
     return TN_OK;
 }
 
@@ -321,12 +403,14 @@ static tn_status read_generation(tn_task *t, tn_error *err)
 
     *s = (tn_task_sampling){ .max_tokens = 256, .top_p = 1 };
     TN_TRY(scalar(t, "repeats", "1", &word, err));
-    if (!tn_parse_i64(word, &t->repeats) || t->repeats < 1 || t->repeats > 1000) return not_in(t, "repeats", "1 to 1000", word, err);
+    if (!tn_parse_i64(word, &t->repeats) || t->repeats < 1 || t->repeats > 1000)
+        return not_in(t, "repeats", "1 to 1000", word, err);
     if (v != NULL) TN_TRY(keys_known(v, sampling_fields, "field of generation_kwargs", path, err));
     if (t->output != TN_TASK_GENERATE) return TN_OK;
     TN_TRY(read_until(t, tn_yaml_get(v, "until"), path, err));
-    for (size_t key = 3; key >= 1; key--)                       /* max_gen_toks, the last looked at, wins */
-        if (tn_yaml_get(v, sampling_fields[key]) != NULL) TN_TRY(real_of(v, sampling_fields[key], most, 1, 1e6, &most, path, err));
+    for (size_t key = 3; key >= 1; key--) /* max_gen_toks, the last looked at, wins */
+        if (tn_yaml_get(v, sampling_fields[key]) != NULL)
+            TN_TRY(real_of(v, sampling_fields[key], most, 1, 1e6, &most, path, err));
     s->max_tokens = (int64_t)most;
     TN_TRY(real_of(v, "temperature", 0, 0, 100, &s->temperature, path, err));
     TN_TRY(real_of(v, "top_p", 1, 0, 1, &s->top_p, path, err));
@@ -349,7 +433,7 @@ static tn_status read_fields(tn_task *t, tn_error *err)
     if (t->name == NULL) return tn_fail(err, TN_FORMAT, "%s: \"task\" (the name) is missing", t->path[0]);
     TN_TRY(scalar(t, "dataset_path", "json", &where, err));
     if (strcmp(where, "json") != 0 && strcmp(where, "csv") != 0) {
-        t->set = where;                                       /* a set by its name on the hub: its files lie in --data (task_rows.c) */
+        t->set = where; /* a set by its name on the hub: its files lie in --data (task_rows.c) */
         TN_TRY(scalar(t, "dataset_name", NULL, &t->set_part, err));
     }
     TN_TRY(read_output(t, err));
@@ -363,7 +447,9 @@ static tn_status read_fields(tn_task *t, tn_error *err)
     TN_TRY(scalar(t, "validation_split", NULL, &t->validation, err));
     TN_TRY(scalar(t, "test_split", NULL, &t->test, err));
     t->split = t->test != NULL ? t->test : t->validation;
-    if (t->split == NULL) return tn_fail(err, TN_FORMAT, "%s: \"test_split\" or \"validation_split\" must name the split to ask", t->path[0]);
+    if (t->split == NULL)
+        return tn_fail(err, TN_FORMAT,
+                       "%s: \"test_split\" or \"validation_split\" must name the split to ask", t->path[0]);
     t->version = tn_yaml_text(meta, "version") != NULL ? tn_yaml_text(meta, "version") : "0";
     TN_TRY(read_shots(t, err));
     TN_TRY(read_generation(t, err));
@@ -392,7 +478,8 @@ tn_status tn_task_load(tn_task **out, const char *path, const char *name, const 
     TN_GOTO(files_read(t, path, err));
     TN_GOTO(read_fields(t, err));
     if (only != NULL && t->group_by == NULL) {
-        status = tn_fail(err, TN_USAGE, "%s: it has no group_by column, so there is no part \"%s\" of it", path, only);
+        status = tn_fail(err, TN_USAGE, "%s: it has no group_by column, so there is no part \"%s\" of it",
+                         path, only);
         goto out;
     }
     if (only != NULL) {

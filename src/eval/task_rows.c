@@ -22,7 +22,8 @@ static const tn_yaml *patterns_of(const tn_task *t, const char *split)
     for (int i = 0; i < t->n_file; i++) {
         const tn_yaml *files = tn_yaml_get(t->yaml[i], "data_files");
         if (files == NULL) files = tn_yaml_get(tn_yaml_get(t->yaml[i], "dataset_kwargs"), "data_files");
-        if (files != NULL && files->kind != TN_YAML_MAP) return strcmp(split, "train") == 0 ? files : NULL;     /* one split: train */
+        /* one split: train */
+        if (files != NULL && files->kind != TN_YAML_MAP) return strcmp(split, "train") == 0 ? files : NULL;
         const tn_yaml *v = tn_yaml_get(files, split);
         if (v != NULL) return v;
     }
@@ -32,7 +33,7 @@ static const tn_yaml *patterns_of(const tn_task *t, const char *split)
 /* Files of DIR/pattern; letters of DIR that mean something in a pattern are escaped. */
 static tn_status matches(glob_t *found, const char *dir, const char *pattern, tn_error *err)
 {
-    tn_str    s = {0};
+    tn_str    s = { 0 };
     tn_status status = TN_OK;
 
     for (const char *p = pattern[0] == '/' ? "" : dir; *p != '\0'; p++) {
@@ -57,7 +58,8 @@ static const char *group_of(const tn_task *t, const json_t *row)
 }
 
 /* raw: without process_docs. A row of another group than the task asks for is left out. */
-static tn_status doc_add(tn_docs *d, const tn_task *t, const json_t *row, bool raw, const char *where, tn_error *err)
+static tn_status doc_add(tn_docs *d, const tn_task *t, const json_t *row, bool raw, const char *where,
+                         tn_error *err)
 {
     tn_doc    doc = { .where = tn_strdup(where) };
     char     *text = tn_json_text(row);
@@ -85,7 +87,7 @@ static tn_status doc_add(tn_docs *d, const tn_task *t, const json_t *row, bool r
     else doc.row = json_incref((json_t *)row);
     if (t->only != NULL && strcmp(group_of(t, doc.row), t->only) != 0) goto out;
     d->list[d->n++] = doc;
-    doc = (tn_doc){0};
+    doc = (tn_doc){ 0 };
 out:
     free(text);
     free(doc.where);
@@ -140,10 +142,11 @@ out:
 }
 
 /* Files of one pattern; last: its last part alone, directly in dir. */
-static tn_status pattern_read(tn_docs *d, const tn_task *t, const char *dir, const char *pattern, bool last, int64_t limit, tn_error *err)
+static tn_status pattern_read(tn_docs *d, const tn_task *t, const char *dir, const char *pattern, bool last,
+                              int64_t limit, tn_error *err)
 {
     const char *slash = strrchr(pattern, '/');
-    glob_t      found = {0};
+    glob_t      found = { 0 };
     tn_status   status = TN_OK;
 
     if (last && (slash == NULL || pattern[0] == '/')) return TN_OK;
@@ -154,23 +157,28 @@ out:
     return status;
 }
 
-/* The first pattern that finds files; when none does, dir may be a pattern's own folder, so the last parts are tried in it. */
-static tn_status patterns_read(tn_docs *d, const tn_task *t, const char *dir, const tn_yaml *p, int64_t limit, tn_error *err)
+/* The first pattern that finds files; when none does, dir may be a pattern's own folder, so the last parts
+ * are tried in it. */
+static tn_status patterns_read(tn_docs *d, const tn_task *t, const char *dir, const tn_yaml *p, int64_t limit,
+                               tn_error *err)
 {
     size_t n = p->kind == TN_YAML_SCALAR ? 1 : p->n;
 
     for (int last = 0; last < 2; last++)
         for (size_t i = 0; i < n && d->n == 0; i++) {
             const tn_yaml *one = p->kind == TN_YAML_SCALAR ? p : p->items[i];
-            if (one->kind == TN_YAML_SCALAR) TN_TRY(pattern_read(d, t, dir, one->text, last == 1, limit, err));
+            if (one->kind == TN_YAML_SCALAR)
+                TN_TRY(pattern_read(d, t, dir, one->text, last == 1, limit, err));
         }
     return TN_OK;
 }
 
 /* SPLIT.jsonl and its like behind `lead` ("arc/ARC-Easy/"): the first form that finds files. */
-static tn_status forms_read(tn_docs *d, const tn_task *t, const char *dir, const char *lead, const char *split, int64_t limit, tn_error *err)
+static tn_status forms_read(tn_docs *d, const tn_task *t, const char *dir, const char *lead,
+                            const char *split, int64_t limit, tn_error *err)
 {
-    static const char *const ends[] = { "", "-*", "_*" }, *const kinds[] = { ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".csv" };
+    static const char *const ends[] = { "", "-*", "_*" }, *const kinds[] = { ".jsonl", ".jsonl.gz",
+                                                                             ".jsonl.zst", ".json", ".csv" };
 
     for (size_t e = 0; e < sizeof ends / sizeof *ends; e++)
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds && d->n == 0; k++) {
@@ -184,17 +192,21 @@ static tn_status forms_read(tn_docs *d, const tn_task *t, const char *dir, const
 }
 
 /* A set that the task names as on the hub. Files of another part of it are never taken. */
-static tn_status set_read(tn_docs *d, const tn_task *t, const char *dir, const char *split, int64_t limit, tn_error *err)
+static tn_status set_read(tn_docs *d, const tn_task *t, const char *dir, const char *split, int64_t limit,
+                          tn_error *err)
 {
-    static const char *const with_part[] = { "%s%s/", "%sdata/%s/", "%s%s-", "%s%s_", NULL }, *const whole[] = { "%s%s", "%sdata/%s", NULL };
+    static const char *const        with_part[] = { "%s%s/", "%sdata/%s/", "%s%s-", "%s%s_", NULL },
+                             *const whole[] = { "%s%s", "%sdata/%s", NULL };
     const char *slash = strrchr(t->set, '/'), *const *forms = t->set_part != NULL ? with_part : whole;
-    char       *bases[3] = { tn_strdup(""), tn_strf("%s/", slash != NULL ? slash + 1 : t->set), tn_strf("%s/", t->set) };
+    char       *bases[3] = { tn_strdup(""), tn_strf("%s/", slash != NULL ? slash + 1 : t->set),
+                             tn_strf("%s/", t->set) };
     tn_status   status = TN_OK;
 
     for (size_t b = 0; b < 3 && status == TN_OK; b++)
         for (size_t f = 0; forms[f] != NULL && d->n == 0 && status == TN_OK; f++) {
-            tn_str lead = {0};
-            for (const char *p = forms[f], *arg = bases[b]; *p != '\0'; p++) {       /* the first %s: base; the second: part */
+            tn_str lead = { 0 };
+            /* the first %s: base; the second: part */
+            for (const char *p = forms[f], *arg = bases[b]; *p != '\0'; p++) {
                 if (p[0] != '%') {
                     tn_str_add_char(&lead, *p);
                     continue;
@@ -204,22 +216,30 @@ static tn_status set_read(tn_docs *d, const tn_task *t, const char *dir, const c
                 p++;
             }
             status = tn_str_check(&lead, err);
-            if (status == TN_OK) status = forms_read(d, t, dir, lead.p != NULL ? lead.p : "", split, limit, err);
+            if (status == TN_OK)
+                status = forms_read(d, t, dir, lead.p != NULL ? lead.p : "", split, limit, err);
             tn_str_free(&lead);
         }
-    if (status == TN_OK && d->n == 0 && t->set_part != NULL) status = forms_read(d, t, dir, "", split, limit, err);
+    if (status == TN_OK && d->n == 0 && t->set_part != NULL)
+        status = forms_read(d, t, dir, "", split, limit, err);
     for (size_t b = 0; b < 3; b++) free(bases[b]);
     return status;
 }
 
-static tn_status no_rows(const tn_task *t, const char *split, const char *dir, const char *data, tn_error *err)
+static tn_status no_rows(const tn_task *t, const char *split, const char *dir, const char *data,
+                         tn_error *err)
 {
     if (t->set == NULL || patterns_of(t, split) != NULL)
-        return tn_fail(err, TN_NOTFOUND, "task %s: no rows of split \"%s\" %s %s (data_files of %s name the files); give --data DIR or FILE", t->name, split,
-                       dir != NULL ? "below" : "in", dir != NULL ? dir : data, t->path[0]);
-    return tn_fail(err, TN_NOTFOUND, "task %s: no rows of split \"%s\" %s %s: its set is %s%s%s; give --data FILE, or --data DIR with %s%s%s.jsonl (or .csv) in it, "
+        return tn_fail(err, TN_NOTFOUND,
+                       "task %s: no rows of split \"%s\" %s %s (data_files of %s name the files); give "
+                       "--data DIR or FILE",
+                       t->name, split, dir != NULL ? "below" : "in", dir != NULL ? dir : data, t->path[0]);
+    return tn_fail(err, TN_NOTFOUND,
+                   "task %s: no rows of split \"%s\" %s %s: its set is %s%s%s; give --data FILE, or --data "
+                   "DIR with %s%s%s.jsonl (or .csv) in it, "
                    "or a set in the store (`tenet pull hf:datasets/%s`)",
-                   t->name, split, dir != NULL ? "below" : "in", dir != NULL ? dir : data, t->set, t->set_part != NULL ? ", part " : "", t->set_part != NULL ? t->set_part : "",
+                   t->name, split, dir != NULL ? "below" : "in", dir != NULL ? dir : data, t->set,
+                   t->set_part != NULL ? ", part " : "", t->set_part != NULL ? t->set_part : "",
                    t->set_part != NULL ? t->set_part : "", t->set_part != NULL ? "/" : "", split, t->set);
 }
 
@@ -240,14 +260,16 @@ static char *folder_of(const char *path)
     return slash == NULL ? tn_strdup(".") : tn_strndup(path, (size_t)(slash - path));
 }
 
-tn_status tn_task_docs(const tn_task *t, const char *split, const char *data, int64_t limit, bool optional, tn_docs *out, tn_error *err)
+tn_status tn_task_docs(const tn_task *t, const char *split, const char *data, int64_t limit, bool optional,
+                       tn_docs *out, tn_error *err)
 {
     const tn_yaml *p = patterns_of(t, split);
     char          *dir = NULL;
     tn_status      status = TN_OK;
 
-    *out = (tn_docs){0};
-    if (data != NULL && !tn_exists(data)) return tn_fail(err, TN_NOTFOUND, "--data %s: there is no such file or folder", data);
+    *out = (tn_docs){ 0 };
+    if (data != NULL && !tn_exists(data))
+        return tn_fail(err, TN_NOTFOUND, "--data %s: there is no such file or folder", data);
     if (data != NULL && !tn_is_dir(data) && strcmp(split, t->split) == 0) {
         TN_GOTO(file_read(out, t, data, limit, err));
     } else {
@@ -259,7 +281,8 @@ tn_status tn_task_docs(const tn_task *t, const char *split, const char *data, in
         bool listed = p != NULL && p->kind != TN_YAML_MAP;
         if (listed) TN_GOTO(patterns_read(out, t, dir, p, limit, err));
         else if (t->set != NULL) TN_GOTO(set_read(out, t, dir, split, limit, err));
-        if (listed && out->n == 0 && data != NULL && tn_is_dir(data)) {     /* a set that is shipped with its task */
+        /* a set that is shipped with its task */
+        if (listed && out->n == 0 && data != NULL && tn_is_dir(data)) {
             char *home = folder_of(t->path[0]);
             if (home == NULL) {
                 status = tn_fail(err, TN_NOMEM, "no memory for a path");
@@ -284,7 +307,8 @@ static json_t *row_of_yaml(const tn_yaml *y)
     int64_t n;
     json_t *v;
 
-    if (y->kind == TN_YAML_SCALAR) return !y->quoted && tn_parse_i64(y->text, &n) ? json_integer(n) : json_string(y->text);
+    if (y->kind == TN_YAML_SCALAR)
+        return !y->quoted && tn_parse_i64(y->text, &n) ? json_integer(n) : json_string(y->text);
     v = y->kind == TN_YAML_SEQ ? json_array() : json_object();
     for (size_t i = 0; i < y->n; i++) {
         if (y->kind == TN_YAML_SEQ) json_array_append_new(v, row_of_yaml(y->items[i]));
@@ -297,7 +321,7 @@ tn_status tn_task_samples(const tn_task *t, tn_docs *out, tn_error *err)
 {
     tn_status status = TN_OK;
 
-    *out = (tn_docs){0};
+    *out = (tn_docs){ 0 };
     for (size_t i = 0; t->samples != NULL && i < t->samples->n && status == TN_OK; i++) {
         char    where[512];
         json_t *row = row_of_yaml(t->samples->items[i]);
@@ -317,5 +341,5 @@ void tn_docs_free(tn_docs *d)
         free(d->list[i].where);
     }
     free(d->list);
-    *d = (tn_docs){0};
+    *d = (tn_docs){ 0 };
 }

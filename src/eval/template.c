@@ -27,9 +27,13 @@ typedef struct walk {
     tn_error     *err;
 } walk;
 
-typedef struct tag { const char *begin, *end, *after; bool left, right; } tag;    /* inside of the braces; trims */
+/* inside of the braces; trims */
+typedef struct tag {
+    const char *begin, *end, *after;
+    bool        left, right;
+} tag;
 
-/* ------------------------------------------------------------------------------------------------------- texts */
+/* -------------------------------------------------------------------------------------------------- texts */
 
 static tn_status list_text(tn_str *s, const json_t *v, int depth);
 
@@ -69,7 +73,8 @@ static tn_status list_text(tn_str *s, const json_t *v, int depth)
         if (x == floor(x) && fabs(x) < 1e16 && strpbrk(text, ".en") == NULL) tn_str_add(s, ".0");
     } else if (json_is_array(v)) {
         tn_str_add_char(s, '[');
-        json_array_foreach(v, i, one) {
+        json_array_foreach(v, i, one)
+        {
             if (i > 0) tn_str_add(s, ", ");
             TN_TRY(repr(s, one, depth + 1));
         }
@@ -77,7 +82,8 @@ static tn_status list_text(tn_str *s, const json_t *v, int depth)
     } else {
         bool first = true;
         tn_str_add_char(s, '{');
-        json_object_foreach((json_t *)v, key, one) {
+        json_object_foreach((json_t *)v, key, one)
+        {
             json_t *k = json_string(key);
             if (!first) tn_str_add(s, ", ");
             first = false;
@@ -101,10 +107,12 @@ tn_status tn_template_text(char **out, const json_t *v, const char *where, tn_er
     else status = list_text(&s, v, 0);
     if (status == TN_OK && !s.failed) *out = tn_str_take(&s);
     tn_str_free(&s);
-    return *out != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "%s: no memory for a text, or it is over %d MiB", where, MAX_TEXT >> 20);
+    return *out != NULL ? TN_OK
+                        : tn_fail(err, TN_NOMEM, "%s: no memory for a text, or it is over %d MiB", where,
+                                  MAX_TEXT >> 20);
 }
 
-/* -------------------------------------------------------------------------------------------------------- tags */
+/* --------------------------------------------------------------------------------------------------- tags */
 
 /* The end of what begins at p (after its braces), quotes respected: the place of "}}" or "%}", or NULL. */
 static const char *closing(const char *p, char mark)
@@ -133,7 +141,8 @@ static tn_status tag_at(walk *w, const char *open, tag *out)
         return TN_OK;
     }
     const char *end = closing(open + 2, mark);
-    if (end == NULL) return tn_fail(w->err, TN_FORMAT, "%s: template: {%c is not closed by %c}", w->where, open[1], mark);
+    if (end == NULL)
+        return tn_fail(w->err, TN_FORMAT, "%s: template: {%c is not closed by %c}", w->where, open[1], mark);
     *out = (tag){ open + 2, end, end + 2, open[2] == '-', end > open + 2 && end[-1] == '-' };
     out->begin += out->left;
     out->end -= out->right && out->end > out->begin;
@@ -149,7 +158,13 @@ static const char *next_open(const char *p)
 
 static tn_expr reader(walk *w, const tag *t, bool dry)
 {
-    return (tn_expr){ .p = t->begin, .end = t->end, .row = w->row, .vars = w->vars, .where = w->where, .dry = dry, .err = w->err };
+    return (tn_expr){ .p = t->begin,
+                      .end = t->end,
+                      .row = w->row,
+                      .vars = w->vars,
+                      .where = w->where,
+                      .dry = dry,
+                      .err = w->err };
 }
 
 static tn_status at_end(tn_expr *e)
@@ -160,7 +175,8 @@ static tn_status at_end(tn_expr *e)
 
 static tn_status step(walk *w)
 {
-    if (++w->steps > MAX_STEPS) return tn_fail(w->err, TN_LIMIT, "%s: template: more than %d steps", w->where, MAX_STEPS);
+    if (++w->steps > MAX_STEPS)
+        return tn_fail(w->err, TN_LIMIT, "%s: template: more than %d steps", w->where, MAX_STEPS);
     return TN_OK;
 }
 
@@ -178,8 +194,8 @@ static void put_text(walk *w, const char *from, const char *to, bool trim_front,
     tn_str_add_n(w->out, from, n);
 }
 
-/* Walks until {% word %} of `ends` at this level (NULL: the end of the text). *stop: that tag; w->p stands behind it. When
- * `live` is false nothing is computed or written. */
+/* Walks until {% word %} of `ends` at this level (NULL: the end of the text). *stop: that tag; w->p stands
+ * behind it. When `live` is false nothing is computed or written. */
 static tn_status body(walk *w, bool live, bool trimmed, const char *const *ends, tag *stop);
 
 static bool begins(const tag *t, const char *word)
@@ -207,7 +223,7 @@ static tn_status do_set(walk *w, const tag *t, bool live)
 static tn_status do_if(walk *w, tag t, bool live)
 {
     static const char *const ends[] = { "elif", "else", "endif", NULL };
-    bool done = false;
+    bool                     done = false;
 
     for (const char *word = "if";; word = "elif") {
         bool yes = !done;
@@ -233,19 +249,21 @@ static void loop_set(walk *w, const char *a, const char *b, const json_t *item, 
         json_object_set(w->vars, a, json_array_get(item, 0));
         json_object_set(w->vars, b, json_array_get(item, 1));
     }
-    json_object_set_new(w->vars, "loop", json_pack("{s:I, s:I, s:b, s:b, s:I}", "index", (json_int_t)i + 1, "index0", (json_int_t)i, "first", i == 0, "last", i + 1 == n,
-                                                   "length", (json_int_t)n));
+    json_object_set_new(w->vars, "loop",
+                        json_pack("{s:I, s:I, s:b, s:b, s:I}", "index", (json_int_t)i + 1, "index0",
+                                  (json_int_t)i, "first", i == 0, "last", i + 1 == n, "length",
+                                  (json_int_t)n));
 }
 
 static tn_status do_for(walk *w, const tag *t, bool live)
 {
     static const char *const ends[] = { "endfor", NULL };
-    tn_expr     e = reader(w, t, !live);
-    char        a[64], b[64] = "";
-    json_t     *list = NULL;
-    const char *start = w->p;
-    tag         stop;
-    tn_status   status = TN_OK;
+    tn_expr                  e = reader(w, t, !live);
+    char                     a[64], b[64] = "";
+    json_t                  *list = NULL;
+    const char              *start = w->p;
+    tag                      stop;
+    tn_status                status = TN_OK;
 
     tn_expr_word(&e, "for");
     TN_GOTO(tn_expr_name(&e, a));
@@ -257,7 +275,8 @@ static tn_status do_for(walk *w, const tag *t, bool live)
     TN_GOTO(tn_expr_value(&e, &list));
     TN_GOTO(at_end(&e));
     if (live && !json_is_array(list)) {
-        status = tn_fail(w->err, TN_FORMAT, "%s: template: for goes over a list, this is something else", w->where);
+        status = tn_fail(w->err, TN_FORMAT, "%s: template: for goes over a list, this is something else",
+                         w->where);
         goto out;
     }
     size_t n = json_array_size(list);
@@ -276,11 +295,15 @@ static tn_status do_tag(walk *w, const tag *t, bool live)
 {
     tn_status s;
 
-    if (++w->nest > MAX_NEST) return tn_fail(w->err, TN_LIMIT, "%s: template: blocks nested deeper than %d", w->where, MAX_NEST);
+    if (++w->nest > MAX_NEST)
+        return tn_fail(w->err, TN_LIMIT, "%s: template: blocks nested deeper than %d", w->where, MAX_NEST);
     if (begins(t, "if")) s = do_if(w, *t, live);
     else if (begins(t, "for")) s = do_for(w, t, live);
     else if (begins(t, "set")) s = do_set(w, t, live);
-    else s = tn_fail(w->err, TN_FORMAT, "%s: template: {%% %.*s %%} is no block that is known here (if, for, set)", w->where, (int)(t->end - t->begin > 40 ? 40 : t->end - t->begin), t->begin);
+    else
+        s = tn_fail(w->err, TN_FORMAT,
+                    "%s: template: {%% %.*s %%} is no block that is known here (if, for, set)", w->where,
+                    (int)(t->end - t->begin > 40 ? 40 : t->end - t->begin), t->begin);
     w->nest--;
     return s;
 }
@@ -324,16 +347,19 @@ static tn_status body(walk *w, bool live, bool trimmed, const char *const *ends,
                 return TN_OK;
             }
         TN_TRY(do_tag(w, &t, live));
-        if (begins(&t, "if") || begins(&t, "for")) trimmed = w->p[-3] == '-';       /* the closing tag's own trim */
+        if (begins(&t, "if") || begins(&t, "for")) trimmed = w->p[-3] == '-'; /* the closing tag's own trim */
     }
-    if (ends != NULL) return tn_fail(w->err, TN_FORMAT, "%s: template: a block is not closed by {%% %s %%}", w->where, ends[0][0] == 'e' && ends[0][1] == 'n' ? ends[0] : "endif");
+    if (ends != NULL)
+        return tn_fail(w->err, TN_FORMAT, "%s: template: a block is not closed by {%% %s %%}", w->where,
+                       ends[0][0] == 'e' && ends[0][1] == 'n' ? ends[0] : "endif");
     if (live) put_text(w, w->p, w->p + strlen(w->p), trimmed, false);
     return tn_str_check(w->out, w->err);
 }
 
-/* ------------------------------------------------------------------------------------------------------- whole */
+/* -------------------------------------------------------------------------------------------------- whole */
 
-tn_status tn_template_value(json_t **out, const char *text, const json_t *row, const char *where, tn_error *err)
+tn_status tn_template_value(json_t **out, const char *text, const json_t *row, const char *where,
+                            tn_error *err)
 {
     tn_str    s = { .max = MAX_TEXT };
     walk      w = { .p = text, .out = &s, .row = row, .vars = json_object(), .where = where, .err = err };
@@ -341,7 +367,7 @@ tn_status tn_template_value(json_t **out, const char *text, const json_t *row, c
     tn_status status = TN_OK;
 
     *out = NULL;
-    if (text[0] == '{' && text[1] == '{') {                          /* one expression alone keeps its type */
+    if (text[0] == '{' && text[1] == '{') { /* one expression alone keeps its type */
         TN_GOTO(tag_at(&w, text, &t));
         if (*t.after == '\0') {
             tn_expr e = reader(&w, &t, false);
@@ -352,7 +378,8 @@ tn_status tn_template_value(json_t **out, const char *text, const json_t *row, c
         }
     }
     TN_GOTO(body(&w, true, false, NULL, NULL));
-    if ((*out = json_string(s.p != NULL ? s.p : "")) == NULL) status = tn_fail(err, TN_FORMAT, "%s: the text is not UTF-8", where);
+    if ((*out = json_string(s.p != NULL ? s.p : "")) == NULL)
+        status = tn_fail(err, TN_FORMAT, "%s: the text is not UTF-8", where);
 out:
     if (status != TN_OK) {
         json_decref(*out);
@@ -363,7 +390,8 @@ out:
     return status;
 }
 
-tn_status tn_template_field(json_t **out, const char *text, const json_t *row, const char *where, tn_error *err)
+tn_status tn_template_field(json_t **out, const char *text, const json_t *row, const char *where,
+                            tn_error *err)
 {
     json_t *v = json_object_get(row, text);
 

@@ -1,5 +1,6 @@
-/* build.c - building a graph: inputs, weights, constants, nodes. Shapes are checked at once, by the operation's own
- * rule, with the most rows a run may have. The first error sticks and every later call returns 0. */
+/* build.c - building a graph: inputs, weights, constants, nodes. Shapes are checked at once, by the
+ * operation's own rule, with the most rows a run may have. The first error sticks and every later call
+ * returns 0. */
 #include "graph/graph_impl.h"
 
 #include <stdarg.h>
@@ -63,7 +64,7 @@ tn_status tn_graph_create(tn_graph **out, int64_t rows_max, tn_error *err)
     tn_graph *g = calloc(1, sizeof *g);
     if (g == NULL) return tn_fail(err, TN_NOMEM, "no memory for a graph");
     g->rows_max = g->out_rows_max = g->out_rows = rows_max;
-    g->n_value = 1;                     /* value 0 means none */
+    g->n_value = 1; /* value 0 means none */
     if (!graph_grow(&g->values, &g->cap_value, 1, sizeof *g->values)) {
         tn_graph_destroy(g);
         return tn_fail(err, TN_NOMEM, "no memory for a graph");
@@ -105,22 +106,17 @@ void tn_graph_set_out_rows_max(tn_graph *g, int64_t n)
     g->out_rows_max = g->out_rows = n;
 }
 
-void tn_graph_set_out_rows(tn_graph *g, int64_t n)
-{
-    g->out_rows = n;
-}
+void tn_graph_set_out_rows(tn_graph *g, int64_t n) { g->out_rows = n; }
 
-static char *copy_name(const char *name)
-{
-    return name == NULL ? NULL : strdup(name);
-}
+static char *copy_name(const char *name) { return name == NULL ? NULL : strdup(name); }
 
 /* A new value, or 0 with the error set. */
 static tn_value value_new(tn_graph *g, const char *name, value_kind kind)
 {
     if (g->status != TN_OK) return 0;
     if (g->planned || g->n_step > 0)
-        return graph_fail(g, TN_USAGE, "'%s' is added to a graph that is already planned", name ? name : "a value");
+        return graph_fail(g, TN_USAGE, "'%s' is added to a graph that is already planned",
+                          name ? name : "a value");
     if (!graph_grow(&g->values, &g->cap_value, g->n_value, sizeof *g->values))
         return graph_fail(g, TN_NOMEM, "no memory for a graph of %d values", g->n_value);
     value *v = &g->values[g->n_value];
@@ -133,7 +129,8 @@ static tn_value value_new(tn_graph *g, const char *name, value_kind kind)
 }
 
 /* dtype, shape (with symbols replaced by their most) into t. False if it cannot be. */
-static bool set_shape(const tn_graph *g, tn_tensor *t, tn_dtype dtype, int n_dim, const int64_t *shape, int64_t *symbol)
+static bool set_shape(const tn_graph *g, tn_tensor *t, tn_dtype dtype, int n_dim, const int64_t *shape,
+                      int64_t *symbol)
 {
     size_t bytes;
 
@@ -154,7 +151,8 @@ tn_value tn_graph_input(tn_graph *g, const char *name, tn_dtype dtype, int n_dim
     if (v == 0) return 0;
     value *p = &g->values[v];
     if (!set_shape(g, &p->t, dtype, n_dim, shape, &p->symbol))
-        return graph_fail(g, TN_LIMIT, "input '%s': a shape of %d dimensions that has no size", name ? name : "?", n_dim);
+        return graph_fail(g, TN_LIMIT, "input '%s': a shape of %d dimensions that has no size",
+                          name ? name : "?", n_dim);
     return v;
 }
 
@@ -168,7 +166,8 @@ tn_value tn_graph_weight(tn_graph *g, const char *name, tn_tensor *w, tn_tensor 
     p->weight_grad = grad;
     p->needs_grad = grad != NULL;
     if (grad != NULL && (grad->dtype != TN_F32 || tn_n_elem(grad) != tn_n_elem(w)))
-        return graph_fail(g, TN_MISMATCH, "weight '%s': its gradient must be f32 and have %lld elements, not %lld",
+        return graph_fail(g, TN_MISMATCH,
+                          "weight '%s': its gradient must be f32 and have %lld elements, not %lld",
                           name ? name : "?", (long long)tn_n_elem(w), (long long)tn_n_elem(grad));
     return v;
 }
@@ -180,7 +179,8 @@ tn_value tn_graph_constant(tn_graph *g, const char *name, tn_dtype dtype, int n_
 
     if (v == 0) return 0;
     value *p = &g->values[v];
-    if (!set_shape(g, &p->t, dtype, n_dim, shape, &p->symbol) || p->symbol != 0 || !graph_tensor_bytes(&p->t, &bytes))
+    if (!set_shape(g, &p->t, dtype, n_dim, shape, &p->symbol) || p->symbol != 0 ||
+        !graph_tensor_bytes(&p->t, &bytes))
         return graph_fail(g, TN_LIMIT, "constant '%s': a shape that has no fixed size", name ? name : "?");
     if (!graph_grow(&g->owned, &g->cap_owned, g->n_owned, sizeof *g->owned))
         return graph_fail(g, TN_NOMEM, "no memory for constant '%s'", name ? name : "?");
@@ -211,15 +211,16 @@ static bool has_backward_rule(const tn_op *op)
     return op->kernels != NULL && op->kernels[0].name != NULL && op->kernels[0].bwd != NULL;
 }
 
-/* head_loss forms the gradient of its weight inside the forward chunk (out 3): point that output at the weight's own
- * gradient, where the backward pass would have added it. */
+/* head_loss forms the gradient of its weight inside the forward chunk (out 3): point that output at the
+ * weight's own gradient, where the backward pass would have added it. */
 static void head_grad(tn_graph *g, node *n)
 {
     const tn_head_params *p = n->params;
 
     if (n->id != TN_OP_HEAD_LOSS || !p->add_dw || n->n_in < 2 || n->in[1] == 0) return;
     if (g->values[n->in[1]].kind != VALUE_WEIGHT || g->values[n->in[1]].weight_grad == NULL)
-        graph_fail(g, TN_USAGE, "node '%s': add_dw needs a weight with a gradient as the head", n->name ? n->name : "head_loss");
+        graph_fail(g, TN_USAGE, "node '%s': add_dw needs a weight with a gradient as the head",
+                   n->name ? n->name : "head_loss");
     n->adds_head_grad = true;
 }
 
@@ -231,7 +232,8 @@ static uint32_t no_grad_in(const node *n)
     return n->op->no_grad_in | (no_dx ? 1u : 0);
 }
 
-tn_value tn_graph_op(tn_graph *g, const char *name, tn_op_id id, const void *params, const tn_value *in, int n_in)
+tn_value tn_graph_op(tn_graph *g, const char *name, tn_op_id id, const void *params, const tn_value *in,
+                     int n_in)
 {
     const tn_op *op = tn_op_get(id);
     const char  *label = name ? name : op ? op->name : "?";
@@ -240,9 +242,11 @@ tn_value tn_graph_op(tn_graph *g, const char *name, tn_op_id id, const void *par
     size_t       bytes;
 
     if (g->status != TN_OK) return 0;
-    if (op == NULL) return graph_fail(g, TN_UNSUPPORTED, "node '%s': operation %d does not exist", label, (int)id);
+    if (op == NULL)
+        return graph_fail(g, TN_UNSUPPORTED, "node '%s': operation %d does not exist", label, (int)id);
     if (n_in > op->n_in || n_in > TN_MAX_IN)
-        return graph_fail(g, TN_MISMATCH, "node '%s': %s takes at most %d inputs, not %d", label, op->name, op->n_in, n_in);
+        return graph_fail(g, TN_MISMATCH, "node '%s': %s takes at most %d inputs, not %d", label, op->name,
+                          op->n_in, n_in);
     for (int i = 0; i < n_in; i++)
         if (in[i] < 0 || in[i] >= g->n_value || (in[i] > 0 && !g->values[in[i]].present))
             return graph_fail(g, TN_MISMATCH, "node '%s': input %d is no value of this graph", label, i);
@@ -262,7 +266,7 @@ tn_value tn_graph_op(tn_graph *g, const char *name, tn_op_id id, const void *par
         return graph_fail(g, TN_NOMEM, "node '%s': no memory", label);
     }
     if (params != NULL) memcpy(n->params, params, op->params_bytes);
-    g->n_node++;                        /* from here on tn_graph_destroy frees it */
+    g->n_node++; /* from here on tn_graph_destroy frees it */
     head_grad(g, n);
     n->no_grad_in = no_grad_in(n);
 
@@ -271,7 +275,7 @@ tn_value tn_graph_op(tn_graph *g, const char *name, tn_op_id id, const void *par
     grad = grad && has_backward_rule(op);
 
     shape_call(g, n, &call, outs);
-    tn_error err = {0};
+    tn_error err = { 0 };
     if (g->status == TN_OK && op->shape(&call, &err) != TN_OK)
         return graph_fail(g, err.code ? err.code : TN_MISMATCH, "node '%s': %s", label, err.msg);
     for (int i = 0; i < op->n_out; i++) {
@@ -306,10 +310,7 @@ tn_status tn_graph_status(const tn_graph *g, tn_error *err)
     return g->status;
 }
 
-void tn_graph_set_error(tn_graph *g, tn_status code, const char *text)
-{
-    graph_fail(g, code, "%s", text);
-}
+void tn_graph_set_error(tn_graph *g, tn_status code, const char *text) { graph_fail(g, code, "%s", text); }
 
 const tn_tensor *tn_graph_tensor(const tn_graph *g, tn_value v)
 {
@@ -342,7 +343,8 @@ tn_status graph_infer_shapes(tn_graph *g, int64_t rows, int64_t out_rows, tn_err
         shape_call(g, n, &call, outs);
         TN_TRY(n->op->shape(&call, err));
         n->flops = n->op->flops != NULL ? n->op->flops(&call) : 0;
-        for (int k = 0; k < n->op->n_out; k++) memcpy(g->values[n->out + k].t.shape, outs[k].shape, sizeof outs[k].shape);
+        for (int k = 0; k < n->op->n_out; k++)
+            memcpy(g->values[n->out + k].t.shape, outs[k].shape, sizeof outs[k].shape);
     }
     return TN_OK;
 }

@@ -3,13 +3,14 @@
  *   forward   n0 n1 n2 ... nF
  *   backward  nF ... n2 n1 n0      a node runs if one of its outputs has a gradient and one of its inputs wants one
  *
- * The first node that gives a value a gradient writes it, later ones add to it, in this one order; so the bits of a
- * gradient are a function of the graph alone. Gradients of weights always add to the caller's tensor: micro-batches
- * continue one chain.
+ * The first node that gives a value a gradient writes it, later ones add to it, in this one order; so the
+ * bits of a gradient are a function of the graph alone. Gradients of weights always add to the caller's
+ * tensor: micro-batches continue one chain.
  *
- * Recomputation. Checkpoints cut the forward into segments. Values that live only inside a segment are dropped after
- * the forward pass; before the backward of the segment's last node, the nodes that made what the backward rules read
- * are run again, in forward order, from the checkpoint. The operations are pure, so the bits are the same.
+ * Recomputation. Checkpoints cut the forward into segments. Values that live only inside a segment are
+ * dropped after the forward pass; before the backward of the segment's last node, the nodes that made what
+ * the backward rules read are run again, in forward order, from the checkpoint. The operations are pure, so
+ * the bits are the same.
  *
  *   forward  [ seg 0 ] c0 [ seg 1 ] c1 [ tail ]      backward  tail' | seg 1 again, seg 1' | seg 0 again, seg 0' */
 #include "graph/graph_impl.h"
@@ -53,16 +54,16 @@ static bool wants_gradient(const tn_graph *g, const node *n, int k)
     return n->in[k] != 0 && g->values[n->in[k]].needs_grad && (n->no_grad_in >> k & 1) == 0;
 }
 
-/* An input of which no gradient comes back, and something that learns leads there. A weight that the operation holds for a constant may: it
- * learns elsewhere. */
+/* An input of which no gradient comes back, and something that learns leads there. A weight that the
+ * operation holds for a constant may: it learns elsewhere. */
 static bool is_cut_off(const tn_graph *g, const node *n, int k)
 {
     if (n->in[k] == 0 || !g->values[n->in[k]].needs_grad || (n->no_grad_in >> k & 1) == 0) return false;
     return (n->op->held_in >> k & 1) == 0 || g->values[n->in[k]].kind != VALUE_WEIGHT;
 }
 
-/* An output with no gradient of its own (1/rms, gate and up of a mixture) would be a silent zero, or be asked for what is not there; an input
- * without one would keep what its memory held. */
+/* An output with no gradient of its own (1/rms, gate and up of a mixture) would be a silent zero, or be asked
+ * for what is not there; an input without one would keep what its memory held. */
 static tn_status check_gradients(const tn_graph *g, const bool *reached, tn_error *err)
 {
     for (int32_t i = 0; i < g->n_node; i++) {
@@ -71,13 +72,18 @@ static tn_status check_gradients(const tn_graph *g, const bool *reached, tn_erro
         for (int k = 0; k < n->op->n_out; k++) any |= reached[n->out + k];
         for (int k = 0; k < n->n_in && any; k++)
             if (is_cut_off(g, n, k))
-                return tn_fail(err, TN_UNSUPPORTED, "node '%s': %s has no gradient of its input %d (%s)%s, so what leads there cannot be trained: give it no gradient",
-                               n->name ? n->name : n->op->name, n->op->name, k, g->values[n->in[k]].name ? g->values[n->in[k]].name : "without a name",
+                return tn_fail(err, TN_UNSUPPORTED,
+                               "node '%s': %s has no gradient of its input %d (%s)%s, so what leads there "
+                               "cannot be trained: give it no gradient",
+                               n->name ? n->name : n->op->name, n->op->name, k,
+                               g->values[n->in[k]].name ? g->values[n->in[k]].name : "without a name",
                                n->id == TN_OP_HEAD_LOSS && k == 0 ? " without train" : "");
         for (int k = 0; k < n->op->n_out; k++)
             if (reached[n->out + k] && !gives_gradient(n, k))
-                return tn_fail(err, TN_UNSUPPORTED, "node '%s': output %d of %s has no gradient, so nothing can be trained through it",
-                               n->name ? n->name : n->op->name, k, n->op->name);
+                return tn_fail(
+                    err, TN_UNSUPPORTED,
+                    "node '%s': output %d of %s has no gradient, so nothing can be trained through it",
+                    n->name ? n->name : n->op->name, k, n->op->name);
     }
     return TN_OK;
 }
@@ -105,7 +111,8 @@ static bool node_runs_backward(const tn_graph *g, const node *n, const bool *rea
     return any_out && any_in && n->op->kernels[0].bwd != NULL;
 }
 
-/* Numbers the segments: node i is in segment s if s checkpoints were made before it. The tail is never recomputed. */
+/* Numbers the segments: node i is in segment s if s checkpoints were made before it. The tail is never
+ * recomputed. */
 static int32_t number_segments(tn_graph *g)
 {
     int32_t n_segment = 0;
@@ -120,28 +127,30 @@ static int32_t number_segments(tn_graph *g)
                 break;
             }
     }
-    return n_segment;                   /* the tail's number */
+    return n_segment; /* the tail's number */
 }
 
-/* A value's forward instance serves the backward pass if it is a checkpoint, is kept, is used in another segment, lies
- * in the tail, or comes from a node that may not run twice. */
+/* A value's forward instance serves the backward pass if it is a checkpoint, is kept, is used in another
+ * segment, lies in the tail, or comes from a node that may not run twice. */
 static void mark_persistent(tn_graph *g, int32_t tail)
 {
     for (int32_t i = 1; i < g->n_value; i++) {
         value *v = &g->values[i];
-        v->persistent = v->kind != VALUE_RESULT || v->keep || v->checkpoint || g->nodes[v->node].segment == tail
-                     || g->nodes[v->node].adds_head_grad;
+        v->persistent = v->kind != VALUE_RESULT || v->keep || v->checkpoint ||
+                        g->nodes[v->node].segment == tail || g->nodes[v->node].adds_head_grad;
     }
     for (int32_t i = 0; i < g->n_node; i++)
         for (int k = 0; k < g->nodes[i].n_in; k++) {
             value *v = &g->values[g->nodes[i].in[k]];
-            if (g->nodes[i].in[k] != 0 && v->kind == VALUE_RESULT && g->nodes[v->node].segment != g->nodes[i].segment)
+            if (g->nodes[i].in[k] != 0 && v->kind == VALUE_RESULT &&
+                g->nodes[v->node].segment != g->nodes[i].segment)
                 v->persistent = true;
         }
 }
 
 /* Runs again the nodes of a segment that made what its backward rules read. */
-static bool emit_again(tn_graph *g, int32_t segment, int32_t first, int32_t last, const bool *reached, bool *wanted)
+static bool emit_again(tn_graph *g, int32_t segment, int32_t first, int32_t last, const bool *reached,
+                       bool *wanted)
 {
     for (int32_t i = first; i <= last; i++) {
         const node *n = &g->nodes[i];
@@ -151,7 +160,8 @@ static bool emit_again(tn_graph *g, int32_t segment, int32_t first, int32_t last
         for (int k = 0; k < n->op->n_out; k++)
             if (n->op->bwd_out >> k & 1) wanted[n->out + k] = true;
     }
-    for (int32_t i = last; i >= first; i--) {           /* what makes a wanted value is wanted, back to the checkpoint */
+    /* what makes a wanted value is wanted, back to the checkpoint */
+    for (int32_t i = last; i >= first; i--) {
         const node *n = &g->nodes[i];
         bool        any = false;
         for (int k = 0; k < n->op->n_out; k++) any |= wanted[n->out + k] && !g->values[n->out + k].persistent;
@@ -178,11 +188,13 @@ static bool emit_backward(tn_graph *g, int32_t i_node, const bool *reached, bool
     for (int k = 0; k < n->n_in; k++) {
         tn_value v = n->in[k];
         if (!wants_gradient(g, n, k)) continue;
-        if (n->adds_head_grad && k == 1) continue;      /* the forward pass has added it */
+        if (n->adds_head_grad && k == 1) continue; /* the forward pass has added it */
         for (int j = 0; j < k; j++)
             if (n->in[j] == v) {
-                graph_fail(g, TN_UNSUPPORTED, "node '%s': the same value twice has no backward; put a copy (scale by 1) "
-                           "between", n->name ? n->name : n->op->name);
+                graph_fail(g, TN_UNSUPPORTED,
+                           "node '%s': the same value twice has no backward; put a copy (scale by 1) "
+                           "between",
+                           n->name ? n->name : n->op->name);
                 return false;
             }
         s->grad_of_in[k] = v;
@@ -203,7 +215,8 @@ static tn_value seed_new(tn_graph *g, tn_value v)
     return seed;
 }
 
-/* Do nodes of this graph add to v's gradient? Then the seed is copied first, so that its memory stays the caller's. */
+/* Do nodes of this graph add to v's gradient? Then the seed is copied first, so that its memory stays the
+ * caller's. */
 static bool has_differentiable_use(const tn_graph *g, tn_value v, const bool *reached)
 {
     for (int32_t i = 0; i < g->n_node; i++)
@@ -212,11 +225,13 @@ static bool has_differentiable_use(const tn_graph *g, tn_value v, const bool *re
     return false;
 }
 
-/* When is a weight's gradient finished: the last step that adds to its memory. Two values may share it (a tied weight). */
+/* When is a weight's gradient finished: the last step that adds to its memory. Two values may share it (a
+ * tied weight). */
 static bool list_last_steps(tn_graph *g)
 {
     int32_t most = 0;
-    for (tn_value v = 1; v < g->n_value; v++) most += g->values[v].kind == VALUE_WEIGHT && g->values[v].weight_grad != NULL;
+    for (tn_value v = 1; v < g->n_value; v++)
+        most += g->values[v].kind == VALUE_WEIGHT && g->values[v].weight_grad != NULL;
     g->grad_step = calloc((size_t)most + 1, sizeof *g->grad_step);
     g->grads = calloc((size_t)most + 1, sizeof *g->grads);
     bool *seen = calloc((size_t)g->n_value, 1);
@@ -224,9 +239,11 @@ static bool list_last_steps(tn_graph *g)
         free(seen);
         return graph_fail(g, TN_NOMEM, "no memory to derive a backward pass") != 0;
     }
-    for (int32_t i = g->n_step - 1; i >= 0; i--) {           /* from the end: the first time a gradient is met is its last step */
+    /* from the end: the first time a gradient is met is its last step */
+    for (int32_t i = g->n_step - 1; i >= 0; i--) {
         const step *s = &g->steps[i];
-        if (s->kind != STEP_BACKWARD && !(s->kind == STEP_FORWARD && g->nodes[s->node].adds_head_grad)) continue;
+        if (s->kind != STEP_BACKWARD && !(s->kind == STEP_FORWARD && g->nodes[s->node].adds_head_grad))
+            continue;
         for (int k = 0; k < g->nodes[s->node].n_in; k++) {
             tn_value v = s->kind == STEP_BACKWARD ? s->grad_of_in[k] : k == 1 ? g->nodes[s->node].in[1] : 0;
             if (v == 0 || g->values[v].kind != VALUE_WEIGHT || seen[v]) continue;
@@ -240,13 +257,15 @@ static bool list_last_steps(tn_graph *g)
     return true;
 }
 
-tn_status tn_graph_backward(tn_graph *g, const tn_value *values, tn_value *seeds, int n, bool recompute, tn_error *err)
+tn_status tn_graph_backward(tn_graph *g, const tn_value *values, tn_value *seeds, int n, bool recompute,
+                            tn_error *err)
 {
     tn_status status = TN_OK;
     bool     *reached = NULL, *written = NULL, *wanted = NULL;
 
     TN_TRY(tn_graph_status(g, err));
-    if (g->has_backward || g->planned) return tn_fail(err, TN_USAGE, "the graph's backward is derived once, before the plan");
+    if (g->has_backward || g->planned)
+        return tn_fail(err, TN_USAGE, "the graph's backward is derived once, before the plan");
     for (int i = 0; i < n; i++) {
         if (values[i] <= 0 || values[i] >= g->n_value || g->values[values[i]].kind != VALUE_RESULT)
             return tn_fail(err, TN_USAGE, "a backward needs results of this graph to start from");
@@ -263,7 +282,7 @@ tn_status tn_graph_backward(tn_graph *g, const tn_value *values, tn_value *seeds
 
     reached = calloc((size_t)g->n_value, 1);
     written = calloc((size_t)g->n_value, 1);
-    wanted  = calloc((size_t)g->n_value, 1);
+    wanted = calloc((size_t)g->n_value, 1);
     if (reached == NULL || written == NULL || wanted == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory to derive a backward pass");
         goto out;
@@ -283,7 +302,8 @@ tn_status tn_graph_backward(tn_graph *g, const tn_value *values, tn_value *seeds
         while (first > 0 && g->nodes[first - 1].segment == segment) first--;
         if (segment != tail && !emit_again(g, segment, first, last, reached, wanted)) goto failed;
         for (int32_t i = last; i >= first; i--)
-            if (node_runs_backward(g, &g->nodes[i], reached) && !emit_backward(g, i, reached, written)) goto failed;
+            if (node_runs_backward(g, &g->nodes[i], reached) && !emit_backward(g, i, reached, written))
+                goto failed;
         last = first - 1;
     }
     if (!list_last_steps(g)) goto failed;

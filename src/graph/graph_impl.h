@@ -19,31 +19,32 @@ typedef enum value_kind { VALUE_INPUT, VALUE_CONSTANT, VALUE_WEIGHT, VALUE_RESUL
 typedef struct value {
     char      *name;
     value_kind kind;
-    tn_tensor  t;                       /* dtype and the shape of the current run; data once planned */
-    int64_t    symbol;                  /* inputs: TN_ROWS, TN_OUT_ROWS or 0 for a fixed first dimension */
-    tn_tensor *weight, *weight_grad;    /* weights: borrowed */
-    int32_t    node;                    /* results: who makes it; else -1 */
+    tn_tensor  t;                    /* dtype and the shape of the current run; data once planned */
+    int64_t    symbol;               /* inputs: TN_ROWS, TN_OUT_ROWS or 0 for a fixed first dimension */
+    tn_tensor *weight, *weight_grad; /* weights: borrowed */
+    int32_t    node;                 /* results: who makes it; else -1 */
     int32_t    i_out;
     bool       keep, checkpoint, present;
     bool       needs_grad;
-    bool       persistent;              /* under recomputation: the forward instance serves the backward pass too */
-    tn_value   seed;                    /* where the caller puts its gradient, or 0 */
-    int32_t    slot, slot_again, slot_grad;      /* -1: none */
-    tn_tensor  shape_only;              /* the value without its data, for a backward rule that may not read it */
+    bool       persistent; /* under recomputation: the forward instance serves the backward pass too */
+    tn_value   seed;       /* where the caller puts its gradient, or 0 */
+    int32_t    slot, slot_again, slot_grad; /* -1: none */
+    tn_tensor  shape_only; /* the value without its data, for a backward rule that may not read it */
 } value;
 
 typedef struct node {
-    char       *name;
+    char        *name;
     const tn_op *op;
-    tn_op_id    id;
-    void       *params;
-    int32_t     n_in;
-    tn_value    in[TN_MAX_IN];
-    tn_value    out;                    /* its outputs are out, out + 1, ... */
-    int32_t     segment;
-    bool        adds_head_grad;         /* head_loss: output 3 is the weight's gradient, formed in the forward pass */
-    uint32_t    no_grad_in;             /* bit i: of in[i] no gradient comes back; the operation's, or more for these parameters */
-    double      flops;                  /* of one forward with the current rows */
+    tn_op_id     id;
+    void        *params;
+    int32_t      n_in;
+    tn_value     in[TN_MAX_IN];
+    tn_value     out; /* its outputs are out, out + 1, ... */
+    int32_t      segment;
+    bool adds_head_grad; /* head_loss: output 3 is the weight's gradient, formed in the forward pass */
+    /* bit i: of in[i] no gradient comes back; the operation's, or more for these parameters */
+    uint32_t no_grad_in;
+    double   flops; /* of one forward with the current rows */
 } node;
 
 typedef enum step_kind { STEP_FORWARD, STEP_AGAIN, STEP_BACKWARD, STEP_COPY } step_kind;
@@ -52,45 +53,52 @@ typedef struct step {
     step_kind kind;
     int32_t   node;
     /* by value, so that derive.c can write them before there is memory; 0: absent */
-    tn_value  grad_of_out[TN_MAX_OUT];  /* backward: outputs whose gradient exists */
-    tn_value  grad_of_in[TN_MAX_IN];    /* backward: inputs whose gradient is wanted */
-    bool      add[TN_MAX_IN];
-    tn_value  copy_from, copy_to;       /* STEP_COPY: seed, value */
-    int32_t   scratch_slot;             /* -1: none */
-    int32_t   n_together;               /* steps from here on that may run at once (find_together); 0, 1: only this */
-    tn_call   call;
+    tn_value grad_of_out[TN_MAX_OUT]; /* backward: outputs whose gradient exists */
+    tn_value grad_of_in[TN_MAX_IN];   /* backward: inputs whose gradient is wanted */
+    bool     add[TN_MAX_IN];
+    tn_value copy_from, copy_to; /* STEP_COPY: seed, value */
+    int32_t  scratch_slot;       /* -1: none */
+    int32_t  n_together; /* steps from here on that may run at once (find_together); 0, 1: only this */
+    tn_call  call;
 } step;
 
 typedef struct slot {
     tn_tensor t;
     size_t    bytes;
-    int32_t   first, last;              /* steps; first > last: never touched */
-    int32_t   root;                     /* itself, or the slot it shares memory with (in place) */
+    int32_t   first, last; /* steps; first > last: never touched */
+    int32_t   root;        /* itself, or the slot it shares memory with (in place) */
     size_t    offset;
-    tn_value  value;                    /* 0: scratch */
+    tn_value  value; /* 0: scratch */
 } slot;
 
 struct tn_graph {
-    int64_t   rows_max, out_rows_max, out_rows;
-    int64_t   rows, shape_out_rows;     /* what the shapes stand for; 0: the most, as built */
-    tn_status status;
-    tn_error  error;
-    value    *values;   int32_t n_value, cap_value;         /* values[0] is unused */
-    node     *nodes;    int32_t n_node, cap_node;
-    step     *steps;    int32_t n_step, cap_step, n_forward;
-    slot     *slots;    int32_t n_slot, cap_slot;
-    void    **owned;    int32_t n_owned, cap_owned;         /* constants' memory */
-    bool      has_backward, recompute, planned;
-    tn_arena  arena;
-    tn_arena  extra;                    /* scratch for a run with more threads than the plan knew */
-    int       threads;
-    int64_t   n_run;
-    int32_t  *grad_step;  int32_t n_grad;                   /* [n_grad] descending: the last step that adds to grads[i] */
+    int64_t           rows_max, out_rows_max, out_rows;
+    int64_t           rows, shape_out_rows; /* what the shapes stand for; 0: the most, as built */
+    tn_status         status;
+    tn_error          error;
+    value            *values;
+    int32_t           n_value, cap_value; /* values[0] is unused */
+    node             *nodes;
+    int32_t           n_node, cap_node;
+    step             *steps;
+    int32_t           n_step, cap_step, n_forward;
+    slot             *slots;
+    int32_t           n_slot, cap_slot;
+    void            **owned;
+    int32_t           n_owned, cap_owned; /* constants' memory */
+    bool              has_backward, recompute, planned;
+    tn_arena          arena;
+    tn_arena          extra; /* scratch for a run with more threads than the plan knew */
+    int               threads;
+    int64_t           n_run;
+    int32_t          *grad_step;
+    int32_t           n_grad; /* [n_grad] descending: the last step that adds to grads[i] */
     const tn_tensor **grads;
-    tn_graph_grad_fn on_grad; void *on_grad_arg;
-    double   *seconds;                  /* [2][TN_OP_COUNT] of timing: forward, backward */
-    double   *flops;                    /* the same */
-    int64_t  *calls;
+    tn_graph_grad_fn  on_grad;
+    void             *on_grad_arg;
+    double           *seconds; /* [2][TN_OP_COUNT] of timing: forward, backward */
+    double           *flops;   /* the same */
+    int64_t          *calls;
 };
 
 /* Grows an array of `size`-byte elements to hold n + 1; false when out of memory. New bytes are zero. */
@@ -112,9 +120,9 @@ tn_status graph_forward_steps(tn_graph *g, tn_error *err);
 
 /* trace.c */
 extern bool graph_timing_on;
-void graph_time_step(tn_graph *g, const step *s, double seconds);
-bool graph_hashing(void);
-void graph_hash_step(const tn_graph *g, const step *s);
+void        graph_time_step(tn_graph *g, const step *s, double seconds);
+bool        graph_hashing(void);
+void        graph_hash_step(const tn_graph *g, const step *s);
 /* IO once a line of --hash-ops could not be written. */
 tn_status graph_hash_check(tn_error *err);
 

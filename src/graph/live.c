@@ -1,11 +1,15 @@
-/* live.c - the largest live set, by a walk that shares nothing with the plan: it looks only at the calls that will be
- * executed, at which tensors they mention and when. What the plan needs beyond this is waste (tests allow 10 %). */
+/* live.c - the largest live set, by a walk that shares nothing with the plan: it looks only at the calls that
+ * will be executed, at which tensors they mention and when. What the plan needs beyond this is waste (tests
+ * allow 10 %). */
 #include "graph/graph_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct mention { const tn_tensor *t; int32_t first, last, group; } mention;
+typedef struct mention {
+    const tn_tensor *t;
+    int32_t          first, last, group;
+} mention;
 
 static int mention_compare(const void *a, const void *b)
 {
@@ -28,9 +32,12 @@ static int32_t collect(const tn_graph *g, mention *m)
     int32_t        n = 0, n_unique = 0;
 
     for (int32_t i = 0; i < g->n_step; i++) {
-        const tn_call *c = &g->steps[i].call;
-        const tn_tensor *all[2 * TN_MAX_IN + 2 * TN_MAX_OUT] = {0};
-        for (int k = 0; k < TN_MAX_IN; k++) { all[k] = c->in[k]; all[TN_MAX_IN + k] = c->din[k]; }
+        const tn_call   *c = &g->steps[i].call;
+        const tn_tensor *all[2 * TN_MAX_IN + 2 * TN_MAX_OUT] = { 0 };
+        for (int k = 0; k < TN_MAX_IN; k++) {
+            all[k] = c->in[k];
+            all[TN_MAX_IN + k] = c->din[k];
+        }
         for (int k = 0; k < TN_MAX_OUT; k++) {
             all[2 * TN_MAX_IN + k] = c->out[k];
             all[2 * TN_MAX_IN + TN_MAX_OUT + k] = c->dout[k];
@@ -40,7 +47,7 @@ static int32_t collect(const tn_graph *g, mention *m)
             if (p != NULL && p >= low && p < high) m[n++] = (mention){ all[k], i, i, -1 };
         }
     }
-    for (tn_value v = 1; v < g->n_value; v++) {         /* the caller's: inputs always, kept values to the end */
+    for (tn_value v = 1; v < g->n_value; v++) { /* the caller's: inputs always, kept values to the end */
         const value   *p = &g->values[v];
         const uint8_t *at = p->t.data;
         if (at == NULL || at < low || at >= high) continue;
@@ -66,10 +73,11 @@ size_t tn_graph_live_set(const tn_graph *g)
     if (m != NULL && change != NULL) {
         int32_t n = collect(g, m);
         for (int32_t i = 0; i < n; i++) m[i].group = i;
-        for (int32_t i = 0; i < g->n_step; i++) {       /* written in place: one piece of memory under two names */
+        for (int32_t i = 0; i < g->n_step; i++) { /* written in place: one piece of memory under two names */
             const step *s = &g->steps[i];
             bool        back = s->kind == STEP_BACKWARD;
-            mention    *from = mention_find(m, n, back ? s->call.dout[0] : s->call.in[0]), *to = mention_find(m, n, back ? s->call.din[0] : s->call.out[0]);
+            mention    *from = mention_find(m, n, back ? s->call.dout[0] : s->call.in[0]);
+            mention    *to = mention_find(m, n, back ? s->call.din[0] : s->call.out[0]);
             if (from == NULL || to == NULL || from == to || from->t->data != to->t->data) continue;
             int32_t group = from->group;
             to->group = group;

@@ -7,9 +7,9 @@
  *     |   | q | attn |  ffn  |
  *     +---+---+------+-------+--> steps
  *
- * Boxes are placed one after the other into the smallest gap that holds them (best fit), in a few orders (largest
- * first, longest first, ...); the lowest arena wins. A node whose operation allows it writes over its first input when
- * that input dies there. Scratch is a box of one step. */
+ * Boxes are placed one after the other into the smallest gap that holds them (best fit), in a few orders
+ * (largest first, longest first, ...); the lowest arena wins. A node whose operation allows it writes over
+ * its first input when that input dies there. Scratch is a box of one step. */
 #include "graph/graph_impl.h"
 
 #include <stdlib.h>
@@ -17,10 +17,7 @@
 
 enum { ALIGN = 64 };
 
-static size_t round_up(size_t n)
-{
-    return (n + ALIGN - 1) / ALIGN * ALIGN;
-}
+static size_t round_up(size_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
 
 static bool slot_new(tn_graph *g, int32_t *out, tn_value v)
 {
@@ -30,7 +27,7 @@ static bool slot_new(tn_graph *g, int32_t *out, tn_value v)
     }
     slot *s = &g->slots[g->n_slot];
     memset(s, 0, sizeof *s);
-    s->t = g->values[v].t;              /* value 0 (scratch) has an empty tensor */
+    s->t = g->values[v].t; /* value 0 (scratch) has an empty tensor */
     s->value = v;
     s->first = INT32_MAX;
     s->last = -1;
@@ -47,7 +44,8 @@ static bool make_slots(tn_graph *g)
 {
     for (tn_value v = 1; v < g->n_value; v++) {
         value *p = &g->values[v];
-        if (p->present && (p->kind == VALUE_INPUT || p->kind == VALUE_RESULT) && !slot_new(g, &p->slot, v)) return false;
+        if (p->present && (p->kind == VALUE_INPUT || p->kind == VALUE_RESULT) && !slot_new(g, &p->slot, v))
+            return false;
     }
     for (int32_t i = 0; i < g->n_step; i++) {
         step *s = &g->steps[i];
@@ -63,8 +61,9 @@ static bool make_slots(tn_graph *g)
             if (!slot_new(g, &g->values[v].slot_grad, v)) return false;
         }
     }
-    for (tn_value v = 1; v < g->n_value; v++)            /* a seed that nobody adds to is the gradient itself */
-        if (g->values[v].seed != 0 && g->values[v].slot_grad < 0) g->values[v].slot_grad = g->values[g->values[v].seed].slot;
+    for (tn_value v = 1; v < g->n_value; v++) /* a seed that nobody adds to is the gradient itself */
+        if (g->values[v].seed != 0 && g->values[v].slot_grad < 0)
+            g->values[v].slot_grad = g->values[g->values[v].seed].slot;
     return true;
 }
 
@@ -120,7 +119,9 @@ static void make_call(tn_graph *g, int32_t i_step)
     for (int k = 0; k < n->n_in; k++) {
         value *p = &g->values[n->in[k]];
         bool   read = s->kind != STEP_BACKWARD || (n->op->bwd_in >> k & 1) || p->kind == VALUE_WEIGHT;
-        c->in[k] = n->in[k] == 0 ? NULL : read ? data_of(g, n->in[k], s->kind != STEP_FORWARD, i_step) : &p->shape_only;
+        c->in[k] = n->in[k] == 0 ? NULL
+                   : read        ? data_of(g, n->in[k], s->kind != STEP_FORWARD, i_step)
+                                 : &p->shape_only;
     }
     for (int k = 0; k < c->n_out; k++) {
         value *p = &g->values[n->out + k];
@@ -175,8 +176,8 @@ static int32_t slot_of_tensor(const tn_graph *g, const tn_tensor *t, tn_value v,
     return t == &p->t ? p->slot : -1;
 }
 
-/* out[0] over in[0], where the operation allows it and in[0] is not read afterwards. In step order, so that a chain of
- * such nodes ends up in one place. */
+/* out[0] over in[0], where the operation allows it and in[0] is not read afterwards. In step order, so that a
+ * chain of such nodes ends up in one place. */
 static void share_in_place(tn_graph *g)
 {
     for (int32_t i = 0; i < g->n_step; i++) {
@@ -196,14 +197,16 @@ static void share_in_place(tn_graph *g)
     }
 }
 
-/* The same for gradients that are passed on as they are: a sum's. What came in is read for the last time by the step that passes it on. */
+/* The same for gradients that are passed on as they are: a sum's. What came in is read for the last time by
+ * the step that passes it on. */
 static void share_grad_in_place(tn_graph *g)
 {
     for (int32_t i = 0; i < g->n_step; i++) {
         step *s = &g->steps[i];
         if (s->kind != STEP_BACKWARD || s->call.op->grad_in_place != 1 || s->add[0]) continue;
         tn_value in = s->grad_of_in[0], out = s->grad_of_out[0];
-        if (in == 0 || out == 0 || g->values[in].kind != VALUE_RESULT || g->values[out].kind != VALUE_RESULT) continue;
+        if (in == 0 || out == 0 || g->values[in].kind != VALUE_RESULT || g->values[out].kind != VALUE_RESULT)
+            continue;
         int32_t from = g->values[out].slot_grad, to = g->values[in].slot_grad;
         if (from < 0 || to < 0) continue;
         slot *f = &g->slots[g->slots[from].root], *t = &g->slots[to];
@@ -213,16 +216,18 @@ static void share_grad_in_place(tn_graph *g)
     }
 }
 
-/* Neighbouring forward steps of one operation and one in[0] can run as one, if it knows how: at the last one's step all their outputs and
- * inputs are alive, so its scratch lies beside them. */
+/* Neighbouring forward steps of one operation and one in[0] can run as one, if it knows how: at the last
+ * one's step all their outputs and inputs are alive, so its scratch lies beside them. */
 static void find_together(tn_graph *g)
 {
     for (int32_t i = 0, n; i < g->n_step; i += n) {
         const step *s = &g->steps[i];
         for (n = 1; i + n < g->n_step && n < TN_TOGETHER; n++) {
             const step *t = &g->steps[i + n];
-            if (s->kind != STEP_FORWARD || t->kind != STEP_FORWARD || s->call.op != t->call.op || s->call.op->together == NULL || s->call.in[0] != t->call.in[0]) break;
-            bool follows = false;                       /* it reads what another of the group makes */
+            if (s->kind != STEP_FORWARD || t->kind != STEP_FORWARD || s->call.op != t->call.op ||
+                s->call.op->together == NULL || s->call.in[0] != t->call.in[0])
+                break;
+            bool follows = false; /* it reads what another of the group makes */
             for (int k = 1; k < t->call.n_in; k++) {
                 tn_value v = g->nodes[t->node].in[k];
                 follows |= v != 0 && g->values[v].kind == VALUE_RESULT;
@@ -241,7 +246,10 @@ static void live_together(tn_graph *g)
             touch(g, g->values[g->nodes[g->steps[i + k].node].out].slot, i + g->steps[i].n_together - 1);
 }
 
-typedef struct order { size_t key; int32_t i; } order;
+typedef struct order {
+    size_t  key;
+    int32_t i;
+} order;
 
 static int order_compare(const void *a, const void *b)
 {
@@ -251,7 +259,8 @@ static int order_compare(const void *a, const void *b)
     return x->i < y->i ? -1 : x->i > y->i;
 }
 
-/* Best fit of all roots in the given order; offsets into `offset`, returns the height. `placed` is work space. */
+/* Best fit of all roots in the given order; offsets into `offset`, returns the height. `placed` is work
+ * space. */
 static size_t place(const tn_graph *g, const order *o, int32_t n, size_t *offset, int32_t *placed)
 {
     size_t  height = 0;
@@ -260,7 +269,7 @@ static size_t place(const tn_graph *g, const order *o, int32_t n, size_t *offset
     for (int32_t k = 0; k < n; k++) {
         const slot *s = &g->slots[o[k].i];
         size_t      need = round_up(s->bytes), end = 0, best = SIZE_MAX, best_gap = SIZE_MAX;
-        for (int32_t j = 0; j < n_placed; j++) {        /* in order of offset */
+        for (int32_t j = 0; j < n_placed; j++) { /* in order of offset */
             const slot *p = &g->slots[placed[j]];
             if (p->last < s->first || s->last < p->first) continue;
             size_t at = offset[placed[j]];
@@ -285,10 +294,10 @@ static size_t order_key(const slot *s, int how)
     size_t life = (size_t)(s->last - s->first + 1);
 
     switch (how) {
-    case 0:  return s->bytes;
-    case 1:  return life;
-    case 2:  return s->bytes > SIZE_MAX / life ? SIZE_MAX : s->bytes * life;
-    default: return SIZE_MAX - (size_t)s->first;        /* as a run would ask for them */
+    case 0: return s->bytes;
+    case 1: return life;
+    case 2: return s->bytes > SIZE_MAX / life ? SIZE_MAX : s->bytes * life;
+    default: return SIZE_MAX - (size_t)s->first; /* as a run would ask for them */
     }
 }
 
@@ -337,15 +346,15 @@ tn_status tn_graph_plan(tn_graph *g, size_t max_bytes, tn_graph_memory *out, tn_
 {
     TN_TRY(tn_graph_status(g, err));
     if (g->planned) return tn_fail(err, TN_USAGE, "the graph is planned already");
-    tn_ops_choose(true);                /* whatever computes plans first: the start-up check cannot be forgotten */
+    tn_ops_choose(true); /* whatever computes plans first: the start-up check cannot be forgotten */
     if (!g->has_backward) {
         for (int32_t i = 1; i < g->n_value; i++) g->values[i].persistent = true;
         TN_TRY(graph_forward_steps(g, err));
     }
     if (!make_slots(g)) return tn_graph_status(g, err);
     graph_spread_shapes(g);
-    /* A scratch slot may move the array of slots, and calls point into it: each is made just before it is asked, and all of
-     * them anew afterwards. */
+    /* A scratch slot may move the array of slots, and calls point into it: each is made just before it is
+     * asked, and all of them anew afterwards. */
     for (int32_t i = 0; i < g->n_step; i++) {
         make_call(g, i);
         if (!make_scratch(g, i)) return tn_graph_status(g, err);
@@ -360,23 +369,29 @@ tn_status tn_graph_plan(tn_graph *g, size_t max_bytes, tn_graph_memory *out, tn_
     size_t bytes = place_all(g);
     if (bytes == 0) return tn_fail(err, TN_NOMEM, "no memory to plan a graph of %d nodes", g->n_node);
     if (max_bytes != 0 && bytes > max_bytes)
-        return tn_fail(err, TN_NOMEM, "values need %.1f MiB, %.1f MiB are allowed: lower the rows of a run (sequences a "
-                       "micro-batch, length%s)", (double)bytes / 0x1p20, (double)max_bytes / 0x1p20,
+        return tn_fail(err, TN_NOMEM,
+                       "values need %.1f MiB, %.1f MiB are allowed: lower the rows of a run (sequences a "
+                       "micro-batch, length%s)",
+                       (double)bytes / 0x1p20, (double)max_bytes / 0x1p20,
                        g->has_backward && !g->recompute ? ") or switch recomputation on (" : "");
     /* One block: under a sanitizer it is followed by a redzone, for which the slack is. */
     if (tn_arena_init(&g->arena, bytes + 128, NULL) != TN_OK || tn_arena_get(&g->arena, bytes, 1) == NULL)
-        return tn_fail(err, TN_NOMEM, "values need %.1f MiB, which this machine does not have: lower the rows of a run "
-                       "(sequences a micro-batch, length)", (double)bytes / 0x1p20);
+        return tn_fail(err, TN_NOMEM,
+                       "values need %.1f MiB, which this machine does not have: lower the rows of a run "
+                       "(sequences a micro-batch, length)",
+                       (double)bytes / 0x1p20);
     g->planned = true;
     g->threads = tn_threads();
     point(g);
     g->seconds = calloc(2 * TN_OP_COUNT, sizeof *g->seconds);
-    g->flops   = calloc(2 * TN_OP_COUNT, sizeof *g->flops);
-    g->calls   = calloc(2 * TN_OP_COUNT, sizeof *g->calls);
-    if (g->seconds == NULL || g->flops == NULL || g->calls == NULL) return tn_fail(err, TN_NOMEM, "no memory for timing");
+    g->flops = calloc(2 * TN_OP_COUNT, sizeof *g->flops);
+    g->calls = calloc(2 * TN_OP_COUNT, sizeof *g->calls);
+    if (g->seconds == NULL || g->flops == NULL || g->calls == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for timing");
     if (out == NULL) return TN_OK;
     out->planned = bytes;
-    if ((out->live_peak = tn_graph_live_set(g)) == 0) return tn_fail(err, TN_NOMEM, "no memory to measure the plan");
+    if ((out->live_peak = tn_graph_live_set(g)) == 0)
+        return tn_fail(err, TN_NOMEM, "no memory to measure the plan");
     out->n_node = g->n_node;
     out->scratch = 0;
     for (int32_t i = 0; i < g->n_step; i++)

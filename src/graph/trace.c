@@ -1,8 +1,8 @@
 /* trace.c - looking at runs: the table of --timing and the hashes of --hash-ops. Neither changes a run.
  *
- * A hash line is "run node name sha256": the run's number in this graph, the node's, its name (with .grad.K for the
- * gradient of input K, .again for a recomputation) and the digest of the tensor's bytes. Two runs that should agree
- * are compared with diff; the first line that differs names the operation. */
+ * A hash line is "run node name sha256": the run's number in this graph, the node's, its name (with .grad.K
+ * for the gradient of input K, .again for a recomputation) and the digest of the tensor's bytes. Two runs
+ * that should agree are compared with diff; the first line that differs names the operation. */
 #include "graph/graph_impl.h"
 
 #include "base/file.h"
@@ -19,14 +19,11 @@ bool graph_timing_on;
 
 static tn_out   *hash_out;
 static char     *hash_path;
-static int64_t   hash_lines;            /* in this file so far */
-static tn_status hash_status;           /* of the first line that could not be written */
+static int64_t   hash_lines;  /* in this file so far */
+static tn_status hash_status; /* of the first line that could not be written */
 static tn_error  hash_why;
 
-void tn_graph_set_timing(bool on)
-{
-    graph_timing_on = on;
-}
+void tn_graph_set_timing(bool on) { graph_timing_on = on; }
 
 void graph_time_step(tn_graph *g, const step *s, double seconds)
 {
@@ -35,7 +32,8 @@ void graph_time_step(tn_graph *g, const step *s, double seconds)
     int         i = (s->kind == STEP_BACKWARD ? TN_OP_COUNT : 0) + (int)n->id;
     int         n_product = 1;
 
-    if (s->kind == STEP_BACKWARD) {     /* as many products as inputs want gradients; head_loss made its own before */
+    /* as many products as inputs want gradients; head_loss made its own before */
+    if (s->kind == STEP_BACKWARD) {
         n_product = 0;
         for (int k = 0; k < n->n_in && n->id != TN_OP_HEAD_LOSS; k++) n_product += s->call.din[k] != NULL;
     }
@@ -54,17 +52,19 @@ double tn_graph_timed_seconds(const tn_graph *g)
 
 char *tn_graph_timing_text(const tn_graph *g)
 {
-    tn_str text = {0};
+    tn_str text = { 0 };
     double total = tn_graph_timed_seconds(g);
 
     if (g->seconds == NULL) return tn_str_take(&text);
-    tn_str_addf(&text, "%-18s %-9s %9s %11s %10s %7s\n", "operation", "pass", "calls", "ms", "GFLOP/s", "share");
+    tn_str_addf(&text, "%-18s %-9s %9s %11s %10s %7s\n", "operation", "pass", "calls", "ms", "GFLOP/s",
+                "share");
     for (int i = 0; i < 2 * TN_OP_COUNT; i++) {
         if (g->calls[i] == 0) continue;
         const tn_op *op = tn_op_get((tn_op_id)(i % TN_OP_COUNT));
         tn_str_addf(&text, "%-18s %-9s %9lld %11.2f ", op->name, i < TN_OP_COUNT ? "forward" : "backward",
                     (long long)g->calls[i], 1e3 * g->seconds[i]);
-        if (g->flops[i] > 0 && g->seconds[i] > 0) tn_str_addf(&text, "%10.1f ", 1e-9 * g->flops[i] / g->seconds[i]);
+        if (g->flops[i] > 0 && g->seconds[i] > 0)
+            tn_str_addf(&text, "%10.1f ", 1e-9 * g->flops[i] / g->seconds[i]);
         else tn_str_addf(&text, "%10s ", "-");
         tn_str_addf(&text, "%6.1f%%\n", total > 0 ? 100 * g->seconds[i] / total : 0.0);
     }
@@ -82,11 +82,12 @@ static bool is_hash_line(const char *line)
 {
     int at = 0;
 
-    return sscanf(line, "%*d %*d %*s %n", &at) == 0 && at > 0 && strspn(line + at, "0123456789abcdef") == TN_SHA256_HEX - 1 &&
-           line[at + TN_SHA256_HEX - 1] == '\n';
+    return sscanf(line, "%*d %*d %*s %n", &at) == 0 && at > 0 &&
+           strspn(line + at, "0123456789abcdef") == TN_SHA256_HEX - 1 && line[at + TN_SHA256_HEX - 1] == '\n';
 }
 
-/* The end of a run replaces what stands there: only hashes of an earlier one, never a model that was named by mistake. */
+/* The end of a run replaces what stands there: only hashes of an earlier one, never a model that was named by
+ * mistake. */
 static tn_status check_place(const char *path, tn_error *err)
 {
     struct stat st;
@@ -94,18 +95,23 @@ static tn_status check_place(const char *path, tn_error *err)
     FILE       *f;
 
     if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0) return TN_OK;
-    if ((f = fopen(path, "re")) == NULL) return tn_fail(err, TN_IO, "%s of --hash-ops cannot be read: %s", path, strerror(errno));
+    if ((f = fopen(path, "re")) == NULL)
+        return tn_fail(err, TN_IO, "%s of --hash-ops cannot be read: %s", path, strerror(errno));
     bool hashes = fgets(line, sizeof line, f) != NULL && is_hash_line(line);
     fclose(f);
     if (hashes) return TN_OK;
-    return tn_fail(err, TN_USAGE, "--hash-ops: %s is there already and holds no hashes of an earlier run: name another file, or remove it first", path);
+    return tn_fail(err, TN_USAGE,
+                   "--hash-ops: %s is there already and holds no hashes of an earlier run: name another "
+                   "file, or remove it first",
+                   path);
 }
 
 tn_status tn_graph_set_hash_file(const char *path, tn_error *err)
 {
     tn_status status = TN_OK;
 
-    if (hash_out != NULL && hash_lines > 0 && hash_status == TN_OK) hash_status = tn_out_commit(hash_out, &hash_why);
+    if (hash_out != NULL && hash_lines > 0 && hash_status == TN_OK)
+        hash_status = tn_out_commit(hash_out, &hash_why);
     else tn_out_abandon(hash_out);
     status = graph_hash_check(err);
     free(hash_path);
@@ -114,21 +120,17 @@ tn_status tn_graph_set_hash_file(const char *path, tn_error *err)
     hash_lines = 0;
     hash_status = TN_OK;
     if (path == NULL || status != TN_OK) return status;
-    if ((hash_path = tn_strdup(path)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the name of the file of --hash-ops");
+    if ((hash_path = tn_strdup(path)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for the name of the file of --hash-ops");
     TN_TRY(check_place(path, err));
-    if ((status = tn_out_open(&hash_out, path, err)) != TN_OK) return tn_fail_prefix(err, status, "--hash-ops");
+    if ((status = tn_out_open(&hash_out, path, err)) != TN_OK)
+        return tn_fail_prefix(err, status, "--hash-ops");
     return TN_OK;
 }
 
-int64_t tn_graph_hash_lines(void)
-{
-    return hash_out != NULL ? hash_lines : -1;
-}
+int64_t tn_graph_hash_lines(void) { return hash_out != NULL ? hash_lines : -1; }
 
-bool graph_hashing(void)
-{
-    return hash_out != NULL;
-}
+bool graph_hashing(void) { return hash_out != NULL; }
 
 static void hash_line(const tn_graph *g, const step *s, const tn_tensor *t, const char *what, int k)
 {
@@ -141,7 +143,8 @@ static void hash_line(const tn_graph *g, const step *s, const tn_tensor *t, cons
     tn_hex(hex, &d);
     hash_lines++;
     if (hash_status == TN_OK)
-        hash_status = tn_out_printf(hash_out, &hash_why, "%lld %d %s.%s%d %s\n", (long long)g->n_run, s->node, n->name ? n->name : n->op->name, what, k, hex);
+        hash_status = tn_out_printf(hash_out, &hash_why, "%lld %d %s.%s%d %s\n", (long long)g->n_run, s->node,
+                                    n->name ? n->name : n->op->name, what, k, hex);
 }
 
 void graph_hash_step(const tn_graph *g, const step *s)

@@ -1,9 +1,9 @@
 /* admit.c - which request runs next, and what it can take over from others.
  *
- * A request gets all pages that it may come to need at once, so a running stream is never interrupted for memory. Full
- * pages of a shared beginning are shared by counting; the page in which the texts part is copied up to there. A request
- * that begins like one that is still reading its prompt waits for it. Nothing of this can change an answer: keys and
- * values of a prefix have the same bits whoever computed them. */
+ * A request gets all pages that it may come to need at once, so a running stream is never interrupted for
+ * memory. Full pages of a shared beginning are shared by counting; the page in which the texts part is copied
+ * up to there. A request that begins like one that is still reading its prompt waits for it. Nothing of this
+ * can change an answer: keys and values of a prefix have the same bits whoever computed them. */
 #include "infer/run.h"
 
 #include "base/str.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOOK_AHEAD = 64 };            /* requests behind a waiting one that are tried */
+enum { LOOK_AHEAD = 64 }; /* requests behind a waiting one that are tried */
 
 /* Positions of the cache; the last forced token is only predicted, never read. */
 static int64_t most_tokens(const tn_engine *e, const tn_request *r)
@@ -23,22 +23,32 @@ static int64_t most_tokens(const tn_engine *e, const tn_request *r)
 
 static tn_status check_request(const tn_engine *e, const tn_request *r, tn_error *err)
 {
-    if (r->n_prompt < 1) return tn_fail(err, TN_USAGE, "the prompt is empty: at least one token is needed to begin from");
+    if (r->n_prompt < 1)
+        return tn_fail(err, TN_USAGE, "the prompt is empty: at least one token is needed to begin from");
     if (r->n_prompt + (r->n_forced > 0 ? r->n_forced - 1 : 0) > e->o.n_ctx)
-        return tn_fail(err, TN_LIMIT, "the prompt has %" PRId64 " tokens%s, but the context holds %" PRId64 ": %s",
+        return tn_fail(err, TN_LIMIT,
+                       "the prompt has %" PRId64 " tokens%s, but the context holds %" PRId64 ": %s",
                        r->n_prompt + r->n_forced, r->n_forced > 0 ? " with its continuation" : "", e->o.n_ctx,
-                       e->o.n_ctx < e->h->n_ctx ? "shorten it, or raise --ctx" : "shorten it; the model knows no longer texts");
+                       e->o.n_ctx < e->h->n_ctx ? "shorten it, or raise --ctx"
+                                                : "shorten it; the model knows no longer texts");
     if (r->n_forced == 0 && r->sampling.max_tokens > 0 && r->n_prompt == e->o.n_ctx)
-        return tn_fail(err, TN_LIMIT, "the prompt fills the whole context of %" PRId64 " tokens: nothing can follow it", e->o.n_ctx);
+        return tn_fail(err, TN_LIMIT,
+                       "the prompt fills the whole context of %" PRId64 " tokens: nothing can follow it",
+                       e->o.n_ctx);
     for (int64_t i = 0; i < r->n_prompt + r->n_forced; i++) {
         int32_t id = i < r->n_prompt ? r->prompt[i] : r->forced[i - r->n_prompt];
         if (id < 0 || id >= e->h->n_vocab)
-            return tn_fail(err, TN_USAGE, "token %" PRId32 " at position %" PRId64 " is outside the vocabulary of %" PRId64, id, i, e->h->n_vocab);
+            return tn_fail(err, TN_USAGE,
+                           "token %" PRId32 " at position %" PRId64 " is outside the vocabulary of %" PRId64,
+                           id, i, e->h->n_vocab);
     }
     int64_t pages = (most_tokens(e, r) + TN_KV_PAGE - 1) / TN_KV_PAGE;
     if (pages > e->pages.n)
-        return tn_fail(err, TN_LIMIT, "prompt and answer need %" PRId64 " tokens of KV cache, but it holds %" PRId64 ": lower the longest answer "
-                       "or give the cache more memory", most_tokens(e, r), e->pages.n * TN_KV_PAGE);
+        return tn_fail(err, TN_LIMIT,
+                       "prompt and answer need %" PRId64 " tokens of KV cache, but it holds %" PRId64
+                       ": lower the longest answer "
+                       "or give the cache more memory",
+                       most_tokens(e, r), e->pages.n * TN_KV_PAGE);
     return TN_OK;
 }
 
@@ -51,11 +61,13 @@ static int64_t shared(const tn_request *r, const int32_t *tokens, int64_t n)
     return k;
 }
 
-/* The longest computed beginning of r that others hold; *wait: a running stream will soon hold a longer one. */
+/* The longest computed beginning of r that others hold; *wait: a running stream will soon hold a longer
+ * one. */
 static const tn_seq *find_prefix(const tn_engine *e, const tn_request *r, int64_t *n_shared, bool *wait)
 {
     const tn_seq *best = NULL;
-    int64_t       limit = r->n_prompt - 1, coming = 0;       /* the last row of the prompt is always computed: its logits are wanted */
+    /* the last row of the prompt is always computed: its logits are wanted */
+    int64_t limit = r->n_prompt - 1, coming = 0;
 
     *n_shared = 0;
     *wait = false;
@@ -100,13 +112,15 @@ static bool evict_one(tn_engine *e, const tn_seq *but)
 
 static tn_status seq_start(tn_engine *e, tn_stream *s, const tn_seq *from, int64_t n_shared, tn_error *err)
 {
-    int64_t full = n_shared / TN_KV_PAGE, part = n_shared % TN_KV_PAGE, n_page = (s->n_total + TN_KV_PAGE - 1) / TN_KV_PAGE;
+    int64_t full = n_shared / TN_KV_PAGE, part = n_shared % TN_KV_PAGE,
+            n_page = (s->n_total + TN_KV_PAGE - 1) / TN_KV_PAGE;
     tn_seq *q = &s->seq;
 
     q->cap_tokens = s->n_total + 1;
     q->tokens = malloc((size_t)q->cap_tokens * sizeof *q->tokens);
     q->pages = malloc((size_t)n_page * sizeof *q->pages);
-    if (q->tokens == NULL || q->pages == NULL) return tn_fail(err, TN_NOMEM, "no memory for a stream of %" PRId64 " tokens", s->n_total);
+    if (q->tokens == NULL || q->pages == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for a stream of %" PRId64 " tokens", s->n_total);
     for (int64_t i = 0; i < full; i++) {
         q->pages[q->n_page++] = from->pages[i];
         tn_cache_page_hold(&e->pages, from->pages[i]);
@@ -135,14 +149,17 @@ static tn_status result_start(const tn_engine *e, tn_stream *s, tn_error *err)
     if (k > 0) out->top_logprobs = malloc(n * k * sizeof *out->top_logprobs);
     if (e->o.hidden_layer >= 0) out->hidden = malloc((size_t)e->h->n_embd * sizeof *out->hidden);
     const tn_sampling *p = &r->sampling;
-    bool penalties = r->n_forced == 0 && ((p->repetition_penalty > 0 && p->repetition_penalty != 1) || p->presence_penalty != 0 || p->frequency_penalty != 0);
+    bool penalties = r->n_forced == 0 && ((p->repetition_penalty > 0 && p->repetition_penalty != 1) ||
+                                          p->presence_penalty != 0 || p->frequency_penalty != 0);
     if (penalties) {
         s->seen.n_generated = calloc((size_t)e->h->n_vocab, sizeof *s->seen.n_generated);
         s->seen.present = calloc((size_t)e->h->n_vocab, 1);
-        for (int64_t i = 0; i < r->n_prompt && s->seen.present != NULL; i++) s->seen.present[r->prompt[i]] = 1;
+        for (int64_t i = 0; i < r->n_prompt && s->seen.present != NULL; i++)
+            s->seen.present[r->prompt[i]] = 1;
     }
     if (out->tokens == NULL || out->logprobs == NULL || (r->n_forced > 0 && out->greedy == NULL) ||
-        (k > 0 && (out->top_ids == NULL || out->top_logprobs == NULL)) || (e->o.hidden_layer >= 0 && out->hidden == NULL) ||
+        (k > 0 && (out->top_ids == NULL || out->top_logprobs == NULL)) ||
+        (e->o.hidden_layer >= 0 && out->hidden == NULL) ||
         (penalties && (s->seen.n_generated == NULL || s->seen.present == NULL)))
         return tn_fail(err, TN_NOMEM, "no memory for an answer of %zu tokens", n);
     return TN_OK;
@@ -178,8 +195,8 @@ static tn_status try_request(tn_engine *e, const tn_request *r, tn_result *resul
     return TN_OK;
 }
 
-tn_status tn_admit(tn_engine *e, const tn_request *requests, tn_result *results, int64_t *pending, int64_t n, int64_t *first,
-                   int64_t *n_failed, tn_error *err)
+tn_status tn_admit(tn_engine *e, const tn_request *requests, tn_result *results, int64_t *pending, int64_t n,
+                   int64_t *first, int64_t *n_failed, tn_error *err)
 {
     int64_t n_active = 0;
 
@@ -187,7 +204,7 @@ tn_status tn_admit(tn_engine *e, const tn_request *requests, tn_result *results,
     while (*first < n && pending[*first] < 0) ++*first;
     for (int64_t k = *first, tried = 0; k < n && tried < LOOK_AHEAD && n_active < e->o.n_batch; k++) {
         int64_t  i = pending[k];
-        tn_error why = {0};
+        tn_error why = { 0 };
         bool     taken;
         if (i < 0) continue;
         tried++;

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* More rows at once would read the weights less often, which no longer shows, and need more memory for activations. */
+/* More rows at once would read the weights less often, which no longer shows, and need more memory for
+ * activations. */
 enum { PREFILL_ROWS = 256, SCORE_OUT_ROWS = 128 };
 
 static tn_status make_lane(tn_engine *e, tn_lane *lane, int64_t out_max, tn_error *err)
@@ -18,8 +19,15 @@ static tn_status make_lane(tn_engine *e, tn_lane *lane, int64_t out_max, tn_erro
     lane->rows_max = e->o.n_prefill > e->o.n_batch ? e->o.n_prefill : e->o.n_batch;
     lane->out_max = out_max;
     TN_TRY(tn_graph_create(&lane->g, lane->rows_max, err));
-    *net = (tn_net){ .g = lane->g, .model = e->model, .profile = tn_model_profile(e->model), .lora = e->o.lora, .n_lora = e->o.n_lora,
-                     .kv = e->kv, .kv_type = e->o.kv_type, .n_page_max = e->n_page_max, .n_out_max = out_max };
+    *net = (tn_net){ .g = lane->g,
+                     .model = e->model,
+                     .profile = tn_model_profile(e->model),
+                     .lora = e->o.lora,
+                     .n_lora = e->o.n_lora,
+                     .kv = e->kv,
+                     .kv_type = e->o.kv_type,
+                     .n_page_max = e->n_page_max,
+                     .n_out_max = out_max };
     TN_TRY(tn_model_build(net, err));
     lane->logits = tn_net_logits(net);
     if (e->o.hidden_layer >= 0) tn_graph_keep(lane->g, net->layer_out[e->o.hidden_layer]);
@@ -38,11 +46,11 @@ tn_status tn_engine_lane(tn_engine *e, bool scoring, tn_lane **out, tn_error *er
 
     *out = lane;
     if (lane->g != NULL) return TN_OK;
-    int64_t   out_max = !scoring ? e->o.n_batch : e->o.n_batch > SCORE_OUT_ROWS ? e->o.n_batch : SCORE_OUT_ROWS;
+    int64_t out_max = !scoring ? e->o.n_batch : e->o.n_batch > SCORE_OUT_ROWS ? e->o.n_batch : SCORE_OUT_ROWS;
     tn_status s = make_lane(e, lane, out_max, err);
     if (s != TN_OK) {
         tn_graph_destroy(lane->g);
-        *lane = (tn_lane){0};
+        *lane = (tn_lane){ 0 };
         return s;
     }
     tn_job *jobs = realloc(e->jobs, (size_t)out_max * sizeof *jobs);
@@ -61,7 +69,9 @@ static tn_status make_cache(tn_engine *e, tn_error *err)
         TN_TRY(tn_kv_create(&one, h->n_layer, h->n_head_kv, h->d_head, d_v, 1, e->o.kv_type, err));
         n = (int64_t)(e->o.kv_bytes / tn_kv_page_bytes(one));
         tn_kv_destroy(one);
-        if (n < 1) return tn_fail(err, TN_USAGE, "a KV cache of %zu bytes holds not even one page of %d positions", e->o.kv_bytes, TN_KV_PAGE);
+        if (n < 1)
+            return tn_fail(err, TN_USAGE, "a KV cache of %zu bytes holds not even one page of %d positions",
+                           e->o.kv_bytes, TN_KV_PAGE);
     }
     TN_TRY(tn_kv_create(&e->kv, h->n_layer, h->n_head_kv, h->d_head, d_v, n, e->o.kv_type, err));
     return tn_pages_init(&e->pages, n, err);
@@ -84,11 +94,15 @@ tn_status tn_engine_create(tn_engine **out, tn_model *m, const tn_engine_options
     if (e->o.n_prefill < 1) e->o.n_prefill = PREFILL_ROWS;
     if (e->o.n_prefill > e->o.n_ctx) e->o.n_prefill = e->o.n_ctx;
     if (e->o.n_ctx > e->h->n_ctx) {
-        status = tn_fail(err, TN_USAGE, "a context of %" PRId64 " tokens is asked for, but the model knows %" PRId64 ": lower it", e->o.n_ctx, e->h->n_ctx);
+        status = tn_fail(err, TN_USAGE,
+                         "a context of %" PRId64 " tokens is asked for, but the model knows %" PRId64
+                         ": lower it",
+                         e->o.n_ctx, e->h->n_ctx);
         goto out;
     }
     if (e->o.hidden_layer >= e->h->n_layer) {
-        status = tn_fail(err, TN_USAGE, "layer %d is asked for, but the model has layers 0 to %" PRId64, e->o.hidden_layer, e->h->n_layer - 1);
+        status = tn_fail(err, TN_USAGE, "layer %d is asked for, but the model has layers 0 to %" PRId64,
+                         e->o.hidden_layer, e->h->n_layer - 1);
         goto out;
     }
     e->n_page_max = (e->o.n_ctx + TN_KV_PAGE - 1) / TN_KV_PAGE;
@@ -151,5 +165,5 @@ void tn_result_free(tn_result *r)
     free(r->top_logprobs);
     free(r->text);
     free(r->hidden);
-    *r = (tn_result){0};
+    *r = (tn_result){ 0 };
 }

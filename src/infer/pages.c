@@ -1,4 +1,5 @@
-/* pages.c - the pages of the KV cache as a pool with counts: a page is shared by the sequences that begin alike. */
+/* pages.c - the pages of the KV cache as a pool with counts: a page is shared by the sequences that begin
+ * alike. */
 #include "infer/engine_impl.h"
 
 #include <inttypes.h>
@@ -22,7 +23,7 @@ void tn_pages_free(tn_pages *p)
 {
     free(p->count);
     free(p->free_list);
-    *p = (tn_pages){0};
+    *p = (tn_pages){ 0 };
 }
 
 int32_t tn_cache_page_take(tn_pages *p)
@@ -45,7 +46,7 @@ void tn_seq_release(tn_seq *s, tn_pages *pages)
     for (int64_t i = 0; i < s->n_page; i++) tn_cache_page_drop(pages, s->pages[i]);
     free(s->tokens);
     free(s->pages);
-    *s = (tn_seq){0};
+    *s = (tn_seq){ 0 };
 }
 
 int64_t tn_common_prefix(const int32_t *a, int64_t n_a, const int32_t *b, int64_t n_b)

@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 
-tn_status tn_requests_run(tn_engine *e, const tn_request *requests, tn_result *results, int64_t n, const char *progress, tn_error *err)
+tn_status tn_requests_run(tn_engine *e, const tn_request *requests, tn_result *results, int64_t n,
+                          const char *progress, tn_error *err)
 {
     int64_t     *pending = malloc((size_t)(n + 1) * sizeof *pending), first = 0, done = 0, ended, failed;
     tn_progress *bar = NULL;
@@ -14,7 +15,7 @@ tn_status tn_requests_run(tn_engine *e, const tn_request *requests, tn_result *r
     if (pending == NULL) return tn_fail(err, TN_NOMEM, "no memory for the list of requests");
     for (int64_t i = 0; i < n; i++) {
         pending[i] = i;
-        results[i] = (tn_result){0};
+        results[i] = (tn_result){ 0 };
     }
     e->n_token_run = e->n_token_reused = 0;
     if (progress != NULL) TN_GOTO(tn_progress_start(&bar, progress, "rows", n, err));

@@ -2,8 +2,9 @@
  *
  *   logits ─ penalties ─ temperature ─ top-k ─ top-p ─ min-p ─→ weights ─→ the counter RNG's number picks one
  *
- * The number is a function of (seed, sample id, number of the token in the answer), and sums run in a fixed order, so
- * the choice does not depend on the batch or the threads. Log-probabilities are those of the unchanged logits. */
+ * The number is a function of (seed, sample id, number of the token in the answer), and sums run in a fixed
+ * order, so the choice does not depend on the batch or the threads. Log-probabilities are those of the
+ * unchanged logits. */
 #include "infer/engine_impl.h"
 
 #include <math.h>
@@ -21,7 +22,7 @@ int32_t tn_argmax(const float *x, int64_t n)
 
     for (int k = 0; k < 16; k++) lane[k] = -INFINITY;
     for (; i + 16 <= n; i += 16)
-        for (int k = 0; k < 16; k++) lane[k] = x[i + k] > lane[k] ? x[i + k] : lane[k];       /* NaN never wins */
+        for (int k = 0; k < 16; k++) lane[k] = x[i + k] > lane[k] ? x[i + k] : lane[k]; /* NaN never wins */
     float best = tn_lane_max(lane);
     for (; i < n; i++) best = x[i] > best ? x[i] : best;
     for (i = 0; i < n; i++)
@@ -29,7 +30,7 @@ int32_t tn_argmax(const float *x, int64_t n)
     return 0;
 }
 
-/* ---------------------------------------------------------------------------------- the best ones, in order, by a heap */
+/* --------------------------------------------------------------------- the best ones, in order, by a heap */
 
 /* b before a in the answer? Larger logit first, ties by the lower id. */
 static bool better(const float *x, int32_t a, int32_t b) { return x[a] > x[b] || (x[a] == x[b] && a < b); }
@@ -72,14 +73,16 @@ void tn_top_k(const float *logits, int64_t n_vocab, int k, int32_t *ids)
     best_k(logits, n_vocab, k < n_vocab ? k : n_vocab, ids);
 }
 
-/* ------------------------------------------------------------------------------------------------------- penalties */
+/* ---------------------------------------------------------------------------------------------- penalties */
 
 static bool has_penalties(const tn_sampling *s)
 {
-    return (s->repetition_penalty != 1 && s->repetition_penalty > 0) || s->presence_penalty != 0 || s->frequency_penalty != 0;
+    return (s->repetition_penalty != 1 && s->repetition_penalty > 0) || s->presence_penalty != 0 ||
+           s->frequency_penalty != 0;
 }
 
-/* repetition: prompt and answer, as in transformers; presence and frequency: the answer, as in OpenAI's interface. */
+/* repetition: prompt and answer, as in transformers; presence and frequency: the answer, as in OpenAI's
+ * interface. */
 static void apply_penalties(float *x, int64_t n, const tn_sampling *s, const tn_seen *seen)
 {
     float rep = s->repetition_penalty > 0 ? (float)s->repetition_penalty : 1.0f;
@@ -87,18 +90,19 @@ static void apply_penalties(float *x, int64_t n, const tn_sampling *s, const tn_
     for (int64_t i = 0; i < n; i++) {
         if (seen->present[i] && rep != 1.0f) x[i] = x[i] > 0 ? x[i] / rep : x[i] * rep;
         if (seen->n_generated[i] > 0)
-            x[i] = x[i] - (float)s->presence_penalty - (float)s->frequency_penalty * (float)seen->n_generated[i];
+            x[i] = x[i] - (float)s->presence_penalty -
+                   (float)s->frequency_penalty * (float)seen->n_generated[i];
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------------- choosing */
+/* ----------------------------------------------------------------------------------------------- choosing */
 
 enum { BLOCK = 64, FIRST_SORTED = 64 };
 
 /* Sum of up to 64 weights: eight lanes, closed by a tree. */
 static double block_sum(const float *w, int64_t n)
 {
-    double lane[8] = {0};
+    double lane[8] = { 0 };
 
     for (int64_t i = 0; i + 8 <= n; i += 8)
         for (int k = 0; k < 8; k++) lane[k] += (double)w[i + k];
@@ -127,7 +131,7 @@ static int64_t pick(const float *w, int64_t n, double u)
         if (sum + b > goal) break;
         sum += b;
     }
-    if (i >= n) i = last;                            /* rounding at the very end */
+    if (i >= n) i = last; /* rounding at the very end */
     int64_t end = i + BLOCK < n ? i + BLOCK : n;
     for (last = i; i < end; i++) {
         if (w[i] > 0) last = i;
@@ -138,7 +142,8 @@ static int64_t pick(const float *w, int64_t n, double u)
 }
 
 /* w_i = exp((x_i - max) / T), zero below min_p. ids: of these only; NULL: all. */
-static void weights_make(float *w, const float *x, const int32_t *ids, int64_t n, float max, float inv_t, float min_p)
+static void weights_make(float *w, const float *x, const int32_t *ids, int64_t n, float max, float inv_t,
+                         float min_p)
 {
     for (int64_t i = 0; i < n; i++) w[i] = ((ids != NULL ? x[ids[i]] : x[i]) - max) * inv_t;
     tn_expf_each(w, w, n);
@@ -147,7 +152,8 @@ static void weights_make(float *w, const float *x, const int32_t *ids, int64_t n
 }
 
 /* The ids that top-k and top-p leave, best first; how many. w: scratch of n_vocab. */
-static int64_t leave(const float *x, int64_t n_vocab, const tn_sampling *s, float max, float inv_t, float *w, int32_t *ids)
+static int64_t leave(const float *x, int64_t n_vocab, const tn_sampling *s, float max, float inv_t, float *w,
+                     int32_t *ids)
 {
     bool    limited = s->top_k > 0 && s->top_k < n_vocab;
     int64_t k = limited ? s->top_k : n_vocab < FIRST_SORTED ? n_vocab : FIRST_SORTED;
@@ -171,8 +177,8 @@ static int64_t leave(const float *x, int64_t n_vocab, const tn_sampling *s, floa
     }
 }
 
-int32_t tn_sample(const float *logits, int64_t n_vocab, const tn_sampling *s, const tn_seen *seen, uint64_t sample_id, int64_t i_token,
-                  float *work, int32_t *ids)
+int32_t tn_sample(const float *logits, int64_t n_vocab, const tn_sampling *s, const tn_seen *seen,
+                  uint64_t sample_id, int64_t i_token, float *work, int32_t *ids)
 {
     const float *x = logits;
 

@@ -1,4 +1,5 @@
-/* step.c - one run of the graph: every stream that writes gives one row, the others fill the rest with their prompts.
+/* step.c - one run of the graph: every stream that writes gives one row, the others fill the rest with their
+ * prompts.
  *
  *   rows   [stream 0: 1][stream 2: 1][stream 1: a piece of its prompt ...]      in a stream's order of positions
  *   outs   the rows whose logits somebody wants                                 ≤ the lane's out_max
@@ -52,7 +53,9 @@ static void place(const tn_engine *e, tn_lane *lane, tn_stream *s, int64_t *row,
     }
 }
 
-typedef struct look { tn_engine *e; } look;
+typedef struct look {
+    tn_engine *e;
+} look;
 
 /* Chooses or scores the token after each row that has logits. */
 static void look_at(void *arg, int64_t begin, int64_t end, int i_thread)
@@ -63,7 +66,7 @@ static void look_at(void *arg, int64_t begin, int64_t end, int i_thread)
     for (int64_t i = begin; i < end; i++) {
         tn_job           *j = &e->jobs[i];
         const tn_request *r = j->s->request;
-        int64_t           n_vocab = e->h->n_vocab, i_stream = j->s - e->streams, i_token = j->pos + 1 - r->n_prompt;
+        int64_t n_vocab = e->h->n_vocab, i_stream = j->s - e->streams, i_token = j->pos + 1 - r->n_prompt;
         if (r->n_forced > 0) {
             j->best = tn_argmax(j->logits, n_vocab);
             j->id = r->forced[i_token];
@@ -88,7 +91,8 @@ static void give_text(tn_stream *s, int32_t id, float logprob, bool last)
 
     if (r->on_token == NULL) return;
     size_t n = tn_text_ready(&s->text, &r->sampling, last);
-    if (!r->on_token(r->arg, id, logprob, s->text.p != NULL ? s->text.p + s->text.sent : "", n)) s->cancelled = true;
+    if (!r->on_token(r->arg, id, logprob, s->text.p != NULL ? s->text.p + s->text.sent : "", n))
+        s->cancelled = true;
     s->text.sent += n;
 }
 
@@ -143,13 +147,16 @@ static void score_token(tn_stream *s, const tn_job *j)
     if (out->n == s->request->n_forced) finish(s, "scored");
 }
 
-/* A row whose logits are no numbers has no best token: 0 would be chosen for ever, and counted as an answer. */
+/* A row whose logits are no numbers has no best token: 0 would be chosen for ever, and counted as an
+ * answer. */
 static bool no_number(tn_stream *s, const tn_job *j)
 {
     if (isfinite(j->logprob)) return false;
     s->result->status = TN_FORMAT;
-    snprintf(s->result->message, sizeof s->result->message, "the logits after token %lld are no finite numbers: the weights are damaged, or "
-             "too large for their type (compare their digest with the source; tenet inspect prints it)", (long long)j->pos + 1);
+    snprintf(s->result->message, sizeof s->result->message,
+             "the logits after token %lld are no finite numbers: the weights are damaged, or "
+             "too large for their type (compare their digest with the source; tenet inspect prints it)",
+             (long long)j->pos + 1);
     finish(s, "failed");
     return true;
 }
@@ -161,7 +168,8 @@ static tn_status after_run(tn_engine *e, tn_lane *lane, tn_stream *s, tn_error *
     if (s->n_row == 0) return TN_OK;
     if (e->o.hidden_layer >= 0 && at >= s->n_done && at < s->n_done + s->n_row) {
         const float *x = tn_graph_data(lane->g, lane->net.layer_out[e->o.hidden_layer]);
-        memcpy(s->result->hidden, x + (s->first_row + at - s->n_done) * e->h->n_embd, (size_t)e->h->n_embd * sizeof *x);
+        memcpy(s->result->hidden, x + (s->first_row + at - s->n_done) * e->h->n_embd,
+               (size_t)e->h->n_embd * sizeof *x);
     }
     s->n_done += s->n_row;
     for (int64_t i = s->first_out; i < s->first_out + s->n_out && !s->done; i++) {
@@ -178,14 +186,16 @@ tn_status tn_step(tn_engine *e, int64_t *n_ended, tn_error *err)
     int64_t  rows = 0, outs = 0;
     tn_lane *lane;
 
-    for (int64_t i = 0; i < e->o.n_batch; i++) scoring |= e->streams[i].active && e->streams[i].request->n_forced > 0;
+    for (int64_t i = 0; i < e->o.n_batch; i++)
+        scoring |= e->streams[i].active && e->streams[i].request->n_forced > 0;
     TN_TRY(tn_engine_lane(e, scoring, &lane, err));
     for (int pass = 0; pass < 2; pass++)
         for (int64_t i = 0; i < e->o.n_batch; i++) {
             tn_stream *s = &e->streams[i];
             if (s->active && (rows_left(s) == 1) == (pass == 0)) place(e, lane, s, &rows, &outs);
         }
-    if (outs == 0) lane->out_rows[0] = 0;            /* nobody's logits are wanted yet: the head sees one row for nothing */
+    /* nobody's logits are wanted yet: the head sees one row for nothing */
+    if (outs == 0) lane->out_rows[0] = 0;
     tn_graph_set_out_rows(lane->g, outs > 0 ? outs : 1);
     TN_TRY(tn_graph_forward(lane->g, rows, err));
     e->n_token_run += rows;
@@ -201,15 +211,18 @@ tn_status tn_step(tn_engine *e, int64_t *n_ended, tn_error *err)
         if (!s->done) continue;
         s->result->text = s->text.p;
         s->text.p = NULL;
-        if (s->result->text == NULL && (s->result->text = calloc(1, 1)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for an answer");
-        if (s->request->on_done != NULL && s->result->status == TN_OK) s->request->on_done(s->request->done_arg, s->result);
+        if (s->result->text == NULL && (s->result->text = calloc(1, 1)) == NULL)
+            return tn_fail(err, TN_NOMEM, "no memory for an answer");
+        if (s->request->on_done != NULL && s->result->status == TN_OK)
+            s->request->on_done(s->request->done_arg, s->result);
         tn_stream_end(e, s);
         ++*n_ended;
     }
     return TN_OK;
 }
 
-/* Keeps the pages of an ended stream for requests that begin alike; the longest unused sequence makes room. */
+/* Keeps the pages of an ended stream for requests that begin alike; the longest unused sequence makes
+ * room. */
 static void keep(tn_engine *e, tn_stream *s)
 {
     tn_seq *slot = &e->kept[0];
@@ -222,7 +235,7 @@ static void keep(tn_engine *e, tn_stream *s)
     *slot = s->seq;
     slot->n = s->n_done;
     slot->last_use = ++e->clock;
-    s->seq = (tn_seq){0};
+    s->seq = (tn_seq){ 0 };
 }
 
 void tn_stream_end(tn_engine *e, tn_stream *s)
@@ -233,5 +246,5 @@ void tn_stream_end(tn_engine *e, tn_stream *s)
     free(s->text.p);
     free(s->seen.n_generated);
     free(s->seen.present);
-    *s = (tn_stream){0};
+    *s = (tn_stream){ 0 };
 }

@@ -1,4 +1,5 @@
-/* text.c - the text of an answer while it grows: whole characters only, stop strings cut off before anybody sees them. */
+/* text.c - the text of an answer while it grows: whole characters only, stop strings cut off before anybody
+ * sees them. */
 #include "infer/engine_impl.h"
 
 #include <stdlib.h>
@@ -17,7 +18,8 @@ static size_t find_stop(const char *p, size_t n, size_t from, const tn_sampling 
     return best;
 }
 
-/* An answer is a string to all who read it: a NUL, which no text holds, becomes U+FFFD rather than end it there. */
+/* An answer is a string to all who read it: a NUL, which no text holds, becomes U+FFFD rather than end it
+ * there. */
 static tn_status replace_nuls(tn_text *t, size_t from, tn_error *err)
 {
     static const char sign[] = "\xef\xbf\xbd";
@@ -30,7 +32,7 @@ static tn_status replace_nuls(tn_text *t, size_t from, tn_error *err)
             t->p = p;
             t->cap = 2 * t->cap + 16;
         }
-        memmove(t->p + i + 1 + grown, t->p + i + 1, t->n - i);            /* with the end's own NUL */
+        memmove(t->p + i + 1 + grown, t->p + i + 1, t->n - i); /* with the end's own NUL */
         memcpy(t->p + i, sign, sizeof sign - 1);
         t->n += grown;
         from = i + sizeof sign - 1;
@@ -38,7 +40,8 @@ static tn_status replace_nuls(tn_text *t, size_t from, tn_error *err)
     return TN_OK;
 }
 
-tn_status tn_text_push(tn_text *t, const tn_tokenizer *tok, int32_t id, const tn_sampling *s, bool *stopped, tn_error *err)
+tn_status tn_text_push(tn_text *t, const tn_tokenizer *tok, int32_t id, const tn_sampling *s, bool *stopped,
+                       tn_error *err)
 {
     size_t before = t->n, longest = 0;
 
@@ -65,7 +68,8 @@ size_t tn_text_ready(const tn_text *t, const tn_sampling *s, bool last)
     if (last) return n;
     for (int i = 0; i < s->n_stop; i++) {
         size_t len = strlen(s->stop[i]);
-        for (size_t k = len < n + 1 ? len : n + 1; k-- > 1;)      /* the longest proper beginning that ends the text */
+        /* the longest proper beginning that ends the text */
+        for (size_t k = len < n + 1 ? len : n + 1; k-- > 1;)
             if (k < len && k <= n && memcmp(t->p + t->n - k, s->stop[i], k) == 0) {
                 if (k > hold) hold = k;
                 break;

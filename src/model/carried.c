@@ -1,4 +1,5 @@
-/* carried.c - what travels between the two forms besides weights: Hugging Face's JSON files as GGUF metadata. */
+/* carried.c - what travels between the two forms besides weights: Hugging Face's JSON files as GGUF
+ * metadata. */
 #include "model/carried.h"
 
 #include "base/file.h"
@@ -6,8 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const tn_carried_files[] = { "config.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json",
-                                         "chat_template.jinja", NULL };
+const char *const tn_carried_files[] = { "config.json",
+                                         "tokenizer_config.json",
+                                         "generation_config.json",
+                                         "special_tokens_map.json",
+                                         "chat_template.jinja",
+                                         NULL };
 
 static void carried_key(char key[96], const char *name)
 {
@@ -37,7 +42,8 @@ static tn_status read_file(const tn_model *m, const char *name, char **out, size
     return s;
 }
 
-static tn_status add_template(const tn_model *m, tn_str *s, uint64_t *n, const json_t *tok_config, tn_error *err)
+static tn_status add_template(const tn_model *m, tn_str *s, uint64_t *n, const json_t *tok_config,
+                              tn_error *err)
 {
     const json_t *t = json_object_get(tok_config, "chat_template");
     char         *text;
@@ -47,7 +53,8 @@ static tn_status add_template(const tn_model *m, tn_str *s, uint64_t *n, const j
     if (text != NULL) bytes = strlen(text);
     else TN_TRY(read_file(m, "chat_template.jinja", &text, &bytes, err));
     if (text != NULL) tn_kv_str(s, n, "tokenizer.chat_template", text, bytes);
-    else if (json_is_string(t)) tn_kv_str(s, n, "tokenizer.chat_template", json_string_value(t), json_string_length(t));
+    else if (json_is_string(t))
+        tn_kv_str(s, n, "tokenizer.chat_template", json_string_value(t), json_string_length(t));
     free(text);
     return TN_OK;
 }
@@ -64,7 +71,8 @@ tn_status tn_carry_tokenizer(const tn_model *m, tn_str *s, uint64_t *n, tn_error
     TN_GOTO(read_file(m, "tokenizer_config.json", &config_text, &config_bytes, err));
     if (text != NULL) {
         TN_GOTO(tn_json_parse(&tokenizer, text, bytes, "tokenizer.json", err));
-        if (config_text != NULL) TN_GOTO(tn_json_parse(&config, config_text, config_bytes, "tokenizer_config.json", err));
+        if (config_text != NULL)
+            TN_GOTO(tn_json_parse(&config, config_text, config_bytes, "tokenizer_config.json", err));
         TN_GOTO(tn_kv_vocabulary(s, n, tokenizer, config, m, "tokenizer.json", err));
         TN_GOTO(add_template(m, s, n, config, err));
         tn_kv_str(s, n, "tokenizer.huggingface.json", text, bytes);
@@ -76,7 +84,8 @@ tn_status tn_carry_tokenizer(const tn_model *m, tn_str *s, uint64_t *n, tn_error
         if (file == NULL) continue;
         status = tn_chosen_text(m, *f, &file, &file_bytes, err);
         carried_key(key, *f);
-        if (status == TN_OK && !(m->chat_chosen && strcmp(*f, "chat_template.jinja") == 0)) tn_kv_str(s, n, key, file, file_bytes);
+        if (status == TN_OK && !(m->chat_chosen && strcmp(*f, "chat_template.jinja") == 0))
+            tn_kv_str(s, n, key, file, file_bytes);
         free(file);
         if (status != TN_OK) goto out;
     }

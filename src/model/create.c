@@ -1,5 +1,5 @@
-/* create.c - a model from scratch. The family is asked to build itself once without weights: every weight that it asks
- * for is noted with its shape, then made and filled.
+/* create.c - a model from scratch. The family is asked to build itself once without weights: every weight
+ * that it asks for is noted with its shape, then made and filled.
  *
  *   norms          1 (0 where they are used as 1 + w)        biases   0
  *   other weights  N(0, init_std), one counter stream a weight, keyed by its name: the values depend on seed, name and
@@ -16,7 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct fill { float *w; tn_rng_key key; double std; } fill;
+typedef struct fill {
+    float     *w;
+    tn_rng_key key;
+    double     std;
+} fill;
 
 static void fill_normal(void *arg, int64_t begin, int64_t end, int i_thread)
 {
@@ -33,32 +37,40 @@ static void fill_weight(const tn_builder *b, const tn_wanted *want, float *w, ui
     const char       *name = want->name;
     bool              norm = want->t.n_dim == 1 && tn_ends_with(name, "_norm.weight");
 
-    if (tn_ends_with(name, ".bias") || (norm && h->norm_plus_one)) return;       /* memory comes zeroed */
+    if (tn_ends_with(name, ".bias") || (norm && h->norm_plus_one)) return; /* memory comes zeroed */
     if (norm) {
         for (int64_t i = 0; i < n; i++) w[i] = 1;
         return;
     }
-    fill f = { .w = w, .key = { seed, TN_RNG_INIT, 0, tn_hash64(name, strlen(name)) }, .std = h->init_std > 0 ? h->init_std : 0.02 };
-    if (b->family->scaled_residual_init && (tn_ends_with(name, "attn_output.weight") || tn_ends_with(name, "ffn_down.weight")))
+    fill f = { .w = w,
+               .key = { seed, TN_RNG_INIT, 0, tn_hash64(name, strlen(name)) },
+               .std = h->init_std > 0 ? h->init_std : 0.02 };
+    if (b->family->scaled_residual_init &&
+        (tn_ends_with(name, "attn_output.weight") || tn_ends_with(name, "ffn_down.weight")))
         f.std /= sqrt(2.0 * (double)h->n_layer);
     tn_parallel(n, 4096, fill_normal, &f);
 }
 
 tn_status tn_hparams_check_new(const tn_hparams *h, tn_error *err)
 {
+    // clang-format off
     const struct { const char *name; int64_t value, least; } sizes[] = {
         { "n_layer", h->n_layer, 1 }, { "n_embd", h->n_embd, 1 }, { "n_head", h->n_head, 1 }, { "n_head_kv", h->n_head_kv, 1 },
         { "d_head", h->d_head, 1 }, { "n_vocab", h->n_vocab, 2 }, { "n_ctx", h->n_ctx, 1 },
     };
+    // clang-format on
 
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (sizes[i].value < sizes[i].least || sizes[i].value > INT32_MAX)
-            return tn_fail(err, TN_USAGE, "a new model needs %s of at least %" PRId64 ", not %" PRId64, sizes[i].name, sizes[i].least,
-                           sizes[i].value);
+            return tn_fail(err, TN_USAGE, "a new model needs %s of at least %" PRId64 ", not %" PRId64,
+                           sizes[i].name, sizes[i].least, sizes[i].value);
     if (h->n_head % h->n_head_kv != 0)
-        return tn_fail(err, TN_USAGE, "%" PRId64 " heads cannot share %" PRId64 " key/value heads: n_head must be a multiple of n_head_kv",
+        return tn_fail(err, TN_USAGE,
+                       "%" PRId64 " heads cannot share %" PRId64
+                       " key/value heads: n_head must be a multiple of n_head_kv",
                        h->n_head, h->n_head_kv);
-    if (!(h->norm_eps > 0)) return tn_fail(err, TN_USAGE, "a new model needs norm_eps above 0 (1e-5 is usual)");
+    if (!(h->norm_eps > 0))
+        return tn_fail(err, TN_USAGE, "a new model needs norm_eps above 0 (1e-5 is usual)");
     return TN_OK;
 }
 
@@ -81,11 +93,12 @@ static tn_status collect_weights(tn_builder *b, tn_error *err)
     return status;
 }
 
-tn_status tn_model_create(tn_model **out, const tn_hparams *h, tn_tokenizer *tok, uint64_t seed, tn_error *err)
+tn_status tn_model_create(tn_model **out, const tn_hparams *h, tn_tokenizer *tok, uint64_t seed,
+                          tn_error *err)
 {
     tn_status  status = TN_OK;
     tn_model  *m = NULL;
-    tn_builder b = {0};
+    tn_builder b = { 0 };
 
     *out = NULL;
     TN_TRY(tn_hparams_check_new(h, err));
@@ -93,7 +106,8 @@ tn_status tn_model_create(tn_model **out, const tn_hparams *h, tn_tokenizer *tok
     m->h = *h;
     m->h.rope.freq_factors = NULL;
     m->tok = tok;
-    snprintf(m->chat_why, sizeof m->chat_why, "a new model has no chat format: choose one with --chat-format");
+    snprintf(m->chat_why, sizeof m->chat_why,
+             "a new model has no chat format: choose one with --chat-format");
     if (h->rope.freq_factors != NULL) {
         size_t n = (size_t)(h->d_rope > 0 ? h->d_rope : h->d_head) / 2;
         if ((m->freq_factors = malloc((n + 1) * sizeof *m->freq_factors)) == NULL) {
@@ -110,7 +124,8 @@ tn_status tn_model_create(tn_model **out, const tn_hparams *h, tn_tokenizer *tok
         const tn_tensor *t = &b.wanted[i]->t;
         float           *w = tn_model_alloc_rows(tn_n_bytes(t));
         if (w == NULL) {
-            status = tn_fail(err, TN_NOMEM, "no memory for '%s' of the new model (%zu bytes)", b.wanted[i]->name, tn_n_bytes(t));
+            status = tn_fail(err, TN_NOMEM, "no memory for '%s' of the new model (%zu bytes)",
+                             b.wanted[i]->name, tn_n_bytes(t));
             goto out;
         }
         fill_weight(&b, b.wanted[i], w, seed);

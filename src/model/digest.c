@@ -1,9 +1,11 @@
-/* digest.c - what "the weights" are, whatever file they came from: a Merkle root over the tensors in name order.
+/* digest.c - what "the weights" are, whatever file they came from: a Merkle root over the tensors in name
+ * order.
  *
  *   leaf  = SHA-256 of  name \0 dtype \0 n_dim u32, shape u64 each, bytes        (little-endian)
  *   root  = Merkle tree over the leaves (provenance's tree)
  *
- * The canonical form is GGUF's: rotated rows interleaved where its architecture does so, vectors as f32, Gemma's norms as
+ * The canonical form is GGUF's: rotated rows interleaved where its architecture does so, vectors as f32,
+ * Gemma's norms as
  * 1 + w. So a directory and the .gguf made from it have one digest. */
 #include "model/hf_layout.h"
 
@@ -29,7 +31,8 @@ static void hash_head(tn_sha256 *s, const tn_param *p, tn_dtype dtype)
     }
 }
 
-/* Rows that nobody else reads (the panels took their place) leave memory behind us: else a model would lie there twice. */
+/* Rows that nobody else reads (the panels took their place) leave memory behind us: else a model would lie
+ * there twice. */
 static void hash_rows(tn_sha256 *s, const tn_model *m, size_t i, const uint8_t *rows, size_t n)
 {
     bool drop = m->params[i].w.data == NULL;
@@ -50,13 +53,16 @@ static void leaf(const tn_model *m, size_t i, tn_sha256 *s, tn_digest *out)
     int64_t         n_head;
 
     hash_head(s, p, dtype);
-    size_t row = tn_row_bytes(dtype, tn_cols(&p->w)), all = p->w.n_dim == 1 ? tn_n_bytes(&p->w) : row * (size_t)tn_rows(&p->w);
+    size_t row = tn_row_bytes(dtype, tn_cols(&p->w)),
+           all = p->w.n_dim == 1 ? tn_n_bytes(&p->w) : row * (size_t)tn_rows(&p->w);
     if (!m->h.rope_interleaved && tn_gguf_interleaves(&m->h) && tn_is_qk(p->name, &m->h, &n_head)) {
         int64_t n = p->w.shape[0];
         size_t  one = p->w.n_dim == 1 ? sizeof(float) : row;
-        for (int64_t r = 0; r < n; r++) tn_sha256_update(s, rows + (size_t)tn_row_half_split(r, m->h.d_head) * one, one);
+        for (int64_t r = 0; r < n; r++)
+            tn_sha256_update(s, rows + (size_t)tn_row_half_split(r, m->h.d_head) * one, one);
         if (p->w.data == NULL) tn_model_drop_pages(m, rows, all);
-    } else if (m->h.norm_plus_one && tn_name_to_hf(&m->h, p->name, -1, &name) && name.layout == TN_LAYOUT_NORM) {
+    } else if (m->h.norm_plus_one && tn_name_to_hf(&m->h, p->name, -1, &name) &&
+               name.layout == TN_LAYOUT_NORM) {
         for (int64_t k = 0; k < p->w.shape[0]; k++) {
             float one_more = 1.0f + ((const float *)(const void *)rows)[k];
             tn_sha256_update(s, &one_more, sizeof one_more);
@@ -67,7 +73,11 @@ static void leaf(const tn_model *m, size_t i, tn_sha256 *s, tn_digest *out)
     tn_sha256_final(s, out);
 }
 
-typedef struct leaf_job { const tn_model *m; tn_digest *leaves; tn_sha256 **hash; } leaf_job;
+typedef struct leaf_job {
+    const tn_model *m;
+    tn_digest      *leaves;
+    tn_sha256     **hash;
+} leaf_job;
 
 static void make_leaf(void *arg, size_t i)
 {
@@ -89,7 +99,8 @@ tn_status tn_model_leaf(const tn_model *m, size_t i, tn_digest *out, tn_error *e
 
 tn_status tn_model_digest(const tn_model *m, tn_digest *out, tn_error *err)
 {
-    leaf_job  job = { m, malloc((m->n_param + 1) * sizeof *job.leaves), calloc(m->n_param + 1, sizeof *job.hash) };
+    leaf_job  job = { m, malloc((m->n_param + 1) * sizeof *job.leaves),
+                      calloc(m->n_param + 1, sizeof *job.hash) };
     tn_dtype  unused;
     tn_status status = TN_OK;
 
@@ -100,7 +111,9 @@ tn_status tn_model_digest(const tn_model *m, tn_digest *out, tn_error *err)
     for (size_t i = 0; i < m->n_param; i++) {
         TN_GOTO(tn_sha256_create(&job.hash[i], err));
         if (m->slots[i].has_leaf || tn_model_rows(m, i, &unused) != NULL) continue;
-        status = tn_fail(err, TN_USAGE, "%s: the digest needs the rows of '%s', which were packed and dropped: open the model without packing",
+        status = tn_fail(err, TN_USAGE,
+                         "%s: the digest needs the rows of '%s', which were packed and dropped: open the "
+                         "model without packing",
                          m->path, m->params[i].name);
         goto out;
     }

@@ -6,16 +6,25 @@
  *   kv     = string key, u32 type, value;  string = u64 length, bytes;  array = u32 type, u64 n, values
  *   info   = string name, u32 n_dim, u64 dims (fastest first), u32 type, u64 offset from the data's begin
  *
- * Counts are checked against the bytes that are left before anything is allocated: the shortest pair has 13 bytes and the
- * shortest info 32, so memory stays within a small multiple of the file. Tensors must lie in the data in some order with
- * nothing between them but padding, and nothing behind them: no overlaps, no holes, no hidden bytes. */
+ * Counts are checked against the bytes that are left before anything is allocated: the shortest pair has 13
+ * bytes and the shortest info 32, so memory stays within a small multiple of the file. Tensors must lie in
+ * the data in some order with nothing between them but padding, and nothing behind them: no overlaps, no
+ * holes, no hidden bytes. */
 #include "model/gguf.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_KV = 1 << 16, MAX_TENSOR = 1 << 20, MAX_KEY = 65535, MAX_NAME = 64, MAX_NEST = 3, MIN_KV_BYTES = 13, MIN_INFO_BYTES = 32 };
+enum {
+    MAX_KV = 1 << 16,
+    MAX_TENSOR = 1 << 20,
+    MAX_KEY = 65535,
+    MAX_NAME = 64,
+    MAX_NEST = 3,
+    MIN_KV_BYTES = 13,
+    MIN_INFO_BYTES = 32
+};
 
 static const uint8_t type_bytes[TN_GGUF_TYPE_COUNT] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
 
@@ -43,9 +52,11 @@ static tn_status cut_off(const cursor *c, const char *what, tn_error *err)
 {
     char at[32], size[32];
 
-    return tn_fail(err, TN_FORMAT, "%s: %s at byte %s runs past the end of the file (%s bytes).\nIt looks cut off while "
-                   "downloading: fetch it again (tenet pull) or compare sha256sum with the source.", c->path, what,
-                   tn_thousands((uint64_t)(c->p - c->begin), at), tn_thousands((uint64_t)(c->end - c->begin), size));
+    return tn_fail(err, TN_FORMAT,
+                   "%s: %s at byte %s runs past the end of the file (%s bytes).\nIt looks cut off while "
+                   "downloading: fetch it again (tenet pull) or compare sha256sum with the source.",
+                   c->path, what, tn_thousands((uint64_t)(c->p - c->begin), at),
+                   tn_thousands((uint64_t)(c->end - c->begin), size));
 }
 
 static tn_status get_u32(cursor *c, uint32_t *out, const char *what, tn_error *err)
@@ -95,7 +106,8 @@ static tn_status skip_values(cursor *c, uint32_t type, uint64_t n, int depth, tn
         if (n > left(c) / 8) return cut_off(c, "an array of strings", err);
         for (uint64_t i = 0; i < n; i++) TN_TRY(get_str(c, &text, &len, "a string", err));
     } else if (type == TN_GGUF_ARRAY) {
-        if (depth >= MAX_NEST) return tn_fail(err, TN_LIMIT, "%s: arrays nest deeper than %d", c->path, MAX_NEST);
+        if (depth >= MAX_NEST)
+            return tn_fail(err, TN_LIMIT, "%s: arrays nest deeper than %d", c->path, MAX_NEST);
         if (n > left(c) / 12) return cut_off(c, "an array of arrays", err);
         for (uint64_t i = 0; i < n; i++) {
             uint32_t elem;
@@ -108,11 +120,13 @@ static tn_status skip_values(cursor *c, uint32_t type, uint64_t n, int depth, tn
         if (n > left(c) / type_bytes[type]) return cut_off(c, "a value", err);
         if (type == TN_GGUF_BOOL)
             for (uint64_t i = 0; i < n; i++)
-                if (c->p[i] > 1) return tn_fail(err, TN_FORMAT, "%s: a bool at byte %td is %u, not 0 or 1", c->path,
-                                                c->p + i - c->begin, c->p[i]);
+                if (c->p[i] > 1)
+                    return tn_fail(err, TN_FORMAT, "%s: a bool at byte %td is %u, not 0 or 1", c->path,
+                                   c->p + i - c->begin, c->p[i]);
         c->p += n * type_bytes[type];
     } else {
-        return tn_fail(err, TN_FORMAT, "%s: unknown metadata type %u before byte %td (known: 0 to 12)", c->path, type, c->p - c->begin);
+        return tn_fail(err, TN_FORMAT, "%s: unknown metadata type %u before byte %td (known: 0 to 12)",
+                       c->path, type, c->p - c->begin);
     }
     return TN_OK;
 }
@@ -124,7 +138,9 @@ static tn_status read_kv(cursor *c, tn_gguf_kv *kv, tn_error *err)
     kv->begin = c->p;
     TN_TRY(get_str(c, &kv->key, &kv->key_n, "a metadata key", err));
     if (kv->key_n > MAX_KEY || !is_plain_ascii(kv->key, kv->key_n))
-        return tn_fail(err, TN_FORMAT, "%s: the metadata key at byte %td is empty, too long or not plain ASCII", c->path, kv->begin - c->begin);
+        return tn_fail(err, TN_FORMAT,
+                       "%s: the metadata key at byte %td is empty, too long or not plain ASCII", c->path,
+                       kv->begin - c->begin);
     TN_TRY(get_u32(c, &type, "a metadata type", err));
     kv->n = 1;
     if (type == TN_GGUF_ARRAY) {
@@ -136,7 +152,9 @@ static tn_status read_kv(cursor *c, tn_gguf_kv *kv, tn_error *err)
     kv->value = c->p;
     tn_status s = skip_values(c, type == TN_GGUF_ARRAY ? elem : type, kv->n, 1, err);
     kv->end = c->p;
-    return s == TN_OK ? TN_OK : tn_fail_prefix(err, s, "metadata key '%.*s'", (int)(kv->key_n > 100 ? 100 : kv->key_n), kv->key);
+    return s == TN_OK ? TN_OK
+                      : tn_fail_prefix(err, s, "metadata key '%.*s'",
+                                       (int)(kv->key_n > 100 ? 100 : kv->key_n), kv->key);
 }
 
 static tn_status read_info(cursor *c, tn_gguf_tensor *t, uint32_t alignment, tn_error *err)
@@ -149,37 +167,47 @@ static tn_status read_info(cursor *c, tn_gguf_tensor *t, uint32_t alignment, tn_
 
     TN_TRY(get_str(c, &name, &name_n, "a tensor's name", err));
     if (name_n > MAX_NAME || !is_plain_ascii(name, name_n))
-        return tn_fail(err, TN_FORMAT, "%s: the tensor name before byte %td is empty, longer than %d bytes or not plain ASCII",
-                       c->path, c->p - c->begin, MAX_NAME);
+        return tn_fail(
+            err, TN_FORMAT,
+            "%s: the tensor name before byte %td is empty, longer than %d bytes or not plain ASCII", c->path,
+            c->p - c->begin, MAX_NAME);
     memcpy(t->name, name, name_n);
     t->name[name_n] = '\0';
     TN_TRY(get_u32(c, &n_dim, "a tensor's number of dimensions", err));
     if (n_dim < 1 || n_dim > TN_MAX_DIM)
-        return tn_fail(err, TN_FORMAT, "%s: tensor '%s' has %u dimensions; 1 to %d are allowed", c->path, t->name, n_dim, TN_MAX_DIM);
+        return tn_fail(err, TN_FORMAT, "%s: tensor '%s' has %u dimensions; 1 to %d are allowed", c->path,
+                       t->name, n_dim, TN_MAX_DIM);
     t->n_dim = (int)n_dim;
     for (uint32_t i = 0; i < n_dim; i++) {
         TN_TRY(get_u64(c, &dims[i], "a tensor's dimension", err));
-        if (dims[i] == 0 || dims[i] > INT64_MAX || !tn_mul_size(n_elem, (size_t)dims[i], &n_elem) || n_elem > INT64_MAX)
-            return tn_fail(err, TN_FORMAT, "%s: tensor '%s': dimension %u is %" PRIu64 ": zero, or the product overflows",
+        if (dims[i] == 0 || dims[i] > INT64_MAX || !tn_mul_size(n_elem, (size_t)dims[i], &n_elem) ||
+            n_elem > INT64_MAX)
+            return tn_fail(err, TN_FORMAT,
+                           "%s: tensor '%s': dimension %u is %" PRIu64 ": zero, or the product overflows",
                            c->path, t->name, i, dims[i]);
     }
     for (uint32_t i = 0; i < n_dim; i++) t->shape[i] = (int64_t)dims[n_dim - 1 - i];
     TN_TRY(get_u32(c, &type, "a tensor's type", err));
     if (!tn_dtype_from_gguf(type, &t->dtype))
-        return tn_fail(err, TN_UNSUPPORTED, "%s: tensor '%s' has type id %u, which is removed from GGUF or not supported here. "
-                       "Supported: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K to Q6_K MXFP4 and integers; convert it with llama-quantize",
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "%s: tensor '%s' has type id %u, which is removed from GGUF or not supported here. "
+                       "Supported: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K to Q6_K MXFP4 and integers; "
+                       "convert it with llama-quantize",
                        c->path, t->name, type);
     row = tn_row_bytes(t->dtype, t->shape[n_dim - 1]);
     if (row == 0)
-        return tn_fail(err, TN_FORMAT, "%s: tensor '%s': rows of %" PRId64 " are no multiple of the %" PRId64 "-element blocks of %s",
-                       c->path, t->name, t->shape[n_dim - 1], tn_dtype_block(t->dtype), tn_dtype_name(t->dtype));
+        return tn_fail(
+            err, TN_FORMAT,
+            "%s: tensor '%s': rows of %" PRId64 " are no multiple of the %" PRId64 "-element blocks of %s",
+            c->path, t->name, t->shape[n_dim - 1], tn_dtype_block(t->dtype), tn_dtype_name(t->dtype));
     size_t bytes;
     if (!tn_mul_size(n_elem / (size_t)t->shape[n_dim - 1], row, &bytes))
         return tn_fail(err, TN_FORMAT, "%s: tensor '%s': its size overflows", c->path, t->name);
     t->bytes = bytes;
     TN_TRY(get_u64(c, &t->offset, "a tensor's offset", err));
     if (t->offset % alignment != 0)
-        return tn_fail(err, TN_FORMAT, "%s: tensor '%s': offset %" PRIu64 " is no multiple of general.alignment (%u)",
+        return tn_fail(err, TN_FORMAT,
+                       "%s: tensor '%s': offset %" PRIu64 " is no multiple of general.alignment (%u)",
                        c->path, t->name, t->offset, alignment);
     return TN_OK;
 }
@@ -213,13 +241,15 @@ static tn_status check_unique(const tn_gguf *g, const void **order, tn_error *er
     for (size_t i = 1; i < g->n_kv; i++)
         if (kv_order(&order[i - 1], &order[i]) == 0) {
             const tn_gguf_kv *kv = order[i];
-            return tn_fail(err, TN_FORMAT, "%s: metadata key '%.*s' appears twice", g->path, (int)kv->key_n, kv->key);
+            return tn_fail(err, TN_FORMAT, "%s: metadata key '%.*s' appears twice", g->path, (int)kv->key_n,
+                           kv->key);
         }
     for (size_t i = 0; i < g->n_tensor; i++) order[i] = &g->tensors[i];
     qsort(order, g->n_tensor, sizeof *order, name_order);
     for (size_t i = 1; i < g->n_tensor; i++)
         if (name_order(&order[i - 1], &order[i]) == 0)
-            return tn_fail(err, TN_FORMAT, "%s: tensor '%s' appears twice", g->path, ((const tn_gguf_tensor *)order[i])->name);
+            return tn_fail(err, TN_FORMAT, "%s: tensor '%s' appears twice", g->path,
+                           ((const tn_gguf_tensor *)order[i])->name);
     return TN_OK;
 }
 
@@ -236,20 +266,25 @@ static tn_status check_layout(const tn_gguf *g, const void **order, tn_error *er
         if (t->offset > size || t->bytes > size - t->offset) {
             uint64_t last = 0;
             if (__builtin_add_overflow(g->data_begin + t->offset, t->bytes, &last)) last = UINT64_MAX;
-            return tn_fail(err, TN_FORMAT, "%s: tensor '%s' ends at byte %s, but the file has %s.\nIt looks cut off while "
-                           "downloading: fetch it again (tenet pull) or compare sha256sum with the source.", g->path, t->name,
-                           tn_thousands(last, a), tn_thousands(g->map.n, b));
+            return tn_fail(err, TN_FORMAT,
+                           "%s: tensor '%s' ends at byte %s, but the file has %s.\nIt looks cut off while "
+                           "downloading: fetch it again (tenet pull) or compare sha256sum with the source.",
+                           g->path, t->name, tn_thousands(last, a), tn_thousands(g->map.n, b));
         }
         if (t->offset < end)
-            return tn_fail(err, TN_FORMAT, "%s: tensor '%s' begins inside tensor '%s': the file is damaged or hostile",
+            return tn_fail(err, TN_FORMAT,
+                           "%s: tensor '%s' begins inside tensor '%s': the file is damaged or hostile",
                            g->path, t->name, ((const tn_gguf_tensor *)order[i - 1])->name);
         if (t->offset - end >= g->alignment)
-            return tn_fail(err, TN_FORMAT, "%s: %s bytes before tensor '%s' belong to nothing: the file is damaged or hostile",
-                           g->path, tn_thousands(t->offset - end, a), t->name);
+            return tn_fail(
+                err, TN_FORMAT,
+                "%s: %s bytes before tensor '%s' belong to nothing: the file is damaged or hostile", g->path,
+                tn_thousands(t->offset - end, a), t->name);
         end = t->offset + t->bytes;
     }
     if (size - end >= g->alignment)
-        return tn_fail(err, TN_FORMAT, "%s: %s bytes after the last tensor belong to nothing: the file is damaged or hostile",
+        return tn_fail(err, TN_FORMAT,
+                       "%s: %s bytes after the last tensor belong to nothing: the file is damaged or hostile",
                        g->path, tn_thousands(size - end, a));
     return TN_OK;
 }
@@ -259,19 +294,25 @@ static tn_status read_header(cursor *c, uint64_t *n_tensor, uint64_t *n_kv, tn_e
     uint32_t version;
 
     if (left(c) < 4 || memcmp(c->p, "GGUF", 4) != 0)
-        return tn_fail(err, TN_FORMAT, "%s: not a GGUF file: it does not begin with the bytes 'GGUF'", c->path);
+        return tn_fail(err, TN_FORMAT, "%s: not a GGUF file: it does not begin with the bytes 'GGUF'",
+                       c->path);
     c->p += 4;
     TN_TRY(get_u32(c, &version, "the version", err));
     if (version != 3)
-        return tn_fail(err, TN_UNSUPPORTED, "%s: GGUF version %u; tenet reads version 3 (little-endian): convert it again with a current tool",
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "%s: GGUF version %u; tenet reads version 3 (little-endian): convert it again with a "
+                       "current tool",
                        c->path, version);
     TN_TRY(get_u64(c, n_tensor, "the tensor count", err));
     TN_TRY(get_u64(c, n_kv, "the metadata count", err));
     if (*n_kv > MAX_KV || *n_kv > left(c) / MIN_KV_BYTES)
-        return tn_fail(err, TN_LIMIT, "%s: says it has %" PRIu64 " metadata keys, more than its %zu bytes can hold (limit %d)",
+        return tn_fail(err, TN_LIMIT,
+                       "%s: says it has %" PRIu64
+                       " metadata keys, more than its %zu bytes can hold (limit %d)",
                        c->path, *n_kv, left(c), MAX_KV);
     if (*n_tensor > MAX_TENSOR || *n_tensor > left(c) / MIN_INFO_BYTES)
-        return tn_fail(err, TN_LIMIT, "%s: says it has %" PRIu64 " tensors, more than its %zu bytes can hold (limit %d)",
+        return tn_fail(err, TN_LIMIT,
+                       "%s: says it has %" PRIu64 " tensors, more than its %zu bytes can hold (limit %d)",
                        c->path, *n_tensor, left(c), MAX_TENSOR);
     return TN_OK;
 }
@@ -295,11 +336,13 @@ static tn_status parse(tn_gguf *g, bool head_only, tn_error *err)
     for (; g->n_kv < n_kv; g->n_kv++) TN_GOTO(read_kv(&c, &g->kv[g->n_kv], err));
     TN_GOTO(tn_gguf_int_or(g, "general.alignment", 1, 1 << 20, 32, &alignment, err));
     if ((alignment & (alignment - 1)) != 0) {
-        status = tn_fail(err, TN_FORMAT, "%s: general.alignment is %" PRId64 ", not a power of two", g->path, alignment);
+        status = tn_fail(err, TN_FORMAT, "%s: general.alignment is %" PRId64 ", not a power of two", g->path,
+                         alignment);
         goto out;
     }
     g->alignment = (uint32_t)alignment;
-    for (; g->n_tensor < n_tensor; g->n_tensor++) TN_GOTO(read_info(&c, &g->tensors[g->n_tensor], g->alignment, err));
+    for (; g->n_tensor < n_tensor; g->n_tensor++)
+        TN_GOTO(read_info(&c, &g->tensors[g->n_tensor], g->alignment, err));
 
     uint64_t pos = (uint64_t)(c.p - c.begin), pad = (g->alignment - pos % g->alignment) % g->alignment;
     if (pad > left(&c) && n_tensor > 0 && !head_only) {
@@ -310,7 +353,8 @@ static tn_status parse(tn_gguf *g, bool head_only, tn_error *err)
     TN_GOTO(check_unique(g, order, err));
     if (head_only) goto out;
     TN_GOTO(check_layout(g, order, err));
-    for (size_t i = 0; i < g->n_tensor; i++) g->tensors[i].data = g->map.p + g->data_begin + g->tensors[i].offset;
+    for (size_t i = 0; i < g->n_tensor; i++)
+        g->tensors[i].data = g->map.p + g->data_begin + g->tensors[i].offset;
 out:
     free(order);
     return status;
@@ -343,7 +387,8 @@ out:
     return status;
 }
 
-static tn_status parse_bytes(tn_gguf **out, const uint8_t *bytes, size_t n, const char *where, bool head_only, tn_error *err)
+static tn_status parse_bytes(tn_gguf **out, const uint8_t *bytes, size_t n, const char *where, bool head_only,
+                             tn_error *err)
 {
     tn_gguf  *g = NULL;
     tn_status status = TN_OK;

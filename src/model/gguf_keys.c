@@ -56,9 +56,13 @@ void tn_kv_array(tn_str *s, uint64_t *n, const char *key, int elem_type, uint64_
     tn_str_add_n(s, &n_elem, sizeof n_elem);
 }
 
-/* ------------------------------------------------------------------------------------------------------ the family */
+/* --------------------------------------------------------------------------------------------- the family */
 
-typedef struct keys { tn_str *s; uint64_t *n; const char *arch; } keys;
+typedef struct keys {
+    tn_str     *s;
+    uint64_t   *n;
+    const char *arch;
+} keys;
 
 static const char *full(const keys *k, const char *suffix, char buf[128])
 {
@@ -96,17 +100,20 @@ static tn_status put_rope(const keys *k, const tn_hparams *h, tn_error *err)
 
     put_int(k, "rope.dimension_count", h->d_rope > 0 ? h->d_rope : h->d_head);
     put_real(k, "rope.freq_base", h->rope_theta);
-    if (s->kind == TN_ROPE_PLAIN || s->kind == TN_ROPE_LLAMA3) return TN_OK;      /* Llama 3's goes into rope_freqs.weight */
+    /* Llama 3's goes into rope_freqs.weight */
+    if (s->kind == TN_ROPE_PLAIN || s->kind == TN_ROPE_LLAMA3) return TN_OK;
     if (s->kind != TN_ROPE_LINEAR && s->kind != TN_ROPE_YARN)
-        return tn_fail(err, TN_UNSUPPORTED, "GGUF has no form for this kind of RoPE scaling (dynamic): keep the model in Hugging Face form");
+        return tn_fail(
+            err, TN_UNSUPPORTED,
+            "GGUF has no form for this kind of RoPE scaling (dynamic): keep the model in Hugging Face form");
     put_str(k, "rope.scaling.type", s->kind == TN_ROPE_LINEAR ? "linear" : "yarn");
     put_real(k, "rope.scaling.factor", s->factor);
     if (s->kind == TN_ROPE_LINEAR) return TN_OK;
     put_int(k, "rope.scaling.original_context_length", s->n_ctx_orig);
     if (s->beta_fast != 32) put_real(k, "rope.scaling.yarn_beta_fast", s->beta_fast);
     if (s->beta_slow != 1) put_real(k, "rope.scaling.yarn_beta_slow", s->beta_slow);
-    /* Readers multiply this by what YaRN's paper says, 0.1 ln(factor) + 1; DeepSeek's files say 0.1 mscale_all_dim, which is 1 for cos and sin and
-     * stretches the attention's scale instead. */
+    /* Readers multiply this by what YaRN's paper says, 0.1 ln(factor) + 1; DeepSeek's files say 0.1
+     * mscale_all_dim, which is 1 for cos and sin and stretches the attention's scale instead. */
     double usual = s->factor > 1 ? 0.1 * log(s->factor) + 1 : 1, factor = usual;
     if (strcmp(h->family, "deepseek2") == 0) {
         if (s->mscale_all_dim > 0) put_real(k, "rope.scaling.yarn_log_multiplier", 0.1 * s->mscale_all_dim);
@@ -146,7 +153,9 @@ tn_status tn_kv_hparams(tn_str *s, uint64_t *n, const tn_hparams *h, tn_error *e
 
     if (k.arch == NULL) return tn_fail(err, TN_UNSUPPORTED, "family '%s' has no form in GGUF", f);
     if (strcmp(f, "qwen3moe") == 0 && !h->router_renormalise)
-        return tn_fail(err, TN_UNSUPPORTED, "GGUF's qwen3moe always renormalises the experts' weights, but this model's 'norm_topk_prob' is false: "
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "GGUF's qwen3moe always renormalises the experts' weights, but this model's "
+                       "'norm_topk_prob' is false: "
                        "keep it in Hugging Face form");
     put_int(&k, "block_count", h->n_layer);
     put_int(&k, "context_length", h->n_ctx);
@@ -156,15 +165,20 @@ tn_status tn_kv_hparams(tn_str *s, uint64_t *n, const tn_hparams *h, tn_error *e
     if (!gpt2 && !neox) put_int(&k, "attention.head_count_kv", h->n_head_kv);
     if (!gpt2 && !neox) put_int(&k, "attention.key_length", h->d_head);
     if (!gpt2 && !neox) put_int(&k, "attention.value_length", h->d_value > 0 ? h->d_value : h->d_head);
-    put_real(&k, gpt2 || neox ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", h->norm_eps);
+    put_real(&k, gpt2 || neox ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
+             h->norm_eps);
     put_int(&k, "vocab_size", h->n_vocab);
     if (!gpt2) TN_TRY(put_rope(&k, h, err));
     if (neox) put_bool(&k, "use_parallel_residual", h->parallel_residual);
     if (h->n_expert > 0) put_experts(&k, h);
     if (h->window > 0) put_int(&k, "attention.sliding_window", h->window);
-    int64_t usual = strcmp(f, "olmo3") == 0 ? 4 : strcmp(f, "gemma2") == 0 || strcmp(f, "gpt-oss") == 0 ? 2 : h->window_pattern;
-    if (strcmp(f, "gemma3") == 0 || (h->window > 0 && h->window_pattern != usual)) put_int(&k, "attention.sliding_window_pattern", h->window_pattern);
-    if (strcmp(f, "gemma3") == 0 || (strcmp(f, "olmo3") == 0 && h->window > 0 && h->rope_theta_local != h->rope_theta))
+    int64_t usual = strcmp(f, "olmo3") == 0                                 ? 4
+                    : strcmp(f, "gemma2") == 0 || strcmp(f, "gpt-oss") == 0 ? 2
+                                                                            : h->window_pattern;
+    if (strcmp(f, "gemma3") == 0 || (h->window > 0 && h->window_pattern != usual))
+        put_int(&k, "attention.sliding_window_pattern", h->window_pattern);
+    if (strcmp(f, "gemma3") == 0 ||
+        (strcmp(f, "olmo3") == 0 && h->window > 0 && h->rope_theta_local != h->rope_theta))
         put_real(&k, "rope.freq_base_swa", h->rope_theta_local);
     if (strncmp(f, "gemma", 5) == 0) put_real(&k, "attention.scale", h->attn_scale);
     if (h->attn_softcap > 0) put_real(&k, "attn_logit_softcapping", h->attn_softcap);

@@ -1,4 +1,5 @@
-/* gguf_value.c - typed reading of GGUF metadata: the key is named in every complaint, integers of every width are taken. */
+/* gguf_value.c - typed reading of GGUF metadata: the key is named in every complaint, integers of every width
+ * are taken. */
 #include "model/gguf.h"
 
 #include <inttypes.h>
@@ -6,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const type_names[TN_GGUF_TYPE_COUNT] = {
-    "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"
-};
+static const char *const type_names[TN_GGUF_TYPE_COUNT] = { "u8",  "i8",  "u16",  "i16",    "u32",
+                                                            "i32", "f32", "bool", "string", "array",
+                                                            "u64", "i64", "f64" };
 
 const tn_gguf_kv *tn_gguf_find(const tn_gguf *g, const char *key)
 {
@@ -21,19 +22,44 @@ const tn_gguf_kv *tn_gguf_find(const tn_gguf *g, const char *key)
 
 static bool load_int(const uint8_t *p, tn_gguf_type type, int64_t *out)
 {
-    union { uint16_t u16; int16_t i16; uint32_t u32; int32_t i32; uint64_t u64; int64_t i64; } v = {0};
+    union {
+        uint16_t u16;
+        int16_t  i16;
+        uint32_t u32;
+        int32_t  i32;
+        uint64_t u64;
+        int64_t  i64;
+    } v = { 0 };
 
     switch (type) {
-    case TN_GGUF_U8:   *out = *p; return true;
-    case TN_GGUF_I8:   *out = (int8_t)*p; return true;
+    case TN_GGUF_U8: *out = *p; return true;
+    case TN_GGUF_I8: *out = (int8_t)*p; return true;
     case TN_GGUF_BOOL: *out = *p; return true;
-    case TN_GGUF_U16:  memcpy(&v, p, 2); *out = v.u16; return true;
-    case TN_GGUF_I16:  memcpy(&v, p, 2); *out = v.i16; return true;
-    case TN_GGUF_U32:  memcpy(&v, p, 4); *out = v.u32; return true;
-    case TN_GGUF_I32:  memcpy(&v, p, 4); *out = v.i32; return true;
-    case TN_GGUF_U64:  memcpy(&v, p, 8); *out = (int64_t)v.u64; return v.u64 <= INT64_MAX;
-    case TN_GGUF_I64:  memcpy(&v, p, 8); *out = v.i64; return true;
-    default:           return false;
+    case TN_GGUF_U16:
+        memcpy(&v, p, 2);
+        *out = v.u16;
+        return true;
+    case TN_GGUF_I16:
+        memcpy(&v, p, 2);
+        *out = v.i16;
+        return true;
+    case TN_GGUF_U32:
+        memcpy(&v, p, 4);
+        *out = v.u32;
+        return true;
+    case TN_GGUF_I32:
+        memcpy(&v, p, 4);
+        *out = v.i32;
+        return true;
+    case TN_GGUF_U64:
+        memcpy(&v, p, 8);
+        *out = (int64_t)v.u64;
+        return v.u64 <= INT64_MAX;
+    case TN_GGUF_I64:
+        memcpy(&v, p, 8);
+        *out = v.i64;
+        return true;
+    default: return false;
     }
 }
 
@@ -71,16 +97,19 @@ bool tn_gguf_elem_real(const tn_gguf_kv *kv, uint64_t i, double *out)
     return i < kv->n && load_real(kv->value + i * elem_bytes(kv->elem), kv->elem, out);
 }
 
-tn_status tn_gguf_int_or(const tn_gguf *g, const char *key, int64_t lo, int64_t hi, int64_t dflt, int64_t *out, tn_error *err)
+tn_status tn_gguf_int_or(const tn_gguf *g, const char *key, int64_t lo, int64_t hi, int64_t dflt,
+                         int64_t *out, tn_error *err)
 {
     const tn_gguf_kv *kv = tn_gguf_find(g, key);
 
     *out = dflt;
     if (kv == NULL) return TN_OK;
     if (kv->type == TN_GGUF_BOOL || !load_int(kv->value, kv->type, out))
-        return tn_fail(err, TN_FORMAT, "%s: '%s' is of type %s; an integer is expected", g->path, key, type_names[kv->type]);
+        return tn_fail(err, TN_FORMAT, "%s: '%s' is of type %s; an integer is expected", g->path, key,
+                       type_names[kv->type]);
     if (*out < lo || *out > hi)
-        return tn_fail(err, TN_FORMAT, "%s: '%s' is %" PRId64 "; %" PRId64 " to %" PRId64 " is allowed", g->path, key, *out, lo, hi);
+        return tn_fail(err, TN_FORMAT, "%s: '%s' is %" PRId64 "; %" PRId64 " to %" PRId64 " is allowed",
+                       g->path, key, *out, lo, hi);
     return TN_OK;
 }
 
@@ -91,7 +120,8 @@ tn_status tn_gguf_real_or(const tn_gguf *g, const char *key, double dflt, double
     *out = dflt;
     if (kv == NULL) return TN_OK;
     if (!load_real(kv->value, kv->type, out))
-        return tn_fail(err, TN_FORMAT, "%s: '%s' (type %s) is no finite number", g->path, key, type_names[kv->type]);
+        return tn_fail(err, TN_FORMAT, "%s: '%s' (type %s) is no finite number", g->path, key,
+                       type_names[kv->type]);
     return TN_OK;
 }
 
@@ -102,7 +132,8 @@ tn_status tn_gguf_bool_or(const tn_gguf *g, const char *key, bool dflt, bool *ou
     *out = dflt;
     if (kv == NULL) return TN_OK;
     if (kv->type != TN_GGUF_BOOL)
-        return tn_fail(err, TN_FORMAT, "%s: '%s' is of type %s; a bool is expected", g->path, key, type_names[kv->type]);
+        return tn_fail(err, TN_FORMAT, "%s: '%s' is of type %s; a bool is expected", g->path, key,
+                       type_names[kv->type]);
     *out = *kv->value != 0;
     return TN_OK;
 }
@@ -115,7 +146,8 @@ tn_status tn_gguf_str(const tn_gguf *g, const char *key, char **out, tn_error *e
     *out = NULL;
     if (kv == NULL) return TN_OK;
     if (kv->type != TN_GGUF_STR)
-        return tn_fail(err, TN_FORMAT, "%s: '%s' is of type %s; a string is expected", g->path, key, type_names[kv->type]);
+        return tn_fail(err, TN_FORMAT, "%s: '%s' is of type %s; a string is expected", g->path, key,
+                       type_names[kv->type]);
     memcpy(&n, kv->value, 8);
     if (memchr(kv->value + 8, 0, n) != NULL)
         return tn_fail(err, TN_FORMAT, "%s: '%s' has a zero byte inside", g->path, key);
@@ -129,11 +161,13 @@ tn_status tn_gguf_array(const tn_gguf *g, const char *key, const tn_gguf_kv **ou
 
     *out = kv;
     if (kv != NULL && kv->type != TN_GGUF_ARRAY)
-        return tn_fail(err, TN_FORMAT, "%s: '%s' is of type %s; an array is expected", g->path, key, type_names[kv->type]);
+        return tn_fail(err, TN_FORMAT, "%s: '%s' is of type %s; an array is expected", g->path, key,
+                       type_names[kv->type]);
     return TN_OK;
 }
 
-tn_status tn_gguf_strings(const tn_gguf *g, const char *key, const char ***text, size_t **bytes, int64_t *n, tn_error *err)
+tn_status tn_gguf_strings(const tn_gguf *g, const char *key, const char ***text, size_t **bytes, int64_t *n,
+                          tn_error *err)
 {
     const tn_gguf_kv *kv;
     const uint8_t    *p;
@@ -145,7 +179,8 @@ tn_status tn_gguf_strings(const tn_gguf *g, const char *key, const char ***text,
     TN_TRY(tn_gguf_array(g, key, &kv, err));
     if (kv == NULL) return TN_OK;
     if (kv->elem != TN_GGUF_STR)
-        return tn_fail(err, TN_FORMAT, "%s: '%s' is an array of %s; strings are expected", g->path, key, type_names[kv->elem]);
+        return tn_fail(err, TN_FORMAT, "%s: '%s' is an array of %s; strings are expected", g->path, key,
+                       type_names[kv->elem]);
     *text = calloc(kv->n + 1, sizeof **text);
     *bytes = calloc(kv->n + 1, sizeof **bytes);
     if (*text == NULL || *bytes == NULL) {
@@ -153,7 +188,8 @@ tn_status tn_gguf_strings(const tn_gguf *g, const char *key, const char ***text,
         free(*bytes);
         *text = NULL;
         *bytes = NULL;
-        return tn_fail(err, TN_NOMEM, "%s: no memory for the %" PRIu64 " strings of '%s'", g->path, kv->n, key);
+        return tn_fail(err, TN_NOMEM, "%s: no memory for the %" PRIu64 " strings of '%s'", g->path, kv->n,
+                       key);
     }
     p = kv->value;
     for (uint64_t i = 0; i < kv->n; i++) {

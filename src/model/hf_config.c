@@ -1,7 +1,7 @@
 /* hf_config.c - config.json to hyper-parameters, one function a family.
  *
- * Keys without influence on the forward are listed and skipped; keys that the forward is written for in one way only
- * must have that value; any other key is an error that names it (hf_reader.c keeps the account). */
+ * Keys without influence on the forward are listed and skipped; keys that the forward is written for in one
+ * way only must have that value; any other key is an error that names it (hf_reader.c keeps the account). */
 #include "model/hf_reader.h"
 
 #include <inttypes.h>
@@ -11,36 +11,43 @@
 
 /* Training, bookkeeping and generation settings. */
 static const char *const no_influence[] = {
-    "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "_name_or_path", "pad_token_id", "attention_dropout",
-    "hidden_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "classifier_dropout", "router_aux_loss_coef", "output_router_logits",
-    "router_jitter_noise", "pretraining_tp", "tokenizer_class", "auto_map", "return_dict", "output_attentions", "output_hidden_states",
-    "torchscript", "problem_type", "id2label", "label2id", "num_labels", "is_decoder", "task_specific_params", "summary_activation",
-    "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj", "max_length", "min_length", "do_sample",
-    "temperature", "top_k", "top_p", "repetition_penalty", "num_nextn_predict_layers", "ep_size", "seq_aux", "aux_loss_alpha",
-    "cache_implementation", "use_flash_attn", "unsloth_version", "unsloth_fixed", "initial_context_length", "n_ctx", "gradient_checkpointing",
-    "_attn_implementation", "_attn_implementation_autoset", "attn_implementation", "transformers.js_config",
-    "reorder_and_upcast_attn", "original_max_position_embeddings", "eos_token_ids", "is_llama_config", "attention_probs_dropout_prob",
+    "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "_name_or_path",
+    "pad_token_id", "attention_dropout", "hidden_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop",
+    "classifier_dropout", "router_aux_loss_coef", "output_router_logits", "router_jitter_noise",
+    "pretraining_tp", "tokenizer_class", "auto_map", "return_dict", "output_attentions",
+    "output_hidden_states", "torchscript", "problem_type", "id2label", "label2id", "num_labels", "is_decoder",
+    "task_specific_params", "summary_activation", "summary_first_dropout", "summary_proj_to_labels",
+    "summary_type", "summary_use_proj", "max_length", "min_length", "do_sample", "temperature", "top_k",
+    "top_p", "repetition_penalty", "num_nextn_predict_layers", "ep_size", "seq_aux", "aux_loss_alpha",
+    "cache_implementation", "use_flash_attn", "unsloth_version", "unsloth_fixed", "initial_context_length",
+    "n_ctx", "gradient_checkpointing", "_attn_implementation", "_attn_implementation_autoset",
+    "attn_implementation", "transformers.js_config", "reorder_and_upcast_attn",
+    "original_max_position_embeddings", "eos_token_ids", "is_llama_config", "attention_probs_dropout_prob",
     "hidden_dropout_prob", "_num_labels", "_commit_hash",
     /* What PretrainedConfig writes when all of it is written: generation, other tasks, encoders. */
-    "bad_words_ids", "begin_suppress_tokens", "chunk_size_feed_forward", "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty",
-    "early_stopping", "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id",
-    "forced_eos_token_id", "length_penalty", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences", "output_scores", "prefix",
-    "remove_invalid_values", "return_dict_in_generate", "sep_token_id", "suppress_tokens", "tf_legacy_loss", "tie_encoder_decoder", "typical_p",
-    "use_bfloat16", NULL
+    "bad_words_ids", "begin_suppress_tokens", "chunk_size_feed_forward", "cross_attention_hidden_size",
+    "decoder_start_token_id", "diversity_penalty", "early_stopping", "encoder_no_repeat_ngram_size",
+    "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id", "forced_eos_token_id",
+    "length_penalty", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences",
+    "output_scores", "prefix", "remove_invalid_values", "return_dict_in_generate", "sep_token_id",
+    "suppress_tokens", "tf_legacy_loss", "tie_encoder_decoder", "typical_p", "use_bfloat16", NULL
 };
 
 static tn_act get_act(tn_hf_reader *r, const char *key, const char *dflt)
 {
+    // clang-format off
     static const struct { const char *name; tn_act act; } acts[] = {
         { "silu", TN_ACT_SILU }, { "swish", TN_ACT_SILU }, { "gelu_pytorch_tanh", TN_ACT_GELU_TANH }, { "gelu_new", TN_ACT_GELU_TANH },
         { "gelu_fast", TN_ACT_GELU_TANH }, { "gelu", TN_ACT_GELU_ERF }, { "relu", TN_ACT_RELU },
     };
+    // clang-format on
     const char *name = tn_hf_str(r, key, dflt);
 
     for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++)
         if (strcmp(name, acts[i].name) == 0) return acts[i].act;
     if (r->status == TN_OK)
-        r->status = tn_fail(r->err, TN_UNSUPPORTED, "%s: '%s' is '%.40s'; supported: silu, gelu, gelu_new, gelu_pytorch_tanh, relu",
+        r->status = tn_fail(r->err, TN_UNSUPPORTED,
+                            "%s: '%s' is '%.40s'; supported: silu, gelu, gelu_new, gelu_pytorch_tanh, relu",
                             r->where, key, name);
     return TN_ACT_SILU;
 }
@@ -48,11 +55,14 @@ static tn_act get_act(tn_hf_reader *r, const char *key, const char *dflt)
 /* Ids that end an answer: one number or a list. */
 static void special_ids(tn_hf_reader *r, tn_hparams *h)
 {
-    const json_t *eos = tn_hf_get(r, "eos_token_id"), *first = json_is_array(eos) ? json_array_get(eos, 0) : eos;
+    const json_t *eos = tn_hf_get(r, "eos_token_id"),
+                 *first = json_is_array(eos) ? json_array_get(eos, 0) : eos;
 
     h->bos = (int32_t)tn_hf_int(r, "bos_token_id", -1, INT32_MAX, -1);
-    h->eos = json_is_integer(first) && json_integer_value(first) >= 0 && json_integer_value(first) <= INT32_MAX
-           ? (int32_t)json_integer_value(first) : -1;
+    h->eos = json_is_integer(first) && json_integer_value(first) >= 0 &&
+                     json_integer_value(first) <= INT32_MAX
+                 ? (int32_t)json_integer_value(first)
+                 : -1;
 }
 
 /* What most families share. */
@@ -73,7 +83,9 @@ static void common(tn_hf_reader *r, tn_hparams *h)
     h->attn_scale = h->d_head > 0 ? 1 / sqrt((double)h->d_head) : 1;
     tn_hf_rope(r, h);
     if (r->status == TN_OK && h->n_head % h->n_head_kv != 0)
-        r->status = tn_fail(r->err, TN_FORMAT, "%s: %" PRId64 " heads cannot share %" PRId64 " key/value heads", r->where, h->n_head, h->n_head_kv);
+        r->status = tn_fail(r->err, TN_FORMAT,
+                            "%s: %" PRId64 " heads cannot share %" PRId64 " key/value heads", r->where,
+                            h->n_head, h->n_head_kv);
 }
 
 /* Which layers slide: layer_types must follow "all but every n-th", which is what the families do. */
@@ -95,25 +107,31 @@ static void window_layers(tn_hf_reader *r, tn_hparams *h, int64_t usual)
         }
         if (fits) break;
         if (tried == n) {
-            r->status = tn_fail(r->err, TN_UNSUPPORTED, "%s: 'layer_types' has no entry a layer, or is no regular mix of full_attention "
-                                "and sliding_attention", r->where);
+            r->status = tn_fail(
+                r->err, TN_UNSUPPORTED,
+                "%s: 'layer_types' has no entry a layer, or is no regular mix of full_attention "
+                "and sliding_attention",
+                r->where);
             return;
         }
     }
     h->window_pattern = pattern;
-    if (pattern == 1) h->window = 0;                 /* every layer is full */
-    else if (h->window == 0) r->status = tn_fail(r->err, TN_FORMAT, "%s: 'layer_types' has sliding layers, but 'sliding_window' is null", r->where);
+    if (pattern == 1) h->window = 0; /* every layer is full */
+    else if (h->window == 0)
+        r->status = tn_fail(r->err, TN_FORMAT,
+                            "%s: 'layer_types' has sliding layers, but 'sliding_window' is null", r->where);
     if (h->window == 0) h->window_pattern = 0;
 }
 
 static void family_llama(tn_hf_reader *r, tn_hparams *h)
 {
-    const char *activation = tn_hf_str(r, "activation", "swiglu");         /* Falcon 3's files say it twice */
+    const char *activation = tn_hf_str(r, "activation", "swiglu"); /* Falcon 3's files say it twice */
 
     common(r, h);
-    tn_hf_expect_bool(r, "rope_interleaved", false);                       /* SmolLM2's files, from another trainer */
+    tn_hf_expect_bool(r, "rope_interleaved", false); /* SmolLM2's files, from another trainer */
     if (strcmp(activation, "swiglu") != 0 && r->status == TN_OK)
-        r->status = tn_fail(r->err, TN_UNSUPPORTED, "%s: 'activation' is '%.40s'; only swiglu is known here", r->where, activation);
+        r->status = tn_fail(r->err, TN_UNSUPPORTED, "%s: 'activation' is '%.40s'; only swiglu is known here",
+                            r->where, activation);
     h->act = get_act(r, "hidden_act", "silu");
     h->qkv_bias = h->attn_bias = tn_hf_bool(r, "attention_bias", false);
     h->mlp_bias = tn_hf_bool(r, "mlp_bias", false);
@@ -177,7 +195,9 @@ static void family_qwen3moe(tn_hf_reader *r, tn_hparams *h)
     h->router_renormalise = tn_hf_bool(r, "norm_topk_prob", false);
     tn_hf_expect_int(r, "decoder_sparse_step", 1);
     if (json_array_size(dense) > 0 && r->status == TN_OK)
-        r->status = tn_fail(r->err, TN_UNSUPPORTED, "%s: 'mlp_only_layers' is not empty: layers without experts are not supported here", r->where);
+        r->status = tn_fail(
+            r->err, TN_UNSUPPORTED,
+            "%s: 'mlp_only_layers' is not empty: layers without experts are not supported here", r->where);
 }
 
 static void family_olmo2(tn_hf_reader *r, tn_hparams *h)
@@ -191,7 +211,8 @@ static void family_olmo3(tn_hf_reader *r, tn_hparams *h)
 {
     family_olmo2(r, h);
     window_layers(r, h, 4);
-    if (h->rope_theta_local == 0) h->rope_theta_local = h->rope_theta;       /* sliding layers rotate without scaling */
+    /* sliding layers rotate without scaling */
+    if (h->rope_theta_local == 0) h->rope_theta_local = h->rope_theta;
 }
 
 /* sqrt(n_embd) rounded to the model's type, as the released models were trained. */
@@ -210,7 +231,8 @@ static void gemma(tn_hf_reader *r, tn_hparams *h)
     common(r, h);
     h->tied = tn_hf_bool(r, "tie_word_embeddings", true);
     h->act = get_act(r, "hidden_activation", tn_hf_str(r, "hidden_act", "gelu_pytorch_tanh"));
-    if (tn_hf_get(r, "hidden_activation") == NULL) h->act = TN_ACT_GELU_TANH;     /* old files say "gelu" and mean tanh */
+    /* old files say "gelu" and mean tanh */
+    if (tn_hf_get(r, "hidden_activation") == NULL) h->act = TN_ACT_GELU_TANH;
     h->embd_scale = gemma_embd_scale(r, h);
     h->attn_scale = 1 / sqrt(tn_hf_real(r, "query_pre_attn_scalar", 1e-3, 1e9, (double)h->d_head));
     h->attn_softcap = tn_hf_real(r, "attn_logit_softcapping", 1e-3, 1e6, 0);
@@ -224,19 +246,22 @@ static void family_gemma2(tn_hf_reader *r, tn_hparams *h)
 {
     gemma(r, h);
     window_layers(r, h, 2);
-    tn_hf_expect_int(r, "sliding_window_size", h->window);                 /* the older name, beside the other */
+    tn_hf_expect_int(r, "sliding_window_size", h->window); /* the older name, beside the other */
 }
 
 static void family_gemma3(tn_hf_reader *r, tn_hparams *h)
 {
     gemma(r, h);
-    int64_t usual = tn_hf_int(r, "sliding_window_pattern", 1, 512, tn_hf_int(r, "_sliding_window_pattern", 1, 512, 6));
+    int64_t usual = tn_hf_int(r, "sliding_window_pattern", 1, 512,
+                              tn_hf_int(r, "_sliding_window_pattern", 1, 512, 6));
     tn_hf_get(r, "_sliding_window_pattern");
     window_layers(r, h, usual);
     if (h->rope_theta_local == 0) h->rope_theta_local = 10000;
     /* The key is there and always null; readers of one that is not disagree. */
     if (h->attn_softcap != 0 && r->status == TN_OK)
-        r->status = tn_fail(r->err, TN_UNSUPPORTED, "%s: 'attn_logit_softcapping' must be null for Gemma 3: its attention has no cap", r->where);
+        r->status = tn_fail(r->err, TN_UNSUPPORTED,
+                            "%s: 'attn_logit_softcapping' must be null for Gemma 3: its attention has no cap",
+                            r->where);
 }
 
 static void family_deepseek2(tn_hf_reader *r, tn_hparams *h)
@@ -254,7 +279,7 @@ static void family_deepseek2(tn_hf_reader *r, tn_hparams *h)
     h->d_rope = tn_hf_need_int(r, "qk_rope_head_dim", 1, 1 << 16);
     h->d_value = tn_hf_need_int(r, "v_head_dim", 1, 1 << 16);
     h->d_head = h->d_nope + h->d_rope;
-    tn_hf_expect_int(r, "qk_head_dim", h->d_head);   /* both follow from the others, where they are written */
+    tn_hf_expect_int(r, "qk_head_dim", h->d_head); /* both follow from the others, where they are written */
     tn_hf_expect_int(r, "head_dim", h->d_rope);
     h->n_head_kv = h->n_head;
     h->rope_interleaved = tn_hf_bool(r, "rope_interleave", true);
@@ -269,13 +294,18 @@ static void family_deepseek2(tn_hf_reader *r, tn_hparams *h)
     method = tn_hf_str(r, "topk_method", v3 ? "noaux_tc" : "greedy");
     h->router_sigmoid = strcmp(score, "sigmoid") == 0;
     h->router_renormalise = tn_hf_bool(r, "norm_topk_prob", v3);
-    if (!v3) tn_hf_expect_bool(r, "norm_topk_prob", false);      /* V2's own code and transformers' do not agree on true */
+    /* V2's own code and transformers' do not agree on true */
+    if (!v3) tn_hf_expect_bool(r, "norm_topk_prob", false);
     h->n_expert_group = tn_hf_int(r, "n_group", 1, 1 << 16, 1);
     h->n_expert_group_used = tn_hf_int(r, "topk_group", 1, 1 << 16, 1);
     if (strcmp(method, "greedy") == 0) h->n_expert_group = h->n_expert_group_used = 1;
     else if (strcmp(method, v3 ? "noaux_tc" : "group_limited_greedy") != 0 && r->status == TN_OK)
-        r->status = tn_fail(r->err, TN_UNSUPPORTED, "%s: 'topk_method' is '%.40s'; supported: greedy, group_limited_greedy, noaux_tc", r->where, method);
-    double m = h->rope.kind == TN_ROPE_YARN && h->rope.mscale_all_dim != 0 ? 0.1 * h->rope.mscale_all_dim * log(h->rope.factor) + 1 : 1;
+        r->status = tn_fail(r->err, TN_UNSUPPORTED,
+                            "%s: 'topk_method' is '%.40s'; supported: greedy, group_limited_greedy, noaux_tc",
+                            r->where, method);
+    double m = h->rope.kind == TN_ROPE_YARN && h->rope.mscale_all_dim != 0
+                   ? 0.1 * h->rope.mscale_all_dim * log(h->rope.factor) + 1
+                   : 1;
     h->attn_scale = m * m / sqrt((double)h->d_head);
     h->rotary_pct = 1;
 }
@@ -290,8 +320,10 @@ static void family_gpt_oss(tn_hf_reader *r, tn_hparams *h)
     window_layers(r, h, 2);
     experts(r, h, "num_local_experts");
     tn_hf_get(r, "experts_per_token");
-    if (fabs(tn_hf_real(r, "swiglu_limit", 0, 1e6, 7) - 7) > 1e-9 || fabs(tn_hf_real(r, "swiglu_alpha", 0, 1e6, 1.702) - 1.702) > 1e-9)
-        r->status = tn_fail(r->err, TN_UNSUPPORTED, "%s: 'swiglu_limit' must be 7 and 'swiglu_alpha' 1.702", r->where);
+    if (fabs(tn_hf_real(r, "swiglu_limit", 0, 1e6, 7) - 7) > 1e-9 ||
+        fabs(tn_hf_real(r, "swiglu_alpha", 0, 1e6, 1.702) - 1.702) > 1e-9)
+        r->status = tn_fail(r->err, TN_UNSUPPORTED, "%s: 'swiglu_limit' must be 7 and 'swiglu_alpha' 1.702",
+                            r->where);
     const json_t *q = tn_hf_get(r, "quantization_config");
     const char   *how = json_string_value(json_object_get(q, "quant_method"));
     if (q != NULL && (how == NULL || strcmp(how, "mxfp4") != 0) && r->status == TN_OK)
@@ -318,7 +350,7 @@ static void family_gpt2(tn_hf_reader *r, tn_hparams *h)
 
 static void family_gptneox(tn_hf_reader *r, tn_hparams *h)
 {
-    h->rope_theta = tn_hf_real(r, "rotary_emb_base", 1, 1e12, 0);          /* before transformers 5 */
+    h->rope_theta = tn_hf_real(r, "rotary_emb_base", 1, 1e12, 0); /* before transformers 5 */
     common(r, h);
     h->norm_eps = tn_hf_real(r, "layer_norm_eps", 1e-20, 1, 1e-5);
     h->act = get_act(r, "hidden_act", "gelu");
@@ -329,6 +361,7 @@ static void family_gptneox(tn_hf_reader *r, tn_hparams *h)
     h->mlp_bias = true;
 }
 
+// clang-format off
 static const struct { const char *type, *family; void (*read)(tn_hf_reader *r, tn_hparams *h); } types[] = {
     { "llama", "llama", family_llama },          { "mistral", "mistral", family_mistral },  { "mixtral", "mixtral", family_mixtral },
     { "qwen2", "qwen2", family_qwen2 },          { "qwen3", "qwen3", family_qwen3 },        { "qwen3_moe", "qwen3moe", family_qwen3moe },
@@ -337,6 +370,7 @@ static const struct { const char *type, *family; void (*read)(tn_hf_reader *r, t
     { "deepseek_v3", "deepseek2", family_deepseek2 }, { "gpt_oss", "gpt-oss", family_gpt_oss },
     { "gpt2", "gpt2", family_gpt2 },             { "gpt_neox", "gptneox", family_gptneox },
 };
+// clang-format on
 
 tn_status tn_hparams_from_hf(tn_hparams *h, const json_t *config, const char *where, tn_error *err)
 {
@@ -346,10 +380,14 @@ tn_status tn_hparams_from_hf(tn_hparams *h, const json_t *config, const char *wh
     memset(h, 0, sizeof *h);
     TN_TRY(tn_hf_reader_init(&r, config, where, err));
     const char *type = tn_hf_str(&r, "model_type", "");
-    for (i = 0; i < n && strcmp(types[i].type, type) != 0; i++) {}
+    for (i = 0; i < n && strcmp(types[i].type, type) != 0; i++) {
+    }
     if (i == n) {
-        tn_status s = tn_fail(err, TN_UNSUPPORTED, "%s: model_type '%.60s' is not supported; supported: llama, mistral, mixtral, qwen2, qwen3, "
-                              "qwen3_moe, olmo2, olmo3, gemma2, gemma3_text, deepseek_v2, deepseek_v3, gpt_oss, gpt2, gpt_neox", where, type);
+        tn_status s = tn_fail(
+            err, TN_UNSUPPORTED,
+            "%s: model_type '%.60s' is not supported; supported: llama, mistral, mixtral, qwen2, qwen3, "
+            "qwen3_moe, olmo2, olmo3, gemma2, gemma3_text, deepseek_v2, deepseek_v3, gpt_oss, gpt2, gpt_neox",
+            where, type);
         tn_hf_reader_free(&r);
         return s;
     }
@@ -361,7 +399,9 @@ tn_status tn_hparams_from_hf(tn_hparams *h, const json_t *config, const char *wh
     tn_hf_expect_bool(&r, "is_encoder_decoder", false);
     tn_hf_expect_bool(&r, "add_cross_attention", false);
     if (json_object_size(tn_hf_get(&r, "pruned_heads")) > 0 && r.status == TN_OK)
-        r.status = tn_fail(err, TN_UNSUPPORTED, "%s: 'pruned_heads' is not empty: heads that are not there are not supported", where);
+        r.status = tn_fail(err, TN_UNSUPPORTED,
+                           "%s: 'pruned_heads' is not empty: heads that are not there are not supported",
+                           where);
     tn_hf_ignore(&r, no_influence);
     tn_status status = tn_hf_check_all_used(&r);
     tn_hf_reader_free(&r);

@@ -1,13 +1,17 @@
 /* names.c - Hugging Face's tensor names and ours (GGUF's), family by family, as tables of patterns.
  *
- * "{l}" stands for the layer, "{e}" for the expert. A family is a list of tables; the first row that fits counts. */
+ * "{l}" stands for the layer, "{e}" for the expert. A family is a list of tables; the first row that fits
+ * counts. */
 #include "model/names.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-typedef struct row { const char *hf, *weight; tn_layout layout; } row;
+typedef struct row {
+    const char *hf, *weight;
+    tn_layout   layout;
+} row;
 
 static const row roots[] = {
     { "model.embed_tokens.weight", "token_embd.weight", TN_LAYOUT_SAME },
@@ -15,16 +19,17 @@ static const row roots[] = {
     { "lm_head.weight", "output.weight", TN_LAYOUT_SAME },
     { "model.layers.{l}.self_attn.rotary_emb.inv_freq", NULL, TN_LAYOUT_SKIP },
     { "model.rotary_emb.inv_freq", NULL, TN_LAYOUT_SKIP },
-    { NULL, NULL, TN_LAYOUT_SKIP }
+    { NULL, NULL, TN_LAYOUT_SKIP },
 };
 
 static const row gemma_roots[] = {
     { "model.embed_tokens.weight", "token_embd.weight", TN_LAYOUT_SAME },
     { "model.norm.weight", "output_norm.weight", TN_LAYOUT_NORM },
     { "lm_head.weight", "output.weight", TN_LAYOUT_SAME },
-    { NULL, NULL, TN_LAYOUT_SKIP }
+    { NULL, NULL, TN_LAYOUT_SKIP },
 };
 
+// clang-format off
 #define ATTENTION(qk)                                                                  \
     { "model.layers.{l}.self_attn.q_proj.weight", "blk.{l}.attn_q.weight", qk },       \
     { "model.layers.{l}.self_attn.k_proj.weight", "blk.{l}.attn_k.weight", qk },       \
@@ -34,6 +39,7 @@ static const row gemma_roots[] = {
     { "model.layers.{l}.self_attn.k_proj.bias", "blk.{l}.attn_k.bias", qk },           \
     { "model.layers.{l}.self_attn.v_proj.bias", "blk.{l}.attn_v.bias", TN_LAYOUT_SAME },           \
     { "model.layers.{l}.self_attn.o_proj.bias", "blk.{l}.attn_output.bias", TN_LAYOUT_SAME }
+// clang-format on
 
 static const row attention[] = { ATTENTION(TN_LAYOUT_SAME), { NULL, NULL, TN_LAYOUT_SKIP } };
 static const row attention_llama[] = { ATTENTION(TN_LAYOUT_QK), { NULL, NULL, TN_LAYOUT_SKIP } };
@@ -41,7 +47,7 @@ static const row attention_llama[] = { ATTENTION(TN_LAYOUT_QK), { NULL, NULL, TN
 static const row qk_norms[] = {
     { "model.layers.{l}.self_attn.q_norm.weight", "blk.{l}.attn_q_norm.weight", TN_LAYOUT_SAME },
     { "model.layers.{l}.self_attn.k_norm.weight", "blk.{l}.attn_k_norm.weight", TN_LAYOUT_SAME },
-    { NULL, NULL, TN_LAYOUT_SKIP }
+    { NULL, NULL, TN_LAYOUT_SKIP },
 };
 
 static const row mlp[] = {
@@ -51,15 +57,16 @@ static const row mlp[] = {
     { "model.layers.{l}.mlp.gate_proj.bias", "blk.{l}.ffn_gate.bias", TN_LAYOUT_SAME },
     { "model.layers.{l}.mlp.up_proj.bias", "blk.{l}.ffn_up.bias", TN_LAYOUT_SAME },
     { "model.layers.{l}.mlp.down_proj.bias", "blk.{l}.ffn_down.bias", TN_LAYOUT_SAME },
-    { NULL, NULL, TN_LAYOUT_SKIP }
+    { NULL, NULL, TN_LAYOUT_SKIP },
 };
 
 static const row pre_norms[] = {
     { "model.layers.{l}.input_layernorm.weight", "blk.{l}.attn_norm.weight", TN_LAYOUT_SAME },
     { "model.layers.{l}.post_attention_layernorm.weight", "blk.{l}.ffn_norm.weight", TN_LAYOUT_SAME },
-    { NULL, NULL, TN_LAYOUT_SKIP }
+    { NULL, NULL, TN_LAYOUT_SKIP },
 };
 
+// clang-format off
 static const row olmo_norms[] = {
     { "model.layers.{l}.post_attention_layernorm.weight", "blk.{l}.post_attention_norm.weight", TN_LAYOUT_SAME },
     { "model.layers.{l}.post_feedforward_layernorm.weight", "blk.{l}.post_ffw_norm.weight", TN_LAYOUT_SAME },
@@ -83,15 +90,17 @@ static const row mixtral_experts[] = {
     { "model.layers.{l}.block_sparse_moe.experts.{e}.w3.weight", "blk.{l}.ffn_up_exps.weight", TN_LAYOUT_EXPERT },
     { NULL, NULL, TN_LAYOUT_SKIP }
 };
+// clang-format on
 
 static const row experts[] = {
     { "model.layers.{l}.mlp.gate.weight", "blk.{l}.ffn_gate_inp.weight", TN_LAYOUT_SAME },
     { "model.layers.{l}.mlp.experts.{e}.gate_proj.weight", "blk.{l}.ffn_gate_exps.weight", TN_LAYOUT_EXPERT },
     { "model.layers.{l}.mlp.experts.{e}.down_proj.weight", "blk.{l}.ffn_down_exps.weight", TN_LAYOUT_EXPERT },
     { "model.layers.{l}.mlp.experts.{e}.up_proj.weight", "blk.{l}.ffn_up_exps.weight", TN_LAYOUT_EXPERT },
-    { NULL, NULL, TN_LAYOUT_SKIP }
+    { NULL, NULL, TN_LAYOUT_SKIP },
 };
 
+// clang-format off
 static const row deepseek[] = {
     { "model.layers.{l}.mlp.gate.e_score_correction_bias", "blk.{l}.exp_probs_b.bias", TN_LAYOUT_SAME },
     { "model.layers.{l}.mlp.shared_experts.gate_proj.weight", "blk.{l}.ffn_gate_shexp.weight", TN_LAYOUT_SAME },
@@ -128,6 +137,7 @@ static const row oss[] = {
     { "model.layers.{l}.mlp.experts.down_proj_scales", "blk.{l}.ffn_down_exps.weight", TN_LAYOUT_MX_DOWN_SCALES },
     { NULL, NULL, TN_LAYOUT_SKIP }
 };
+// clang-format on
 
 static const row gpt2[] = {
     { "transformer.wte.weight", "token_embd.weight", TN_LAYOUT_SAME },
@@ -149,7 +159,7 @@ static const row gpt2[] = {
     { "transformer.h.{l}.mlp.c_proj.bias", "blk.{l}.ffn_down.bias", TN_LAYOUT_SAME },
     { "transformer.h.{l}.attn.bias", NULL, TN_LAYOUT_SKIP },
     { "transformer.h.{l}.attn.masked_bias", NULL, TN_LAYOUT_SKIP },
-    { NULL, NULL, TN_LAYOUT_SKIP }
+    { NULL, NULL, TN_LAYOUT_SKIP },
 };
 
 static const row gptneox[] = {
@@ -172,9 +182,10 @@ static const row gptneox[] = {
     { "gpt_neox.layers.{l}.attention.bias", NULL, TN_LAYOUT_SKIP },
     { "gpt_neox.layers.{l}.attention.masked_bias", NULL, TN_LAYOUT_SKIP },
     { "gpt_neox.layers.{l}.attention.rotary_emb.inv_freq", NULL, TN_LAYOUT_SKIP },
-    { NULL, NULL, TN_LAYOUT_SKIP }
+    { NULL, NULL, TN_LAYOUT_SKIP },
 };
 
+// clang-format off
 static const struct family { const char *family, *class_name, *model_type, *arch; bool interleaves; const row *tables[6]; } families[] = {
     { "llama", "LlamaForCausalLM", "llama", "llama", true, { roots, attention_llama, mlp, pre_norms } },
     { "mistral", "MistralForCausalLM", "mistral", "llama", true, { roots, attention_llama, mlp, pre_norms } },
@@ -191,6 +202,7 @@ static const struct family { const char *family, *class_name, *model_type, *arch
     { "gpt2", "GPT2LMHeadModel", "gpt2", "gpt2", false, { gpt2 } },
     { "gptneox", "GPTNeoXForCausalLM", "gpt_neox", "gptneox", false, { gptneox } },
 };
+// clang-format on
 
 static const struct family *find_family(const tn_hparams *h)
 {
@@ -248,8 +260,10 @@ int tn_names_from_hf(const tn_hparams *h, const char *hf, tn_name out[2])
     int                  n = 0;
 
     if (f == NULL) return 0;
-    /* GPT-2's first files lack the "transformer." in front; text parts of larger models have "language_model.". */
-    if (strcmp(h->family, "gpt2") == 0 && strncmp(hf, "transformer.", 12) != 0 && strncmp(hf, "lm_head.", 8) != 0 && strlen(hf) < 200) {
+    /* GPT-2's first files lack the "transformer." in front; text parts of larger models have
+     * "language_model.". */
+    if (strcmp(h->family, "gpt2") == 0 && strncmp(hf, "transformer.", 12) != 0 &&
+        strncmp(hf, "lm_head.", 8) != 0 && strlen(hf) < 200) {
         snprintf(with, sizeof with, "transformer.%s", hf);
         hf = with;
     }

@@ -17,7 +17,8 @@ static const char *full_name(const tn_builder *b, const char *name, const char *
 }
 
 /* Sets the graph's sticky error through its own door: a weight that cannot be. */
-static tn_value fail(tn_builder *b, tn_status code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static tn_value fail(tn_builder *b, tn_status code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static tn_value fail(tn_builder *b, tn_status code, const char *fmt, ...)
 {
@@ -36,7 +37,8 @@ static void shape_text(char buf[96], int n_dim, const int64_t *shape)
     int n = 0;
 
     buf[0] = '\0';
-    for (int i = 0; i < n_dim && n < 80; i++) n += snprintf(buf + n, (size_t)(96 - n), "%s%" PRId64, i ? "x" : "", shape[i]);
+    for (int i = 0; i < n_dim && n < 80; i++)
+        n += snprintf(buf + n, (size_t)(96 - n), "%s%" PRId64, i ? "x" : "", shape[i]);
 }
 
 static bool same_shape(const tn_tensor *t, int n_dim, const int64_t *shape)
@@ -77,24 +79,26 @@ tn_value model_weight(tn_builder *b, const char *name, const char *suffix, int n
     if (tn_graph_status(b->g, NULL) != TN_OK) return 0;
     if (b->collect) {
         tn_tensor *t = want(b, full, n_dim, shape);
-        return t == NULL ? fail(b, TN_NOMEM, "no memory for the list of weights") : tn_graph_weight(b->g, full, t, NULL);
+        return t == NULL ? fail(b, TN_NOMEM, "no memory for the list of weights")
+                         : tn_graph_weight(b->g, full, t, NULL);
     }
     int64_t i = tn_model_index(b->model, full);
     if (i < 0)
-        return fail(b, TN_FORMAT, "%s: weight '%s' is missing, which %s needs: the file is not whole or not of this family",
+        return fail(b, TN_FORMAT,
+                    "%s: weight '%s' is missing, which %s needs: the file is not whole or not of this family",
                     tn_model_path(b->model), full, b->family->title);
     tn_param *p = tn_model_tensor(b->model, (size_t)i);
     if (!same_shape(&p->w, n_dim, shape)) {
         shape_text(expected, n_dim, shape);
         shape_text(found, p->w.n_dim, p->w.shape);
-        return fail(b, TN_MISMATCH, "%s: weight '%s' is %s; by the model's configuration %s is expected", tn_model_path(b->model),
-                    full, found, expected);
+        return fail(b, TN_MISMATCH, "%s: weight '%s' is %s; by the model's configuration %s is expected",
+                    tn_model_path(b->model), full, found, expected);
     }
     b->used[i] = true;
     return tn_graph_weight(b->g, full, &p->w, b->net->train && p->grad.data != NULL ? &p->grad : NULL);
 }
 
-/* ------------------------------------------------------------------------------------------------ linear, adapters */
+/* --------------------------------------------------------------------------------------- linear, adapters */
 
 static int64_t cols_of(const tn_builder *b, tn_value x)
 {
@@ -124,7 +128,8 @@ static tn_value drop(tn_builder *b, tn_value x)
 
 static tn_value matmul(tn_builder *b, const char *name, tn_value x, tn_value w, tn_profile profile)
 {
-    return tn_graph_op(b->g, name, TN_OP_MATMUL, &(tn_matmul_params){ .profile = profile }, (tn_value[]){ x, w }, 2);
+    return tn_graph_op(b->g, name, TN_OP_MATMUL, &(tn_matmul_params){ .profile = profile },
+                       (tn_value[]){ x, w }, 2);
 }
 
 static tn_value lora_weight(tn_builder *b, const char *name, const tn_tensor *w, const tn_tensor *grad)
@@ -135,18 +140,23 @@ static tn_value lora_weight(tn_builder *b, const char *name, const tn_tensor *w,
     return tn_graph_weight(b->g, name, (tn_tensor *)w, trained ? (tn_tensor *)grad : NULL);
 }
 
-/* x W^T + scale * (x A^T) B^T; DoRA then gives every output the length that `magnitude` says. Adapters compute in fp32
- * whatever the profile: they are small, and B starts at zero. With dropout the adapter's x is another one. */
-static tn_value adapted(tn_builder *b, const char *name, tn_value x, tn_value w, const tn_lora *l, tn_profile profile)
+/* x W^T + scale * (x A^T) B^T; DoRA then gives every output the length that `magnitude` says. Adapters
+ * compute in fp32 whatever the profile: they are small, and B starts at zero. With dropout the adapter's x is
+ * another one. */
+static tn_value adapted(tn_builder *b, const char *name, tn_value x, tn_value w, const tn_lora *l,
+                        tn_profile profile)
 {
-    tn_value a_w = lora_weight(b, name, &l->a, &l->da), b_w = lora_weight(b, name, &l->b, &l->db), dropped = drop(b, x), y;
+    tn_value a_w = lora_weight(b, name, &l->a, &l->da), b_w = lora_weight(b, name, &l->b, &l->db),
+             dropped = drop(b, x), y;
 
     if (dropped == x) {
-        y = tn_graph_op(b->g, name, TN_OP_ADAPTED, &(tn_adapted_params){ .s = l->scale, .profile = profile }, (tn_value[]){ x, w, a_w, b_w }, 4);
+        y = tn_graph_op(b->g, name, TN_OP_ADAPTED, &(tn_adapted_params){ .s = l->scale, .profile = profile },
+                        (tn_value[]){ x, w, a_w, b_w }, 4);
     } else {
         y = matmul(b, name, x, w, profile);
         tn_value low = matmul(b, name, dropped, a_w, TN_PROFILE_STRICT);
-        y = tn_graph_op(b->g, name, TN_OP_ADAPTER, &(tn_adapter_params){ .s = l->scale }, (tn_value[]){ y, low, b_w }, 3);
+        y = tn_graph_op(b->g, name, TN_OP_ADAPTER, &(tn_adapter_params){ .s = l->scale },
+                        (tn_value[]){ y, low, b_w }, 3);
     }
     if (l->magnitude.data == NULL) return y;
     tn_value m = lora_weight(b, name, &l->magnitude, &l->dmagnitude);
@@ -155,7 +165,8 @@ static tn_value adapted(tn_builder *b, const char *name, tn_value x, tn_value w,
     return tn_graph_op(b->g, name, TN_OP_MUL, NULL, (tn_value[]){ y, s }, 2);
 }
 
-static tn_value linear(tn_builder *b, tn_value x, const char *name, int64_t n_out, bool bias, tn_profile profile)
+static tn_value linear(tn_builder *b, tn_value x, const char *name, int64_t n_out, bool bias,
+                       tn_profile profile)
 {
     char     full[96];
     int64_t  n_in = cols_of(b, x);
@@ -164,8 +175,10 @@ static tn_value linear(tn_builder *b, tn_value x, const char *name, int64_t n_ou
     full_name(b, name, ".weight", full);
     const tn_lora *l = find_lora(b, full);
     if (l != NULL && (tn_cols(&l->a) != n_in || l->b.shape[0] != n_out || tn_rows(&l->a) != tn_cols(&l->b)))
-        return fail(b, TN_MISMATCH, "the adapter of '%s' does not fit: the weight is %" PRId64 "x%" PRId64 ", the adapter "
-                    "%" PRId64 "x%" PRId64, full, n_out, n_in, l->b.shape[0], tn_cols(&l->a));
+        return fail(b, TN_MISMATCH,
+                    "the adapter of '%s' does not fit: the weight is %" PRId64 "x%" PRId64 ", the adapter "
+                    "%" PRId64 "x%" PRId64,
+                    full, n_out, n_in, l->b.shape[0], tn_cols(&l->a));
     tn_value y = l != NULL ? adapted(b, full, x, w, l, profile) : matmul(b, full, x, w, profile);
     if (!bias) return y;
     tn_value v = model_weight(b, name, ".bias", 1, &n_out);
@@ -177,7 +190,7 @@ tn_value model_linear(tn_builder *b, tn_value x, const char *name, int64_t n_out
     return linear(b, x, name, n_out, bias, b->net->profile);
 }
 
-/* ------------------------------------------------------------------------------------------------- norms, positions */
+/* --------------------------------------------------------------------------------------- norms, positions */
 
 tn_value model_norm(tn_builder *b, tn_value x, const char *name)
 {
@@ -201,7 +214,8 @@ tn_value model_layernorm(tn_builder *b, tn_value x, const char *name)
                        (tn_value[]){ x, w, bias }, 3);
 }
 
-/* Positions that a run can have: the cache's, or, since positions count from the document's first row, the rows. */
+/* Positions that a run can have: the cache's, or, since positions count from the document's first row, the
+ * rows. */
 static int64_t n_position(const tn_builder *b)
 {
     const tn_tensor *pos = tn_graph_tensor(b->g, b->net->pos);
@@ -216,7 +230,7 @@ static tn_value rope_table(tn_builder *b, int64_t n_rot, bool plain)
     const tn_hparams *h = b->h;
     tn_rope_scaling   s = h->rope;
     double            theta = h->rope_theta;
-    tn_error          err = {0};
+    tn_error          err = { 0 };
 
     if (b->rope_table[plain] != 0) return b->rope_table[plain];
     if (plain) {
@@ -224,8 +238,9 @@ static tn_value rope_table(tn_builder *b, int64_t n_rot, bool plain)
         if (h->rope_theta_local > 0) theta = h->rope_theta_local;
     }
     if (s.kind == TN_ROPE_NTK) {
-        /* Dynamic NTK stretches the base by the length in use. One length for the whole model keeps every position's
-         * angle the same in training, prefill and decoding: the context that the caller asked for. */
+        /* Dynamic NTK stretches the base by the length in use. One length for the whole model keeps every
+         * position's angle the same in training, prefill and decoding: the context that the caller asked
+         * for. */
         double n = (double)(b->net->n_ctx > 0 ? b->net->n_ctx : h->n_ctx), orig = (double)s.n_ctx_orig;
         if (n > orig && orig > 0)
             theta *= pow(s.factor * n / orig - (s.factor - 1), (double)n_rot / (double)(n_rot - 2));
@@ -239,11 +254,17 @@ static tn_value rope_table(tn_builder *b, int64_t n_rot, bool plain)
     return v;
 }
 
-tn_value model_rope(tn_builder *b, tn_value x, int64_t n_head, int64_t d_head, int64_t first, int64_t n_rot, bool plain)
+tn_value model_rope(tn_builder *b, tn_value x, int64_t n_head, int64_t d_head, int64_t first, int64_t n_rot,
+                    bool plain)
 {
-    tn_rope_params p = { .n_head = n_head, .d_head = d_head, .first = first, .n_rot = n_rot, .interleaved = b->h->rope_interleaved };
+    tn_rope_params p = { .n_head = n_head,
+                         .d_head = d_head,
+                         .first = first,
+                         .n_rot = n_rot,
+                         .interleaved = b->h->rope_interleaved };
 
-    return tn_graph_op(b->g, "rope", TN_OP_ROPE, &p, (tn_value[]){ x, b->net->pos, rope_table(b, n_rot, plain) }, 3);
+    return tn_graph_op(b->g, "rope", TN_OP_ROPE, &p,
+                       (tn_value[]){ x, b->net->pos, rope_table(b, n_rot, plain) }, 3);
 }
 
 tn_value model_rope_heads(tn_builder *b, tn_value x, int64_t n_head, bool plain)
@@ -253,7 +274,7 @@ tn_value model_rope_heads(tn_builder *b, tn_value x, int64_t n_head, bool plain)
     return model_rope(b, x, n_head, h->d_head, 0, h->d_rope > 0 ? h->d_rope : h->d_head, plain);
 }
 
-/* -------------------------------------------------------------------------------------------------------- attention */
+/* ---------------------------------------------------------------------------------------------- attention */
 
 bool model_layer_slides(const tn_builder *b)
 {
@@ -264,22 +285,28 @@ bool model_layer_slides(const tn_builder *b)
 
 tn_value model_attention(tn_builder *b, tn_value q, tn_value k, tn_value v, tn_value sinks)
 {
-    const tn_hparams *h = b->h;
-    tn_net           *net = b->net;
+    const tn_hparams   *h = b->h;
+    tn_net             *net = b->net;
     tn_attention_params p = {
-        .n_head = h->n_head, .n_head_kv = h->n_head_kv, .d_k = h->d_head, .d_v = h->d_value > 0 ? h->d_value : h->d_head,
+        .n_head = h->n_head,
+        .n_head_kv = h->n_head_kv,
+        .d_k = h->d_head,
+        .d_v = h->d_value > 0 ? h->d_value : h->d_head,
         .window = model_layer_slides(b) ? h->window : 0,
         .scale = (float)(h->attn_scale > 0 ? h->attn_scale : 1 / sqrt((double)h->d_head)),
-        .softcap = (float)h->attn_softcap, .kv_type = net->kv_type,
+        .softcap = (float)h->attn_softcap,
+        .kv_type = net->kv_type,
     };
 
     if (net->kv == NULL)
-        return tn_graph_op(b->g, "attention", TN_OP_ATTENTION, &p, (tn_value[]){ q, k, v, net->doc_start, sinks }, sinks ? 5 : 4);
+        return tn_graph_op(b->g, "attention", TN_OP_ATTENTION, &p,
+                           (tn_value[]){ q, k, v, net->doc_start, sinks }, sinks ? 5 : 4);
     tn_attention_cache_params c = { .a = p, .kv = net->kv, .i_layer = b->layer };
-    return tn_graph_op(b->g, "attention", TN_OP_ATTENTION_CACHE, &c, (tn_value[]){ q, k, v, net->pos, net->pages, sinks }, sinks ? 6 : 5);
+    return tn_graph_op(b->g, "attention", TN_OP_ATTENTION_CACHE, &c,
+                       (tn_value[]){ q, k, v, net->pos, net->pages, sinks }, sinks ? 6 : 5);
 }
 
-/* ------------------------------------------------------------------------------------------------ the rest of a layer */
+/* ------------------------------------------------------------------------------------ the rest of a layer */
 
 tn_value model_add(tn_builder *b, tn_value a, tn_value c)
 {
@@ -290,18 +317,20 @@ tn_value model_residual(tn_builder *b, tn_value x, tn_value branch)
 {
     float s = b->h->residual_scale > 0 ? (float)b->h->residual_scale : 1;
 
-    if (b->net->n_lora == 0) branch = drop(b, branch);  /* with adapters, only their inputs are dropped out */
+    if (b->net->n_lora == 0) branch = drop(b, branch); /* with adapters, only their inputs are dropped out */
     return tn_graph_op(b->g, "residual", TN_OP_ADD, &(tn_add_params){ .s = s }, (tn_value[]){ x, branch }, 2);
 }
 
 tn_value model_act(tn_builder *b, tn_value x)
 {
-    return tn_graph_op(b->g, "act", TN_OP_UNARY, &(tn_unary_params){ .act = b->h->act }, (tn_value[]){ x }, 1);
+    return tn_graph_op(b->g, "act", TN_OP_UNARY, &(tn_unary_params){ .act = b->h->act }, (tn_value[]){ x },
+                       1);
 }
 
 tn_value model_gated(tn_builder *b, tn_value gate, tn_value up)
 {
-    return tn_graph_op(b->g, "act", TN_OP_GATED, &(tn_gated_params){ .act = b->h->act }, (tn_value[]){ gate, up }, 2);
+    return tn_graph_op(b->g, "act", TN_OP_GATED, &(tn_gated_params){ .act = b->h->act },
+                       (tn_value[]){ gate, up }, 2);
 }
 
 tn_value model_cols(tn_builder *b, tn_value x, int64_t group, int64_t first, int64_t n)
@@ -311,9 +340,11 @@ tn_value model_cols(tn_builder *b, tn_value x, int64_t group, int64_t first, int
     return tn_graph_op(b->g, "cols", TN_OP_COLS, &p, (tn_value[]){ x }, 1);
 }
 
-tn_value model_ffn(tn_builder *b, tn_value x, const char *gate, const char *up, const char *down, int64_t n_ff)
+tn_value model_ffn(tn_builder *b, tn_value x, const char *gate, const char *up, const char *down,
+                   int64_t n_ff)
 {
-    tn_value g = model_linear(b, x, gate, n_ff, b->h->mlp_bias), u = model_linear(b, x, up, n_ff, b->h->mlp_bias);
+    tn_value g = model_linear(b, x, gate, n_ff, b->h->mlp_bias),
+             u = model_linear(b, x, up, n_ff, b->h->mlp_bias);
 
     return model_linear(b, model_gated(b, g, u), down, b->h->n_embd, b->h->mlp_bias);
 }
@@ -327,13 +358,22 @@ tn_value model_moe(tn_builder *b, tn_value x, const tn_router_params *router, bo
     /* the router stays in fp32 in every profile: a rounded logit can choose another expert */
     tn_value logits = linear(b, x, "ffn_gate_inp", n_e, bias, TN_PROFILE_STRICT);
     tn_value choice = choice_bias ? model_weight(b, "exp_probs_b", ".bias", 1, &n_e) : 0;
-    tn_value weights = tn_graph_op(b->g, "router", TN_OP_ROUTER, router, (tn_value[]){ logits, choice }, choice ? 2 : 1);
+    tn_value weights = tn_graph_op(b->g, "router", TN_OP_ROUTER, router, (tn_value[]){ logits, choice },
+                                   choice ? 2 : 1);
     tn_value ids = tn_graph_out(b->g, weights, 1);
     if (b->net->train) tn_graph_keep(b->g, b->net->layer_router[b->layer] = tn_graph_out(b->g, weights, 2));
 
-    tn_moe_params p = { .n_expert = n_e, .k = h->n_expert_used, .n_ff = n_ff, .act = h->act, .limit = 7.0f, .profile = b->net->profile };
+    tn_moe_params p = { .n_expert = n_e,
+                        .k = h->n_expert_used,
+                        .n_ff = n_ff,
+                        .act = h->act,
+                        .limit = 7.0f,
+                        .profile = b->net->profile };
+
     tn_value in[9] = {
-        x, weights, ids,
+        x,
+        weights,
+        ids,
         model_weight(b, "ffn_gate_exps", ".weight", 3, (int64_t[]){ n_e, n_ff, n_embd }),
         model_weight(b, "ffn_up_exps", ".weight", 3, (int64_t[]){ n_e, n_ff, n_embd }),
         model_weight(b, "ffn_down_exps", ".weight", 3, (int64_t[]){ n_e, n_embd, n_ff }),

@@ -2,8 +2,8 @@
  *
  *   path ──→ file index (gguf | safetensors + config.json) ──→ hyper-parameters ──→ weights by GGUF name ──→ tokenizer, chat
  *
- * Weights stay in the map as the file has them. What operations need otherwise (packed matrices, f32 vectors, stacked
- * experts) is made once, here. */
+ * Weights stay in the map as the file has them. What operations need otherwise (packed matrices, f32 vectors,
+ * stacked experts) is made once, here. */
 #include "model/open.h"
 
 #include "base/str.h"
@@ -14,18 +14,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Q and K rows of Llama in GGUF and the frequencies' divisors say how to rotate; they are no weights of the forward. */
+/* Q and K rows of Llama in GGUF and the frequencies' divisors say how to rotate; they are no weights of the
+ * forward. */
 static tn_status take_rope_freqs(tn_model *m, const tn_gguf_tensor *t, tn_error *err)
 {
     if (t->n_dim != 1 || t->shape[0] * 2 != m->h.d_rope || (t->dtype != TN_F32 && t->dtype != TN_F16))
-        return tn_fail(err, TN_FORMAT, "%s: tensor 'rope_freqs.weight' must hold %" PRId64 " numbers (half of the rotated dimensions)",
+        return tn_fail(err, TN_FORMAT,
+                       "%s: tensor 'rope_freqs.weight' must hold %" PRId64
+                       " numbers (half of the rotated dimensions)",
                        m->path, m->h.d_rope / 2);
     m->freq_factors = malloc((size_t)t->shape[0] * sizeof *m->freq_factors);
-    if (m->freq_factors == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for 'rope_freqs.weight'", m->path);
+    if (m->freq_factors == NULL)
+        return tn_fail(err, TN_NOMEM, "%s: no memory for 'rope_freqs.weight'", m->path);
     tn_row_to_f32(m->freq_factors, t->data, t->dtype, t->shape[0]);
     for (int64_t i = 0; i < t->shape[0]; i++)
         if (!(m->freq_factors[i] > 0 && m->freq_factors[i] < 1e9f))
-            return tn_fail(err, TN_FORMAT, "%s: 'rope_freqs.weight' [%" PRId64 "] is no positive number", m->path, i);
+            return tn_fail(err, TN_FORMAT, "%s: 'rope_freqs.weight' [%" PRId64 "] is no positive number",
+                           m->path, i);
     m->h.rope.freq_factors = m->freq_factors;
     return TN_OK;
 }
@@ -35,22 +40,25 @@ static tn_status gguf_weights(tn_model *m, const tn_gguf *g, tn_error *err)
     for (size_t i = 0; i < g->n_tensor; i++) {
         const tn_gguf_tensor *t = &g->tensors[i];
         if (strcmp(t->name, "rope_freqs.weight") == 0) TN_TRY(take_rope_freqs(m, t, err));
-        else if (m->h.tied && strcmp(t->name, "output.weight") == 0) continue;       /* a copy of the embedding */
-        else if (!tn_gguf_is_split_kv_b(t)) TN_TRY(tn_model_add(m, t->name, t->dtype, t->n_dim, t->shape, t->data, NULL, err));
+        else if (m->h.tied && strcmp(t->name, "output.weight") == 0) continue; /* a copy of the embedding */
+        else if (!tn_gguf_is_split_kv_b(t))
+            TN_TRY(tn_model_add(m, t->name, t->dtype, t->n_dim, t->shape, t->data, NULL, err));
     }
     return TN_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------- vocabulary, chat */
+/* --------------------------------------------------------------------------------------- vocabulary, chat */
 
-static tn_status token_numbers(const tn_gguf *g, const char *key, int64_t n, int32_t **ints, float **reals, tn_error *err)
+static tn_status token_numbers(const tn_gguf *g, const char *key, int64_t n, int32_t **ints, float **reals,
+                               tn_error *err)
 {
     const tn_gguf_kv *kv;
 
     TN_TRY(tn_gguf_array(g, key, &kv, err));
     if (kv == NULL) return TN_OK;
     if (kv->n != (uint64_t)n)
-        return tn_fail(err, TN_FORMAT, "%s: '%s' has %" PRIu64 " entries, 'tokenizer.ggml.tokens' %" PRId64, g->path, key, kv->n, n);
+        return tn_fail(err, TN_FORMAT, "%s: '%s' has %" PRIu64 " entries, 'tokenizer.ggml.tokens' %" PRId64,
+                       g->path, key, kv->n, n);
     if (ints != NULL) *ints = malloc((size_t)(n + 1) * sizeof **ints);
     if (reals != NULL) *reals = malloc((size_t)(n + 1) * sizeof **reals);
     if ((ints != NULL && *ints == NULL) || (reals != NULL && *reals == NULL))
@@ -58,8 +66,10 @@ static tn_status token_numbers(const tn_gguf *g, const char *key, int64_t n, int
     for (int64_t i = 0; i < n; i++) {
         int64_t v = 0;
         double  d = 0;
-        if (ints != NULL ? !tn_gguf_elem_int(kv, (uint64_t)i, &v) || v < 0 || v > 6 : !tn_gguf_elem_real(kv, (uint64_t)i, &d))
-            return tn_fail(err, TN_FORMAT, "%s: '%s' [%" PRId64 "] is not of the expected kind", g->path, key, i);
+        if (ints != NULL ? !tn_gguf_elem_int(kv, (uint64_t)i, &v) || v < 0 || v > 6
+                         : !tn_gguf_elem_real(kv, (uint64_t)i, &d))
+            return tn_fail(err, TN_FORMAT, "%s: '%s' [%" PRId64 "] is not of the expected kind", g->path, key,
+                           i);
         if (ints != NULL) (*ints)[i] = (int32_t)v;
         else (*reals)[i] = (float)d;
     }
@@ -77,7 +87,8 @@ static tn_status add_flag(const tn_gguf *g, const char *key, int *out, tn_error 
     return TN_OK;
 }
 
-tn_status tn_open_gguf_tokenizer(tn_tokenizer **out, const tn_gguf *g, const char *template_text, tn_error *err)
+tn_status tn_open_gguf_tokenizer(tn_tokenizer **out, const tn_gguf *g, const char *template_text,
+                                 tn_error *err)
 {
     tn_vocab_source   v = { .chat_template = template_text };
     char             *model = NULL, *pre = NULL;
@@ -89,7 +100,8 @@ tn_status tn_open_gguf_tokenizer(tn_tokenizer **out, const tn_gguf *g, const cha
     tn_status         status = TN_OK;
 
     TN_GOTO(tn_gguf_str(g, "tokenizer.ggml.model", &model, err));
-    if (model == NULL || tn_gguf_find(g, "tokenizer.ggml.tokens") == NULL) goto out;      /* a file of weights alone */
+    /* a file of weights alone */
+    if (model == NULL || tn_gguf_find(g, "tokenizer.ggml.tokens") == NULL) goto out;
     TN_GOTO(tn_gguf_str(g, "tokenizer.ggml.pre", &pre, err));
     TN_GOTO(tn_gguf_strings(g, "tokenizer.ggml.tokens", &tokens, &token_bytes, &v.n_token, err));
     TN_GOTO(tn_gguf_strings(g, "tokenizer.ggml.merges", &merges, &merge_bytes, &v.n_merge, err));
@@ -103,10 +115,12 @@ tn_status tn_open_gguf_tokenizer(tn_tokenizer **out, const tn_gguf *g, const cha
     TN_GOTO(add_flag(g, "tokenizer.ggml.add_bos_token", &v.add_bos, err));
     TN_GOTO(add_flag(g, "tokenizer.ggml.add_eos_token", &v.add_eos, err));
     TN_GOTO(add_flag(g, "tokenizer.ggml.add_space_prefix", &v.add_space_prefix, err));
-    TN_GOTO(tn_gguf_bool_or(g, "tokenizer.ggml.remove_extra_whitespaces", false, &v.remove_extra_spaces, err));
+    TN_GOTO(
+        tn_gguf_bool_or(g, "tokenizer.ggml.remove_extra_whitespaces", false, &v.remove_extra_spaces, err));
     if ((map = tn_gguf_find(g, "tokenizer.ggml.precompiled_charsmap")) != NULL) {
         if (map->type != TN_GGUF_ARRAY || (map->elem != TN_GGUF_U8 && map->elem != TN_GGUF_I8)) {
-            status = tn_fail(err, TN_FORMAT, "%s: 'tokenizer.ggml.precompiled_charsmap' is not an array of bytes", g->path);
+            status = tn_fail(err, TN_FORMAT,
+                             "%s: 'tokenizer.ggml.precompiled_charsmap' is not an array of bytes", g->path);
             goto out;
         }
         v.charsmap = map->value;
@@ -134,7 +148,8 @@ out:
 }
 
 /* "what 'which'", and the formats that may be chosen. */
-static tn_status no_format(tn_error *err, tn_status code, const char *what, const char *which, const char *how)
+static tn_status no_format(tn_error *err, tn_status code, const char *what, const char *which,
+                           const char *how)
 {
     tn_str names = { .max = 1 << 10 };
 
@@ -147,7 +162,7 @@ static tn_status no_format(tn_error *err, tn_status code, const char *what, cons
 /* What the template says, unless the caller chose a format; why not, if neither does. */
 tn_status tn_open_chat(tn_model *m, const char *template_text, const char *chosen, tn_error *err)
 {
-    tn_error why = {0};
+    tn_error why = { 0 };
 
     if (chosen != NULL) {
         if (!tn_chat_format_parse(chosen, &m->chat.format))
@@ -163,17 +178,24 @@ tn_status tn_open_chat(tn_model *m, const char *template_text, const char *chose
         return TN_OK;
     }
     m->chat_status = tn_chat_recognise(&m->chat, template_text, m->tok, &why);
-    if (m->chat_status != TN_OK) snprintf(m->chat_why, sizeof m->chat_why, "%.150s: %.350s", m->path, why.msg);
+    if (m->chat_status != TN_OK)
+        snprintf(m->chat_why, sizeof m->chat_why, "%.150s: %.350s", m->path, why.msg);
     return TN_OK;
 }
 
-tn_status tn_model_choose_chat(tn_model *m, const char *format, tn_error *err) { return tn_open_chat(m, NULL, format, err); }
+tn_status tn_model_choose_chat(tn_model *m, const char *format, tn_error *err)
+{
+    return tn_open_chat(m, NULL, format, err);
+}
 
 static tn_status check_tokenizer(const tn_model *m, tn_error *err)
 {
     if (m->tok != NULL && tn_tokenizer_n_vocab(m->tok) > m->h.n_vocab)
-        return tn_fail(err, TN_MISMATCH, "%s: its tokenizer has %" PRId64 " tokens, but its weights hold %" PRId64 ": they do not belong "
-                       "together", m->path, tn_tokenizer_n_vocab(m->tok), m->h.n_vocab);
+        return tn_fail(err, TN_MISMATCH,
+                       "%s: its tokenizer has %" PRId64 " tokens, but its weights hold %" PRId64
+                       ": they do not belong "
+                       "together",
+                       m->path, tn_tokenizer_n_vocab(m->tok), m->h.n_vocab);
     return TN_OK;
 }
 
@@ -196,8 +218,8 @@ out:
     return status;
 }
 
-/* A release directory holds its weights in Hugging Face form, or as one .gguf beside the other files: then that file is the
- * model. *file (made: free) is NULL when `path` is to be opened as it is. */
+/* A release directory holds its weights in Hugging Face form, or as one .gguf beside the other files: then
+ * that file is the model. *file (made: free) is NULL when `path` is to be opened as it is. */
 static tn_status gguf_inside(char **file, const char *path, tn_error *err)
 {
     tn_status      status = TN_OK;
@@ -209,12 +231,16 @@ static tn_status gguf_inside(char **file, const char *path, tn_error *err)
     *file = NULL;
     free(config);
     if (hf || !tn_is_dir(path)) return TN_OK;
-    if ((d = opendir(path)) == NULL) return tn_fail(err, TN_IO, "%s: cannot read this folder: %s", path, strerror(errno));
+    if ((d = opendir(path)) == NULL)
+        return tn_fail(err, TN_IO, "%s: cannot read this folder: %s", path, strerror(errno));
     while (status == TN_OK && (e = readdir(d)) != NULL) {
         if (!tn_ends_with(e->d_name, ".gguf")) continue;
         if (*file != NULL)
-            status = tn_fail(err, TN_USAGE, "%s holds more than one .gguf: name the one that is meant, such as %s", path, *file);
-        else if ((*file = tn_path(path, e->d_name)) == NULL) status = tn_fail(err, TN_NOMEM, "%s: no memory for a path", path);
+            status = tn_fail(err, TN_USAGE,
+                             "%s holds more than one .gguf: name the one that is meant, such as %s", path,
+                             *file);
+        else if ((*file = tn_path(path, e->d_name)) == NULL)
+            status = tn_fail(err, TN_NOMEM, "%s: no memory for a path", path);
     }
     closedir(d);
     if (status != TN_OK) {
@@ -240,7 +266,10 @@ tn_status tn_model_open(tn_model **out, const char *path, const tn_model_options
     m->nameless = o->nameless;
     m->headers_only = !o->weights;
     if (!tn_exists(path)) {
-        status = tn_fail(err, TN_NOTFOUND, "%s: no such model: a directory in Hugging Face form, a .gguf file or a release is expected", path);
+        status = tn_fail(
+            err, TN_NOTFOUND,
+            "%s: no such model: a directory in Hugging Face form, a .gguf file or a release is expected",
+            path);
         goto out;
     }
     if (tn_is_dir(path)) TN_GOTO(tn_open_hf(m, o, err));

@@ -1,4 +1,5 @@
-/* open_tokenizer.c - the tokenizer alone: files of vocabularies hold nothing else, and tokenising needs no weights. */
+/* open_tokenizer.c - the tokenizer alone: files of vocabularies hold nothing else, and tokenising needs no
+ * weights. */
 #include "model/open.h"
 
 #include "base/file.h"
@@ -10,11 +11,15 @@ enum { MAX_JSON = 256 << 20 };
 
 static tn_status from_folder(tn_tokenizer **out, const char *folder, tn_error *err)
 {
-    char     *path = tn_path(folder, "tokenizer.json"), *config_path = tn_path(folder, "tokenizer_config.json"), *text = NULL, *config = NULL;
+    char *path = tn_path(folder, "tokenizer.json"), *config_path = tn_path(folder, "tokenizer_config.json"),
+         *text = NULL, *config = NULL;
     size_t    n = 0, n_config = 0;
     tn_status status = TN_OK;
 
-    if (path == NULL || config_path == NULL) { status = tn_fail(err, TN_NOMEM, "%s: no memory", folder); goto out; }
+    if (path == NULL || config_path == NULL) {
+        status = tn_fail(err, TN_NOMEM, "%s: no memory", folder);
+        goto out;
+    }
     if (!tn_exists(path)) {
         status = tn_fail(err, TN_NOTFOUND, "%s: has no tokenizer.json", folder);
         goto out;
@@ -47,7 +52,8 @@ tn_status tn_model_open_tokenizer(tn_tokenizer **out, const char *path, tn_error
     }
     TN_TRY(tn_gguf_open(&g, path, err));
     status = tn_open_gguf_tokenizer(out, g, NULL, err);
-    if (status == TN_OK && *out == NULL) status = tn_fail(err, TN_NOTFOUND, "%s: holds no vocabulary (tokenizer.ggml.tokens)", path);
+    if (status == TN_OK && *out == NULL)
+        status = tn_fail(err, TN_NOTFOUND, "%s: holds no vocabulary (tokenizer.ggml.tokens)", path);
     tn_gguf_close(g);
     return status;
 }

@@ -17,7 +17,7 @@ tn_status tn_model_new(tn_model **out, const char *path, tn_error *err)
         free(m);
         return tn_fail(err, TN_NOMEM, "%s: no memory for a model", path);
     }
-    tn_path_trim(m->path);                           /* its last part is the model's name */
+    tn_path_trim(m->path); /* its last part is the model's name */
     m->chat_status = TN_UNSUPPORTED;
     *out = m;
     return TN_OK;
@@ -56,7 +56,8 @@ void *tn_model_alloc_rows(size_t bytes)
 
 static bool is_weight_dtype(tn_dtype t)
 {
-    return t != TN_I8 && t != TN_I16 && t != TN_I32 && t != TN_I64 && t != TN_F64 && t != TN_U8 && t < TN_DTYPE_COUNT;
+    return t != TN_I8 && t != TN_I16 && t != TN_I32 && t != TN_I64 && t != TN_F64 && t != TN_U8 &&
+           t < TN_DTYPE_COUNT;
 }
 
 tn_status tn_model_add(tn_model *m, const char *name, tn_dtype dtype, int n_dim, const int64_t *shape,
@@ -66,7 +67,7 @@ tn_status tn_model_add(tn_model *m, const char *name, tn_dtype dtype, int n_dim,
         size_t    cap = m->cap == 0 ? 256 : 2 * m->cap;
         tn_param *params = realloc(m->params, cap * sizeof *params);
         if (params != NULL) m->params = params;
-        tn_slot  *slots = realloc(m->slots, cap * sizeof *slots);
+        tn_slot *slots = realloc(m->slots, cap * sizeof *slots);
         if (slots != NULL) m->slots = slots;
         if (params == NULL || slots == NULL) {
             free(own);
@@ -80,8 +81,11 @@ tn_status tn_model_add(tn_model *m, const char *name, tn_dtype dtype, int n_dim,
     memset(s, 0, sizeof *s);
     if (strlen(name) >= sizeof p->name || n_dim < 1 || n_dim > TN_MAX_DIM || !is_weight_dtype(dtype)) {
         free(own);
-        return tn_fail(err, TN_FORMAT, "%s: weight '%s' has %d dimensions and type %s; 1 to %d dimensions of a floating-point or "
-                       "block-quantised type are expected", m->path, name, n_dim, dtype < TN_DTYPE_COUNT ? tn_dtype_name(dtype) : "?", TN_MAX_DIM);
+        return tn_fail(
+            err, TN_FORMAT,
+            "%s: weight '%s' has %d dimensions and type %s; 1 to %d dimensions of a floating-point or "
+            "block-quantised type are expected",
+            m->path, name, n_dim, dtype < TN_DTYPE_COUNT ? tn_dtype_name(dtype) : "?", TN_MAX_DIM);
     }
     snprintf(p->name, sizeof p->name, "%s", name);
     p->w.dtype = dtype;
@@ -95,9 +99,15 @@ tn_status tn_model_add(tn_model *m, const char *name, tn_dtype dtype, int n_dim,
     return TN_OK;
 }
 
-typedef struct pair { tn_param p; tn_slot s; } pair;
+typedef struct pair {
+    tn_param p;
+    tn_slot  s;
+} pair;
 
-static int pair_order(const void *a, const void *b) { return strcmp(((const pair *)a)->p.name, ((const pair *)b)->p.name); }
+static int pair_order(const void *a, const void *b)
+{
+    return strcmp(((const pair *)a)->p.name, ((const pair *)b)->p.name);
+}
 
 /* Norms and biases (also the experts' [n_expert][n]): few values, read as f32 by every operation. */
 static bool is_vector(const tn_param *p)
@@ -124,7 +134,8 @@ static tn_status vector_to_f32(tn_model *m, size_t i, tn_error *err)
     return TN_OK;
 }
 
-/* Matrix products read it: everything with two dimensions, but look-up tables only when they are the head too. */
+/* Matrix products read it: everything with two dimensions, but look-up tables only when they are the head
+ * too. */
 static bool is_matrix(const tn_model *m, const tn_param *p)
 {
     if (is_vector(p)) return false;
@@ -178,14 +189,15 @@ const void *tn_model_rows(const tn_model *m, size_t i, tn_dtype *dtype)
     return m->slots[i].file_rows;
 }
 
-/* ---------------------------------------------------------------------------------------------- packing and f32 */
+/* ---------------------------------------------------------------------------------------- packing and f32 */
 
 void tn_model_drop_pages(const tn_model *m, const void *rows, size_t bytes)
 {
     const uint8_t *p = rows;
 
     for (size_t i = 0; i < m->n_gguf; i++)
-        if (p >= m->gguf[i]->map.p && p < m->gguf[i]->map.p + m->gguf[i]->map.n) tn_map_drop(&m->gguf[i]->map, p, bytes);
+        if (p >= m->gguf[i]->map.p && p < m->gguf[i]->map.p + m->gguf[i]->map.n)
+            tn_map_drop(&m->gguf[i]->map, p, bytes);
     for (size_t i = 0; i < m->n_st; i++) {
         const tn_map *map = tn_st_map(m->st[i]);
         if (p >= map->p && p < map->p + map->n) tn_map_drop(map, p, bytes);
@@ -200,15 +212,16 @@ static int size_order(const void *a, const void *b)
     return n != k ? (n < k ? 1 : -1) : strcmp(x->name, y->name);
 }
 
-/* Vectors that are f32 in the file are read in every run: a few kilobytes each, but between them the map would bring back
- * pages of matrices that nobody reads any more. */
+/* Vectors that are f32 in the file are read in every run: a few kilobytes each, but between them the map
+ * would bring back pages of matrices that nobody reads any more. */
 static tn_status copy_vector(tn_model *m, size_t i, tn_error *err)
 {
     tn_tensor *w = &m->params[i].w;
     tn_slot   *s = &m->slots[i];
 
     if (s->own != NULL) return TN_OK;
-    if ((s->own = tn_model_alloc_rows(tn_n_bytes(w))) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for '%s'", m->path, m->params[i].name);
+    if ((s->own = tn_model_alloc_rows(tn_n_bytes(w))) == NULL)
+        return tn_fail(err, TN_NOMEM, "%s: no memory for '%s'", m->path, m->params[i].name);
     memcpy(s->own, w->data, tn_n_bytes(w));
     w->data = s->own;
     return TN_OK;
@@ -223,13 +236,14 @@ static tn_status pack_one(tn_model *m, size_t i, tn_error *err)
     if (is_vector(&m->params[i])) return copy_vector(m, i, err);
     TN_TRY(tn_weight_pack(&s->packed, w->data, w->dtype, tn_rows(w), tn_cols(w), m->profile, err));
     w->packed = s->packed;
-    if (s->own != NULL && !s->changed) {             /* no file has these rows: what the digest needs of them is made now */
+    /* no file has these rows: what the digest needs of them is made now */
+    if (s->own != NULL && !s->changed) {
         TN_TRY(tn_model_leaf(m, i, &s->leaf, err));
         s->has_leaf = true;
     }
     tn_model_drop_pages(m, w->data, tn_n_bytes(w));
     w->data = NULL;
-    if (s->own != NULL) {                            /* rearranged rows: only the packed form is kept */
+    if (s->own != NULL) { /* rearranged rows: only the packed form is kept */
         free(s->own);
         s->own = NULL;
         s->file_rows = NULL;
@@ -240,13 +254,15 @@ static tn_status pack_one(tn_model *m, size_t i, tn_error *err)
 /* Of all the model's files: what was read of them is not needed again soon. */
 void tn_model_drop_files(const tn_model *m)
 {
-    for (size_t i = 0; i < m->n_gguf; i++) tn_map_drop(&m->gguf[i]->map, m->gguf[i]->map.p, m->gguf[i]->map.n);
-    for (size_t i = 0; i < m->n_st; i++) tn_map_drop(tn_st_map(m->st[i]), tn_st_map(m->st[i])->p, tn_st_map(m->st[i])->n);
+    for (size_t i = 0; i < m->n_gguf; i++)
+        tn_map_drop(&m->gguf[i]->map, m->gguf[i]->map.p, m->gguf[i]->map.n);
+    for (size_t i = 0; i < m->n_st; i++)
+        tn_map_drop(tn_st_map(m->st[i]), tn_st_map(m->st[i])->p, tn_st_map(m->st[i])->n);
 }
 
-/* Vectors first: they lie scattered between the matrices, and a page that is touched brings the pages around it (up to 2 MiB on newer
- * kernels), which should not come on top of the packed weights. Then the largest matrix first, for while one is packed both its forms are
- * in memory. */
+/* Vectors first: they lie scattered between the matrices, and a page that is touched brings the pages around
+ * it (up to 2 MiB on newer kernels), which should not come on top of the packed weights. Then the largest
+ * matrix first, for while one is packed both its forms are in memory. */
 tn_status tn_model_pack(tn_model *m, tn_error *err)
 {
     const tn_param **order = malloc((m->n_param + 1) * sizeof *order);
@@ -257,14 +273,22 @@ tn_status tn_model_pack(tn_model *m, tn_error *err)
     qsort(order, m->n_param, sizeof *order, size_order);
     for (int matrices = 0; matrices < 2; matrices++) {
         for (size_t i = 0; i < m->n_param && status == TN_OK; i++)
-            if (is_vector(order[i]) != (matrices != 0)) status = pack_one(m, (size_t)(order[i] - m->params), err);
+            if (is_vector(order[i]) != (matrices != 0))
+                status = pack_one(m, (size_t)(order[i] - m->params), err);
         tn_model_drop_files(m);
     }
     free(order);
     return status;
 }
 
-typedef struct widen { float *dst; const uint8_t *src; tn_dtype dtype; int64_t n; size_t row_bytes; const tn_weight *packed; } widen;
+typedef struct widen {
+    float           *dst;
+    const uint8_t   *src;
+    tn_dtype         dtype;
+    int64_t          n;
+    size_t           row_bytes;
+    const tn_weight *packed;
+} widen;
 
 static void widen_rows(void *arg, int64_t begin, int64_t end, int i_thread)
 {
@@ -272,7 +296,8 @@ static void widen_rows(void *arg, int64_t begin, int64_t end, int i_thread)
 
     (void)i_thread;
     for (int64_t r = begin; r < end; r++) {
-        if (j->src != NULL) tn_row_to_f32(j->dst + r * j->n, j->src + (size_t)r * j->row_bytes, j->dtype, j->n);
+        if (j->src != NULL)
+            tn_row_to_f32(j->dst + r * j->n, j->src + (size_t)r * j->row_bytes, j->dtype, j->n);
         else tn_weight_row(j->dst + r * j->n, j->packed, r);
     }
 }
@@ -286,7 +311,9 @@ tn_status tn_model_to_f32(tn_model *m, tn_error *err)
         widen      j = { .src = tn_model_rows(m, i, &dtype), .packed = s->packed };
 
         if (j.src == NULL && j.packed == NULL)
-            return tn_fail(err, TN_USAGE, "%s: the weights were not loaded, so they cannot be trained: open it with weights", m->path);
+            return tn_fail(err, TN_USAGE,
+                           "%s: the weights were not loaded, so they cannot be trained: open it with weights",
+                           m->path);
         s->changed = true;
         s->has_leaf = false;
         if (w->dtype == TN_F32 && w->data != NULL && s->own != NULL && w->data == s->own) continue;
@@ -295,12 +322,14 @@ tn_status tn_model_to_f32(tn_model *m, tn_error *err)
         j.row_bytes = tn_row_bytes(dtype, j.n);
         j.dst = tn_model_alloc_rows((size_t)tn_n_elem(w) * sizeof(float));
         if (j.dst == NULL)
-            return tn_fail(err, TN_NOMEM, "%s: no memory to make '%s' 32-bit (%" PRId64 " values)", m->path, m->params[i].name, tn_n_elem(w));
+            return tn_fail(err, TN_NOMEM, "%s: no memory to make '%s' 32-bit (%" PRId64 " values)", m->path,
+                           m->params[i].name, tn_n_elem(w));
         tn_parallel(tn_rows(w), 16, widen_rows, &j);
         tn_weight_free(s->packed);
         free(s->own);
         free(s->own_file);
-        if (s->file_rows != NULL) tn_model_drop_pages(m, s->file_rows, tn_row_bytes(s->file_dtype, j.n) * (size_t)tn_rows(w));
+        if (s->file_rows != NULL)
+            tn_model_drop_pages(m, s->file_rows, tn_row_bytes(s->file_dtype, j.n) * (size_t)tn_rows(w));
         s->packed = NULL;
         s->own_file = NULL;
         s->file_rows = NULL;
@@ -312,7 +341,7 @@ tn_status tn_model_to_f32(tn_model *m, tn_error *err)
     return TN_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------ accessors */
+/* ---------------------------------------------------------------------------------------------- accessors */
 
 const tn_hparams   *tn_model_hparams(const tn_model *m) { return &m->h; }
 const tn_tokenizer *tn_model_tokenizer(const tn_model *m) { return m->tok; }
@@ -350,7 +379,7 @@ const char *tn_model_dtype_name(const tn_model *m)
         TN_DTYPE_LIST(X)
 #undef X
     };
-    int64_t sum[TN_DTYPE_COUNT] = {0}, all = 0;
+    int64_t sum[TN_DTYPE_COUNT] = { 0 }, all = 0;
 
     for (size_t i = 0; i < m->n_param; i++) {
         const tn_tensor *w = &m->params[i].w;
@@ -369,7 +398,8 @@ int64_t tn_model_n_param(const tn_model *m, bool active_only)
 
     for (size_t i = 0; i < m->n_param; i++) {
         int64_t k = tn_n_elem(&m->params[i].w);
-        if (active_only && strstr(m->params[i].name, "_exps.") != NULL && m->h.n_expert > 0) k = k / m->h.n_expert * m->h.n_expert_used;
+        if (active_only && strstr(m->params[i].name, "_exps.") != NULL && m->h.n_expert > 0)
+            k = k / m->h.n_expert * m->h.n_expert_used;
         n += k;
     }
     return n;

@@ -1,4 +1,5 @@
-/* safetensors.c - the safetensors format: read mapped and checked, written byte for byte as the reference writer does.
+/* safetensors.c - the safetensors format: read mapped and checked, written byte for byte as the reference
+ * writer does.
  *
  *   0        8                    8 + N                                    end of file
  *   +--------+--------------------+----------------------------------------+
@@ -6,8 +7,8 @@
  *   +--------+--------------------+----------------------------------------+
  *   {"__metadata__":{"format":"pt"},"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},...}   padded by spaces
  *
- * The writer puts types in descending order of the table below and names in ascending order within a type: the
- * reference's order, so the same tensors give the same bytes. */
+ * The writer puts types in descending order of the table below and names in ascending order within a type:
+ * the reference's order, so the same tensors give the same bytes. */
 #include "model/model.h"
 #include "model/st_write.h"
 
@@ -21,6 +22,7 @@
 #define MAX_HEADER 100000000u
 
 /* The reference's enum, in its order. bits 0 marks the end. */
+// clang-format off
 static const struct { const char *name; int bits; tn_dtype dtype; } types[] = {
     { "BOOL", 8, TN_DTYPE_COUNT },      { "F4", 4, TN_DTYPE_COUNT },          { "F6_E2M3", 6, TN_DTYPE_COUNT },
     { "F6_E3M2", 6, TN_DTYPE_COUNT },   { "U8", 8, TN_U8 },                   { "I8", 8, TN_I8 },
@@ -31,12 +33,13 @@ static const struct { const char *name; int bits; tn_dtype dtype; } types[] = {
     { "C64", 64, TN_DTYPE_COUNT },      { "F64", 64, TN_F64 },                { "I64", 64, TN_I64 },
     { "U64", 64, TN_DTYPE_COUNT },      { NULL, 0, TN_DTYPE_COUNT },
 };
+// clang-format on
 
 struct tn_st_file {
     char        *path;
     tn_map       map;
     json_t      *metadata;
-    tn_st_entry *entries;            /* sorted by name */
+    tn_st_entry *entries; /* sorted by name */
     size_t       n;
 };
 
@@ -75,37 +78,50 @@ static bool get_count(const json_t *v, uint64_t *out)
     return true;
 }
 
-static tn_status read_entry(tn_st_entry *e, const char *name, const json_t *v, const char *path, tn_error *err)
+static tn_status read_entry(tn_st_entry *e, const char *name, const json_t *v, const char *path,
+                            tn_error *err)
 {
     const json_t *shape = json_object_get(v, "shape"), *offsets = json_object_get(v, "data_offsets");
     const char   *type = json_string_value(json_object_get(v, "dtype"));
     uint64_t      dim, bits = 1;
     int           i_type;
 
-    if (strlen(name) >= sizeof e->name) return tn_fail(err, TN_LIMIT, "%s: a tensor's name has over %zu bytes", path, sizeof e->name - 1);
+    if (strlen(name) >= sizeof e->name)
+        return tn_fail(err, TN_LIMIT, "%s: a tensor's name has over %zu bytes", path, sizeof e->name - 1);
     for (const char *p = name; *p != '\0'; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7f) return tn_fail(err, TN_FORMAT, "%s: a tensor's name holds a control character", path);
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            return tn_fail(err, TN_FORMAT, "%s: a tensor's name holds a control character", path);
     snprintf(e->name, sizeof e->name, "%s", name);
-    if (!json_is_object(v) || json_object_size(v) != 3 || type == NULL || !json_is_array(shape) || !json_is_array(offsets))
-        return tn_fail(err, TN_FORMAT, "%s: tensor '%s' must have exactly dtype, shape and data_offsets", path, name);
-    if ((i_type = type_by_name(type)) < 0) return tn_fail(err, TN_FORMAT, "%s: tensor '%s': unknown dtype '%s'", path, name, type);
+    if (!json_is_object(v) || json_object_size(v) != 3 || type == NULL || !json_is_array(shape) ||
+        !json_is_array(offsets))
+        return tn_fail(err, TN_FORMAT, "%s: tensor '%s' must have exactly dtype, shape and data_offsets",
+                       path, name);
+    if ((i_type = type_by_name(type)) < 0)
+        return tn_fail(err, TN_FORMAT, "%s: tensor '%s': unknown dtype '%s'", path, name, type);
     e->dtype = types[i_type].dtype;
     e->type = types[i_type].name;
-    if (json_array_size(shape) > 8) return tn_fail(err, TN_LIMIT, "%s: tensor '%s' has over 8 dimensions", path, name);
+    if (json_array_size(shape) > 8)
+        return tn_fail(err, TN_LIMIT, "%s: tensor '%s' has over 8 dimensions", path, name);
     e->n_dim = (int)json_array_size(shape);
     for (int i = 0; i < e->n_dim; i++) {
         if (!get_count(json_array_get(shape, (size_t)i), &dim))
-            return tn_fail(err, TN_FORMAT, "%s: tensor '%s': shape[%d] is no whole number >= 0", path, name, i);
+            return tn_fail(err, TN_FORMAT, "%s: tensor '%s': shape[%d] is no whole number >= 0", path, name,
+                           i);
         e->shape[i] = (int64_t)dim;
-        if (__builtin_mul_overflow(bits, dim, &bits)) return tn_fail(err, TN_FORMAT, "%s: tensor '%s': its size overflows", path, name);
+        if (__builtin_mul_overflow(bits, dim, &bits))
+            return tn_fail(err, TN_FORMAT, "%s: tensor '%s': its size overflows", path, name);
     }
     if (__builtin_mul_overflow(bits, (uint64_t)types[i_type].bits, &bits) || bits % 8 != 0)
-        return tn_fail(err, TN_FORMAT, "%s: tensor '%s': its size overflows or is no whole number of bytes", path, name);
+        return tn_fail(err, TN_FORMAT, "%s: tensor '%s': its size overflows or is no whole number of bytes",
+                       path, name);
     if (json_array_size(offsets) != 2 || !get_count(json_array_get(offsets, 0), &e->begin) ||
         !get_count(json_array_get(offsets, 1), &e->end) || e->end < e->begin)
-        return tn_fail(err, TN_FORMAT, "%s: tensor '%s': data_offsets must be two whole numbers, begin <= end", path, name);
+        return tn_fail(err, TN_FORMAT,
+                       "%s: tensor '%s': data_offsets must be two whole numbers, begin <= end", path, name);
     if (e->end - e->begin != bits / 8)
-        return tn_fail(err, TN_FORMAT, "%s: tensor '%s': its shape and dtype need %" PRIu64 " bytes, data_offsets hold %" PRIu64,
+        return tn_fail(err, TN_FORMAT,
+                       "%s: tensor '%s': its shape and dtype need %" PRIu64
+                       " bytes, data_offsets hold %" PRIu64,
                        path, name, bits / 8, e->end - e->begin);
     return TN_OK;
 }
@@ -116,8 +132,8 @@ static tn_status check_metadata(const json_t *v, const char *path, tn_error *err
     json_t     *text;
 
     if (!json_is_object(v)) return tn_fail(err, TN_FORMAT, "%s: __metadata__ is no object", path);
-    json_object_foreach((json_t *)v, key, text)
-        if (!json_is_string(text)) return tn_fail(err, TN_FORMAT, "%s: __metadata__ '%s' is no string", path, key);
+    json_object_foreach((json_t *)v, key, text) if (!json_is_string(text)) return tn_fail(
+        err, TN_FORMAT, "%s: __metadata__ '%s' is no string", path, key);
     return TN_OK;
 }
 
@@ -130,16 +146,22 @@ static tn_status check_tiling(tn_st_file *f, uint64_t data_bytes, tn_error *err)
     for (size_t i = 0; i < f->n; i++) {
         const tn_st_entry *e = &f->entries[i];
         if (e->begin != end)
-            return tn_fail(err, TN_FORMAT, "%s: tensor '%s' begins at %" PRIu64 ", but the one before ends at %" PRIu64
-                           ": tensors must lie side by side, without holes or overlaps", f->path, e->name, e->begin, end);
+            return tn_fail(err, TN_FORMAT,
+                           "%s: tensor '%s' begins at %" PRIu64 ", but the one before ends at %" PRIu64
+                           ": tensors must lie side by side, without holes or overlaps",
+                           f->path, e->name, e->begin, end);
         end = e->end;
         if (end > data_bytes)
-            return tn_fail(err, TN_FORMAT, "%s: tensor '%s' ends at byte %" PRIu64 " of the data, but the file has %" PRIu64 " there.\n"
-                           "It looks cut off while downloading: fetch it again (tenet pull) or compare sha256sum with the source.",
+            return tn_fail(err, TN_FORMAT,
+                           "%s: tensor '%s' ends at byte %" PRIu64 " of the data, but the file has %" PRIu64
+                           " there.\n"
+                           "It looks cut off while downloading: fetch it again (tenet pull) or compare "
+                           "sha256sum with the source.",
                            f->path, e->name, end, data_bytes);
     }
     if (end != data_bytes)
-        return tn_fail(err, TN_FORMAT, "%s: %" PRIu64 " bytes after the last tensor belong to nothing", f->path, data_bytes - end);
+        return tn_fail(err, TN_FORMAT, "%s: %" PRIu64 " bytes after the last tensor belong to nothing",
+                       f->path, data_bytes - end);
     return TN_OK;
 }
 
@@ -149,19 +171,30 @@ static tn_status parse(tn_st_file *f, json_t **header, tn_error *err)
     const char *name;
     json_t     *v;
 
-    if (f->map.n < 8) return tn_fail(err, TN_FORMAT, "%s: has %zu bytes; a safetensors file begins with 8 bytes of header length", f->path, f->map.n);
+    if (f->map.n < 8)
+        return tn_fail(err, TN_FORMAT,
+                       "%s: has %zu bytes; a safetensors file begins with 8 bytes of header length", f->path,
+                       f->map.n);
     memcpy(&n, f->map.p, 8);
-    if (n > MAX_HEADER) return tn_fail(err, TN_LIMIT, "%s: says its header has %" PRIu64 " bytes; at most %u are allowed: is it a safetensors file?",
-                                       f->path, n, MAX_HEADER);
+    if (n > MAX_HEADER)
+        return tn_fail(err, TN_LIMIT,
+                       "%s: says its header has %" PRIu64
+                       " bytes; at most %u are allowed: is it a safetensors file?",
+                       f->path, n, MAX_HEADER);
     if (n > f->map.n - 8)
-        return tn_fail(err, TN_FORMAT, "%s: its header has %" PRIu64 " bytes, but the file ends after %zu.\nIt looks cut off while "
-                       "downloading: fetch it again (tenet pull) or compare sha256sum with the source.", f->path, n, f->map.n);
-    if (n < 2 || f->map.p[8] != '{') return tn_fail(err, TN_FORMAT, "%s: its header does not begin with '{'", f->path);
+        return tn_fail(err, TN_FORMAT,
+                       "%s: its header has %" PRIu64
+                       " bytes, but the file ends after %zu.\nIt looks cut off while "
+                       "downloading: fetch it again (tenet pull) or compare sha256sum with the source.",
+                       f->path, n, f->map.n);
+    if (n < 2 || f->map.p[8] != '{')
+        return tn_fail(err, TN_FORMAT, "%s: its header does not begin with '{'", f->path);
     TN_TRY(tn_json_parse(header, (const char *)f->map.p + 8, (size_t)n, f->path, err));
     if (!json_is_object(*header)) return tn_fail(err, TN_FORMAT, "%s: its header is no JSON object", f->path);
     f->entries = calloc(json_object_size(*header) + 1, sizeof *f->entries);
     if (f->entries == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for its index", f->path);
-    json_object_foreach(*header, name, v) {
+    json_object_foreach(*header, name, v)
+    {
         if (strcmp(name, "__metadata__") == 0) {
             TN_TRY(check_metadata(v, f->path, err));
             f->metadata = json_incref(v);
@@ -254,7 +287,7 @@ const tn_st_entry *tn_st_find(const tn_st_file *f, const char *name)
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------------- writing */
+/* ------------------------------------------------------------------------------------------------ writing */
 
 static int writing_order(const void *a, const void *b)
 {
@@ -283,7 +316,8 @@ static void add_quoted(tn_str *s, const char *text)
     free(q);
 }
 
-static tn_status header_text(tn_str *s, const tn_st_entry *const *order, size_t n, const json_t *metadata, const char *path, tn_error *err)
+static tn_status header_text(tn_str *s, const tn_st_entry *const *order, size_t n, const json_t *metadata,
+                             const char *path, tn_error *err)
 {
     uint64_t    begin = 0;
     const char *key;
@@ -293,7 +327,8 @@ static tn_status header_text(tn_str *s, const tn_st_entry *const *order, size_t 
     if (metadata != NULL) {
         bool first = true;
         tn_str_add(s, "\"__metadata__\":{");
-        json_object_foreach((json_t *)metadata, key, text) {
+        json_object_foreach((json_t *)metadata, key, text)
+        {
             if (!first) tn_str_add_char(s, ',');
             first = false;
             add_quoted(s, key);
@@ -333,8 +368,11 @@ tn_status tn_st_write_with(const char *path, const tn_st_entry *entries, size_t 
     for (size_t i = 0; i < n; i++) {
         order[i] = &entries[i];
         if (type_by_dtype(entries[i].dtype) < 0) {
-            status = tn_fail(err, TN_UNSUPPORTED, "%s: tensor '%s' is %s, which safetensors cannot hold: write a .gguf, or dequantise it "
-                             "with --type f32, f16 or bf16", path, entries[i].name, tn_dtype_name(entries[i].dtype));
+            status = tn_fail(
+                err, TN_UNSUPPORTED,
+                "%s: tensor '%s' is %s, which safetensors cannot hold: write a .gguf, or dequantise it "
+                "with --type f32, f16 or bf16",
+                path, entries[i].name, tn_dtype_name(entries[i].dtype));
             goto out;
         }
     }
@@ -363,7 +401,8 @@ static tn_status emit_data(void *arg, size_t i, tn_out *o, tn_error *err)
     return tn_out_write(o, e->data, bytes, err);
 }
 
-tn_status tn_st_write(const char *path, const tn_st_entry *entries, size_t n, const json_t *metadata, tn_error *err)
+tn_status tn_st_write(const char *path, const tn_st_entry *entries, size_t n, const json_t *metadata,
+                      tn_error *err)
 {
     return tn_st_write_with(path, entries, n, metadata, emit_data, (void *)entries, err);
 }

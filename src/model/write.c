@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-tn_status tn_model_write(const tn_model *m, const char *out, tn_dtype type, bool keep_types, char **fallbacks, tn_error *err)
+tn_status tn_model_write(const tn_model *m, const char *out, tn_dtype type, bool keep_types, char **fallbacks,
+                         tn_error *err)
 {
     return tn_model_write_sharded(m, out, type, keep_types, 0, fallbacks, err);
 }
@@ -16,20 +17,24 @@ static tn_status check_not_itself(const tn_model *m, const char *out, tn_error *
 {
     struct stat from, to;
 
-    if (stat(tn_model_path(m), &from) != 0 || stat(out, &to) != 0 || from.st_dev != to.st_dev || from.st_ino != to.st_ino) return TN_OK;
+    if (stat(tn_model_path(m), &from) != 0 || stat(out, &to) != 0 || from.st_dev != to.st_dev ||
+        from.st_ino != to.st_ino)
+        return TN_OK;
     return tn_fail(err, TN_USAGE, "%s: is the file that the model is read from: give another name", out);
 }
 
-tn_status tn_model_write_sharded(const tn_model *m, const char *out, tn_dtype type, bool keep_types, int64_t max_shard, char **fallbacks,
-                                 tn_error *err)
+tn_status tn_model_write_sharded(const tn_model *m, const char *out, tn_dtype type, bool keep_types,
+                                 int64_t max_shard, char **fallbacks, tn_error *err)
 {
-    tn_str    notes = {0};
+    tn_str    notes = { 0 };
     tn_status status;
 
     if (fallbacks != NULL) *fallbacks = NULL;
     if (!tn_ends_with(out, ".gguf")) {
         if (!keep_types && tn_dtype_block(type) > 1)
-            return tn_fail(err, TN_USAGE, "%s: a directory in Hugging Face form holds f32, f16 or bf16, not %s: give a name that ends in .gguf",
+            return tn_fail(err, TN_USAGE,
+                           "%s: a directory in Hugging Face form holds f32, f16 or bf16, not %s: give a name "
+                           "that ends in .gguf",
                            out, tn_dtype_name(type));
         char *folder = tn_strdup(out);
         if (folder == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for a path", out);

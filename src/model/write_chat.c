@@ -1,4 +1,5 @@
-/* write_chat.c - the chat format that was asked for, put into what is written: whoever opens it next finds it, in whatever program.
+/* write_chat.c - the chat format that was asked for, put into what is written: whoever opens it next finds
+ * it, in whatever program.
  *
  *   Hugging Face's form   tokenizer_config.json's chat_template (chat_template.jinja goes, since it would win over it), and the format's stop
  *                         token among generation_config.json's: other programs end an answer there only
@@ -46,7 +47,8 @@ static tn_status put_stop(const tn_model *m, json_t *generation, tn_error *err)
         failed |= json_array_append(list, v);
     }
     failed |= json_array_append_new(list, json_integer(id));
-    failed |= json_object_set(generation, "eos_token_id", json_array_size(list) == 1 ? json_array_get(list, 0) : list);
+    failed |= json_object_set(generation, "eos_token_id",
+                              json_array_size(list) == 1 ? json_array_get(list, 0) : list);
 out:
     json_decref(list);
     return failed == 0 ? TN_OK : tn_fail(err, TN_NOMEM, "%s: no memory for its stop tokens", m->path);
@@ -62,14 +64,16 @@ tn_status tn_chosen_text(const tn_model *m, const char *name, char **text, size_
     TN_GOTO(tn_json_parse(&config, *text, *n, name, err));
     TN_GOTO(generation ? put_stop(m, config, err) : put(m, config, err));
     free(*text);
-    if ((*text = tn_json_text(config)) == NULL) status = tn_fail(err, TN_NOMEM, "%s: no memory for its chat format", m->path);
+    if ((*text = tn_json_text(config)) == NULL)
+        status = tn_fail(err, TN_NOMEM, "%s: no memory for its chat format", m->path);
     else *n = strlen(*text);
 out:
     json_decref(config);
     return status;
 }
 
-/* A folder's generation_config.json. Where there is none, other programs take these ids from config.json: so does the new one. */
+/* A folder's generation_config.json. Where there is none, other programs take these ids from config.json: so
+ * does the new one. */
 static tn_status write_stop(const tn_model *m, const char *dir, tn_error *err)
 {
     static const char *const ids[] = { "bos_token_id", "eos_token_id", "pad_token_id" };
@@ -90,7 +94,8 @@ static tn_status write_stop(const tn_model *m, const char *dir, tn_error *err)
             goto out;
         }
         for (int i = 0; i < 3; i++)
-            if (json_object_get(config, ids[i]) != NULL) json_object_set(generation, ids[i], json_object_get(config, ids[i]));
+            if (json_object_get(config, ids[i]) != NULL)
+                json_object_set(generation, ids[i], json_object_get(config, ids[i]));
     }
     TN_GOTO(put_stop(m, generation, err));
     TN_GOTO(tn_json_save(path, generation, true, err));

@@ -1,9 +1,10 @@
-/* write_check.c - what a reader of the GGUF that is about to be written would compute, against what the model computes.
+/* write_check.c - what a reader of the GGUF that is about to be written would compute, against what the model
+ * computes.
  *
  *   hyper-parameters ── gguf_keys.c ──→ the file's head ── gguf_config.c ──→ hyper-parameters again:  equal, or refused by name
  *
- * GGUF says less than config.json: activations, for one, follow from the architecture. Whatever is lost would be filled in silently by the next
- * reader, so the head is read back before a byte is written. */
+ * GGUF says less than config.json: activations, for one, follow from the architecture. Whatever is lost would
+ * be filled in silently by the next reader, so the head is read back before a byte is written. */
 #include "model/write_parts.h"
 
 #include <math.h>
@@ -15,8 +16,11 @@ static bool near(double a, double b, double within) { return fabs(a - b) <= with
 /* What differs as config.json calls it; NULL: nothing. */
 static const char *first_difference(const tn_hparams *a, const tn_hparams *b)
 {
-    const double single = 1e-6;                      /* GGUF's numbers are fp32 */
-    bool         gemma = strncmp(a->family, "gemma", 5) == 0, moe = a->n_expert > 0, slides = a->window > 0 && a->window_pattern != 1;
+    const double single = 1e-6; /* GGUF's numbers are fp32 */
+    bool         gemma = strncmp(a->family, "gemma", 5) == 0;
+    bool         moe = a->n_expert > 0;
+    bool         slides = a->window > 0 && a->window_pattern != 1;
+    // clang-format off
     const struct { const char *name; double x, y, within; } rows[] = {
         { "num_hidden_layers", (double)a->n_layer, (double)b->n_layer, 0 },
         { "hidden_size", (double)a->n_embd, (double)b->n_embd, 0 },
@@ -53,6 +57,7 @@ static const char *first_difference(const tn_hparams *a, const tn_hparams *b)
         { "kv_lora_rank", (double)a->kv_lora_rank, (double)b->kv_lora_rank, 0 },
         { "qk_nope_head_dim", (double)a->d_nope, (double)b->d_nope, 0 },
     };
+    // clang-format on
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (!near(rows[i].x, rows[i].y, rows[i].within)) return rows[i].name;
@@ -75,7 +80,8 @@ static tn_status same_rotation(const tn_hparams *a, const tn_hparams *b, bool *s
     return status;
 }
 
-tn_status tn_gguf_says_all(const tn_hparams *h, const uint8_t *head, size_t n, const char *where, tn_error *err)
+tn_status tn_gguf_says_all(const tn_hparams *h, const uint8_t *head, size_t n, const char *where,
+                           tn_error *err)
 {
     tn_hparams  back;
     tn_gguf    *g = NULL;
@@ -92,11 +98,16 @@ tn_status tn_gguf_says_all(const tn_hparams *h, const uint8_t *head, size_t n, c
         if (!same) what = "rope_parameters";
     }
     double local = h->rope_theta_local > 0 ? h->rope_theta_local : h->rope_theta;
-    if (what == NULL && h->window > 0 && (strcmp(h->family, "gemma3") == 0 || strcmp(h->family, "olmo3") == 0) &&
-        !near(local, back.rope_theta_local > 0 ? back.rope_theta_local : back.rope_theta, 1e-6)) what = "rope_parameters.sliding_attention";
+    if (what == NULL && h->window > 0 &&
+        (strcmp(h->family, "gemma3") == 0 || strcmp(h->family, "olmo3") == 0) &&
+        !near(local, back.rope_theta_local > 0 ? back.rope_theta_local : back.rope_theta, 1e-6))
+        what = "rope_parameters.sliding_attention";
     if (what != NULL)
-        status = tn_fail(err, TN_UNSUPPORTED, "%s: GGUF's architecture '%s' has no form for this model's '%s': whoever reads the file would compute "
-                         "something else.\nKeep the model in Hugging Face form.", where, tn_gguf_arch(h), what);
+        status = tn_fail(err, TN_UNSUPPORTED,
+                         "%s: GGUF's architecture '%s' has no form for this model's '%s': whoever reads the "
+                         "file would compute "
+                         "something else.\nKeep the model in Hugging Face form.",
+                         where, tn_gguf_arch(h), what);
 out:
     tn_gguf_close(g);
     return status;

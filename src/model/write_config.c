@@ -1,4 +1,5 @@
-/* write_config.c - hyper-parameters to config.json, for models that did not come with one (GGUF, from scratch). */
+/* write_config.c - hyper-parameters to config.json, for models that did not come with one (GGUF, from
+ * scratch). */
 #include "model/hf_reader.h"
 #include "model/write_parts.h"
 
@@ -22,7 +23,8 @@ static void set_rope(json_t *o, const tn_hparams *h)
         set(r, "low_freq_factor", json_real(s->low_freq_factor));
         set(r, "high_freq_factor", json_real(s->high_freq_factor));
     }
-    if (s->kind == TN_ROPE_LLAMA3 || s->kind == TN_ROPE_YARN) set_int(r, "original_max_position_embeddings", s->n_ctx_orig);
+    if (s->kind == TN_ROPE_LLAMA3 || s->kind == TN_ROPE_YARN)
+        set_int(r, "original_max_position_embeddings", s->n_ctx_orig);
     if (s->kind == TN_ROPE_YARN) {
         set(r, "beta_fast", json_real(s->beta_fast));
         set(r, "beta_slow", json_real(s->beta_slow));
@@ -66,7 +68,11 @@ void tn_hf_put_sizes(json_t *o, const tn_hparams *h)
     set_int(o, gpt2 ? "n_head" : "num_attention_heads", h->n_head);
     set_int(o, gpt2 ? "n_positions" : "max_position_embeddings", h->n_ctx);
     set_int(o, "vocab_size", h->n_vocab);
-    set(o, gpt2 ? "layer_norm_epsilon" : strcmp(h->family, "gptneox") == 0 ? "layer_norm_eps" : "rms_norm_eps", json_real(h->norm_eps));
+    set(o,
+        gpt2                                ? "layer_norm_epsilon"
+        : strcmp(h->family, "gptneox") == 0 ? "layer_norm_eps"
+                                            : "rms_norm_eps",
+        json_real(h->norm_eps));
     if (gpt2 || strcmp(h->family, "gptneox") == 0) return;
     set_int(o, "num_key_value_heads", h->n_head_kv);
     if (strcmp(h->family, "deepseek2") != 0) set_int(o, "head_dim", h->d_head);
@@ -78,7 +84,13 @@ static void set_experts(json_t *o, const tn_hparams *h, const char *count)
     set_int(o, "num_experts_per_tok", h->n_expert_used);
 }
 
-static const char *act_name(tn_act a) { return a == TN_ACT_GELU_ERF ? "gelu" : a == TN_ACT_GELU_TANH ? "gelu_pytorch_tanh" : a == TN_ACT_RELU ? "relu" : "silu"; }
+static const char *act_name(tn_act a)
+{
+    return a == TN_ACT_GELU_ERF    ? "gelu"
+           : a == TN_ACT_GELU_TANH ? "gelu_pytorch_tanh"
+           : a == TN_ACT_RELU      ? "relu"
+                                   : "silu";
+}
 
 static void set_deepseek(json_t *o, const tn_hparams *h)
 {
@@ -97,7 +109,8 @@ static void set_deepseek(json_t *o, const tn_hparams *h)
     set_int(o, "topk_group", h->n_expert_group_used > 0 ? h->n_expert_group_used : 1);
     set(o, "routed_scaling_factor", json_real(h->router_scale));
     set(o, "norm_topk_prob", json_boolean(h->router_renormalise));
-    if (!h->router_sigmoid) set(o, "topk_method", json_string(h->n_expert_group > 1 ? "group_limited_greedy" : "greedy"));
+    if (!h->router_sigmoid)
+        set(o, "topk_method", json_string(h->n_expert_group > 1 ? "group_limited_greedy" : "greedy"));
     else set(o, "rope_interleave", json_boolean(h->rope_interleaved));
 }
 
@@ -108,7 +121,8 @@ json_t *tn_hf_config(const tn_hparams *h, tn_dtype type, tn_error *err)
 
     if (class_name == NULL || o == NULL) {
         json_decref(o);
-        tn_fail(err, class_name == NULL ? TN_UNSUPPORTED : TN_NOMEM, "family '%s' has no form in Hugging Face's words", f);
+        tn_fail(err, class_name == NULL ? TN_UNSUPPORTED : TN_NOMEM,
+                "family '%s' has no form in Hugging Face's words", f);
         return NULL;
     }
     set(o, "architectures", json_pack("[s]", class_name));
@@ -120,7 +134,8 @@ json_t *tn_hf_config(const tn_hparams *h, tn_dtype type, tn_error *err)
     set(o, "initializer_range", json_real(h->init_std > 0 ? h->init_std : 0.02));
     tn_hf_put_sizes(o, h);
     if (strcmp(f, "gpt2") == 0) {
-        set(o, "activation_function", json_string(h->act == TN_ACT_GELU_TANH ? "gelu_new" : act_name(h->act)));
+        set(o, "activation_function",
+            json_string(h->act == TN_ACT_GELU_TANH ? "gelu_new" : act_name(h->act)));
         return o;
     }
     if (strcmp(f, "gptneox") == 0) {
@@ -129,7 +144,8 @@ json_t *tn_hf_config(const tn_hparams *h, tn_dtype type, tn_error *err)
     }
     set_rope(o, h);
     bool gemma = strncmp(f, "gemma", 5) == 0;
-    set(o, gemma ? "hidden_activation" : "hidden_act", json_string(strcmp(f, "gpt-oss") == 0 ? "silu" : act_name(h->act)));
+    set(o, gemma ? "hidden_activation" : "hidden_act",
+        json_string(strcmp(f, "gpt-oss") == 0 ? "silu" : act_name(h->act)));
     if (strcmp(f, "llama") == 0) {
         set(o, "attention_bias", json_boolean(h->attn_bias));
         set(o, "mlp_bias", json_boolean(h->mlp_bias));
@@ -141,8 +157,10 @@ json_t *tn_hf_config(const tn_hparams *h, tn_dtype type, tn_error *err)
         set(o, "attention_bias", json_boolean(h->attn_bias));
     }
     if (gemma) {
-        double scalar = 1 / (h->attn_scale * h->attn_scale), whole = nearbyint(scalar);     /* transformers takes an integer only */
-        set(o, "query_pre_attn_scalar", fabs(scalar - whole) < 1e-6 * scalar ? json_integer((json_int_t)whole) : json_real(scalar));
+        /* transformers takes an integer only */
+        double scalar = 1 / (h->attn_scale * h->attn_scale), whole = nearbyint(scalar);
+        set(o, "query_pre_attn_scalar",
+            fabs(scalar - whole) < 1e-6 * scalar ? json_integer((json_int_t)whole) : json_real(scalar));
         set(o, "attn_logit_softcapping", h->attn_softcap > 0 ? json_real(h->attn_softcap) : json_null());
         set(o, "final_logit_softcapping", h->logit_softcap > 0 ? json_real(h->logit_softcap) : json_null());
     }
@@ -161,31 +179,41 @@ json_t *tn_hf_config(const tn_hparams *h, tn_dtype type, tn_error *err)
 /* The table of divisors that Llama 3's scaling is in GGUF, for the settings `s`. */
 void tn_llama3_factors(float *out, int64_t n_rot, double theta, const tn_rope_scaling *s)
 {
-    double pi = 3.14159265358979323846, low = (double)s->n_ctx_orig / s->low_freq_factor, high = (double)s->n_ctx_orig / s->high_freq_factor;
+    double pi = 3.14159265358979323846, low = (double)s->n_ctx_orig / s->low_freq_factor,
+           high = (double)s->n_ctx_orig / s->high_freq_factor;
 
     for (int64_t t = 0; t < n_rot / 2; t++) {
         double inv = pow(theta, -2.0 * (double)t / (double)n_rot), wave = 2 * pi / inv;
-        double smooth = ((double)s->n_ctx_orig / wave - s->low_freq_factor) / (s->high_freq_factor - s->low_freq_factor);
-        out[t] = wave < high ? 1.0f : wave > low ? (float)s->factor : (float)(1 / ((1 - smooth) / s->factor + smooth));
+        double smooth = ((double)s->n_ctx_orig / wave - s->low_freq_factor) /
+                        (s->high_freq_factor - s->low_freq_factor);
+        out[t] = wave < high  ? 1.0f
+                 : wave > low ? (float)s->factor
+                              : (float)(1 / ((1 - smooth) / s->factor + smooth));
     }
 }
 
 tn_status tn_recover_llama3(tn_hparams *h, tn_error *err)
 {
     static const double known[] = { 8, 32, 16, 4, 2, 64 };
-    tn_rope_scaling     s = { .kind = TN_ROPE_LLAMA3, .low_freq_factor = 1, .high_freq_factor = 4, .n_ctx_orig = 8192 };
-    float               table[512];
-    int64_t             n = h->d_rope;
+
+    tn_rope_scaling s = {
+        .kind = TN_ROPE_LLAMA3, .low_freq_factor = 1, .high_freq_factor = 4, .n_ctx_orig = 8192
+    };
+    float   table[512];
+    int64_t n = h->d_rope;
 
     if (h->rope.freq_factors == NULL) return TN_OK;
     for (size_t k = 0; k < sizeof known / sizeof known[0] && n / 2 <= 512; k++) {
         bool same = true;
         s.factor = known[k];
         tn_llama3_factors(table, n, h->rope_theta, &s);
-        for (int64_t t = 0; t < n / 2 && same; t++) same = fabsf(table[t] - h->rope.freq_factors[t]) <= 1e-4f * table[t];
+        for (int64_t t = 0; t < n / 2 && same; t++)
+            same = fabsf(table[t] - h->rope.freq_factors[t]) <= 1e-4f * table[t];
         if (!same) continue;
         h->rope = s;
         return TN_OK;
     }
-    return tn_fail(err, TN_UNSUPPORTED, "its RoPE divisors (rope_freqs) are none that Hugging Face's settings describe: keep it as .gguf");
+    return tn_fail(
+        err, TN_UNSUPPORTED,
+        "its RoPE divisors (rope_freqs) are none that Hugging Face's settings describe: keep it as .gguf");
 }

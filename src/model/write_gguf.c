@@ -1,8 +1,9 @@
 /* write_gguf.c - a model as one .gguf file, whatever it came from.
  *
- * From a GGUF, its metadata are copied pair by pair as they lie (only the file type and splits change), and with unchanged
- * types the bytes of the file come out again. From Hugging Face's form, metadata are made from the hyper-parameters and
- * the tokenizer, and the original JSON files travel along, so that the way back loses nothing:
+ * From a GGUF, its metadata are copied pair by pair as they lie (only the file type and splits change), and
+ * with unchanged types the bytes of the file come out again. From Hugging Face's form, metadata are made from
+ * the hyper-parameters and the tokenizer, and the original JSON files travel along, so that the way back
+ * loses nothing:
  *   tokenizer.huggingface.json                    tokenizer.json
  *   tenet.huggingface.<name>                      the other JSON files */
 #include "model/carried.h"
@@ -17,13 +18,21 @@
 
 enum { ALIGNMENT = 32 };
 
-typedef struct info { char name[96]; int64_t i_param; tn_dtype dtype; int n_dim; int64_t shape[TN_MAX_DIM]; uint64_t offset, bytes; const float *values; } info;
+typedef struct info {
+    char         name[96];
+    int64_t      i_param;
+    tn_dtype     dtype;
+    int          n_dim;
+    int64_t      shape[TN_MAX_DIM];
+    uint64_t     offset, bytes;
+    const float *values;
+} info;
 
 /* general.file_type of a type. */
 static int64_t file_type(tn_dtype t)
 {
     switch (t) {
-    case TN_F16:  return 1;
+    case TN_F16: return 1;
     case TN_Q4_0: return 2;
     case TN_Q4_1: return 3;
     case TN_Q8_0: return 7;
@@ -33,7 +42,7 @@ static int64_t file_type(tn_dtype t)
     case TN_Q5_K: return 16;
     case TN_Q6_K: return 18;
     case TN_BF16: return 32;
-    default:      return 0;
+    default: return 0;
     }
 }
 
@@ -45,32 +54,37 @@ static tn_dtype fallback(tn_dtype t, int64_t n_col)
     case TN_Q4_K: t = TN_Q5_0; break;
     case TN_Q5_K: t = TN_Q5_1; break;
     case TN_Q6_K: t = TN_Q8_0; break;
-    default:      t = TN_F16; break;
+    default: t = TN_F16; break;
     }
     return n_col % tn_dtype_block(t) == 0 ? t : TN_F16;
 }
 
-/* The type of a weight in the file: vectors and routers stay f32; the head, on which every token depends, gets at least
- * six bits, as llama.cpp does. A line of `notes` for each weight whose rows do not fit. */
+/* The type of a weight in the file: vectors and routers stay f32; the head, on which every token depends,
+ * gets at least six bits, as llama.cpp does. A line of `notes` for each weight whose rows do not fit. */
 static tn_dtype type_for(const tn_model *m, size_t i, tn_dtype type, bool keep_types, tn_str *notes)
 {
     const tn_param *p = &m->params[i];
-    bool            head = strcmp(p->name, "output.weight") == 0 || (m->h.tied && strcmp(p->name, "token_embd.weight") == 0);
+    bool            head = strcmp(p->name, "output.weight") == 0 ||
+                (m->h.tied && strcmp(p->name, "token_embd.weight") == 0);
 
     if (p->w.n_dim == 1 || tn_ends_with(p->name, ".bias")) return TN_F32;
     if (keep_types && !m->slots[i].changed) return m->slots[i].file_dtype;
     if (keep_types) type = tn_dtype_block(m->slots[i].file_dtype) == 1 ? m->slots[i].file_dtype : TN_F32;
     if (tn_ends_with(p->name, "ffn_gate_inp.weight") || strcmp(p->name, "position_embd.weight") == 0)
         return tn_dtype_block(type) == 1 ? type : TN_F32;
-    tn_dtype wanted = head && tn_dtype_block(type) > 1 && type != TN_Q8_0 ? TN_Q6_K : type, got = fallback(wanted, tn_cols(&p->w));
+    tn_dtype wanted = head && tn_dtype_block(type) > 1 && type != TN_Q8_0 ? TN_Q6_K : type,
+             got = fallback(wanted, tn_cols(&p->w));
     if (got != type && notes != NULL)
-        tn_str_addf(notes, "%s: %s instead of %s (%s%s%s)\n", p->name, tn_dtype_name(got), tn_dtype_name(type),
+        tn_str_addf(notes, "%s: %s instead of %s (%s%s%s)\n", p->name, tn_dtype_name(got),
+                    tn_dtype_name(type),
                     wanted != type ? "the head keeps six bits" : "rows are no multiple of its block",
-                    wanted != type && got != wanted ? ", and its rows are no multiple of the block of " : "", wanted != type && got != wanted ? tn_dtype_name(wanted) : "");
+                    wanted != type && got != wanted ? ", and its rows are no multiple of the block of " : "",
+                    wanted != type && got != wanted ? tn_dtype_name(wanted) : "");
     return got;
 }
 
-static void add_info(info *list, size_t *n, const char *name, int64_t i_param, tn_dtype dtype, int n_dim, const int64_t *shape, uint64_t *offset)
+static void add_info(info *list, size_t *n, const char *name, int64_t i_param, tn_dtype dtype, int n_dim,
+                     const int64_t *shape, uint64_t *offset)
 {
     info *t = &list[(*n)++];
 
@@ -83,8 +97,8 @@ static void add_info(info *list, size_t *n, const char *name, int64_t i_param, t
     *offset += (t->bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-/* A tied head is one weight, but llama.cpp refuses these architectures without an output.weight: it is written as a copy, under a key
- * that says so, and is one weight again when read (open.c). */
+/* A tied head is one weight, but llama.cpp refuses these architectures without an output.weight: it is
+ * written as a copy, under a key that says so, and is one weight again when read (open.c). */
 static bool head_is_copied(const tn_model *m)
 {
     static const char *const archs[] = { "gptneox", "olmo2", "gpt-oss" };
@@ -96,7 +110,8 @@ static bool head_is_copied(const tn_model *m)
 }
 
 /* Parameter i under `name`; behind the embedding its copy, where one is wanted. */
-static void add_param(const tn_model *m, info *list, size_t *n, const char *name, size_t i, tn_dtype type, bool keep_types, uint64_t *offset, tn_str *notes)
+static void add_param(const tn_model *m, info *list, size_t *n, const char *name, size_t i, tn_dtype type,
+                      bool keep_types, uint64_t *offset, tn_str *notes)
 {
     const tn_tensor *w = &m->params[i].w;
     tn_dtype         got = type_for(m, i, type, keep_types, notes);
@@ -106,8 +121,10 @@ static void add_param(const tn_model *m, info *list, size_t *n, const char *name
         add_info(list, n, "output.weight", (int64_t)i, got, w->n_dim, w->shape, offset);
 }
 
-/* In the source file's order if there is one, else in the order of names; rope_freqs where it was, or first. */
-static size_t list_tensors(const tn_model *m, info *list, tn_dtype type, bool keep_types, float *factors, tn_str *notes)
+/* In the source file's order if there is one, else in the order of names; rope_freqs where it was, or
+ * first. */
+static size_t list_tensors(const tn_model *m, info *list, tn_dtype type, bool keep_types, float *factors,
+                           tn_str *notes)
 {
     size_t   n = 0;
     uint64_t offset = 0;
@@ -136,7 +153,7 @@ static size_t list_tensors(const tn_model *m, info *list, tn_dtype type, bool ke
 /* The type of most values, for general.file_type. */
 static tn_dtype main_type(const info *list, size_t n)
 {
-    uint64_t sum[TN_DTYPE_COUNT] = {0};
+    uint64_t sum[TN_DTYPE_COUNT] = { 0 };
     int      best = TN_F32;
 
     for (size_t i = 0; i < n; i++)
@@ -148,17 +165,24 @@ static tn_dtype main_type(const info *list, size_t n)
 
 static bool skip_key(const tn_gguf_kv *kv)
 {
-    static const char *const keys[] = { "split.no", "split.count", "split.tensors.count", "general.file_type", "general.quantization_version", TN_GGUF_TIED };
+    static const char *const keys[] = { "split.no",
+                                        "split.count",
+                                        "split.tensors.count",
+                                        "general.file_type",
+                                        "general.quantization_version",
+                                        TN_GGUF_TIED };
 
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (kv->key_n == strlen(keys[i]) && memcmp(kv->key, keys[i], kv->key_n) == 0) return true;
     return false;
 }
 
-/* A chat format was asked for: the file's own templates go, and the files inside get the new one and its stop token. */
+/* A chat format was asked for: the file's own templates go, and the files inside get the new one and its stop
+ * token. */
 static bool skip_template(const tn_gguf_kv *kv)
 {
-    static const char *const keys[] = { "tokenizer.chat_template", "tenet.huggingface.chat_template.jinja", "tenet.huggingface.tokenizer_config.json",
+    static const char *const keys[] = { "tokenizer.chat_template", "tenet.huggingface.chat_template.jinja",
+                                        "tenet.huggingface.tokenizer_config.json",
                                         "tenet.huggingface.generation_config.json" };
 
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
@@ -166,20 +190,24 @@ static bool skip_template(const tn_gguf_kv *kv)
     return false;
 }
 
-/* The folder's name, unless that is a digest, as a store names folders, or no text; or where the bytes may not depend on where the model lies. */
+/* The folder's name, unless that is a digest, as a store names folders, or no text; or where the bytes may
+ * not depend on where the model lies. */
 static const char *name_of(const tn_model *m)
 {
     const char *name = tn_basename(m->path);
     size_t      n = strspn(name, "0123456789abcdef");
 
-    return m->nameless || (n >= 32 && name[n] == '\0') || strcmp(name, ".") == 0 || !tn_utf8_valid(name, strlen(name)) ? tn_gguf_arch(&m->h) : name;
+    return m->nameless || (n >= 32 && name[n] == '\0') || strcmp(name, ".") == 0 ||
+                   !tn_utf8_valid(name, strlen(name))
+               ? tn_gguf_arch(&m->h)
+               : name;
 }
 
 static tn_status put_template(const tn_model *m, tn_str *s, uint64_t *n, tn_error *err)
 {
     static const char *const names[] = { "tokenizer_config.json", "generation_config.json" };
-    char     *text = NULL, *config = NULL;
-    tn_status status = TN_OK;
+    char                    *text = NULL, *config = NULL;
+    tn_status                status = TN_OK;
 
     TN_GOTO(tn_chosen_template(m, &text, err));
     tn_kv_str(s, n, "tokenizer.chat_template", text, strlen(text));
@@ -206,7 +234,8 @@ static tn_status metadata(const tn_model *m, tn_str *s, uint64_t *n, tn_dtype mo
     if (m->n_gguf > 0) {
         const tn_gguf *g = m->gguf[0];
         for (size_t i = 0; i < g->n_kv; i++)
-            if (!skip_key(&g->kv[i]) && !(m->chat_chosen && skip_template(&g->kv[i])) && !(g->kv[i].key_n == 17 && memcmp(g->kv[i].key, "general.alignment", 17) == 0)) {
+            if (!skip_key(&g->kv[i]) && !(m->chat_chosen && skip_template(&g->kv[i])) &&
+                !(g->kv[i].key_n == 17 && memcmp(g->kv[i].key, "general.alignment", 17) == 0)) {
                 tn_str_add_n(s, g->kv[i].begin, (size_t)(g->kv[i].end - g->kv[i].begin));
                 ++*n;
             }
@@ -271,12 +300,13 @@ static bool is_unchanged(const tn_model *m)
     return true;
 }
 
-tn_status tn_write_gguf(const tn_model *m, const char *out, tn_dtype type, bool keep_types, tn_str *notes, tn_error *err)
+tn_status tn_write_gguf(const tn_model *m, const char *out, tn_dtype type, bool keep_types, tn_str *notes,
+                        tn_error *err)
 {
-    size_t    n = 0, room = m->n_param + 2;                  /* rope_freqs, and a head that is a copy */
+    size_t    n = 0, room = m->n_param + 2; /* rope_freqs, and a head that is a copy */
     info     *list = calloc(room + 1, sizeof *list);
     float    *factors = NULL;
-    tn_str    kv = {0}, head = {0};
+    tn_str    kv = { 0 }, head = { 0 };
     uint64_t  n_kv = 0;
     tn_out   *o = NULL;
     tn_status status = TN_OK;

@@ -1,7 +1,7 @@
 /* write_hf.c - a model as a directory in Hugging Face's form: config.json, safetensors, tokenizer files.
  *
- * Written under another name beside it, then renamed, so that a directory is whole or not there. Unchanged weights from a
- * directory are its own files again, byte for byte. */
+ * Written under another name beside it, then renamed, so that a directory is whole or not there. Unchanged
+ * weights from a directory are its own files again, byte for byte. */
 #include "model/carried.h"
 #include "model/write_parts.h"
 #include "model/write_rows.h"
@@ -17,11 +17,28 @@
 /* Files of at most 5 GB, as Hugging Face's own writer makes them. */
 #define USUAL_SHARD 5000000000
 
-typedef struct piece { size_t i_param; tn_name name; tn_dtype dtype; } piece;
-typedef struct plan { const tn_model *m; piece *list; tn_st_entry *entries; size_t n; } plan;
+typedef struct piece {
+    size_t   i_param;
+    tn_name  name;
+    tn_dtype dtype;
+} piece;
+typedef struct plan {
+    const tn_model *m;
+    piece          *list;
+    tn_st_entry    *entries;
+    size_t          n;
+} plan;
 
-static const char *const tokenizer_files[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
-    "vocab.json", "merges.txt", "added_tokens.json", "tokenizer.model", "chat_template.jinja", NULL };
+static const char *const tokenizer_files[] = { "tokenizer.json",
+                                               "tokenizer_config.json",
+                                               "special_tokens_map.json",
+                                               "generation_config.json",
+                                               "vocab.json",
+                                               "merges.txt",
+                                               "added_tokens.json",
+                                               "tokenizer.model",
+                                               "chat_template.jinja",
+                                               NULL };
 
 static tn_dtype type_for(const tn_model *m, size_t i, tn_dtype type, bool keep_types)
 {
@@ -36,8 +53,10 @@ static tn_status add_piece(plan *p, size_t i, int64_t i_expert, tn_dtype dtype, 
     piece *x = &p->list[p->n];
 
     if (!tn_name_to_hf(&p->m->h, p->m->params[i].name, i_expert, &x->name))
-        return tn_fail(err, TN_UNSUPPORTED, "weight '%s' of family '%s' has no name in Hugging Face's form", p->m->params[i].name, p->m->h.family);
-    if (x->name.layout == TN_LAYOUT_OSS_UP || x->name.layout == TN_LAYOUT_OSS_UP_BIAS) return TN_OK;       /* goes with the gate */
+        return tn_fail(err, TN_UNSUPPORTED, "weight '%s' of family '%s' has no name in Hugging Face's form",
+                       p->m->params[i].name, p->m->h.family);
+    /* goes with the gate */
+    if (x->name.layout == TN_LAYOUT_OSS_UP || x->name.layout == TN_LAYOUT_OSS_UP_BIAS) return TN_OK;
     x->i_param = i;
     x->dtype = dtype;
     tn_hf_entry(&p->entries[p->n], p->m, i, &x->name, dtype);
@@ -50,7 +69,8 @@ static tn_status make_plan(plan *p, const tn_model *m, tn_dtype type, bool keep_
     size_t room = m->n_param * (size_t)(m->h.n_expert > 1 ? m->h.n_expert : 1) + 1;
 
     *p = (plan){ .m = m, .list = calloc(room, sizeof *p->list), .entries = calloc(room, sizeof *p->entries) };
-    if (p->list == NULL || p->entries == NULL) return tn_fail(err, TN_NOMEM, "no memory for an index of %zu tensors", room);
+    if (p->list == NULL || p->entries == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for an index of %zu tensors", room);
     for (size_t i = 0; i < m->n_param; i++) {
         tn_name name;
         bool    split = tn_name_to_hf(&m->h, m->params[i].name, 0, &name) && name.layout == TN_LAYOUT_EXPERT;
@@ -82,33 +102,38 @@ static int64_t entry_bytes(const tn_st_entry *e)
 }
 
 /* One file of the pieces [first, end). */
-static tn_status write_shard(const plan *p, size_t first, size_t end, const char *dir, const char *name, tn_error *err)
+static tn_status write_shard(const plan *p, size_t first, size_t end, const char *dir, const char *name,
+                             tn_error *err)
 {
     plan      part = { .m = p->m, .list = p->list + first, .entries = p->entries + first, .n = end - first };
     json_t   *meta = json_pack("{s:s}", "format", "pt");
     char     *path = tn_path(dir, name);
-    tn_status status = meta == NULL || path == NULL ? tn_fail(err, TN_NOMEM, "%s: no memory", dir)
-                                                    : tn_st_write_with(path, part.entries, part.n, meta, emit, &part, err);
+    tn_status status = meta == NULL || path == NULL
+                           ? tn_fail(err, TN_NOMEM, "%s: no memory", dir)
+                           : tn_st_write_with(path, part.entries, part.n, meta, emit, &part, err);
 
     free(path);
     json_decref(meta);
     return status;
 }
 
-/* The piece behind the last one that goes into the shard that begins at `first`: as many, in order, as fit. */
+/* The piece behind the last one that goes into the shard that begins at `first`: as many, in order, as
+ * fit. */
 static size_t shard_end(const plan *p, size_t first, int64_t max_bytes)
 {
     int64_t sum = entry_bytes(&p->entries[first]);
     size_t  end = first + 1;
 
-    for (; end < p->n && sum <= max_bytes - entry_bytes(&p->entries[end]); end++) sum += entry_bytes(&p->entries[end]);
+    for (; end < p->n && sum <= max_bytes - entry_bytes(&p->entries[end]); end++)
+        sum += entry_bytes(&p->entries[end]);
     return end;
 }
 
 /* model-00001-of-0000N.safetensors ... and the index that says which tensor lies where. */
 static tn_status write_shards(const plan *p, const char *dir, int64_t max_bytes, int64_t total, tn_error *err)
 {
-    json_t   *map = json_object(), *index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
+    json_t   *map = json_object(), *index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size",
+                                                      (json_int_t)total, "weight_map", map);
     char      name[64], *path = tn_path(dir, "model.safetensors.index.json");
     int       n = 0, k = 0;
     tn_status status = TN_OK;
@@ -131,9 +156,10 @@ out:
     return status;
 }
 
-static tn_status write_weights(const tn_model *m, const char *dir, tn_dtype type, bool keep_types, int64_t max_shard, tn_error *err)
+static tn_status write_weights(const tn_model *m, const char *dir, tn_dtype type, bool keep_types,
+                               int64_t max_shard, tn_error *err)
 {
-    plan      p = {0};
+    plan      p = { 0 };
     int64_t   total = 0;
     tn_status status = TN_OK;
 
@@ -147,7 +173,7 @@ out:
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------- the other files */
+/* ---------------------------------------------------------------------------------------- the other files */
 
 static tn_status clone_file(const tn_model *m, const char *dir, const char *name, tn_error *err)
 {
@@ -164,7 +190,8 @@ static tn_status clone_file(const tn_model *m, const char *dir, const char *name
 static tn_status save_text(const char *dir, const char *name, const char *text, tn_error *err)
 {
     char     *path = tn_path(dir, name);
-    tn_status s = path == NULL ? tn_fail(err, TN_NOMEM, "%s: no memory", dir) : tn_file_write_all(path, text, strlen(text), err);
+    tn_status s = path == NULL ? tn_fail(err, TN_NOMEM, "%s: no memory", dir)
+                               : tn_file_write_all(path, text, strlen(text), err);
 
     free(path);
     return s;
@@ -173,18 +200,19 @@ static tn_status save_text(const char *dir, const char *name, const char *text, 
 static tn_status save_json(const char *dir, const char *name, const json_t *v, tn_error *err)
 {
     char     *path = tn_path(dir, name);
-    tn_status s = path == NULL ? tn_fail(err, TN_NOMEM, "%s: no memory", dir) : tn_json_save(path, v, true, err);
+    tn_status s = path == NULL ? tn_fail(err, TN_NOMEM, "%s: no memory", dir)
+                               : tn_json_save(path, v, true, err);
 
     free(path);
     return s;
 }
 
-/* From a GGUF: the files that it carries, else made from its vocabulary. A vocabulary without a form there is no failure where a model is
- * written, because the weights are whole: then *why says it. */
+/* From a GGUF: the files that it carries, else made from its vocabulary. A vocabulary without a form there is
+ * no failure where a model is written, because the weights are whole: then *why says it. */
 static tn_status tokenizer_from_gguf(const tn_gguf *g, const char *dir, tn_error *why, tn_error *err)
 {
-    char     *text = NULL;
-    json_t   *tokenizer, *config;
+    char   *text = NULL;
+    json_t *tokenizer, *config;
 
     TN_TRY(tn_carried(g, "tokenizer.json", &text, err));
     if (text != NULL) {
@@ -199,7 +227,7 @@ static tn_status tokenizer_from_gguf(const tn_gguf *g, const char *dir, tn_error
         }
         return TN_OK;
     }
-    if (tn_gguf_find(g, "tokenizer.ggml.tokens") == NULL) return TN_OK;       /* a file of weights alone */
+    if (tn_gguf_find(g, "tokenizer.ggml.tokens") == NULL) return TN_OK; /* a file of weights alone */
     if (tn_vocabulary_json(&tokenizer, &config, g, why) != TN_OK) return TN_OK;
     tn_status s = save_json(dir, "tokenizer.json", tokenizer, err);
     if (s == TN_OK) s = save_json(dir, "tokenizer_config.json", config, err);
@@ -210,8 +238,8 @@ static tn_status tokenizer_from_gguf(const tn_gguf *g, const char *dir, tn_error
 
 tn_status tn_model_write_tokenizer(const char *gguf, const char *dir, tn_error *err)
 {
-    tn_gguf  *g = NULL;
-    tn_error  why = {0};
+    tn_gguf *g = NULL;
+    tn_error why = { 0 };
 
     TN_TRY(tn_gguf_open(&g, gguf, err));
     tn_status status = tokenizer_from_gguf(g, dir, &why, err);
@@ -223,8 +251,10 @@ tn_status tn_model_write_tokenizer(const char *gguf, const char *dir, tn_error *
     return status;
 }
 
-/* The configuration that the model came with, in the words of its new type; else one made from the hyper-parameters. */
-static tn_status write_config(const tn_model *m, const char *dir, tn_dtype type, bool keep_types, tn_error *err)
+/* The configuration that the model came with, in the words of its new type; else one made from the
+ * hyper-parameters. */
+static tn_status write_config(const tn_model *m, const char *dir, tn_dtype type, bool keep_types,
+                              tn_error *err)
 {
     tn_hparams  h = m->h;
     json_t     *config = NULL;
@@ -236,13 +266,15 @@ static tn_status write_config(const tn_model *m, const char *dir, tn_dtype type,
     if (m->config != NULL) config = json_deep_copy(m->config);
     else if (m->n_gguf > 0) {
         TN_TRY(tn_carried(m->gguf[0], "config.json", &text, err));
-        if (text != NULL) status = tn_json_parse(&config, text, strlen(text), "config.json inside the GGUF", err);
+        if (text != NULL)
+            status = tn_json_parse(&config, text, strlen(text), "config.json inside the GGUF", err);
         free(text);
         TN_TRY(status);
     }
     if (config != NULL) {
         json_object_del(config, "quantization_config");
-        json_object_set_new(config, json_object_get(config, "torch_dtype") != NULL ? "torch_dtype" : "dtype", json_string(dtype));
+        json_object_set_new(config, json_object_get(config, "torch_dtype") != NULL ? "torch_dtype" : "dtype",
+                            json_string(dtype));
     } else {
         TN_TRY(tn_recover_llama3(&h, err));
         if ((config = tn_hf_config(&h, most, err)) == NULL) return err != NULL ? err->code : TN_UNSUPPORTED;
@@ -267,9 +299,10 @@ static tn_status clone_all(const tn_model *m, const char *dir, tn_error *err)
     return TN_OK;
 }
 
-static tn_status fill(const tn_model *m, const char *dir, tn_dtype type, bool keep_types, int64_t max_shard, tn_error *err)
+static tn_status fill(const tn_model *m, const char *dir, tn_dtype type, bool keep_types, int64_t max_shard,
+                      tn_error *err)
 {
-    tn_error why = {0};
+    tn_error why = { 0 };
 
     TN_TRY(tn_mkdirs(dir, err));
     if (m->origin == TN_ORIGIN_HF && keep_types && is_unchanged(m) && max_shard == 0) {
@@ -280,21 +313,22 @@ static tn_status fill(const tn_model *m, const char *dir, tn_dtype type, bool ke
     }
     if (m->origin == TN_ORIGIN_HF)
         for (const char *const *f = tokenizer_files; *f != NULL; f++) TN_TRY(clone_file(m, dir, *f, err));
-    else if (m->n_gguf > 0)
-        TN_TRY(tokenizer_from_gguf(m->gguf[0], dir, &why, err));
+    else if (m->n_gguf > 0) TN_TRY(tokenizer_from_gguf(m->gguf[0], dir, &why, err));
     if (why.code != TN_OK) tn_log(TN_LOG_WARN, "%s", why.msg);
     if (m->origin != TN_ORIGIN_NEW) TN_TRY(tn_model_write_chat(m, dir, err));
     return tn_fsync_dir(dir, err);
 }
 
-tn_status tn_write_hf(const tn_model *m, const char *out, tn_dtype type, bool keep_types, int64_t max_shard, tn_error *err)
+tn_status tn_write_hf(const tn_model *m, const char *out, tn_dtype type, bool keep_types, int64_t max_shard,
+                      tn_error *err)
 {
     char     *aside = tn_strf("%s.part-%ld", out, (long)getpid());
     tn_status status;
 
     if (aside == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory", out);
     if (tn_exists(out) && rmdir(out) != 0)
-        status = tn_fail(err, TN_USAGE, "%s: is there already and not empty: remove it, or give another name", out);
+        status = tn_fail(err, TN_USAGE, "%s: is there already and not empty: remove it, or give another name",
+                         out);
     else if ((status = fill(m, aside, type, keep_types, max_shard, err)) == TN_OK)
         status = tn_rename(aside, out, err);
     if (status != TN_OK) tn_remove_tree(aside, NULL);

@@ -9,12 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONNECT_TIMEOUT_S = 20, DEFAULT_TIMEOUT_S = 60, STALL_S = 60, MAX_REDIRECTS = 5, SHOWN_ERROR_BYTES = 300 };
+enum {
+    CONNECT_TIMEOUT_S = 20,
+    DEFAULT_TIMEOUT_S = 60,
+    STALL_S = 60,
+    MAX_REDIRECTS = 5,
+    SHOWN_ERROR_BYTES = 300
+};
 static const size_t DEFAULT_MAX_BYTES = (size_t)64 << 20;
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 static CURLcode       curl_started;
-static void start_curl(void) { curl_started = curl_global_init(CURL_GLOBAL_DEFAULT); }
+static void           start_curl(void) { curl_started = curl_global_init(CURL_GLOBAL_DEFAULT); }
 
 char *tn_url_shown(const char *url)
 {
@@ -34,10 +40,10 @@ char *tn_url_shown(const char *url)
 typedef struct running {
     CURL        *curl;
     tn_transfer *t;
-    tn_status    status;                             /* of our own callbacks; TN_OK while all is well */
+    tn_status    status; /* of our own callbacks; TN_OK while all is well */
     tn_error     error;
     bool         begun;
-    tn_str       refused;                            /* first bytes of the body of an error answer */
+    tn_str       refused; /* first bytes of the body of an error answer */
 } running;
 
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
@@ -50,7 +56,8 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
         curl_easy_getinfo(r->curl, CURLINFO_RESPONSE_CODE, &r->t->status);
         curl_easy_getinfo(r->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
         r->begun = true;
-        if (r->t->status <= 299 && r->t->begin != NULL) r->status = r->t->begin(r->t->arg, r->t->status, length, &r->error);
+        if (r->t->status <= 299 && r->t->begin != NULL)
+            r->status = r->t->begin(r->t->arg, r->t->status, length, &r->error);
         if (r->status != TN_OK) return CURL_WRITEFUNC_ERROR;
     }
     if (r->t->status > 299) {
@@ -65,8 +72,11 @@ static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl
 {
     running *r = arg;
 
-    (void)a; (void)b; (void)c; (void)d;
-    if (r->status == TN_OK) r->status = tn_interrupted(&r->error);   /* a reason that is there already stays */
+    (void)a;
+    (void)b;
+    (void)c;
+    (void)d;
+    if (r->status == TN_OK) r->status = tn_interrupted(&r->error); /* a reason that is there already stays */
     return r->status != TN_OK;
 }
 
@@ -82,11 +92,13 @@ static tn_status answer_error(running *r, const char *shown, tn_error *err)
 {
     long        code = r->t->status;
     const char *hint = code == 401 || code == 403 ? " (it wants a key or token, or refuses this one)"
-                     : code == 429 ? " (too many requests: try again later)" : "";
+                       : code == 429              ? " (too many requests: try again later)"
+                                                  : "";
 
     flatten(&r->refused);
-    return tn_fail(err, code == 404 || code == 410 ? TN_NOTFOUND : TN_NETWORK, "%s: the server answered %ld%s%s%s", shown, code, hint,
-                   r->refused.len > 0 ? ": " : "", r->refused.len > 0 ? r->refused.p : "");
+    return tn_fail(err, code == 404 || code == 410 ? TN_NOTFOUND : TN_NETWORK,
+                   "%s: the server answered %ld%s%s%s", shown, code, hint, r->refused.len > 0 ? ": " : "",
+                   r->refused.len > 0 ? r->refused.p : "");
 }
 
 static tn_status curl_error(CURLcode rc, const char *detail, const char *shown, tn_error *err)
@@ -95,13 +107,20 @@ static tn_status curl_error(CURLcode rc, const char *detail, const char *shown, 
 
     switch (rc) {
     case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_CONNECT: hint = " (no network, a wrong address, or a proxy is needed: https_proxy)"; break;
+    case CURLE_COULDNT_CONNECT:
+        hint = " (no network, a wrong address, or a proxy is needed: https_proxy)";
+        break;
     case CURLE_COULDNT_RESOLVE_PROXY: hint = " (the proxy of the environment: https_proxy, all_proxy)"; break;
-    case CURLE_PEER_FAILED_VERIFICATION: hint = " (its certificate is not trusted here: SSL_CERT_FILE names your own)"; break;
-    case CURLE_PARTIAL_FILE: hint = " (the connection ended early: run it again, it goes on from there)"; break;
+    case CURLE_PEER_FAILED_VERIFICATION:
+        hint = " (its certificate is not trusted here: SSL_CERT_FILE names your own)";
+        break;
+    case CURLE_PARTIAL_FILE:
+        hint = " (the connection ended early: run it again, it goes on from there)";
+        break;
     default: break;
     }
-    return tn_fail(err, TN_NETWORK, "%s: %s%s", shown, detail[0] != '\0' ? detail : curl_easy_strerror(rc), hint);
+    return tn_fail(err, TN_NETWORK, "%s: %s%s", shown, detail[0] != '\0' ? detail : curl_easy_strerror(rc),
+                   hint);
 }
 
 static tn_status add_headers(struct curl_slist **list, const tn_transfer *t, tn_error *err)
@@ -172,14 +191,14 @@ tn_status tn_transfer_run(tn_transfer *t, tn_error *err)
     set_limits(r.curl, t);
     rc = curl_easy_perform(r.curl);
     curl_easy_getinfo(r.curl, CURLINFO_RESPONSE_CODE, &t->status);
-    if (r.status != TN_OK) {                         /* our own callback stopped it: its reason counts */
+    if (r.status != TN_OK) { /* our own callback stopped it: its reason counts */
         status = r.status;
         if (err != NULL) *err = r.error;
         goto out;
     }
     if (rc != CURLE_OK) status = curl_error(rc, detail, shown, err);
     else if (t->status > 299) status = answer_error(&r, shown, err);
-    else if (!r.begun && t->begin != NULL) status = t->begin(t->arg, t->status, 0, err);     /* an empty body */
+    else if (!r.begun && t->begin != NULL) status = t->begin(t->arg, t->status, 0, err); /* an empty body */
 out:
     tn_str_free(&r.refused);
     curl_slist_free_all(headers);
@@ -188,20 +207,21 @@ out:
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------- bodies in memory */
+/* --------------------------------------------------------------------------------------- bodies in memory */
 
 static tn_status body_write(void *arg, const char *p, size_t n, tn_error *err)
 {
     tn_str *s = arg;
 
     tn_str_add_n(s, p, n);
-    if (s->failed) return tn_fail(err, TN_LIMIT, "an answer of more than %zu bytes is not taken here", s->max);
+    if (s->failed)
+        return tn_fail(err, TN_LIMIT, "an answer of more than %zu bytes is not taken here", s->max);
     return TN_OK;
 }
 
 static tn_status request(tn_transfer *t, char **body, size_t *n, tn_error *err)
 {
-    tn_str    s = { .max = t->opts != NULL && t->opts->max_bytes > 0 ? t->opts->max_bytes : DEFAULT_MAX_BYTES };
+    tn_str s = { .max = t->opts != NULL && t->opts->max_bytes > 0 ? t->opts->max_bytes : DEFAULT_MAX_BYTES };
     tn_status status;
 
     *body = NULL;
@@ -243,7 +263,8 @@ tn_status tn_http_get_json(json_t **out, const char *url, const tn_http *opts, t
     return status;
 }
 
-tn_status tn_http_post_json(json_t **out, long *http_status, const char *url, const json_t *value, const tn_http *opts, tn_error *err)
+tn_status tn_http_post_json(json_t **out, long *http_status, const char *url, const json_t *value,
+                            const tn_http *opts, tn_error *err)
 {
     char       *text = tn_json_text(value), *body = NULL;
     tn_transfer t = { .url = url, .opts = opts, .post = text };

@@ -6,15 +6,15 @@
 
 typedef struct tn_transfer {
     const char    *url;
-    const tn_http *opts;                             /* may be NULL */
-    const char    *post;                             /* JSON text, or NULL for GET */
-    int64_t        from;                             /* first byte wanted (Range), 0: all */
-    bool           stream;                           /* a file: the clock watches for stalls, not the whole time */
+    const tn_http *opts;   /* may be NULL */
+    const char    *post;   /* JSON text, or NULL for GET */
+    int64_t        from;   /* first byte wanted (Range), 0: all */
+    bool           stream; /* a file: the clock watches for stalls, not the whole time */
     /* Called with the status and the announced length (-1: unknown) before the first byte of a 2xx answer. */
-    tn_status    (*begin)(void *arg, long status, int64_t length, tn_error *err);
-    tn_status    (*write)(void *arg, const char *p, size_t n, tn_error *err);
-    void          *arg;
-    long           status;                           /* out */
+    tn_status (*begin)(void *arg, long status, int64_t length, tn_error *err);
+    tn_status (*write)(void *arg, const char *p, size_t n, tn_error *err);
+    void *arg;
+    long  status; /* out */
 } tn_transfer;
 
 /* Runs it. An answer over 299 is NOTFOUND or NETWORK with the server's first words. */

@@ -38,8 +38,10 @@ static tn_status unknown(const char *spec, tn_error *err)
     for (const tn_pull_known *k = tn_pull_table; k->name != NULL && n < 63; k++) names[n++] = k->name;
     names[n] = NULL;
     near = tn_nearest(spec, names);
-    return tn_fail(err, TN_USAGE, "'%s' is no model that tenet knows by name%s%s%s (known: %s; anything else as hf:ORG/NAME)",
-                   spec, near != NULL ? "; did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : "", names[0]);
+    return tn_fail(
+        err, TN_USAGE,
+        "'%s' is no model that tenet knows by name%s%s%s (known: %s; anything else as hf:ORG/NAME)", spec,
+        near != NULL ? "; did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : "", names[0]);
 }
 
 /* The row of the table, or its end for what the hub has. */
@@ -53,7 +55,8 @@ static tn_status find(const char *spec, const tn_pull_known **out, tn_error *err
     return TN_OK;
 }
 
-/* Two must never append to one part; and what one has fetched, the other would find, while the first moves it away. */
+/* Two must never append to one part; and what one has fetched, the other would find, while the first moves it
+ * away. */
 tn_status tn_pull_begin(const char *spec, const char *dir, int *lock, tn_error *err)
 {
     char     *path = NULL;
@@ -65,7 +68,8 @@ tn_status tn_pull_begin(const char *spec, const char *dir, int *lock, tn_error *
     TN_TRY(tn_mkdirs(dir, err));
     if ((path = tn_path(dir, "lock")) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for a path", dir);
     *lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (*lock < 0) status = tn_fail(err, TN_IO, "%s: cannot make a lock file there: %s", dir, strerror(errno));
+    if (*lock < 0)
+        status = tn_fail(err, TN_IO, "%s: cannot make a lock file there: %s", dir, strerror(errno));
     while (status == TN_OK && flock(*lock, LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK && errno != EINTR) {
             status = tn_fail(err, TN_IO, "%s: cannot lock it: %s", path, strerror(errno));

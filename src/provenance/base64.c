@@ -1,5 +1,5 @@
-/* base64.c - base64, standard alphabet with padding, and a reader that takes only the one canonical text of some bytes:
- * no line breaks, no missing padding, no bits set beyond the data. */
+/* base64.c - base64, standard alphabet with padding, and a reader that takes only the one canonical text of
+ * some bytes: no line breaks, no missing padding, no bits set beyond the data. */
 #include "provenance/provenance.h"
 
 #include <stdlib.h>
@@ -14,7 +14,8 @@ char *tn_base64(const void *bytes, size_t n)
 
     if (out == NULL) return NULL;
     for (size_t i = 0; i < n; i += 3) {
-        uint32_t v = (uint32_t)b[i] << 16 | (i + 1 < n ? (uint32_t)b[i + 1] << 8 : 0) | (i + 2 < n ? b[i + 2] : 0);
+        uint32_t v = (uint32_t)b[i] << 16 | (i + 1 < n ? (uint32_t)b[i + 1] << 8 : 0) |
+                     (i + 2 < n ? b[i + 2] : 0);
         *p++ = alphabet[v >> 18];
         *p++ = alphabet[v >> 12 & 63];
         *p++ = i + 1 < n ? alphabet[v >> 6 & 63] : '=';
@@ -53,7 +54,7 @@ bool tn_unbase64(uint8_t **out, size_t *n, const char *text)
         if (missing < 2) b[k++] = (uint8_t)(v >> 8);
         if (missing < 1) b[k++] = (uint8_t)v;
     }
-    b[k] = 0;                                                 /* so that text inside can be read as a string */
+    b[k] = 0; /* so that text inside can be read as a string */
     *out = b;
     *n = k;
     return true;

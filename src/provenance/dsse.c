@@ -3,8 +3,8 @@
  *   PAE  "DSSEv1" SP len(type) SP type SP len(payload) SP payload      lengths in bytes, decimal
  *   {"payload":"<base64>","payloadType":TYPE,"signatures":[{"sig":"<base64 of DER>","keyid":...}]}
  *
- * The reader is strict: exactly these members, one signature, canonical base64. The payload is handed out only after its
- * signature was found good. */
+ * The reader is strict: exactly these members, one signature, canonical base64. The payload is handed out
+ * only after its signature was found good. */
 #include "provenance/provenance.h"
 
 #include "base/str.h"
@@ -22,10 +22,10 @@ static tn_status pae(tn_str *s, const char *type, const void *payload, size_t n,
     return tn_str_check(s, err);
 }
 
-tn_status tn_dsse_sign(json_t **out, const void *payload, size_t n, const char *type, const tn_key *key, const char *keyid,
-                       tn_error *err)
+tn_status tn_dsse_sign(json_t **out, const void *payload, size_t n, const char *type, const tn_key *key,
+                       const char *keyid, tn_error *err)
 {
-    tn_str    text = {0};
+    tn_str    text = { 0 };
     uint8_t   sig[TN_SIGNATURE_MAX];
     size_t    n_sig = 0;
     char     *sig64 = NULL, *payload64 = NULL;
@@ -37,8 +37,8 @@ tn_status tn_dsse_sign(json_t **out, const void *payload, size_t n, const char *
     sig64 = tn_base64(sig, n_sig);
     payload64 = tn_base64(payload, n);
     if (sig64 != NULL && payload64 != NULL)
-        *out = json_pack("{s:s,s:s,s:[{s:s,s:s}]}", "payload", payload64, "payloadType", type, "signatures", "sig", sig64, "keyid",
-                         keyid);
+        *out = json_pack("{s:s,s:s,s:[{s:s,s:s}]}", "payload", payload64, "payloadType", type, "signatures",
+                         "sig", sig64, "keyid", keyid);
     if (*out == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a signed envelope");
 out:
     tn_str_free(&text);
@@ -53,7 +53,8 @@ tn_status tn_json_only(const json_t *o, const char *const *allowed, const char *
     json_t     *v;
 
     if (!json_is_object(o)) return tn_fail(err, TN_VERIFY, "%s: expected an object", where);
-    json_object_foreach((json_t *)o, key, v) {
+    json_object_foreach((json_t *)o, key, v)
+    {
         size_t i = 0;
         while (allowed[i] != NULL && strcmp(allowed[i], key) != 0) i++;
         if (allowed[i] == NULL) return tn_fail(err, TN_VERIFY, "%s: unknown member '%.80s'", where, key);
@@ -61,32 +62,35 @@ tn_status tn_json_only(const json_t *o, const char *const *allowed, const char *
     return TN_OK;
 }
 
-tn_status tn_dsse_open(const json_t *envelope, const char *type, const tn_key *key, uint8_t **payload, size_t *n,
-                       const char *where, tn_error *err)
+tn_status tn_dsse_open(const json_t *envelope, const char *type, const tn_key *key, uint8_t **payload,
+                       size_t *n, const char *where, tn_error *err)
 {
     static const char *const members[] = { "payload", "payloadType", "signatures", NULL };
     static const char *const sig_members[] = { "sig", "keyid", NULL };
-    const json_t *signatures = json_object_get(envelope, "signatures"), *one = json_array_get(signatures, 0), *keyid;
-    const char   *text = json_string_value(json_object_get(envelope, "payload"));
-    const char   *found = json_string_value(json_object_get(envelope, "payloadType")), *sig64;
-    uint8_t      *sig = NULL;
-    size_t        n_sig = 0;
-    tn_str        signed_bytes = {0};
-    tn_status     status = TN_OK;
+    const json_t *signatures = json_object_get(envelope, "signatures"), *one = json_array_get(signatures, 0),
+                 *keyid;
+    const char *text = json_string_value(json_object_get(envelope, "payload"));
+    const char *found = json_string_value(json_object_get(envelope, "payloadType")), *sig64;
+    uint8_t    *sig = NULL;
+    size_t      n_sig = 0;
+    tn_str      signed_bytes = { 0 };
+    tn_status   status = TN_OK;
 
     *payload = NULL;
     TN_TRY(tn_json_only(envelope, members, where, err));
     if (found == NULL || strcmp(found, type) != 0)
-        return tn_fail(err, TN_VERIFY, "%s: payload type: expected %s, found %.80s", where, type, found != NULL ? found : "none");
+        return tn_fail(err, TN_VERIFY, "%s: payload type: expected %s, found %.80s", where, type,
+                       found != NULL ? found : "none");
     if (json_array_size(signatures) != 1)
-        return tn_fail(err, TN_VERIFY, "%s: expected one signature, found %zu", where, json_array_size(signatures));
+        return tn_fail(err, TN_VERIFY, "%s: expected one signature, found %zu", where,
+                       json_array_size(signatures));
     TN_TRY(tn_json_only(one, sig_members, where, err));
     keyid = json_object_get(one, "keyid");
     if (keyid != NULL && !json_is_null(keyid)) {
         const char *id = json_string_value(keyid);
         if (id == NULL || (id[0] != '\0' && strcmp(id, tn_key_hint(key)) != 0))
-            return tn_fail(err, TN_VERIFY, "%s: signed by another key: expected key %.16s..., found %.16s...", where,
-                           tn_key_hint(key), id != NULL ? id : "none");
+            return tn_fail(err, TN_VERIFY, "%s: signed by another key: expected key %.16s..., found %.16s...",
+                           where, tn_key_hint(key), id != NULL ? id : "none");
     }
     sig64 = json_string_value(json_object_get(one, "sig"));
     if (text == NULL || strlen(text) > (size_t)PAYLOAD_MAX || !tn_unbase64(payload, n, text))
@@ -96,7 +100,8 @@ tn_status tn_dsse_open(const json_t *envelope, const char *type, const tn_key *k
     if (status != TN_OK) goto out;
     TN_GOTO(pae(&signed_bytes, type, *payload, *n, err));
     if (!tn_key_verify(key, signed_bytes.p, signed_bytes.len, sig, n_sig))
-        status = tn_fail(err, TN_VERIFY, "%s: the signature is not of key %.16s... over this content", where, tn_key_hint(key));
+        status = tn_fail(err, TN_VERIFY, "%s: the signature is not of key %.16s... over this content", where,
+                         tn_key_hint(key));
 out:
     tn_str_free(&signed_bytes);
     free(sig);

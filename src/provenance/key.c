@@ -3,8 +3,8 @@
  *   NAME.pem       PKCS#8, encrypted: PBES2, PBKDF2-HMAC-SHA-256 (600 000 rounds), AES-256-CBC; mode 0600
  *   NAME.pub.pem   SubjectPublicKeyInfo, 178 bytes of PEM; its SHA-256 is the key's hint in signatures
  *
- * Signatures are ECDSA with the nonce of RFC 6979 (libgcrypt: OpenSSL 3.0 has no such option), s made low, DER: the same
- * message and key give the same bytes. Copies of the private scalar are wiped after use.
+ * Signatures are ECDSA with the nonce of RFC 6979 (libgcrypt: OpenSSL 3.0 has no such option), s made low,
+ * DER: the same message and key give the same bytes. Copies of the private scalar are wiped after use.
  * P-384 and P-521 keys of others (SHA-384, -512) sign and verify too, as OMS asks. */
 #include "provenance/provenance.h"
 
@@ -32,7 +32,7 @@ enum { PBKDF2_ROUNDS = 600000, SALT_BYTES = 16, SCALAR_BYTES = 32, POINT_BYTES =
 struct tn_key {
     EVP_PKEY *pkey;
     bool      is_private;
-    char      pem[512];                /* SubjectPublicKeyInfo */
+    char      pem[512]; /* SubjectPublicKeyInfo */
     char      hint[TN_SHA256_HEX];
 };
 
@@ -46,7 +46,7 @@ static tn_status ssl_fail(tn_error *err, tn_status code, const char *what)
 }
 
 static pthread_once_t gcrypt_once = PTHREAD_ONCE_INIT;
-static void gcrypt_start(void)
+static void           gcrypt_start(void)
 {
     if (gcry_control(GCRYCTL_INITIALIZATION_FINISHED_P)) return;
     if (gcry_check_version(NULL) == NULL) tn_bug("libgcrypt has no version");
@@ -62,7 +62,8 @@ static tn_status fill_public(tn_key *k, const char *where, tn_error *err)
     tn_digest d;
     tn_status status = TN_OK;
 
-    if (bio == NULL || PEM_write_bio_PUBKEY(bio, k->pkey) != 1 || (n = BIO_get_mem_data(bio, &text)) <= 0 || n >= (long)sizeof k->pem) {
+    if (bio == NULL || PEM_write_bio_PUBKEY(bio, k->pkey) != 1 || (n = BIO_get_mem_data(bio, &text)) <= 0 ||
+        n >= (long)sizeof k->pem) {
         status = ssl_fail(err, TN_FORMAT, where);
     } else {
         memcpy(k->pem, text, (size_t)n);
@@ -78,10 +79,16 @@ static tn_status curve_check(const EVP_PKEY *pkey, const char *where, tn_error *
 {
     char group[64] = "";
 
-    if (EVP_PKEY_get_base_id(pkey) != EVP_PKEY_EC || EVP_PKEY_get_group_name(pkey, group, sizeof group, NULL) != 1)
-        return tn_fail(err, TN_UNSUPPORTED, "%s: not an elliptic-curve key: model signing takes P-256, P-384 and P-521", where);
-    if (strcmp(group, "prime256v1") == 0 || strcmp(group, "secp384r1") == 0 || strcmp(group, "secp521r1") == 0) return TN_OK;
-    return tn_fail(err, TN_UNSUPPORTED, "%s: its curve is %s: expected P-256, P-384 or P-521 (`tenet key new` makes a P-256 key)", where, group);
+    if (EVP_PKEY_get_base_id(pkey) != EVP_PKEY_EC ||
+        EVP_PKEY_get_group_name(pkey, group, sizeof group, NULL) != 1)
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "%s: not an elliptic-curve key: model signing takes P-256, P-384 and P-521", where);
+    if (strcmp(group, "prime256v1") == 0 || strcmp(group, "secp384r1") == 0 ||
+        strcmp(group, "secp521r1") == 0)
+        return TN_OK;
+    return tn_fail(err, TN_UNSUPPORTED,
+                   "%s: its curve is %s: expected P-256, P-384 or P-521 (`tenet key new` makes a P-256 key)",
+                   where, group);
 }
 
 static tn_status wrap(tn_key **out, EVP_PKEY *pkey, bool is_private, const char *where, tn_error *err)
@@ -131,21 +138,23 @@ tn_status tn_key_from_scalar(tn_key **out, const uint8_t scalar[32], tn_error *e
     uint8_t         point[POINT_BYTES];
 
     *out = NULL;
-    bool ok = q != NULL && d != NULL && bld != NULL && ctx != NULL && !BN_is_zero(d) && BN_cmp(d, EC_GROUP_get0_order(group)) < 0
-           && EC_POINT_mul(group, q, d, NULL, NULL, NULL) == 1
-           && EC_POINT_point2oct(group, q, POINT_CONVERSION_UNCOMPRESSED, point, sizeof point, NULL) == sizeof point
-           && OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_GROUP_NAME, "prime256v1", 0) == 1
-           && OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point) == 1
-           && OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_PRIV_KEY, d) == 1
-           && (params = OSSL_PARAM_BLD_to_param(bld)) != NULL && EVP_PKEY_fromdata_init(ctx) == 1
-           && EVP_PKEY_fromdata(ctx, &pkey, EVP_PKEY_KEYPAIR, params) == 1;
+    bool ok = q != NULL && d != NULL && bld != NULL && ctx != NULL && !BN_is_zero(d) &&
+              BN_cmp(d, EC_GROUP_get0_order(group)) < 0 && EC_POINT_mul(group, q, d, NULL, NULL, NULL) == 1 &&
+              EC_POINT_point2oct(group, q, POINT_CONVERSION_UNCOMPRESSED, point, sizeof point, NULL) ==
+                  sizeof point &&
+              OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_GROUP_NAME, "prime256v1", 0) == 1 &&
+              OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point) == 1 &&
+              OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_PRIV_KEY, d) == 1 &&
+              (params = OSSL_PARAM_BLD_to_param(bld)) != NULL && EVP_PKEY_fromdata_init(ctx) == 1 &&
+              EVP_PKEY_fromdata(ctx, &pkey, EVP_PKEY_KEYPAIR, params) == 1;
     OSSL_PARAM_free(params);
     OSSL_PARAM_BLD_free(bld);
     EVP_PKEY_CTX_free(ctx);
     EC_POINT_free(q);
     EC_GROUP_free(group);
     BN_clear_free(d);
-    return ok ? wrap(out, pkey, true, "key from a scalar", err) : ssl_fail(err, TN_FORMAT, "no P-256 private scalar");
+    return ok ? wrap(out, pkey, true, "key from a scalar", err)
+              : ssl_fail(err, TN_FORMAT, "no P-256 private scalar");
 }
 
 /* Without this OpenSSL would ask at the terminal by itself. */
@@ -178,8 +187,12 @@ tn_status tn_key_load_private(tn_key **out, const char *path, const char *passph
     ERR_clear_error();
     if (pkey != NULL) return wrap(out, pkey, true, path, err);
     if (encrypted && passphrase == NULL)
-        return tn_fail(err, TN_USAGE, "%s is encrypted: give its passphrase in TENET_KEY_PASSPHRASE or by --passphrase-file", path);
-    return tn_fail(err, TN_FORMAT, encrypted ? "%s: wrong passphrase, or a damaged key" : "%s: no private key in PEM form", path);
+        return tn_fail(err, TN_USAGE,
+                       "%s is encrypted: give its passphrase in TENET_KEY_PASSPHRASE or by --passphrase-file",
+                       path);
+    return tn_fail(err, TN_FORMAT,
+                   encrypted ? "%s: wrong passphrase, or a damaged key" : "%s: no private key in PEM form",
+                   path);
 }
 
 bool tn_key_is_encrypted(const char *path)
@@ -203,7 +216,9 @@ tn_status tn_key_from_pem(tn_key **out, const char *pem, size_t n, const char *w
     pkey = bio == NULL ? NULL : PEM_read_bio_PUBKEY(bio, NULL, no_passphrase, NULL);
     BIO_free(bio);
     ERR_clear_error();
-    if (pkey == NULL) return tn_fail(err, TN_FORMAT, "%s: no public key in PEM form (expected -----BEGIN PUBLIC KEY-----)", where);
+    if (pkey == NULL)
+        return tn_fail(err, TN_FORMAT, "%s: no public key in PEM form (expected -----BEGIN PUBLIC KEY-----)",
+                       where);
     return wrap(out, pkey, false, where, err);
 }
 
@@ -231,7 +246,9 @@ tn_status tn_key_save(const tn_key *k, const char *path, const char *passphrase,
 
     if (passphrase == NULL || passphrase[0] == '\0') {
         BIO_free(bio);
-        return tn_fail(err, TN_USAGE, "a key needs a passphrase: type one, set TENET_KEY_PASSPHRASE, or give --passphrase-file");
+        return tn_fail(
+            err, TN_USAGE,
+            "a key needs a passphrase: type one, set TENET_KEY_PASSPHRASE, or give --passphrase-file");
     }
     if (bio == NULL || (info = EVP_PKEY2PKCS8(k->pkey)) == NULL || gcry_check_version(NULL) == NULL) {
         status = ssl_fail(err, TN_NOMEM, path);
@@ -239,12 +256,13 @@ tn_status tn_key_save(const tn_key *k, const char *path, const char *passphrase,
     }
     pthread_once(&gcrypt_once, gcrypt_start);
     gcry_randomize(salt, sizeof salt, GCRY_STRONG_RANDOM);
-    sealed = PKCS8_encrypt(-1, EVP_aes_256_cbc(), passphrase, (int)strlen(passphrase), salt, sizeof salt, PBKDF2_ROUNDS, info);
+    sealed = PKCS8_encrypt(-1, EVP_aes_256_cbc(), passphrase, (int)strlen(passphrase), salt, sizeof salt,
+                           PBKDF2_ROUNDS, info);
     if (sealed == NULL || PEM_write_bio_PKCS8(bio, sealed) != 1 || (n = BIO_get_mem_data(bio, &text)) <= 0) {
         status = ssl_fail(err, TN_NOMEM, path);
         goto out;
     }
-    mode_t before = umask(077);                               /* the file is never readable by others, not for an instant */
+    mode_t before = umask(077); /* the file is never readable by others, not for an instant */
     status = tn_file_write_all(path, text, (size_t)n, err);
     umask(before);
 out:
@@ -254,7 +272,7 @@ out:
     return status;
 }
 
-/* ----------------------------------------------------------------------------------------------------- signatures */
+/* --------------------------------------------------------------------------------------------- signatures */
 
 static tn_status gcry_fail(tn_error *err, gcry_error_t e)
 {
@@ -262,13 +280,20 @@ static tn_status gcry_fail(tn_error *err, gcry_error_t e)
 }
 
 /* The curves that model signing knows, each with its hash. */
-typedef struct curve { const char *name, *gcrypt, *hash; int nid, bits; size_t n_scalar, n_hash; const EVP_MD *(*md)(void); } curve;
+typedef struct curve {
+    const char *name, *gcrypt, *hash;
+    int         nid, bits;
+    size_t      n_scalar, n_hash;
+    const EVP_MD *(*md)(void);
+} curve;
 enum { SCALAR_MAX = 66, POINT_MAX = 1 + 2 * SCALAR_MAX };
+// clang-format off
 static const curve curves[] = {
     { "P-256", "NIST P-256", "sha256", NID_X9_62_prime256v1, 256, 32, 32, EVP_sha256 },
     { "P-384", "NIST P-384", "sha384", NID_secp384r1,        384, 48, 48, EVP_sha384 },
     { "P-521", "NIST P-521", "sha512", NID_secp521r1,        521, 66, 64, EVP_sha512 },
 };
+// clang-format on
 
 static const curve *curve_of(const tn_key *k)
 {
@@ -287,8 +312,8 @@ static bool point_of(const curve *c, const BIGNUM *d, uint8_t out[POINT_MAX])
     EC_GROUP *group = EC_GROUP_new_by_curve_name(c->nid);
     EC_POINT *q = group == NULL ? NULL : EC_POINT_new(group);
     size_t    n = 1 + 2 * c->n_scalar;
-    bool      ok = q != NULL && EC_POINT_mul(group, q, d, NULL, NULL, NULL) == 1
-                && EC_POINT_point2oct(group, q, POINT_CONVERSION_UNCOMPRESSED, out, n, NULL) == n;
+    bool      ok = q != NULL && EC_POINT_mul(group, q, d, NULL, NULL, NULL) == 1 &&
+              EC_POINT_point2oct(group, q, POINT_CONVERSION_UNCOMPRESSED, out, n, NULL) == n;
 
     EC_POINT_free(q);
     EC_GROUP_free(group);
@@ -296,7 +321,8 @@ static bool point_of(const curve *c, const BIGNUM *d, uint8_t out[POINT_MAX])
 }
 
 /* r and s of RFC 6979 over a digest. */
-static tn_status sign_raw(const tn_key *k, const curve *c, const uint8_t *hash, uint8_t r[SCALAR_MAX], uint8_t s[SCALAR_MAX], tn_error *err)
+static tn_status sign_raw(const tn_key *k, const curve *c, const uint8_t *hash, uint8_t r[SCALAR_MAX],
+                          uint8_t s[SCALAR_MAX], tn_error *err)
 {
     BIGNUM      *d = NULL;
     uint8_t      scalar[SCALAR_MAX], point[POINT_MAX];
@@ -305,14 +331,16 @@ static tn_status sign_raw(const tn_key *k, const curve *c, const uint8_t *hash, 
     tn_status    status = TN_OK;
 
     pthread_once(&gcrypt_once, gcrypt_start);
-    if (EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_PRIV_KEY, &d) != 1 || BN_bn2binpad(d, scalar, (int)c->n_scalar) < 0 || !point_of(c, d, point)) {
+    if (EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_PRIV_KEY, &d) != 1 ||
+        BN_bn2binpad(d, scalar, (int)c->n_scalar) < 0 || !point_of(c, d, point)) {
         status = ssl_fail(err, TN_FORMAT, "cannot use the private key");
         goto out;
     }
-    if ((e = gcry_sexp_build(&key, NULL, "(private-key (ecc (curve %s) (q %b) (d %b)))", c->gcrypt, (int)(1 + 2 * c->n_scalar), point,
-                             (int)c->n_scalar, scalar)) != 0
-        || (e = gcry_sexp_build(&data, NULL, "(data (flags rfc6979) (hash %s %b))", c->hash, (int)c->n_hash, hash)) != 0
-        || (e = gcry_pk_sign(&sig, data, key)) != 0) {
+    if ((e = gcry_sexp_build(&key, NULL, "(private-key (ecc (curve %s) (q %b) (d %b)))", c->gcrypt,
+                             (int)(1 + 2 * c->n_scalar), point, (int)c->n_scalar, scalar)) != 0 ||
+        (e = gcry_sexp_build(&data, NULL, "(data (flags rfc6979) (hash %s %b))", c->hash, (int)c->n_hash,
+                             hash)) != 0 ||
+        (e = gcry_pk_sign(&sig, data, key)) != 0) {
         status = gcry_fail(err, e);
         goto out;
     }
@@ -342,7 +370,8 @@ out:
     return status;
 }
 
-tn_status tn_key_sign(const tn_key *k, const void *bytes, size_t n, uint8_t out[TN_SIGNATURE_MAX], size_t *n_out, tn_error *err)
+tn_status tn_key_sign(const tn_key *k, const void *bytes, size_t n, uint8_t out[TN_SIGNATURE_MAX],
+                      size_t *n_out, tn_error *err)
 {
     const curve *c = curve_of(k);
     uint8_t      hash[EVP_MAX_MD_SIZE], r[SCALAR_MAX], s[SCALAR_MAX], *p = out;
@@ -361,14 +390,16 @@ tn_status tn_key_sign(const tn_key *k, const void *bytes, size_t n, uint8_t out[
         goto out;
     }
     TN_GOTO(sign_raw(k, c, hash, r, s, err));
-    if (group == NULL || half == NULL || sig == NULL || (bn_r = BN_bin2bn(r, (int)c->n_scalar, NULL)) == NULL
-        || (bn_s = BN_bin2bn(s, (int)c->n_scalar, NULL)) == NULL || BN_rshift1(half, EC_GROUP_get0_order(group)) != 1
-        || (BN_cmp(bn_s, half) > 0 && BN_sub(bn_s, EC_GROUP_get0_order(group), bn_s) != 1)) {
+    if (group == NULL || half == NULL || sig == NULL ||
+        (bn_r = BN_bin2bn(r, (int)c->n_scalar, NULL)) == NULL ||
+        (bn_s = BN_bin2bn(s, (int)c->n_scalar, NULL)) == NULL ||
+        BN_rshift1(half, EC_GROUP_get0_order(group)) != 1 ||
+        (BN_cmp(bn_s, half) > 0 && BN_sub(bn_s, EC_GROUP_get0_order(group), bn_s) != 1)) {
         status = ssl_fail(err, TN_NOMEM, "cannot sign");
         goto out;
     }
     ECDSA_SIG_set0(sig, bn_r, bn_s);
-    bn_r = bn_s = NULL;                                       /* they belong to sig now */
+    bn_r = bn_s = NULL; /* they belong to sig now */
     if ((len = i2d_ECDSA_SIG(sig, NULL)) <= 0 || len > TN_SIGNATURE_MAX || i2d_ECDSA_SIG(sig, &p) != len)
         status = ssl_fail(err, TN_NOMEM, "cannot sign");
     *n_out = (size_t)len;
@@ -397,9 +428,10 @@ static bool der_is_canonical(const uint8_t *sig, size_t n)
 
 bool tn_key_verify(const tn_key *k, const void *bytes, size_t n, const uint8_t *sig, size_t n_sig)
 {
-    EVP_MD_CTX   *ctx = EVP_MD_CTX_new();
-    bool          ok = ctx != NULL && der_is_canonical(sig, n_sig) && EVP_DigestVerifyInit(ctx, NULL, curve_of(k)->md(), NULL, k->pkey) == 1
-                    && EVP_DigestVerify(ctx, sig, n_sig, bytes, n) == 1;
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool        ok = ctx != NULL && der_is_canonical(sig, n_sig) &&
+              EVP_DigestVerifyInit(ctx, NULL, curve_of(k)->md(), NULL, k->pkey) == 1 &&
+              EVP_DigestVerify(ctx, sig, n_sig, bytes, n) == 1;
 
     EVP_MD_CTX_free(ctx);
     ERR_clear_error();

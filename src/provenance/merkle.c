@@ -49,8 +49,8 @@ static size_t split_point(size_t n)
     return k;
 }
 
-/* Without recursion over single leaves: whole subtrees are folded on a stack of at most 64 sizes, which gives the
- * same tree and needs no copy of the leaves. */
+/* Without recursion over single leaves: whole subtrees are folded on a stack of at most 64 sizes, which gives
+ * the same tree and needs no copy of the leaves. */
 void tn_merkle_root(tn_digest *out, const tn_digest *leaves, size_t n)
 {
     tn_digest stack[64];
@@ -74,9 +74,10 @@ void tn_merkle_root(tn_digest *out, const tn_digest *leaves, size_t n)
     *out = stack[0];
 }
 
-size_t tn_merkle_inclusion(tn_digest proof[TN_MERKLE_PROOF_MAX], const tn_digest *leaves, size_t n, size_t index)
+size_t tn_merkle_inclusion(tn_digest proof[TN_MERKLE_PROOF_MAX], const tn_digest *leaves, size_t n,
+                           size_t index)
 {
-    size_t path[TN_MERKLE_PROOF_MAX][2], depth = 0;          /* sibling ranges, from the root downwards */
+    size_t path[TN_MERKLE_PROOF_MAX][2], depth = 0; /* sibling ranges, from the root downwards */
     size_t begin = 0, count = n;
 
     if (index >= n) return 0;
@@ -125,7 +126,8 @@ bool tn_merkle_check_inclusion(const tn_digest *root, size_t n, size_t index, co
 }
 
 /* RFC 9162, 2.1.4.1: SUBPROOF(m, D[n], whole). */
-size_t tn_merkle_consistency(tn_digest proof[TN_MERKLE_PROOF_MAX], const tn_digest *leaves, size_t n, size_t old)
+size_t tn_merkle_consistency(tn_digest proof[TN_MERKLE_PROOF_MAX], const tn_digest *leaves, size_t n,
+                             size_t old)
 {
     tn_digest reversed[TN_MERKLE_PROOF_MAX];
     size_t    n_proof = 0, begin = 0, count = n, m = old;
@@ -163,7 +165,7 @@ bool tn_merkle_check_consistency(const tn_digest *old_root, size_t old, const tn
     if (n_proof == 0) return false;
     fn = old - 1;
     sn = n - 1;
-    if ((old & (old - 1)) == 0) fr = *old_root;              /* the old tree is whole: the proof leaves it out */
+    if ((old & (old - 1)) == 0) fr = *old_root; /* the old tree is whole: the proof leaves it out */
     else fr = proof[i++];
     sr = fr;
     while (fn & 1) {

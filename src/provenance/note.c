@@ -32,7 +32,7 @@ static tn_status key_id(const tn_key *key, const char *name, uint8_t out[4], tn_
 {
     uint8_t  *der = NULL;
     size_t    n = 0;
-    tn_str    s = {0};
+    tn_str    s = { 0 };
     tn_digest d;
 
     if (!spki_of(key, &der, &n)) return tn_fail(err, TN_NOMEM, "no memory for a key's id");
@@ -56,17 +56,20 @@ static bool name_is_plain(const char *name)
     return true;
 }
 
-tn_status tn_checkpoint_sign(char **out, const char *origin, uint64_t size, const tn_digest *root, const tn_key *key, tn_error *err)
+tn_status tn_checkpoint_sign(char **out, const char *origin, uint64_t size, const tn_digest *root,
+                             const tn_key *key, tn_error *err)
 {
     uint8_t   blob[4 + TN_SIGNATURE_MAX];
     size_t    n_sig = 0;
-    tn_str    s = {0};
+    tn_str    s = { 0 };
     char     *root64 = tn_base64(root->b, TN_SHA256_BYTES), *sig64 = NULL;
     tn_status status = TN_OK;
 
     *out = NULL;
     if (!name_is_plain(origin)) {
-        status = tn_fail(err, TN_USAGE, "'%.80s' is no origin for a log: no spaces, no '+', such as example.org/models", origin);
+        status = tn_fail(err, TN_USAGE,
+                         "'%.80s' is no origin for a log: no spaces, no '+', such as example.org/models",
+                         origin);
         goto out;
     }
     tn_str_addf(&s, "%s\n%llu\n%s\n", origin, (unsigned long long)size, root64 != NULL ? root64 : "");
@@ -88,25 +91,30 @@ out:
 }
 
 /* One signature line: of this key and name? */
-static bool line_is_of(const char *line, size_t n, const char *origin, const tn_key *key, const char *text, size_t n_text)
+static bool line_is_of(const char *line, size_t n, const char *origin, const tn_key *key, const char *text,
+                       size_t n_text)
 {
     char    *copy = tn_strndup(line, n), *space, *sig64;
     uint8_t *blob = NULL, id[4];
     size_t   n_blob = 0;
     bool     ok = false;
 
-    if (copy == NULL || !tn_starts_with(copy, dash) || (space = strchr(copy + sizeof dash - 1, ' ')) == NULL) goto out;
+    if (copy == NULL || !tn_starts_with(copy, dash) || (space = strchr(copy + sizeof dash - 1, ' ')) == NULL)
+        goto out;
     *space = '\0';
     sig64 = space + 1;
-    if (strcmp(copy + sizeof dash - 1, origin) != 0 || !tn_unbase64(&blob, &n_blob, sig64) || n_blob < 5) goto out;
-    ok = key_id(key, origin, id, NULL) == TN_OK && memcmp(blob, id, 4) == 0 && tn_key_verify(key, text, n_text, blob + 4, n_blob - 4);
+    if (strcmp(copy + sizeof dash - 1, origin) != 0 || !tn_unbase64(&blob, &n_blob, sig64) || n_blob < 5)
+        goto out;
+    ok = key_id(key, origin, id, NULL) == TN_OK && memcmp(blob, id, 4) == 0 &&
+         tn_key_verify(key, text, n_text, blob + 4, n_blob - 4);
 out:
     free(blob);
     free(copy);
     return ok;
 }
 
-tn_status tn_checkpoint_open(tn_checkpoint *out, const char *note, const tn_key *key, const char *where, tn_error *err)
+tn_status tn_checkpoint_open(tn_checkpoint *out, const char *note, const tn_key *key, const char *where,
+                             tn_error *err)
 {
     const char *blank = strstr(note, "\n\n"), *l1, *l2, *l3, *p;
     char       *size_text = NULL, *root64 = NULL;
@@ -115,13 +123,16 @@ tn_status tn_checkpoint_open(tn_checkpoint *out, const char *note, const tn_key 
     bool        signed_ok = false;
 
     memset(out, 0, sizeof *out);
-    if (blank == NULL || (l1 = strchr(note, '\n')) == NULL || (l2 = strchr(l1 + 1, '\n')) == NULL || (l3 = strchr(l2 + 1, '\n')) == NULL || l3 > blank)
-        return tn_fail(err, TN_VERIFY, "%s: no checkpoint (origin, size, root, blank line, signature)", where);
+    if (blank == NULL || (l1 = strchr(note, '\n')) == NULL || (l2 = strchr(l1 + 1, '\n')) == NULL ||
+        (l3 = strchr(l2 + 1, '\n')) == NULL || l3 > blank)
+        return tn_fail(err, TN_VERIFY, "%s: no checkpoint (origin, size, root, blank line, signature)",
+                       where);
     n_text = (size_t)(blank - note) + 1;
     size_text = tn_strndup(l1 + 1, (size_t)(l2 - l1 - 1));
     root64 = tn_strndup(l2 + 1, (size_t)(l3 - l2 - 1));
-    bool ok = (size_t)(l1 - note) < sizeof out->origin && size_text != NULL && root64 != NULL && tn_parse_u64(size_text, &out->size)
-           && (size_text[0] != '0' || size_text[1] == '\0') && tn_unbase64(&root, &n, root64) && n == TN_SHA256_BYTES;
+    bool ok = (size_t)(l1 - note) < sizeof out->origin && size_text != NULL && root64 != NULL &&
+              tn_parse_u64(size_text, &out->size) && (size_text[0] != '0' || size_text[1] == '\0') &&
+              tn_unbase64(&root, &n, root64) && n == TN_SHA256_BYTES;
     if (ok) {
         memcpy(out->origin, note, (size_t)(l1 - note));
         memcpy(out->root.b, root, TN_SHA256_BYTES);
@@ -130,10 +141,12 @@ tn_status tn_checkpoint_open(tn_checkpoint *out, const char *note, const tn_key 
     free(root64);
     free(root);
     if (!ok) return tn_fail(err, TN_VERIFY, "%s: a checkpoint that does not parse", where);
-    for (p = blank + 2; *p != '\0' && !signed_ok;) {          /* witnesses may have added lines of their own */
+    for (p = blank + 2; *p != '\0' && !signed_ok;) { /* witnesses may have added lines of their own */
         size_t len = strcspn(p, "\n");
         signed_ok = line_is_of(p, len, out->origin, key, note, n_text);
         p += len + (p[len] == '\n');
     }
-    return signed_ok ? TN_OK : tn_fail(err, TN_VERIFY, "%s: the checkpoint is not signed by key %.16s...", where, tn_key_hint(key));
+    return signed_ok ? TN_OK
+                     : tn_fail(err, TN_VERIFY, "%s: the checkpoint is not signed by key %.16s...", where,
+                               tn_key_hint(key));
 }

@@ -9,9 +9,9 @@
  *                 state or 32 zero bytes || note padded with zeros to 32 bytes)
  *   root  RFC 9162 tree over the leaves h_0 ... h_n
  *
- * Every line is in the one form that the writer gives it (a reader writes it again and compares), so no byte of a log
- * can change unseen; the bits are the value, the decimal number beside them is for people. A reader stops at the first
- * line that is wrong and names the step. */
+ * Every line is in the one form that the writer gives it (a reader writes it again and compares), so no byte
+ * of a log can change unseen; the bits are the value, the decimal number beside them is for people. A reader
+ * stops at the first line that is wrong and names the step. */
 #include "provenance/provenance.h"
 
 #include "base/file.h"
@@ -24,7 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char log_tag[]  = "tenet/steplog/v1";
+static const char log_tag[] = "tenet/steplog/v1";
 static const char step_tag[] = "tenet/step/v1";
 
 struct tn_steplog {
@@ -32,8 +32,8 @@ struct tn_steplog {
     char     *path;
     tn_digest chain;
     uint64_t  step;
-    long      end;                     /* of the last whole record */
-    uint64_t *stated;                  /* steps whose record has a state, ascending */
+    long      end;    /* of the last whole record */
+    uint64_t *stated; /* steps whose record has a state, ascending */
     size_t    n_stated, stated_cap;
 };
 
@@ -41,7 +41,7 @@ static uint32_t bits_of(float v)
 {
     uint32_t u;
 
-    if (isnan(v)) return 0x7fc00000u;                        /* one NaN for all, as everywhere in tenet */
+    if (isnan(v)) return 0x7fc00000u; /* one NaN for all, as everywhere in tenet */
     memcpy(&u, &v, sizeof u);
     return u;
 }
@@ -77,8 +77,8 @@ static void chain_start(tn_digest *out, const tn_digest *genesis)
 void tn_step_chain(tn_digest *out, const tn_digest *before, const tn_step_record *r)
 {
     static const tn_digest none;
-    uint8_t buf[256], *p = buf;
-    char    note[sizeof r->note] = {0};
+    uint8_t                buf[256], *p = buf;
+    char                   note[sizeof r->note] = { 0 };
 
     memcpy(note, r->note, strnlen(r->note, sizeof note - 1));
     put_bytes(&p, step_tag, sizeof step_tag - 1);
@@ -97,7 +97,8 @@ static void add_float(tn_str *s, const char *key, float v)
 {
     char text[32];
 
-    tn_str_addf(s, "\"%s\":%s,\"%s_bits\":\"%08x\",", key, isfinite(v) ? tn_f32_text(v, text) : "null", key, bits_of(v));
+    tn_str_addf(s, "\"%s\":%s,\"%s_bits\":\"%08x\",", key, isfinite(v) ? tn_f32_text(v, text) : "null", key,
+                bits_of(v));
 }
 
 /* The one text of a record, without the newline. */
@@ -124,7 +125,9 @@ static void record_text(tn_str *s, const tn_step_record *r)
 static bool note_is_plain(const char *note)
 {
     for (; *note != '\0'; note++)
-        if (!((*note >= 'a' && *note <= 'z') || (*note >= '0' && *note <= '9') || *note == '-' || *note == ' ')) return false;
+        if (!((*note >= 'a' && *note <= 'z') || (*note >= '0' && *note <= '9') || *note == '-' ||
+              *note == ' '))
+            return false;
     return true;
 }
 
@@ -146,7 +149,8 @@ static bool read_digest(const json_t *o, const char *key, tn_digest *out)
     return text != NULL && tn_unhex(out, text);
 }
 
-/* Takes one line apart; the caller compares it with record_text, which catches whatever this one lets pass. */
+/* Takes one line apart; the caller compares it with record_text, which catches whatever this one lets
+ * pass. */
 static bool record_parse(tn_step_record *r, const char *line, size_t n)
 {
     json_t     *o = NULL;
@@ -162,9 +166,9 @@ static bool record_parse(tn_step_record *r, const char *line, size_t n)
     r->step = (uint64_t)json_integer_value(step);
     memcpy(r->note, note, strlen(note) + 1);
     r->has_state = json_is_string(json_object_get(o, "state"));
-    ok = read_digest(o, "batch", &r->batch) && read_digest(o, "chain", &r->chain)
-      && (!r->has_state || read_digest(o, "state", &r->state)) && read_bits(o, "loss_bits", &r->loss)
-      && read_bits(o, "grad_norm_bits", &r->grad_norm) && read_bits(o, "lr_bits", &r->lr);
+    ok = read_digest(o, "batch", &r->batch) && read_digest(o, "chain", &r->chain) &&
+         (!r->has_state || read_digest(o, "state", &r->state)) && read_bits(o, "loss_bits", &r->loss) &&
+         read_bits(o, "grad_norm_bits", &r->grad_norm) && read_bits(o, "lr_bits", &r->lr);
 out:
     json_decref(o);
     return ok;
@@ -178,7 +182,7 @@ static void header_text(tn_str *s, const tn_digest *genesis)
     tn_str_addf(s, "{\"format\":\"%s\",\"genesis\":\"%s\"}", log_tag, hex);
 }
 
-/* ------------------------------------------------------------------------------------------------------- reading */
+/* ------------------------------------------------------------------------------------------------ reading */
 
 typedef struct reader {
     FILE           *file;
@@ -187,7 +191,7 @@ typedef struct reader {
     size_t          cap, len;
     tn_digest       genesis, chain;
     uint64_t        step;
-    long            good;              /* file offset after the last line that was right */
+    long            good; /* file offset after the last line that was right */
     tn_step_record *records;
     size_t          n, n_cap;
 } reader;
@@ -195,18 +199,21 @@ typedef struct reader {
 static tn_status read_header(reader *in, const tn_digest *genesis, tn_error *err)
 {
     static const char before[] = "{\"format\":\"tenet/steplog/v1\",\"genesis\":\"";
-    char hex[TN_SHA256_HEX] = {0};
+    char              hex[TN_SHA256_HEX] = { 0 };
 
-    if (!tn_read_line(in->file, &in->line, &in->cap, &in->len) || in->len != sizeof before - 1 + 64 + 2
-        || memcmp(in->line, before, sizeof before - 1) != 0 || memcmp(in->line + in->len - 2, "\"}", 2) != 0)
-        return tn_fail(err, TN_FORMAT, "%s:1: no step log (its first line names the format %s)", in->path, log_tag);
+    if (!tn_read_line(in->file, &in->line, &in->cap, &in->len) || in->len != sizeof before - 1 + 64 + 2 ||
+        memcmp(in->line, before, sizeof before - 1) != 0 || memcmp(in->line + in->len - 2, "\"}", 2) != 0)
+        return tn_fail(err, TN_FORMAT, "%s:1: no step log (its first line names the format %s)", in->path,
+                       log_tag);
     memcpy(hex, in->line + sizeof before - 1, 64);
     if (!tn_unhex(&in->genesis, hex)) return tn_fail(err, TN_FORMAT, "%s:1: genesis is no SHA-256", in->path);
     if (genesis != NULL && !tn_digest_equal(genesis, &in->genesis)) {
         char want[TN_SHA256_HEX];
         tn_hex(want, genesis);
-        return tn_fail(err, TN_MISMATCH, "%s: this log belongs to another configuration: expected genesis %.16s..., "
-                       "found %.16s...: use another output directory", in->path, want, hex);
+        return tn_fail(err, TN_MISMATCH,
+                       "%s: this log belongs to another configuration: expected genesis %.16s..., "
+                       "found %.16s...: use another output directory",
+                       in->path, want, hex);
     }
     chain_start(&in->chain, &in->genesis);
     in->good = ftell(in->file);
@@ -226,7 +233,8 @@ static tn_status keep_record(reader *in, const tn_step_record *r, tn_error *err)
     return TN_OK;
 }
 
-/* Reads records up to `last_step`; VERIFY names the first step that is wrong, in->good says where it begins. */
+/* Reads records up to `last_step`; VERIFY names the first step that is wrong, in->good says where it
+ * begins. */
 static tn_status read_records(reader *in, uint64_t last_step, tn_error *err)
 {
     tn_status      status = TN_OK;
@@ -236,7 +244,7 @@ static tn_status read_records(reader *in, uint64_t last_step, tn_error *err)
 
     while (in->step < last_step && tn_read_line(in->file, &in->line, &in->cap, &in->len)) {
         uint64_t step = in->step + 1;
-        if (feof(in->file)) break;                           /* no newline: the log ends before this line */
+        if (feof(in->file)) break; /* no newline: the log ends before this line */
         if (!record_parse(&r, in->line, in->len)) {
             status = tn_fail(err, TN_VERIFY, "%s:%llu: the record of step %llu does not parse", in->path,
                              (unsigned long long)step + 1, (unsigned long long)step);
@@ -246,9 +254,10 @@ static tn_status read_records(reader *in, uint64_t last_step, tn_error *err)
         record_text(&again, &r);
         TN_GOTO(tn_str_check(&again, err));
         tn_step_chain(&want, &in->chain, &r);
-        if (r.step != step || again.len != in->len || memcmp(again.p, in->line, in->len) != 0
-            || !tn_digest_equal(&want, &r.chain)) {
-            status = tn_fail(err, TN_VERIFY, "%s:%llu: step %llu was altered: its record does not give its chain hash",
+        if (r.step != step || again.len != in->len || memcmp(again.p, in->line, in->len) != 0 ||
+            !tn_digest_equal(&want, &r.chain)) {
+            status = tn_fail(err, TN_VERIFY,
+                             "%s:%llu: step %llu was altered: its record does not give its chain hash",
                              in->path, (unsigned long long)step + 1, (unsigned long long)step);
             break;
         }
@@ -278,7 +287,8 @@ static void reader_free(reader *in)
     free(in->records);
 }
 
-tn_status tn_steplog_read_to(const char *path, const tn_digest *genesis, uint64_t last_step, tn_step_record **out, size_t *n, tn_error *err)
+tn_status tn_steplog_read_to(const char *path, const tn_digest *genesis, uint64_t last_step,
+                             tn_step_record **out, size_t *n, tn_error *err)
 {
     tn_status status = TN_OK;
     reader    in = { .path = path };
@@ -299,8 +309,8 @@ out:
     return status;
 }
 
-tn_status tn_steplog_read(const char *path, const tn_digest *genesis, tn_step_record **out, size_t *n, tn_digest *root,
-                          tn_error *err)
+tn_status tn_steplog_read(const char *path, const tn_digest *genesis, tn_step_record **out, size_t *n,
+                          tn_digest *root, tn_error *err)
 {
     tn_status  status = TN_OK;
     reader     in = { .path = path };
@@ -325,7 +335,8 @@ tn_status tn_steplog_read(const char *path, const tn_digest *genesis, tn_step_re
         tn_digest start;
         chain_start(&start, &in.genesis);
         tn_merkle_leaf(&leaves[0], start.b, TN_SHA256_BYTES);
-        for (size_t i = 0; i < in.n; i++) tn_merkle_leaf(&leaves[i + 1], in.records[i].chain.b, TN_SHA256_BYTES);
+        for (size_t i = 0; i < in.n; i++)
+            tn_merkle_leaf(&leaves[i + 1], in.records[i].chain.b, TN_SHA256_BYTES);
         tn_merkle_root(root, leaves, in.n + 1);
     }
     if (n != NULL) *n = in.n;
@@ -351,7 +362,7 @@ tn_status tn_steplog_genesis(const char *path, tn_digest *out, tn_error *err)
     return status;
 }
 
-/* ----------------------------------------------------------------------------------------------------- appending */
+/* ---------------------------------------------------------------------------------------------- appending */
 
 /* A line that a full disk cuts short is taken back: the log ends with a whole record. */
 static tn_status write_line(tn_steplog *l, tn_str *line, tn_error *err)
@@ -359,9 +370,10 @@ static tn_status write_line(tn_steplog *l, tn_str *line, tn_error *err)
     tn_str_add_char(line, '\n');
     tn_status status = tn_str_check(line, err);
     if (status == TN_OK && fwrite(line->p, 1, line->len, l->file) != line->len) {
-        int why = errno;
+        int  why = errno;
         bool whole = ftruncate(fileno(l->file), l->end) == 0 && fseek(l->file, l->end, SEEK_SET) == 0;
-        status = tn_fail(err, TN_IO, "%s: cannot write: %s%s", l->path, strerror(why), whole ? "" : "; its last line is cut off");
+        status = tn_fail(err, TN_IO, "%s: cannot write: %s%s", l->path, strerror(why),
+                         whole ? "" : "; its last line is cut off");
     }
     if (status == TN_OK) l->end += (long)line->len;
     tn_str_free(line);
@@ -407,8 +419,8 @@ static tn_status go_on(tn_steplog *l, const tn_digest *genesis, uint64_t last_st
     TN_GOTO(read_header(&in, genesis, err));
     TN_GOTO(read_records(&in, last_step, err));
     if (in.step < last_step) {
-        status = tn_fail(err, TN_MISMATCH, "%s: ends at step %llu, but the checkpoint is of step %llu", l->path,
-                         (unsigned long long)in.step, (unsigned long long)last_step);
+        status = tn_fail(err, TN_MISMATCH, "%s: ends at step %llu, but the checkpoint is of step %llu",
+                         l->path, (unsigned long long)in.step, (unsigned long long)last_step);
         goto out;
     }
     l->chain = in.chain;
@@ -416,8 +428,8 @@ static tn_status go_on(tn_steplog *l, const tn_digest *genesis, uint64_t last_st
     l->end = in.good;
     for (size_t i = 0; i < in.n; i++) TN_GOTO(stated_add(l, &in.records[i], err));
     if (truncate(l->path, in.good) != 0)
-        status = tn_fail(err, TN_IO, "%s: cannot cut after step %llu: %s", l->path, (unsigned long long)l->step,
-                         strerror(errno));
+        status = tn_fail(err, TN_IO, "%s: cannot cut after step %llu: %s", l->path,
+                         (unsigned long long)l->step, strerror(errno));
 out:
     reader_free(&in);
     return status;
@@ -435,7 +447,8 @@ static bool has_header(const char *path)
     return whole;
 }
 
-tn_status tn_steplog_open(tn_steplog **out, const char *path, const tn_digest *genesis, uint64_t last_step, tn_error *err)
+tn_status tn_steplog_open(tn_steplog **out, const char *path, const tn_digest *genesis, uint64_t last_step,
+                          tn_error *err)
 {
     tn_status   status = TN_OK;
     tn_steplog *l = calloc(1, sizeof *l);
@@ -446,13 +459,13 @@ tn_status tn_steplog_open(tn_steplog **out, const char *path, const tn_digest *g
         status = tn_fail(err, TN_NOMEM, "%s: no memory for a step log", path);
         goto out;
     }
-    fresh = last_step == 0 && !has_header(path);             /* absent, or torn inside its first line */
+    fresh = last_step == 0 && !has_header(path); /* absent, or torn inside its first line */
     if (!fresh) TN_GOTO(go_on(l, genesis, last_step, err));
     if ((l->file = fopen(path, fresh ? "wb" : "ab")) == NULL) {
         status = tn_fail(err, TN_IO, "%s: cannot open for writing: %s", path, strerror(errno));
         goto out;
     }
-    setvbuf(l->file, NULL, _IONBF, 0);                       /* nothing waits that could be written after an error */
+    setvbuf(l->file, NULL, _IONBF, 0); /* nothing waits that could be written after an error */
     if (fresh) {
         tn_str line = { .max = 4096 };
         header_text(&line, genesis);
@@ -479,7 +492,8 @@ tn_status tn_steplog_append(tn_steplog *l, tn_step_record *r, tn_error *err)
         return tn_fail(err, TN_MISMATCH, "%s: expected step %llu, was given step %llu", l->path,
                        (unsigned long long)l->step + 1, (unsigned long long)r->step);
     if (memchr(r->note, '\0', sizeof r->note) == NULL || !note_is_plain(r->note))
-        return tn_fail(err, TN_FORMAT, "%s: a step's note has at most %zu lowercase letters, digits, '-' and spaces", l->path,
+        return tn_fail(err, TN_FORMAT,
+                       "%s: a step's note has at most %zu lowercase letters, digits, '-' and spaces", l->path,
                        sizeof r->note - 1);
     tn_step_chain(&r->chain, &l->chain, r);
     record_text(&line, r);

@@ -4,8 +4,8 @@
  *   leaf i      "644" or "755", SP, relative path with '/', NUL, SHA-256 of the content (32 bytes)
  *               sorted by path (bytes); only the owner's execute bit counts, so that a umask changes nothing
  *
- * Directories without files leave no trace; symlinks and special files are errors. A path that is a regular file has
- * the SHA-256 of its content. Files are hashed by as many threads as there are, largest first. */
+ * Directories without files leave no trace; symlinks and special files are errors. A path that is a regular
+ * file has the SHA-256 of its content. Files are hashed by as many threads as there are, largest first. */
 #include "provenance/provenance.h"
 
 #include "base/file.h"
@@ -26,10 +26,14 @@ typedef struct item {
     bool          alone;
     tn_tree_file *file;
     tn_status     status;
-    char         *why;                 /* of a failure; made */
+    char         *why; /* of a failure; made */
 } item;
 
-typedef struct items { item *list, **order; size_t n, cap; bool polls; } items;
+typedef struct items {
+    item  *list, **order;
+    size_t n, cap;
+    bool   polls;
+} items;
 
 static void items_free(items *w)
 {
@@ -38,7 +42,8 @@ static void items_free(items *w)
     free(w->order);
 }
 
-static tn_status items_add(items *w, const char *dir, bool alone, tn_tree_file *files, size_t n, tn_error *err)
+static tn_status items_add(items *w, const char *dir, bool alone, tn_tree_file *files, size_t n,
+                           tn_error *err)
 {
     if (w->cap - w->n < n) {
         size_t cap = w->cap + n > 2 * w->cap ? w->cap + n : 2 * w->cap;
@@ -76,7 +81,8 @@ static void hash_item(void *arg, size_t i)
 
 static tn_status hash_items(items *w, tn_error *err)
 {
-    if ((w->order = calloc(w->n > 0 ? w->n : 1, sizeof *w->order)) == NULL) return tn_fail(err, TN_NOMEM, "no memory to hash %zu files", w->n);
+    if ((w->order = calloc(w->n > 0 ? w->n : 1, sizeof *w->order)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory to hash %zu files", w->n);
     for (size_t i = 0; i < w->n; i++) w->order[i] = &w->list[i];
     qsort(w->order, w->n, sizeof *w->order, larger_first);
     tn_parallel_items(w->n, hash_item, w);
@@ -87,7 +93,9 @@ static tn_status hash_items(items *w, tn_error *err)
 static tn_status failure(const items *w, size_t from, size_t to, tn_error *err)
 {
     for (size_t i = from; i < to; i++)
-        if (w->list[i].status != TN_OK) return tn_fail(err, w->list[i].status, "%s", w->list[i].why != NULL ? w->list[i].why : w->list[i].dir);
+        if (w->list[i].status != TN_OK)
+            return tn_fail(err, w->list[i].status, "%s",
+                           w->list[i].why != NULL ? w->list[i].why : w->list[i].dir);
     return TN_OK;
 }
 
@@ -116,7 +124,8 @@ static tn_status list_files(const char *dir, tn_tree_file **out, size_t *n_out, 
         struct stat st;
         char       *path = tn_path(dir, names[i]);
         int         rc = path == NULL ? -1 : lstat(path, &st);
-        if (rc != 0) status = tn_fail(err, TN_IO, "%s/%s: cannot look at it: %s", dir, names[i], strerror(errno));
+        if (rc != 0)
+            status = tn_fail(err, TN_IO, "%s/%s: cannot look at it: %s", dir, names[i], strerror(errno));
         free(path);
         if (status != TN_OK) goto out;
         files[i].name = names[i];
@@ -173,7 +182,11 @@ tn_status tn_tree_root(const tn_tree_file *files, size_t n, tn_digest *out, tn_e
 }
 
 /* What one job needs hashed: one file, or those of a directory. */
-typedef struct batch { tn_tree_file *files, one; size_t n, from, to; bool directory; } batch;
+typedef struct batch {
+    tn_tree_file *files, one;
+    size_t        n, from, to;
+    bool          directory;
+} batch;
 
 static tn_status batch_start(items *w, batch *b, const char *path, tn_error *err)
 {
@@ -182,11 +195,13 @@ static tn_status batch_start(items *w, batch *b, const char *path, tn_error *err
     b->from = b->to = w->n;
     if (lstat(path, &st) != 0)
         return tn_fail(err, errno == ENOENT ? TN_NOTFOUND : TN_IO, "%s: %s", path, strerror(errno));
-    if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return tn_fail(err, TN_FORMAT, "%s: neither a file nor a directory", path);
+    if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return tn_fail(err, TN_FORMAT, "%s: neither a file nor a directory", path);
     b->directory = S_ISDIR(st.st_mode);
     if (b->directory) TN_TRY(list_files(path, &b->files, &b->n, err));
     else b->one.bytes = (uint64_t)st.st_size;
-    TN_TRY(items_add(w, path, !b->directory, b->directory ? b->files : &b->one, b->directory ? b->n : 1, err));
+    TN_TRY(
+        items_add(w, path, !b->directory, b->directory ? b->files : &b->one, b->directory ? b->n : 1, err));
     b->to = w->n;
     return TN_OK;
 }
@@ -211,11 +226,13 @@ static tn_status digest_jobs(tn_tree_job *jobs, size_t n, bool polls, tn_error *
     for (size_t i = 0; i < n; i++) {
         jobs[i].bytes = 0;
         jobs[i].why = NULL;
-        if ((jobs[i].status = batch_start(&w, &b[i], jobs[i].path, &why)) != TN_OK) jobs[i].why = tn_strdup(why.msg);
+        if ((jobs[i].status = batch_start(&w, &b[i], jobs[i].path, &why)) != TN_OK)
+            jobs[i].why = tn_strdup(why.msg);
     }
     TN_GOTO(hash_items(&w, err));
     for (size_t i = 0; i < n; i++)
-        if (jobs[i].status == TN_OK && (jobs[i].status = batch_end(&w, &b[i], &jobs[i], &why)) != TN_OK) jobs[i].why = tn_strdup(why.msg);
+        if (jobs[i].status == TN_OK && (jobs[i].status = batch_end(&w, &b[i], &jobs[i], &why)) != TN_OK)
+            jobs[i].why = tn_strdup(why.msg);
     if (polls) status = tn_interrupted(err);
 out:
     for (size_t i = 0; i < n; i++) tn_tree_free(b[i].files, b[i].n);
@@ -232,14 +249,18 @@ void tn_tree_jobs_free(tn_tree_job *jobs, size_t n)
     }
 }
 
-tn_status tn_tree_digests(tn_tree_job *jobs, size_t n, tn_error *err) { return digest_jobs(jobs, n, true, err); }
+tn_status tn_tree_digests(tn_tree_job *jobs, size_t n, tn_error *err)
+{
+    return digest_jobs(jobs, n, true, err);
+}
 
 tn_status tn_tree_digest(const char *path, tn_digest *out, uint64_t *bytes, tn_error *err)
 {
     tn_tree_job job = { .path = path };
     tn_status   status = digest_jobs(&job, 1, false, err);
 
-    if (status == TN_OK && job.status != TN_OK) status = tn_fail(err, job.status, "%s", job.why != NULL ? job.why : path);
+    if (status == TN_OK && job.status != TN_OK)
+        status = tn_fail(err, job.status, "%s", job.why != NULL ? job.why : path);
     if (status == TN_OK) {
         *out = job.root;
         if (bytes != NULL) *bytes = job.bytes;

@@ -6,8 +6,9 @@
  *   s     sum of w_i            modulo 2^64
  *   t     sum of (i + 1) w_i    modulo 2^64
  *
- * The digests find the block. If only one word of it was changed, by d, then s is off by d and t by (i + 1) d, which gives i; the
- * block with d taken away again must have its digest, so a wrong guess is never told. This names the byte of a flipped bit. */
+ * The digests find the block. If only one word of it was changed, by d, then s is off by d and t by (i + 1)
+ * d, which gives i; the block with d taken away again must have its digest, so a wrong guess is never told.
+ * This names the byte of a flipped bit. */
 #include "recipe/release.h"
 
 #include "base/file.h"
@@ -20,7 +21,9 @@
 
 enum { BLOCK_MIN = 4096, BLOCKS_MAX = 4096, ENTRY_HEX = 64 + 16 + 16 };
 
-typedef struct sums { uint64_t s, t; } sums;
+typedef struct sums {
+    uint64_t s, t;
+} sums;
 
 static uint64_t word_at(const uint8_t *p, size_t n, size_t i)
 {
@@ -42,7 +45,11 @@ static sums sums_of(const uint8_t *p, size_t n)
     return x;
 }
 
-typedef struct cutting { const uint8_t *p; size_t n, size; char (*entry)[ENTRY_HEX + 1]; } cutting;
+typedef struct cutting {
+    const uint8_t *p;
+    size_t         n, size;
+    char (*entry)[ENTRY_HEX + 1];
+} cutting;
 
 static void make_entry(void *arg, size_t i)
 {
@@ -60,7 +67,7 @@ json_t *recipe_blocks_of(const char *path, tn_error *err)
     tn_map  m = { NULL, 0, NULL };
     json_t *list = json_array(), *out = NULL;
     size_t  size = BLOCK_MIN, n;
-    char  (*entry)[ENTRY_HEX + 1] = NULL;
+    char(*entry)[ENTRY_HEX + 1] = NULL;
 
     if (tn_map_open(&m, path, err) != TN_OK) {
         json_decref(list);
@@ -76,13 +83,16 @@ json_t *recipe_blocks_of(const char *path, tn_error *err)
         list = NULL;
     }
     free(entry);
-    if (list != NULL) out = json_pack("{s:I,s:I,s:o}", "bytes", (json_int_t)m.n, "block_bytes", (json_int_t)size, "blocks", list);
+    if (list != NULL)
+        out = json_pack("{s:I,s:I,s:o}", "bytes", (json_int_t)m.n, "block_bytes", (json_int_t)size, "blocks",
+                        list);
     tn_map_close(&m);
     if (out == NULL) tn_fail(err, TN_NOMEM, "%s: no memory for the digests of its blocks", path);
     return out;
 }
 
-/* The byte of a block of n bytes that was changed, if only one word was: an offset; -1: more than one, or another thing. */
+/* The byte of a block of n bytes that was changed, if only one word was: an offset; -1: more than one, or
+ * another thing. */
 static int64_t changed_byte(const uint8_t *p, size_t n, const char *entry)
 {
     tn_digest want, found;
@@ -114,15 +124,18 @@ static int64_t changed_byte(const uint8_t *p, size_t n, const char *entry)
 bool recipe_blocks_locate(const json_t *entry, const char *path, int64_t *first, int64_t *last)
 {
     const json_t *blocks = json_object_get(entry, "blocks");
-    int64_t       size = json_integer_value(json_object_get(entry, "block_bytes")), bytes = json_integer_value(json_object_get(entry, "bytes"));
+    int64_t       size = json_integer_value(json_object_get(entry, "block_bytes"));
+    int64_t       bytes = json_integer_value(json_object_get(entry, "bytes"));
     tn_map        m = { NULL, 0, NULL };
     bool          found = false;
 
-    if (size < BLOCK_MIN || bytes < 0 || json_array_size(blocks) != (size_t)((bytes + size - 1) / size) || tn_map_open(&m, path, NULL) != TN_OK)
+    if (size < BLOCK_MIN || bytes < 0 || json_array_size(blocks) != (size_t)((bytes + size - 1) / size) ||
+        tn_map_open(&m, path, NULL) != TN_OK)
         return false;
     for (size_t i = 0; i < json_array_size(blocks) && !found; i++) {
         const char *text = json_string_value(json_array_get(blocks, i));
-        size_t      at = i * (size_t)size, want = (size_t)(bytes - (int64_t)at < size ? bytes - (int64_t)at : size);
+        size_t      at = i * (size_t)size;
+        size_t      want = (size_t)(bytes - (int64_t)at < size ? bytes - (int64_t)at : size);
         size_t      n = at >= m.n ? 0 : m.n - at < want ? m.n - at : want;
         char        hex[TN_SHA256_HEX];
         if (text == NULL || strlen(text) != ENTRY_HEX) break;
@@ -134,7 +147,7 @@ bool recipe_blocks_locate(const json_t *entry, const char *path, int64_t *first,
         *first = (int64_t)at + (byte >= 0 ? byte : 0);
         *last = byte >= 0 ? *first : (int64_t)(at + want) - 1;
     }
-    if (!found && (int64_t)m.n > bytes) {                     /* all as signed, and something after it */
+    if (!found && (int64_t)m.n > bytes) { /* all as signed, and something after it */
         found = true;
         *first = *last = bytes;
     }

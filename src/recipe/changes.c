@@ -1,4 +1,5 @@
-/* changes.c - what is different from the last time, in the words of what the stages work on: principles and rows.
+/* changes.c - what is different from the last time, in the words of what the stages work on: principles and
+ * rows.
  *
  *   constitution   the charter that the recipe names now, against the one of its newest run
  *   rows           what a quick stage made now, against its newest artifact: ids whose row is not the same in any .jsonl file */
@@ -13,15 +14,16 @@
 
 enum { RUNS_LOOKED_AT = 20 };
 
-/* -------------------------------------------------------------------------------------------------------- principles */
+/* --------------------------------------------------------------------------------------------- principles */
 
 static const recipe_ref *charter_ref(const tn_recipe *r)
 {
     for (size_t i = 0; i < r->n; i++)
         for (size_t k = 0; k < r->stages[i].n_ref; k++) {
             const recipe_ref *ref = &r->stages[i].refs[k];
-            if (r->stages[i].wanted && ref->stage < 0 && ref->have_root
-                && strcmp(r->stages[i].kind->inputs[ref->port].name, "constitution") == 0) return ref;
+            if (r->stages[i].wanted && ref->stage < 0 && ref->have_root &&
+                strcmp(r->stages[i].kind->inputs[ref->port].name, "constitution") == 0)
+                return ref;
         }
     return NULL;
 }
@@ -34,14 +36,19 @@ static bool charter_before(tn_recipe *r, tn_store *s, tn_digest *out)
     bool    found = false;
 
     if (tn_store_log(s, "run", r->name, NULL, RUNS_LOOKED_AT, &runs, NULL) != TN_OK) return false;
-    json_array_foreach(runs, i, entry) {
+    json_array_foreach(runs, i, entry)
+    {
         json_t *record = NULL;
         if (found) break;
-        if (tn_store_record_get(s, json_string_value(json_object_get(entry, "id")), &record, NULL) != TN_OK) continue;
-        json_array_foreach(json_object_get(record, "stages"), k, st) {
-            const char *root = json_string_value(json_object_get(json_object_get(st, "inputs"), "constitution"));
-            const char *from = json_string_value(json_object_get(json_object_get(st, "from"), "constitution"));
-            if (root == NULL || from == NULL || recipe_find(r, from) >= 0) continue;      /* a source, as now */
+        if (tn_store_record_get(s, json_string_value(json_object_get(entry, "id")), &record, NULL) != TN_OK)
+            continue;
+        json_array_foreach(json_object_get(record, "stages"), k, st)
+        {
+            const char *root = json_string_value(
+                json_object_get(json_object_get(st, "inputs"), "constitution"));
+            const char *from = json_string_value(
+                json_object_get(json_object_get(st, "from"), "constitution"));
+            if (root == NULL || from == NULL || recipe_find(r, from) >= 0) continue; /* a source, as now */
             if (!found) found = strlen(root) == 71 && tn_unhex(out, root + 7);
         }
         json_decref(record);
@@ -53,24 +60,25 @@ static bool charter_before(tn_recipe *r, tn_store *s, tn_digest *out)
 json_t *recipe_charter_changes(tn_recipe *r, tn_store *s)
 {
     static const char *const words[] = { "added", "removed", "changed" };
-    const recipe_ref *now = charter_ref(r);
-    tn_constitution  *a = NULL, *b = NULL;
-    tn_change        *changes = NULL;
-    tn_digest         before;
-    size_t            n = 0;
-    char             *path_a = NULL, *path_b = NULL;
-    json_t           *list = NULL;
+    const recipe_ref        *now = charter_ref(r);
+    tn_constitution         *a = NULL, *b = NULL;
+    tn_change               *changes = NULL;
+    tn_digest                before;
+    size_t                   n = 0;
+    char                    *path_a = NULL, *path_b = NULL;
+    json_t                  *list = NULL;
 
     if (now == NULL || !charter_before(r, s, &before) || tn_digest_equal(&before, &now->root)) return NULL;
     if (tn_store_path(s, &before, &path_a, NULL) != TN_OK) return NULL;
     if (now->path != NULL) path_b = tn_strdup(now->path);
     else tn_store_path(s, &now->root, &path_b, NULL);
-    if (path_b != NULL && tn_constitution_load(&a, path_a, NULL) == TN_OK && tn_constitution_load(&b, path_b, NULL) == TN_OK
-        && tn_constitution_diff(a, b, &changes, &n, NULL) == TN_OK) {
+    if (path_b != NULL && tn_constitution_load(&a, path_a, NULL) == TN_OK &&
+        tn_constitution_load(&b, path_b, NULL) == TN_OK &&
+        tn_constitution_diff(a, b, &changes, &n, NULL) == TN_OK) {
         list = json_array();
         for (size_t i = 0; i < n; i++)
-            json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "id", changes[i].id, "change", words[changes[i].kind], "fields",
-                                                  changes[i].fields));
+            json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "id", changes[i].id, "change",
+                                                  words[changes[i].kind], "fields", changes[i].fields));
     }
     tn_changes_free(changes, n);
     tn_constitution_free(a);
@@ -80,9 +88,10 @@ json_t *recipe_charter_changes(tn_recipe *r, tn_store *s)
     return list;
 }
 
-/* -------------------------------------------------------------------------------------------------------------- rows */
+/* --------------------------------------------------------------------------------------------------- rows */
 
-/* Rows of one file into {id: {canonical text: true}}; a row without "id" goes by its number. false: unreadable. */
+/* Rows of one file into {id: {canonical text: true}}; a row without "id" goes by its number. false:
+ * unreadable. */
 static bool rows_into(json_t *by_id, const char *path, const char *name)
 {
     tn_jsonl *r = NULL;
@@ -91,7 +100,8 @@ static bool rows_into(json_t *by_id, const char *path, const char *name)
 
     while (ok && (ok = tn_jsonl_next(r, &row, NULL) == TN_OK) && row != NULL) {
         const char *id = json_string_value(json_object_get(row, "id"));
-        char       *text = tn_json_text(row), *mine = id != NULL ? tn_strdup(id) : tn_strf("%s:%lld", name, (long long)tn_jsonl_line(r));
+        char       *text = tn_json_text(row);
+        char       *mine = id != NULL ? tn_strdup(id) : tn_strf("%s:%lld", name, (long long)tn_jsonl_line(r));
         char       *entry = text == NULL ? NULL : tn_strf("%s %s", name, text);
         ok = entry != NULL && mine != NULL;
         if (ok && json_object_get(by_id, mine) == NULL) json_object_set_new(by_id, mine, json_object());
@@ -129,10 +139,13 @@ static char *artifact_before(tn_recipe *r, tn_store *s, const recipe_stage *st)
     char   *path = NULL;
 
     if (tn_store_log(s, "stage", r->name, st->name, RUNS_LOOKED_AT, &rows, NULL) != TN_OK) return NULL;
-    json_array_foreach(rows, i, row) {
+    json_array_foreach(rows, i, row)
+    {
         const char *root = json_string_value(json_object_get(row, "root"));
         tn_digest   d;
-        if (path != NULL || root == NULL || strlen(root) != 71 || !tn_unhex(&d, root + 7) || tn_digest_equal(&d, &st->root)) continue;
+        if (path != NULL || root == NULL || strlen(root) != 71 || !tn_unhex(&d, root + 7) ||
+            tn_digest_equal(&d, &st->root))
+            continue;
         if (tn_store_path(s, &d, &path, NULL) != TN_OK) path = NULL;
     }
     json_decref(rows);
@@ -152,7 +165,8 @@ bool recipe_changed_rows(tn_recipe *r, tn_store *s, const recipe_stage *st, int6
     }
     a = rows_of(before);
     b = rows_of(now);
-    json_object_foreach(b, id, v) {
+    json_object_foreach(b, id, v)
+    {
         ++*n;
         *changed += !json_equal(json_object_get(a, id), v);
     }

@@ -1,5 +1,6 @@
-/* direct.c - what a command did by itself (tenet train, eval, redteam, export, convert, quantize): it computes always, in the folder
- * that it was given, and leaves the record that a stage of its kind would leave. So the ledger knows who ran what, recipe or not.
+/* direct.c - what a command did by itself (tenet train, eval, redteam, export, convert, quantize): it
+ * computes always, in the folder that it was given, and leaves the record that a stage of its kind would
+ * leave. So the ledger knows who ran what, recipe or not.
  *
  *   begin (clock, machine) ── the command's work ── end: parameters, roots of inputs and of what was made ──→ runs/ID.json */
 #include "recipe/recipe_impl.h"
@@ -11,7 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct tn_direct { json_t *record; double start; struct timespec clock; };
+struct tn_direct {
+    json_t         *record;
+    double          start;
+    struct timespec clock;
+};
 
 tn_direct *tn_direct_begin(void)
 {
@@ -43,9 +48,11 @@ static tn_status set_root(tn_store *s, json_t *o, const char *key, const char *p
     return TN_OK;
 }
 
-/* One input. The command read it some time ago: where it may be another by now, or cannot be named by a digest (it is gone, it
- * holds a link), the record says so in the digest's place under `unnamed`, rather than naming what was not read. */
-static void set_input(tn_direct *d, tn_store *s, const tn_direct_what *w, json_t *inputs, const char *key, const char *path)
+/* One input. The command read it some time ago: where it may be another by now, or cannot be named by a
+ * digest (it is gone, it holds a link), the record says so in the digest's place under `unnamed`, rather than
+ * naming what was not read. */
+static void set_input(tn_direct *d, tn_store *s, const tn_direct_what *w, json_t *inputs, const char *key,
+                      const char *path)
 {
     struct timespec now;
     bool            touched = false;
@@ -53,8 +60,10 @@ static void set_input(tn_direct *d, tn_store *s, const tn_direct_what *w, json_t
     tn_status       status = set_root(s, inputs, key, path, &why);
 
     clock_gettime(CLOCK_REALTIME, &now);
-    if (status == TN_OK && (w->own == NULL || !tn_starts_with(path, w->own))) status = recipe_source_touched(path, &d->clock, &now, &touched, &why);
-    if (status == TN_OK && touched) status = tn_fail(&why, TN_MISMATCH, "%s: was changed while the command ran", path);
+    if (status == TN_OK && (w->own == NULL || !tn_starts_with(path, w->own)))
+        status = recipe_source_touched(path, &d->clock, &now, &touched, &why);
+    if (status == TN_OK && touched)
+        status = tn_fail(&why, TN_MISMATCH, "%s: was changed while the command ran", path);
     if (status == TN_OK) return;
     tn_log(TN_LOG_WARN, "the record of this %s does not name its input %s: %s", w->command, key, why.msg);
     json_object_del(inputs, key);
@@ -63,10 +72,10 @@ static void set_input(tn_direct *d, tn_store *s, const tn_direct_what *w, json_t
     json_object_set_new(unnamed, key, tn_json_name(why.msg));
 }
 
-/* The inputs of one port: `value` is one path, or a comma list where the kind takes many, which become data.0, data.1, ... as the
- * records of stages have them. */
-static tn_status set_port(tn_direct *d, tn_store *s, const tn_direct_what *w, const tn_stage_kind *kind, json_t *inputs, const char *port,
-                          const char *value, tn_error *err)
+/* The inputs of one port: `value` is one path, or a comma list where the kind takes many, which become
+ * data.0, data.1, ... as the records of stages have them. */
+static tn_status set_port(tn_direct *d, tn_store *s, const tn_direct_what *w, const tn_stage_kind *kind,
+                          json_t *inputs, const char *port, const char *value, tn_error *err)
 {
     const tn_stage_port *p = kind->inputs;
     const char          *item;

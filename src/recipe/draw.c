@@ -21,13 +21,15 @@ static bool first_mention(const tn_recipe *r, size_t i, size_t k)
 {
     for (size_t a = 0; a <= i; a++)
         for (size_t b = 0; b < (a == i ? k : r->stages[a].n_ref); b++)
-            if (r->stages[a].refs[b].stage < 0 && strcmp(r->stages[a].refs[b].text, r->stages[i].refs[k].text) == 0) return false;
+            if (r->stages[a].refs[b].stage < 0 &&
+                strcmp(r->stages[a].refs[b].text, r->stages[i].refs[k].text) == 0)
+                return false;
     return true;
 }
 
 tn_status tn_recipe_dot(const tn_recipe *r, char **out, tn_error *err)
 {
-    tn_str s = {0};
+    tn_str s = { 0 };
 
     *out = NULL;
     tn_str_add(&s, "digraph ");
@@ -54,7 +56,8 @@ tn_status tn_recipe_dot(const tn_recipe *r, char **out, tn_error *err)
     }
     tn_str_add(&s, "}\n");
     tn_status status = tn_str_check(&s, err);
-    if (status == TN_OK && (*out = tn_str_take(&s)) == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a picture");
+    if (status == TN_OK && (*out = tn_str_take(&s)) == NULL)
+        status = tn_fail(err, TN_NOMEM, "no memory for a picture");
     tn_str_free(&s);
     return status;
 }

@@ -15,20 +15,36 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BOX_W = 150, BOX_H = 46, LANE_H = 6, GAP_X = 70, GAP_Y = 16, MARGIN = 20, ROUNDS = 12, LANE_NONE = -1 };
+enum {
+    BOX_W = 150,
+    BOX_H = 46,
+    LANE_H = 6,
+    GAP_X = 70,
+    GAP_Y = 16,
+    MARGIN = 20,
+    ROUNDS = 12,
+    LANE_NONE = -1
+};
 
 /* A box, or the crossing of a column by what box `node` gives. */
-typedef struct cell { int column, order, node; double y, pull; bool lane; } cell;
-typedef struct hop { int from, to; const char *label; } hop;             /* label: NULL between lanes */
+typedef struct cell {
+    int    column, order, node;
+    double y, pull;
+    bool   lane;
+} cell;
+typedef struct hop {
+    int         from, to;
+    const char *label;
+} hop; /* label: NULL between lanes */
 
 typedef struct picture {
     const tn_recipe *r;
     const char     **sources;
     int              n_source, n_node, n_column, n_cell, n_hop;
-    cell            *cells;            /* stages, then sources, then lanes */
+    cell            *cells; /* stages, then sources, then lanes */
     hop             *hops;
-    int             *lanes;            /* [n_node][n_column] */
-    int             *column;           /* room for the cells of one column */
+    int             *lanes;  /* [n_node][n_column] */
+    int             *column; /* room for the cells of one column */
 } picture;
 
 static void add_xml(tn_str *s, const char *text)
@@ -38,11 +54,11 @@ static void add_xml(tn_str *s, const char *text)
         case '>': tn_str_add(s, "&gt;"); break;
         case '&': tn_str_add(s, "&amp;"); break;
         case '"': tn_str_add(s, "&quot;"); break;
-        default:  tn_str_add_char(s, *text);
+        default: tn_str_add_char(s, *text);
         }
 }
 
-/* ------------------------------------------------------------------------------------------------------------ columns */
+/* ------------------------------------------------------------------------------------------------ columns */
 
 static int source_node(picture *p, const char *text)
 {
@@ -53,13 +69,16 @@ static int source_node(picture *p, const char *text)
     return (int)p->r->n + i;
 }
 
-static int ref_node(picture *p, const recipe_ref *ref) { return ref->stage >= 0 ? ref->stage : source_node(p, ref->text); }
+static int ref_node(picture *p, const recipe_ref *ref)
+{
+    return ref->stage >= 0 ? ref->stage : source_node(p, ref->text);
+}
 
 static void columns_set(picture *p)
 {
     const tn_recipe *r = p->r;
 
-    for (size_t i = 0; i < r->n; i++) {                       /* stages are in the order of execution */
+    for (size_t i = 0; i < r->n; i++) { /* stages are in the order of execution */
         for (size_t k = 0; k < r->stages[i].n_ref; k++) {
             int before = r->stages[i].refs[k].stage < 0 ? 0 : p->cells[r->stages[i].refs[k].stage].column;
             if (before + 1 > p->cells[i].column) p->cells[i].column = before + 1;
@@ -72,7 +91,8 @@ static void columns_set(picture *p)
     for (size_t i = 0; i < r->n; i++)
         for (size_t k = 0; k < r->stages[i].n_ref; k++) {
             cell *s = &p->cells[ref_node(p, &r->stages[i].refs[k])];
-            if (r->stages[i].refs[k].stage < 0 && p->cells[i].column - 1 < s->column) s->column = p->cells[i].column - 1;
+            if (r->stages[i].refs[k].stage < 0 && p->cells[i].column - 1 < s->column)
+                s->column = p->cells[i].column - 1;
         }
     for (int i = 0; i < p->n_node; i++) p->cells[i].node = i;
 }
@@ -100,11 +120,12 @@ static void hops_set(picture *p)
         }
 }
 
-/* -------------------------------------------------------------------------------------------------------------- places */
+/* ------------------------------------------------------------------------------------------------- places */
 
 static int height(const cell *c) { return c->lane ? LANE_H : BOX_H; }
 
-/* Cells of one column by their pull, ties as they were. Insertion: columns are short, and equal ones must not move. */
+/* Cells of one column by their pull, ties as they were. Insertion: columns are short, and equal ones must not
+ * move. */
 static int column_sort(picture *p, int c)
 {
     int n = 0;
@@ -152,7 +173,8 @@ static void order_set(picture *p)
         }
 }
 
-/* Stacked in order, each as near to the middle of its neighbours on the left as those above leave room for. Returns the height. */
+/* Stacked in order, each as near to the middle of its neighbours on the left as those above leave room for.
+ * Returns the height. */
 static int places_set(picture *p)
 {
     double low = 1e9, high = 0;
@@ -164,9 +186,10 @@ static int places_set(picture *p)
         n = column_sort(p, c);
         for (int k = 0; k < n; k++) {
             cell  *x = &p->cells[p->column[k]];
-            double want = middle(p, p->column[k], true, true, k == 0 ? 0 : end + height(x) / 2.0) - height(x) / 2.0;
+            double want = middle(p, p->column[k], true, true, k == 0 ? 0 : end + height(x) / 2.0) -
+                          height(x) / 2.0;
             x->y = want > end ? want : end;
-            shift += x->y - want;                             /* how far they were pushed down, to go back up by its mean */
+            shift += x->y - want; /* how far they were pushed down, to go back up by its mean */
             end = x->y + height(x) + GAP_Y;
         }
         for (int k = 0; k < n; k++) {
@@ -180,7 +203,7 @@ static int places_set(picture *p)
     return (int)(high - low) + 2 * MARGIN;
 }
 
-/* ---------------------------------------------------------------------------------------------------------------- SVG */
+/* ---------------------------------------------------------------------------------------------------- SVG */
 
 static int left_of(const cell *c) { return MARGIN + c->column * (BOX_W + GAP_X); }
 static int middle_of(const cell *c) { return (int)(c->y + height(c) / 2.0); }
@@ -188,7 +211,7 @@ static int middle_of(const cell *c) { return (int)(c->y + height(c) / 2.0); }
 static void add_hop(tn_str *s, const picture *p, const hop *h)
 {
     const cell *a = &p->cells[h->from], *b = &p->cells[h->to];
-    int         x1 = left_of(a) + BOX_W, y1 = middle_of(a), x2 = left_of(b), y2 = middle_of(b), bend = GAP_X / 2;
+    int x1 = left_of(a) + BOX_W, y1 = middle_of(a), x2 = left_of(b), y2 = middle_of(b), bend = GAP_X / 2;
 
     tn_str_add(s, "<path class=\"e\" d=\"");
     if (a->lane) tn_str_addf(s, "M%d %d L%d %d ", left_of(a), y1, x1, y1);
@@ -210,11 +233,13 @@ static void add_box(tn_str *s, const picture *p, int node)
     const char *title = source ? p->sources[node - (int)p->r->n] : p->r->stages[node].name;
     int         x = left_of(c), y = (int)c->y;
 
-    tn_str_addf(s, "<g><rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"6\"/>", source ? "f" : "s", x, y, BOX_W, BOX_H);
+    tn_str_addf(s, "<g><rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"6\"/>",
+                source ? "f" : "s", x, y, BOX_W, BOX_H);
     tn_str_addf(s, "<text class=\"t\" x=\"%d\" y=\"%d\">", x + BOX_W / 2, y + 20);
     size_t n = strlen(title), from = n > 20 ? n - 19 : 0;
-    while (from > 0 && from < n && ((unsigned char)title[from] & 0xc0) == 0x80) from++;     /* never half a character */
-    if (from > 0) tn_str_add(s, "…");                         /* the end of a long path says more than its beginning */
+    /* never half a character */
+    while (from > 0 && from < n && ((unsigned char)title[from] & 0xc0) == 0x80) from++;
+    if (from > 0) tn_str_add(s, "…"); /* the end of a long path says more than its beginning */
     add_xml(s, title + from);
     tn_str_addf(s, "</text><text class=\"k\" x=\"%d\" y=\"%d\">", x + BOX_W / 2, y + 36);
     if (source) tn_str_add(s, "input");
@@ -225,10 +250,13 @@ static void add_box(tn_str *s, const picture *p, int node)
 }
 
 static const char svg_style[] =
-    "<style>text{font-family:sans-serif;text-anchor:middle}.t{font-size:13px;fill:#1a1a1a}.k{font-size:11px;fill:#555}"
+    "<style>text{font-family:sans-serif;text-anchor:middle}.t{font-size:13px;fill:#1a1a1a}.k{font-size:11px;"
+    "fill:#555}"
     ".s{fill:#eef4ff;stroke:#3566b0}.f{fill:#faf6ea;stroke:#a08540}.e{fill:none;stroke:#777;stroke-width:1.4}"
-    "@media(prefers-color-scheme:dark){.t{fill:#eee}.k{fill:#aaa}.s{fill:#1d2a40;stroke:#6f9ae0}.f{fill:#35301f;stroke:#c0a860}.e{stroke:#999}}"
-    "</style><defs><marker id=\"a\" viewBox=\"0 0 8 8\" refX=\"6\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">"
+    "@media(prefers-color-scheme:dark){.t{fill:#eee}.k{fill:#aaa}.s{fill:#1d2a40;stroke:#6f9ae0}.f{fill:#"
+    "35301f;stroke:#c0a860}.e{stroke:#999}}"
+    "</style><defs><marker id=\"a\" viewBox=\"0 0 8 8\" refX=\"6\" refY=\"4\" markerWidth=\"7\" "
+    "markerHeight=\"7\" orient=\"auto\">"
     "<path d=\"M0 0L8 4L0 8z\" fill=\"#777\"/></marker></defs>\n";
 
 static tn_status picture_room(picture *p, tn_error *err)
@@ -236,7 +264,7 @@ static tn_status picture_room(picture *p, tn_error *err)
     size_t n_ref = 0, n;
 
     for (size_t i = 0; i < p->r->n; i++) n_ref += p->r->stages[i].n_ref;
-    n = (p->r->n + n_ref + 1) * (p->r->n + 2);                /* boxes, and a lane for each in every column at most */
+    n = (p->r->n + n_ref + 1) * (p->r->n + 2); /* boxes, and a lane for each in every column at most */
     p->n_column = 1;
     p->sources = calloc(n_ref + 1, sizeof *p->sources);
     p->cells = calloc(n, sizeof *p->cells);
@@ -252,7 +280,7 @@ static tn_status picture_room(picture *p, tn_error *err)
 tn_status tn_recipe_svg(const tn_recipe *r, char **out, tn_error *err)
 {
     picture   p = { .r = r };
-    tn_str    s = {0};
+    tn_str    s = { 0 };
     tn_status status;
 
     *out = NULL;
@@ -261,7 +289,10 @@ tn_status tn_recipe_svg(const tn_recipe *r, char **out, tn_error *err)
     hops_set(&p);
     order_set(&p);
     int h = places_set(&p), w = 2 * MARGIN + p.n_column * BOX_W + (p.n_column - 1) * GAP_X;
-    tn_str_addf(&s, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\"><title>", w, h, w, h);
+    tn_str_addf(&s,
+                "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" "
+                "role=\"img\"><title>",
+                w, h, w, h);
     add_xml(&s, r->name);
     tn_str_addf(&s, "</title>%s", svg_style);
     for (int i = 0; i < p.n_hop; i++) add_hop(&s, &p, &p.hops[i]);

@@ -10,5 +10,5 @@ const tn_stage_kind *const tn_stage_kinds[] = {
 #define X(name) &tn_stage_##name,
     TN_STAGE_LIST(X)
 #undef X
-    NULL
+        NULL
 };

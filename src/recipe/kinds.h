@@ -2,6 +2,7 @@
 #ifndef TN_RECIPE_KINDS_H
 #define TN_RECIPE_KINDS_H
 
+// clang-format off
 #define TN_STAGE_LIST(X)     \
     X(file)                  \
     X(release)               \
@@ -29,5 +30,6 @@
     X(index)                 \
     X(train)                 \
     X(export)
+// clang-format on
 
 #endif

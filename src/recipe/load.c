@@ -10,8 +10,8 @@
  *       lr: 1e-4                      options of the kind, beside these
  *   export: {release: ${out}}         stage: where its artifact is put after the run
  *
- * A source is a stage's name, "NAME/path/inside" of what it makes, file:PATH (or ./PATH), store:NAME, or sha256:DIGEST.
- * Paths lie below the folder of the recipe, or of `root:`; only --set may name others. */
+ * A source is a stage's name, "NAME/path/inside" of what it makes, file:PATH (or ./PATH), store:NAME, or
+ * sha256:DIGEST. Paths lie below the folder of the recipe, or of `root:`; only --set may name others. */
 #include "recipe/load.h"
 
 #include "base/file.h"
@@ -31,7 +31,9 @@ char *recipe_load_dir(const char *path)
 {
     const char *slash = strrchr(path, '/');
 
-    return slash == NULL ? tn_strdup(".") : slash == path ? tn_strdup("/") : tn_strndup(path, (size_t)(slash - path));
+    return slash == NULL   ? tn_strdup(".")
+           : slash == path ? tn_strdup("/")
+                           : tn_strndup(path, (size_t)(slash - path));
 }
 
 bool recipe_load_is_name(const char *s)
@@ -72,7 +74,8 @@ static const char *top_text(const loader *l, const char *key)
     return NULL;
 }
 
-/* "FILE:LINE" of a key at the top of the recipe, or of what it includes; the file alone if the key is from elsewhere. */
+/* "FILE:LINE" of a key at the top of the recipe, or of what it includes; the file alone if the key is from
+ * elsewhere. */
 static const char *top_place(const loader *l, const char *key, char out[512])
 {
     snprintf(out, 512, "%s", l->r->path);
@@ -88,22 +91,29 @@ static const char *top_place(const loader *l, const char *key, char out[512])
 static tn_status read_head(loader *l, char seed[32], tn_error *err)
 {
     tn_recipe  *r = l->r;
-    const char *name = tn_yaml_text(l->files[0].y, "name"), *root = tn_yaml_text(l->files[0].y, "root"), *text = top_text(l, "seed");
-    int64_t     n;
-    char        place[512];
+    const char *name = tn_yaml_text(l->files[0].y, "name"), *root = tn_yaml_text(l->files[0].y, "root"),
+               *text = top_text(l, "seed");
+    int64_t n;
+    char    place[512];
 
-    r->profile_name = l->o->profile != NULL ? l->o->profile : top_text(l, "profile") != NULL ? top_text(l, "profile") : "strict";
+    r->profile_name = l->o->profile != NULL            ? l->o->profile
+                      : top_text(l, "profile") != NULL ? top_text(l, "profile")
+                                                       : "strict";
     if (!tn_profile_parse(r->profile_name, &r->profile))
-        return tn_fail(err, TN_USAGE, "%s: unknown profile '%s': expected strict, strict-bf16 or q8act", l->o->profile != NULL ? "--profile" : top_place(l, "profile", place), r->profile_name);
+        return tn_fail(err, TN_USAGE, "%s: unknown profile '%s': expected strict, strict-bf16 or q8act",
+                       l->o->profile != NULL ? "--profile" : top_place(l, "profile", place), r->profile_name);
     r->profile_name = tn_profile_name(r->profile);
     if (name != NULL) r->name = tn_strdup(name);
     else r->name = tn_strndup(tn_basename(r->path), strcspn(tn_basename(r->path), "."));
     l->root = root == NULL || strcmp(root, ".") == 0 ? tn_strdup(r->dir) : tn_path(r->dir, root);
     if (r->name == NULL || l->root == NULL) return recipe_load_no_memory(l, err);
-    if (!tn_is_dir(l->root)) return tn_fail(err, TN_USAGE, "%s: root: %s is no folder", top_place(l, "root", place), l->root);
+    if (!tn_is_dir(l->root))
+        return tn_fail(err, TN_USAGE, "%s: root: %s is no folder", top_place(l, "root", place), l->root);
     seed[0] = '\0';
     if (l->o->seed_given) snprintf(seed, 32, "%lld", (long long)l->o->seed);
-    else if (text != NULL && !tn_parse_i64(text, &n)) return tn_fail(err, TN_USAGE, "%s: seed is '%s': expected a whole number", top_place(l, "seed", place), text);
+    else if (text != NULL && !tn_parse_i64(text, &n))
+        return tn_fail(err, TN_USAGE, "%s: seed is '%s': expected a whole number",
+                       top_place(l, "seed", place), text);
     else if (text != NULL) snprintf(seed, 32, "%s", text);
     return TN_OK;
 }
@@ -121,15 +131,17 @@ static void loader_free(loader *l)
 tn_status tn_recipe_load(tn_recipe **out, const char *path, const tn_recipe_options *o, tn_error *err)
 {
     static const tn_recipe_options none;
-    loader    l = { .o = o != NULL ? o : &none, .from_set = json_object() };
-    tn_status status = TN_OK;
-    char      seed[32];
+    loader                         l = { .o = o != NULL ? o : &none, .from_set = json_object() };
+    tn_status                      status = TN_OK;
+    char                           seed[32];
 
     *out = NULL;
-    if ((l.r = calloc(1, sizeof *l.r)) == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for the recipe", path);
+    if ((l.r = calloc(1, sizeof *l.r)) == NULL)
+        return tn_fail(err, TN_NOMEM, "%s: no memory for the recipe", path);
     l.r->kinds = l.o->kinds != NULL ? l.o->kinds : tn_stage_kinds;
     l.r->vars = json_object();
-    if ((l.r->path = tn_strdup(path)) == NULL || (l.r->dir = recipe_load_dir(path)) == NULL || l.r->vars == NULL || l.from_set == NULL) {
+    if ((l.r->path = tn_strdup(path)) == NULL || (l.r->dir = recipe_load_dir(path)) == NULL ||
+        l.r->vars == NULL || l.from_set == NULL) {
         status = tn_fail(err, TN_NOMEM, "%s: no memory for the recipe", path);
         goto out;
     }

@@ -1,4 +1,5 @@
-/* load_stages.c - stages of a recipe: name, kind, options with the defaults, --set STAGE.KEY; unknown keys name the nearest one. */
+/* load_stages.c - stages of a recipe: name, kind, options with the defaults, --set STAGE.KEY; unknown keys
+ * name the nearest one. */
 #include "recipe/load.h"
 
 #include "base/str.h"
@@ -20,9 +21,9 @@ static bool is_stage_key(const char *key)
 static tn_status unknown_key(const recipe_stage *st, const char *key, int line, tn_error *err)
 {
     const tn_option_set_ref sets[] = { { st->kind->options, NULL }, { NULL, NULL } };
-    const char      *names[256], *near;
-    const tn_option *o;
-    size_t           n = 0;
+    const char             *names[256], *near;
+    const tn_option        *o;
+    size_t                  n = 0;
 
     for (const char *const *k = stage_keys; *k != NULL; k++) names[n++] = *k;
     for (o = st->kind->options; o->key != NULL && n < 250; o++) {
@@ -31,9 +32,13 @@ static tn_status unknown_key(const recipe_stage *st, const char *key, int line, 
     }
     names[n] = NULL;
     if ((near = tn_option_meant(sets, names, key, &o)) == NULL)
-        return tn_fail(err, TN_USAGE, "%s:%d: unknown key '%s' in stage '%s' (kind %s)", st->file, line, key, st->name, st->kind->name);
-    if (o != NULL) return tn_fail(err, TN_USAGE, "%s:%d: unknown key '%s' in stage '%s'; did you mean '%s' (%s)?", st->file, line, key, st->name, near, o->help);
-    return tn_fail(err, TN_USAGE, "%s:%d: unknown key '%s' in stage '%s'; did you mean '%s'?", st->file, line, key, st->name, near);
+        return tn_fail(err, TN_USAGE, "%s:%d: unknown key '%s' in stage '%s' (kind %s)", st->file, line, key,
+                       st->name, st->kind->name);
+    if (o != NULL)
+        return tn_fail(err, TN_USAGE, "%s:%d: unknown key '%s' in stage '%s'; did you mean '%s' (%s)?",
+                       st->file, line, key, st->name, near, o->help);
+    return tn_fail(err, TN_USAGE, "%s:%d: unknown key '%s' in stage '%s'; did you mean '%s'?", st->file, line,
+                   key, st->name, near);
 }
 
 static bool has_option(const tn_stage_kind *kind, const char *key)
@@ -55,8 +60,9 @@ static tn_status read_kind(loader *l, recipe_stage *st, const tn_yaml *y, tn_err
     for (const tn_stage_kind *const *k = l->r->kinds; *k != NULL && n < 255; k++) names[n++] = (*k)->name;
     names[n] = NULL;
     near = tn_nearest(kind->text, names);
-    return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': unknown kind '%s'%s%s%s", st->file, kind->line, st->name, kind->text,
-                   near != NULL ? "; did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : " (tenet help stages lists them)");
+    return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': unknown kind '%s'%s%s%s", st->file, kind->line,
+                   st->name, kind->text, near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
+                   near != NULL ? "'?" : " (tenet help stages lists them)");
 }
 
 static tn_status set_profile(recipe_stage *st, const char *text, const char *where, int line, tn_error *err)
@@ -65,12 +71,15 @@ static tn_status set_profile(recipe_stage *st, const char *text, const char *whe
 
     if (line > 0) snprintf(place, sizeof place, ":%d", line);
     if (!tn_profile_parse(text, &st->profile))
-        return tn_fail(err, TN_USAGE, "%s%s: stage '%s': unknown profile '%s': expected strict, strict-bf16 or q8act", where, place, st->name, text);
+        return tn_fail(err, TN_USAGE,
+                       "%s%s: stage '%s': unknown profile '%s': expected strict, strict-bf16 or q8act", where,
+                       place, st->name, text);
     st->profile_name = tn_profile_name(st->profile);
     return TN_OK;
 }
 
-/* A stage computes under the recipe's profile or its own; --profile is for all of them, --set STAGE.profile for one. */
+/* A stage computes under the recipe's profile or its own; --profile is for all of them, --set STAGE.profile
+ * for one. */
 static tn_status read_profile(loader *l, recipe_stage *st, const tn_yaml *y, tn_error *err)
 {
     const tn_yaml *own = tn_yaml_get(y, "profile");
@@ -79,10 +88,12 @@ static tn_status read_profile(loader *l, recipe_stage *st, const tn_yaml *y, tn_
     st->profile = l->r->profile;
     st->profile_name = l->r->profile_name;
     if (own != NULL && own->kind != TN_YAML_SCALAR)
-        return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': profile takes one word", st->file, own->line, st->name);
+        return tn_fail(err, TN_USAGE, "%s:%d: stage '%s': profile takes one word", st->file, own->line,
+                       st->name);
     if (own != NULL && l->o->profile == NULL) TN_TRY(set_profile(st, own->text, st->file, own->line, err));
     for (const char *const *s = l->o->sets; s != NULL && *s != NULL; s++)
-        if (strncmp(*s, st->name, n) == 0 && strncmp(*s + n, ".profile=", 9) == 0) TN_TRY(set_profile(st, *s + n + 9, *s, 0, err));
+        if (strncmp(*s, st->name, n) == 0 && strncmp(*s + n, ".profile=", 9) == 0)
+            TN_TRY(set_profile(st, *s + n + 9, *s, 0, err));
     return TN_OK;
 }
 
@@ -90,7 +101,8 @@ static tn_status read_options(loader *l, recipe_stage *st, const tn_yaml *y, con
 {
     if ((st->config = calloc(1, st->kind->config_bytes + 1)) == NULL) return recipe_load_no_memory(l, err);
     TN_TRY(tn_options_default(st->config, st->kind->options, err));
-    if (seed != NULL && has_option(st->kind, "seed")) TN_TRY(tn_option_set(st->config, st->kind->options, "seed", seed, "seed", err));
+    if (seed != NULL && has_option(st->kind, "seed"))
+        TN_TRY(tn_option_set(st->config, st->kind->options, "seed", seed, "seed", err));
     for (size_t i = 0; i < y->n; i++)
         if (!is_stage_key(y->keys[i]) && !has_option(st->kind, y->keys[i]))
             return unknown_key(st, y->keys[i], y->key_lines[i], err);
@@ -103,12 +115,14 @@ static tn_status read_options(loader *l, recipe_stage *st, const tn_yaml *y, con
         key = tn_strndup(*s + n + 1, strcspn(*s + n + 1, "="));
         where = tn_strf("--set %.*s", (int)strcspn(*s, "="), *s);
         tn_status status = key == NULL || where == NULL ? recipe_load_no_memory(l, err)
-                         : tn_option_set(st->config, st->kind->options, key, strchr(*s, '=') + 1, where, err);
+                                                        : tn_option_set(st->config, st->kind->options, key,
+                                                                        strchr(*s, '=') + 1, where, err);
         free(key);
         free(where);
         TN_TRY(status);
     }
-    if ((st->params = tn_options_json(st->config, st->kind->options)) == NULL) return recipe_load_no_memory(l, err);
+    if ((st->params = tn_options_json(st->config, st->kind->options)) == NULL)
+        return recipe_load_no_memory(l, err);
     return TN_OK;
 }
 
@@ -134,7 +148,9 @@ tn_status recipe_load_stages(loader *l, const char *seed, tn_error *err)
     for (int f = 0; f < l->n_file; f++) {
         tn_yaml *stages = (tn_yaml *)tn_yaml_get(l->files[f].y, "stages");
         if (stages == NULL) continue;
-        if (stages->kind != TN_YAML_MAP) return tn_fail(err, TN_USAGE, "%s:%d: stages takes names and stages", l->files[f].path, stages->line);
+        if (stages->kind != TN_YAML_MAP)
+            return tn_fail(err, TN_USAGE, "%s:%d: stages takes names and stages", l->files[f].path,
+                           stages->line);
         recipe_stage *more = realloc(r->stages, (r->n + stages->n + 1) * sizeof *more);
         if (more == NULL) return recipe_load_no_memory(l, err);
         r->stages = more;
@@ -142,11 +158,14 @@ tn_status recipe_load_stages(loader *l, const char *seed, tn_error *err)
             recipe_stage *st = &r->stages[r->n];
             int           other = recipe_find(r, stages->keys[i]);
             if (other >= 0)
-                return tn_fail(err, TN_USAGE, "%s:%d: stage '%s' is there already (%s:%d)", l->files[f].path, stages->key_lines[i],
-                               stages->keys[i], r->stages[other].file, r->stages[other].line);
+                return tn_fail(err, TN_USAGE, "%s:%d: stage '%s' is there already (%s:%d)", l->files[f].path,
+                               stages->key_lines[i], stages->keys[i], r->stages[other].file,
+                               r->stages[other].line);
             if (!recipe_load_is_name(stages->keys[i]) || strlen(stages->keys[i]) > 64)
-                return tn_fail(err, TN_USAGE, "%s:%d: '%s' is no name for a stage: letters, digits, '_' and '-', led by a letter",
-                               l->files[f].path, stages->key_lines[i], stages->keys[i]);
+                return tn_fail(
+                    err, TN_USAGE,
+                    "%s:%d: '%s' is no name for a stage: letters, digits, '_' and '-', led by a letter",
+                    l->files[f].path, stages->key_lines[i], stages->keys[i]);
             memset(st, 0, sizeof *st);
             r->n++;
             st->name = tn_strdup(stages->keys[i]);
@@ -154,11 +173,13 @@ tn_status recipe_load_stages(loader *l, const char *seed, tn_error *err)
             st->line = stages->key_lines[i];
             st->seconds = -1;
             if (st->name == NULL || st->file == NULL) return recipe_load_no_memory(l, err);
-            if (r->n > STAGES_MAX) return tn_fail(err, TN_LIMIT, "%s: more than %d stages", st->file, STAGES_MAX);
+            if (r->n > STAGES_MAX)
+                return tn_fail(err, TN_LIMIT, "%s: more than %d stages", st->file, STAGES_MAX);
             TN_TRY(read_kind(l, st, stages->items[i], err));
             /* inputs are expanded one by one later: whether --set took part matters for them */
             for (size_t k = 0; k < stages->items[i]->n; k++)
-                if (strcmp(stages->items[i]->keys[k], "inputs") != 0) TN_TRY(recipe_load_expand_tree(l, stages->items[i]->items[k], st->file, err));
+                if (strcmp(stages->items[i]->keys[k], "inputs") != 0)
+                    TN_TRY(recipe_load_expand_tree(l, stages->items[i]->items[k], st->file, err));
             TN_TRY(read_profile(l, st, stages->items[i], err));
             TN_TRY(read_options(l, st, stages->items[i], seed, err));
         }

@@ -12,7 +12,7 @@ tn_status tn_recipe_reach(const tn_recipe *r, const char *port, json_t **out, tn
         free(felt);
         return tn_fail(err, TN_NOMEM, "no memory for a list of stages");
     }
-    for (size_t i = 0; i < r->n; i++) {                  /* in the order of execution: what comes before is decided */
+    for (size_t i = 0; i < r->n; i++) { /* in the order of execution: what comes before is decided */
         const recipe_stage *st = &r->stages[i];
         bool                reads = false;
 
@@ -22,7 +22,9 @@ tn_status tn_recipe_reach(const tn_recipe *r, const char *port, json_t **out, tn
             felt[i] = felt[i] || (ref->stage >= 0 && felt[ref->stage]);
         }
         felt[i] = felt[i] || reads;
-        if (felt[i]) json_array_append_new(*out, json_pack("{s:s, s:s, s:b, s:b}", "stage", st->name, "kind", st->kind->name, "reads", reads, "rows", st->kind->rows));
+        if (felt[i])
+            json_array_append_new(*out, json_pack("{s:s, s:s, s:b, s:b}", "stage", st->name, "kind",
+                                                  st->kind->name, "reads", reads, "rows", st->kind->rows));
     }
     free(felt);
     return TN_OK;

@@ -18,12 +18,12 @@ static int find_build_id(struct dl_phdr_info *info, size_t size, void *out)
     (void)size;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        const char       *p, *end;
+        const char *p, *end;
         if (ph->p_type != PT_NOTE) continue;
         p = (const char *)(info->dlpi_addr + ph->p_vaddr);
         end = p + ph->p_memsz;
         while (p + sizeof(ElfW(Nhdr)) <= end) {
-            ElfW(Nhdr)     note;
+            ElfW(Nhdr) note;
             const uint8_t *desc;
             memcpy(&note, p, sizeof note);
             desc = (const uint8_t *)p + sizeof note + ((note.n_namesz + 3u) & ~3u);
@@ -35,7 +35,7 @@ static int find_build_id(struct dl_phdr_info *info, size_t size, void *out)
             p = (const char *)desc + ((note.n_descsz + 3u) & ~3u);
         }
     }
-    return 1;                                                 /* the first object is the program itself */
+    return 1; /* the first object is the program itself */
 }
 
 const char *recipe_build_id(void)
@@ -59,9 +59,10 @@ json_t *recipe_record_begin(const char *type)
 
     clock_gettime(CLOCK_REALTIME, &t);
     gmtime_r(&t.tv_sec, &tm);
-    snprintf(started, sizeof started, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-             tm.tm_min, tm.tm_sec, t.tv_nsec / 1000000);
+    snprintf(started, sizeof started, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", tm.tm_year + 1900,
+             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, t.tv_nsec / 1000000);
     if (uname(&u) != 0) memset(&u, 0, sizeof u);
-    return json_pack("{s:s,s:s,s:s,s:{s:s,s:s,s:s,s:i,s:i}}", "type", type, "started", started, "build", recipe_build_id(), "machine",
-                     "host", u.nodename, "system", u.release, "cpu", tn_cpu_name(), "cpus", tn_threads_default(), "threads", tn_threads());
+    return json_pack("{s:s,s:s,s:s,s:{s:s,s:s,s:s,s:i,s:i}}", "type", type, "started", started, "build",
+                     recipe_build_id(), "machine", "host", u.nodename, "system", u.release, "cpu",
+                     tn_cpu_name(), "cpus", tn_threads_default(), "threads", tn_threads());
 }

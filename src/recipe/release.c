@@ -1,4 +1,5 @@
-/* release.c - builds a release: copies, release.json, model card, bill of materials, statements, signature (see release.h).
+/* release.c - builds a release: copies, release.json, model card, bill of materials, statements, signature
+ * (see release.h).
  *
  *   model, constitution, recipe, parts ──→ content ── root ──→ BOM, statements ──→ model.sig
  *
@@ -38,7 +39,8 @@ tn_status release_copy_file(const char *from, const char *to, tn_error *err)
     }
     free(dir);
     if (status == TN_OK) status = tn_file_clone(from, to, false, err);
-    if (status == TN_OK && (stat(from, &st) != 0 || chmod(to, (st.st_mode & S_IXUSR) != 0 ? 0755 : 0644) != 0))
+    if (status == TN_OK &&
+        (stat(from, &st) != 0 || chmod(to, (st.st_mode & S_IXUSR) != 0 ? 0755 : 0644) != 0))
         status = tn_fail(err, TN_IO, "%s: cannot set its mode: %s", to, strerror(errno));
     return status;
 }
@@ -73,11 +75,12 @@ void release_set_text(json_t *o, const char *key, const tn_digest *d)
 /* A day of the calendar: digits in their places, and timegm gives the same day back. */
 static tn_status date_check(const char *date, tn_error *err)
 {
-    struct tm day = {0};
+    struct tm day = { 0 };
     int       y, m, d;
     bool      ok = date == NULL || (strlen(date) == 10 && date[4] == '-' && date[7] == '-');
 
-    for (int i = 0; ok && date != NULL && i < 10; i++) ok = i == 4 || i == 7 || isdigit((unsigned char)date[i]);
+    for (int i = 0; ok && date != NULL && i < 10; i++)
+        ok = i == 4 || i == 7 || isdigit((unsigned char)date[i]);
     if (ok && date != NULL && sscanf(date, "%4d-%2d-%2d", &y, &m, &d) == 3) {
         day = (struct tm){ .tm_year = y - 1900, .tm_mon = m - 1, .tm_mday = d };
         timegm(&day);
@@ -89,9 +92,11 @@ static tn_status date_check(const char *date, tn_error *err)
 static tn_status put_manifest(release_builder *b, tn_error *err)
 {
     char     *to = tn_path(b->out, RELEASE_MANIFEST), *readme = tn_path(b->out, RELEASE_CARD), *card = NULL;
-    tn_status status = to == NULL || readme == NULL ? release_no_memory(err) : tn_json_save(to, b->manifest, true, err);
+    tn_status status = to == NULL || readme == NULL ? release_no_memory(err)
+                                                    : tn_json_save(to, b->manifest, true, err);
 
-    if (status == TN_OK && (card = recipe_release_card(b->manifest, b->o)) == NULL) status = release_no_memory(err);
+    if (status == TN_OK && (card = recipe_release_card(b->manifest, b->o)) == NULL)
+        status = release_no_memory(err);
     if (status == TN_OK) status = tn_file_write_all(readme, card, strlen(card), err);
     free(card);
     free(readme);
@@ -122,10 +127,11 @@ out:
     return status;
 }
 
-tn_status tn_release_build(const tn_release_parts *p, const tn_release_options *o, const char *out, json_t *metrics, tn_error *err)
+tn_status tn_release_build(const tn_release_parts *p, const tn_release_options *o, const char *out,
+                           json_t *metrics, tn_error *err)
 {
     release_builder b = { .p = p, .o = o, .out = out, .manifest = json_object(), .parts = json_array() };
-    tn_status status = TN_OK;
+    tn_status       status = TN_OK;
 
     if (tn_exists(out)) {
         status = tn_fail(err, TN_USAGE, "%s exists already: choose another name, or remove it first", out);
@@ -139,7 +145,8 @@ tn_status tn_release_build(const tn_release_parts *p, const tn_release_options *
     if (o->date != NULL) json_object_set_new(b.manifest, "date", json_string(o->date));
     json_object_set(b.manifest, "parts", b.parts);
     json_object_set_new(b.manifest, "steplogs", json_array());
-    json_object_set_new(b.manifest, "closure", p->closure != NULL ? json_deep_copy(p->closure) : json_array());
+    json_object_set_new(b.manifest, "closure",
+                        p->closure != NULL ? json_deep_copy(p->closure) : json_array());
     TN_GOTO(release_put_model(&b, err));
     TN_GOTO(release_put_constitution(&b, err));
     TN_GOTO(release_put_recipe(&b, err));

@@ -12,10 +12,10 @@
 typedef struct release_builder {
     const tn_release_parts   *p;
     const tn_release_options *o;
-    const char *out;
-    json_t     *manifest, *parts;
-    tn_digest   model_root;
-    char       *recipe_hex, *log_root;
+    const char               *out;
+    json_t                   *manifest, *parts;
+    tn_digest                 model_root;
+    char                     *recipe_hex, *log_root;
 } release_builder;
 
 tn_status release_no_memory(tn_error *err);
@@ -28,7 +28,8 @@ tn_status release_put_model(release_builder *b, tn_error *err);
 tn_status release_put_constitution(release_builder *b, tn_error *err);
 tn_status release_put_recipe(release_builder *b, tn_error *err);
 tn_status release_put_parts(release_builder *b, tn_error *err);
-tn_status release_put_bom(release_builder *b, const tn_tree_file *files, size_t n, const tn_digest *content, tn_error *err);
+tn_status release_put_bom(release_builder *b, const tn_tree_file *files, size_t n, const tn_digest *content,
+                          tn_error *err);
 tn_status release_put_statements(release_builder *b, const tn_digest *content, tn_error *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* release_model.c - the model of a release with a digest a tensor, its constitution, and the recipe that made it. */
+/* release_model.c - the model of a release with a digest a tensor, its constitution, and the recipe that made
+ * it. */
 #include "recipe/release_impl.h"
 #include "recipe/verify.h"
 
@@ -10,20 +11,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Names that mean something else in a release, or that a signature leaves out, get another name: release.json tells. */
+/* Names that mean something else in a release, or that a signature leaves out, get another name: release.json
+ * tells. */
 static char *name_in_release(const char *name)
 {
-    static const char *const taken[] = { RELEASE_CARD, RELEASE_MANIFEST, RELEASE_BOM, RELEASE_STATEMENTS, RELEASE_RECIPE, RELEASE_CHARTER, TN_OMS_FILE };
+    static const char *const taken[] = { RELEASE_CARD,   RELEASE_MANIFEST, RELEASE_BOM, RELEASE_STATEMENTS,
+                                         RELEASE_RECIPE, RELEASE_CHARTER,  TN_OMS_FILE };
 
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
         if (strcmp(name, taken[i]) == 0) return tn_strf("source/%s", name);
-    if (name[0] == '.' || tn_starts_with(name, "reports/") || tn_starts_with(name, "records/") || tn_starts_with(name, "replay/") ||
-        tn_starts_with(name, "source/"))
+    if (name[0] == '.' || tn_starts_with(name, "reports/") || tn_starts_with(name, "records/") ||
+        tn_starts_with(name, "replay/") || tn_starts_with(name, "source/"))
         return tn_strf("source/%s%s", name[0] == '.' ? "dot" : "", name);
     return tn_strdup(name);
 }
 
-static tn_status put_model_file(release_builder *b, const char *from, const char *name, json_t *files, tn_error *err)
+static tn_status put_model_file(release_builder *b, const char *from, const char *name, json_t *files,
+                                tn_error *err)
 {
     char     *as = name_in_release(name), *to = as == NULL ? NULL : tn_path(b->out, as);
     tn_status status = to == NULL ? release_no_memory(err) : release_copy_file(from, to, err);
@@ -43,11 +47,11 @@ static tn_status put_model_file(release_builder *b, const char *from, const char
 /* A digest a tensor, so that a verifier can say which one was changed. */
 static tn_status tensor_digests(tn_model *m, json_t **out, tn_error *err)
 {
-    size_t     n = tn_model_n_tensor(m);
-    tn_hash_span   *spans = calloc(n + 1, sizeof *spans);
-    tn_digest *d = calloc(n + 1, sizeof *d);
-    char       hex[TN_SHA256_HEX];
-    tn_status  status = spans == NULL || d == NULL ? release_no_memory(err) : TN_OK;
+    size_t        n = tn_model_n_tensor(m);
+    tn_hash_span *spans = calloc(n + 1, sizeof *spans);
+    tn_digest    *d = calloc(n + 1, sizeof *d);
+    char          hex[TN_SHA256_HEX];
+    tn_status     status = spans == NULL || d == NULL ? release_no_memory(err) : TN_OK;
 
     for (size_t i = 0; i < n && status == TN_OK; i++) {
         const tn_param *p = tn_model_tensor(m, i);
@@ -68,11 +72,11 @@ static tn_status tensor_digests(tn_model *m, json_t **out, tn_error *err)
 tn_status release_put_model(release_builder *b, tn_error *err)
 {
     const tn_model_options mo = { .profile = TN_PROFILE_STRICT, .weights = true };
-    json_t   *files = json_array(), *model = json_object(), *inspect, *tensors;
-    char    **names = NULL;
-    size_t    n = 0;
-    tn_model *m = NULL;
-    tn_status status = TN_OK;
+    json_t                *files = json_array(), *model = json_object(), *inspect, *tensors;
+    char                 **names = NULL;
+    size_t                 n = 0;
+    tn_model              *m = NULL;
+    tn_status              status = TN_OK;
 
     json_object_set_new(b->manifest, "model", model);
     json_object_set_new(model, "files", files);
@@ -126,11 +130,13 @@ tn_status release_put_constitution(release_builder *b, tn_error *err)
     }
     TN_GOTO(tn_sha256_file(b->p->constitution, &root, NULL, err));
     TN_GOTO(release_copy_file(b->p->constitution, to, err));
-    if ((status = tn_constitution_load(&c, to, err)) != TN_OK) {       /* where it lies now: one that extends another fails here */
+    /* where it lies now: one that extends another fails here */
+    if ((status = tn_constitution_load(&c, to, err)) != TN_OK) {
         tn_fail_prefix(err, status, "the constitution must stand by itself in a release");
         goto out;
     }
-    o = json_pack("{s:s,s:s,s:I}", "name", c->name, "version", c->version, "principles", (json_int_t)c->n_principle);
+    o = json_pack("{s:s,s:s,s:I}", "name", c->name, "version", c->version, "principles",
+                  (json_int_t)c->n_principle);
     release_set_text(o, "digest", &c->digest);
     release_set_text(o, "root", &root);
     json_object_set_new(b->manifest, "constitution", o);

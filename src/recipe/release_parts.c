@@ -1,4 +1,5 @@
-/* release_parts.c - the parts of a release: reports, records, training runs with their step logs, and what those runs read.
+/* release_parts.c - the parts of a release: reports, records, training runs with their step logs, and what
+ * those runs read.
  *
  *   part ──→ reports/NAME  records/NAME  replay/NAME      a row of release.json: role, path, where it is from, root
  *   run ──→ every input of its stage, up to hold_mb ──→ replay/inputs/HEX */
@@ -13,7 +14,7 @@
 #include <sys/stat.h>
 
 static const char *const role_names[] = { "report", "record", "run", "input" };
-static const char *const role_dirs[]  = { "reports", "records", "replay", "replay/inputs" };
+static const char *const role_dirs[] = { "reports", "records", "replay", "replay/inputs" };
 
 /* "file:a b/c.jsonl" -> "c.jsonl", "sft/model" -> "sft-model": a plain name of its own. */
 static char *part_name(release_builder *b, const tn_release_part *part)
@@ -25,11 +26,13 @@ static char *part_name(release_builder *b, const tn_release_part *part)
         if (!isalnum((unsigned char)*p) && *p != '.' && *p != '_' && *p != '-') *p = '-';
     if (name != NULL && name[0] == '.') name[0] = '_';
     for (int k = 2; name != NULL && k < 1000; k++) {
-        char *path = tn_strf("%s/%s", role_dirs[part->role], name), *next;
-        bool  used = false;
-        size_t i;
+        char   *path = tn_strf("%s/%s", role_dirs[part->role], name), *next;
+        bool    used = false;
+        size_t  i;
         json_t *row;
-        json_array_foreach(b->parts, i, row) used = used || (path != NULL && strcmp(json_string_value(json_object_get(row, "path")), path) == 0);
+        json_array_foreach(b->parts, i, row)
+            used = used ||
+                   (path != NULL && strcmp(json_string_value(json_object_get(row, "path")), path) == 0);
         free(path);
         if (!used) break;
         next = tn_strf("%s-%d", name, k);
@@ -72,7 +75,8 @@ out:
 
 static tn_status put_part(release_builder *b, const tn_release_part *part, const char *from, tn_error *err)
 {
-    char     *name = part_name(b, part), *rel = name == NULL ? NULL : tn_strf("%s/%s", role_dirs[part->role], name);
+    char *name = part_name(b, part),
+         *rel = name == NULL ? NULL : tn_strf("%s/%s", role_dirs[part->role], name);
     char     *to = rel == NULL ? NULL : tn_path(b->out, rel);
     tn_digest root;
     json_t   *o;
@@ -84,7 +88,8 @@ static tn_status put_part(release_builder *b, const tn_release_part *part, const
     }
     TN_GOTO(tn_tree_digest(part->path, &root, NULL, err));
     TN_GOTO(release_copy_artifact(part->path, to, err));
-    o = json_pack("{s:s,s:s,s:s,s:b}", "role", role_names[part->role], "path", rel, "from", from, "directory", tn_is_dir(part->path));
+    o = json_pack("{s:s,s:s,s:s,s:b}", "role", role_names[part->role], "path", rel, "from", from, "directory",
+                  tn_is_dir(part->path));
     release_set_text(o, "root", &root);
     json_array_append_new(b->parts, o);
     if (part->role == TN_RELEASE_RUN && tn_is_dir(part->path)) status = add_steplog(b, part->path, rel, err);
@@ -100,9 +105,10 @@ static bool held_already(const release_builder *b, const char *root)
     size_t  i;
     json_t *row;
 
-    if (strcmp(json_string_value(json_object_get(json_object_get(b->manifest, "model"), "root")), root) == 0) return true;
-    json_array_foreach(b->parts, i, row)
-        if (strcmp(json_string_value(json_object_get(row, "root")), root) == 0) return true;
+    if (strcmp(json_string_value(json_object_get(json_object_get(b->manifest, "model"), "root")), root) == 0)
+        return true;
+    json_array_foreach(b->parts, i, row) if (strcmp(json_string_value(json_object_get(row, "root")), root) ==
+                                             0) return true;
     return false;
 }
 
@@ -124,14 +130,16 @@ static uint64_t artifact_bytes(const char *path)
     return sum;
 }
 
-static tn_status hold_input(release_builder *b, const char *stage, const char *port, const char *root_text, tn_error *err)
+static tn_status hold_input(release_builder *b, const char *stage, const char *port, const char *root_text,
+                            tn_error *err)
 {
     tn_digest       root;
     char           *path = NULL, name[TN_SHA256_HEX], *from;
     tn_release_part part = { TN_RELEASE_INPUT, name, NULL };
     tn_status       status = TN_OK;
 
-    if (held_already(b, root_text) || strlen(root_text) != 71 || !tn_unhex(&root, root_text + 7)) return TN_OK;
+    if (held_already(b, root_text) || strlen(root_text) != 71 || !tn_unhex(&root, root_text + 7))
+        return TN_OK;
     if (b->p->store == NULL || tn_store_path(b->p->store, &root, &path, NULL) != TN_OK) return TN_OK;
     from = tn_strf("%s.%s", stage, port);
     if (from == NULL) status = release_no_memory(err);
@@ -153,14 +161,15 @@ static tn_status hold_inputs(release_builder *b, tn_error *err)
     json_t       *row, *part, *root;
     const char   *port;
 
-    json_array_foreach(closure, i, row) {
+    json_array_foreach(closure, i, row)
+    {
         bool is_run = false;
         json_array_foreach(b->parts, k, part)
-            is_run = is_run || (strcmp(json_string_value(json_object_get(part, "role")), "run") == 0
-                                && json_equal(json_object_get(part, "root"), json_object_get(row, "root")));
+            is_run = is_run || (strcmp(json_string_value(json_object_get(part, "role")), "run") == 0 &&
+                                json_equal(json_object_get(part, "root"), json_object_get(row, "root")));
         if (!is_run) continue;
-        json_object_foreach(json_object_get(row, "inputs"), port, root)
-            TN_TRY(hold_input(b, json_string_value(json_object_get(row, "name")), port, json_string_value(root), err));
+        json_object_foreach(json_object_get(row, "inputs"), port, root) TN_TRY(hold_input(
+            b, json_string_value(json_object_get(row, "name")), port, json_string_value(root), err));
     }
     return TN_OK;
 }

@@ -1,5 +1,5 @@
-/* replay_train.c - a stretch of training for tn_release_verify: the run's own options out of its config.json, the places of its
- * inputs from the verifier, the work by tn_train_replay. */
+/* replay_train.c - a stretch of training for tn_release_verify: the run's own options out of its config.json,
+ * the places of its inputs from the verifier, the work by tn_train_replay. */
 #include "recipe/verify.h"
 
 #include "base/file.h"
@@ -11,12 +11,13 @@
 
 enum { CONFIG_MAX = 16 << 20, LIST_MAX = 64 };
 
-/* An option that names a place is an input of the stage under the same name. Paths of "data", or of "data.0", "data.1", ... joined by commas;
- * NULL if one of them is not at hand: without it the run would be another, and its bits no reason to accuse anyone. made: free. */
+/* An option that names a place is an input of the stage under the same name. Paths of "data", or of "data.0",
+ * "data.1", ... joined by commas; NULL if one of them is not at hand: without it the run would be another,
+ * and its bits no reason to accuse anyone. made: free. */
 static char *place_of(const tn_replay_request *q, const char *key)
 {
     const char *one = q->find(q->arg, key);
-    tn_str      s = {0};
+    tn_str      s = { 0 };
 
     if (one != NULL) return tn_strdup(one);
     for (int i = 0; i < LIST_MAX; i++) {
@@ -42,13 +43,14 @@ static char *place_of(const tn_replay_request *q, const char *key)
 
 char *recipe_value_text(const json_t *v)
 {
-    tn_str  s = {0};
+    tn_str  s = { 0 };
     size_t  i;
     json_t *item;
 
     if (json_is_string(v)) return tn_strdup(json_string_value(v));
     if (!json_is_array(v)) return tn_json_text(v);
-    json_array_foreach(v, i, item) {
+    json_array_foreach(v, i, item)
+    {
         if (i > 0) tn_str_add_char(&s, ',');
         if (json_is_string(item)) tn_str_add(&s, json_string_value(item));
     }
@@ -59,30 +61,40 @@ char *recipe_value_text(const json_t *v)
 
 bool recipe_value_is_empty(const json_t *v)
 {
-    return json_is_null(v) || (json_is_string(v) && json_string_length(v) == 0) || (json_is_array(v) && json_array_size(v) == 0);
+    return json_is_null(v) || (json_is_string(v) && json_string_length(v) == 0) ||
+           (json_is_array(v) && json_array_size(v) == 0);
 }
 
-static tn_status config_from(tn_train_config *c, const json_t *options, const char *where, tn_replay_request *q, tn_error *err)
+static tn_status config_from(tn_train_config *c, const json_t *options, const char *where,
+                             tn_replay_request *q, tn_error *err)
 {
     const char *key;
     json_t     *v;
 
-    json_object_foreach((json_t *)options, key, v) {
+    json_object_foreach((json_t *)options, key, v)
+    {
         char     *text;
         tn_status status;
         if (recipe_value_is_empty(v)) continue;
         text = tn_train_place(key) != NULL ? place_of(q, key) : recipe_value_text(v);
-        if (text == NULL && tn_train_place(key) != NULL) {                  /* a word that is no place ("tokenizer: bytes") is a parameter */
+        /* a word that is no place ("tokenizer: bytes") is a parameter */
+        if (text == NULL && tn_train_place(key) != NULL) {
             const json_t *word = json_object_get(json_object_get(q->stage, "params"), key);
             if (word != NULL && !recipe_value_is_empty(word)) text = recipe_value_text(word);
         }
         if (text == NULL && tn_train_place(key) != NULL) {
             q->missing = tn_train_place(key)->key;
             if (q->stage == NULL)
-                return tn_fail(err, TN_UNCHECKED, "the release's papers do not say what the run read ('%s'), since it was put together by hand: one that the "
-                               "last stage of a recipe makes (kind: release) can be replayed", key);
-            return tn_fail(err, TN_UNCHECKED, "the run's '%s' is neither in the release nor in the store: pull or export it into the store, then "
-                           "verify again", key);
+                return tn_fail(err, TN_UNCHECKED,
+                               "the release's papers do not say what the run read ('%s'), since it was put "
+                               "together by hand: one that the "
+                               "last stage of a recipe makes (kind: release) can be replayed",
+                               key);
+            return tn_fail(err, TN_UNCHECKED,
+                           "the run's '%s' is neither in the release nor in the store: pull or export it "
+                           "into the store, then "
+                           "verify again",
+                           key);
         }
         status = text == NULL ? tn_fail(err, TN_NOMEM, "%s: no memory for its options", where)
                               : tn_option_set(c, tn_train_options, key, text, where, err);

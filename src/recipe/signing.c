@@ -22,8 +22,11 @@ tn_status tn_signing_paths(const char *store_dir, const char *name, char **path,
     bool ok = name[0] != '\0' && name[0] != '.' && name[0] != '-' && strlen(name) <= 64;
 
     *path = *pub = NULL;
-    for (const char *p = name; *p != '\0'; p++) ok = ok && (isalnum((unsigned char)*p) || *p == '.' || *p == '_' || *p == '-');
-    if (!ok) return tn_fail(err, TN_USAGE, "'%.80s' is no name for a key: letters, digits, '.', '_' and '-', at most 64", name);
+    for (const char *p = name; *p != '\0'; p++)
+        ok = ok && (isalnum((unsigned char)*p) || *p == '.' || *p == '_' || *p == '-');
+    if (!ok)
+        return tn_fail(err, TN_USAGE,
+                       "'%.80s' is no name for a key: letters, digits, '.', '_' and '-', at most 64", name);
     *path = tn_strf("%s/identity/%s.pem", store_dir, name);
     *pub = tn_strf("%s/identity/%s.pub.pem", store_dir, name);
     return *path == NULL || *pub == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : TN_OK;
@@ -50,15 +53,18 @@ tn_status tn_signing_passphrase(const char *file, const char *prompt, char **out
     } else if (ask_terminal != NULL) {
         TN_TRY(ask_terminal(prompt, out, err));
     } else {
-        return tn_fail(err, TN_USAGE, "a passphrase is needed: set TENET_KEY_PASSPHRASE or give --passphrase-file");
+        return tn_fail(err, TN_USAGE,
+                       "a passphrase is needed: set TENET_KEY_PASSPHRASE or give --passphrase-file");
     }
     if ((*out)[0] != '\0') return TN_OK;
     tn_signing_wipe(*out);
     *out = NULL;
-    return tn_fail(err, TN_USAGE, "the passphrase is empty: a signing key is kept encrypted, so it needs one");
+    return tn_fail(err, TN_USAGE,
+                   "the passphrase is empty: a signing key is kept encrypted, so it needs one");
 }
 
-tn_status tn_signing_key(const char *store_dir, const char *name, const char *passphrase_file, tn_key **out, tn_error *err)
+tn_status tn_signing_key(const char *store_dir, const char *name, const char *passphrase_file, tn_key **out,
+                         tn_error *err)
 {
     char     *path = NULL, *pub = NULL, *pass = NULL, *prompt = NULL;
     tn_status status = TN_OK;
@@ -71,7 +77,8 @@ tn_status tn_signing_key(const char *store_dir, const char *name, const char *pa
     }
     if (status != TN_OK) goto out;
     if (!tn_exists(path)) {
-        status = tn_fail(err, TN_NOTFOUND, "there is no key '%s' (looked for %s): `tenet key new NAME` makes one", name, path);
+        status = tn_fail(err, TN_NOTFOUND,
+                         "there is no key '%s' (looked for %s): `tenet key new NAME` makes one", name, path);
         goto out;
     }
     if (tn_key_is_encrypted(path)) {

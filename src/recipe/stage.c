@@ -20,7 +20,8 @@ static int port_index(const tn_stage_kind *kind, const char *port)
     tn_bug("stage kind %s has no input '%s'", kind->name, port);
 }
 
-size_t tn_stage_many(const tn_stage_run *r, const tn_stage_kind *kind, const char *port, const char **paths, const char **labels)
+size_t tn_stage_many(const tn_stage_run *r, const tn_stage_kind *kind, const char *port, const char **paths,
+                     const char **labels)
 {
     int    want = port_index(kind, port);
     size_t n = 0;
@@ -60,7 +61,8 @@ tn_status tn_stage_keep(const char *from, const char *to, const char *const *nam
     TN_TRY(tn_mkdirs(to, err));
     for (; *names != NULL; names++) {
         char     *a = tn_path(from, *names), *b = tn_path(to, *names);
-        tn_status status = a == NULL || b == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : tn_file_clone(a, b, false, err);
+        tn_status status = a == NULL || b == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path")
+                                                  : tn_file_clone(a, b, false, err);
         free(a);
         free(b);
         TN_TRY(status);

@@ -1,4 +1,5 @@
-/* stage_measure.c - the stage kinds that tell what alignment changed: measure (two answer sets) and report (the page). */
+/* stage_measure.c - the stage kinds that tell what alignment changed: measure (two answer sets) and report
+ * (the page). */
 #include "eval/eval.h"
 #include "recipe/stage.h"
 
@@ -7,7 +8,7 @@
 
 enum { MAX_RUNS = 16 };
 
-extern const tn_stage_kind tn_stage_report;            /* its row stands below; ports are looked up in it by name */
+extern const tn_stage_kind tn_stage_report; /* its row stands below; ports are looked up in it by name */
 
 static const tn_stage_port measure_inputs[] = {
     { "before", false, false, "answers of the model as it was" },
@@ -16,18 +17,25 @@ static const tn_stage_port measure_inputs[] = {
     { NULL, false, false, NULL },
 };
 
-static tn_status measure_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+static tn_status measure_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out,
+                             json_t *metrics, tn_error *err)
 {
     (void)r;
     return tn_measure_run(config, inputs[0], inputs[1], inputs[2], out, metrics, err);
 }
 
 const tn_stage_kind tn_stage_measure = {
-    .name = "measure", .version = 4, .line = "refusals and principles followed, before and after, with intervals and tests",
-    .options = tn_measure_options, .config_bytes = sizeof(tn_measure_config), .inputs = measure_inputs,
-    .output = "a directory with measure.json and items.jsonl", .run = measure_run,
+    .name = "measure",
+    .version = 4,
+    .line = "refusals and principles followed, before and after, with intervals and tests",
+    .options = tn_measure_options,
+    .config_bytes = sizeof(tn_measure_config),
+    .inputs = measure_inputs,
+    .output = "a directory with measure.json and items.jsonl",
+    .run = measure_run,
 };
 
+// clang-format off
 static const tn_stage_port report_inputs[] = {
     { "measure", false, false, "output of a measure stage" },
     { "constitution", false, false, "the constitution file" },
@@ -38,8 +46,10 @@ static const tn_stage_port report_inputs[] = {
     { "quantised", true, false, "output of a measure stage: answers of the weights as trained against those of the released file" },
     { NULL, false, false, NULL },
 };
+// clang-format on
 
-static tn_status report_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+static tn_status report_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out,
+                            json_t *metrics, tn_error *err)
 {
     const char *runs[MAX_RUNS], *names[MAX_RUNS];
     size_t      n = tn_stage_many(r, &tn_stage_report, "runs", NULL, NULL);
@@ -57,15 +67,27 @@ static tn_status report_run(tn_stage_run *r, const void *config, const char *con
         if (text != NULL) json_object_set_new(facts, "base model", json_string(text));
         free(text);
     }
-    tn_page_inputs in = { .measure = inputs[0], .constitution = inputs[1], .runs = runs, .run_names = names, .n_run = n,
-                          .eval_before = tn_stage_path(r, &tn_stage_report, "eval_before"), .eval_after = tn_stage_path(r, &tn_stage_report, "eval_after"),
-                          .quantised = tn_stage_path(r, &tn_stage_report, "quantised"), .facts = facts };
-    tn_status status = tn_align_page_run(config, &in, out, err);
+    tn_page_inputs in = { .measure = inputs[0],
+                          .constitution = inputs[1],
+                          .runs = runs,
+                          .run_names = names,
+                          .n_run = n,
+                          .eval_before = tn_stage_path(r, &tn_stage_report, "eval_before"),
+                          .eval_after = tn_stage_path(r, &tn_stage_report, "eval_after"),
+                          .quantised = tn_stage_path(r, &tn_stage_report, "quantised"),
+                          .facts = facts };
+    tn_status      status = tn_align_page_run(config, &in, out, err);
     json_decref(facts);
     return status;
 }
 
 const tn_stage_kind tn_stage_report = {
-    .name = "report", .version = 9, .line = "the page that tells what alignment changed", .options = tn_align_page_options,
-    .config_bytes = sizeof(tn_align_page_config), .inputs = report_inputs, .output = "a directory with report.html and report.json", .run = report_run,
+    .name = "report",
+    .version = 9,
+    .line = "the page that tells what alignment changed",
+    .options = tn_align_page_options,
+    .config_bytes = sizeof(tn_align_page_config),
+    .inputs = report_inputs,
+    .output = "a directory with report.html and report.json",
+    .run = report_run,
 };

@@ -10,7 +10,7 @@
 
 enum { PARTS_MAX = 256 };
 
-extern const tn_stage_kind tn_stage_release;           /* its row stands below; ports are looked up in it by name */
+extern const tn_stage_kind tn_stage_release; /* its row stands below; ports are looked up in it by name */
 
 static const tn_stage_port release_inputs[] = {
     { "model", false, false, "what is released: a model directory or a .gguf" },
@@ -22,7 +22,8 @@ static const tn_stage_port release_inputs[] = {
     { NULL, false, false, NULL },
 };
 
-static size_t take(const tn_stage_run *r, const char *port, tn_release_role role, tn_release_part *out, size_t n)
+static size_t take(const tn_stage_run *r, const char *port, tn_release_role role, tn_release_part *out,
+                   size_t n)
 {
     const char *paths[PARTS_MAX], *labels[PARTS_MAX];
     size_t      more = tn_stage_many(r, &tn_stage_release, port, NULL, NULL);
@@ -42,10 +43,11 @@ static tn_status release_salt(tn_store *s, const void *config, char out[128], tn
     tn_status                 status = TN_OK;
 
     if (o->key == NULL) return TN_OK;
-    if (strchr(o->key, '/') != NULL) return TN_OK;            /* a PEM file: named by its path alone */
+    if (strchr(o->key, '/') != NULL) return TN_OK; /* a PEM file: named by its path alone */
     TN_GOTO(tn_signing_paths(tn_store_dir(s), o->key, &path, &pub, err));
     if ((status = tn_key_load_public(&k, pub, err)) == TN_NOTFOUND)
-        status = tn_fail(err, TN_NOTFOUND, "there is no signing key '%s': `tenet key new %s` makes it", o->key, o->key);
+        status = tn_fail(err, TN_NOTFOUND, "there is no signing key '%s': `tenet key new %s` makes it",
+                         o->key, o->key);
     if (status == TN_OK) snprintf(out, 128, "key %s", tn_key_hint(k));
 out:
     tn_key_free(k);
@@ -71,21 +73,32 @@ static tn_status release_begin(tn_store *s, const void *config, void **held, tn_
 
 static void release_end(void *held) { tn_key_free(held); }
 
-static tn_status release_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+static tn_status release_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out,
+                             json_t *metrics, tn_error *err)
 {
     const tn_release_options *o = config;
     tn_release_part          *parts = calloc(PARTS_MAX, sizeof *parts);
-    tn_release_parts          p = { .model = inputs[0], .constitution = inputs[1], .parts = parts, .closure = r->closure,
-                                    .recipe_text = r->recipe_text, .store = r->store };
+    tn_release_parts          p = { .model = inputs[0],
+                                    .constitution = inputs[1],
+                                    .parts = parts,
+                                    .closure = r->closure,
+                                    .recipe_text = r->recipe_text,
+                                    .store = r->store };
     tn_status                 status = TN_OK;
 
     if (parts == NULL) return tn_fail(err, TN_NOMEM, "no memory for a release");
-    p.model_from = r->n_all > 0 ? r->all[0].label : NULL;      /* ports come in order: the model is the first */
-    static const struct { const char *port; tn_release_role role; } ports[] = {
-        { "runs", TN_RELEASE_RUN }, { "records", TN_RELEASE_RECORD }, { "reports", TN_RELEASE_REPORT }, { "inputs", TN_RELEASE_INPUT } };
+    p.model_from = r->n_all > 0 ? r->all[0].label : NULL; /* ports come in order: the model is the first */
+    static const struct {
+        const char     *port;
+        tn_release_role role;
+    } ports[] = { { "runs", TN_RELEASE_RUN },
+                  { "records", TN_RELEASE_RECORD },
+                  { "reports", TN_RELEASE_REPORT },
+                  { "inputs", TN_RELEASE_INPUT } };
     for (size_t i = 0; i < sizeof ports / sizeof ports[0]; i++)
         if ((p.n_part = take(r, ports[i].port, ports[i].role, parts, p.n_part)) > PARTS_MAX) {
-            status = tn_fail(err, TN_LIMIT, "a release takes at most %d runs, records, reports and inputs", PARTS_MAX);
+            status = tn_fail(err, TN_LIMIT, "a release takes at most %d runs, records, reports and inputs",
+                             PARTS_MAX);
             goto out;
         }
     p.key = r->held;
@@ -96,7 +109,16 @@ out:
 }
 
 const tn_stage_kind tn_stage_release = {
-    .name = "release", .version = 4, .line = "a signed release: model, constitution, recipe, reports, proofs",
-    .options = tn_release_option_rows, .config_bytes = sizeof(tn_release_options), .inputs = release_inputs, .output = "a release directory",
-    .sees_closure = true, .salt = release_salt, .begin = release_begin, .end = release_end, .run = release_run,
+    .name = "release",
+    .version = 4,
+    .line = "a signed release: model, constitution, recipe, reports, proofs",
+    .options = tn_release_option_rows,
+    .config_bytes = sizeof(tn_release_options),
+    .inputs = release_inputs,
+    .output = "a release directory",
+    .sees_closure = true,
+    .salt = release_salt,
+    .begin = release_begin,
+    .end = release_end,
+    .run = release_run,
 };

@@ -1,4 +1,5 @@
-/* stage_train.c - the stage kind `train`: tn_train_run inside the private work folder, then the artifact taken from it.
+/* stage_train.c - the stage kind `train`: tn_train_run inside the private work folder, then the artifact
+ * taken from it.
  *
  *   work/run/ (checkpoints, log; an interrupted run goes on there) ──→ out/ adapter/ or model/, run.json, steps.jsonl,
  *   metrics.jsonl without speeds, data/ and step-N/ (what a replay starts from)
@@ -18,8 +19,9 @@
 
 enum { MAX_DATA = 64 };
 
-extern const tn_stage_kind tn_stage_train;             /* its row stands below; ports are looked up in it by name */
+extern const tn_stage_kind tn_stage_train; /* its row stands below; ports are looked up in it by name */
 
+// clang-format off
 static const tn_stage_port train_inputs[] = {
     { "model", true, false, "model to start from; none: from scratch" },
     { "data", false, true, "files or directories of text, JSONL, conversations or pairs" },
@@ -30,10 +32,12 @@ static const tn_stage_port train_inputs[] = {
     { "checkpoint", true, false, "a run of stage train that this one goes on from: its weights, optimiser state and place in the data" },
     { NULL, false, false, NULL },
 };
+// clang-format on
 
 /* Options that name files: a recipe gives them as inputs, so that their content is part of the key. */
 static tn_status files_refused(const tn_train_config *c, tn_error *err)
 {
+    // clang-format off
     const struct { const char *key, *value; } files[] = {
         { "model", c->model }, { "data", c->data }, { "adapter", c->adapter }, { "reference", c->reference }, { "valid", c->valid },
         { "checkpoint", c->checkpoint }, { "like", c->like } };
@@ -77,6 +81,7 @@ static tn_status paths_join(char **out, const tn_stage_run *r, const char *port,
         }
         tn_str_addf(&s, "%s%s", i > 0 ? "," : "", paths[i]);
     }
+    // clang-format on
     tn_status status = tn_str_check(&s, err);
     *out = status == TN_OK ? tn_str_take(&s) : NULL;
     if (status != TN_OK) tn_str_free(&s);
@@ -86,11 +91,12 @@ static tn_status paths_join(char **out, const tn_stage_run *r, const char *port,
 /* metrics.jsonl without what another machine would measure otherwise. */
 static tn_status metrics_copy(const char *from, const char *to, tn_error *err)
 {
-    static const char *const speeds[] = { "tokens_per_s", "seconds", "seconds_left", "peak_share", "time", "wall", NULL };
-    tn_status status = TN_OK;
-    tn_jsonl *r = NULL;
-    tn_out   *o = NULL;
-    json_t   *row = NULL;
+    static const char *const speeds[] = { "tokens_per_s", "seconds", "seconds_left", "peak_share", "time",
+                                          "wall",         NULL };
+    tn_status                status = TN_OK;
+    tn_jsonl                *r = NULL;
+    tn_out                  *o = NULL;
+    json_t                  *row = NULL;
 
     TN_GOTO(tn_jsonl_open(&r, from, err));
     TN_GOTO(tn_out_open(&o, to, err));
@@ -98,7 +104,8 @@ static tn_status metrics_copy(const char *from, const char *to, tn_error *err)
     while (row != NULL) {
         for (const char *const *k = speeds; *k != NULL; k++) json_object_del(row, *k);
         char *text = tn_json_text(row);
-        status = text != NULL ? tn_out_printf(o, err, "%s\n", text) : tn_fail(err, TN_NOMEM, "no memory for a row of metrics");
+        status = text != NULL ? tn_out_printf(o, err, "%s\n", text)
+                              : tn_fail(err, TN_NOMEM, "no memory for a row of metrics");
         free(text);
         json_decref(row);
         row = NULL;
@@ -121,20 +128,24 @@ static tn_status config_copy(const char *from, const char *to, tn_error *err)
     TN_TRY(tn_json_load(&config, from, (size_t)16 << 20, err));
     for (const tn_option *o = tn_train_options; o->key != NULL; o++) {
         const json_t *v = tn_train_place(o->key) != NULL ? json_object_get(config, o->key) : NULL;
-        if (json_is_string(v) && json_string_length(v) > 0) json_object_set_new(config, o->key, json_string(o->key));
-        else if (json_is_array(v) && json_array_size(v) > 0) json_object_set_new(config, o->key, json_pack("[s]", o->key));
+        if (json_is_string(v) && json_string_length(v) > 0)
+            json_object_set_new(config, o->key, json_string(o->key));
+        else if (json_is_array(v) && json_array_size(v) > 0)
+            json_object_set_new(config, o->key, json_pack("[s]", o->key));
     }
     tn_status status = tn_json_save(to, config, true, err);
     json_decref(config);
     return status;
 }
 
-/* step-N/... of a step whose state the log does not have, or put aside: it is there because the run was interrupted. */
+/* step-N/... of a step whose state the log does not have, or put aside: it is there because the run was
+ * interrupted. */
 static bool is_stopgap(const char *name, const tn_step_record *records, size_t n)
 {
     char   *number = tn_starts_with(name, "step-") ? tn_strndup(name + 5, strcspn(name + 5, "/")) : NULL;
     int64_t step;
-    bool    is = number != NULL && (!tn_parse_i64(number, &step) || step < 1 || (size_t)step > n || !records[step - 1].has_state);
+    bool    is = number != NULL &&
+              (!tn_parse_i64(number, &step) || step < 1 || (size_t)step > n || !records[step - 1].has_state);
 
     free(number);
     return is;
@@ -142,15 +153,15 @@ static bool is_stopgap(const char *name, const tn_step_record *records, size_t n
 
 static bool left_out(const char *name)
 {
-    return tn_starts_with(name, "tb/") || strcmp(name, "report.html") == 0 || tn_ends_with(name, ".lock") || strcmp(name, "lock") == 0 ||
-           strstr(name, ".tmp") != NULL || tn_starts_with(name, "heartbeat");
+    return tn_starts_with(name, "tb/") || strcmp(name, "report.html") == 0 || tn_ends_with(name, ".lock") ||
+           strcmp(name, "lock") == 0 || strstr(name, ".tmp") != NULL || tn_starts_with(name, "heartbeat");
 }
 
 tn_status tn_train_run_take(const char *run, const char *out, tn_error *err)
 {
-    tn_status status = TN_OK;
-    char    **list = NULL, *from = NULL, *to = NULL, *log = tn_path(run, "steps.jsonl");
-    size_t    n = 0, n_record = 0;
+    tn_status       status = TN_OK;
+    char          **list = NULL, *from = NULL, *to = NULL, *log = tn_path(run, "steps.jsonl");
+    size_t          n = 0, n_record = 0;
     tn_step_record *records = NULL;
 
     if (log == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
@@ -162,7 +173,10 @@ tn_status tn_train_run_take(const char *run, const char *out, tn_error *err)
         free(to);
         from = tn_path(run, list[i]);
         to = tn_path(out, list[i]);
-        if (from == NULL || to == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+        if (from == NULL || to == NULL) {
+            status = tn_fail(err, TN_NOMEM, "no memory for a path");
+            goto out;
+        }
         char *slash = strrchr(to, '/');
         *slash = '\0';
         status = tn_mkdirs(to, err);
@@ -182,7 +196,10 @@ out:
 }
 
 /* One line of progress; a run that goes on starts where it stopped. */
-typedef struct view { const char *stage; tn_progress *bar; } view;
+typedef struct view {
+    const char  *stage;
+    tn_progress *bar;
+} view;
 
 static void on_step(void *arg, const tn_train_step *s)
 {
@@ -194,16 +211,18 @@ static void on_step(void *arg, const tn_train_step *s)
         if (tn_progress_start(&v->bar, v->stage, "steps", s->steps, NULL) != TN_OK) return;
         tn_progress_skip(v->bar, s->step - 1);
     }
-    if (s->preference) n += snprintf(note + n, sizeof note - (size_t)n, ", right %.0f %%", 100 * (double)s->accuracy);
+    if (s->preference)
+        n += snprintf(note + n, sizeof note - (size_t)n, ", right %.0f %%", 100 * (double)s->accuracy);
     snprintf(note + n, sizeof note - (size_t)n, ", %.0f tok/s", s->tokens_per_s);
     tn_progress_set(v->bar, s->step, note);
 }
 
-static tn_status train_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+static tn_status train_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out,
+                           json_t *metrics, tn_error *err)
 {
     tn_status       status = TN_OK;
-    tn_train_config c = *(const tn_train_config *)config;       /* shares its strings; the paths below are ours */
-    tn_train_result result = {0};
+    tn_train_config c = *(const tn_train_config *)config; /* shares its strings; the paths below are ours */
+    tn_train_result result = { 0 };
     char           *data = NULL, *valid = NULL, *run = tn_path(r->work, "run");
     view            v = { r->stage, NULL };
 
@@ -219,11 +238,20 @@ static tn_status train_run(tn_stage_run *r, const void *config, const char *cons
     if (inputs[4] != NULL) c.tokenizer = (char *)inputs[4];
     c.checkpoint = (char *)inputs[6];
     c.tensorboard = false;
-    tn_train_io io = { .out = run, .model = inputs[0], .adapter = inputs[2], .reference = inputs[3], .tokenizer = inputs[4], .checkpoint = inputs[6],
-                       .profile = r->profile, .on_step = on_step, .arg = &v };
+    tn_train_io io = { .out = run,
+                       .model = inputs[0],
+                       .adapter = inputs[2],
+                       .reference = inputs[3],
+                       .tokenizer = inputs[4],
+                       .checkpoint = inputs[6],
+                       .profile = r->profile,
+                       .on_step = on_step,
+                       .arg = &v };
     TN_GOTO(tn_train_run(&c, &io, &result, err));
     if (!result.finished) {
-        status = tn_fail(err, TN_INTERRUPTED, "training stopped after step %lld; the same command goes on from there", (long long)result.steps);
+        status = tn_fail(err, TN_INTERRUPTED,
+                         "training stopped after step %lld; the same command goes on from there",
+                         (long long)result.steps);
         goto out;
     }
     TN_GOTO(tn_train_run_take(run, out, err));
@@ -244,7 +272,8 @@ out:
     return status;
 }
 
-/* In bf16 also which definition of its arithmetic this is; with a chat format that it is written into the model. */
+/* In bf16 also which definition of its arithmetic this is; with a chat format that it is written into the
+ * model. */
 static tn_status train_salt(tn_store *s, const void *config, char out[128], tn_error *err)
 {
     const tn_train_config *c = config;
@@ -257,20 +286,31 @@ static tn_status train_salt(tn_store *s, const void *config, char out[128], tn_e
 }
 
 const tn_stage_kind tn_stage_train = {
-    .name = "train", .version = 11, .line = "training: from scratch, fine-tuning, LoRA, preference losses", .options = tn_train_options,
-    .config_bytes = sizeof(tn_train_config), .inputs = train_inputs, .salt = train_salt, .check = train_check,
-    .output = "a directory with adapter/ or model/, the step log and what a replay needs", .run = train_run,
+    .name = "train",
+    .version = 11,
+    .line = "training: from scratch, fine-tuning, LoRA, preference losses",
+    .options = tn_train_options,
+    .config_bytes = sizeof(tn_train_config),
+    .inputs = train_inputs,
+    .salt = train_salt,
+    .check = train_check,
+    .output = "a directory with adapter/ or model/, the step log and what a replay needs",
+    .run = train_run,
 };
 
 /* ---- export: an adapter put into its base, or weights in another form */
-typedef struct export_config { char *type, *form, *chat_format; } export_config;
+typedef struct export_config {
+    char *type, *form, *chat_format;
+} export_config;
 
+// clang-format off
 static const tn_option export_options[] = {
     { "type", TN_OPT_STR, offsetof(export_config, type), "f32", 0, 0, "", "keep, f32, f16, bf16, or a quantised type (gguf); keep: as the weights are", NULL },
     { "form", TN_OPT_CHOICE, offsetof(export_config, form), "directory", 0, 0, "directory|gguf|keep", "Hugging Face directory, or one .gguf; keep: as the model is", NULL },
     { "chat_format", TN_OPT_STR, offsetof(export_config, chat_format), NULL, 0, 0, "", "chat format that is written into the model, instead of what its template says", NULL },
     { .key = NULL }
 };
+// clang-format on
 
 static const tn_stage_port export_inputs[] = {
     { "model", false, false, "the base model" },
@@ -309,12 +349,14 @@ static tn_status export_check(const void *config, const bool *given, tn_error *e
 
     (void)given;
     if (!keep && !tn_dtype_parse(c->type, &type))
-        return tn_fail(err, TN_USAGE, "type is '%s': expected keep, f32, f16, bf16, q8_0, q4_0, q4_1 ...", c->type);
+        return tn_fail(err, TN_USAGE, "type is '%s': expected keep, f32, f16, bf16, q8_0, q4_0, q4_1 ...",
+                       c->type);
     return c->chat_format == NULL ? TN_OK : chat_format_check(c->chat_format, err);
 }
 
-/* A weight that got another type than was asked is named in the record, and how many there are is said even to who wants no
- * progress: the recipe asked for something else. A replay, which has no store, was told when it was a run. */
+/* A weight that got another type than was asked is named in the record, and how many there are is said even
+ * to who wants no progress: the recipe asked for something else. A replay, which has no store, was told when
+ * it was a run. */
 static void say_fallbacks(const tn_stage_run *r, const char *asked, const char *fallbacks, json_t *metrics)
 {
     json_t *list = tn_json_lines(fallbacks);
@@ -322,12 +364,16 @@ static void say_fallbacks(const tn_stage_run *r, const char *asked, const char *
 
     if (n > 0) json_object_set(metrics, "fallbacks", list);
     if (n > 0 && r->store != NULL)
-        tn_log(TN_LOG_WARN, "%s: %zu weight%s of another type than %s, as %s; `tenet log --stage %s` has the run whose record names each", r->stage, n,
-               n == 1 ? " is" : "s are", asked, json_string_value(json_array_get(list, 0)), r->stage);
+        tn_log(TN_LOG_WARN,
+               "%s: %zu weight%s of another type than %s, as %s; `tenet log --stage %s` has the run whose "
+               "record names each",
+               r->stage, n, n == 1 ? " is" : "s are", asked, json_string_value(json_array_get(list, 0)),
+               r->stage);
     json_decref(list);
 }
 
-static tn_status export_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out, json_t *metrics, tn_error *err)
+static tn_status export_run(tn_stage_run *r, const void *config, const char *const *inputs, const char *out,
+                            json_t *metrics, tn_error *err)
 {
     const export_config *c = config;
     tn_status            status = TN_OK;
@@ -336,8 +382,11 @@ static tn_status export_run(tn_stage_run *r, const void *config, const char *con
     size_t               n_lora = 0;
     tn_dtype             type = TN_F32;
     char                *fallbacks = NULL, *path = NULL;
-    tn_model_options     o = { .profile = r->profile, .chat_format = c->chat_format, .weights = true, .nameless = true };
-    bool                 gguf = strcmp(c->form, "gguf") == 0, keep = strcmp(c->type, "keep") == 0;
+
+    tn_model_options o = {
+        .profile = r->profile, .chat_format = c->chat_format, .weights = true, .nameless = true
+    };
+    bool gguf = strcmp(c->form, "gguf") == 0, keep = strcmp(c->type, "keep") == 0;
 
     TN_TRY(export_check(c, NULL, err));
     if (!keep && !tn_dtype_parse(c->type, &type)) tn_bug("export: type %s", c->type);
@@ -350,7 +399,10 @@ static tn_status export_run(tn_stage_run *r, const void *config, const char *con
     }
     if (gguf) TN_GOTO(tn_mkdirs(out, err));
     path = gguf ? tn_path(out, "model.gguf") : tn_strdup(out);
-    if (path == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    if (path == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
     TN_GOTO(tn_model_write(m, path, type, keep, &fallbacks, err));
     say_fallbacks(r, c->type, fallbacks, metrics);
 out:
@@ -362,6 +414,13 @@ out:
 }
 
 const tn_stage_kind tn_stage_export = {
-    .name = "export", .version = 4, .line = "a model written anew: an adapter put into it, another type, another form", .options = export_options,
-    .config_bytes = sizeof(export_config), .inputs = export_inputs, .output = "a model", .check = export_check, .run = export_run,
+    .name = "export",
+    .version = 4,
+    .line = "a model written anew: an adapter put into it, another type, another form",
+    .options = export_options,
+    .config_bytes = sizeof(export_config),
+    .inputs = export_inputs,
+    .output = "a model",
+    .check = export_check,
+    .run = export_run,
 };

@@ -2,8 +2,9 @@
  *
  *   signature ─ files ─ release.json ─ model, parts, constitution, BOM, statements ─ closure, recipe, step logs ─ replay
  *
- * Everything is looked at, also after something was found wrong: the reasons are complete. What cannot be read as what it
- * should be is wrong, not an error; an error is only what lies outside the release (no memory, a disk that fails). */
+ * Everything is looked at, also after something was found wrong: the reasons are complete. What cannot be
+ * read as what it should be is wrong, not an error; an error is only what lies outside the release (no
+ * memory, a disk that fails). */
 #include "recipe/verify.h"
 
 #include "base/file.h"
@@ -56,7 +57,8 @@ bool recipe_verify_root_at(const verifier *v, const char *path, bool directory, 
     return ok;
 }
 
-void recipe_verify_wrong(verifier *v, const char *what, const char *where, const char *expected, const char *found)
+void recipe_verify_wrong(verifier *v, const char *what, const char *where, const char *expected,
+                         const char *found)
 {
     tn_reason(v->reasons, what, where, expected, found);
 }
@@ -67,17 +69,23 @@ void recipe_verify_line(verifier *v, const char *name, size_t before, char *text
 {
     size_t        n = recipe_verify_mark(v) - before;
     const json_t *first = n > 0 ? json_array_get(v->reasons, before) : NULL;
-    char         *wrong = first == NULL ? NULL : tn_strf("%s: %s", recipe_verify_text(first, "where"), recipe_verify_text(first, "what"));
+    char         *wrong = first == NULL ? NULL
+                                        : tn_strf("%s: %s", recipe_verify_text(first, "where"),
+                                                  recipe_verify_text(first, "what"));
 
-    recipe_verify_check(v, name, first == NULL ? "ok" : "wrong", before, wrong != NULL ? wrong : text != NULL ? text : "");
+    recipe_verify_check(v, name, first == NULL ? "ok" : "wrong", before,
+                        wrong != NULL  ? wrong
+                        : text != NULL ? text
+                                       : "");
     free(wrong);
     free(text);
 }
 
 void recipe_verify_check(verifier *v, const char *name, const char *state, size_t before, const char *text)
 {
-    json_array_append_new(v->checks, json_pack("{s:s,s:s,s:s,s:I,s:I}", "name", name, "state", state, "text", text, "first_reason",
-                                               (json_int_t)before, "n_reason", (json_int_t)(recipe_verify_mark(v) - before)));
+    json_array_append_new(v->checks, json_pack("{s:s,s:s,s:s,s:I,s:I}", "name", name, "state", state, "text",
+                                               text, "first_reason", (json_int_t)before, "n_reason",
+                                               (json_int_t)(recipe_verify_mark(v) - before)));
 }
 
 const json_t *recipe_verify_stage(const verifier *v, const char *name, size_t n_name)
@@ -85,7 +93,8 @@ const json_t *recipe_verify_stage(const verifier *v, const char *name, size_t n_
     size_t  i;
     json_t *row;
 
-    json_array_foreach(json_object_get(v->manifest, "closure"), i, row) {
+    json_array_foreach(json_object_get(v->manifest, "closure"), i, row)
+    {
         const char *have = recipe_verify_text(row, "name");
         if (strlen(have) == n_name && strncmp(have, name, n_name) == 0) return row;
     }
@@ -100,13 +109,14 @@ bool recipe_verify_origin(verifier *v, const char *from, const char *root, const
     char         *found = NULL;
     bool          ok = true;
 
-    if (row == NULL) return true;                             /* a source: its digest is its origin */
+    if (row == NULL) return true; /* a source: its digest is its origin */
     if (from[n] == '\0') {
         if (strcmp(recipe_verify_text(row, "root"), root) == 0) return true;
         recipe_verify_wrong(v, "not what the stage made", where, recipe_verify_text(row, "root"), root);
         return false;
     }
-    json_array_foreach(json_object_get(v->manifest, "parts"), i, part) {
+    json_array_foreach(json_object_get(v->manifest, "parts"), i, part)
+    {
         tn_digest d;
         char     *path;
         if (strcmp(recipe_verify_text(part, "root"), recipe_verify_text(row, "root")) != 0) continue;
@@ -114,15 +124,17 @@ bool recipe_verify_origin(verifier *v, const char *from, const char *root, const
         bool there = path != NULL && recipe_verify_root_at(v, path, recipe_verify_file(v, path) == NULL, &d);
         if (there) found = tn_digest_text(&d);
         ok = there && found != NULL && strcmp(found, root) == 0;
-        if (!ok) recipe_verify_wrong(v, "not what the stage made", where, root, found != NULL ? found : "nothing there");
+        if (!ok)
+            recipe_verify_wrong(v, "not what the stage made", where, root,
+                                found != NULL ? found : "nothing there");
         free(found);
         free(path);
         return ok;
     }
-    return true;                                              /* the stage's artifact is not held: its digest must do */
+    return true; /* the stage's artifact is not held: its digest must do */
 }
 
-/* ------------------------------------------------------------------------------------------------------------ signature */
+/* ---------------------------------------------------------------------------------------------- signature */
 
 static void say_files(verifier *v, const tn_oms *oms, size_t before)
 {
@@ -133,13 +145,15 @@ static void say_files(verifier *v, const tn_oms *oms, size_t before)
         recipe_verify_line(v, "files", before, tn_strf("%zu of %zu match, none extra", oms->n, oms->n));
         return;
     }
-    json_array_foreach(v->reasons, i, r)
-        if (i >= before && recipe_verify_is_weights(recipe_verify_text(r, "where")) && strcmp(recipe_verify_text(r, "what"), "file differs") == 0)
-            recipe_verify_locate(v, r);
+    json_array_foreach(v->reasons, i, r) if (i >= before &&
+                                             recipe_verify_is_weights(recipe_verify_text(r, "where")) &&
+                                             strcmp(recipe_verify_text(r, "what"), "file differs") == 0)
+        recipe_verify_locate(v, r);
     recipe_verify_line(v, "files", before, NULL);
 }
 
-/* A digest of files does not see folders without any: they are no part of a release of ours, and could mean something to whoever lists it. */
+/* A digest of files does not see folders without any: they are no part of a release of ours, and could mean
+ * something to whoever lists it. */
 static tn_status check_bare(verifier *v, tn_error *err)
 {
     char **bare = NULL;
@@ -148,7 +162,8 @@ static tn_status check_bare(verifier *v, tn_error *err)
     if (v->manifest == NULL) return TN_OK;
     TN_TRY(tn_list_bare(&bare, &n, v->dir, err));
     for (size_t i = 0; i < n; i++)
-        if (!tn_oms_named(v->o->ignored, bare[i])) recipe_verify_wrong(v, "empty folder", bare[i], "no such folder", "a folder without files");
+        if (!tn_oms_named(v->o->ignored, bare[i]))
+            recipe_verify_wrong(v, "empty folder", bare[i], "no such folder", "a folder without files");
     tn_list_free(bare, n);
     return TN_OK;
 }
@@ -164,11 +179,17 @@ static tn_status check_signature(verifier *v, tn_error *err)
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     status = tn_oms_open_by(&oms, path, &(tn_oms_trust){ v->key, v->o->certificates }, &why);
     if (status == TN_OK) {
-        recipe_verify_line(v, "signature", before, v->key != NULL ? tn_strf("ECDSA %s, key %.8s..., signed content matches", tn_key_curve(v->key), tn_key_hint(v->key))
-                                                                : tn_strdup("by a certificate that leads to a trusted one; signed content matches"));
+        recipe_verify_line(
+            v, "signature", before,
+            v->key != NULL
+                ? tn_strf("ECDSA %s, key %.8s..., signed content matches", tn_key_curve(v->key),
+                          tn_key_hint(v->key))
+                : tn_strdup("by a certificate that leads to a trusted one; signed content matches"));
         before = recipe_verify_mark(v);
-        if (v->manifest != NULL && !oms->compact)             /* others may indent and end their line; a release of ours has one form */
-            recipe_verify_wrong(v, "signature is written in another way", TN_OMS_FILE, "compact JSON, as it was signed", "further white space or escapes");
+        /* others may indent and end their line; a release of ours has one form */
+        if (v->manifest != NULL && !oms->compact)
+            recipe_verify_wrong(v, "signature is written in another way", TN_OMS_FILE,
+                                "compact JSON, as it was signed", "further white space or escapes");
         tn_oms_compare(oms, v->files, v->n, v->manifest == NULL, v->o->ignored, v->reasons);
         if (check_bare(v, &why) != TN_OK) {
             if (err != NULL) *err = why;
@@ -178,8 +199,10 @@ static tn_status check_signature(verifier *v, tn_error *err)
         say_files(v, oms, before);
     } else if (status == TN_UNSUPPORTED) {
         v->unchecked = true;
-        recipe_verify_wrong(v, "signature cannot be checked here", TN_OMS_FILE, "a signature by a key, over files", why.msg);
-        recipe_verify_check(v, "signature", "unchecked", before, "signed in a way that a public key cannot check");
+        recipe_verify_wrong(v, "signature cannot be checked here", TN_OMS_FILE,
+                            "a signature by a key, over files", why.msg);
+        recipe_verify_check(v, "signature", "unchecked", before,
+                            "signed in a way that a public key cannot check");
     } else if (status == TN_NOTFOUND) {
         recipe_verify_wrong(v, "signature is missing", TN_OMS_FILE, "a signature", "no such file");
         recipe_verify_line(v, "signature", before, tn_strdup("missing"));
@@ -187,7 +210,8 @@ static tn_status check_signature(verifier *v, tn_error *err)
         if (err != NULL) *err = why;
         goto out;
     } else {
-        recipe_verify_wrong(v, "signature does not hold", TN_OMS_FILE, "a signature of the given key over these files", why.msg);
+        recipe_verify_wrong(v, "signature does not hold", TN_OMS_FILE,
+                            "a signature of the given key over these files", why.msg);
         recipe_verify_line(v, "signature", before, tn_strdup(why.msg));
     }
     status = TN_OK;
@@ -209,9 +233,10 @@ static tn_status open_key(verifier *v, tn_error *err)
     }
     if (v->o->key == NULL && v->o->certificates != NULL) return TN_OK;
     v->unchecked = true;
-    recipe_verify_wrong(v, "signature was not checked", v->o->key != NULL ? v->o->key : "--key", "the signer's public key, as PEM",
-                 v->o->key != NULL ? why.msg : "none given");
-    recipe_verify_check(v, "signature", "unchecked", recipe_verify_mark(v) - 1, "no public key: give --key PUB.pem");
+    recipe_verify_wrong(v, "signature was not checked", v->o->key != NULL ? v->o->key : "--key",
+                        "the signer's public key, as PEM", v->o->key != NULL ? why.msg : "none given");
+    recipe_verify_check(v, "signature", "unchecked", recipe_verify_mark(v) - 1,
+                        "no public key: give --key PUB.pem");
     return TN_OK;
 }
 
@@ -220,7 +245,7 @@ static tn_status list_files(verifier *v, tn_error *err)
     tn_error  why = { .msg = "" };
     tn_status status = tn_tree_list(v->dir, &v->files, &v->n, &why);
 
-    if (status == TN_FORMAT) {                                /* a symlink, a socket: never part of a release */
+    if (status == TN_FORMAT) { /* a symlink, a socket: never part of a release */
         recipe_verify_wrong(v, "something that is no plain file", v->dir, "plain files and folders", why.msg);
         recipe_verify_line(v, "files", 0, tn_strdup(why.msg));
         return TN_OK;
@@ -242,7 +267,8 @@ static tn_status load_manifest(verifier *v, tn_error *err)
         recipe_verify_wrong(v, "does not parse", RELEASE_MANIFEST, "what the release is, as JSON", why.msg);
         status = TN_OK;
     } else if (status == TN_OK && strcmp(recipe_verify_text(v->manifest, "format"), RELEASE_FORMAT) != 0) {
-        recipe_verify_wrong(v, "unknown format", RELEASE_MANIFEST, RELEASE_FORMAT, recipe_verify_text(v->manifest, "format"));
+        recipe_verify_wrong(v, "unknown format", RELEASE_MANIFEST, RELEASE_FORMAT,
+                            recipe_verify_text(v->manifest, "format"));
         json_decref(v->manifest);
         v->manifest = NULL;
     }
@@ -266,7 +292,9 @@ static tn_status check_all(verifier *v, tn_error *err)
     if (v->key != NULL || v->o->certificates != NULL) TN_TRY(check_signature(v, err));
     if (broken) recipe_verify_line(v, "contents", before, tn_strdup(RELEASE_MANIFEST " does not parse"));
     if (v->manifest == NULL) {
-        if (!broken) recipe_verify_check(v, "contents", "ok", recipe_verify_mark(v), "no tenet release: nothing tells how these files were made");
+        if (!broken)
+            recipe_verify_check(v, "contents", "ok", recipe_verify_mark(v),
+                                "no tenet release: nothing tells how these files were made");
         return TN_OK;
     }
     TN_TRY(recipe_verify_content(v, err));
@@ -274,30 +302,37 @@ static tn_status check_all(verifier *v, tn_error *err)
     return v->o->replay != 0 ? recipe_verify_replay(v, err) : TN_OK;
 }
 
-/* wrong beats unchecked: of the reasons, those that only say "not checked" were counted in `unchecked` by their makers. */
+/* wrong beats unchecked: of the reasons, those that only say "not checked" were counted in `unchecked` by
+ * their makers. */
 static const char *verdict_of(const verifier *v)
 {
     size_t  i, n_wrong = 0;
     json_t *r;
 
-    json_array_foreach(v->reasons, i, r) {
+    json_array_foreach(v->reasons, i, r)
+    {
         const char *what = recipe_verify_text(r, "what");
-        if (strcmp(what, "signature was not checked") != 0 && strcmp(what, "signature cannot be checked here") != 0
-            && strcmp(what, "replay was not checked") != 0) n_wrong++;
+        if (strcmp(what, "signature was not checked") != 0 &&
+            strcmp(what, "signature cannot be checked here") != 0 &&
+            strcmp(what, "replay was not checked") != 0)
+            n_wrong++;
     }
     return n_wrong > 0 ? "wrong" : v->unchecked ? "unchecked" : "sound";
 }
 
-/* What the verdict is about, so that it can be kept apart from the release: the name and version that the release gives itself, the
- * root of its content as it lies here, and the key that was trusted. */
+/* What the verdict is about, so that it can be kept apart from the release: the name and version that the
+ * release gives itself, the root of its content as it lies here, and the key that was trusted. */
 static json_t *about(const verifier *v)
 {
     json_t   *o = json_object();
     tn_digest root;
-    char     *text = v->files != NULL && recipe_release_content_root(v->files, v->n, &root, NULL) == TN_OK ? tn_digest_text(&root) : NULL;
+    char     *text = v->files != NULL && recipe_release_content_root(v->files, v->n, &root, NULL) == TN_OK
+                         ? tn_digest_text(&root)
+                         : NULL;
 
     for (const char *const *k = (const char *const[]){ "name", "version", "date", NULL }; *k != NULL; k++)
-        if (recipe_verify_text(v->manifest, *k)[0] != '\0') json_object_set_new(o, *k, json_string(recipe_verify_text(v->manifest, *k)));
+        if (recipe_verify_text(v->manifest, *k)[0] != '\0')
+            json_object_set_new(o, *k, json_string(recipe_verify_text(v->manifest, *k)));
     if (text != NULL) json_object_set_new(o, "content", json_string(text));
     if (v->key != NULL) json_object_set_new(o, "key", json_string(tn_key_hint(v->key)));
     free(text);
@@ -311,11 +346,13 @@ tn_status tn_release_verify(const char *dir, const tn_verify_options *o, json_t 
 
     *verdict = NULL;
     if (!tn_is_dir(dir)) {
-        status = tn_fail(err, TN_NOTFOUND, "%s: no such folder: a release is a folder with %s in it", dir, TN_OMS_FILE);
+        status = tn_fail(err, TN_NOTFOUND, "%s: no such folder: a release is a folder with %s in it", dir,
+                         TN_OMS_FILE);
         goto out;
     }
     TN_GOTO(check_all(&v, err));
-    *verdict = json_pack("{s:s,s:o,s:O,s:O}", "verdict", verdict_of(&v), "release", about(&v), "reasons", v.reasons, "checks", v.checks);
+    *verdict = json_pack("{s:s,s:o,s:O,s:O}", "verdict", verdict_of(&v), "release", about(&v), "reasons",
+                         v.reasons, "checks", v.checks);
     if (*verdict == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a verdict");
     if (status == TN_OK && o->html != NULL) status = recipe_verdict_page(*verdict, dir, o->html, err);
 out:

@@ -13,9 +13,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct stretch { const json_t *log; char *run; int64_t from, n; } stretch;
+typedef struct stretch {
+    const json_t *log;
+    char         *run;
+    int64_t       from, n;
+} stretch;
 
-typedef struct finder { verifier *v; const json_t *stage; char *found[16]; int n; } finder;
+typedef struct finder {
+    verifier     *v;
+    const json_t *stage;
+    char         *found[16];
+    int           n;
+} finder;
 
 static int by_number(const void *a, const void *b)
 {
@@ -24,7 +33,8 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Steps that have a checkpoint in this run's directory and a state in its log, 0 first: from any other state a replay would prove nothing. */
+/* Steps that have a checkpoint in this run's directory and a state in its log, 0 first: from any other state
+ * a replay would prove nothing. */
 static int64_t *checkpoints(const verifier *v, const char *run, const char *log, size_t *n)
 {
     int64_t        *list = calloc(v->n + 1, sizeof *list);
@@ -33,7 +43,8 @@ static int64_t *checkpoints(const verifier *v, const char *run, const char *log,
     tn_step_record *records = NULL;
 
     *n = 0;
-    if (path != NULL) tn_steplog_read(path, NULL, &records, &n_record, NULL, NULL);      /* one that was altered is told elsewhere */
+    /* one that was altered is told elsewhere */
+    if (path != NULL) tn_steplog_read(path, NULL, &records, &n_record, NULL, NULL);
     free(path);
     if (list == NULL) {
         free(records);
@@ -44,9 +55,13 @@ static int64_t *checkpoints(const verifier *v, const char *run, const char *log,
         const char *name = v->files[i].name;
         char       *number;
         int64_t     step;
-        if (strncmp(name, run, n_run) != 0 || !tn_starts_with(name + n_run, "/step-") || !tn_ends_with(name, "/manifest.json")) continue;
+        if (strncmp(name, run, n_run) != 0 || !tn_starts_with(name + n_run, "/step-") ||
+            !tn_ends_with(name, "/manifest.json"))
+            continue;
         number = tn_strndup(name + n_run + 6, strcspn(name + n_run + 6, "/"));
-        if (number != NULL && tn_parse_i64(number, &step) && step > 0 && (size_t)step <= n_record && records[step - 1].has_state) list[(*n)++] = step;
+        if (number != NULL && tn_parse_i64(number, &step) && step > 0 && (size_t)step <= n_record &&
+            records[step - 1].has_state)
+            list[(*n)++] = step;
         free(number);
     }
     free(records);
@@ -61,11 +76,13 @@ static tn_status collect(verifier *v, stretch **out, size_t *n, tn_error *err)
 
     *out = NULL;
     *n = 0;
-    json_array_foreach(json_object_get(v->manifest, "steplogs"), i, log) {
+    json_array_foreach(json_object_get(v->manifest, "steplogs"), i, log)
+    {
         const char *path = recipe_verify_text(log, "path"), *slash = strrchr(path, '/');
         char       *run = slash == NULL ? NULL : tn_strndup(path, (size_t)(slash - path));
         size_t      n_point = 0;
-        int64_t    *points = run == NULL ? NULL : checkpoints(v, run, path, &n_point), steps = json_integer_value(json_object_get(log, "steps"));
+        int64_t    *points = run == NULL ? NULL : checkpoints(v, run, path, &n_point);
+        int64_t     steps = json_integer_value(json_object_get(log, "steps"));
         stretch    *more = points == NULL ? NULL : realloc(*out, (*n + n_point) * sizeof *more);
         if (more == NULL) {
             free(points);
@@ -88,15 +105,18 @@ static const json_t *stage_of(const verifier *v, const char *run)
     size_t  i, k;
     json_t *part, *row;
 
-    json_array_foreach(json_object_get(v->manifest, "parts"), i, part) {
+    json_array_foreach(json_object_get(v->manifest, "parts"), i, part)
+    {
         if (strcmp(recipe_verify_text(part, "path"), run) != 0) continue;
-        json_array_foreach(json_object_get(v->manifest, "closure"), k, row)
-            if (strcmp(recipe_verify_text(row, "root"), recipe_verify_text(part, "root")) == 0) return row;
+        json_array_foreach(json_object_get(v->manifest, "closure"), k,
+                           row) if (strcmp(recipe_verify_text(row, "root"),
+                                           recipe_verify_text(part, "root")) == 0) return row;
     }
     return NULL;
 }
 
-/* "texts/texts.jsonl": inside an artifact that the store has and the release does not hold. made: free; NULL: it has not. */
+/* "texts/texts.jsonl": inside an artifact that the store has and the release does not hold. made: free; NULL:
+ * it has not. */
 static char *inside_stored(const verifier *v, const json_t *origin, const char *inside)
 {
     const char *root = recipe_verify_text(origin, "root");
@@ -114,8 +134,9 @@ static char *inside_stored(const verifier *v, const json_t *origin, const char *
 /* An input of the stage by its root: a part of the release, its model, or the store's. */
 static const char *find_input(void *arg, const char *port)
 {
-    finder       *f = arg;
-    const char   *root = recipe_verify_text(json_object_get(f->stage, "inputs"), port), *from = recipe_verify_text(json_object_get(f->stage, "from"), port);
+    finder     *f = arg;
+    const char *root = recipe_verify_text(json_object_get(f->stage, "inputs"), port),
+               *from = recipe_verify_text(json_object_get(f->stage, "from"), port);
     const json_t *origin = recipe_verify_stage(f->v, from, strcspn(from, "/"));
     char         *path = NULL;
     size_t        i;
@@ -123,14 +144,18 @@ static const char *find_input(void *arg, const char *port)
     tn_digest     d;
 
     if (root[0] == '\0' || f->n == 16) return NULL;
-    json_array_foreach(json_object_get(f->v->manifest, "parts"), i, part)
-        if (path == NULL && strcmp(recipe_verify_text(part, "root"), root) == 0) path = tn_path(f->v->dir, recipe_verify_text(part, "path"));
-    if (path == NULL && origin != NULL && strchr(from, '/') != NULL)         /* "sft/model": inside a part that is held */
-        json_array_foreach(json_object_get(f->v->manifest, "parts"), i, part)
-            if (path == NULL && strcmp(recipe_verify_text(part, "root"), recipe_verify_text(origin, "root")) == 0)
-                path = tn_strf("%s/%s%s", f->v->dir, recipe_verify_text(part, "path"), strchr(from, '/'));
-    if (path == NULL && f->v->o->store != NULL && strlen(root) == 71 && tn_unhex(&d, root + 7)
-        && tn_store_path(f->v->o->store, &d, &path, NULL) != TN_OK) path = NULL;
+    json_array_foreach(json_object_get(f->v->manifest, "parts"), i,
+                       part) if (path == NULL && strcmp(recipe_verify_text(part, "root"), root) == 0)
+        path = tn_path(f->v->dir, recipe_verify_text(part, "path"));
+    /* "sft/model": inside a part that is held */
+    if (path == NULL && origin != NULL && strchr(from, '/') != NULL)
+        json_array_foreach(json_object_get(f->v->manifest, "parts"), i,
+                           part) if (path == NULL && strcmp(recipe_verify_text(part, "root"),
+                                                            recipe_verify_text(origin, "root")) == 0)
+            path = tn_strf("%s/%s%s", f->v->dir, recipe_verify_text(part, "path"), strchr(from, '/'));
+    if (path == NULL && f->v->o->store != NULL && strlen(root) == 71 && tn_unhex(&d, root + 7) &&
+        tn_store_path(f->v->o->store, &d, &path, NULL) != TN_OK)
+        path = NULL;
     if (path == NULL) path = inside_stored(f->v, origin, strchr(from, '/'));
     if (path != NULL) f->found[f->n++] = path;
     return path;
@@ -159,18 +184,29 @@ static void not_checked(verifier *v, const char *where, const char *expected, co
 
 static tn_status replay_one(verifier *v, const stretch *s, tn_error *err)
 {
-    finder            f = { .v = v, .stage = stage_of(v, s->run) };
-    char             *dir = tn_path(v->dir, s->run), *where = tn_strf("%s: steps %lld-%lld", s->run, (long long)s->from + 1, (long long)(s->from + s->n));
-    tn_replay_request q = { .run_dir = dir, .stage = f.stage, .from = s->from, .n = s->n, .find = find_input, .arg = &f };
-    tn_error          why = { .msg = "" };
-    tn_status         status = dir == NULL || where == NULL ? tn_fail(&why, TN_NOMEM, "no memory for a replay") : v->o->replay_fn(&q, &why);
+    finder f = { .v = v, .stage = stage_of(v, s->run) };
+    char  *dir = tn_path(v->dir, s->run),
+         *where = tn_strf("%s: steps %lld-%lld", s->run, (long long)s->from + 1, (long long)(s->from + s->n));
+    tn_replay_request q = {
+        .run_dir = dir, .stage = f.stage, .from = s->from, .n = s->n, .find = find_input, .arg = &f
+    };
+    tn_error  why = { .msg = "" };
+    tn_status status = dir == NULL || where == NULL ? tn_fail(&why, TN_NOMEM, "no memory for a replay")
+                                                    : v->o->replay_fn(&q, &why);
 
     if (status == TN_VERIFY || status == TN_FORMAT || status == TN_MISMATCH) {
         recipe_verify_wrong(v, "training computed again gives other bits", where, "the logged bits", why.msg);
         status = TN_OK;
-    } else if (status == TN_UNCHECKED || status == TN_NOTFOUND || status == TN_UNSUPPORTED || status == TN_USAGE) {
-        const char *root = q.missing != NULL ? recipe_verify_text(json_object_get(f.stage, "inputs"), q.missing) : "";
-        not_checked(v, where, root[0] != '\0' ? root : q.missing != NULL ? q.missing : "what the stretch needs", why.msg);
+    } else if (status == TN_UNCHECKED || status == TN_NOTFOUND || status == TN_UNSUPPORTED ||
+               status == TN_USAGE) {
+        const char *root = q.missing != NULL
+                               ? recipe_verify_text(json_object_get(f.stage, "inputs"), q.missing)
+                               : "";
+        not_checked(v, where,
+                    root[0] != '\0'     ? root
+                    : q.missing != NULL ? q.missing
+                                        : "what the stretch needs",
+                    why.msg);
         status = TN_OK;
     } else if (status != TN_OK && err != NULL) {
         *err = why;
@@ -184,19 +220,24 @@ static tn_status replay_one(verifier *v, const stretch *s, tn_error *err)
 /* The model itself, where a stage `export` wrote it: what training made is not yet what people run. */
 static tn_status replay_model(verifier *v, tn_str *said, tn_error *err)
 {
-    const char   *from = recipe_verify_text(json_object_get(v->manifest, "model"), "from"), *inside = strchr(from, '/');
+    const char *from = recipe_verify_text(json_object_get(v->manifest, "model"), "from"),
+               *inside = strchr(from, '/');
     const json_t *row = recipe_verify_stage(v, from, strcspn(from, "/"));
     finder        f = { .v = v, .stage = row };
     tn_error      why = { .msg = "" };
     tn_status     status;
 
-    if (row == NULL || strcmp(recipe_verify_text(row, "kind"), "export") != 0 || tn_stage_find(tn_stage_kinds, "export") == NULL) return TN_OK;
+    if (row == NULL || strcmp(recipe_verify_text(row, "kind"), "export") != 0 ||
+        tn_stage_find(tn_stage_kinds, "export") == NULL)
+        return TN_OK;
     status = recipe_replay_export(v, row, inside != NULL ? inside : "", find_input, &f, &why);
     tn_str_add(said, ", and the model's file");
     if (status == TN_VERIFY || status == TN_FORMAT || status == TN_MISMATCH) {
-        recipe_verify_wrong(v, "the model written again is another one", "model", "the released bytes", why.msg);
+        recipe_verify_wrong(v, "the model written again is another one", "model", "the released bytes",
+                            why.msg);
         status = TN_OK;
-    } else if (status == TN_UNCHECKED || status == TN_NOTFOUND || status == TN_UNSUPPORTED || status == TN_USAGE) {
+    } else if (status == TN_UNCHECKED || status == TN_NOTFOUND || status == TN_UNSUPPORTED ||
+               status == TN_USAGE) {
         not_checked(v, "model", "what the stage that wrote it needs", why.msg);
         status = TN_OK;
     } else if (status != TN_OK && err != NULL) {
@@ -211,13 +252,14 @@ static tn_status replay_drawn(verifier *v, stretch *all, size_t n, tn_str *said,
     size_t want = v->o->replay < 0 || (uint64_t)v->o->replay > n ? n : (size_t)v->o->replay;
 
     for (size_t k = 0; k < want; k++) {
-        size_t  i = v->o->replay < 0 ? k : k + draw(v, k, n - k);      /* without drawing one twice */
+        size_t  i = v->o->replay < 0 ? k : k + draw(v, k, n - k); /* without drawing one twice */
         stretch s = all[i];
         all[i] = all[k];
         all[k] = s;
         TN_TRY(tn_interrupted(err));
         TN_TRY(replay_one(v, &s, err));
-        tn_str_addf(said, "%s%s %lld-%lld", k == 0 ? "steps of " : ", ", tn_basename(s.run), (long long)s.from + 1, (long long)(s.from + s.n));
+        tn_str_addf(said, "%s%s %lld-%lld", k == 0 ? "steps of " : ", ", tn_basename(s.run),
+                    (long long)s.from + 1, (long long)(s.from + s.n));
     }
     return TN_OK;
 }
@@ -234,10 +276,17 @@ tn_status recipe_verify_replay(verifier *v, tn_error *err)
     if (v->o->replay_fn == NULL) not_checked(v, "replay/", "a program that can train", "this build cannot");
     else if (json_array_size(json_object_get(v->manifest, "steplogs")) == 0)
         not_checked(v, "replay/", "a training run with its step log", "the release holds none");
-    else if ((status = collect(v, &all, &n, err)) == TN_OK && (status = replay_drawn(v, all, n, &said, err)) == TN_OK) status = replay_model(v, &said, err);
-    tn_str_add(&said, recipe_verify_mark(v) == before ? ": equal bit for bit" : v->unchecked ? " not checked" : ": other bits");
-    recipe_verify_check(v, "replay", v->unchecked ? "unchecked" : recipe_verify_mark(v) > before ? "wrong" : "ok", before,
-                        said.p != NULL ? said.p : "");
+    else if ((status = collect(v, &all, &n, err)) == TN_OK &&
+             (status = replay_drawn(v, all, n, &said, err)) == TN_OK)
+        status = replay_model(v, &said, err);
+    tn_str_add(&said, recipe_verify_mark(v) == before ? ": equal bit for bit"
+                      : v->unchecked                  ? " not checked"
+                                                      : ": other bits");
+    recipe_verify_check(v, "replay",
+                        v->unchecked                     ? "unchecked"
+                        : recipe_verify_mark(v) > before ? "wrong"
+                                                         : "ok",
+                        before, said.p != NULL ? said.p : "");
     v->unchecked = v->unchecked || unchecked_before;
     for (size_t i = 0; i < n; i++) free(all[i].run);
     free(all);

@@ -1,4 +1,5 @@
-/* verify_weights.c - a file of weights that is not the signed one: which tensor, and where the first difference lies.
+/* verify_weights.c - a file of weights that is not the signed one: which tensor, and where the first
+ * difference lies.
  *
  *   tensor     by the digests of tensors in release.json, when the file still reads as a model
  *   byte       by comparing with the original when the store has it, else by the digests of blocks (blocks.c) */
@@ -11,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool recipe_verify_is_weights(const char *name) { return tn_ends_with(name, ".safetensors") || tn_ends_with(name, ".gguf"); }
+bool recipe_verify_is_weights(const char *name)
+{
+    return tn_ends_with(name, ".safetensors") || tn_ends_with(name, ".gguf");
+}
 
 /* The first tensor that differs, in the model's order; made: free. NULL: none, or no model any more. */
 static char *tensor_that_differs(const verifier *v)
@@ -49,25 +53,31 @@ static char *original_of(const verifier *v, const char *as)
     json_t       *f;
     tn_digest     d;
 
-    if (v->o->store == NULL || strlen(root) != 71 || !tn_unhex(&d, root + 7) || tn_store_path(v->o->store, &d, &path, NULL) != TN_OK) return NULL;
+    if (v->o->store == NULL || strlen(root) != 71 || !tn_unhex(&d, root + 7) ||
+        tn_store_path(v->o->store, &d, &path, NULL) != TN_OK)
+        return NULL;
     if (strcmp(recipe_verify_text(model, "form"), "file") == 0) return path;
-    json_array_foreach(json_object_get(model, "files"), i, f)
-        if (file == NULL && strcmp(recipe_verify_text(f, "as"), as) == 0) file = tn_path(path, recipe_verify_text(f, "name"));
+    json_array_foreach(json_object_get(model, "files"), i,
+                       f) if (file == NULL && strcmp(recipe_verify_text(f, "as"), as) == 0)
+        file = tn_path(path, recipe_verify_text(f, "name"));
     free(path);
     return file;
 }
 
 static char *place_of(const verifier *v, const char *name)
 {
-    char    *path = tn_path(v->dir, name), *original = original_of(v, name), first[32], last[32], *text = NULL;
-    int64_t  a, b;
+    char   *path = tn_path(v->dir, name), *original = original_of(v, name), first[32], last[32], *text = NULL;
+    int64_t a, b;
 
     if (path != NULL && original != NULL && tn_file_difference(&a, path, original, NULL) == TN_OK && a >= 0) {
         text = tn_strf("first difference at byte %s", tn_i64_grouped(a, first));
-    } else if (path != NULL && recipe_blocks_locate(json_object_get(json_object_get(json_object_get(v->manifest, "model"), "blocks"), name), path,
-                                                    &a, &b)) {
+    } else if (path != NULL &&
+               recipe_blocks_locate(
+                   json_object_get(json_object_get(json_object_get(v->manifest, "model"), "blocks"), name),
+                   path, &a, &b)) {
         text = a == b ? tn_strf("first difference at byte %s", tn_i64_grouped(a, first))
-                      : tn_strf("first difference in bytes %s to %s", tn_i64_grouped(a, first), tn_i64_grouped(b, last));
+                      : tn_strf("first difference in bytes %s to %s", tn_i64_grouped(a, first),
+                                tn_i64_grouped(b, last));
     }
     free(path);
     free(original);
@@ -77,8 +87,8 @@ static char *place_of(const verifier *v, const char *name)
 void recipe_verify_locate(verifier *v, json_t *reason)
 {
     char *place = place_of(v, recipe_verify_text(reason, "where")), *tensor = tensor_that_differs(v);
-    char *what = tn_strf("%s%s%s%s%s", recipe_verify_text(reason, "what"), tensor != NULL ? ", tensor " : "", tensor != NULL ? tensor : "",
-                         place != NULL ? ", " : "", place != NULL ? place : "");
+    char *what = tn_strf("%s%s%s%s%s", recipe_verify_text(reason, "what"), tensor != NULL ? ", tensor " : "",
+                         tensor != NULL ? tensor : "", place != NULL ? ", " : "", place != NULL ? place : "");
 
     if (what != NULL) json_object_set_new(reason, "what", json_string(what));
     free(what);

@@ -13,7 +13,8 @@ tn_status tn_page_create(tn_page **out, const char *title, const char *subtitle,
     tn_page *p = calloc(1, sizeof *p);
 
     *out = NULL;
-    if (p == NULL || (p->title = tn_strdup(title)) == NULL || (subtitle != NULL && (p->subtitle = tn_strdup(subtitle)) == NULL)) {
+    if (p == NULL || (p->title = tn_strdup(title)) == NULL ||
+        (subtitle != NULL && (p->subtitle = tn_strdup(subtitle)) == NULL)) {
         tn_page_destroy(p);
         return tn_fail(err, TN_NOMEM, "no memory for the report '%s'", title);
     }
@@ -41,9 +42,10 @@ tn_status tn_page_take(tn_page *p, char **html, size_t *n, tn_error *err)
     if (p->n_section > 0) tn_str_add(&p->body, "</section>\n");
     p->n_section = 0;
     tn_str_add(&s, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-               "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-               "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-               "<meta name=\"color-scheme\" content=\"light dark\">\n<title>");
+                   "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+                   "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
+                   "'unsafe-inline'\">\n"
+                   "<meta name=\"color-scheme\" content=\"light dark\">\n<title>");
     report_escape(&s, p->title);
     tn_str_add(&s, "</title>\n<style>\n");
     for (const char *const *line = report_style; *line != NULL; line++) tn_str_add(&s, *line);
@@ -65,10 +67,12 @@ tn_status tn_page_take(tn_page *p, char **html, size_t *n, tn_error *err)
     tn_str_add(&s, "</main>\n</body>\n</html>\n");
     if (p->nomem || p->body.failed || p->contents.failed || s.failed) {
         tn_str_free(&s);
-        return tn_fail(err, TN_LIMIT, "the report '%s' is over %zu MiB, or memory ran out", p->title, MAX_PAGE >> 20);
+        return tn_fail(err, TN_LIMIT, "the report '%s' is over %zu MiB, or memory ran out", p->title,
+                       MAX_PAGE >> 20);
     }
     *n = s.len;
-    if ((*html = tn_str_take(&s)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the report '%s'", p->title);
+    if ((*html = tn_str_take(&s)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for the report '%s'", p->title);
     return TN_OK;
 }
 
@@ -84,7 +88,7 @@ tn_status tn_page_write(tn_page *p, const char *path, tn_error *err)
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- words */
+/* -------------------------------------------------------------------------------------------------- words */
 
 static void add_element(tn_page *p, const char *open, const char *text, const char *close)
 {
@@ -105,8 +109,8 @@ void tn_page_section(tn_page *p, const char *title)
     add_element(p, "<h2>", title, "</h2>\n");
 }
 
-__attribute__((format(printf, 3, 0)))
-static void add_formatted(tn_page *p, const char *open, const char *fmt, va_list ap, const char *close)
+__attribute__((format(printf, 3, 0))) static void add_formatted(tn_page *p, const char *open, const char *fmt,
+                                                                va_list ap, const char *close)
 {
     tn_str s = { .max = MAX_PAGE };
 
@@ -178,13 +182,15 @@ void tn_page_facts(tn_page *p, const tn_fact *f, size_t n)
 void tn_page_table(tn_page *p, const tn_table *t)
 {
     size_t n_col = strlen(t->columns);
-    bool   rows = t->head != NULL && n_col > 3;               /* more than a phone is wide for: there each cell says what it is */
+    /* more than a phone is wide for: there each cell says what it is */
+    bool rows = t->head != NULL && n_col > 3;
 
     tn_str_addf(&p->body, "<div class=\"scroll\"><table%s>\n", rows ? " class=\"rows\"" : "");
     if (t->caption != NULL) add_element(p, "<caption>", t->caption, "</caption>\n");
     if (t->head != NULL) {
         tn_str_add(&p->body, "<thead><tr>");
-        for (size_t c = 0; c < n_col; c++) add_element(p, t->columns[c] == 'r' ? "<th class=\"r\">" : "<th>", t->head[c], "</th>");
+        for (size_t c = 0; c < n_col; c++)
+            add_element(p, t->columns[c] == 'r' ? "<th class=\"r\">" : "<th>", t->head[c], "</th>");
         tn_str_add(&p->body, "</tr></thead>\n");
     }
     tn_str_add(&p->body, "<tbody>\n");
@@ -192,7 +198,9 @@ void tn_page_table(tn_page *p, const tn_table *t)
         tn_str_add(&p->body, "<tr>");
         for (size_t c = 0; c < n_col; c++) {
             char kind = t->columns[c];
-            tn_str_add(&p->body, kind == 'r' ? "<td class=\"r\"" : kind == 'm' ? "<td class=\"mono\"" : "<td");
+            tn_str_add(&p->body, kind == 'r'   ? "<td class=\"r\""
+                                 : kind == 'm' ? "<td class=\"mono\""
+                                               : "<td");
             if (rows) {
                 tn_str_add(&p->body, " data-is=\"");
                 report_escape(&p->body, t->head[c]);
@@ -205,16 +213,19 @@ void tn_page_table(tn_page *p, const tn_table *t)
     tn_str_add(&p->body, "</tbody></table></div>\n");
 }
 
-/* --------------------------------------------------------------------------------------------------------- answers */
+/* ------------------------------------------------------------------------------------------------ answers */
 
 static void add_words(tn_page *p, const char *text, bool harmful)
 {
-    if (harmful) tn_str_add(&p->body, "<details class=\"harm\"><summary>May be harmful: click to read</summary>");
-    add_element(p, "<div class=\"words\" dir=\"auto\">", text != NULL && text[0] != '\0' ? text : "(nothing)", "</div>");
+    if (harmful)
+        tn_str_add(&p->body, "<details class=\"harm\"><summary>May be harmful: click to read</summary>");
+    add_element(p, "<div class=\"words\" dir=\"auto\">", text != NULL && text[0] != '\0' ? text : "(nothing)",
+                "</div>");
     if (harmful) tn_str_add(&p->body, "</details>");
 }
 
-void tn_page_answers(tn_page *p, const char *prompt, bool prompt_harmful, const char *tag, const tn_answer *a, size_t n)
+void tn_page_answers(tn_page *p, const char *prompt, bool prompt_harmful, const char *tag, const tn_answer *a,
+                     size_t n)
 {
     tn_str_add(&p->body, "<article>\n<div class=\"prompt\"><div class=\"who\">Asked");
     if (tag != NULL) add_element(p, " <span class=\"tag\">", tag, "</span>");

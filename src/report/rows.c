@@ -13,7 +13,7 @@
 enum { LABEL_W = 270, NUMBERS_W = 200, EDGE = 20, TOP = 44, LABEL_CHARS = 40, NARROW_CHARS = 32 };
 
 typedef struct row_plot {
-    tn_page          *p;               /* set with the measures below, when drawn */
+    tn_page          *p; /* set with the measures below, when drawn */
     const char       *before, *after;
     tn_unit           unit;
     double            lo, hi;
@@ -30,12 +30,16 @@ static void draw_legend(const row_plot *r)
     double   x = r->left;
 
     if (r->before == NULL) return;
-    tn_str_addf(&p->body, r->bars ? "<rect x=\"%.0f\" y=\"5\" width=\"12\" height=\"8\" class=\"bar-b\"/>\n"
-                                  : "<circle cx=\"%.0f\" cy=\"9\" r=\"4.5\" class=\"dot-b\"/>\n", r->bars ? x : x + 6);
+    tn_str_addf(&p->body,
+                r->bars ? "<rect x=\"%.0f\" y=\"5\" width=\"12\" height=\"8\" class=\"bar-b\"/>\n"
+                        : "<circle cx=\"%.0f\" cy=\"9\" r=\"4.5\" class=\"dot-b\"/>\n",
+                r->bars ? x : x + 6);
     report_label(p, x + 18, 13, "", "start", r->before, r->wide ? 24 : 18);
     x += r->wide ? 190 : 150;
-    tn_str_addf(&p->body, r->bars ? "<rect x=\"%.0f\" y=\"5\" width=\"12\" height=\"8\" class=\"bar-a\"/>\n"
-                                  : "<circle cx=\"%.0f\" cy=\"9\" r=\"4.5\" class=\"dot-a\"/>\n", r->bars ? x : x + 6);
+    tn_str_addf(&p->body,
+                r->bars ? "<rect x=\"%.0f\" y=\"5\" width=\"12\" height=\"8\" class=\"bar-a\"/>\n"
+                        : "<circle cx=\"%.0f\" cy=\"9\" r=\"4.5\" class=\"dot-a\"/>\n",
+                r->bars ? x : x + 6);
     report_label(p, x + 18, 13, "", "start", r->after, r->wide ? 24 : 18);
 }
 
@@ -72,8 +76,8 @@ static void draw_dot(const row_plot *r, const report_axis *a, const tn_estimate 
     if (isnan(e->value)) return;
     if (isfinite(e->lo) && isfinite(e->hi))
         report_line(r->p, report_axis_at(a, e->lo), y, report_axis_at(a, e->hi), y, before ? "ci-b" : "ci-a");
-    tn_str_addf(&r->p->body, "<circle cx=\"%s\" cy=\"%s\" r=\"4.5\" class=\"%s\"/>\n", report_xy(report_axis_at(a, e->value), x),
-                report_xy(y, yy), before ? "dot-b" : "dot-a");
+    tn_str_addf(&r->p->body, "<circle cx=\"%s\" cy=\"%s\" r=\"4.5\" class=\"%s\"/>\n",
+                report_xy(report_axis_at(a, e->value), x), report_xy(y, yy), before ? "dot-b" : "dot-a");
 }
 
 static void draw_bar(const row_plot *r, const report_axis *a, const tn_estimate *e, double y, bool before)
@@ -83,16 +87,19 @@ static void draw_bar(const row_plot *r, const report_axis *a, const tn_estimate 
 
     if (isnan(e->value)) return;
     end = report_axis_at(a, e->value);
-    tn_str_addf(&r->p->body, "<rect x=\"%s\" y=\"%s\" width=\"%s\" height=\"8\" class=\"%s\"/>\n", report_xy(end < zero ? end : zero, x),
-                report_xy(y - 4, yy), report_xy(fabs(end - zero), w), before ? "bar-b" : "bar-a");
-    if (isfinite(e->lo) && isfinite(e->hi)) report_line(r->p, report_axis_at(a, e->lo), y, report_axis_at(a, e->hi), y, "ci-k");
+    tn_str_addf(&r->p->body, "<rect x=\"%s\" y=\"%s\" width=\"%s\" height=\"8\" class=\"%s\"/>\n",
+                report_xy(end < zero ? end : zero, x), report_xy(y - 4, yy), report_xy(fabs(end - zero), w),
+                before ? "bar-b" : "bar-a");
+    if (isfinite(e->lo) && isfinite(e->hi))
+        report_line(r->p, report_axis_at(a, e->lo), y, report_axis_at(a, e->hi), y, "ci-k");
 }
 
 /* "22 % → 81 %" and the change, green or red by its direction. */
 static void draw_numbers(const row_plot *r, const tn_dot_row *row, double y)
 {
-    char        text[80], a[32], b[32], change[40];
-    double      d = row->after.value - row->before.value, x = r->wide ? r->right + 16 : r->width - (r->before == NULL || isnan(d) ? 6 : 40);
+    char   text[80], a[32], b[32], change[40];
+    double d = row->after.value - row->before.value,
+           x = r->wide ? r->right + 16 : r->width - (r->before == NULL || isnan(d) ? 6 : 40);
     bool        better = r->low_is_good ? d < 0 : d > 0;
     const char *anchor = r->wide ? "start" : "end";
 
@@ -100,10 +107,12 @@ static void draw_numbers(const row_plot *r, const tn_dot_row *row, double y)
         report_label(r->p, x, y, "", anchor, report_number(row->after.value, r->unit, a), 0);
         return;
     }
-    snprintf(text, sizeof text, "%s \xe2\x86\x92 %s", report_number(row->before.value, r->unit, a), report_number(row->after.value, r->unit, b));
+    snprintf(text, sizeof text, "%s \xe2\x86\x92 %s", report_number(row->before.value, r->unit, a),
+             report_number(row->after.value, r->unit, b));
     report_label(r->p, x, y, "", anchor, text, 0);
     if (isnan(d)) return;
-    if (r->unit == TN_UNIT_PERCENT) snprintf(change, sizeof change, "%s%.0f", d < 0 ? "\xe2\x88\x92" : "+", fabs(d) * 100);
+    if (r->unit == TN_UNIT_PERCENT)
+        snprintf(change, sizeof change, "%s%.0f", d < 0 ? "\xe2\x88\x92" : "+", fabs(d) * 100);
     else snprintf(change, sizeof change, "%s%.3g", d < 0 ? "\xe2\x88\x92" : "+", fabs(d));
     report_label(r->p, r->width - 6, y, d == 0 ? "t" : better ? "b up" : "b down", "end", change, 0);
 }
@@ -114,13 +123,17 @@ static double draw_words(const row_plot *r, const tn_dot_row *row, double top)
     double middle = top + r->row_h / 2;
 
     if (!r->wide) {
-        report_label(r->p, 0, top + 14, "", "start", row->label, r->before == NULL ? NARROW_CHARS + 8 : NARROW_CHARS);
-        if (row->detail != NULL) report_label(r->p, 0, top + 27, "t", "start", row->detail, NARROW_CHARS + 20);
+        report_label(r->p, 0, top + 14, "", "start", row->label,
+                     r->before == NULL ? NARROW_CHARS + 8 : NARROW_CHARS);
+        if (row->detail != NULL)
+            report_label(r->p, 0, top + 27, "t", "start", row->detail, NARROW_CHARS + 20);
         draw_numbers(r, row, top + 14);
         return top + r->row_h - 14;
     }
-    report_label(r->p, r->left - 14, row->detail != NULL ? middle - 2 : middle + 4, "", "end", row->label, LABEL_CHARS);
-    if (row->detail != NULL) report_label(r->p, r->left - 14, middle + 12, "t", "end", row->detail, LABEL_CHARS + 6);
+    report_label(r->p, r->left - 14, row->detail != NULL ? middle - 2 : middle + 4, "", "end", row->label,
+                 LABEL_CHARS);
+    if (row->detail != NULL)
+        report_label(r->p, r->left - 14, middle + 12, "t", "end", row->detail, LABEL_CHARS + 6);
     draw_numbers(r, row, middle + 4);
     return middle;
 }
@@ -142,7 +155,8 @@ static double draw(tn_page *p, const void *arg, double width)
     bottom = TOP + r.row_h * (double)r.n_row;
     draw_legend(&r);
     a = draw_axis(&r, bottom);
-    if (a.lo < 0 && a.hi > 0) report_line(p, report_axis_at(&a, 0), TOP - 8, report_axis_at(&a, 0), bottom, "ax");
+    if (a.lo < 0 && a.hi > 0)
+        report_line(p, report_axis_at(&a, 0), TOP - 8, report_axis_at(&a, 0), bottom, "ax");
     for (size_t i = 0; i < r.n_row; i++) {
         const tn_dot_row *row = &r.rows[i];
         double            y = draw_words(&r, row, TOP + r.row_h * (double)i), dy = r.before == NULL ? 0 : 5;
@@ -154,14 +168,28 @@ static double draw(tn_page *p, const void *arg, double width)
 
 void tn_page_dots(tn_page *p, const tn_dots *d)
 {
-    row_plot r = { .before = d->before, .after = d->after, .unit = d->unit, .lo = d->lo, .hi = d->hi, .low_is_good = d->low_is_good, .rows = d->rows, .n_row = d->n_row };
+    row_plot r = { .before = d->before,
+                   .after = d->after,
+                   .unit = d->unit,
+                   .lo = d->lo,
+                   .hi = d->hi,
+                   .low_is_good = d->low_is_good,
+                   .rows = d->rows,
+                   .n_row = d->n_row };
 
     report_figure(p, d->title, draw, &r);
 }
 
 void tn_page_bars(tn_page *p, const tn_bars *b)
 {
-    row_plot r = { .before = b->before, .after = b->after, .unit = b->unit, .hi = b->hi, .low_is_good = b->low_is_good, .bars = true, .rows = b->rows, .n_row = b->n_row };
+    row_plot r = { .before = b->before,
+                   .after = b->after,
+                   .unit = b->unit,
+                   .hi = b->hi,
+                   .low_is_good = b->low_is_good,
+                   .bars = true,
+                   .rows = b->rows,
+                   .n_row = b->n_row };
 
     report_figure(p, b->title, draw, &r);
 }

@@ -22,7 +22,9 @@ static size_t escape_one(tn_str *s, const char *t, size_t n)
     else if (cp == '>') tn_str_add(s, "&gt;");
     else if (cp == '"') tn_str_add(s, "&quot;");
     else if (cp == '\'') tn_str_add(s, "&#39;");
-    else if ((cp < 0x20 && cp != '\n' && cp != '\t') || (cp >= 0x7f && cp < 0xa0) || cp == 0xfffe || cp == 0xffff) tn_str_add(s, REPLACEMENT);
+    else if ((cp < 0x20 && cp != '\n' && cp != '\t') || (cp >= 0x7f && cp < 0xa0) || cp == 0xfffe ||
+             cp == 0xffff)
+        tn_str_add(s, REPLACEMENT);
     else tn_str_add_n(s, t, (size_t)len);
     return (size_t)len;
 }
@@ -62,7 +64,8 @@ const char *report_number(double v, tn_unit unit, char buf[32])
     double a = fabs(v);
 
     if (isnan(v)) snprintf(buf, 32, "%s", DASH);
-    else if (unit == TN_UNIT_PERCENT) snprintf(buf, 32, a * 100 < 0.95 && a > 0 ? "%.1f %%" : "%.0f %%", v * 100);
+    else if (unit == TN_UNIT_PERCENT)
+        snprintf(buf, 32, a * 100 < 0.95 && a > 0 ? "%.1f %%" : "%.0f %%", v * 100);
     else if (v == floor(v) && a < 1e6) snprintf(buf, 32, "%.0f", v);
     else if (a >= 1e5 || a < 1e-3) snprintf(buf, 32, "%.2g", v);
     else if (a >= 100) snprintf(buf, 32, "%.0f", v);
@@ -77,17 +80,20 @@ const char *report_xy(double v, char buf[32])
     long long whole = hundredths / 100, rest = hundredths % 100;
 
     if (rest < 0) rest = -rest;
-    snprintf(buf, 32, rest == 0 ? "%s%lld" : rest % 10 == 0 ? "%s%lld.%lld" : "%s%lld.%02lld", hundredths < 0 && whole == 0 ? "-" : "",
-             whole, rest % 10 == 0 ? rest / 10 : rest);
+    snprintf(buf, 32,
+             rest == 0        ? "%s%lld"
+             : rest % 10 == 0 ? "%s%lld.%lld"
+                              : "%s%lld.%02lld",
+             hundredths < 0 && whole == 0 ? "-" : "", whole, rest % 10 == 0 ? rest / 10 : rest);
     return buf;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- axes */
+/* --------------------------------------------------------------------------------------------------- axes */
 
 void report_extend(double *lo, double *hi, double v)
 {
     if (!isfinite(v)) return;
-    if (!(*lo <= v)) *lo = v;                        /* also when *lo is still NaN */
+    if (!(*lo <= v)) *lo = v; /* also when *lo is still NaN */
     if (!(*hi >= v)) *hi = v;
 }
 
@@ -151,22 +157,24 @@ const char *report_axis_number(const report_axis *a, double v, tn_unit unit, cha
     int    digits = a->log || !(step < 1) ? 0 : (int)ceil(-log10(step) - 1e-9);
 
     if (digits == 0 || digits > 6 || fabs(v) >= 1e5) return report_number(v, unit, buf);
-    snprintf(buf, 32, unit == TN_UNIT_PERCENT ? "%.*f %%" : "%.*f", digits, unit == TN_UNIT_PERCENT ? v * 100 : v);
+    snprintf(buf, 32, unit == TN_UNIT_PERCENT ? "%.*f %%" : "%.*f", digits,
+             unit == TN_UNIT_PERCENT ? v * 100 : v);
     return buf;
 }
 
-/* --------------------------------------------------------------------------------------------------------- shapes */
+/* ------------------------------------------------------------------------------------------------- shapes */
 
 static void draw_at(tn_page *p, const char *title, report_draw draw, const void *arg, double width)
 {
     tn_str *s = &p->body, before = *s;
     double  height;
 
-    *s = (tn_str){ .max = before.max };              /* its height is known only when it is drawn */
+    *s = (tn_str){ .max = before.max }; /* its height is known only when it is drawn */
     height = draw(p, arg, width);
     tn_str plot = *s;
     *s = before;
-    tn_str_addf(s, "<svg class=\"%s\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"", width == REPORT_WIDE ? "wide" : "narrow", width, height);
+    tn_str_addf(s, "<svg class=\"%s\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"",
+                width == REPORT_WIDE ? "wide" : "narrow", width, height);
     report_escape(s, title);
     tn_str_add(s, "\">\n");
     if (plot.len > 0) tn_str_add_n(s, plot.p, plot.len);
@@ -190,11 +198,13 @@ void report_figure(tn_page *p, const char *title, report_draw draw, const void *
     tn_str_add(s, "</figure>\n");
 }
 
-void report_label(tn_page *p, double x, double y, const char *class_name, const char *anchor, const char *text, int columns)
+void report_label(tn_page *p, double x, double y, const char *class_name, const char *anchor,
+                  const char *text, int columns)
 {
     char a[32], b[32];
 
-    tn_str_addf(&p->body, "<text x=\"%s\" y=\"%s\" class=\"%s\" text-anchor=\"%s\">", report_xy(x, a), report_xy(y, b), class_name, anchor);
+    tn_str_addf(&p->body, "<text x=\"%s\" y=\"%s\" class=\"%s\" text-anchor=\"%s\">", report_xy(x, a),
+                report_xy(y, b), class_name, anchor);
     report_escape_short(&p->body, text, columns);
     tn_str_add(&p->body, "</text>\n");
 }
@@ -203,6 +213,6 @@ void report_line(tn_page *p, double x1, double y1, double x2, double y2, const c
 {
     char a[32], b[32], c[32], d[32];
 
-    tn_str_addf(&p->body, "<line x1=\"%s\" y1=\"%s\" x2=\"%s\" y2=\"%s\" class=\"%s\"/>\n", report_xy(x1, a), report_xy(y1, b),
-                report_xy(x2, c), report_xy(y2, d), class_name);
+    tn_str_addf(&p->body, "<line x1=\"%s\" y1=\"%s\" x2=\"%s\" y2=\"%s\" class=\"%s\"/>\n", report_xy(x1, a),
+                report_xy(y1, b), report_xy(x2, c), report_xy(y2, d), class_name);
 }

@@ -1,10 +1,11 @@
-/* export.c - artifacts leave the store whole or not at all, and nothing is made from one that is not what its name says.
+/* export.c - artifacts leave the store whole or not at all, and nothing is made from one that is not what its
+ * name says.
  *
  *   objects/ab/cdef... ── copied ──→ .NAME.tenet-PID-n/out beside the target ── hashed, is it the artifact? ── renamed ──→ target
  *   objects/ab/cdef... ── hashed, once a process ──→ read by a stage, printed by `store cat`
  *
- * The copy is what is hashed, so a disk that wrote something else is found too. A place that a killed process left beside
- * the target is taken away by the next export to it: whoever works in one holds its lock. */
+ * The copy is what is hashed, so a disk that wrote something else is found too. A place that a killed process
+ * left beside the target is taken away by the next export to it: whoever works in one holds its lock. */
 #include "store/store_impl.h"
 
 #include "base/file.h"
@@ -24,7 +25,7 @@
 
 #define PLACE_MARK ".tenet-"
 
-/* -------------------------------------------------------------------------------------------------- is it whole? */
+/* ------------------------------------------------------------------------------------------- is it whole? */
 
 static bool known_whole(const tn_store *s, const tn_digest *root)
 {
@@ -37,7 +38,7 @@ void tn_store_know_whole(tn_store *s, const tn_digest *root)
 {
     if (known_whole(s, root)) return;
     tn_digest *more = realloc(s->whole, (s->n_whole + 1) * sizeof *more);
-    if (more == NULL) return;                                 /* then it is hashed again */
+    if (more == NULL) return; /* then it is hashed again */
     s->whole = more;
     s->whole[s->n_whole++] = *root;
 }
@@ -54,10 +55,12 @@ tn_status tn_store_check(tn_store *s, const tn_digest *root, tn_error *err)
     status = tn_tree_digest(path, &found, NULL, &why);
     if (status == TN_OK && tn_digest_equal(&found, root)) {
         tn_store_know_whole(s, root);
-    } else if (status == TN_OK || status == TN_FORMAT) {      /* other bytes, or a link where a file was */
+    } else if (status == TN_OK || status == TN_FORMAT) { /* other bytes, or a link where a file was */
         want = tn_digest_text(root);
         have = status == TN_OK ? tn_digest_text(&found) : tn_strdup(why.msg);
-        status = tn_fail(err, TN_VERIFY, "%.23s... is damaged in the store, found %s (`tenet store verify --remove` takes damaged artifacts away; the next run makes them again)",
+        status = tn_fail(err, TN_VERIFY,
+                         "%.23s... is damaged in the store, found %s (`tenet store verify --remove` takes "
+                         "damaged artifacts away; the next run makes them again)",
                          want != NULL ? want : path, have != NULL ? have : "something else");
     } else if (err != NULL) {
         *err = why;
@@ -68,10 +71,10 @@ tn_status tn_store_check(tn_store *s, const tn_digest *root, tn_error *err)
     return status;
 }
 
-/* -------------------------------------------------------------------------------------------------------- copies */
+/* ------------------------------------------------------------------------------------------------- copies */
 
-/* One file: shared blocks where the file system can; a hard link only for what is too large to be worth a copy, because
- * whoever edits a link edits the store. Copies are writable again. */
+/* One file: shared blocks where the file system can; a hard link only for what is too large to be worth a
+ * copy, because whoever edits a link edits the store. Copies are writable again. */
 static tn_status copy_file(const char *from, const char *to, bool may_link, tn_error *err)
 {
     enum { LINK_BYTES = 1 << 30 };
@@ -79,12 +82,16 @@ static tn_status copy_file(const char *from, const char *to, bool may_link, tn_e
 
     if (stat(from, &st) != 0) return tn_fail(err, TN_IO, "%s: %s", from, strerror(errno));
     TN_TRY(tn_file_clone(from, to, may_link && st.st_size >= LINK_BYTES, err));
-    if (stat(to, &made) == 0 && made.st_ino != st.st_ino && chmod(to, (st.st_mode & S_IXUSR) != 0 ? 0755 : 0644) != 0)
+    if (stat(to, &made) == 0 && made.st_ino != st.st_ino &&
+        chmod(to, (st.st_mode & S_IXUSR) != 0 ? 0755 : 0644) != 0)
         return tn_fail(err, TN_IO, "%s: cannot set its mode: %s", to, strerror(errno));
     return TN_OK;
 }
 
-static tn_status no_memory(tn_error *err) { return tn_fail(err, TN_NOMEM, "the store has no memory for a path"); }
+static tn_status no_memory(tn_error *err)
+{
+    return tn_fail(err, TN_NOMEM, "the store has no memory for a path");
+}
 
 tn_status tn_store_copy_tree(const char *from, const char *to, bool may_link, tn_error *err)
 {
@@ -99,7 +106,8 @@ tn_status tn_store_copy_tree(const char *from, const char *to, bool may_link, tn
     TN_TRY(tn_list_files(&names, &n, from, err));
     TN_GOTO(tn_mkdirs(to, err));
     for (size_t i = 0; i < n; i++) {
-        char *a = tn_path(from, names[i]), *b = tn_path(to, names[i]), *slash = b == NULL ? NULL : strrchr(b, '/');
+        char *a = tn_path(from, names[i]), *b = tn_path(to, names[i]),
+             *slash = b == NULL ? NULL : strrchr(b, '/');
         if (a == NULL || b == NULL) {
             status = no_memory(err);
         } else {
@@ -119,9 +127,12 @@ out:
     return status;
 }
 
-/* -------------------------------------------------------------------------------------- a place beside the target */
+/* ------------------------------------------------------------------------------ a place beside the target */
 
-typedef struct place { char *dir; int lock; } place;
+typedef struct place {
+    char *dir;
+    int   lock;
+} place;
 
 /* What nobody holds was left by a process that is gone. */
 static void sweep_places(const char *folder, const char *mark)
@@ -143,8 +154,11 @@ static void sweep_places(const char *folder, const char *mark)
 static tn_status place_open(place *p, const char *to, tn_error *err)
 {
     static atomic_uint counter;
-    const char *name = tn_basename(to);
-    char       *folder = name == to ? tn_strdup(".") : name == to + 1 ? tn_strdup("/") : tn_strf("%.*s", (int)(name - to - 1), to), *mark = tn_strf(".%s" PLACE_MARK, name);
+    const char        *name = tn_basename(to);
+    char              *folder = name == to       ? tn_strdup(".")
+                                : name == to + 1 ? tn_strdup("/")
+                                                 : tn_strf("%.*s", (int)(name - to - 1), to),
+         *mark = tn_strf(".%s" PLACE_MARK, name);
     struct stat held, named;
     tn_status   status = TN_OK;
 
@@ -155,15 +169,18 @@ static tn_status place_open(place *p, const char *to, tn_error *err)
     }
     TN_GOTO(tn_mkdirs(folder, err));
     sweep_places(folder, mark);
-    for (int attempt = 0; attempt < 100; attempt++) {         /* a sweep may come between making and locking */
+    for (int attempt = 0; attempt < 100; attempt++) { /* a sweep may come between making and locking */
         char *dir = tn_strf("%s/%s%ld-%u", folder, mark, (long)getpid(), atomic_fetch_add(&counter, 1));
         if (dir == NULL || mkdir(dir, 0777) != 0) {
-            status = dir == NULL ? no_memory(err) : tn_fail(err, TN_IO, "%s: cannot make the directory: %s", dir, strerror(errno));
+            status = dir == NULL
+                         ? no_memory(err)
+                         : tn_fail(err, TN_IO, "%s: cannot make the directory: %s", dir, strerror(errno));
             free(dir);
             goto out;
         }
         int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd >= 0 && flock(fd, LOCK_EX) == 0 && fstat(fd, &held) == 0 && stat(dir, &named) == 0 && held.st_ino == named.st_ino && held.st_dev == named.st_dev) {
+        if (fd >= 0 && flock(fd, LOCK_EX) == 0 && fstat(fd, &held) == 0 && stat(dir, &named) == 0 &&
+            held.st_ino == named.st_ino && held.st_dev == named.st_dev) {
             *p = (place){ dir, fd };
             goto out;
         }
@@ -207,7 +224,10 @@ tn_status tn_store_export(tn_store *s, const tn_digest *root, const char *to, tn
     TN_GOTO(tn_tree_digest(copy, &found, NULL, err));
     if (!tn_digest_equal(&found, root)) {
         TN_GOTO(tn_store_check(s, root, err));
-        status = tn_fail(err, TN_IO, "%s: what was written there reads back as something else: the disk or its driver is at fault", to);
+        status = tn_fail(
+            err, TN_IO,
+            "%s: what was written there reads back as something else: the disk or its driver is at fault",
+            to);
         goto out;
     }
     tn_store_know_whole(s, root);

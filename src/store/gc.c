@@ -3,8 +3,8 @@
  *   kept: names, pins, artifacts of the newest runs and of every release, and, from each of these, what the records of
  *         stages say it was made of (root -> inputs, again and again)
  *
- * A collection holds the store's lock alone: no process can be between making an artifact and recording it. Removal
- * renames an artifact into tmp/ first, so that no reader ever meets half of one. */
+ * A collection holds the store's lock alone: no process can be between making an artifact and recording it.
+ * Removal renames an artifact into tmp/ first, so that no reader ever meets half of one. */
 #include "store/store_impl.h"
 
 #include "base/file.h"
@@ -21,11 +21,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WORK_DAYS = 14, VERIFY_BATCH = 64 };                   /* unfinished work that nobody touched for longer goes */
+enum { WORK_DAYS = 14, VERIFY_BATCH = 64 }; /* unfinished work that nobody touched for longer goes */
 
 typedef struct reach {
-    json_t *made_of;                   /* {root: {input root: true}} */
-    json_t *kept;                      /* {root: true} */
+    json_t *made_of; /* {root: {input root: true}} */
+    json_t *kept;    /* {root: true} */
 } reach;
 
 static void edge(reach *g, const char *root, const json_t *inputs)
@@ -38,8 +38,8 @@ static void edge(reach *g, const char *root, const json_t *inputs)
         from = json_object();
         json_object_set_new(g->made_of, root, from);
     }
-    json_object_foreach((json_t *)inputs, name, input)
-        if (json_is_string(input)) json_object_set_new(from, json_string_value(input), json_true());
+    json_object_foreach((json_t *)inputs, name, input) if (json_is_string(input))
+        json_object_set_new(from, json_string_value(input), json_true());
 }
 
 static void keep(reach *g, const char *root)
@@ -70,7 +70,8 @@ static void learn_edges(reach *g, const json_t *record)
     size_t        i;
 
     if (root != NULL) edge(g, root, json_object_get(record, "inputs"));
-    json_array_foreach(json_object_get(record, "stages"), i, st) {
+    json_array_foreach(json_object_get(record, "stages"), i, st)
+    {
         root = json_string_value(json_object_get(st, "root"));
         if (root != NULL) edge(g, root, json_object_get(st, "inputs"));
     }
@@ -83,19 +84,21 @@ static void keep_record(reach *g, const json_t *record)
     size_t        i;
 
     if (root != NULL) keep(g, root);
-    json_object_foreach(json_object_get(record, "inputs"), name, input)
-        if (json_is_string(input)) keep(g, json_string_value(input));
-    json_array_foreach(json_object_get(record, "stages"), i, st) {
+    json_object_foreach(json_object_get(record, "inputs"), name, input) if (json_is_string(input))
+        keep(g, json_string_value(input));
+    json_array_foreach(json_object_get(record, "stages"), i, st)
+    {
         root = json_string_value(json_object_get(st, "root"));
         if (root != NULL) keep(g, root);
-        json_object_foreach(json_object_get(st, "inputs"), name, input)
-            if (json_is_string(input)) keep(g, json_string_value(input));
+        json_object_foreach(json_object_get(st, "inputs"), name, input) if (json_is_string(input))
+            keep(g, json_string_value(input));
     }
 }
 
 static bool is_release(const json_t *record)
 {
-    const char *type = json_string_value(json_object_get(record, "type")), *kind = json_string_value(json_object_get(record, "kind"));
+    const char *type = json_string_value(json_object_get(record, "type")),
+               *kind = json_string_value(json_object_get(record, "kind"));
 
     return (type != NULL && strcmp(type, "release") == 0) || (kind != NULL && strcmp(kind, "release") == 0);
 }
@@ -105,14 +108,14 @@ static int64_t oldest_kept(json_t **records, size_t n, int64_t keep_runs)
 {
     int64_t bound = INT64_MAX;
 
-    for (int64_t k = 0; k < keep_runs; k++) {                 /* few runs, so a plain search for the next newest does */
+    for (int64_t k = 0; k < keep_runs; k++) { /* few runs, so a plain search for the next newest does */
         int64_t next = -1;
         for (size_t i = 0; i < n; i++) {
             const char *type = json_string_value(json_object_get(records[i], "type"));
             int64_t     seq = json_integer_value(json_object_get(records[i], "seq"));
             if (type != NULL && strcmp(type, "run") == 0 && seq < bound && seq > next) next = seq;
         }
-        if (next < 0) return INT64_MIN;                       /* fewer runs than asked for: all are new */
+        if (next < 0) return INT64_MIN; /* fewer runs than asked for: all are new */
         bound = next;
     }
     return bound;
@@ -120,11 +123,11 @@ static int64_t oldest_kept(json_t **records, size_t n, int64_t keep_runs)
 
 static tn_status mark(tn_store *s, reach *g, int64_t keep_runs, tn_error *err)
 {
-    char       **ids = NULL;
-    json_t     **records = NULL, *names = NULL, *v;
-    size_t       n = 0;
-    const char  *key;
-    tn_status    status = TN_OK;
+    char      **ids = NULL;
+    json_t    **records = NULL, *names = NULL, *v;
+    size_t      n = 0;
+    const char *key;
+    tn_status   status = TN_OK;
 
     TN_TRY(tn_store_run_ids(s, &ids, &n, err));
     if ((records = calloc(n + 1, sizeof *records)) == NULL) {
@@ -138,7 +141,8 @@ static tn_status mark(tn_store *s, reach *g, int64_t keep_runs, tn_error *err)
     }
     int64_t bound = oldest_kept(records, n, keep_runs);
     for (size_t i = 0; i < n; i++)
-        if (records[i] != NULL && (is_release(records[i]) || json_integer_value(json_object_get(records[i], "seq")) >= bound))
+        if (records[i] != NULL &&
+            (is_release(records[i]) || json_integer_value(json_object_get(records[i], "seq")) >= bound))
             keep_record(g, records[i]);
     TN_GOTO(tn_store_names(s, &names, err));
     json_object_foreach(names, key, v) keep(g, json_string_value(v));
@@ -209,7 +213,8 @@ static void sweep_old(tn_store *s, const char *room)
         while (ds != NULL && (f = readdir(ds)) != NULL) {
             struct stat st;
             char       *path = f->d_name[0] == '.' ? NULL : tn_path(sub, f->d_name);
-            if (path != NULL && lstat(path, &st) == 0 && now - st.st_mtime > (time_t)WORK_DAYS * 86400) tn_remove_tree(path, NULL);
+            if (path != NULL && lstat(path, &st) == 0 && now - st.st_mtime > (time_t)WORK_DAYS * 86400)
+                tn_remove_tree(path, NULL);
             free(path);
         }
         if (ds != NULL) closedir(ds);
@@ -231,7 +236,8 @@ tn_status tn_store_gc(tn_store *s, int64_t keep_runs, bool dry_run, tn_gc_result
         flock(s->lock, LOCK_SH);
         json_decref(g.made_of);
         json_decref(g.kept);
-        return tn_fail(err, TN_MISMATCH, "%s: another process has the store open: collect garbage when it has ended", s->dir);
+        return tn_fail(err, TN_MISMATCH,
+                       "%s: another process has the store open: collect garbage when it has ended", s->dir);
     }
     TN_GOTO(mark(s, &g, keep_runs, err));
     TN_GOTO(tn_store_list(s, &all, &n, err));
@@ -251,7 +257,7 @@ tn_status tn_store_gc(tn_store *s, int64_t keep_runs, bool dry_run, tn_gc_result
         free(path);
     }
     if (!dry_run && status == TN_OK) {
-        char *seen = tn_path(s->dir, "seen");                 /* stamps are cheap to make again */
+        char *seen = tn_path(s->dir, "seen"); /* stamps are cheap to make again */
         sweep_old(s, "work");
         sweep_old(s, "rows");
         if (seen != NULL && tn_remove_tree(seen, NULL) == TN_OK) status = tn_mkdirs(seen, err);
@@ -266,7 +272,8 @@ out:
 }
 
 /* A batch of artifacts; their files are hashed side by side. */
-static tn_status verify_batch(tn_store *s, const tn_digest *want, size_t n, bool remove, json_t *bad, tn_error *err)
+static tn_status verify_batch(tn_store *s, const tn_digest *want, size_t n, bool remove, json_t *bad,
+                              tn_error *err)
 {
     tn_tree_job jobs[VERIFY_BATCH] = { { .path = NULL } };
     char       *paths[VERIFY_BATCH] = { NULL };
@@ -285,11 +292,15 @@ static tn_status verify_batch(tn_store *s, const tn_digest *want, size_t n, bool
         if (jobs[i].status == TN_OK && tn_digest_equal(&jobs[i].root, &want[i])) continue;
         want_text = tn_digest_text(&want[i]);
         found = jobs[i].status == TN_OK ? tn_digest_text(&jobs[i].root) : tn_strdup(jobs[i].why);
-        json_array_append_new(bad, json_pack("{s:s,s:s,s:s,s:s}", "what", "artifact differs from its name", "where", paths[i], "expected",
-                                             want_text == NULL ? "" : want_text, "found", found == NULL ? "" : found));
+        json_array_append_new(bad,
+                              json_pack("{s:s,s:s,s:s,s:s}", "what", "artifact differs from its name",
+                                        "where", paths[i], "expected", want_text == NULL ? "" : want_text,
+                                        "found", found == NULL ? "" : found));
         free(found);
         free(want_text);
-        if (remove && (jobs[i].status == TN_OK || jobs[i].status == TN_FORMAT)) TN_GOTO(tn_remove_tree(paths[i], err));   /* what cannot be read may be a disk's bad day */
+        /* what cannot be read may be a disk's bad day */
+        if (remove && (jobs[i].status == TN_OK || jobs[i].status == TN_FORMAT))
+            TN_GOTO(tn_remove_tree(paths[i], err));
     }
 out:
     tn_tree_jobs_free(jobs, n);
@@ -309,10 +320,11 @@ static tn_status verify_records(tn_store *s, json_t *bad, tn_error *err)
         tn_error  why;
         tn_status status = tn_store_record_get(s, ids[i], &record, &why);
         if (status == TN_OK) json_decref(record);
-        else if (status != TN_NOTFOUND) {                     /* not removed meanwhile */
+        else if (status != TN_NOTFOUND) { /* not removed meanwhile */
             char *path = tn_strf("%s/runs/%s.json", s->dir, ids[i]);
-            json_array_append_new(bad, json_pack("{s:s,s:s,s:s,s:s}", "what", "record differs from its name", "where", path != NULL ? path : ids[i],
-                                                 "expected", ids[i], "found", status == TN_FORMAT ? "another content" : why.msg));
+            json_array_append_new(bad, json_pack("{s:s,s:s,s:s,s:s}", "what", "record differs from its name",
+                                                 "where", path != NULL ? path : ids[i], "expected", ids[i],
+                                                 "found", status == TN_FORMAT ? "another content" : why.msg));
             free(path);
         }
     }
@@ -320,7 +332,8 @@ static tn_status verify_records(tn_store *s, json_t *bad, tn_error *err)
     return TN_OK;
 }
 
-tn_status tn_store_verify(tn_store *s, const tn_digest *only, bool remove, json_t **bad, int64_t *n_checked, tn_error *err)
+tn_status tn_store_verify(tn_store *s, const tn_digest *only, bool remove, json_t **bad, int64_t *n_checked,
+                          tn_error *err)
 {
     tn_digest   *all = NULL;
     size_t       n = 1;

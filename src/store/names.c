@@ -1,4 +1,5 @@
-/* names.c - names, pins, stage keys and the work places of stages: small files, each written whole by one rename. */
+/* names.c - names, pins, stage keys and the work places of stages: small files, each written whole by one
+ * rename. */
 #include "store/store_impl.h"
 
 #include "base/file.h"
@@ -36,7 +37,8 @@ tn_status tn_store_read_root(const char *path, tn_digest *root, tn_error *err)
         }
     }
     free(text);
-    return tn_fail(err, TN_FORMAT, "%s: expected one line sha256:<64 hex digits>; remove the file, it will be made again",
+    return tn_fail(err, TN_FORMAT,
+                   "%s: expected one line sha256:<64 hex digits>; remove the file, it will be made again",
                    path);
 }
 
@@ -49,7 +51,7 @@ tn_status tn_store_write_root(const char *path, const tn_digest *root, tn_error 
     return tn_file_write_all(path, line, (size_t)n, err);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- names */
+/* -------------------------------------------------------------------------------------------------- names */
 
 tn_status tn_store_name_check(const char *name, tn_error *err)
 {
@@ -59,8 +61,11 @@ tn_status tn_store_name_check(const char *name, tn_error *err)
     for (size_t i = 0; ok && i < n; i++)
         ok = isalnum((unsigned char)name[i]) || name[i] == '.' || name[i] == '_' || name[i] == '-';
     if (!ok)
-        return tn_fail(err, TN_USAGE, "'%.60s' is no name for the store: letters, digits, '.', '_' and '-', at most 128, not "
-                       "led by '.' or '-'", name);
+        return tn_fail(
+            err, TN_USAGE,
+            "'%.60s' is no name for the store: letters, digits, '.', '_' and '-', at most 128, not "
+            "led by '.' or '-'",
+            name);
     return TN_OK;
 }
 
@@ -71,7 +76,8 @@ tn_status tn_store_name(tn_store *s, const char *name, const tn_digest *root, tn
     if (path == NULL) return no_memory(err);
     tn_status status = TN_OK;
     if (root != NULL) status = tn_store_write_root(path, root, err);
-    else if (unlink(path) != 0 && errno != ENOENT) status = tn_fail(err, TN_IO, "%s: %s", path, strerror(errno));
+    else if (unlink(path) != 0 && errno != ENOENT)
+        status = tn_fail(err, TN_IO, "%s: %s", path, strerror(errno));
     free(path);
     return status;
 }
@@ -88,7 +94,8 @@ tn_status tn_store_names(tn_store *s, json_t **out, tn_error *err)
         char     *path, *text;
         if (tn_store_name_check(e->d_name, NULL) != TN_OK) continue;
         path = tn_path(dir, e->d_name);
-        if (path != NULL && tn_store_read_root(path, &root, NULL) == TN_OK && (text = tn_digest_text(&root)) != NULL) {
+        if (path != NULL && tn_store_read_root(path, &root, NULL) == TN_OK &&
+            (text = tn_digest_text(&root)) != NULL) {
             json_object_set_new(*out, e->d_name, json_string(text));
             free(text);
         }
@@ -134,14 +141,18 @@ static tn_status unknown_name(tn_store *s, const char *text, tn_error *err)
     const char **list = NULL;
     size_t       n = 0;
 
-    if (tn_store_names(s, &names, NULL) == TN_OK && (list = calloc(json_object_size(names) + 1, sizeof *list)) != NULL) {
+    if (tn_store_names(s, &names, NULL) == TN_OK &&
+        (list = calloc(json_object_size(names) + 1, sizeof *list)) != NULL) {
         json_object_foreach(names, key, v) list[n++] = key;
         near = tn_nearest(text, list);
     }
-    tn_status status = near != NULL
-        ? tn_fail(err, TN_NOTFOUND, "the store at %s has no artifact or name '%s'; did you mean '%s'?", s->dir, text, near)
-        : tn_fail(err, TN_NOTFOUND, "the store at %s has no artifact or name '%s' (`tenet store ls` lists what is there)",
-                  s->dir, text);
+    tn_status status =
+        near != NULL
+            ? tn_fail(err, TN_NOTFOUND, "the store at %s has no artifact or name '%s'; did you mean '%s'?",
+                      s->dir, text, near)
+            : tn_fail(err, TN_NOTFOUND,
+                      "the store at %s has no artifact or name '%s' (`tenet store ls` lists what is there)",
+                      s->dir, text);
     free(list);
     json_decref(names);
     return status;
@@ -161,11 +172,12 @@ tn_status tn_store_resolve(tn_store *s, const char *text, tn_digest *root, tn_er
         if (status != TN_NOTFOUND) return status;
     }
     if (all_hex(hex) && strlen(hex) == 64 && tn_unhex(root, hex)) found = tn_store_has(s, root);
-    else if (all_hex(hex) && strlen(hex) >= 8 && strlen(hex) < 64) TN_TRY(resolve_prefix(s, hex, root, &found, err));
+    else if (all_hex(hex) && strlen(hex) >= 8 && strlen(hex) < 64)
+        TN_TRY(resolve_prefix(s, hex, root, &found, err));
     return found ? TN_OK : unknown_name(s, text, err);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- pins */
+/* --------------------------------------------------------------------------------------------------- pins */
 
 static char *pin_path(const tn_store *s, const tn_digest *root)
 {
@@ -182,7 +194,8 @@ tn_status tn_store_pin(tn_store *s, const tn_digest *root, bool pinned, tn_error
 
     if (path == NULL) return no_memory(err);
     if (pinned) status = tn_store_write_root(path, root, err);
-    else if (unlink(path) != 0 && errno != ENOENT) status = tn_fail(err, TN_IO, "%s: %s", path, strerror(errno));
+    else if (unlink(path) != 0 && errno != ENOENT)
+        status = tn_fail(err, TN_IO, "%s: %s", path, strerror(errno));
     free(path);
     return status;
 }
@@ -196,9 +209,10 @@ bool tn_store_pinned(tn_store *s, const tn_digest *root)
     return is;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- keys */
+/* --------------------------------------------------------------------------------------------------- keys */
 
-static tn_status get(tn_store *s, const char *room, const tn_digest *key, tn_digest *root, bool *found, tn_error *err)
+static tn_status get(tn_store *s, const char *room, const tn_digest *key, tn_digest *root, bool *found,
+                     tn_error *err)
 {
     char     *path = tn_store_hash_path(s, room, key);
     tn_error  why;
@@ -214,7 +228,8 @@ static tn_status get(tn_store *s, const char *room, const tn_digest *key, tn_dig
     return status == TN_NOTFOUND || status == TN_FORMAT ? TN_OK : status;
 }
 
-static tn_status set(tn_store *s, const char *room, const tn_digest *key, const tn_digest *root, tn_error *err)
+static tn_status set(tn_store *s, const char *room, const tn_digest *key, const tn_digest *root,
+                     tn_error *err)
 {
     char     *path = tn_store_hash_path(s, room, key), *slash;
     tn_status status;
@@ -251,11 +266,12 @@ tn_status tn_store_seen_set(tn_store *s, const tn_digest *stamp, const tn_digest
     return set(s, "seen", stamp, root, err);
 }
 
-/* ---------------------------------------------------------------------------------------------- places for stages */
+/* -------------------------------------------------------------------------------------- places for stages */
 
 tn_status tn_store_work_begin(tn_store *s, const tn_digest *key, tn_store_work *out, tn_error *err)
 {
-    char       *path = tn_store_hash_path(s, "work", key), *lock_path = path == NULL ? NULL : tn_strf("%s.lock", path);
+    char *path = tn_store_hash_path(s, "work", key),
+         *lock_path = path == NULL ? NULL : tn_strf("%s.lock", path);
     struct stat held, named;
     tn_status   status = TN_OK;
 
@@ -286,7 +302,7 @@ tn_status tn_store_work_begin(tn_store *s, const tn_digest *key, tn_store_work *
             out->lock = fd;
             break;
         }
-        close(fd);                                            /* its last owner has removed it: take the new one */
+        close(fd); /* its last owner has removed it: take the new one */
     }
     TN_GOTO(tn_mkdirs(path, err));
     out->path = path;

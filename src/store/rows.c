@@ -1,10 +1,12 @@
-/* rows.c - rows that a stage computed before, so that it computes only those that changed, and goes on after a stop.
+/* rows.c - rows that a stage computed before, so that it computes only those that changed, and goes on after
+ * a stop.
  *
  *   <store>/rows/ab/cdef...   one file a space (model, adapter, profile, version of the engine), lines appended:
  *   {"check":"<16 hex>","key":"<64 hex>","row":{...}}        check = first digits of SHA-256(key + canonical text of row)
  *
- * A row is the value of a pure function at its key, so this is a cache and no record: a line that is torn or damaged is
- * left out, a lost file costs time. Lines are appended whole under the file's lock; two processes may write one space. */
+ * A row is the value of a pure function at its key, so this is a cache and no record: a line that is torn or
+ * damaged is left out, a lost file costs time. Lines are appended whole under the file's lock; two processes
+ * may write one space. */
 #include "store/store_impl.h"
 
 #include "base/file.h"
@@ -22,14 +24,14 @@ enum { CHECK_DIGITS = 16 };
 
 struct tn_store_rows {
     char   *path;
-    int     fd;                        /* -1: only for reading, or a place that cannot be written */
-    json_t *known;                     /* {key: row} */
+    int     fd;    /* -1: only for reading, or a place that cannot be written */
+    json_t *known; /* {key: row} */
     bool    complained;
 };
 
 static void check_of(char out[TN_SHA256_HEX], const char *key, const char *text)
 {
-    tn_str    s = {0};
+    tn_str    s = { 0 };
     tn_digest d;
 
     tn_str_add(&s, key);
@@ -46,7 +48,8 @@ static void take_line(tn_store_rows *r, const char *line, size_t n)
     char    check[TN_SHA256_HEX], *text;
 
     if (tn_json_parse(&o, line, n, r->path, NULL) != TN_OK) return;
-    const char *key = json_string_value(json_object_get(o, "key")), *want = json_string_value(json_object_get(o, "check"));
+    const char *key = json_string_value(json_object_get(o, "key")),
+               *want = json_string_value(json_object_get(o, "check"));
     row = json_object_get(o, "row");
     if (key != NULL && want != NULL && row != NULL && (text = tn_json_text(row)) != NULL) {
         check_of(check, key, text);
@@ -69,7 +72,8 @@ static tn_status load(tn_store_rows *r, tn_error *err)
     return TN_OK;
 }
 
-tn_status tn_store_rows_open(tn_store *s, const tn_digest *space, bool write, tn_store_rows **out, tn_error *err)
+tn_status tn_store_rows_open(tn_store *s, const tn_digest *space, bool write, tn_store_rows **out,
+                             tn_error *err)
 {
     tn_store_rows *r = calloc(1, sizeof *r);
     tn_status      status = TN_OK;
@@ -124,7 +128,7 @@ void tn_store_rows_put(void *rows, const tn_digest *key, json_t *row)
     char           hex[TN_SHA256_HEX], check[TN_SHA256_HEX], *text = row != NULL ? tn_json_text(row) : NULL;
 
     if (text != NULL && r->fd >= 0) {
-        tn_str line = {0};
+        tn_str line = { 0 };
         tn_hex(hex, key);
         check_of(check, hex, text);
         tn_str_addf(&line, "{\"check\":\"%s\",\"key\":\"%s\",\"row\":", check, hex);
@@ -133,7 +137,8 @@ void tn_store_rows_put(void *rows, const tn_digest *key, json_t *row)
         bool ok = !line.failed && flock(r->fd, LOCK_EX) == 0 && append(r->fd, line.p, line.len);
         flock(r->fd, LOCK_UN);
         if (!ok && !r->complained) {
-            tn_log(TN_LOG_WARN, "%s: rows cannot be kept (%s): they will be computed again the next time", r->path, strerror(errno));
+            tn_log(TN_LOG_WARN, "%s: rows cannot be kept (%s): they will be computed again the next time",
+                   r->path, strerror(errno));
             r->complained = true;
         }
         tn_str_free(&line);

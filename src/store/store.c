@@ -1,8 +1,8 @@
 /* store.c - opening a store, private work places, and artifacts by digest.
  *
- * An artifact comes into being in one rename: it is hashed and synced where it was made, then moved to its name. Whoever
- * sees the name sees the whole artifact. Two processes that make the same artifact move it to the same place; the first
- * wins and the second drops its copy, which had the same bytes. */
+ * An artifact comes into being in one rename: it is hashed and synced where it was made, then moved to its
+ * name. Whoever sees the name sees the whole artifact. Two processes that make the same artifact move it to
+ * the same place; the first wins and the second drops its copy, which had the same bytes. */
 #include "store/store_impl.h"
 
 #include "base/file.h"
@@ -19,7 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char *const rooms[] = { "objects", "keys", "seen", "names", "pins", "runs", "tmp", "work", "rows" };
+static const char *const rooms[] = {
+    "objects", "keys", "seen", "names", "pins", "runs", "tmp", "work", "rows"
+};
 
 char *tn_store_hash_path(const tn_store *s, const char *room, const tn_digest *d)
 {
@@ -41,13 +43,16 @@ static tn_status default_dir(char **out, tn_error *err)
     *out = NULL;
     if (env != NULL && env[0] != '\0') *out = tn_strdup(env);
     else if (home != NULL && home[0] != '\0') *out = tn_strf("%s/.local/share/tenet", home);
-    else return tn_fail(err, TN_USAGE, "neither --store, TENET_STORE nor HOME says where the store lies: give --store DIR");
+    else
+        return tn_fail(err, TN_USAGE,
+                       "neither --store, TENET_STORE nor HOME says where the store lies: give --store DIR");
     return *out == NULL ? no_memory(err) : TN_OK;
 }
 
-/* ------------------------------------------------------------------------------------- private work places in tmp/ */
+/* ---------------------------------------------------------------------------- private work places in tmp/ */
 
-/* tmp/X belongs to whoever holds the lock of tmp/X.lock. What nobody holds was left by a process that is gone. */
+/* tmp/X belongs to whoever holds the lock of tmp/X.lock. What nobody holds was left by a process that is
+ * gone. */
 static void sweep_temp(tn_store *s)
 {
     char          *tmp = tn_path(s->dir, "tmp");
@@ -78,8 +83,8 @@ static tn_status lock_session(tn_store *s, const char *lock_path, tn_error *err)
     for (int attempt = 0; attempt < 100; attempt++) {
         int fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
         if (fd < 0) return tn_fail(err, TN_IO, "%s: cannot make it: %s", lock_path, strerror(errno));
-        if (flock(fd, LOCK_EX) == 0 && fstat(fd, &held) == 0 && stat(lock_path, &named) == 0
-            && held.st_ino == named.st_ino && held.st_dev == named.st_dev) {
+        if (flock(fd, LOCK_EX) == 0 && fstat(fd, &held) == 0 && stat(lock_path, &named) == 0 &&
+            held.st_ino == named.st_ino && held.st_dev == named.st_dev) {
             s->session_lock = fd;
             return TN_OK;
         }
@@ -137,7 +142,7 @@ static void session_end(tn_store *s)
     s->session = NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------- open and close */
+/* ----------------------------------------------------------------------------------------- open and close */
 
 tn_status tn_store_open(tn_store **out, const char *dir, tn_error *err)
 {
@@ -162,8 +167,10 @@ tn_status tn_store_open(tn_store **out, const char *dir, tn_error *err)
         }
         if (tn_is_dir(path)) continue;
         if (tn_mkdirs(path, err) != TN_OK) {
-            status = tn_fail_prefix(err, TN_IO, "the store at %s cannot be made (choose another with --store DIR or "
-                                    "TENET_STORE)", s->dir);
+            status = tn_fail_prefix(err, TN_IO,
+                                    "the store at %s cannot be made (choose another with --store DIR or "
+                                    "TENET_STORE)",
+                                    s->dir);
             goto out;
         }
     }
@@ -173,7 +180,8 @@ tn_status tn_store_open(tn_store **out, const char *dir, tn_error *err)
         goto out;
     }
     s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (s->lock < 0) s->lock = open(path, O_RDONLY | O_CLOEXEC);   /* a store on read-only media can still be read */
+    /* a store on read-only media can still be read */
+    if (s->lock < 0) s->lock = open(path, O_RDONLY | O_CLOEXEC);
     if (s->lock >= 0 && flock(s->lock, LOCK_SH | LOCK_NB) != 0) {
         tn_log(TN_LOG_INFO, "%s: waiting for a garbage collection to end", s->dir);
         if (flock(s->lock, LOCK_SH) != 0) {
@@ -202,7 +210,7 @@ void tn_store_close(tn_store *s)
 
 const char *tn_store_dir(const tn_store *s) { return s->dir; }
 
-/* ------------------------------------------------------------------------------------------------------ artifacts */
+/* ---------------------------------------------------------------------------------------------- artifacts */
 
 static tn_status sync_path(const char *path, tn_error *err)
 {
@@ -264,7 +272,7 @@ static tn_status move_in(const char *path, char *object, tn_error *err)
     if (rename(path, object) != 0) {
         if (errno != EEXIST && errno != ENOTEMPTY && errno != EISDIR && errno != ENOTDIR)
             return tn_fail(err, TN_IO, "%s: cannot be moved into the store: %s", path, strerror(errno));
-        return tn_remove_tree(path, err);                     /* another process was first, with the same bytes */
+        return tn_remove_tree(path, err); /* another process was first, with the same bytes */
     }
     *slash = '\0';
     status = tn_fsync_dir(object, err);
@@ -293,7 +301,7 @@ tn_status tn_store_put(tn_store *s, const char *path, tn_digest *root, tn_error 
         status = tn_fail(err, TN_IO, "%s: %s", path, strerror(errno));
         goto out;
     }
-    if (mine.st_dev != st.st_dev) {                           /* another file system: a rename cannot cross */
+    if (mine.st_dev != st.st_dev) { /* another file system: a rename cannot cross */
         TN_GOTO(tn_store_add(s, path, root, err));
         status = tn_remove_tree(path, err);
         goto out;

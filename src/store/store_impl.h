@@ -7,14 +7,14 @@
 #include <sqlite3.h>
 
 struct tn_store {
-    char    *dir;
-    int      lock;                     /* fd of <store>/lock, held shared; -1: a store that cannot be written to */
-    char    *session;                  /* tmp/<session>, made by the first tn_store_temp */
-    int      session_lock;
-    int64_t  n_temp;
-    sqlite3 *ledger;                   /* opened by the first use */
-    tn_digest *whole;                  /* artifacts that this process has hashed, and that are what their names say */
-    size_t   n_whole;
+    char      *dir;
+    int        lock;    /* fd of <store>/lock, held shared; -1: a store that cannot be written to */
+    char      *session; /* tmp/<session>, made by the first tn_store_temp */
+    int        session_lock;
+    int64_t    n_temp;
+    sqlite3   *ledger; /* opened by the first use */
+    tn_digest *whole;  /* artifacts that this process has hashed, and that are what their names say */
+    size_t     n_whole;
 };
 
 /* <store>/<room>/ab/cdef...; made: free. NULL if out of memory. */

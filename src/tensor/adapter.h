@@ -1,4 +1,5 @@
-/* adapter.h - what the two operations with low-rank adapters share: the parts that a set of kernels has. Private to tensor. */
+/* adapter.h - what the two operations with low-rank adapters share: the parts that a set of kernels has.
+ * Private to tensor. */
 #ifndef TN_TENSOR_ADAPTER_H
 #define TN_TENSOR_ADAPTER_H
 
@@ -8,16 +9,17 @@
 typedef struct tn_adapter {
     int64_t      n_row, n_out, rank;
     float        s;
-    const float *low, *b;                           /* [n_row][rank]; [n_out][rank] */
-    const float *y;                                 /* [n_row][n_out]; may be out */
+    const float *low, *b; /* [n_row][rank]; [n_out][rank] */
+    const float *y;       /* [n_row][n_out]; may be out */
     float       *out;
-    const float *g;                                 /* gradient of out */
-    float       *dlow, *db;                         /* NULL: not wanted */
-    bool         add_low, add_db;                   /* continue what is there */
-    float       *turned;                            /* n_out rounded up to 32, times rank: b as columns, or the sums of db */
+    const float *g;               /* gradient of out */
+    float       *dlow, *db;       /* NULL: not wanted */
+    bool         add_low, add_db; /* continue what is there */
+    float       *turned;          /* n_out rounded up to 32, times rank: b as columns, or the sums of db */
 } tn_adapter;
 
-/* wide: outputs of a panel. panels, db: panels [begin, end). up, low: rows [begin, end); up needs all panels that it is given. */
+/* wide: outputs of a panel. panels, db: panels [begin, end). up, low: rows [begin, end); up needs all panels
+ * that it is given. */
 typedef struct tn_adapter_kernels {
     int64_t wide;
     void (*panels)(const tn_adapter *a, int64_t begin, int64_t end);

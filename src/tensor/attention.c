@@ -1,9 +1,10 @@
 /* attention.c - packed causal attention, flash-style (Dao et al. 2022, arXiv:2205.14135), grouped heads.
  *
- * A document is rows that follow one another and name its first row; a row that does not fit is one of its own.
- * Query row i of a document that starts at row s has position i - s and sees the keys [lo, i - s] of its document; lo is
- * 0, or position - window + 1. Keys are taken in blocks of 64 positions, counted from the document's first row. For each
- * block that holds an allowed key, ascending:
+ * A document is rows that follow one another and name its first row; a row that does not fit is one of its
+ * own. Query row i of a document that starts at row s has position i - s and sees the keys [lo, i - s] of its
+ * document; lo is
+ * 0, or position - window + 1. Keys are taken in blocks of 64 positions, counted from the document's first
+ * row. For each block that holds an allowed key, ascending:
  *
  *   s_j   = chain of fma(q_d, k_jd, s) over d from +0;  s_j *= scale;  with a soft cap: s_j = cap tanh(s_j / cap)
  *   m'    = max(m, max_j s_j)                           m starts at -inf (or the head's sink)
@@ -12,8 +13,8 @@
  *   o_d   = o_d corr, then the chain fma(p_j, v_jd, o_d) over j ascending
  *
  * over the allowed keys only: a masked key adds nothing, not even a signed zero. At the end out = o / l and
- * lse = m + log l. Nothing depends on what lies outside the document, so packed = alone; a cache page is a block, so
- * decoding = training.
+ * lse = m + log l. Nothing depends on what lies outside the document, so packed = alone; a cache page is a
+ * block, so decoding = training.
  *
  * Backward, with delta_i = lane_sum(dout_id out_id):
  *
@@ -31,28 +32,37 @@
 
 tn_status tn_attention_check(const tn_call *c, const tn_attention_params *p, tn_error *err)
 {
-    char a[96];
+    char        a[96];
     const char *name = c->op->name;
     if (p->n_head <= 0 || p->n_head_kv <= 0 || p->n_head % p->n_head_kv != 0 || p->n_head > INT32_MAX)
-        return tn_fail(err, TN_MISMATCH, "%s: %lld query heads cannot share %lld key heads", name, (long long)p->n_head, (long long)p->n_head_kv);
+        return tn_fail(err, TN_MISMATCH, "%s: %lld query heads cannot share %lld key heads", name,
+                       (long long)p->n_head, (long long)p->n_head_kv);
     if (p->d_k <= 0 || p->d_v <= 0 || p->d_k > 4096 || p->d_v > 4096)
-        return tn_fail(err, TN_MISMATCH, "%s: heads of %lld and %lld columns; 1 to 4096 are possible", name, (long long)p->d_k, (long long)p->d_v);
+        return tn_fail(err, TN_MISMATCH, "%s: heads of %lld and %lld columns; 1 to 4096 are possible", name,
+                       (long long)p->d_k, (long long)p->d_v);
     if (p->kv_type != TN_F32 && p->kv_type != TN_BF16 && p->kv_type != TN_Q8_0)
-        return tn_fail(err, TN_MISMATCH, "%s: keys and values cannot be kept as %s; f32, bf16 or q8_0 are possible", name, tn_dtype_name(p->kv_type));
+        return tn_fail(err, TN_MISMATCH,
+                       "%s: keys and values cannot be kept as %s; f32, bf16 or q8_0 are possible", name,
+                       tn_dtype_name(p->kv_type));
     if (p->kv_type == TN_Q8_0 && (p->d_k % 32 != 0 || p->d_v % 32 != 0))
-        return tn_fail(err, TN_MISMATCH, "%s: a q8_0 cache needs heads of a multiple of 32 columns; these have %lld and %lld", name, (long long)p->d_k, (long long)p->d_v);
+        return tn_fail(err, TN_MISMATCH,
+                       "%s: a q8_0 cache needs heads of a multiple of 32 columns; these have %lld and %lld",
+                       name, (long long)p->d_k, (long long)p->d_v);
     if (!(p->softcap >= 0.0f && p->softcap < INFINITY) || p->window < 0)
-        return tn_fail(err, TN_MISMATCH, "%s: soft cap %g and window %lld must not be below 0, and finite", name, (double)p->softcap, (long long)p->window);
+        return tn_fail(err, TN_MISMATCH, "%s: soft cap %g and window %lld must not be below 0, and finite",
+                       name, (double)p->softcap, (long long)p->window);
     TN_TRY(tn_need_finite(c, "scale", p->scale, err));
     static const char *const what[3] = { "q", "k", "v" };
-    int64_t cols[3] = { p->n_head * p->d_k, p->n_head_kv * p->d_k, p->n_head_kv * p->d_v };
+    int64_t                  cols[3] = { p->n_head * p->d_k, p->n_head_kv * p->d_k, p->n_head_kv * p->d_v };
     for (int i = 0; i < 3; i++) {
         TN_TRY(tn_need(c, i, what[i], TN_F32, 2, err));
         if (tn_cols(c->in[i]) != cols[i] || tn_rows(c->in[i]) != tn_rows(c->in[0]))
-            return tn_fail(err, TN_MISMATCH, "%s: %s has shape %s, expected [%lld][%lld]", name, what[i], tn_shape_text(a, c->in[i]), (long long)tn_rows(c->in[0]), (long long)cols[i]);
+            return tn_fail(err, TN_MISMATCH, "%s: %s has shape %s, expected [%lld][%lld]", name, what[i],
+                           tn_shape_text(a, c->in[i]), (long long)tn_rows(c->in[0]), (long long)cols[i]);
     }
-    if (tn_rows(c->in[0]) > INT32_MAX)              /* documents name their first row by an int32 */
-        return tn_fail(err, TN_LIMIT, "%s: %lld rows; a run may have %d", name, (long long)tn_rows(c->in[0]), INT32_MAX);
+    if (tn_rows(c->in[0]) > INT32_MAX) /* documents name their first row by an int32 */
+        return tn_fail(err, TN_LIMIT, "%s: %lld rows; a run may have %d", name, (long long)tn_rows(c->in[0]),
+                       INT32_MAX);
     return TN_OK;
 }
 
@@ -80,13 +90,19 @@ void tn_kv_round(float *dst, const float *src, tn_dtype type, int64_t n_row, int
 size_t tn_attn_open_bytes(const tn_call *c)
 {
     const tn_attention_params *p = c->params;
-    size_t n = tn_align64((size_t)tn_n_elem(c->in[0]) / (size_t)p->d_k * 4);   /* delta: [n_row][n_head] */
-    n += tn_align64((size_t)tn_rows(c->in[0]) * 4);                             /* starts */
-    if (p->kv_type != TN_F32) n += tn_align64((size_t)tn_n_elem(c->in[1]) * 4) + tn_align64((size_t)tn_n_elem(c->in[2]) * 4);
+    size_t n = tn_align64((size_t)tn_n_elem(c->in[0]) / (size_t)p->d_k * 4); /* delta: [n_row][n_head] */
+    n += tn_align64((size_t)tn_rows(c->in[0]) * 4);                          /* starts */
+    if (p->kv_type != TN_F32)
+        n += tn_align64((size_t)tn_n_elem(c->in[1]) * 4) + tn_align64((size_t)tn_n_elem(c->in[2]) * 4);
     return n;
 }
 
-typedef struct { float *dst; const float *src; tn_dtype type; int64_t d; } rounding;
+typedef struct {
+    float       *dst;
+    const float *src;
+    tn_dtype     type;
+    int64_t      d;
+} rounding;
 
 static void round_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
@@ -95,8 +111,9 @@ static void round_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     tn_kv_round(r->dst + begin * r->d, r->src + begin * r->d, r->type, end - begin, r->d);
 }
 
-/* A document is rows that follow one another and all name its first row. A row that names another one, or one that the row before does
- * not belong to, is a document of its own: so every pair of the forward pass is one of the backward pass, whoever cuts the work. */
+/* A document is rows that follow one another and all name its first row. A row that names another one, or one
+ * that the row before does not belong to, is a document of its own: so every pair of the forward pass is one
+ * of the backward pass, whoever cuts the work. */
 static void open_documents(int32_t *start, const int32_t *given, int64_t n_row)
 {
     for (int64_t i = 0; i < n_row; i++) start[i] = i > 0 && given[i] == start[i - 1] ? given[i] : (int32_t)i;
@@ -105,10 +122,17 @@ static void open_documents(int32_t *start, const int32_t *given, int64_t n_row)
 void tn_attn_open(tn_attn *a, const tn_call *c, bool backward)
 {
     const tn_attention_params *p = c->params;
-    char *s = c->scratch;
-    *a = (tn_attn){ .p = p, .n_row = tn_rows(c->in[0]), .group = p->n_head / p->n_head_kv, .q = tn_f32(c->in[0]), .k = tn_f32(c->in[1]),
-                    .v = tn_f32(c->in[2]), .doc_start = tn_i32(c->in[3]), .sinks = c->n_in > 4 ? tn_f32(c->in[4]) : NULL,
-                    .out = tn_f32(c->out[0]), .lse = c->n_out > 1 ? tn_f32(c->out[1]) : NULL };
+    char                      *s = c->scratch;
+    *a = (tn_attn){ .p = p,
+                    .n_row = tn_rows(c->in[0]),
+                    .group = p->n_head / p->n_head_kv,
+                    .q = tn_f32(c->in[0]),
+                    .k = tn_f32(c->in[1]),
+                    .v = tn_f32(c->in[2]),
+                    .doc_start = tn_i32(c->in[3]),
+                    .sinks = c->n_in > 4 ? tn_f32(c->in[4]) : NULL,
+                    .out = tn_f32(c->out[0]),
+                    .lse = c->n_out > 1 ? tn_f32(c->out[1]) : NULL };
     a->delta = (float *)s;
     s += tn_align64((size_t)(a->n_row * p->n_head) * 4);
     open_documents((int32_t *)s, a->doc_start, a->n_row);
@@ -146,17 +170,21 @@ static float chain(const float *a, const float *b, int64_t n)
 static float raw_score(const tn_attn *a, int64_t i, int64_t h, int64_t j)
 {
     const tn_attention_params *p = a->p;
-    return chain(a->q + (i * p->n_head + h) * p->d_k, a->k + (j * p->n_head_kv + h / a->group) * p->d_k, p->d_k) * p->scale;
+    return chain(a->q + (i * p->n_head + h) * p->d_k, a->k + (j * p->n_head_kv + h / a->group) * p->d_k,
+                 p->d_k) *
+           p->scale;
 }
 
 static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_attn *a = arg;
+    const tn_attn             *a = arg;
     const tn_attention_params *p = a->p;
     (void)i_thread;
     for (int64_t t = begin; t < end; t++) {
-        int64_t i = t / p->n_head, h = t % p->n_head, start = tn_attn_start(a, i), pos = i - start, lo = tn_attn_first(p, pos);
-        float  *o = a->out + t * p->d_v, m = a->sinks != NULL ? a->sinks[h] : -INFINITY, l = a->sinks != NULL ? 1.0f : 0.0f;
+        int64_t i = t / p->n_head, h = t % p->n_head, start = tn_attn_start(a, i), pos = i - start,
+                lo = tn_attn_first(p, pos);
+        float *o = a->out + t * p->d_v, m = a->sinks != NULL ? a->sinks[h] : -INFINITY,
+              l = a->sinks != NULL ? 1.0f : 0.0f;
         for (int64_t d = 0; d < p->d_v; d++) o[d] = 0.0f;
         for (int64_t b = lo / TN_KV_PAGE; b <= pos / TN_KV_PAGE; b++) {
             int64_t j0 = tn_max64(lo, b * TN_KV_PAGE), j1 = tn_min64(pos + 1, (b + 1) * TN_KV_PAGE);
@@ -194,8 +222,8 @@ static void fwd_ref(const tn_call *c)
 static void pair(const tn_attn *a, int64_t i, int64_t h, int64_t j, float *prob, float *weight)
 {
     const tn_attention_params *p = a->p;
-    int64_t t = i * p->n_head + h;
-    float   s = raw_score(a, i, h, j), slope = 1.0f;
+    int64_t                    t = i * p->n_head + h;
+    float                      s = raw_score(a, i, h, j), slope = 1.0f;
     if (p->softcap > 0.0f) {
         float c = tn_tanhf(s / p->softcap);
         s = p->softcap * c;
@@ -212,18 +240,19 @@ static void pair(const tn_attn *a, int64_t i, int64_t h, int64_t j, float *prob,
 static void delta_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_attn *a = arg;
-    int64_t n = a->p->d_v;
+    int64_t        n = a->p->d_v;
     (void)i_thread;
     for (int64_t t = begin; t < end; t++) {
         float lane[16] = { 0 };
-        for (int64_t d = 0; d < n; d++) lane[d % 16] = fmaf(a->dout[t * n + d], a->out[t * n + d], lane[d % 16]);
+        for (int64_t d = 0; d < n; d++)
+            lane[d % 16] = fmaf(a->dout[t * n + d], a->out[t * n + d], lane[d % 16]);
         a->delta[t] = tn_lane_sum(lane);
     }
 }
 
 static void dq_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_attn *a = arg;
+    const tn_attn             *a = arg;
     const tn_attention_params *p = a->p;
     (void)i_thread;
     for (int64_t t = begin; t < end; t++) {
@@ -241,12 +270,13 @@ static void dq_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 
 static void dkv_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_attn *a = arg;
+    const tn_attn             *a = arg;
     const tn_attention_params *p = a->p;
     (void)i_thread;
     for (int64_t t = begin; t < end; t++) {
         int64_t j = t / p->n_head_kv, g = t % p->n_head_kv, start = tn_attn_start(a, j);
-        float  *dk = a->dk == NULL ? NULL : a->dk + t * p->d_k, *dv = a->dv == NULL ? NULL : a->dv + t * p->d_v;
+        float  *dk = a->dk == NULL ? NULL : a->dk + t * p->d_k,
+              *dv = a->dv == NULL ? NULL : a->dv + t * p->d_v;
         if (dk != NULL && !a->add_k) memset(dk, 0, (size_t)p->d_k * 4);
         if (dv != NULL && !a->add_v) memset(dv, 0, (size_t)p->d_v * 4);
         for (int64_t h = g * a->group; h < (g + 1) * a->group; h++)
@@ -254,8 +284,12 @@ static void dkv_piece(void *arg, int64_t begin, int64_t end, int i_thread)
                 if (start + tn_attn_first(p, i - start) > j) break;
                 float e, w;
                 pair(a, i, h, j, &e, &w);
-                if (dk != NULL) for (int64_t d = 0; d < p->d_k; d++) dk[d] = fmaf(w, a->q[(i * p->n_head + h) * p->d_k + d], dk[d]);
-                if (dv != NULL) for (int64_t d = 0; d < p->d_v; d++) dv[d] = fmaf(e, a->dout[(i * p->n_head + h) * p->d_v + d], dv[d]);
+                if (dk != NULL)
+                    for (int64_t d = 0; d < p->d_k; d++)
+                        dk[d] = fmaf(w, a->q[(i * p->n_head + h) * p->d_k + d], dk[d]);
+                if (dv != NULL)
+                    for (int64_t d = 0; d < p->d_v; d++)
+                        dv[d] = fmaf(e, a->dout[(i * p->n_head + h) * p->d_v + d], dv[d]);
             }
     }
 }
@@ -265,12 +299,16 @@ void tn_attention_dsinks(const tn_attn *a)
     const tn_attention_params *p = a->p;
     for (int64_t h = 0; h < p->n_head; h++) {
         float s = a->add_sinks ? a->dsinks[h] : 0.0f;
-        for (int64_t i = 0; i < a->n_row; i++) s -= tn_expf(a->sinks[h] - a->lse[i * p->n_head + h]) * a->delta[i * p->n_head + h];
+        for (int64_t i = 0; i < a->n_row; i++)
+            s -= tn_expf(a->sinks[h] - a->lse[i * p->n_head + h]) * a->delta[i * p->n_head + h];
         a->dsinks[h] = s;
     }
 }
 
-void tn_attention_delta(const tn_attn *a) { tn_parallel(a->n_row * a->p->n_head, 64, delta_piece, (void *)a); }
+void tn_attention_delta(const tn_attn *a)
+{
+    tn_parallel(a->n_row * a->p->n_head, 64, delta_piece, (void *)a);
+}
 
 static void bwd_ref(const tn_call *c)
 {
@@ -293,8 +331,8 @@ static void fill(const tn_case *k, tn_tensor *t, int i_in, uint64_t seed)
 {
     static const int32_t lengths[] = { 1, 70, 3, 131, 64, 2, 0, 257, 0 };
     const tn_rng_key     key = { .seed = seed, .purpose = TN_RNG_TEST };
-    int32_t *p = t->data;
-    int64_t  n = tn_n_elem(t);
+    int32_t             *p = t->data;
+    int64_t              n = tn_n_elem(t);
     (void)k;
     if (i_in != 3) return;
     for (int64_t i = 0, j = (int64_t)(seed % 9), start = 0; i < n; start = i, j++) {
@@ -305,6 +343,7 @@ static void fill(const tn_case *k, tn_tensor *t, int i_in, uint64_t seed)
 
 static int cases(tn_case *k, int i)
 {
+    // clang-format off
     static const struct { int64_t rows; tn_attention_params p; bool sinks; } t[] = {
         { 9,   { 1, 1, 5, 5, 0, 0.4f, 0, TN_F32 }, false },
         { 67,  { 2, 1, 8, 6, 0, 0.35f, 0, TN_F32 }, false },
@@ -354,15 +393,25 @@ static double flops(const tn_call *c)
         int64_t pos = i - start[i];
         n += (double)(pos + 1 - tn_attn_first(p, pos));
     }
+    // clang-format on
     return 2.0 * n * (double)(p->n_head * (p->d_k + p->d_v));
 }
 
-static const tn_kernel kernels[] = {
-    { "ref",    tn_cpu_any,    fwd_ref,                 bwd_ref                 },
-    { "avx2",   tn_cpu_avx2,   tn_attention_fwd_avx2,   tn_attention_bwd_avx2   },
-    { "avx512", tn_cpu_avx512, tn_attention_fwd_avx512, tn_attention_bwd_avx512 },
-    { .name = NULL } };
+static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref },
+                                     { "avx2", tn_cpu_avx2, tn_attention_fwd_avx2, tn_attention_bwd_avx2 },
+                                     { "avx512", tn_cpu_avx512, tn_attention_fwd_avx512,
+                                       tn_attention_bwd_avx512 },
+                                     { .name = NULL } };
 
-const tn_op tn_op_attention = {
-    .name = "attention", .params_bytes = sizeof(tn_attention_params), .n_in = 5, .n_out = 2, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .bwd_in = 31u, .bwd_out = 3u, .cases = cases, .draw = draw, .flops = flops };
+const tn_op tn_op_attention = { .name = "attention",
+                                .params_bytes = sizeof(tn_attention_params),
+                                .n_in = 5,
+                                .n_out = 2,
+                                .shape = shape,
+                                .scratch = scratch,
+                                .kernels = kernels,
+                                .bwd_in = 31u,
+                                .bwd_out = 3u,
+                                .cases = cases,
+                                .draw = draw,
+                                .flops = flops };

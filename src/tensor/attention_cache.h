@@ -9,7 +9,8 @@
 static inline size_t tn_attn_cache_slot_bytes(const tn_attention_params *p)
 {
     int64_t rows = TN_KV_PAGE * (p->n_head / p->n_head_kv), block = TN_KV_PAGE;
-    return tn_align64((size_t)((p->d_k + p->d_v) * block + 2 * rows + TN_ATTN_TILE * block + rows * p->d_v + 64) * 4);
+    return tn_align64(
+        (size_t)((p->d_k + p->d_v) * block + 2 * rows + TN_ATTN_TILE * block + rows * p->d_v + 64) * 4);
 }
 
 /* Position and pages of row r can be used. */

@@ -1,4 +1,5 @@
-/* bias.c - y = x + b, one b for all rows;  backward dx = dy, db = one chain a column over the rows, ascending. */
+/* bias.c - y = x + b, one b for all rows;  backward dx = dy, db = one chain a column over the rows,
+ * ascending. */
 #include "tensor/cpu/kernels.h"
 #include "tensor/op_util.h"
 
@@ -23,24 +24,28 @@ static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     }
 }
 
-static void fwd_ref(const tn_call *c) { tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), fwd_piece, (void *)c); }
+static void fwd_ref(const tn_call *c)
+{
+    tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), fwd_piece, (void *)c);
+}
 
 static void dx_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    const float *dy = tn_f32(c->dout[0]);
-    float       *dx = tn_f32(c->din[0]);
+    const float   *dy = tn_f32(c->dout[0]);
+    float         *dx = tn_f32(c->din[0]);
     (void)i_thread;
-    if (c->add[0]) for (int64_t i = begin; i < end; i++) dx[i] += dy[i];
+    if (c->add[0])
+        for (int64_t i = begin; i < end; i++) dx[i] += dy[i];
     else if (dx != dy) memcpy(dx + begin, dy + begin, (size_t)(end - begin) * 4);
 }
 
 static void db_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    const float *dy = tn_f32(c->dout[0]);
-    float       *db = tn_f32(c->din[1]);
-    int64_t      n = tn_cols(c->in[0]);
+    const float   *dy = tn_f32(c->dout[0]);
+    float         *db = tn_f32(c->din[1]);
+    int64_t        n = tn_cols(c->in[0]);
     (void)i_thread;
     if (!c->add[1]) memset(db + begin, 0, (size_t)(end - begin) * 4);
     for (int64_t r = 0; r < tn_rows(c->in[0]); r++)
@@ -70,11 +75,16 @@ static void draw(tn_case *k, tn_draw *d)
     tn_case_vec(k, 1, TN_F32, cols, true);
 }
 
-static const tn_kernel kernels[] = {
-    { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
-    { "avx2",   tn_cpu_avx2,   tn_bias_fwd_avx2, tn_bias_bwd_avx2 },
-    { "avx512", tn_cpu_avx512, tn_bias_fwd_avx512, tn_bias_bwd_avx512 },
-    { .name = NULL } };
+static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref },
+                                     { "avx2", tn_cpu_avx2, tn_bias_fwd_avx2, tn_bias_bwd_avx2 },
+                                     { "avx512", tn_cpu_avx512, tn_bias_fwd_avx512, tn_bias_bwd_avx512 },
+                                     { .name = NULL } };
 
-const tn_op tn_op_bias = {
-    .name = "bias", .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .in_place = 1, .cases = cases, .draw = draw };
+const tn_op tn_op_bias = { .name = "bias",
+                           .n_in = 2,
+                           .n_out = 1,
+                           .shape = shape,
+                           .kernels = kernels,
+                           .in_place = 1,
+                           .cases = cases,
+                           .draw = draw };

@@ -1,7 +1,8 @@
 /* dequantize.c - one row of any format to fp32: the meaning of a quantised weight.
  *
- * Block layouts are ggml's (little-endian; d, m, dmin are IEEE halves). Each product and each sum is rounded on its own,
- * in the order written here; every kernel that reads quantised weights must reproduce these values to the bit.
+ * Block layouts are ggml's (little-endian; d, m, dmin are IEEE halves). Each product and each sum is rounded
+ * on its own, in the order written here; every kernel that reads quantised weights must reproduce these
+ * values to the bit.
  *
  *   q8_0  {d; int8 q[32]}                    x = d q                       32 elements, 34 bytes
  *   q4_0  {d; qs[16]}                        x = (q - 8) d                 element j: low nibble of byte j,
@@ -19,10 +20,7 @@
 
 #include <string.h>
 
-static float half_at(const uint8_t *p)
-{
-    return tn_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
-}
+static float half_at(const uint8_t *p) { return tn_f16_to_f32((uint16_t)(p[0] | p[1] << 8)); }
 
 static void q8_0_read(float *y, const uint8_t *b)
 {
@@ -36,7 +34,7 @@ static void q4_0_read(float *y, const uint8_t *b)
     float d = half_at(b);
 
     for (int j = 0; j < 16; j++) {
-        y[j]      = (float)((b[2 + j] & 15) - 8) * d;
+        y[j] = (float)((b[2 + j] & 15) - 8) * d;
         y[j + 16] = (float)((b[2 + j] >> 4) - 8) * d;
     }
 }
@@ -46,31 +44,31 @@ static void q4_1_read(float *y, const uint8_t *b)
     float d = half_at(b), m = half_at(b + 2);
 
     for (int j = 0; j < 16; j++) {
-        y[j]      = (float)(b[4 + j] & 15) * d + m;
+        y[j] = (float)(b[4 + j] & 15) * d + m;
         y[j + 16] = (float)(b[4 + j] >> 4) * d + m;
     }
 }
 
 static void q5_0_read(float *y, const uint8_t *b)
 {
-    float           d  = half_at(b);
-    const uint8_t  *qh = b + 2, *qs = b + 6;
+    float          d = half_at(b);
+    const uint8_t *qh = b + 2, *qs = b + 6;
 
     for (int j = 0; j < 16; j++) {
         int low = (qh[j / 8] >> (j % 8)) & 1, high = (qh[2 + j / 8] >> (j % 8)) & 1;
-        y[j]      = (float)(((qs[j] & 15) | low << 4) - 16) * d;
+        y[j] = (float)(((qs[j] & 15) | low << 4) - 16) * d;
         y[j + 16] = (float)(((qs[j] >> 4) | high << 4) - 16) * d;
     }
 }
 
 static void q5_1_read(float *y, const uint8_t *b)
 {
-    float           d  = half_at(b), m = half_at(b + 2);
-    const uint8_t  *qh = b + 4, *qs = b + 8;
+    float          d = half_at(b), m = half_at(b + 2);
+    const uint8_t *qh = b + 4, *qs = b + 8;
 
     for (int j = 0; j < 16; j++) {
         int low = (qh[j / 8] >> (j % 8)) & 1, high = (qh[2 + j / 8] >> (j % 8)) & 1;
-        y[j]      = (float)((qs[j] & 15) | low << 4) * d + m;
+        y[j] = (float)((qs[j] & 15) | low << 4) * d + m;
         y[j + 16] = (float)((qs[j] >> 4) | high << 4) * d + m;
     }
 }
@@ -94,8 +92,9 @@ static void q3_k_read(float *y, const uint8_t *b)
 
     for (int i = 0; i < 256; i++) {
         int sub = i / 16, group = i / 32;
-        int sc  = (sub < 8 ? scales[sub] & 15 : scales[sub - 8] >> 4) | ((scales[8 + sub % 4] >> (2 * (sub / 4))) & 3) << 4;
-        int q   = (qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2)) & 3;
+        int sc = (sub < 8 ? scales[sub] & 15 : scales[sub - 8] >> 4) |
+                 ((scales[8 + sub % 4] >> (2 * (sub / 4))) & 3) << 4;
+        int q = (qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2)) & 3;
         if (((hmask[i % 32] >> group) & 1) == 0) q -= 4;
         y[i] = d * (float)(sc - 32) * (float)q;
     }
@@ -150,12 +149,12 @@ static void q6_k_read(float *y, const uint8_t *b)
         int            half = i / 128, quarter = i % 128 / 32, l = i % 32;
         const uint8_t *ql = b + half * 64, *qh = b + 128 + half * 32;
         int            low = (ql[l + quarter % 2 * 32] >> (quarter / 2 * 4)) & 15;
-        int            q   = (low | ((qh[l] >> (2 * quarter)) & 3) << 4) - 32;
+        int            q = (low | ((qh[l] >> (2 * quarter)) & 3) << 4) - 32;
         y[i] = d * (float)(int8_t)b[192 + i / 16] * (float)q;
     }
 }
 
-const int8_t tn_mxfp4_codes[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+const int8_t tn_mxfp4_codes[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
 
 /* 2^(e-128), a denormal for e < 2; e = 255 is 2^127, as ggml reads it. */
 float tn_mxfp4_scale(uint8_t e)
@@ -172,22 +171,24 @@ static void mxfp4_read(float *y, const uint8_t *b)
     float d = tn_mxfp4_scale(b[0]);
 
     for (int j = 0; j < 16; j++) {
-        y[j]      = (float)tn_mxfp4_codes[b[1 + j] & 15] * d;
+        y[j] = (float)tn_mxfp4_codes[b[1 + j] & 15] * d;
         y[j + 16] = (float)tn_mxfp4_codes[b[1 + j] >> 4] * d;
     }
 }
 
 typedef void (*block_reader)(float *y, const uint8_t *block);
 
+// clang-format off
 static const block_reader readers[TN_DTYPE_COUNT] = {
-    [TN_Q8_0] = q8_0_read, [TN_Q4_0] = q4_0_read, [TN_Q4_1] = q4_1_read, [TN_Q5_0] = q5_0_read,
-    [TN_Q5_1] = q5_1_read, [TN_Q2_K] = q2_k_read, [TN_Q3_K] = q3_k_read, [TN_Q4_K] = q4_k_read,
+    [TN_Q8_0] = q8_0_read, [TN_Q4_0] = q4_0_read, [TN_Q4_1] = q4_1_read,   [TN_Q5_0] = q5_0_read,
+    [TN_Q5_1] = q5_1_read, [TN_Q2_K] = q2_k_read, [TN_Q3_K] = q3_k_read,   [TN_Q4_K] = q4_k_read,
     [TN_Q5_K] = q5_k_read, [TN_Q6_K] = q6_k_read, [TN_MXFP4] = mxfp4_read,
 };
+// clang-format on
 
 void tn_row_to_f32(float *dst, const void *src, tn_dtype t, int64_t n)
 {
-    const uint8_t *b     = src;
+    const uint8_t *b = src;
     int64_t        block = tn_dtype_block(t);
     size_t         bytes = tn_row_bytes(t, block);
 
@@ -211,14 +212,29 @@ void tn_row_to_f32(float *dst, const void *src, tn_dtype t, int64_t n)
         int64_t  i64;
         double   f64;
         switch (t) {
-        case TN_F16:  memcpy(&h, b, 2); dst[i] = tn_f16_to_f32(h); break;
-        case TN_I8:   dst[i] = (float)(int8_t)*b; break;
-        case TN_U8:   dst[i] = (float)*b; break;
-        case TN_I16:  memcpy(&i16, b, 2); dst[i] = (float)i16; break;
-        case TN_I32:  memcpy(&i32, b, 4); dst[i] = (float)i32; break;
-        case TN_I64:  memcpy(&i64, b, 8); dst[i] = (float)i64; break;
-        case TN_F64:  memcpy(&f64, b, 8); dst[i] = (float)f64; break;
-        default:      tn_bug("dtype %d has no reader", (int)t);
+        case TN_F16:
+            memcpy(&h, b, 2);
+            dst[i] = tn_f16_to_f32(h);
+            break;
+        case TN_I8: dst[i] = (float)(int8_t)*b; break;
+        case TN_U8: dst[i] = (float)*b; break;
+        case TN_I16:
+            memcpy(&i16, b, 2);
+            dst[i] = (float)i16;
+            break;
+        case TN_I32:
+            memcpy(&i32, b, 4);
+            dst[i] = (float)i32;
+            break;
+        case TN_I64:
+            memcpy(&i64, b, 8);
+            dst[i] = (float)i64;
+            break;
+        case TN_F64:
+            memcpy(&f64, b, 8);
+            dst[i] = (float)f64;
+            break;
+        default: tn_bug("dtype %d has no reader", (int)t);
         }
     }
 }

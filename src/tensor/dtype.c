@@ -2,8 +2,8 @@
  *
  *   f32   1 | 8 exponent | 23 fraction          f16   1 | 5 | 10          bf16   1 | 8 | 7  (the upper half of f32)
  *
- * Narrowing rounds to nearest even. A NaN that is stored is the canonical one: 0x7fc00000, 0x7e00, 0x7fc0. The formats in
- * blocks are read in dequantize.c and written in quantize.c. */
+ * Narrowing rounds to nearest even. A NaN that is stored is the canonical one: 0x7fc00000, 0x7e00, 0x7fc0.
+ * The formats in blocks are read in dequantize.c and written in quantize.c. */
 #include "tensor/tensor.h"
 
 #include <string.h>
@@ -14,22 +14,19 @@ static const struct {
     int         block;
     int         bytes;
 } formats[TN_DTYPE_COUNT] = {
-#define X(name, gguf, block, bytes) {#name, gguf, block, bytes},
+#define X(name, gguf, block, bytes) { #name, gguf, block, bytes },
     TN_DTYPE_LIST(X)
 #undef X
 };
 
 /* The list spells names in capitals (they are enum names); users read and write "q4_k" and "bf16". */
 static const char *const names[TN_DTYPE_COUNT] = {
-    "f32",  "f16",  "bf16", "q4_0", "q4_1",  "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k",
-    "q5_k", "q6_k", "mxfp4", "i8",  "i16",   "i32",  "i64",  "f64",  "u8",
+    "f32",  "f16",  "bf16", "q4_0",  "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k",
+    "q4_k", "q5_k", "q6_k", "mxfp4", "i8",   "i16",  "i32",  "i64",  "f64",  "u8",
 };
 _Static_assert(sizeof names / sizeof names[0] == TN_DTYPE_COUNT, "a name for every dtype");
 
-const char *tn_dtype_name(tn_dtype t)
-{
-    return (unsigned)t < TN_DTYPE_COUNT ? names[t] : "unknown";
-}
+const char *tn_dtype_name(tn_dtype t) { return (unsigned)t < TN_DTYPE_COUNT ? names[t] : "unknown"; }
 
 /* Capitals or not: "Q4_K" is how GGUF files call it. */
 bool tn_dtype_parse(const char *name, tn_dtype *out)
@@ -52,15 +49,9 @@ bool tn_dtype_from_gguf(uint32_t id, tn_dtype *out)
     return false;
 }
 
-int tn_dtype_gguf(tn_dtype t)
-{
-    return (unsigned)t < TN_DTYPE_COUNT ? formats[t].gguf : -1;
-}
+int tn_dtype_gguf(tn_dtype t) { return (unsigned)t < TN_DTYPE_COUNT ? formats[t].gguf : -1; }
 
-int64_t tn_dtype_block(tn_dtype t)
-{
-    return (unsigned)t < TN_DTYPE_COUNT ? formats[t].block : 0;
-}
+int64_t tn_dtype_block(tn_dtype t) { return (unsigned)t < TN_DTYPE_COUNT ? formats[t].block : 0; }
 
 size_t tn_row_bytes(tn_dtype t, int64_t n)
 {
@@ -87,10 +78,7 @@ static float float_of(uint32_t u)
     return f;
 }
 
-float tn_bf16_to_f32(uint16_t h)
-{
-    return float_of((uint32_t)h << 16);
-}
+float tn_bf16_to_f32(uint16_t h) { return float_of((uint32_t)h << 16); }
 
 uint16_t tn_f32_to_bf16(float f)
 {
@@ -116,17 +104,18 @@ uint16_t tn_f32_to_f16(float f)
     uint32_t u = bits_of(f), sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
 
     if (a > 0x7f800000u) return 0x7e00;
-    if (a >= 0x47800000u) return (uint16_t)(sign | 0x7c00u);        /* 2^16 and more; 65520..65535 round up below */
+    if (a >= 0x47800000u) return (uint16_t)(sign | 0x7c00u); /* 2^16 and more; 65520..65535 round up below */
     if (a < 0x38800000u) {
-        /* Below 2^-14: adding 1/2 puts the 2^-24 grid at the end of the fraction, so the addition rounds for us. */
-        float    grid = float_of(a) + 0.5f;
+        /* Below 2^-14: adding 1/2 puts the 2^-24 grid at the end of the fraction, so the addition rounds for
+         * us. */
+        float grid = float_of(a) + 0.5f;
         return (uint16_t)(sign | (bits_of(grid) - 0x3f000000u));
     }
     a += 0xfffu + ((a >> 13) & 1u);
     return (uint16_t)(sign | (a - 0x38000000u) >> 13);
 }
 
-static const char *const profiles[] = {"strict", "strict-bf16", "q8act"};
+static const char *const profiles[] = { "strict", "strict-bf16", "q8act" };
 
 bool tn_profile_parse(const char *name, tn_profile *out)
 {

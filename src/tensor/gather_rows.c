@@ -1,5 +1,5 @@
-/* gather_rows.c - y_i = x[rows_i]: the rows whose logits are wanted. Backward: dx[rows_i] += dy_i, i ascending. A row
- * number outside x gives a row of NaN. */
+/* gather_rows.c - y_i = x[rows_i]: the rows whose logits are wanted. Backward: dx[rows_i] += dy_i, i
+ * ascending. A row number outside x gives a row of NaN. */
 #include "tensor/moves.h"
 #include "tensor/op_util.h"
 
@@ -11,32 +11,39 @@ static tn_status shape(const tn_call *c, tn_error *err)
     return TN_OK;
 }
 
-typedef struct job { const tn_call *c; const tn_moves *m; } job;
+typedef struct job {
+    const tn_call  *c;
+    const tn_moves *m;
+} job;
 
 static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call  *c = ((const job *)arg)->c;
     const tn_moves *m = ((const job *)arg)->m;
-    const int32_t *rows = tn_i32(c->in[1]);
-    int64_t        n = tn_cols(c->in[0]), n_row = tn_rows(c->in[0]);
+    const int32_t  *rows = tn_i32(c->in[1]);
+    int64_t         n = tn_cols(c->in[0]), n_row = tn_rows(c->in[0]);
     (void)i_thread;
     for (int64_t i = begin; i < end; i++) {
         float *y = tn_f32(c->out[0]) + i * n;
         if (rows[i] >= 0 && rows[i] < n_row) m->copy(y, tn_f32(c->in[0]) + rows[i] * n, n);
-        else for (int64_t j = 0; j < n; j++) y[j] = NAN;
+        else
+            for (int64_t j = 0; j < n; j++) y[j] = NAN;
     }
 }
 
-static void forward(const tn_call *c, const tn_moves *m) { tn_parallel(tn_n_elem(c->in[1]), tn_row_grain(tn_cols(c->in[0])), fwd_piece, &(job){ c, m }); }
+static void forward(const tn_call *c, const tn_moves *m)
+{
+    tn_parallel(tn_n_elem(c->in[1]), tn_row_grain(tn_cols(c->in[0])), fwd_piece, &(job){ c, m });
+}
 
 static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call  *c = ((const job *)arg)->c;
     const tn_moves *m = ((const job *)arg)->m;
-    const int32_t *rows = tn_i32(c->in[1]);
-    const float   *dy = tn_f32(c->dout[0]);
-    float         *dx = tn_f32(c->din[0]);
-    int64_t        n = tn_cols(c->in[0]), n_row = tn_rows(c->in[0]), n_out = tn_n_elem(c->in[1]);
+    const int32_t  *rows = tn_i32(c->in[1]);
+    const float    *dy = tn_f32(c->dout[0]);
+    float          *dx = tn_f32(c->din[0]);
+    int64_t         n = tn_cols(c->in[0]), n_row = tn_rows(c->in[0]), n_out = tn_n_elem(c->in[1]);
     (void)i_thread;
     if (!c->add[0])
         for (int64_t r = 0; r < n_row; r++) memset(dx + r * n + begin, 0, (size_t)(end - begin) * 4);
@@ -76,5 +83,11 @@ static void draw(tn_case *k, tn_draw *d)
 
 TN_KERNELS_OF(tn_moves);
 
-const tn_op tn_op_gather_rows = {
-    .name = "gather_rows", .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .bwd_in = 2u, .cases = cases, .draw = draw };
+const tn_op tn_op_gather_rows = { .name = "gather_rows",
+                                  .n_in = 2,
+                                  .n_out = 1,
+                                  .shape = shape,
+                                  .kernels = kernels,
+                                  .bwd_in = 2u,
+                                  .cases = cases,
+                                  .draw = draw };

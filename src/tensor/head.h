@@ -9,8 +9,11 @@
 #include "tensor/matmul.h"
 #include "tensor/op_util.h"
 
-/* What a row's softmax needs. x_j = l_j / temperature when that is not 0 or 1; l is capped when softcap > 0. */
-typedef struct tn_head_row { float softcap, temperature; } tn_head_row;
+/* What a row's softmax needs. x_j = l_j / temperature when that is not 0 or 1; l is capped when softcap >
+ * 0. */
+typedef struct tn_head_row {
+    float softcap, temperature;
+} tn_head_row;
 
 /* One row of logits, n wide, in place.
  *   lse    caps the logits in place; top = max x_j, sum = lane sum of exp(x_j - top) in lane j mod 16 (exp is zero below
@@ -22,39 +25,45 @@ typedef struct tn_head_row { float softcap, temperature; } tn_head_row;
  *          target, then / temperature, then * fma(-c, c, 1), c = l_j / softcap */
 typedef struct tn_head_kernels {
     void (*lse)(float *l, int64_t n, const tn_head_row *h, bool keep_exp, float *top, float *sum);
-    void (*grad)(float *l, int64_t n, const tn_head_row *h, bool have_exp, float top, float scale, int64_t target, float at_target);
+    void (*grad)(float *l, int64_t n, const tn_head_row *h, bool have_exp, float top, float scale,
+                 int64_t target, float at_target);
     float (*cross)(const float *l, const float *t, int64_t n, float top);
-    void (*grad_soft)(float *l, const float *t, int64_t n, float softcap, float top, float scale, float soft_top, float soft_scale);
-    bool reference_mm;                              /* matrix products by their definition, too */
+    void (*grad_soft)(float *l, const float *t, int64_t n, float softcap, float top, float scale,
+                      float soft_top, float soft_scale);
+    bool reference_mm; /* matrix products by their definition, too */
 } tn_head_kernels;
 
 extern const tn_head_kernels tn_head_ref, tn_head_avx2, tn_head_avx512;
 
 typedef struct tn_head {
-    const tn_call *c;
+    const tn_call         *c;
     const tn_head_kernels *kernels;
-    const float   *x;
-    const tn_tensor *w;
-    const int32_t *target;
-    int64_t        n_row, n_embd, n_vocab, chunk;
-    int64_t        ld;                              /* floats from one row of logits to the next, at least n_vocab */
-    tn_head_row    row;
-    tn_profile     profile;
-    float         *logits;                          /* [chunk][ld] */
-    void          *mm_scratch;
-    size_t         mm_bytes;
+    const float           *x;
+    const tn_tensor       *w;
+    const int32_t         *target;
+    int64_t                n_row, n_embd, n_vocab, chunk;
+    int64_t                ld; /* floats from one row of logits to the next, at least n_vocab */
+    tn_head_row            row;
+    tn_profile             profile;
+    float                 *logits; /* [chunk][ld] */
+    void                  *mm_scratch;
+    size_t                 mm_bytes;
 } tn_head;
 
 tn_status tn_head_check(const tn_call *c, float softcap, tn_error *err);
 size_t    tn_head_scratch(const tn_call *c);
-int64_t   tn_head_chunk(const tn_call *c);          /* rows of a chunk */
-int64_t   tn_head_ld(int64_t n_vocab);              /* floats from one row of logits to the next */
-void      tn_head_open(tn_head *h, const tn_call *c, const tn_head_kernels *k, float softcap, float temperature, tn_profile profile);
-void      tn_head_logits(const tn_head *h, int64_t r0, int64_t n);
+int64_t   tn_head_chunk(const tn_call *c); /* rows of a chunk */
+int64_t   tn_head_ld(int64_t n_vocab);     /* floats from one row of logits to the next */
+void tn_head_open(tn_head *h, const tn_call *c, const tn_head_kernels *k, float softcap, float temperature,
+                  tn_profile profile);
+void tn_head_logits(const tn_head *h, int64_t r0, int64_t n);
 /* From gradients in h->logits. */
-void      tn_head_dx(const tn_head *h, int64_t n, float *dx, bool add);
-void      tn_head_dw(const tn_head *h, int64_t r0, int64_t n, float *dw);
+void tn_head_dx(const tn_head *h, int64_t n, float *dx, bool add);
+void tn_head_dw(const tn_head *h, int64_t r0, int64_t n, float *dw);
 /* x_target - lse of a row whose x_target is known; NaN for a target outside the vocabulary. */
-static inline bool tn_head_target_ok(const tn_head *h, int64_t r) { return h->target[r] >= 0 && h->target[r] < h->n_vocab; }
+static inline bool tn_head_target_ok(const tn_head *h, int64_t r)
+{
+    return h->target[r] >= 0 && h->target[r] < h->n_vocab;
+}
 
 #endif

@@ -12,12 +12,20 @@ static tn_status shape(const tn_call *c, tn_error *err)
     TN_TRY(tn_head_check(c, p->softcap, err));
     TN_TRY(tn_need_profile(c, p->profile, err));
     if (!(p->temperature >= 0.0f && p->temperature < INFINITY))
-        return tn_fail(err, TN_MISMATCH, "head_logprob: temperature is %g; it must not be below 0, and finite", (double)p->temperature);
-    for (int i = 0; i < 2 && i < c->n_out; i++) tn_set_shape(c->out[i], TN_F32, 1, (int64_t[]){ tn_rows(c->in[0]) });
+        return tn_fail(err, TN_MISMATCH,
+                       "head_logprob: temperature is %g; it must not be below 0, and finite",
+                       (double)p->temperature);
+    for (int i = 0; i < 2 && i < c->n_out; i++)
+        tn_set_shape(c->out[i], TN_F32, 1, (int64_t[]){ tn_rows(c->in[0]) });
     return TN_OK;
 }
 
-typedef struct { const tn_head *h; int64_t r0; float *logp, *lse; const float *dlogp, *dlse; } chunk;
+typedef struct {
+    const tn_head *h;
+    int64_t        r0;
+    float         *logp, *lse;
+    const float   *dlogp, *dlse;
+} chunk;
 
 static void rows_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
@@ -44,7 +52,7 @@ static void rows_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 void tn_head_logprob_forward(const tn_call *c, const tn_head_kernels *kernels)
 {
     const tn_head_logprob_params *p = c->params;
-    tn_head h;
+    tn_head                       h;
     tn_head_open(&h, c, kernels, p->softcap, p->temperature, p->profile);
     chunk k = { .h = &h, .logp = tn_f32(c->out[0]), .lse = c->n_out > 1 ? tn_f32(c->out[1]) : NULL };
     for (k.r0 = 0; k.r0 < h.n_row; k.r0 += h.chunk) {
@@ -57,7 +65,7 @@ void tn_head_logprob_forward(const tn_call *c, const tn_head_kernels *kernels)
 void tn_head_logprob_backward(const tn_call *c, const tn_head_kernels *kernels)
 {
     const tn_head_logprob_params *p = c->params;
-    tn_head h;
+    tn_head                       h;
     tn_head_open(&h, c, kernels, p->softcap, p->temperature, p->profile);
     float *dx = tn_f32(c->din[0]), *dw = tn_f32(c->din[1]);
     chunk  k = { .h = &h, .dlogp = tn_f32(c->dout[0]), .dlse = c->n_out > 1 ? tn_f32(c->dout[1]) : NULL };
@@ -84,7 +92,10 @@ static size_t scratch(const tn_call *c, bool backward)
     return tn_head_scratch(c);
 }
 
-static double flops(const tn_call *c) { return 2.0 * (double)tn_rows(c->in[0]) * (double)tn_cols(c->in[0]) * (double)c->in[1]->shape[0]; }
+static double flops(const tn_call *c)
+{
+    return 2.0 * (double)tn_rows(c->in[0]) * (double)tn_cols(c->in[0]) * (double)c->in[1]->shape[0];
+}
 
 static void fill(const tn_case *k, tn_tensor *t, int i_in, uint64_t seed)
 {
@@ -96,7 +107,9 @@ static void fill(const tn_case *k, tn_tensor *t, int i_in, uint64_t seed)
 
 static int cases(tn_case *k, int i)
 {
-    static const tn_head_logprob_params t[] = { { 0, 0, TN_PROFILE_STRICT }, { 0, 0.7f, TN_PROFILE_STRICT }, { 3.0f, 1.3f, TN_PROFILE_STRICT } };
+    static const tn_head_logprob_params t[] = { { 0, 0, TN_PROFILE_STRICT },
+                                                { 0, 0.7f, TN_PROFILE_STRICT },
+                                                { 3.0f, 1.3f, TN_PROFILE_STRICT } };
     if (i >= 3) return 0;
     *k = (tn_case){ .by_row = 5u };
     *(tn_head_logprob_params *)k->params = t[i];
@@ -110,8 +123,9 @@ static int cases(tn_case *k, int i)
 
 static void draw(tn_case *k, tn_draw *d)
 {
-    bool                   large = tn_draw_below(d, 4) == 0;
-    int64_t                rows = tn_draw_size(d, 150), cols = tn_draw_width(d, large ? 32 : 256), n_vocab = tn_draw_size(d, large ? 5000 : 400);
+    bool    large = tn_draw_below(d, 4) == 0;
+    int64_t rows = tn_draw_size(d, 150), cols = tn_draw_width(d, large ? 32 : 256),
+            n_vocab = tn_draw_size(d, large ? 5000 : 400);
     tn_head_logprob_params p = { .profile = (tn_profile)tn_draw_below(d, 3) };
     if (tn_draw_yes(d)) p.softcap = tn_draw_number(d, 1, 30);
     if (tn_draw_yes(d)) p.temperature = tn_draw_number(d, 0.3f, 2);
@@ -123,11 +137,21 @@ static void draw(tn_case *k, tn_draw *d)
 }
 
 static const tn_kernel kernels[] = {
-    { "ref",    tn_cpu_any,    fwd_ref,                    bwd_ref                    },
-    { "avx2",   tn_cpu_avx2,   tn_head_logprob_fwd_avx2,   tn_head_logprob_bwd_avx2   },
+    { "ref", tn_cpu_any, fwd_ref, bwd_ref },
+    { "avx2", tn_cpu_avx2, tn_head_logprob_fwd_avx2, tn_head_logprob_bwd_avx2 },
     { "avx512", tn_cpu_avx512, tn_head_logprob_fwd_avx512, tn_head_logprob_bwd_avx512 },
-    { .name = NULL } };
+    { .name = NULL },
+};
 
-const tn_op tn_op_head_logprob = {
-    .name = "head_logprob", .params_bytes = sizeof(tn_head_logprob_params), .n_in = 3, .n_out = 2, .grad_out = 3u, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .bwd_in = 7u, .cases = cases, .draw = draw, .flops = flops };
+const tn_op tn_op_head_logprob = { .name = "head_logprob",
+                                   .params_bytes = sizeof(tn_head_logprob_params),
+                                   .n_in = 3,
+                                   .n_out = 2,
+                                   .grad_out = 3u,
+                                   .shape = shape,
+                                   .scratch = scratch,
+                                   .kernels = kernels,
+                                   .bwd_in = 7u,
+                                   .cases = cases,
+                                   .draw = draw,
+                                   .flops = flops };

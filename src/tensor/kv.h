@@ -14,7 +14,7 @@ struct tn_kv {
     int64_t  n_layer, n_head_kv, d_k, d_v, n_page;
     tn_dtype type;
     size_t   k_bytes, k_scale_bytes, v_bytes, v_scale_bytes, stride;
-    uint8_t *data;                                  /* [n_page][n_layer][n_head_kv] strides */
+    uint8_t *data; /* [n_page][n_layer][n_head_kv] strides */
     tn_arena arena;
 };
 
@@ -24,8 +24,10 @@ static inline uint8_t *tn_kv_at(const tn_kv *kv, int64_t page, int64_t i_layer, 
 }
 
 /* Stores the key and value of one position of one head. */
-void tn_kv_store(const tn_kv *kv, int64_t page, int64_t i_layer, int64_t head, int64_t slot, const float *k, const float *v);
+void tn_kv_store(const tn_kv *kv, int64_t page, int64_t i_layer, int64_t head, int64_t slot, const float *k,
+                 const float *v);
 /* Key column `slot` and value row `slot` as f32. */
-void tn_kv_load(const tn_kv *kv, int64_t page, int64_t i_layer, int64_t head, int64_t slot, float *k, float *v);
+void tn_kv_load(const tn_kv *kv, int64_t page, int64_t i_layer, int64_t head, int64_t slot, float *k,
+                float *v);
 
 #endif

@@ -10,7 +10,9 @@
 static tn_status shape(const tn_call *c, tn_error *err)
 {
     float eps = TN_PARAMS(c, tn_layernorm_params)->eps;
-    if (!(eps >= 0.0f && eps < INFINITY)) return tn_fail(err, TN_MISMATCH, "layernorm: eps is %g; it must not be below 0, and finite", (double)eps);
+    if (!(eps >= 0.0f && eps < INFINITY))
+        return tn_fail(err, TN_MISMATCH, "layernorm: eps is %g; it must not be below 0, and finite",
+                       (double)eps);
     TN_TRY(tn_need(c, 0, "x", TN_F32, 1, err));
     int64_t n = tn_cols(c->in[0]), n_row = tn_rows(c->in[0]);
     TN_TRY(tn_need_vector(c, 1, "w", n, false, err));
@@ -23,16 +25,19 @@ static tn_status shape(const tn_call *c, tn_error *err)
 static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    const float *w = tn_f32(c->in[1]), *b = c->n_in > 2 ? tn_f32(c->in[2]) : NULL;
-    float       *mean = c->n_out > 1 ? tn_f32(c->out[1]) : NULL, *rstd = c->n_out > 2 ? tn_f32(c->out[2]) : NULL;
-    int64_t      n = tn_cols(c->in[0]);
+    const float   *w = tn_f32(c->in[1]), *b = c->n_in > 2 ? tn_f32(c->in[2]) : NULL;
+    float  *mean = c->n_out > 1 ? tn_f32(c->out[1]) : NULL, *rstd = c->n_out > 2 ? tn_f32(c->out[2]) : NULL;
+    int64_t n = tn_cols(c->in[0]);
     (void)i_thread;
     for (int64_t r = begin; r < end; r++) {
         const float *x = tn_f32(c->in[0]) + r * n;
         float       *y = tn_f32(c->out[0]) + r * n, lane[16] = { 0 }, sq[16] = { 0 };
         for (int64_t i = 0; i < n; i++) lane[i % 16] += x[i];
         float m = tn_lane_sum(lane) / (float)n;
-        for (int64_t i = 0; i < n; i++) { float d = x[i] - m; sq[i % 16] = fmaf(d, d, sq[i % 16]); }
+        for (int64_t i = 0; i < n; i++) {
+            float d = x[i] - m;
+            sq[i % 16] = fmaf(d, d, sq[i % 16]);
+        }
         float s = 1.0f / sqrtf(tn_lane_sum(sq) / (float)n + TN_PARAMS(c, tn_layernorm_params)->eps);
         if (mean != NULL) mean[r] = m;
         if (rstd != NULL) rstd[r] = s;
@@ -43,13 +48,16 @@ static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     }
 }
 
-static void fwd_ref(const tn_call *c) { tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), fwd_piece, (void *)c); }
+static void fwd_ref(const tn_call *c)
+{
+    tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), fwd_piece, (void *)c);
+}
 
 static void dx_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    const float *w = tn_f32(c->in[1]), *mean = tn_f32(c->out[1]), *rstd = tn_f32(c->out[2]);
-    int64_t      n = tn_cols(c->in[0]);
+    const float   *w = tn_f32(c->in[1]), *mean = tn_f32(c->out[1]), *rstd = tn_f32(c->out[2]);
+    int64_t        n = tn_cols(c->in[0]);
     (void)i_thread;
     for (int64_t r = begin; r < end; r++) {
         const float *x = tn_f32(c->in[0]) + r * n, *dy = tn_f32(c->dout[0]) + r * n;
@@ -70,16 +78,18 @@ static void dx_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 static void dw_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    const float *mean = tn_f32(c->out[1]), *rstd = tn_f32(c->out[2]);
-    float       *dw = tn_f32(c->din[1]), *db = c->n_in > 2 ? tn_f32(c->din[2]) : NULL;
-    int64_t      n = tn_cols(c->in[0]), n_row = tn_rows(c->in[0]);
+    const float   *mean = tn_f32(c->out[1]), *rstd = tn_f32(c->out[2]);
+    float         *dw = tn_f32(c->din[1]), *db = c->n_in > 2 ? tn_f32(c->din[2]) : NULL;
+    int64_t        n = tn_cols(c->in[0]), n_row = tn_rows(c->in[0]);
     (void)i_thread;
     if (dw != NULL && !c->add[1]) memset(dw + begin, 0, (size_t)(end - begin) * 4);
     if (db != NULL && !c->add[2]) memset(db + begin, 0, (size_t)(end - begin) * 4);
     for (int64_t r = 0; r < n_row; r++) {
         const float *x = tn_f32(c->in[0]) + r * n, *dy = tn_f32(c->dout[0]) + r * n;
-        if (dw != NULL) for (int64_t i = begin; i < end; i++) dw[i] = fmaf(dy[i], (x[i] - mean[r]) * rstd[r], dw[i]);
-        if (db != NULL) for (int64_t i = begin; i < end; i++) db[i] += dy[i];
+        if (dw != NULL)
+            for (int64_t i = begin; i < end; i++) dw[i] = fmaf(dy[i], (x[i] - mean[r]) * rstd[r], dw[i]);
+        if (db != NULL)
+            for (int64_t i = begin; i < end; i++) db[i] += dy[i];
     }
 }
 
@@ -111,12 +121,19 @@ static void draw(tn_case *k, tn_draw *d)
     if (tn_draw_yes(d)) tn_case_vec(k, 2, TN_F32, cols, true);
 }
 
-static const tn_kernel kernels[] = {
-    { "ref",    tn_cpu_any,    fwd_ref,                 bwd_ref                 },
-    { "avx2",   tn_cpu_avx2,   tn_layernorm_fwd_avx2,   tn_layernorm_bwd_avx2   },
-    { "avx512", tn_cpu_avx512, tn_layernorm_fwd_avx512, tn_layernorm_bwd_avx512 },
-    { .name = NULL } };
+static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref },
+                                     { "avx2", tn_cpu_avx2, tn_layernorm_fwd_avx2, tn_layernorm_bwd_avx2 },
+                                     { "avx512", tn_cpu_avx512, tn_layernorm_fwd_avx512,
+                                       tn_layernorm_bwd_avx512 },
+                                     { .name = NULL } };
 
-const tn_op tn_op_layernorm = {
-    .name = "layernorm", .params_bytes = sizeof(tn_layernorm_params), .n_in = 3, .n_out = 3, .shape = shape,
-    .kernels = kernels, .bwd_in = 3u, .bwd_out = 6u, .cases = cases, .draw = draw };
+const tn_op tn_op_layernorm = { .name = "layernorm",
+                                .params_bytes = sizeof(tn_layernorm_params),
+                                .n_in = 3,
+                                .n_out = 3,
+                                .shape = shape,
+                                .kernels = kernels,
+                                .bwd_in = 3u,
+                                .bwd_out = 6u,
+                                .cases = cases,
+                                .draw = draw };

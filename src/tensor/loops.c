@@ -1,4 +1,5 @@
-/* loops.c - which instruction set the loops outside the table of operations use, and their check against the plain loop.
+/* loops.c - which instruction set the loops outside the table of operations use, and their check against the
+ * plain loop.
  *
  *   first use ── numbers, then ugly ones ──→ ref's loop ──→ the truth
  *                                        └→ this set's  ──→ equal to the bit? else a line in the log, and the next set down */
@@ -12,7 +13,10 @@
 #include "base/log.h"
 #include "tensor/selftest_rig.h"
 
-static const struct { const char *name; tn_loops_run run; } table[TN_LOOPS_COUNT] = {
+static const struct {
+    const char  *name;
+    tn_loops_run run;
+} table[TN_LOOPS_COUNT] = {
 #define X(NAME, name) { #name, tn_loops_run_##name },
     TN_LOOPS_LIST(X)
 #undef X
@@ -27,8 +31,8 @@ static pthread_mutex_t  checking = PTHREAD_MUTEX_INITIALIZER;
 bool tn_selftest_loops_agree(tn_loops_run run, tn_isa isa, char *detail, size_t n_detail)
 {
     static const tn_flavour flavours[] = { TN_NORMAL, TN_UGLY };
-    float   x[TN_LOOPS_N], want[4 * TN_LOOPS_N], got[4 * TN_LOOPS_N];
-    int64_t at;
+    float                   x[TN_LOOPS_N], want[4 * TN_LOOPS_N], got[4 * TN_LOOPS_N];
+    int64_t                 at;
 
     for (size_t f = 0; f < sizeof flavours / sizeof *flavours; f++) {
         for (int i = 0; i < TN_LOOPS_N; i++) x[i] = tn_rig_value(flavours[f], 91, (uint64_t)i);
@@ -37,7 +41,8 @@ bool tn_selftest_loops_agree(tn_loops_run run, tn_isa isa, char *detail, size_t 
         run(TN_ISA_REF, want, x);
         run(isa, got, x);
         if (tn_same_bits(got, want, 4 * TN_LOOPS_N, &at)) continue;
-        snprintf(detail, n_detail, "%s, number %lld is %a, expected %a", tn_flavour_name[flavours[f]], (long long)at, (double)got[at], (double)want[at]);
+        snprintf(detail, n_detail, "%s, number %lld is %a, expected %a", tn_flavour_name[flavours[f]],
+                 (long long)at, (double)got[at], (double)want[at]);
         return false;
     }
     return true;
@@ -51,7 +56,10 @@ static void check(tn_loops which, int isa)
     if (((sound[which] | failed[which]) >> isa & 1) == 0) {
         bool good = tn_selftest_loops_agree(table[which].run, (tn_isa)isa, detail, sizeof detail);
         atomic_fetch_or(good ? &sound[which] : &failed[which], 1u << isa);
-        if (!good) tn_log(TN_LOG_WARN, "%s: the loop for %s differs from its definition on this machine (%s); left out", table[which].name, isa_name[isa], detail);
+        if (!good)
+            tn_log(TN_LOG_WARN,
+                   "%s: the loop for %s differs from its definition on this machine (%s); left out",
+                   table[which].name, isa_name[isa], detail);
     }
     pthread_mutex_unlock(&checking);
 }
@@ -72,7 +80,8 @@ void tn_selftest_loops(tn_selftest_report report, void *arg)
     char what[64], detail[256];
 
     for (int l = 0; l < TN_LOOPS_COUNT; l++)
-        for (int isa = TN_ISA_AVX2; isa <= TN_ISA_AVX512 && (isa == TN_ISA_AVX2 ? tn_cpu_avx2() : tn_cpu_avx512()); isa++) {
+        for (int isa = TN_ISA_AVX2;
+             isa <= TN_ISA_AVX512 && (isa == TN_ISA_AVX2 ? tn_cpu_avx2() : tn_cpu_avx512()); isa++) {
             bool good = tn_selftest_loops_agree(table[l].run, (tn_isa)isa, detail, sizeof detail);
             snprintf(what, sizeof what, "%s = ref", isa_name[isa]);
             report(arg, table[l].name, what, good, good ? "" : detail);

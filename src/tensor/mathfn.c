@@ -1,11 +1,13 @@
-/* mathfn.c - own exp, log, tanh, erf, sin, cos and their relatives: one fixed sequence of IEEE operations each.
+/* mathfn.c - own exp, log, tanh, erf, sin, cos and their relatives: one fixed sequence of IEEE operations
+ * each.
  *
- * The C library picks variants by CPU and changes between versions; these do not. cpu/vec_math.h writes the same
- * sequences for 16 lanes, and the test compares the two over the whole range. The polynomials come from
+ * The C library picks variants by CPU and changes between versions; these do not. cpu/vec_math.h writes the
+ * same sequences for 16 lanes, and the test compares the two over the whole range. The polynomials come from
  * tests/oracle/fit_mathfn.py (Remez exchange, relative error). Largest errors, measured over all 2^32 inputs
  * (`./dev soak`, program test_mathfn_all): see docs/tensor.md.
  *
- * Selections keep the form (a < b ? a : b), whose NaN behaviour is that of minps: the second operand passes. */
+ * Selections keep the form (a < b ? a : b), whose NaN behaviour is that of minps: the second operand
+ * passes. */
 #include "tensor/mathfn.h"
 
 #include <math.h>
@@ -13,12 +15,33 @@
 
 #include "tensor/tensor.h"
 
-static inline uint32_t bits_of(float x) { uint32_t u; memcpy(&u, &x, 4); return u; }
-static inline float    of_bits(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
-static inline uint64_t bits_of_d(double x) { uint64_t u; memcpy(&u, &x, 8); return u; }
-static inline double   of_bits_d(uint64_t u) { double x; memcpy(&x, &u, 8); return x; }
+static inline uint32_t bits_of(float x)
+{
+    uint32_t u;
+    memcpy(&u, &x, 4);
+    return u;
+}
+static inline float of_bits(uint32_t u)
+{
+    float x;
+    memcpy(&x, &u, 4);
+    return x;
+}
+static inline uint64_t bits_of_d(double x)
+{
+    uint64_t u;
+    memcpy(&u, &x, 8);
+    return u;
+}
+static inline double of_bits_d(uint64_t u)
+{
+    double x;
+    memcpy(&x, &u, 8);
+    return x;
+}
 
-/* x = n ln 2 + r, |r| <= ln 2 / 2; e^x = 2^n e^r. The two factors 2^(n/2), 2^(n - n/2) keep subnormal results right. */
+/* x = n ln 2 + r, |r| <= ln 2 / 2; e^x = 2^n e^r. The two factors 2^(n/2), 2^(n - n/2) keep subnormal results
+ * right. */
 float tn_expf(float x)
 {
     x = TN_EXP_HI < x ? TN_EXP_HI : x;
@@ -65,7 +88,7 @@ float tn_logf(float x)
     r = fmaf(e, TN_LN2_LO, r);
     r = r + f;
     r = fmaf(e, TN_LN2_HI, r);
-    r = x < INFINITY ? r : x;                       /* infinity and NaN pass */
+    r = x < INFINITY ? r : x; /* infinity and NaN pass */
     r = x == 0.0f ? -INFINITY : r;
     r = x < 0.0f ? NAN : r;
     return r;
@@ -125,7 +148,7 @@ float tn_softplusf(float x)
     return x == x ? h + l : x;
 }
 
-/* ------------------------------------------------------------------------------------------------------- doubles */
+/* ------------------------------------------------------------------------------------------------ doubles */
 
 double tn_exp(double x)
 {
@@ -159,8 +182,11 @@ double tn_ln(double x)
     if (x == 0.0) return -INFINITY;
     if (x < 0.0) return NAN;
     double e = 0.0;
-    if (x < 0x1p-1022) { x *= 0x1p54; e = -54.0; }
-    uint64_t u = bits_of_d(x) - 0x3fe6a09e667f3bcdull;   /* sqrt(1/2) */
+    if (x < 0x1p-1022) {
+        x *= 0x1p54;
+        e = -54.0;
+    }
+    uint64_t u = bits_of_d(x) - 0x3fe6a09e667f3bcdull; /* sqrt(1/2) */
     e += (double)((int64_t)u >> 52);
     double f = of_bits_d((u & 0x000fffffffffffffull) + 0x3fe6a09e667f3bcdull) - 1.0;
     /* log(1+f) = 2 atanh(s), s = f / (2 + f) <= 0.1716; the series to s^23 leaves less than 1e-20. Written as
@@ -184,11 +210,14 @@ double tn_ln(double x)
 __extension__ typedef unsigned __int128 u128;
 
 /* 2/pi, 1280 bits, the first word holds the bits of weight 2^-1 ... 2^-64. */
+// clang-format off
 static const uint64_t two_over_pi[20] = {
     0xa2f9836e4e441529, 0xfc2757d1f534ddc0, 0xdb6295993c439041, 0xfe5163abdebbc561, 0xb7246e3a424dd2e0,
     0x06492eea09d1921c, 0xfe1deb1cb129a73e, 0xe88235f52ebb4484, 0xe99c7026b45f7e41, 0x3991d639835339f4,
     0x9c845f8bbdf9283b, 0x1ff897ffde05980f, 0xef2f118b5a0a6d1f, 0x6d367ecf27cb09b7, 0x4f463f669e5fea2d,
-    0x7527bac7ebe5f17b, 0x3d0739f78a5292ea, 0x6bfb5fb11f8d5d08, 0x56033046fc7b6bab, 0xf0cfbc209af4361d };
+    0x7527bac7ebe5f17b, 0x3d0739f78a5292ea, 0x6bfb5fb11f8d5d08, 0x56033046fc7b6bab, 0xf0cfbc209af4361d
+};
+// clang-format on
 
 /* 64 bits of 2/pi from bit `from` on (bit 0 has weight 2^-1; negative bits are zero). */
 static uint64_t pi_bits(int64_t from)
@@ -215,8 +244,8 @@ static int reduce_angle(double x, double *angle)
         int q = (int)((int64_t)k & 3);
         return x < 0 ? (4 - q) & 3 : q;
     }
-    /* a = m 2^e, m of 53 bits. Only the bits of 2/pi that leave weights below 4 matter: those from weight 2^(-e+2)
-     * down. 192 bits of them, times m, modulo 2^192, is the fraction of a (2/pi) / 4. */
+    /* a = m 2^e, m of 53 bits. Only the bits of 2/pi that leave weights below 4 matter: those from weight
+     * 2^(-e+2) down. 192 bits of them, times m, modulo 2^192, is the fraction of a (2/pi) / 4. */
     uint64_t u = bits_of_d(a), m = (u & 0x000fffffffffffffull) | 0x0010000000000000ull;
     int64_t  e = (int64_t)(u >> 52) - 1075, from = e - 2;
     uint64_t w0 = pi_bits(from), w1 = pi_bits(from + 64), w2 = pi_bits(from + 128);
@@ -225,9 +254,10 @@ static int reduce_angle(double x, double *angle)
     uint64_t hi = w0 * m + (uint64_t)(mid >> 64);
     uint64_t f1 = (uint64_t)mid;
     int      q = (int)(hi >> 62);
-    uint64_t frac = hi << 2 | f1 >> 62, frac2 = f1 << 2 | (uint64_t)lo >> 62;   /* fraction of a quarter turn, 128 bits */
-    bool up = frac >> 63;
-    if (up) {                                       /* above one half: go to the next quarter, from below */
+    /* fraction of a quarter turn, 128 bits */
+    uint64_t frac = hi << 2 | f1 >> 62, frac2 = f1 << 2 | (uint64_t)lo >> 62;
+    bool     up = frac >> 63;
+    if (up) { /* above one half: go to the next quarter, from below */
         q = (q + 1) & 3;
         frac2 = ~frac2 + 1;
         frac = ~frac + (frac2 == 0);
@@ -235,7 +265,10 @@ static int reduce_angle(double x, double *angle)
     double r = (double)frac * 0x1p-64 + (double)frac2 * 0x1p-128;
     if (up) r = -r;
     *angle = r * 0x1.921fb54442d18p+0;
-    if (x < 0) { *angle = -*angle; q = (4 - q) & 3; }
+    if (x < 0) {
+        *angle = -*angle;
+        q = (4 - q) & 3;
+    }
     return q;
 }
 
@@ -277,9 +310,9 @@ double tn_sin(double x)
     if (x == 0.0) return x;
     double r;
     switch (reduce_angle(x, &r)) {
-    case 0:  return sin_poly(r);
-    case 1:  return cos_poly(r);
-    case 2:  return -sin_poly(r);
+    case 0: return sin_poly(r);
+    case 1: return cos_poly(r);
+    case 2: return -sin_poly(r);
     default: return -cos_poly(r);
     }
 }
@@ -289,9 +322,9 @@ double tn_cos(double x)
     if (!(fabs(x) < INFINITY)) return NAN;
     double r;
     switch (reduce_angle(x, &r)) {
-    case 0:  return cos_poly(r);
-    case 1:  return -sin_poly(r);
-    case 2:  return -cos_poly(r);
+    case 0: return cos_poly(r);
+    case 1: return -sin_poly(r);
+    case 2: return -cos_poly(r);
     default: return sin_poly(r);
     }
 }

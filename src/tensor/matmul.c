@@ -4,9 +4,9 @@
  *   backward   dx[r][i]  = chain over o of dy[r][o] w[o][i]
  *              dw[o][i] += chain over r of dy[r][o] x[r][i]          rows ascending, continuing what dw holds
  *
- * The chains are defined in gemm_ref.c, cut into blocks by gemm.c and computed by cpu/matmul_*.c. A packed w (weight.c)
- * is frozen: dx flows through it, dw does not exist. In strict-bf16 dw is a product like the others: bf16 operands, fp32
- * sums, and the gradient itself is fp32. */
+ * The chains are defined in gemm_ref.c, cut into blocks by gemm.c and computed by cpu/matmul_*.c. A packed w
+ * (weight.c) is frozen: dx flows through it, dw does not exist. In strict-bf16 dw is a product like the
+ * others: bf16 operands, fp32 sums, and the gradient itself is fp32. */
 #include "tensor/matmul.h"
 #include "tensor/op_util.h"
 
@@ -16,29 +16,32 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------------------------------------------ operands */
+/* ----------------------------------------------------------------------------------------------- operands */
 
 static tn_mm_b weight_b(const tn_tensor *w, bool transposed)
 {
-    tn_mm_b b = {.dtype = w->dtype, .rows = w->data, .ld = tn_cols(w), .w = w->packed};
+    tn_mm_b b = { .dtype = w->dtype, .rows = w->data, .ld = tn_cols(w), .w = w->packed };
 
     if (w->packed != NULL) b.kind = transposed ? TN_MM_B_PACKED_T : TN_MM_B_PACKED;
     else b.kind = transposed ? TN_MM_B_KN : TN_MM_B_NK;
     return b;
 }
 
-static tn_profile profile_of(const tn_call *c)
-{
-    return ((const tn_matmul_params *)c->params)->profile;
-}
+static tn_profile profile_of(const tn_call *c) { return ((const tn_matmul_params *)c->params)->profile; }
 
 static tn_mm forward_product(const tn_call *c)
 {
     const tn_tensor *x = c->in[0], *w = c->in[1];
     int64_t          n_in = tn_cols(x), n_out = tn_rows(w);
 
-    return (tn_mm){.c = c->out[0]->data, .ldc = n_out, .a = {x->data, n_in, 1}, .b = weight_b(w, false),
-                   .m = tn_rows(x), .n = n_out, .k = n_in, .profile = profile_of(c)};
+    return (tn_mm){ .c = c->out[0]->data,
+                    .ldc = n_out,
+                    .a = { x->data, n_in, 1 },
+                    .b = weight_b(w, false),
+                    .m = tn_rows(x),
+                    .n = n_out,
+                    .k = n_in,
+                    .profile = profile_of(c) };
 }
 
 static tn_mm dx_product(const tn_call *c)
@@ -47,9 +50,15 @@ static tn_mm dx_product(const tn_call *c)
     int64_t          n_in = tn_cols(w), n_out = tn_rows(w);
     tn_profile       p = profile_of(c);
 
-    return (tn_mm){.c = c->din[0]->data, .ldc = n_in, .a = {dy->data, n_out, 1}, .b = weight_b(w, true),
-                   .m = tn_rows(dy), .n = n_in, .k = n_out, .add = c->add[0],
-                   .profile = p == TN_PROFILE_Q8ACT ? TN_PROFILE_STRICT : p};
+    return (tn_mm){ .c = c->din[0]->data,
+                    .ldc = n_in,
+                    .a = { dy->data, n_out, 1 },
+                    .b = weight_b(w, true),
+                    .m = tn_rows(dy),
+                    .n = n_in,
+                    .k = n_out,
+                    .add = c->add[0],
+                    .profile = p == TN_PROFILE_Q8ACT ? TN_PROFILE_STRICT : p };
 }
 
 static tn_mm dw_product(const tn_call *c)
@@ -58,10 +67,15 @@ static tn_mm dw_product(const tn_call *c)
     int64_t          n_in = tn_cols(x), n_out = tn_cols(dy);
     tn_profile       p = profile_of(c);
 
-    return (tn_mm){.c = c->din[1]->data, .ldc = n_in, .a = {dy->data, 1, n_out},
-                   .b = {.kind = TN_MM_B_KN, .dtype = TN_F32, .rows = x->data, .ld = n_in},
-                   .m = n_out, .n = n_in, .k = tn_rows(x), .add = c->add[1],
-                   .profile = p == TN_PROFILE_Q8ACT ? TN_PROFILE_STRICT : p};
+    return (tn_mm){ .c = c->din[1]->data,
+                    .ldc = n_in,
+                    .a = { dy->data, 1, n_out },
+                    .b = { .kind = TN_MM_B_KN, .dtype = TN_F32, .rows = x->data, .ld = n_in },
+                    .m = n_out,
+                    .n = n_in,
+                    .k = tn_rows(x),
+                    .add = c->add[1],
+                    .profile = p == TN_PROFILE_Q8ACT ? TN_PROFILE_STRICT : p };
 }
 
 static void zero_gradient(tn_tensor *d, bool add)
@@ -80,7 +94,7 @@ static void backward(const tn_mm_set *set, const tn_call *c)
 {
     bool dw = c->din[1] != NULL && c->in[1]->packed == NULL;
 
-    if (c->dout[0] == NULL || tn_rows(c->in[0]) == 0) {             /* a chain of no steps */
+    if (c->dout[0] == NULL || tn_rows(c->in[0]) == 0) { /* a chain of no steps */
         if (c->din[0] != NULL) zero_gradient(c->din[0], c->add[0]);
         if (dw) zero_gradient(c->din[1], c->add[1]);
         return;
@@ -95,7 +109,7 @@ static void backward(const tn_mm_set *set, const tn_call *c)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------- shape, scratch */
+/* ----------------------------------------------------------------------------------------- shape, scratch */
 
 static tn_status matmul_shape(const tn_call *c, tn_error *err)
 {
@@ -104,22 +118,26 @@ static tn_status matmul_shape(const tn_call *c, tn_error *err)
     if (x == NULL || w == NULL) return tn_fail(err, TN_MISMATCH, "matmul needs x and w");
     if (x->dtype != TN_F32 || x->n_dim < 1)
         return tn_fail(err, TN_MISMATCH, "matmul: x is %s, expected f32", tn_dtype_name(x->dtype));
-    if (w->n_dim != 2) return tn_fail(err, TN_MISMATCH, "matmul: w has %d dimensions, expected [n_out][n_in]", w->n_dim);
+    if (w->n_dim != 2)
+        return tn_fail(err, TN_MISMATCH, "matmul: w has %d dimensions, expected [n_out][n_in]", w->n_dim);
     if (w->packed == NULL && w->dtype != TN_F32 && w->dtype != TN_BF16)
-        return tn_fail(err, TN_MISMATCH, "matmul: w is %s rows: rows are f32 or bf16, other types must be packed first",
+        return tn_fail(err, TN_MISMATCH,
+                       "matmul: w is %s rows: rows are f32 or bf16, other types must be packed first",
                        tn_dtype_name(w->dtype));
     if (tn_cols(x) != tn_cols(w))
-        return tn_fail(err, TN_MISMATCH, "matmul: x [%lld][%lld] does not fit w [%lld][%lld]: both need the same n_in",
-                       (long long)tn_rows(x), (long long)tn_cols(x), (long long)tn_rows(w), (long long)tn_cols(w));
+        return tn_fail(
+            err, TN_MISMATCH, "matmul: x [%lld][%lld] does not fit w [%lld][%lld]: both need the same n_in",
+            (long long)tn_rows(x), (long long)tn_cols(x), (long long)tn_rows(w), (long long)tn_cols(w));
     if (w->packed != NULL && (w->packed->n_out != w->shape[0] || w->packed->n_in != w->shape[1]))
         return tn_fail(err, TN_MISMATCH, "matmul: w says [%lld][%lld] but its packed form is [%lld][%lld]",
-                       (long long)w->shape[0], (long long)w->shape[1], (long long)w->packed->n_out, (long long)w->packed->n_in);
+                       (long long)w->shape[0], (long long)w->shape[1], (long long)w->packed->n_out,
+                       (long long)w->packed->n_in);
     TN_TRY(tn_need_size(c, "x", x, err));
     TN_TRY(tn_need_size(c, "w", w, err));
     TN_TRY(tn_need_profile(c, profile_of(c), err));
-    *c->out[0]       = *x;
+    *c->out[0] = *x;
     c->out[0]->shape[x->n_dim - 1] = tn_rows(w);
-    c->out[0]->data   = NULL;
+    c->out[0]->data = NULL;
     c->out[0]->packed = NULL;
     return tn_need_size(c, "the result", c->out[0], err);
 }
@@ -137,10 +155,10 @@ static double matmul_flops(const tn_call *c)
     return 2.0 * (double)tn_rows(c->in[0]) * (double)tn_cols(c->in[0]) * (double)tn_rows(c->in[1]);
 }
 
-/* --------------------------------------------------------------------------------------------------- kernel table */
+/* ------------------------------------------------------------------------------------------- kernel table */
 
-#define KERNEL(name, set)                                                     \
-    static void fwd_##name(const tn_call *c) { forward(set, c); }             \
+#define KERNEL(name, set)                                                                                    \
+    static void fwd_##name(const tn_call *c) { forward(set, c); }                                            \
     static void bwd_##name(const tn_call *c) { backward(set, c); }
 KERNEL(ref, NULL)
 KERNEL(avx2, &tn_mm_avx2)
@@ -153,6 +171,7 @@ KERNEL(avx512_amx, &tn_mm_avx512_amx)
 static bool bf16_and_vnni(void) { return tn_cpu_avx512_bf16() && tn_cpu_avx512_vnni(); }
 static bool amx_and_vnni(void) { return tn_cpu_avx512_amx() && tn_cpu_avx512_vnni(); }
 
+// clang-format off
 static const tn_kernel kernels[] = {                                /* slowest first; the last usable one wins */
     {"ref",         tn_cpu_any,         fwd_ref,         bwd_ref},
     {"avx2",        tn_cpu_avx2,        fwd_avx2,        bwd_avx2},
@@ -162,9 +181,12 @@ static const tn_kernel kernels[] = {                                /* slowest f
     {"avx512_amx",  amx_and_vnni,       fwd_avx512_amx,  bwd_avx512_amx},
     {NULL,          NULL,               NULL,            NULL},
 };
+// clang-format on
 
 /* Row by row the sets of kernels[], for the operations that contain matrix products. */
-static const tn_mm_set *const sets[] = {NULL, &tn_mm_avx2, &tn_mm_avx512, &tn_mm_avx512_vnni, &tn_mm_avx512_bf16, &tn_mm_avx512_amx};
+static const tn_mm_set *const sets[] = {
+    NULL, &tn_mm_avx2, &tn_mm_avx512, &tn_mm_avx512_vnni, &tn_mm_avx512_bf16, &tn_mm_avx512_amx
+};
 
 void tn_mm_run(const tn_mm *mm, void *scratch, size_t scratch_bytes)
 {
@@ -177,20 +199,23 @@ static void matmul_together(const tn_call *const *calls, int n)
 
     if (n > TN_TOGETHER) tn_bug("%d products together, at most %d", n, (int)TN_TOGETHER);
     for (int i = 0; i < n; i++) mm[i] = forward_product(calls[i]);
-    tn_mm_run_several(sets[tn_op_kernel(&tn_op_matmul) - kernels], mm, n, calls[n - 1]->scratch, calls[n - 1]->scratch_bytes);
+    tn_mm_run_several(sets[tn_op_kernel(&tn_op_matmul) - kernels], mm, n, calls[n - 1]->scratch,
+                      calls[n - 1]->scratch_bytes);
 }
 
-/* ---------------------------------------------------------------------------------------------- self-test's cases */
+/* -------------------------------------------------------------------------------------- self-test's cases */
 
-/* The first N_QUICK are the start-up check's: for every way of storing w and every profile the loops for one row, for a few (which read
- * packed panels as they lie) and for many (which make strips, or go to a matrix unit). Most packed ones have no gradient here: the definition
- * takes long for it, and panels turned round come from the loops of the forward pass. */
+/* The first N_QUICK are the start-up check's: for every way of storing w and every profile the loops for one
+ * row, for a few (which read packed panels as they lie) and for many (which make strips, or go to a matrix
+ * unit). Most packed ones have no gradient here: the definition takes long for it, and panels turned round
+ * come from the loops of the forward pass. */
 enum { N_QUICK = 44 };
 static const struct {
     int64_t    n_row, n_in, n_out;
     tn_dtype   w;
     bool       packed;
     tn_profile profile;
+    // clang-format off
 } shapes[] = {
     {1, 37, 19, TN_F32, false, TN_PROFILE_STRICT},            {5, 37, 19, TN_F32, false, TN_PROFILE_STRICT},
     {17, 70, 35, TN_F32, false, TN_PROFILE_STRICT},           {3, 33, 20, TN_BF16, false, TN_PROFILE_STRICT},
@@ -217,20 +242,28 @@ static const struct {
     {17, 300, 70, TN_F32, false, TN_PROFILE_STRICT},      {3, 33, 50, TN_BF16, false, TN_PROFILE_STRICT},
     {17, 33, 50, TN_F32, false, TN_PROFILE_STRICT_BF16},  {31, 290, 35, TN_BF16, false, TN_PROFILE_STRICT_BF16},
 };
+// clang-format on
 
 static int matmul_cases(tn_case *out, int i)
 {
     if (i < 0 || i >= (int)(sizeof shapes / sizeof shapes[0])) return 0;
-    *out = (tn_case){.n_in = 2, .differentiable = {!shapes[i].packed || shapes[i].n_row > 16, shapes[i].w == TN_F32 && !shapes[i].packed},
-                     .packed = {false, shapes[i].packed}, .profile = shapes[i].profile};
-    snprintf(out->what, sizeof out->what, "%lldx%lldx%lld %s%s %s", (long long)shapes[i].n_row, (long long)shapes[i].n_out,
-             (long long)shapes[i].n_in, shapes[i].packed ? "packed " : "", tn_dtype_name(shapes[i].w), tn_profile_name(shapes[i].profile));
-    tn_matmul_params p = {shapes[i].profile};
+    *out = (tn_case){ .n_in = 2,
+                      .differentiable = { !shapes[i].packed || shapes[i].n_row > 16,
+                                          shapes[i].w == TN_F32 && !shapes[i].packed },
+                      .packed = { false, shapes[i].packed },
+                      .profile = shapes[i].profile };
+    snprintf(out->what, sizeof out->what, "%lldx%lldx%lld %s%s %s", (long long)shapes[i].n_row,
+             (long long)shapes[i].n_out, (long long)shapes[i].n_in, shapes[i].packed ? "packed " : "",
+             tn_dtype_name(shapes[i].w), tn_profile_name(shapes[i].profile));
+    tn_matmul_params p = { shapes[i].profile };
     memcpy(out->params, &p, sizeof p);
-    out->in[0] = (tn_tensor){.dtype = TN_F32, .n_dim = 2, .shape = {shapes[i].n_row, shapes[i].n_in}};
-    out->in[1] = (tn_tensor){.dtype = shapes[i].w, .n_dim = 2, .shape = {shapes[i].n_out, shapes[i].n_in}};
-    if (shapes[i].profile == TN_PROFILE_STRICT_BF16) out->fd_tolerance = 15e-2;  /* the function is a staircase, uneven where the exponent changes */
-    if (shapes[i].profile == TN_PROFILE_Q8ACT) out->fd_tolerance = -1;           /* of few steps */
+    out->in[0] = (tn_tensor){ .dtype = TN_F32, .n_dim = 2, .shape = { shapes[i].n_row, shapes[i].n_in } };
+    out->in[1] = (tn_tensor){ .dtype = shapes[i].w,
+                              .n_dim = 2,
+                              .shape = { shapes[i].n_out, shapes[i].n_in } };
+    /* the function is a staircase, uneven where the exponent changes */
+    if (shapes[i].profile == TN_PROFILE_STRICT_BF16) out->fd_tolerance = 15e-2;
+    if (shapes[i].profile == TN_PROFILE_Q8ACT) out->fd_tolerance = -1; /* of few steps */
     return 1;
 }
 
@@ -238,15 +271,26 @@ static void matmul_draw(tn_case *k, tn_draw *d)
 {
     int64_t n_row = tn_draw_size(d, 600), n_in = tn_draw_width(d, 1024), n_out = tn_draw_size(d, 500);
 
-    while (n_row * n_in * n_out > 20 << 20) n_row = 1 + n_row / 2;  /* the definition is slow */
-    *k = (tn_case){.by_row = 1u, .profile = (tn_profile)tn_draw_below(d, 3)};
-    *(tn_matmul_params *)k->params = (tn_matmul_params){k->profile};
+    while (n_row * n_in * n_out > 20 << 20) n_row = 1 + n_row / 2; /* the definition is slow */
+    *k = (tn_case){ .by_row = 1u, .profile = (tn_profile)tn_draw_below(d, 3) };
+    *(tn_matmul_params *)k->params = (tn_matmul_params){ k->profile };
     tn_case_in(k, 0, TN_F32, n_row, n_in, true);
     tn_draw_weight(d, k, 1, n_out, n_in, tn_draw_yes(d));
 }
 
 const tn_op tn_op_matmul = {
-    .name = "matmul", .params_bytes = sizeof(tn_matmul_params), .n_in = 2, .n_out = 1,
-    .shape = matmul_shape, .scratch = matmul_scratch, .kernels = kernels,
-    .bwd_in = 3, .bwd_out = 0, .cases = matmul_cases, .n_quick = N_QUICK, .draw = matmul_draw, .flops = matmul_flops, .together = matmul_together,
+    .name = "matmul",
+    .params_bytes = sizeof(tn_matmul_params),
+    .n_in = 2,
+    .n_out = 1,
+    .shape = matmul_shape,
+    .scratch = matmul_scratch,
+    .kernels = kernels,
+    .bwd_in = 3,
+    .bwd_out = 0,
+    .cases = matmul_cases,
+    .n_quick = N_QUICK,
+    .draw = matmul_draw,
+    .flops = matmul_flops,
+    .together = matmul_together,
 };

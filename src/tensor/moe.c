@@ -1,4 +1,5 @@
-/* moe.c - a mixture of experts: each row goes through the k feed-forward networks that the router chose for it.
+/* moe.c - a mixture of experts: each row goes through the k feed-forward networks that the router chose for
+ * it.
  *
  *   pairs (row, slot), sorted by (expert, row, slot):     row 0: e2 e0        e0: 0.1 2.0
  *   counting sort, so the order is fixed                  row 1: e1 e2   →    e1: 1.0
@@ -10,8 +11,9 @@
  *              dx_r = the slots' (dg Wg_e, continued by du Wu_e), added ascending
  *              dWd_e += (weight dy)^T a,  dWg_e += dg^T x,  dWu_e += du^T x: chains over the expert's pairs, ascending
  *
- * Every product is a chain as in matmul. Without Wg the activation is applied to u alone. An expert number outside
- * the range gives a row of NaN and no gradient. Outputs 1 and 2 keep g and u, in sorted order, for the backward pass. */
+ * Every product is a chain as in matmul. Without Wg the activation is applied to u alone. An expert number
+ * outside the range gives a row of NaN and no gradient. Outputs 1 and 2 keep g and u, in sorted order, for
+ * the backward pass. */
 #include "tensor/moe.h"
 
 #include "tensor/cpu/kernels.h"
@@ -22,15 +24,22 @@ static tn_status shape(const tn_call *c, tn_error *err)
 {
     const tn_moe_params *p = c->params;
     TN_TRY(tn_need(c, 0, "x", TN_F32, 2, err));
-    if (p->n_expert <= 0 || p->n_expert > 65536 || p->k <= 0 || p->k > 65536 || p->n_ff <= 0 || p->n_ff > INT32_MAX)
-        return tn_fail(err, TN_MISMATCH, "moe: %lld of %lld experts of width %lld", (long long)p->k, (long long)p->n_expert, (long long)p->n_ff);
+    if (p->n_expert <= 0 || p->n_expert > 65536 || p->k <= 0 || p->k > 65536 || p->n_ff <= 0 ||
+        p->n_ff > INT32_MAX)
+        return tn_fail(err, TN_MISMATCH, "moe: %lld of %lld experts of width %lld", (long long)p->k,
+                       (long long)p->n_expert, (long long)p->n_ff);
     if ((int)p->act < 0 || p->act > TN_ACT_OSS || (p->act == TN_ACT_OSS && in_of(c, 3) == NULL))
         return tn_fail(err, TN_MISMATCH, "moe: activation %d does not fit here", (int)p->act);
-    if (p->act == TN_ACT_OSS && !(p->limit > 0.0f)) return tn_fail(err, TN_MISMATCH, "moe: limit is %g; it must be above 0", (double)p->limit);
+    if (p->act == TN_ACT_OSS && !(p->limit > 0.0f))
+        return tn_fail(err, TN_MISMATCH, "moe: limit is %g; it must be above 0", (double)p->limit);
     TN_TRY(tn_need_profile(c, p->profile, err));
     int64_t n_row = tn_rows(c->in[0]), n = tn_cols(c->in[0]), n_pair;
-    if (__builtin_mul_overflow(n_row, p->k, &n_pair) || n_pair > INT32_MAX || n > INT32_MAX)      /* the sort numbers pairs by an int32 */
-        return tn_fail(err, TN_LIMIT, "moe: %lld rows of width %lld with %lld experts each; rows times experts and the width may be %d", (long long)n_row, (long long)n, (long long)p->k, INT32_MAX);
+    /* the sort numbers pairs by an int32 */
+    if (__builtin_mul_overflow(n_row, p->k, &n_pair) || n_pair > INT32_MAX || n > INT32_MAX)
+        return tn_fail(
+            err, TN_LIMIT,
+            "moe: %lld rows of width %lld with %lld experts each; rows times experts and the width may be %d",
+            (long long)n_row, (long long)n, (long long)p->k, INT32_MAX);
     TN_TRY(tn_need_vector(c, 1, "weights", n_pair, false, err));
     TN_TRY(tn_need_ints(c, 2, "ids", n_pair, err));
     if (in_of(c, 3) != NULL) TN_TRY(tn_need_weight(c, 3, "w_gate", p->n_expert * p->n_ff, n, err));
@@ -48,15 +57,16 @@ static tn_status shape(const tn_call *c, tn_error *err)
     return TN_OK;
 }
 
-/* Scratch: the sort; wide rows x, o or dy, dx; narrow rows a, and g, u (forward, when nobody keeps them) or t, dg; the
- * products' own. */
+/* Scratch: the sort; wide rows x, o or dy, dx; narrow rows a, and g, u (forward, when nobody keeps them) or
+ * t, dg; the products' own. */
 static size_t scratch(const tn_call *c, bool backward)
 {
     const tn_moe_params *p = c->params;
-    size_t n_pair = (size_t)(tn_rows(c->in[0]) * p->k), n = (size_t)tn_cols(c->in[0]), f = (size_t)p->n_ff;
+    size_t  n_pair = (size_t)(tn_rows(c->in[0]) * p->k), n = (size_t)tn_cols(c->in[0]), f = (size_t)p->n_ff;
     int64_t longest = tn_max64((int64_t)n_pair, tn_max64((int64_t)n, (int64_t)f));
     (void)backward;
-    return 2 * tn_align64(n_pair * 4) + tn_align64(((size_t)p->n_expert + 1) * 4) + 3 * tn_align64(n_pair * n * 4) + 3 * tn_align64(n_pair * f * 4) +
+    return 2 * tn_align64(n_pair * 4) + tn_align64(((size_t)p->n_expert + 1) * 4) +
+           3 * tn_align64(n_pair * n * 4) + 3 * tn_align64(n_pair * f * 4) +
            tn_mm_scratch_bytes(tn_threads(), longest, longest);
 }
 
@@ -68,7 +78,8 @@ static void sort_pairs(tn_moe *m)
     for (int64_t i = 0; i < m->n_pair; i++)
         if (id[i] >= 0 && id[i] < m->p->n_expert) m->first[id[i] + 1]++;
     for (int64_t e = 0; e < m->p->n_expert; e++) m->first[e + 1] += m->first[e];
-    for (int64_t i = 0; i < m->n_pair; i++) m->place[i] = id[i] >= 0 && id[i] < m->p->n_expert ? m->first[id[i]]++ : -1;
+    for (int64_t i = 0; i < m->n_pair; i++)
+        m->place[i] = id[i] >= 0 && id[i] < m->p->n_expert ? m->first[id[i]]++ : -1;
     for (int64_t e = m->p->n_expert; e > 0; e--) m->first[e] = m->first[e - 1];
     m->first[0] = 0;
     for (int64_t i = 0; i < m->n_pair; i++)
@@ -78,35 +89,55 @@ static void sort_pairs(tn_moe *m)
 static void moe_open(tn_moe *m, const tn_call *c, const tn_moe_kernels *k)
 {
     const tn_moe_params *p = c->params;
-    char *s = c->scratch;
-    *m = (tn_moe){ .c = c, .p = p, .n_row = tn_rows(c->in[0]), .n_embd = tn_cols(c->in[0]), .n_pair = tn_rows(c->in[0]) * p->k, .kernels = k };
-    size_t pairs = tn_align64((size_t)m->n_pair * 4), wide = tn_align64((size_t)(m->n_pair * m->n_embd) * 4), ff = tn_align64((size_t)(m->n_pair * p->n_ff) * 4);
-    m->place = (int32_t *)s;          s += pairs;
-    m->pair = (int32_t *)s;           s += pairs;
-    m->first = (int32_t *)s;          s += tn_align64(((size_t)p->n_expert + 1) * 4);
-    m->xs = (float *)s;               s += wide;
-    m->os = (float *)s;               s += wide;
-    m->dxs = (float *)s;              s += wide;
-    m->a = (float *)s;                s += ff;
-    m->t = (float *)s;                s += ff;
-    m->dg = (float *)s;               s += ff;
+    char                *s = c->scratch;
+    *m = (tn_moe){ .c = c,
+                   .p = p,
+                   .n_row = tn_rows(c->in[0]),
+                   .n_embd = tn_cols(c->in[0]),
+                   .n_pair = tn_rows(c->in[0]) * p->k,
+                   .kernels = k };
+    size_t pairs = tn_align64((size_t)m->n_pair * 4), wide = tn_align64((size_t)(m->n_pair * m->n_embd) * 4),
+           ff = tn_align64((size_t)(m->n_pair * p->n_ff) * 4);
+    m->place = (int32_t *)s;
+    s += pairs;
+    m->pair = (int32_t *)s;
+    s += pairs;
+    m->first = (int32_t *)s;
+    s += tn_align64(((size_t)p->n_expert + 1) * 4);
+    m->xs = (float *)s;
+    s += wide;
+    m->os = (float *)s;
+    s += wide;
+    m->dxs = (float *)s;
+    s += wide;
+    m->a = (float *)s;
+    s += ff;
+    m->t = (float *)s;
+    s += ff;
+    m->dg = (float *)s;
+    s += ff;
     m->g = c->n_out > 1 && c->out[1] != NULL ? tn_f32(c->out[1]) : m->t;
     m->u = c->n_out > 2 && c->out[2] != NULL ? tn_f32(c->out[2]) : m->dg;
     m->mm_scratch = s;
     m->mm_bytes = c->scratch_bytes - (size_t)(s - (char *)c->scratch);
     sort_pairs(m);
-    m->n_pair = m->first[p->n_expert];              /* those with an expert */
+    m->n_pair = m->first[p->n_expert]; /* those with an expert */
 }
 
 /* dst_i = row of src of sorted pair i. */
-typedef struct { const tn_moe *m; float *dst; const float *src; } gather;
+typedef struct {
+    const tn_moe *m;
+    float        *dst;
+    const float  *src;
+} gather;
 
 static void gather_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const gather *g = arg;
-    int64_t n = g->m->n_embd;
+    int64_t       n = g->m->n_embd;
     (void)i_thread;
-    for (int64_t i = begin; i < end; i++) memcpy(g->dst + i * n, g->src + g->m->pair[i] / g->m->p->k * n, (size_t)n * 4);
+    for (int64_t i = begin; i < end; i++)
+        memcpy(g->dst + i * n, g->src + g->m->pair[i] / g->m->p->k * n, (size_t)n * 4);
 }
 
 static void gather_rows(const tn_moe *m, float *dst, const float *src)
@@ -117,8 +148,13 @@ static void gather_rows(const tn_moe *m, float *dst, const float *src)
 
 static tn_mm_b expert_weight(const tn_tensor *w, int64_t first, bool transposed)
 {
-    if (w->packed != NULL) return (tn_mm_b){ .kind = transposed ? TN_MM_B_PACKED_T : TN_MM_B_PACKED, .w = w->packed, .first = first };
-    return (tn_mm_b){ .kind = transposed ? TN_MM_B_KN : TN_MM_B_NK, .dtype = w->dtype, .ld = tn_cols(w),
+    if (w->packed != NULL)
+        return (tn_mm_b){ .kind = transposed ? TN_MM_B_PACKED_T : TN_MM_B_PACKED,
+                          .w = w->packed,
+                          .first = first };
+    return (tn_mm_b){ .kind = transposed ? TN_MM_B_KN : TN_MM_B_NK,
+                      .dtype = w->dtype,
+                      .ld = tn_cols(w),
                       .rows = (const char *)w->data + (size_t)first * tn_row_bytes(w->dtype, tn_cols(w)) };
 }
 
@@ -129,28 +165,45 @@ static void product(const tn_moe *m, const tn_mm *mm)
 }
 
 /* y = x w_e^T for the pairs of every expert; w holds n_out outputs an expert. */
-static void experts_forward(const tn_moe *m, float *y, const float *x, const tn_tensor *w, int64_t n_out, int64_t n_in)
+static void experts_forward(const tn_moe *m, float *y, const float *x, const tn_tensor *w, int64_t n_out,
+                            int64_t n_in)
 {
     for (int64_t e = 0; e < m->p->n_expert; e++) {
         int64_t i0 = m->first[e], n = m->first[e + 1] - i0;
-        tn_mm   mm = { .c = y + i0 * n_out, .ldc = n_out, .a = { x + i0 * n_in, n_in, 1 }, .b = expert_weight(w, e * n_out, false), .m = n, .n = n_out, .k = n_in, .profile = m->p->profile };
+        tn_mm   mm = { .c = y + i0 * n_out,
+                       .ldc = n_out,
+                       .a = { x + i0 * n_in, n_in, 1 },
+                       .b = expert_weight(w, e * n_out, false),
+                       .m = n,
+                       .n = n_out,
+                       .k = n_in,
+                       .profile = m->p->profile };
         if (n > 0) product(m, &mm);
     }
 }
 
 /* dx (+)= dy w_e. */
-static void experts_back(const tn_moe *m, float *dx, const float *dy, const tn_tensor *w, int64_t n_out, int64_t n_in, bool add)
+static void experts_back(const tn_moe *m, float *dx, const float *dy, const tn_tensor *w, int64_t n_out,
+                         int64_t n_in, bool add)
 {
     for (int64_t e = 0; e < m->p->n_expert; e++) {
         int64_t i0 = m->first[e], n = m->first[e + 1] - i0;
-        tn_mm   mm = { .c = dx + i0 * n_in, .ldc = n_in, .a = { dy + i0 * n_out, n_out, 1 }, .b = expert_weight(w, e * n_out, true), .m = n, .n = n_in, .k = n_out, .add = add,
+        tn_mm   mm = { .c = dx + i0 * n_in,
+                       .ldc = n_in,
+                       .a = { dy + i0 * n_out, n_out, 1 },
+                       .b = expert_weight(w, e * n_out, true),
+                       .m = n,
+                       .n = n_in,
+                       .k = n_out,
+                       .add = add,
                        .profile = m->p->profile == TN_PROFILE_Q8ACT ? TN_PROFILE_STRICT : m->p->profile };
         if (n > 0) product(m, &mm);
     }
 }
 
 /* dw_e += dy^T x over the pairs, ascending. */
-static void experts_weight_grad(const tn_moe *m, int i_in, const float *dy, const float *x, int64_t n_out, int64_t n_in)
+static void experts_weight_grad(const tn_moe *m, int i_in, const float *dy, const float *x, int64_t n_out,
+                                int64_t n_in)
 {
     const tn_call *c = m->c;
     if (i_in >= c->n_in || c->din[i_in] == NULL || c->in[i_in]->packed != NULL) return;
@@ -158,7 +211,13 @@ static void experts_weight_grad(const tn_moe *m, int i_in, const float *dy, cons
     if (!c->add[i_in]) memset(dw, 0, tn_n_bytes(c->din[i_in]));
     for (int64_t e = 0; e < m->p->n_expert; e++) {
         int64_t i0 = m->first[e], n = m->first[e + 1] - i0;
-        tn_mm   mm = { .c = dw + e * n_out * n_in, .ldc = n_in, .a = { dy + i0 * n_out, 1, n_out }, .m = n_out, .n = n_in, .k = n, .add = true,
+        tn_mm   mm = { .c = dw + e * n_out * n_in,
+                       .ldc = n_in,
+                       .a = { dy + i0 * n_out, 1, n_out },
+                       .m = n_out,
+                       .n = n_in,
+                       .k = n,
+                       .add = true,
                        .profile = m->p->profile == TN_PROFILE_Q8ACT ? TN_PROFILE_STRICT : m->p->profile,
                        .b = { .kind = TN_MM_B_KN, .dtype = TN_F32, .rows = x + i0 * n_in, .ld = n_in } };
         if (n > 0) product(m, &mm);
@@ -196,7 +255,8 @@ static void plain_ref(tn_act act, float *y, const float *x, int64_t n)
 }
 
 /* dg before du, which may lie where dy does */
-static void gated_back_ref(tn_act act, float limit, float *dg, float *du, const float *dy, const float *g, const float *u, int64_t n, bool add_g, bool add_u)
+static void gated_back_ref(tn_act act, float limit, float *dg, float *du, const float *dy, const float *g,
+                           const float *u, int64_t n, bool add_g, bool add_u)
 {
     for (int64_t i = 0; i < n; i++) {
         float sg, su, d = dy[i];
@@ -215,7 +275,8 @@ static void act_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_moe *m = arg;
     (void)i_thread;
-    if (in_of(m->c, 3) != NULL) m->kernels->gated(m->p->act, m->p->limit, m->a + begin, m->g + begin, m->u + begin, end - begin);
+    if (in_of(m->c, 3) != NULL)
+        m->kernels->gated(m->p->act, m->p->limit, m->a + begin, m->g + begin, m->u + begin, end - begin);
     else m->kernels->plain(m->p->act, m->a + begin, m->u + begin, end - begin);
 }
 
@@ -225,12 +286,13 @@ static void combine_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     int64_t       n = m->n_embd;
     (void)i_thread;
     for (int64_t r = begin; r < end; r++)
-        m->kernels->moves->combine(tn_f32(m->c->out[0]) + r * n, m->os, m->place + r * m->p->k, tn_f32(m->c->in[1]) + r * m->p->k, m->p->k, n);
+        m->kernels->moves->combine(tn_f32(m->c->out[0]) + r * n, m->os, m->place + r * m->p->k,
+                                   tn_f32(m->c->in[1]) + r * m->p->k, m->p->k, n);
 }
 
 static void forward(const tn_call *c, const tn_moe_kernels *k)
 {
-    tn_moe  m;
+    tn_moe m;
     moe_open(&m, c, k);
     int64_t n = m.n_embd, f = m.p->n_ff;
     gather_rows(&m, m.xs, tn_f32(c->in[0]));
@@ -254,9 +316,9 @@ static void forward(const tn_call *c, const tn_moe_kernels *k)
 /* For each pair: dweight; then t and dy are scaled by the weight. */
 static void pair_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_moe  *m = arg;
-    const tn_call *c = m->c;
-    int64_t        n = m->n_embd, f = m->p->n_ff;
+    const tn_moe    *m = arg;
+    const tn_call   *c = m->c;
+    int64_t          n = m->n_embd, f = m->p->n_ff;
     const tn_tensor *bd = in_of(c, 8);
     const tn_moves  *k = m->kernels->moves;
     (void)i_thread;
@@ -278,7 +340,9 @@ static void slope_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     const tn_moe *m = arg;
     float        *t = m->t + begin;
     (void)i_thread;
-    if (in_of(m->c, 3) != NULL) m->kernels->gated_back(m->p->act, m->p->limit, m->dg + begin, t, t, m->g + begin, m->u + begin, end - begin, false, false);
+    if (in_of(m->c, 3) != NULL)
+        m->kernels->gated_back(m->p->act, m->p->limit, m->dg + begin, t, t, m->g + begin, m->u + begin,
+                               end - begin, false, false);
     else m->kernels->plain_back(m->p->act, t, t, m->u + begin, end - begin, false);
 }
 
@@ -288,12 +352,13 @@ static void spread_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     int64_t       n = m->n_embd;
     (void)i_thread;
     for (int64_t r = begin; r < end; r++)
-        m->kernels->moves->spread(tn_f32(m->c->din[0]) + r * n, m->dxs, m->place + r * m->p->k, m->p->k, n, m->c->add[0]);
+        m->kernels->moves->spread(tn_f32(m->c->din[0]) + r * n, m->dxs, m->place + r * m->p->k, m->p->k, n,
+                                  m->c->add[0]);
 }
 
 static void backward(const tn_call *c, const tn_moe_kernels *k)
 {
-    tn_moe  m;
+    tn_moe m;
     moe_open(&m, c, k);
     int64_t n = m.n_embd, f = m.p->n_ff;
     bool    gated = in_of(c, 3) != NULL;
@@ -318,9 +383,13 @@ static void backward(const tn_call *c, const tn_moe_kernels *k)
     tn_parallel(m.n_row, tn_row_grain(n * m.p->k), spread_piece, &m);
 }
 
-static const tn_moe_kernels k_ref = { gated_ref, plain_ref, gated_back_ref, plain_back_ref, &tn_moves_ref, true };
-static const tn_moe_kernels k_avx2 = { tn_gated_values_avx2, tn_unary_values_avx2, tn_gated_slopes_avx2, tn_unary_slopes_avx2, &tn_moves_avx2, false };
-static const tn_moe_kernels k_avx512 = { tn_gated_values_avx512, tn_unary_values_avx512, tn_gated_slopes_avx512, tn_unary_slopes_avx512, &tn_moves_avx512, false };
+static const tn_moe_kernels k_ref = { gated_ref,      plain_ref,     gated_back_ref,
+                                      plain_back_ref, &tn_moves_ref, true };
+static const tn_moe_kernels k_avx2 = { tn_gated_values_avx2, tn_unary_values_avx2, tn_gated_slopes_avx2,
+                                       tn_unary_slopes_avx2, &tn_moves_avx2,       false };
+static const tn_moe_kernels k_avx512 = { tn_gated_values_avx512, tn_unary_values_avx512,
+                                         tn_gated_slopes_avx512, tn_unary_slopes_avx512,
+                                         &tn_moves_avx512,       false };
 
 static void fwd_ref(const tn_call *c) { forward(c, &k_ref); }
 static void bwd_ref(const tn_call *c) { backward(c, &k_ref); }
@@ -336,10 +405,13 @@ static void fill(const tn_case *k, tn_tensor *t, int i_in, uint64_t seed)
 
 static int cases(tn_case *k, int i)
 {
-    static const struct { int64_t rows, n; tn_moe_params p; bool gate, bias; } t[] = {
-        { 9, 13, { 5, 2, 19, TN_ACT_SILU, 0, TN_PROFILE_STRICT }, true, false },
-        { 23, 16, { 5, 3, 17, TN_ACT_OSS, 7.0f, TN_PROFILE_STRICT }, true, true },
-        { 6, 33, { 5, 2, 8, TN_ACT_GELU_TANH, 0, TN_PROFILE_STRICT }, false, true } };
+    static const struct {
+        int64_t       rows, n;
+        tn_moe_params p;
+        bool          gate, bias;
+    } t[] = { { 9, 13, { 5, 2, 19, TN_ACT_SILU, 0, TN_PROFILE_STRICT }, true, false },
+              { 23, 16, { 5, 3, 17, TN_ACT_OSS, 7.0f, TN_PROFILE_STRICT }, true, true },
+              { 6, 33, { 5, 2, 8, TN_ACT_GELU_TANH, 0, TN_PROFILE_STRICT }, false, true } };
     if (i >= 3) return 0;
     *k = (tn_case){ .by_row = 7u };
     *(tn_moe_params *)k->params = t[i].p;
@@ -358,12 +430,16 @@ static int cases(tn_case *k, int i)
 
 static void draw(tn_case *k, tn_draw *d)
 {
-    tn_moe_params p = { .n_expert = 1 + tn_draw_below(d, 9), .n_ff = tn_draw_width(d, 96), .act = (tn_act)tn_draw_below(d, TN_ACT_OSS + 1), .profile = (tn_profile)tn_draw_below(d, 3) };
+    tn_moe_params p = { .n_expert = 1 + tn_draw_below(d, 9),
+                        .n_ff = tn_draw_width(d, 96),
+                        .act = (tn_act)tn_draw_below(d, TN_ACT_OSS + 1),
+                        .profile = (tn_profile)tn_draw_below(d, 3) };
     int64_t       rows = tn_draw_size(d, 150), n = tn_draw_width(d, 96), e = p.n_expert, f = p.n_ff;
     bool          gate = p.act == TN_ACT_OSS || tn_draw_yes(d), bias = tn_draw_yes(d);
     p.k = 1 + tn_draw_below(d, tn_min64(e, 4));
     if (p.act == TN_ACT_OSS) p.limit = tn_draw_number(d, 1, 9);
-    *k = (tn_case){ .by_row = p.k == 1 ? 0u : 7u, .fill = fill, .profile = p.profile };    /* with one expert a row, sorted pairs look like rows */
+    /* with one expert a row, sorted pairs look like rows */
+    *k = (tn_case){ .by_row = p.k == 1 ? 0u : 7u, .fill = fill, .profile = p.profile };
     *(tn_moe_params *)k->params = p;
     tn_case_in(k, 0, TN_F32, rows, n, true);
     tn_case_in(k, 1, TN_F32, rows, p.k, true);
@@ -378,15 +454,24 @@ static void draw(tn_case *k, tn_draw *d)
 static double flops(const tn_call *c)
 {
     const tn_moe_params *p = c->params;
-    return 2.0 * (double)(tn_rows(c->in[0]) * p->k) * (double)(tn_cols(c->in[0]) * p->n_ff) * (in_of(c, 3) != NULL ? 3.0 : 2.0);
+    return 2.0 * (double)(tn_rows(c->in[0]) * p->k) * (double)(tn_cols(c->in[0]) * p->n_ff) *
+           (in_of(c, 3) != NULL ? 3.0 : 2.0);
 }
 
-static const tn_kernel kernels[] = {
-    { "ref",    tn_cpu_any,    fwd_ref,    bwd_ref    },
-    { "avx2",   tn_cpu_avx2,   fwd_avx2,   bwd_avx2   },
-    { "avx512", tn_cpu_avx512, fwd_avx512, bwd_avx512 },
-    { .name = NULL } };
+static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref },
+                                     { "avx2", tn_cpu_avx2, fwd_avx2, bwd_avx2 },
+                                     { "avx512", tn_cpu_avx512, fwd_avx512, bwd_avx512 },
+                                     { .name = NULL } };
 
-const tn_op tn_op_moe = {
-    .name = "moe", .params_bytes = sizeof(tn_moe_params), .n_in = 9, .n_out = 3, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .bwd_in = 0x1ffu, .bwd_out = 6u, .cases = cases, .draw = draw, .flops = flops };
+const tn_op tn_op_moe = { .name = "moe",
+                          .params_bytes = sizeof(tn_moe_params),
+                          .n_in = 9,
+                          .n_out = 3,
+                          .shape = shape,
+                          .scratch = scratch,
+                          .kernels = kernels,
+                          .bwd_in = 0x1ffu,
+                          .bwd_out = 6u,
+                          .cases = cases,
+                          .draw = draw,
+                          .flops = flops };

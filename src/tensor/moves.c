@@ -4,8 +4,14 @@
 #include "tensor/op_util.h"
 
 static void copy(float *y, const float *x, int64_t n) { memcpy(y, x, (size_t)n * 4); }
-static void add(float *y, const float *x, int64_t n) { for (int64_t i = 0; i < n; i++) y[i] += x[i]; }
-static void scale(float *y, float s, int64_t n) { for (int64_t i = 0; i < n; i++) y[i] *= s; }
+static void add(float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) y[i] += x[i];
+}
+static void scale(float *y, float s, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) y[i] *= s;
+}
 
 static float dot(const float *a, const float *b, int64_t n)
 {
@@ -55,7 +61,10 @@ static float sigmoids(float *s, const float *l, int64_t n)
     return tn_lane_sum(lane);
 }
 
-static void divide(float *y, const float *x, float d, int64_t n) { for (int64_t i = 0; i < n; i++) y[i] = x[i] / d; }
+static void divide(float *y, const float *x, float d, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] / d;
+}
 
 static void add_soft(float *y, const float *l, float lse, float f, int64_t n)
 {
@@ -68,4 +77,5 @@ static void softmax_back(float *dl, const float *p, const float *dp, int64_t n)
     for (int64_t i = 0; i < n; i++) dl[i] = p[i] * (dp[i] - mean);
 }
 
-const tn_moves tn_moves_ref = { copy, add, scale, dot, combine, spread, exps, sigmoids, divide, add_soft, softmax_back };
+const tn_moves tn_moves_ref = { copy, add,      scale,  dot,      combine,     spread,
+                                exps, sigmoids, divide, add_soft, softmax_back };

@@ -3,7 +3,8 @@
  *   backward   da = dy b;  db = dy a, and for a row: one fma chain a column over the rows, ascending; for a column: a
  *              sum along the row in 16 lanes of fma(dy, a, lane)
  *
- * A b of one row is a row whatever a is: were it "the same shape" where the run has one row, rows in runs of one would not add up to rows at once. */
+ * A b of one row is a row whatever a is: were it "the same shape" where the run has one row, rows in runs of
+ * one would not add up to rows at once. */
 #include "tensor/cpu/kernels.h"
 #include "tensor/op_util.h"
 
@@ -21,9 +22,11 @@ static tn_status shape(const tn_call *c, tn_error *err)
     char a[96], b[96];
     TN_TRY(tn_need(c, 0, "a", TN_F32, 1, err));
     TN_TRY(tn_need(c, 1, "b", TN_F32, 1, err));
-    int64_t rows = tn_rows(c->in[0]), cols = tn_cols(c->in[0]), br = tn_rows(c->in[1]), bc = tn_cols(c->in[1]);
+    int64_t rows = tn_rows(c->in[0]), cols = tn_cols(c->in[0]), br = tn_rows(c->in[1]),
+            bc = tn_cols(c->in[1]);
     if (!(br == rows && bc == cols) && !(br == 1 && bc == cols) && !(br == rows && bc == 1))
-        return tn_fail(err, TN_MISMATCH, "mul: %s cannot be spread over %s", tn_shape_text(b, c->in[1]), tn_shape_text(a, c->in[0]));
+        return tn_fail(err, TN_MISMATCH, "mul: %s cannot be spread over %s", tn_shape_text(b, c->in[1]),
+                       tn_shape_text(a, c->in[0]));
     tn_set_like(c->out[0], c->in[0]);
     return TN_OK;
 }
@@ -31,27 +34,36 @@ static tn_status shape(const tn_call *c, tn_error *err)
 static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    form    f = form_of(c);
-    int64_t n = tn_cols(c->in[0]);
+    form           f = form_of(c);
+    int64_t        n = tn_cols(c->in[0]);
     (void)i_thread;
     for (int64_t r = begin; r < end; r++) {
-        const float *a = tn_f32(c->in[0]) + r * n, *b = tn_f32(c->in[1]) + (f == SAME ? r * n : f == ONE_COL ? r : 0);
+        const float *a = tn_f32(c->in[0]) + r * n, *b = tn_f32(c->in[1]) + (f == SAME      ? r * n
+                                                                            : f == ONE_COL ? r
+                                                                                           : 0);
         float       *y = tn_f32(c->out[0]) + r * n;
-        if (f == ONE_COL) for (int64_t i = 0; i < n; i++) y[i] = a[i] * b[0];
-        else for (int64_t i = 0; i < n; i++) y[i] = a[i] * b[i];
+        if (f == ONE_COL)
+            for (int64_t i = 0; i < n; i++) y[i] = a[i] * b[0];
+        else
+            for (int64_t i = 0; i < n; i++) y[i] = a[i] * b[i];
     }
 }
 
-static void fwd_ref(const tn_call *c) { tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), fwd_piece, (void *)c); }
+static void fwd_ref(const tn_call *c)
+{
+    tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), fwd_piece, (void *)c);
+}
 
 static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    form    f = form_of(c);
-    int64_t n = tn_cols(c->in[0]);
+    form           f = form_of(c);
+    int64_t        n = tn_cols(c->in[0]);
     (void)i_thread;
     for (int64_t r = begin; r < end; r++) {
-        const float *a = tn_f32(c->in[0]) + r * n, *b = tn_f32(c->in[1]) + (f == SAME ? r * n : f == ONE_COL ? r : 0);
+        const float *a = tn_f32(c->in[0]) + r * n, *b = tn_f32(c->in[1]) + (f == SAME      ? r * n
+                                                                            : f == ONE_COL ? r
+                                                                                           : 0);
         const float *dy = tn_f32(c->dout[0]) + r * n;
         if (c->din[1] != NULL && f == SAME) {
             float *db = tn_f32(c->din[1]) + r * n;
@@ -71,12 +83,13 @@ static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 static void row_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    float  *db = tn_f32(c->din[1]);
-    int64_t n = tn_cols(c->in[0]);
+    float         *db = tn_f32(c->din[1]);
+    int64_t        n = tn_cols(c->in[0]);
     (void)i_thread;
     if (!c->add[1]) memset(db + begin, 0, (size_t)(end - begin) * 4);
     for (int64_t r = 0; r < tn_rows(c->in[0]); r++)
-        for (int64_t i = begin; i < end; i++) db[i] = fmaf(tn_f32(c->dout[0])[r * n + i], tn_f32(c->in[0])[r * n + i], db[i]);
+        for (int64_t i = begin; i < end; i++)
+            db[i] = fmaf(tn_f32(c->dout[0])[r * n + i], tn_f32(c->in[0])[r * n + i], db[i]);
 }
 
 static void bwd_ref(const tn_call *c)
@@ -103,11 +116,17 @@ static void draw(tn_case *k, tn_draw *d)
     tn_case_in(k, 1, TN_F32, f == ONE_ROW ? 1 : rows, f == ONE_COL ? 1 : cols, true);
 }
 
-static const tn_kernel kernels[] = {
-    { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
-    { "avx2",   tn_cpu_avx2,   tn_mul_fwd_avx2, tn_mul_bwd_avx2 },
-    { "avx512", tn_cpu_avx512, tn_mul_fwd_avx512, tn_mul_bwd_avx512 },
-    { .name = NULL } };
+static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref },
+                                     { "avx2", tn_cpu_avx2, tn_mul_fwd_avx2, tn_mul_bwd_avx2 },
+                                     { "avx512", tn_cpu_avx512, tn_mul_fwd_avx512, tn_mul_bwd_avx512 },
+                                     { .name = NULL } };
 
-const tn_op tn_op_mul = {
-    .name = "mul", .n_in = 2, .n_out = 1, .shape = shape, .kernels = kernels, .bwd_in = 3u, .in_place = 1, .cases = cases, .draw = draw };
+const tn_op tn_op_mul = { .name = "mul",
+                          .n_in = 2,
+                          .n_out = 1,
+                          .shape = shape,
+                          .kernels = kernels,
+                          .bwd_in = 3u,
+                          .in_place = 1,
+                          .cases = cases,
+                          .draw = draw };

@@ -1,8 +1,9 @@
-/* op_list.h - the one list of operations: enum name, file and object name. Adding an operation is one row here and one
- * file. Part of tensor's face (tensor.h includes it). */
+/* op_list.h - the one list of operations: enum name, file and object name. Adding an operation is one row
+ * here and one file. Part of tensor's face (tensor.h includes it). */
 #ifndef TN_TENSOR_OP_LIST_H
 #define TN_TENSOR_OP_LIST_H
 
+// clang-format off
 #define TN_OP_LIST(X)                                                                                       \
     X(MATMUL, matmul)             X(EMBEDDING, embedding)        X(RMSNORM, rmsnorm)                        \
     X(LAYERNORM, layernorm)       X(ROPE, rope)                  X(ATTENTION, attention)                    \
@@ -13,5 +14,6 @@
     X(HEAD_LOSS, head_loss)       X(HEAD_LOGPROB, head_logprob)  X(DROPOUT, dropout)                        \
     X(GATHER_ROWS, gather_rows)   X(WEIGHT_NORM, weight_norm)  X(ADAPTER, adapter)           \
     X(ADAPTED, adapted)
+// clang-format on
 
 #endif

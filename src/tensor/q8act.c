@@ -1,17 +1,20 @@
-/* q8act.c - the profile q8act: activations in int8, for inference with quantised weights. This is its definition.
+/* q8act.c - the profile q8act: activations in int8, for inference with quantised weights. This is its
+ * definition.
  *
  * A row of x is cut into blocks of 32 k (from k = 0). In a block, with amax the largest magnitude:
  *
  *   d = amax / 127,   code = x * (127 / amax) rounded to the nearest integer, ties to even          (-127 .. 127)
  *
- * A block whose amax is below 2^-100 is zero (d = 0, codes 0); one that holds an infinity or NaN has d = NaN, codes 0, so
- * that the row's outputs are NaN. A weight's block is D * (q - bias), or D * q + M (weight.c). One block adds to the chain
+ * A block whose amax is below 2^-100 is zero (d = 0, codes 0); one that holds an infinity or NaN has d = NaN,
+ * codes 0, so that the row's outputs are NaN. A weight's block is D * (q - bias), or D * q + M (weight.c).
+ * One block adds to the chain
  *
  *   c = fmaf(D * d, (float)s, c)          s = sum of (q - bias) * code, an exact integer
  *   c = fmaf(M, d * (float)t, c)          t = sum of the codes; only where there is an M
  *
- * with D * d and d * (float)t rounded to fp32. q6_k has a scale sc for 16 k: s = sc_0 s_0 + sc_1 s_1, below 2^24, so exact
- * in fp32 too, and D is the block's d. Only sums of integers change places between kernels, hence the same bits. */
+ * with D * d and d * (float)t rounded to fp32. q6_k has a scale sc for 16 k: s = sc_0 s_0 + sc_1 s_1, below
+ * 2^24, so exact in fp32 too, and D is the block's d. Only sums of integers change places between kernels,
+ * hence the same bits. */
 #include "tensor/matmul.h"
 
 #include <math.h>
@@ -24,14 +27,14 @@ int tn_q8_bias(tn_dtype t)
     case TN_Q4_0: return 8;
     case TN_Q5_0: return 16;
     case TN_Q6_K: return 32;
-    default:      return 0;
+    default: return 0;
     }
 }
 
 bool tn_q8_takes(tn_dtype t)
 {
-    return t == TN_Q8_0 || t == TN_Q4_0 || t == TN_Q4_1 || t == TN_Q5_0 || t == TN_Q5_1 || t == TN_Q4_K || t == TN_Q5_K ||
-           t == TN_Q6_K;
+    return t == TN_Q8_0 || t == TN_Q4_0 || t == TN_Q4_1 || t == TN_Q5_0 || t == TN_Q5_1 || t == TN_Q4_K ||
+           t == TN_Q5_K || t == TN_Q6_K;
 }
 
 float tn_q8_block(int8_t q[32], const float *x, int64_t stride)
@@ -60,7 +63,11 @@ static float half_at(const uint8_t *scales, int i, int lane)
     return tn_f16_to_f32(h);
 }
 
-typedef struct block_of { float d, m; int sc[2]; bool has_m; } block_of;
+typedef struct block_of {
+    float d, m;
+    int   sc[2];
+    bool  has_m;
+} block_of;
 
 static block_of scale_of(const tn_weight *w, int64_t i_out, int64_t i)
 {
@@ -68,26 +75,32 @@ static block_of scale_of(const tn_weight *w, int64_t i_out, int64_t i)
     int            lane = (int)(i_out % TN_PANEL), j = (int)(i % 8);
 
     switch (w->dtype) {
-    case TN_Q4_1: case TN_Q5_1:
+    case TN_Q4_1:
+    case TN_Q5_1:
         s = scales + i * 64;
-        return (block_of){half_at(s, 0, lane), half_at(s, 1, lane), {1, 1}, true};
-    case TN_Q4_K: case TN_Q5_K:
+        return (block_of){ half_at(s, 0, lane), half_at(s, 1, lane), { 1, 1 }, true };
+    case TN_Q4_K:
+    case TN_Q5_K:
         s = scales + i / 8 * 320;
-        return (block_of){half_at(s, 0, lane) * (float)s[64 + j * TN_PANEL + lane],
-                          -(half_at(s, 1, lane) * (float)s[192 + j * TN_PANEL + lane]), {1, 1}, true};
+        return (block_of){ half_at(s, 0, lane) * (float)s[64 + j * TN_PANEL + lane],
+                           -(half_at(s, 1, lane) * (float)s[192 + j * TN_PANEL + lane]),
+                           { 1, 1 },
+                           true };
     case TN_Q6_K:
         s = scales + i / 8 * 288;
-        return (block_of){half_at(s, 0, lane), 0.0f,
-                          {(int8_t)s[32 + 2 * j * TN_PANEL + lane], (int8_t)s[32 + (2 * j + 1) * TN_PANEL + lane]}, false};
-    default:
-        return (block_of){half_at(scales + i * 32, 0, lane), 0.0f, {1, 1}, false};
+        return (block_of){ half_at(s, 0, lane),
+                           0.0f,
+                           { (int8_t)s[32 + 2 * j * TN_PANEL + lane],
+                             (int8_t)s[32 + (2 * j + 1) * TN_PANEL + lane] },
+                           false };
+    default: return (block_of){ half_at(scales + i * 32, 0, lane), 0.0f, { 1, 1 }, false };
     }
 }
 
 void tn_q8_columns(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_mm     *mm   = arg;
-    const tn_weight *w    = mm->b.w;
+    const tn_mm     *mm = arg;
+    const tn_weight *w = mm->b.w;
     int              bias = tn_q8_bias(w->dtype);
 
     (void)i_thread;

@@ -1,9 +1,11 @@
-/* quantize.c - fp32 rows to the other formats: f16, bf16 and the blocks of 32. The blocks of 256 are in quantize_k.c.
+/* quantize.c - fp32 rows to the other formats: f16, bf16 and the blocks of 32. The blocks of 256 are in
+ * quantize_k.c.
  *
- * Bytes are those of ggml's reference quantisers (layouts in dequantize.c), so that a file made here equals a file made
- * there: the order of operations and the half added before truncation are part of the format. A code that is not a
- * number becomes 0; a block of q8_0 that holds a NaN or an infinity has a scale of NaN (as in q8act.c), so that a KV cache
- * never turns one into a number. The other types are for weights: whoever writes a model asks tn_row_finite first. */
+ * Bytes are those of ggml's reference quantisers (layouts in dequantize.c), so that a file made here equals a
+ * file made there: the order of operations and the half added before truncation are part of the format. A
+ * code that is not a number becomes 0; a block of q8_0 that holds a NaN or an infinity has a scale of NaN (as
+ * in q8act.c), so that a KV cache never turns one into a number. The other types are for weights: whoever
+ * writes a model asks tn_row_finite first. */
 #include "tensor/dtype.h"
 #include "tensor/tensor.h"
 
@@ -41,7 +43,7 @@ static float largest_magnitude(const float *x)
 
     for (int j = 0; j < BLOCK; j++)
         if (fabsf(x[j]) > amax) {
-            amax  = fabsf(x[j]);
+            amax = fabsf(x[j]);
             value = x[j];
         }
     return value;
@@ -110,7 +112,7 @@ static void q5_1_write(uint8_t *b, const float *x) { min_max_write(b, x, 5); }
 typedef void (*block_writer)(uint8_t *block, const float *x);
 
 static const block_writer writers[TN_DTYPE_COUNT] = {
-    [TN_Q8_0] = q8_0_write, [TN_Q4_0] = q4_0_write, [TN_Q4_1] = q4_1_write, [TN_Q5_0] = q5_0_write,
+    [TN_Q8_0] = q8_0_write, [TN_Q4_0] = q4_0_write,    [TN_Q4_1] = q4_1_write,    [TN_Q5_0] = q5_0_write,
     [TN_Q5_1] = q5_1_write, [TN_Q4_K] = tn_q4_k_write, [TN_Q5_K] = tn_q5_k_write, [TN_Q6_K] = tn_q6_k_write,
 };
 

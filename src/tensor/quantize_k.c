@@ -1,8 +1,10 @@
-/* quantize_k.c - fp32 rows to q4_k, q5_k and q6_k: blocks of 256 whose sub-blocks have small scales of their own.
+/* quantize_k.c - fp32 rows to q4_k, q5_k and q6_k: blocks of 256 whose sub-blocks have small scales of their
+ * own.
  *
- * A sub-block's scale (and minimum) is searched: a few roundings on slightly different grids, for each the weighted least
- * squares fit, and the best kept. Every float operation and its order is ggml's reference, since the search would choose
- * another grid after one other rounding. Built without contraction (-ffp-contract=off) like all of tenet. */
+ * A sub-block's scale (and minimum) is searched: a few roundings on slightly different grids, for each the
+ * weighted least squares fit, and the best kept. Every float operation and its order is ggml's reference,
+ * since the search would choose another grid after one other rounding. Built without contraction
+ * (-ffp-contract=off) like all of tenet. */
 #include "tensor/dtype.h"
 #include "tensor/tensor.h"
 
@@ -11,7 +13,7 @@
 
 enum { SUPER = 256 };
 
-static const float SMALLEST = 1e-15f;               /* a group whose largest magnitude is below is all zero */
+static const float SMALLEST = 1e-15f; /* a group whose largest magnitude is below is all zero */
 
 static void store_half(uint8_t *dst, float f)
 {
@@ -20,12 +22,10 @@ static void store_half(uint8_t *dst, float f)
     memcpy(dst, &h, sizeof h);
 }
 
-static float half_of(float f)
-{
-    return tn_f16_to_f32(tn_f32_to_f16(f));
-}
+static float half_of(float f) { return tn_f16_to_f32(tn_f32_to_f16(f)); }
 
-/* Nearest integer, ties to even, through the bits of 1.5 * 2^23 + x: right for |x| < 2^22, some integer beyond. */
+/* Nearest integer, ties to even, through the bits of 1.5 * 2^23 + x: right for |x| < 2^22, some integer
+ * beyond. */
 static int nearest(float x)
 {
     float    shifted = x + 12582912.0f;
@@ -35,16 +35,13 @@ static int nearest(float x)
     return (int)(u & 0x7fffffu) - 0x400000;
 }
 
-static int within(int low, int high, int q)
-{
-    return q < low ? low : q > high ? high : q;
-}
+static int within(int low, int high, int q) { return q < low ? low : q > high ? high : q; }
 
-/* ------------------------------------------------------------------------------------ scale and minimum: q4_k, q5_k */
+/* -------------------------------------------------------------------------- scale and minimum: q4_k, q5_k */
 
 typedef struct grid {
-    int   top;                                      /* largest code */
-    float first, step;                              /* the grids tried have top + first + i * step intervals */
+    int   top;         /* largest code */
+    float first, step; /* the grids tried have top + first + i * step intervals */
     int   n_try;
 } grid;
 
@@ -61,9 +58,10 @@ static float fit_error(const float *x, const float *w, const uint8_t *q, float s
     return error;
 }
 
-/* One grid: codes into q, and their least squares scale and minimum (at most 0). False when the fit is singular. */
-static bool grid_try(const grid *g, const float *x, const float *w, float sum_w, float sum_x, float min, float inverse,
-                     uint8_t *q, float *scale_out, float *min_out)
+/* One grid: codes into q, and their least squares scale and minimum (at most 0). False when the fit is
+ * singular. */
+static bool grid_try(const grid *g, const float *x, const float *w, float sum_w, float sum_x, float min,
+                     float inverse, uint8_t *q, float *scale_out, float *min_out)
 {
     float sum_q = 0.0f, sum_qq = 0.0f, sum_xq = 0.0f;
 
@@ -77,9 +75,9 @@ static bool grid_try(const grid *g, const float *x, const float *w, float sum_w,
     float determinant = sum_w * sum_qq - sum_q * sum_q;
     if (!(determinant > 0.0f)) return false;
     *scale_out = (sum_w * sum_xq - sum_x * sum_q) / determinant;
-    *min_out   = (sum_qq * sum_x - sum_q * sum_xq) / determinant;
+    *min_out = (sum_qq * sum_x - sum_q * sum_xq) / determinant;
     if (*min_out > 0.0f) {
-        *min_out   = 0.0f;
+        *min_out = 0.0f;
         *scale_out = sum_xq / sum_qq;
     }
     return true;
@@ -113,9 +111,9 @@ static float fit(const grid *g, const float *x, const float *w, uint8_t *q, floa
         float error = fit_error(x, w, tried, this_scale, this_min);
         if (error < best) {
             memcpy(q, tried, 32);
-            best  = error;
+            best = error;
             scale = this_scale;
-            min   = this_min;
+            min = this_min;
         }
     }
     *minimum = -min;
@@ -138,14 +136,16 @@ static void scaled_write(uint8_t *head, const float *x, const grid *g, uint8_t q
         if (scales[j] > max_scale) max_scale = scales[j];
         if (mins[j] > max_min) max_min = mins[j];
     }
-    float inverse_scale = max_scale > 0.0f ? 63.0f / max_scale : 0.0f, inverse_min = max_min > 0.0f ? 63.0f / max_min : 0.0f;
+    float inverse_scale = max_scale > 0.0f ? 63.0f / max_scale : 0.0f,
+          inverse_min = max_min > 0.0f ? 63.0f / max_min : 0.0f;
     memset(packed, 0, 12);
     for (int j = 0; j < 8; j++) {
-        uint8_t sc = (uint8_t)nearest(inverse_scale * scales[j]), mn = (uint8_t)nearest(inverse_min * mins[j]);
+        uint8_t sc = (uint8_t)nearest(inverse_scale * scales[j]),
+                mn = (uint8_t)nearest(inverse_min * mins[j]);
         if (sc > 63) sc = 63;
         if (mn > 63) mn = 63;
         if (j < 4) {
-            packed[j]     = sc;
+            packed[j] = sc;
             packed[j + 4] = mn;
         } else {
             packed[j + 4] = (uint8_t)((sc & 15) | (mn & 15) << 4);
@@ -161,22 +161,24 @@ static void scaled_write(uint8_t *head, const float *x, const grid *g, uint8_t q
         tn_q4_k_scale(&sc, &mn, packed, j);
         float d = d16 * (float)sc, m = dmin16 * (float)mn;
         if (d == 0.0f) continue;
-        for (int l = 0; l < 32; l++) q[32 * j + l] = (uint8_t)within(0, g->top, nearest((x[32 * j + l] + m) / d));
+        for (int l = 0; l < 32; l++)
+            q[32 * j + l] = (uint8_t)within(0, g->top, nearest((x[32 * j + l] + m) / d));
     }
 }
 
 void tn_q4_k_write(uint8_t *b, const float *x)
 {
-    static const grid g = {15, -1.0f, 0.1f, 20};
+    static const grid g = { 15, -1.0f, 0.1f, 20 };
     uint8_t           q[SUPER];
 
     scaled_write(b, x, &g, q);
-    for (int i = 0; i < 128; i++) b[16 + i] = (uint8_t)(q[i / 32 * 64 + i % 32] | q[i / 32 * 64 + 32 + i % 32] << 4);
+    for (int i = 0; i < 128; i++)
+        b[16 + i] = (uint8_t)(q[i / 32 * 64 + i % 32] | q[i / 32 * 64 + 32 + i % 32] << 4);
 }
 
 void tn_q5_k_write(uint8_t *b, const float *x)
 {
-    static const grid g = {31, -0.5f, 0.1f, 15};
+    static const grid g = { 31, -0.5f, 0.1f, 15 };
     uint8_t           q[SUPER], *qh = b + 16;
 
     scaled_write(b, x, &g, q);
@@ -186,7 +188,7 @@ void tn_q5_k_write(uint8_t *b, const float *x)
         b[48 + i] = (uint8_t)((q[i / 32 * 64 + i % 32] & 15) | (q[i / 32 * 64 + 32 + i % 32] & 15) << 4);
 }
 
-/* ---------------------------------------------------------------------------------------------- scale alone: q6_k */
+/* -------------------------------------------------------------------------------------- scale alone: q6_k */
 
 /* Sums of the least squares fit of x[16] by integers of -32 .. 31 on the grid 1 / inverse, weight x^2. */
 static void signed_sums(const float *x, float inverse, float *sum_xq, float *sum_qq)
@@ -212,7 +214,7 @@ static float signed_fit(const float *x, uint8_t *q)
     for (int i = 0; i < 16; i++)
         if (fabsf(x[i]) > amax) {
             amax = fabsf(x[i]);
-            max  = x[i];
+            max = x[i];
         }
     if (amax < SMALLEST) {
         memset(q, 0, 16);
@@ -229,7 +231,7 @@ static float signed_fit(const float *x, uint8_t *q)
         if (sum_qq > 0.0f && sum_xq * sum_xq > best * sum_qq) {
             signed_codes(q, x, inverse);
             scale = sum_xq / sum_qq;
-            best  = scale * sum_xq;
+            best = scale * sum_xq;
         }
     }
     return scale;
@@ -244,7 +246,7 @@ void tn_q6_k_write(uint8_t *b, const float *x)
         scales[j] = signed_fit(x + 16 * j, q + 16 * j);
         if (fabsf(scales[j]) > max_magnitude) {
             max_magnitude = fabsf(scales[j]);
-            max_scale     = scales[j];
+            max_scale = scales[j];
         }
     }
     memset(b, 0, 210);
@@ -252,11 +254,12 @@ void tn_q6_k_write(uint8_t *b, const float *x)
     float inverse = -128.0f / max_scale, d16 = half_of(1.0f / inverse);
     store_half(b + 208, 1.0f / inverse);
     for (int j = 0; j < 16; j++) {
-        int   sc = nearest(inverse * scales[j]);
+        int sc = nearest(inverse * scales[j]);
         b[192 + j] = (uint8_t)(int8_t)(sc < 127 ? sc : 127);
         float d = d16 * (float)(int8_t)b[192 + j];
         if (d == 0.0f) continue;
-        for (int l = 0; l < 16; l++) q[16 * j + l] = (uint8_t)(within(-32, 31, nearest(x[16 * j + l] / d)) + 32);
+        for (int l = 0; l < 16; l++)
+            q[16 * j + l] = (uint8_t)(within(-32, 31, nearest(x[16 * j + l] / d)) + 32);
     }
     for (int i = 0; i < SUPER; i++) {
         int half = i / 128, quarter = i % 128 / 32, l = i % 32;

@@ -1,8 +1,9 @@
 /* reduce.c - sums over rows and long vectors in one fixed order, and comparisons and hashes of tensors.
  *
- * A row: element t goes to lane t mod 16, in order; the lanes meet in the tree (i, i+8), (i, i+4), (i, i+2), (i, i+1).
- * A long vector: blocks of 65 536 elements, each summed like a row; block sums meet in a binary tree by block index
- * (level by level: block 2i with 2i+1, an odd last one moves up alone). Any number of threads gives the same bits. */
+ * A row: element t goes to lane t mod 16, in order; the lanes meet in the tree (i, i+8), (i, i+4), (i, i+2),
+ * (i, i+1). A long vector: blocks of 65 536 elements, each summed like a row; block sums meet in a binary
+ * tree by block index (level by level: block 2i with 2i+1, an odd last one moves up alone). Any number of
+ * threads gives the same bits. */
 #include "base/hash.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/loops.h"
@@ -30,7 +31,7 @@ float tn_lane_max(const float lane[16])
 
 static float block_sum_ref(const float *x, int64_t n, bool square)
 {
-    float lane[16] = { 0 };
+    float   lane[16] = { 0 };
     int64_t i = 0;
     if (square) {
         for (; i + 16 <= n; i += 16)
@@ -58,12 +59,18 @@ void tn_loops_run_block_sum(tn_isa isa, float *y, const float *x)
 }
 
 /* A run of blocks whose sums wait in a binary counter: level l holds the sum of 2^l aligned blocks. */
-typedef struct { float sum[LEVELS]; bool used[LEVELS]; } counter;
+typedef struct {
+    float sum[LEVELS];
+    bool  used[LEVELS];
+} counter;
 
 static void counter_add(counter *c, float s)
 {
     int l = 0;
-    for (; c->used[l]; l++) { s = c->sum[l] + s; c->used[l] = false; }
+    for (; c->used[l]; l++) {
+        s = c->sum[l] + s;
+        c->used[l] = false;
+    }
     c->sum[l] = s;
     c->used[l] = true;
 }
@@ -74,12 +81,21 @@ static float counter_close(const counter *c)
     bool  have = false;
     float s = 0.0f;
     for (int l = 0; l < LEVELS; l++)
-        if (c->used[l]) { s = have ? c->sum[l] + s : c->sum[l]; have = true; }
+        if (c->used[l]) {
+            s = have ? c->sum[l] + s : c->sum[l];
+            have = true;
+        }
     return s;
 }
 
 enum { BATCH = 1024 };
-typedef struct { const float *x; int64_t n, first; bool square; tn_isa isa; float sums[BATCH]; } batch;
+typedef struct {
+    const float *x;
+    int64_t      n, first;
+    bool         square;
+    tn_isa       isa;
+    float        sums[BATCH];
+} batch;
 
 static void batch_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
@@ -121,7 +137,8 @@ bool tn_same_bits(const float *a, const float *b, int64_t n, int64_t *first)
     return true;
 }
 
-/* A stored NaN is 0x7fc00000 (bf16 0x7fc0), so that NaN payloads, which instructions choose freely, never show. */
+/* A stored NaN is 0x7fc00000 (bf16 0x7fc0), so that NaN payloads, which instructions choose freely, never
+ * show. */
 void tn_tensor_hash(struct tn_digest *out, const tn_tensor *t)
 {
     tn_sha256 *h = NULL;

@@ -12,19 +12,22 @@ static tn_status shape(const tn_call *c, tn_error *err)
 static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    const float *x = tn_f32(c->in[0]);
-    float       *y = tn_f32(c->out[0]), s = TN_PARAMS(c, tn_scale_params)->s;
+    const float   *x = tn_f32(c->in[0]);
+    float         *y = tn_f32(c->out[0]), s = TN_PARAMS(c, tn_scale_params)->s;
     (void)i_thread;
     for (int64_t i = begin; i < end; i++) y[i] = s * x[i];
 }
 
-static void fwd_ref(const tn_call *c) { tn_parallel(tn_n_elem(c->in[0]), TN_GRAIN_ELEMS, fwd_piece, (void *)c); }
+static void fwd_ref(const tn_call *c)
+{
+    tn_parallel(tn_n_elem(c->in[0]), TN_GRAIN_ELEMS, fwd_piece, (void *)c);
+}
 
 static void bwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    const float *dy = tn_f32(c->dout[0]);
-    float       *dx = tn_f32(c->din[0]), s = TN_PARAMS(c, tn_scale_params)->s;
+    const float   *dy = tn_f32(c->dout[0]);
+    float         *dx = tn_f32(c->din[0]), s = TN_PARAMS(c, tn_scale_params)->s;
     (void)i_thread;
     for (int64_t i = begin; i < end; i++) dx[i] = tn_put(dx[i], c->add[0], s * dy[i]);
 }
@@ -51,12 +54,17 @@ static void draw(tn_case *k, tn_draw *d)
     tn_case_in(k, 0, TN_F32, rows, tn_draw_size(d, 1500), true);
 }
 
-static const tn_kernel kernels[] = {
-    { "ref",    tn_cpu_any,    fwd_ref, bwd_ref },
-    { "avx2",   tn_cpu_avx2,   tn_scale_fwd_avx2, tn_scale_bwd_avx2 },
-    { "avx512", tn_cpu_avx512, tn_scale_fwd_avx512, tn_scale_bwd_avx512 },
-    { .name = NULL } };
+static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, bwd_ref },
+                                     { "avx2", tn_cpu_avx2, tn_scale_fwd_avx2, tn_scale_bwd_avx2 },
+                                     { "avx512", tn_cpu_avx512, tn_scale_fwd_avx512, tn_scale_bwd_avx512 },
+                                     { .name = NULL } };
 
-const tn_op tn_op_scale = {
-    .name = "scale", .params_bytes = sizeof(tn_scale_params), .n_in = 1, .n_out = 1, .shape = shape,
-    .kernels = kernels, .in_place = 1, .cases = cases, .draw = draw };
+const tn_op tn_op_scale = { .name = "scale",
+                            .params_bytes = sizeof(tn_scale_params),
+                            .n_in = 1,
+                            .n_out = 1,
+                            .shape = shape,
+                            .kernels = kernels,
+                            .in_place = 1,
+                            .cases = cases,
+                            .draw = draw };

@@ -3,8 +3,9 @@
  *   case ──→ rig: inputs (normal, spread, ugly) ──→ ref, one thread ──→ the truth
  *                                                └→ each kernel, 1 2 3 8 threads ──→ equal to the bit?
  *
- * Then rows alone against rows in the batch, gradients against central differences of a double loss, and random cases
- * (selftest_shake.c). `tenet selftest` and the tests run this same walk; the start-up check runs its first cases on the chosen kernels. */
+ * Then rows alone against rows in the batch, gradients against central differences of a double loss, and
+ * random cases (selftest_shake.c). `tenet selftest` and the tests run this same walk; the start-up check runs
+ * its first cases on the chosen kernels. */
 #include "tensor/selftest.h"
 
 #include <stdio.h>
@@ -20,11 +21,12 @@ bool tn_selftest_kernel_quick(const tn_op *op, const tn_kernel *k, char *detail,
     if (op->quick != NULL) return op->quick(op, k, detail, n_detail);
     for (int i = 0; i < n && op->cases != NULL && op->cases(&c, i) != 0; i++) {
         tn_rig      r;
-        tn_error err;
-        bool     good = true;
+        tn_error    err;
+        bool        good = true;
         const char *what;
-        tn_status status = tn_rig_open(&r, op, &c, 1, &err);
-        for (int f = TN_NORMAL; f <= (i == 0 ? TN_UGLY : TN_NORMAL) && good && status == TN_OK; f += TN_UGLY - TN_NORMAL) {
+        tn_status   status = tn_rig_open(&r, op, &c, 1, &err);
+        for (int f = TN_NORMAL; f <= (i == 0 ? TN_UGLY : TN_NORMAL) && good && status == TN_OK;
+             f += TN_UGLY - TN_NORMAL) {
             if ((status = tn_rig_fill(&r, (tn_flavour)f, 0, &err)) != TN_OK) break;
             int pass = f == TN_UGLY ? TN_ADDING : TN_WRITING;
             tn_rig_keep_truth(&r, (tn_flavour)f, pass);
@@ -33,13 +35,14 @@ bool tn_selftest_kernel_quick(const tn_op *op, const tn_kernel *k, char *detail,
         tn_rig_close(&r);
         if (!good) return false;
         if (status == TN_OK) continue;
-        snprintf(detail, n_detail, "%s", err.msg);           /* no memory for a case: that says nothing about the kernel */
+        /* no memory for a case: that says nothing about the kernel */
+        snprintf(detail, n_detail, "%s", err.msg);
         return true;
     }
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------------ the walk */
+/* ----------------------------------------------------------------------------------------------- the walk */
 
 typedef struct walk {
     tn_selftest_report report;
@@ -48,20 +51,25 @@ typedef struct walk {
 } walk;
 
 /* The first failure of one property of one operation. */
-typedef struct verdict { bool passed; char detail[512]; } verdict;
+typedef struct verdict {
+    bool passed;
+    char detail[512];
+} verdict;
 
 static void fail_once(verdict *v, const tn_case *k, int i_case, const char *where, const char *detail)
 {
     if (!v->passed) return;
     v->passed = false;
-    snprintf(v->detail, sizeof v->detail, "case %d%s%s, %s: %s", i_case, k->what[0] ? " " : "", k->what, where, detail);
+    snprintf(v->detail, sizeof v->detail, "case %d%s%s, %s: %s", i_case, k->what[0] ? " " : "", k->what,
+             where, detail);
 }
 
 static const int thread_counts[] = { 1, 2, 3, 8 };
 
 enum { MAX_KERNEL = 8 };
 
-/* Every usable kernel, every flavour of values, every number of threads; the truth comes from ref on one thread. */
+/* Every usable kernel, every flavour of values, every number of threads; the truth comes from ref on one
+ * thread. */
 static tn_status walk_case(tn_rig *r, int i_case, verdict *v, tn_error *err)
 {
     char        detail[256], where[96];
@@ -76,8 +84,12 @@ static tn_status walk_case(tn_rig *r, int i_case, verdict *v, tn_error *err)
         for (int f = 0; f < TN_N_FLAVOUR; f++) {
             TN_TRY(tn_rig_fill(r, (tn_flavour)f, 1000 + 10 * (uint64_t)i_case, err));
             for (int k = 0; r->op->kernels[k].name != NULL && k < MAX_KERNEL; k++) {
-                if (!r->op->kernels[k].usable() || tn_rig_agrees(r, &r->op->kernels[k], (tn_flavour)f, TN_WRITING | TN_ADDING, &what, detail, sizeof detail)) continue;
-                snprintf(where, sizeof where, "%s, %s, %d thread%s", tn_flavour_name[f], what, thread_counts[t], thread_counts[t] == 1 ? "" : "s");
+                if (!r->op->kernels[k].usable() ||
+                    tn_rig_agrees(r, &r->op->kernels[k], (tn_flavour)f, TN_WRITING | TN_ADDING, &what, detail,
+                                  sizeof detail))
+                    continue;
+                snprintf(where, sizeof where, "%s, %s, %d thread%s", tn_flavour_name[f], what,
+                         thread_counts[t], thread_counts[t] == 1 ? "" : "s");
                 fail_once(&v[k], &r->k, i_case, where, detail);
             }
         }
@@ -87,14 +99,15 @@ static tn_status walk_case(tn_rig *r, int i_case, verdict *v, tn_error *err)
 
 static double loss_of(tn_rig *r)
 {
-    double s = 0;
+    double       s = 0;
     const float *y = r->out[0].data, *c = r->dout.data;
     r->op->kernels[0].fwd(&r->call);
     for (int64_t i = 0; i < tn_n_elem(&r->out[0]); i++) s += (double)c[i] * (double)y[i];
     return s;
 }
 
-/* Central differences of some elements of every differentiable input, and of one direction through all of it. */
+/* Central differences of some elements of every differentiable input, and of one direction through all of
+ * it. */
 static tn_status walk_gradient(tn_rig *r, int i_case, verdict *v, tn_error *err)
 {
     enum { N_PICK = 10 };
@@ -106,10 +119,10 @@ static tn_status walk_gradient(tn_rig *r, int i_case, verdict *v, tn_error *err)
     tn_rig_keep_gradients(r, TN_NORMAL, false);
     for (int i = 0; i < r->k.n_in; i++) {
         if (!r->k.differentiable[i]) continue;
-        int64_t n = tn_n_elem(&r->in[i]);
-        float  *x = r->in[i].data;
+        int64_t      n = tn_n_elem(&r->in[i]);
+        float       *x = r->in[i].data;
         const float *g = r->want_din[TN_NORMAL][0][i];
-        double  rms = 0;
+        double       rms = 0;
         for (int64_t j = 0; j < n; j++) rms += (double)g[j] * (double)g[j];
         rms = sqrt(rms / (double)(n > 0 ? n : 1));
         const tn_rng_key key = { .seed = 9, .purpose = TN_RNG_TEST, .sample = (uint64_t)i };
@@ -123,7 +136,8 @@ static tn_status walk_gradient(tn_rig *r, int i_case, verdict *v, tn_error *err)
             double b = loss_of(r), fd = (a - b) / ((double)up - (double)x[j]);
             x[j] = was;
             if (fabs(fd - (double)g[j]) <= tol * (fabs((double)g[j]) + rms + 1e-3)) continue;
-            snprintf(detail, sizeof detail, "input %d element %lld: gradient %g, finite difference %g", i, (long long)j, (double)g[j], fd);
+            snprintf(detail, sizeof detail, "input %d element %lld: gradient %g, finite difference %g", i,
+                     (long long)j, (double)g[j], fd);
             fail_once(v, &r->k, i_case, "ref", detail);
         }
     }
@@ -138,13 +152,14 @@ static tn_status walk_op(const walk *w, const tn_op *op, tn_error *err)
     char    what[64], detail[256];
     for (int k = 0; k < MAX_KERNEL; k++) v[k] = (verdict){ .passed = true };
     for (int i = 0; op->cases != NULL && op->cases(&c, i) != 0; i++) {
-        tn_rig       r;
+        tn_rig    r;
         tn_status status = tn_rig_open(&r, op, &c, 8, err);
         if (status == TN_OK) status = walk_case(&r, i, v, err);
         if (status == TN_OK) status = tn_threads_set(w->threads_before, err);
         for (const tn_kernel *k = op->kernels; status == TN_OK && c.by_row != 0 && k->name != NULL; k++) {
             any_rows = true;
-            if (!k->usable() || tn_rig_rows_agree(&r, k, 55 + (uint64_t)i, detail, sizeof detail, err)) continue;
+            if (!k->usable() || tn_rig_rows_agree(&r, k, 55 + (uint64_t)i, detail, sizeof detail, err))
+                continue;
             snprintf(what, sizeof what, "kernel %s", k->name);
             fail_once(&rows, &r.k, i, what, detail);
         }
@@ -157,7 +172,9 @@ static tn_status walk_op(const walk *w, const tn_op *op, tn_error *err)
     }
     for (int k = 0; op->kernels[k].name != NULL && k < MAX_KERNEL; k++) {
         if (!op->kernels[k].usable()) continue;
-        snprintf(what, sizeof what, k == 0 ? "%s the same on 1, 2, 3, 8 threads" : "%s = ref, 1, 2, 3, 8 threads", op->kernels[k].name);
+        snprintf(what, sizeof what,
+                 k == 0 ? "%s the same on 1, 2, 3, 8 threads" : "%s = ref, 1, 2, 3, 8 threads",
+                 op->kernels[k].name);
         w->report(w->arg, op->name, what, v[k].passed, v[k].detail);
     }
     if (any_rows) w->report(w->arg, op->name, "a row alone = in the batch", rows.passed, rows.detail);
@@ -175,10 +192,12 @@ tn_status tn_selftest_op(const tn_op *op, tn_selftest_report report, void *arg, 
     return status;
 }
 
-tn_status tn_selftest(const char *const *names, int64_t rounds, uint64_t seed, tn_selftest_report report, void *arg, tn_error *err)
+tn_status tn_selftest(const char *const *names, int64_t rounds, uint64_t seed, tn_selftest_report report,
+                      void *arg, tn_error *err)
 {
     for (int n = 0; names != NULL && names[n] != NULL; n++)
-        if (tn_op_by_name(names[n]) == NULL) return tn_fail(err, TN_USAGE, "no operation is called '%s'", names[n]);
+        if (tn_op_by_name(names[n]) == NULL)
+            return tn_fail(err, TN_USAGE, "no operation is called '%s'", names[n]);
     for (int i = 1; i < TN_OP_COUNT; i++) {
         const tn_op *op = tn_op_get((tn_op_id)i);
         bool         wanted = names == NULL || names[0] == NULL;
@@ -186,7 +205,8 @@ tn_status tn_selftest(const char *const *names, int64_t rounds, uint64_t seed, t
         if (!wanted) continue;
         TN_TRY(tn_selftest_op(op, report, arg, err));
         if (rounds > 0) TN_TRY(tn_selftest_shake(op, rounds, seed, report, arg, err));
-        if (op == tn_op_get(TN_OP_ATTENTION_CACHE)) TN_TRY(tn_selftest_decode(rounds, seed, report, arg, err));
+        if (op == tn_op_get(TN_OP_ATTENTION_CACHE))
+            TN_TRY(tn_selftest_decode(rounds, seed, report, arg, err));
     }
     if (names == NULL || names[0] == NULL) tn_selftest_loops(report, arg);
     return TN_OK;

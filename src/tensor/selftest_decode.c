@@ -1,5 +1,6 @@
-/* selftest_decode.c - decoding = training: sequences fed to a KV cache in pieces, alone and batched with others, give
- * the bits of attention over whole documents, for every type of cache and every pair of kernels. */
+/* selftest_decode.c - decoding = training: sequences fed to a KV cache in pieces, alone and batched with
+ * others, give the bits of attention over whole documents, for every type of cache and every pair of
+ * kernels. */
 #include <stdio.h>
 
 #include "tensor/kv.h"
@@ -10,23 +11,26 @@ enum { N_A = 150, N_B = 71, N_ROW = N_A + N_B, N_PAGE_MAX = 3, N_PAGE = 8 };
 
 typedef struct decode {
     tn_attention_params p;
-    bool      sinks;
-    uint64_t  seed;                                 /* of random pieces; 0: the fixed ones */
-    int       n_run;                                /* the start-up check: so many rows of A in one piece, then two of A and B; 0: the walk */
-    tn_arena  arena;
-    float    *q, *k, *v, *sink, *want, *got, *q1, *k1, *v1, *o1;
-    int32_t  *start, *pos, *pages;
-    void     *scratch;
-    size_t    scratch_bytes;
-    tn_kv    *kv;
+    bool                sinks;
+    uint64_t            seed; /* of random pieces; 0: the fixed ones */
+    /* the start-up check: so many rows of A in one piece, then two of A and B; 0: the walk */
+    int      n_run;
+    tn_arena arena;
+    float   *q, *k, *v, *sink, *want, *got, *q1, *k1, *v1, *o1;
+    int32_t *start, *pos, *pages;
+    void    *scratch;
+    size_t   scratch_bytes;
+    tn_kv   *kv;
 } decode;
 
-static const int32_t page_of[2][N_PAGE_MAX] = { { 5, 0, 3 }, { 6, 2, 7 } };   /* pages of sequence A and B, out of order */
+/* pages of sequence A and B, out of order */
+static const int32_t page_of[2][N_PAGE_MAX] = { { 5, 0, 3 }, { 6, 2, 7 } };
 
 static void lay_out(decode *d)
 {
     tn_arena *a = &d->arena;
-    int64_t nq = N_ROW * d->p.n_head * d->p.d_k, nk = N_ROW * d->p.n_head_kv * d->p.d_k, nv = N_ROW * d->p.n_head_kv * d->p.d_v, no = N_ROW * d->p.n_head * d->p.d_v;
+    int64_t   nq = N_ROW * d->p.n_head * d->p.d_k, nk = N_ROW * d->p.n_head_kv * d->p.d_k,
+            nv = N_ROW * d->p.n_head_kv * d->p.d_v, no = N_ROW * d->p.n_head * d->p.d_v;
     d->q = TN_NEW(a, float, nq);
     d->k = TN_NEW(a, float, nk);
     d->v = TN_NEW(a, float, nv);
@@ -43,19 +47,36 @@ static void lay_out(decode *d)
     d->scratch = d->scratch_bytes > 0 ? tn_arena_get(a, d->scratch_bytes, 1) : NULL;
 }
 
-static tn_tensor matrix(float *data, int64_t rows, int64_t cols) { return (tn_tensor){ .dtype = TN_F32, .n_dim = 2, .shape = { rows, cols }, .data = data }; }
-static tn_tensor ints(int32_t *data, int64_t rows, int64_t cols) { return (tn_tensor){ .dtype = TN_I32, .n_dim = 2, .shape = { rows, cols }, .data = data }; }
+static tn_tensor matrix(float *data, int64_t rows, int64_t cols)
+{
+    return (tn_tensor){ .dtype = TN_F32, .n_dim = 2, .shape = { rows, cols }, .data = data };
+}
+static tn_tensor ints(int32_t *data, int64_t rows, int64_t cols)
+{
+    return (tn_tensor){ .dtype = TN_I32, .n_dim = 2, .shape = { rows, cols }, .data = data };
+}
 
-static size_t scratch_of(const tn_op *op, const tn_call *c) { return op->scratch == NULL ? 0 : op->scratch(c, false); }
+static size_t scratch_of(const tn_op *op, const tn_call *c)
+{
+    return op->scratch == NULL ? 0 : op->scratch(c, false);
+}
 
 /* Whole documents with attention's kernel. */
 static void whole(decode *d, const tn_kernel *kernel, size_t *scratch_bytes)
 {
     const tn_attention_params *p = &d->p;
-    tn_tensor q = matrix(d->q, N_ROW, p->n_head * p->d_k), k = matrix(d->k, N_ROW, p->n_head_kv * p->d_k), v = matrix(d->v, N_ROW, p->n_head_kv * p->d_v);
-    tn_tensor start = ints(d->start, 1, N_ROW), sink = matrix(d->sink, 1, p->n_head), out = matrix(d->want, N_ROW, p->n_head * p->d_v);
-    tn_call   c = { .op = &tn_op_attention, .params = p, .n_in = 5, .n_out = 1, .in = { &q, &k, &v, &start, d->sinks ? &sink : NULL }, .out = { &out },
-                    .scratch = d->scratch, .scratch_bytes = d->scratch_bytes };
+    tn_tensor q = matrix(d->q, N_ROW, p->n_head * p->d_k), k = matrix(d->k, N_ROW, p->n_head_kv * p->d_k),
+              v = matrix(d->v, N_ROW, p->n_head_kv * p->d_v);
+    tn_tensor start = ints(d->start, 1, N_ROW), sink = matrix(d->sink, 1, p->n_head),
+              out = matrix(d->want, N_ROW, p->n_head * p->d_v);
+    tn_call c = { .op = &tn_op_attention,
+                  .params = p,
+                  .n_in = 5,
+                  .n_out = 1,
+                  .in = { &q, &k, &v, &start, d->sinks ? &sink : NULL },
+                  .out = { &out },
+                  .scratch = d->scratch,
+                  .scratch_bytes = d->scratch_bytes };
     if (scratch_bytes != NULL) *scratch_bytes = scratch_of(c.op, &c);
     else kernel->fwd(&c);
 }
@@ -64,12 +85,20 @@ static void whole(decode *d, const tn_kernel *kernel, size_t *scratch_bytes)
 static void piece(decode *d, const tn_kernel *kernel, const int *rows, int n, size_t *scratch_bytes)
 {
     const tn_attention_cache_params cp = { .a = d->p, .kv = d->kv, .i_layer = 1 };
-    const tn_attention_params *p = &d->p;
-    int64_t nq = p->n_head * p->d_k, nk = p->n_head_kv * p->d_k, nv = p->n_head_kv * p->d_v, no = p->n_head * p->d_v;
-    tn_tensor q = matrix(d->q1, n, nq), k = matrix(d->k1, n, nk), v = matrix(d->v1, n, nv), pos = ints(d->pos, 1, n), pages = ints(d->pages, n, N_PAGE_MAX);
+    const tn_attention_params      *p = &d->p;
+    int64_t nq = p->n_head * p->d_k, nk = p->n_head_kv * p->d_k, nv = p->n_head_kv * p->d_v,
+            no = p->n_head * p->d_v;
+    tn_tensor q = matrix(d->q1, n, nq), k = matrix(d->k1, n, nk), v = matrix(d->v1, n, nv),
+              pos = ints(d->pos, 1, n), pages = ints(d->pages, n, N_PAGE_MAX);
     tn_tensor sink = matrix(d->sink, 1, p->n_head), out = matrix(d->o1, n, no);
-    tn_call   c = { .op = &tn_op_attention_cache, .params = &cp, .n_in = 6, .n_out = 1, .in = { &q, &k, &v, &pos, &pages, d->sinks ? &sink : NULL }, .out = { &out },
-                    .scratch = d->scratch, .scratch_bytes = d->scratch_bytes };
+    tn_call   c = { .op = &tn_op_attention_cache,
+                    .params = &cp,
+                    .n_in = 6,
+                    .n_out = 1,
+                    .in = { &q, &k, &v, &pos, &pages, d->sinks ? &sink : NULL },
+                    .out = { &out },
+                    .scratch = d->scratch,
+                    .scratch_bytes = d->scratch_bytes };
     if (scratch_bytes != NULL) {
         *scratch_bytes = scratch_of(c.op, &c);
         return;
@@ -92,8 +121,8 @@ static void in_random_pieces(decode *d, const tn_kernel *kernel, uint64_t seed)
     tn_draw draw = { .seed = seed };
     int     rows[N_ROW], a = 0, b = 0;
     while (a < N_A || b < N_B) {
-        int n = 0, most = tn_draw_below(&draw, 4) == 0 ? 100 : 8;
-        int from_a = (int)tn_draw_below(&draw, most), from_b = (int)tn_draw_below(&draw, most);
+        int  n = 0, most = tn_draw_below(&draw, 4) == 0 ? 100 : 8;
+        int  from_a = (int)tn_draw_below(&draw, most), from_b = (int)tn_draw_below(&draw, most);
         bool b_first = tn_draw_yes(&draw);
         for (int i = 0; b_first && b < N_B && i < from_b; i++) rows[n++] = N_A + b++;
         for (int i = 0; a < N_A && i < from_a; i++) rows[n++] = a++;
@@ -128,7 +157,10 @@ static void in_few_pieces(decode *d, const tn_kernel *kernel)
     for (int i = 0; i < 2; i++) piece(d, kernel, (int[]){ d->n_run + i, N_A + i }, 2, NULL);
 }
 
-static bool is_used(const decode *d, int64_t row) { return d->n_run == 0 || row < d->n_run + 2 || (row >= N_A && row < N_A + 2); }
+static bool is_used(const decode *d, int64_t row)
+{
+    return d->n_run == 0 || row < d->n_run + 2 || (row >= N_A && row < N_A + 2);
+}
 
 /* Memory, and numbers in the rows that are used. */
 static tn_status prepare(decode *d, tn_error *err)
@@ -143,8 +175,9 @@ static tn_status prepare(decode *d, tn_error *err)
     lay_out(d);
     TN_TRY(tn_arena_init(&d->arena, d->arena.used, err));
     lay_out(d);
-    float   *fill[] = { d->q, d->k, d->v, d->sink };
-    int64_t  n[] = { d->p.n_head * d->p.d_k, d->p.n_head_kv * d->p.d_k, d->p.n_head_kv * d->p.d_v, d->p.n_head };
+    float  *fill[] = { d->q, d->k, d->v, d->sink };
+    int64_t n[] = { d->p.n_head * d->p.d_k, d->p.n_head_kv * d->p.d_k, d->p.n_head_kv * d->p.d_v,
+                    d->p.n_head };
     for (int t = 0; t < 4; t++)
         for (int64_t i = 0; i < (t < 3 ? N_ROW : 1) * n[t]; i++)
             if (is_used(d, i / n[t])) fill[t][i] = tn_rig_value(TN_NORMAL, 3 + (uint64_t)t, (uint64_t)i);
@@ -164,8 +197,12 @@ static tn_status run_case(decode *d, char *detail, size_t n_detail, bool *passed
             if (d->seed != 0) in_random_pieces(d, kc, d->seed);
             else in_pieces(d, kc);
             if (tn_same_bits(d->got, d->want, N_ROW * d->p.n_head * d->p.d_v, &at)) continue;
-            if (*passed) snprintf(detail, n_detail, "%s cache, attention %s, cache %s: element %lld of row %lld is %a, expected %a", tn_dtype_name(d->p.kv_type), k->name,
-                                  kc->name, (long long)(at % (d->p.n_head * d->p.d_v)), (long long)(at / (d->p.n_head * d->p.d_v)), (double)d->got[at], (double)d->want[at]);
+            if (*passed)
+                snprintf(detail, n_detail,
+                         "%s cache, attention %s, cache %s: element %lld of row %lld is %a, expected %a",
+                         tn_dtype_name(d->p.kv_type), k->name, kc->name,
+                         (long long)(at % (d->p.n_head * d->p.d_v)),
+                         (long long)(at / (d->p.n_head * d->p.d_v)), (double)d->got[at], (double)d->want[at]);
             *passed = false;
         }
     }
@@ -186,7 +223,10 @@ static decode drawn(uint64_t seed)
     static const tn_dtype kinds[] = { TN_F32, TN_BF16, TN_Q8_0 };
     tn_draw               d = { .seed = seed };
     int64_t               n_kv = 1 + tn_draw_below(&d, 3);
-    tn_attention_params   p = { .n_head = n_kv * (1 + tn_draw_below(&d, 4)), .n_head_kv = n_kv, .kv_type = kinds[tn_draw_below(&d, 3)], .scale = tn_draw_number(&d, 0.05f, 0.4f) };
+    tn_attention_params   p = { .n_head = n_kv * (1 + tn_draw_below(&d, 4)),
+                                .n_head_kv = n_kv,
+                                .kv_type = kinds[tn_draw_below(&d, 3)],
+                                .scale = tn_draw_number(&d, 0.05f, 0.4f) };
     bool                  blocks = p.kv_type == TN_Q8_0;
 
     p.d_k = blocks ? 32 * (1 + tn_draw_below(&d, 3)) : tn_draw_size(&d, 80);
@@ -197,7 +237,8 @@ static decode drawn(uint64_t seed)
 }
 
 /* Kernel k against ref. */
-static tn_status quick_case(decode *d, const tn_op *op, const tn_kernel *k, bool *passed, char *detail, size_t n_detail, tn_error *err)
+static tn_status quick_case(decode *d, const tn_op *op, const tn_kernel *k, bool *passed, char *detail,
+                            size_t n_detail, tn_error *err)
 {
     int64_t no = d->p.n_head * d->p.d_v, at;
     TN_TRY(prepare(d, err));
@@ -206,21 +247,28 @@ static tn_status quick_case(decode *d, const tn_op *op, const tn_kernel *k, bool
     in_few_pieces(d, k);
     for (int64_t row = 0; row < N_ROW && *passed; row++) {
         *passed = !is_used(d, row) || tn_same_bits(d->got + row * no, d->want + row * no, no, &at);
-        if (!*passed) snprintf(detail, n_detail, "%s cache, element %lld of row %lld is %a, expected %a", tn_dtype_name(d->p.kv_type), (long long)at, (long long)row,
-                               (double)d->got[row * no + at], (double)d->want[row * no + at]);
+        if (!*passed)
+            snprintf(detail, n_detail, "%s cache, element %lld of row %lld is %a, expected %a",
+                     tn_dtype_name(d->p.kv_type), (long long)at, (long long)row,
+                     (double)d->got[row * no + at], (double)d->want[row * no + at]);
     }
     return TN_OK;
 }
 
 bool tn_selftest_decode_quick(const tn_op *op, const tn_kernel *k, char *detail, size_t n_detail)
 {
-    static const struct { tn_attention_params p; bool sinks; int n_run; } t[] = {
-        { { 2, 1, 20, 9, 11, 0.3f, 4.0f, TN_F32 }, true, 67 }, { { 4, 2, 16, 16, 0, 0.25f, 0, TN_BF16 }, false, 5 }, { { 2, 2, 32, 64, 0, 0.2f, 0, TN_Q8_0 }, false, 9 } };
+    static const struct {
+        tn_attention_params p;
+        bool                sinks;
+        int                 n_run;
+    } t[] = { { { 2, 1, 20, 9, 11, 0.3f, 4.0f, TN_F32 }, true, 67 },
+              { { 4, 2, 16, 16, 0, 0.25f, 0, TN_BF16 }, false, 5 },
+              { { 2, 2, 32, 64, 0, 0.2f, 0, TN_Q8_0 }, false, 9 } };
     bool      passed = true;
     tn_status status = TN_OK;
     for (size_t i = 0; i < sizeof t / sizeof *t && passed && status == TN_OK; i++) {
-        decode    d = { .p = t[i].p, .sinks = t[i].sinks, .n_run = t[i].n_run };
-        tn_error  err;
+        decode   d = { .p = t[i].p, .sinks = t[i].sinks, .n_run = t[i].n_run };
+        tn_error err;
         status = tn_kv_create(&d.kv, 2, d.p.n_head_kv, d.p.d_k, d.p.d_v, N_PAGE, d.p.kv_type, &err);
         if (status == TN_OK) status = quick_case(&d, op, k, &passed, detail, n_detail, &err);
         if (status != TN_OK) snprintf(detail, n_detail, "%s", err.msg);
@@ -230,8 +278,10 @@ bool tn_selftest_decode_quick(const tn_op *op, const tn_kernel *k, char *detail,
     return passed;
 }
 
-tn_status tn_selftest_decode(int64_t rounds, uint64_t seed, tn_selftest_report report, void *arg, tn_error *err)
+tn_status tn_selftest_decode(int64_t rounds, uint64_t seed, tn_selftest_report report, void *arg,
+                             tn_error *err)
 {
+    // clang-format off
     static const struct { tn_attention_params p; bool sinks; } t[] = {
         { { 4, 2, 32, 32, 0, 0.2f, 0, TN_F32 }, false }, { { 3, 1, 20, 9, 70, 0.3f, 4.0f, TN_F32 }, true },
         { { 2, 2, 64, 64, 0, 0.125f, 0, TN_BF16 }, false }, { { 4, 2, 64, 32, 40, 0.125f, 0, TN_Q8_0 }, true } };
@@ -246,6 +296,7 @@ tn_status tn_selftest_decode(int64_t rounds, uint64_t seed, tn_selftest_report r
         snprintf(more, sizeof more, "--seed %llu, round %lld, %lld of %lld heads, %lld and %lld columns, window %lld: %s", (unsigned long long)seed, (long long)i, (long long)d.p.n_head_kv,
                  (long long)d.p.n_head, (long long)d.p.d_k, (long long)d.p.d_v, (long long)d.p.window, detail);
     }
+    // clang-format on
     snprintf(what, sizeof what, "%lld random caches and pieces", (long long)rounds);
     if (rounds > 0) report(arg, "attention_cache", what, passed, passed ? "" : more);
     return TN_OK;

@@ -1,4 +1,5 @@
-/* selftest_rig.c - lays one case out, fills it with seeded values, runs kernels on it and compares them with the definition (selftest_rig.h).
+/* selftest_rig.c - lays one case out, fills it with seeded values, runs kernels on it and compares them with
+ * the definition (selftest_rig.h).
  *
  *   tn_case ──→ in[], scratch, guards behind each ──→ fill ──→ ref: want_out, want_din ──→ kernel: the same bits, guards whole? */
 #include "tensor/selftest_rig.h"
@@ -8,8 +9,8 @@
 
 const char *const tn_flavour_name[TN_N_FLAVOUR] = { "normal values", "spread values", "ugly values" };
 
-/* Bits of (seed, i) and four uniforms of 16 bits added: as good as the library's generator and a normal number here, at a tenth of their
- * cost, which every start pays. */
+/* Bits of (seed, i) and four uniforms of 16 bits added: as good as the library's generator and a normal
+ * number here, at a tenth of their cost, which every start pays. */
 static uint64_t mixed(uint64_t seed, uint64_t i)
 {
     uint64_t z = (seed + 1) * 0x9e3779b97f4a7c15u ^ (i + 1) * 0xbf58476d1ce4e5b9u;
@@ -20,18 +21,20 @@ static uint64_t mixed(uint64_t seed, uint64_t i)
 
 static float bell(uint64_t u)
 {
-    int32_t sum = (int32_t)(u & 0xffff) + (int32_t)(u >> 16 & 0xffff) + (int32_t)(u >> 32 & 0xffff) + (int32_t)(u >> 48) - 2 * 0xffff;
-    return (float)sum * 0x1.bb67aep-16f;               /* sqrt(3) / 65536: variance 1 */
+    int32_t sum = (int32_t)(u & 0xffff) + (int32_t)(u >> 16 & 0xffff) + (int32_t)(u >> 32 & 0xffff) +
+                  (int32_t)(u >> 48) - 2 * 0xffff;
+    return (float)sum * 0x1.bb67aep-16f; /* sqrt(3) / 65536: variance 1 */
 }
 
 float tn_rig_value(tn_flavour f, uint64_t seed, uint64_t i)
 {
-    static const uint32_t ugly[] = { 0x00000000u, 0x80000000u, 0x00000001u, 0x807fffffu, 0x00800000u, 0x7f7fffffu, 0xff7fffffu,
-                                     0x7f800000u, 0xff800000u, 0x7fc00000u, 0x3f800000u, 0xbf800001u, 0x33800000u };
-    float    x = bell(mixed(seed, 2 * i));
+    static const uint32_t ugly[] = { 0x00000000u, 0x80000000u, 0x00000001u, 0x807fffffu, 0x00800000u,
+                                     0x7f7fffffu, 0xff7fffffu, 0x7f800000u, 0xff800000u, 0x7fc00000u,
+                                     0x3f800000u, 0xbf800001u, 0x33800000u };
+    float                 x = bell(mixed(seed, 2 * i));
     if (f == TN_NORMAL) return x;
     uint64_t u = mixed(seed, 2 * i + 1);
-    if (f == TN_SPREAD) {                              /* many magnitudes, signed zeros and denormals, all finite */
+    if (f == TN_SPREAD) { /* many magnitudes, signed zeros and denormals, all finite */
         int e = (int)(u % 60) - 40;
         if (u >> 60 == 0) return u & 1 ? -0.0f : 0.0f;
         if (u >> 60 == 1) return x * 0x1p-140f;
@@ -59,7 +62,7 @@ enum { GUARD = 64 };
 
 static void *place(tn_arena *a, const tn_tensor *t)
 {
-    size_t n = tn_n_bytes(t);
+    size_t         n = tn_n_bytes(t);
     unsigned char *p = tn_arena_get(a, n + GUARD, 1);
     if (p != NULL) memset(p + n, 0xa5, GUARD);
     return p;
@@ -87,7 +90,8 @@ static void rig_lay_out(tn_rig *r)
         r->in[i].data = r->k.packed[i] ? NULL : place(a, &r->in[i]);
         r->din[i] = r->in[i];
         r->din[i].data = r->k.differentiable[i] ? place(a, &r->in[i]) : NULL;
-        for (int f = 0; f < 2 * TN_N_FLAVOUR; f++) r->want_din[f / 2][f % 2][i] = r->k.differentiable[i] ? place(a, &r->in[i]) : NULL;
+        for (int f = 0; f < 2 * TN_N_FLAVOUR; f++)
+            r->want_din[f / 2][f % 2][i] = r->k.differentiable[i] ? place(a, &r->in[i]) : NULL;
     }
     for (int i = 0; i < r->call.n_out; i++) {
         if (r->out[i].n_dim == 0) continue;
@@ -125,14 +129,21 @@ static tn_status pack(tn_rig *r, tn_flavour f, uint64_t seed, tn_error *err)
         size_t     row_bytes = tn_row_bytes(t->dtype, n);
         float     *x = malloc((size_t)n * sizeof *x);
         char      *codes = malloc((size_t)rows * row_bytes);
-        tn_status  status = x != NULL && codes != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for a weight of %lld x %lld", (long long)rows, (long long)n);
+        tn_status  status = x != NULL && codes != NULL
+                                ? TN_OK
+                                : tn_fail(err, TN_NOMEM, "no memory for a weight of %lld x %lld",
+                                          (long long)rows, (long long)n);
         for (int64_t row = 0; row < rows && status == TN_OK; row++) {
-            for (int64_t j = 0; j < n; j++) x[j] = tn_rig_value(f == TN_UGLY ? TN_SPREAD : f, seed + (uint64_t)i, (uint64_t)(row * n + j));
-            if (!tn_row_from_f32(codes + (size_t)row * row_bytes, x, t->dtype, n)) status = tn_fail(err, TN_MISMATCH, "no quantiser for %s", tn_dtype_name(t->dtype));
+            for (int64_t j = 0; j < n; j++)
+                x[j] = tn_rig_value(f == TN_UGLY ? TN_SPREAD : f, seed + (uint64_t)i,
+                                    (uint64_t)(row * n + j));
+            if (!tn_row_from_f32(codes + (size_t)row * row_bytes, x, t->dtype, n))
+                status = tn_fail(err, TN_MISMATCH, "no quantiser for %s", tn_dtype_name(t->dtype));
         }
         tn_weight_free(r->packed[i]);
         r->packed[i] = NULL;
-        if (status == TN_OK) status = tn_weight_pack(&r->packed[i], codes, t->dtype, rows, n, r->k.profile, err);
+        if (status == TN_OK)
+            status = tn_weight_pack(&r->packed[i], codes, t->dtype, rows, n, r->k.profile, err);
         t->packed = r->packed[i];
         free(x);
         free(codes);
@@ -154,7 +165,7 @@ tn_status tn_rig_open(tn_rig *r, const tn_op *op, const tn_case *k, int threads,
         r->call.in[i] = k->in[i].n_dim == 0 ? NULL : &r->in[i];
     }
     for (int i = 0; i < op->n_out; i++) r->call.out[i] = &r->out[i];
-    TN_TRY(pack(r, TN_NORMAL, 0, err));             /* the shape rules look at packed weights */
+    TN_TRY(pack(r, TN_NORMAL, 0, err)); /* the shape rules look at packed weights */
     TN_TRY(op->shape(&r->call, err));
     for (int i = 0; i < op->n_out; i++)
         if (r->out[i].n_dim == 0) r->call.out[i] = NULL;
@@ -184,7 +195,8 @@ void tn_rig_forward(tn_rig *r, const tn_kernel *k)
 {
     for (int i = 0; i < r->call.n_out; i++)
         if (r->call.out[i] != NULL) {
-            if (r->out[i].dtype == TN_F32) for (int64_t j = 0; j < tn_n_elem(&r->out[i]); j++) ((float *)r->out[i].data)[j] = 0.5f;
+            if (r->out[i].dtype == TN_F32)
+                for (int64_t j = 0; j < tn_n_elem(&r->out[i]); j++) ((float *)r->out[i].data)[j] = 0.5f;
             else memset(r->out[i].data, 0, tn_n_bytes(&r->out[i]));
         }
     k->fwd(&r->call);
@@ -218,12 +230,14 @@ void tn_rig_backward(tn_rig *r, const tn_kernel *k, bool add)
     k->bwd(&c);
 }
 
-static bool same(char *detail, size_t n_detail, const char *what, int i, const tn_tensor *got, const void *want)
+static bool same(char *detail, size_t n_detail, const char *what, int i, const tn_tensor *got,
+                 const void *want)
 {
     int64_t at = 0;
     if (got->dtype == TN_F32) {
         if (!tn_same_bits(got->data, want, tn_n_elem(got), &at)) {
-            snprintf(detail, n_detail, "%s %d element %lld is %a, expected %a", what, i, (long long)at, (double)((float *)got->data)[at], (double)((const float *)want)[at]);
+            snprintf(detail, n_detail, "%s %d element %lld is %a, expected %a", what, i, (long long)at,
+                     (double)((float *)got->data)[at], (double)((const float *)want)[at]);
             return false;
         }
     } else if (memcmp(got->data, want, tn_n_bytes(got)) != 0) {
@@ -252,14 +266,17 @@ void tn_rig_keep_gradients(tn_rig *r, tn_flavour f, bool add)
 static bool same_outputs(tn_rig *r, tn_flavour f, char *detail, size_t n)
 {
     for (int i = 0; i < r->call.n_out; i++)
-        if (r->call.out[i] != NULL && !same(detail, n, "output", i, &r->out[i], r->want_out[f][i])) return false;
+        if (r->call.out[i] != NULL && !same(detail, n, "output", i, &r->out[i], r->want_out[f][i]))
+            return false;
     return true;
 }
 
 static bool same_gradients(tn_rig *r, tn_flavour f, bool add, char *detail, size_t n)
 {
     for (int i = 0; i < r->k.n_in; i++)
-        if (r->k.differentiable[i] && !same(detail, n, "gradient of input", i, &r->din[i], r->want_din[f][add][i])) return false;
+        if (r->k.differentiable[i] &&
+            !same(detail, n, "gradient of input", i, &r->din[i], r->want_din[f][add][i]))
+            return false;
     return true;
 }
 
@@ -295,7 +312,8 @@ static bool scratch_is_whole(const tn_rig *r, char *detail, size_t n)
     return false;
 }
 
-bool tn_rig_agrees(tn_rig *r, const tn_kernel *k, tn_flavour f, int passes, const char **what, char *detail, size_t n)
+bool tn_rig_agrees(tn_rig *r, const tn_kernel *k, tn_flavour f, int passes, const char **what, char *detail,
+                   size_t n)
 {
     tn_rig_forward(r, k);
     *what = "forward";
@@ -342,6 +360,7 @@ bool tn_rig_rows_agree(tn_rig *r, const tn_kernel *k, uint64_t seed, char *detai
         k->fwd(&one);
     }
     for (int i = 0; i < one.n_out; i++)
-        if (one.out[i] != NULL && !same(detail, n, "output", i, &r->out[i], r->want_out[TN_NORMAL][i])) return false;
+        if (one.out[i] != NULL && !same(detail, n, "output", i, &r->out[i], r->want_out[TN_NORMAL][i]))
+            return false;
     return true;
 }

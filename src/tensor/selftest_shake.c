@@ -2,8 +2,8 @@
  *
  *   (seed, operation, round) ──→ draw ──→ rig ──→ ref on one thread ──→ every kernel on 1 to 8 threads, exact scratch ──→ equal to the bit?
  *
- * The cases of selftest.c are the corners that somebody thought of; a wrong store of two words at rectangles 15 rows high is not among them.
- * A failure names its seed and round, so that it can be repeated. */
+ * The cases of selftest.c are the corners that somebody thought of; a wrong store of two words at rectangles
+ * 15 rows high is not among them. A failure names its seed and round, so that it can be repeated. */
 #include "tensor/selftest.h"
 
 #include <stdio.h>
@@ -19,13 +19,19 @@ static void shapes_text(char *buf, size_t n, const tn_case *k)
         const tn_tensor *t = &k->in[i];
         int              w = snprintf(buf + at, n - at, "%s", i > 0 ? " " : "");
         at += (size_t)w;
-        for (int j = 0; j < t->n_dim && at < n; j++) at += (size_t)snprintf(buf + at, n - at, "[%lld]", (long long)t->shape[j]);
-        if (at < n) at += (size_t)snprintf(buf + at, n - at, "%s", t->n_dim == 0 ? "-" : t->dtype == TN_F32 ? "" : tn_dtype_name(t->dtype));
+        for (int j = 0; j < t->n_dim && at < n; j++)
+            at += (size_t)snprintf(buf + at, n - at, "[%lld]", (long long)t->shape[j]);
+        if (at < n)
+            at += (size_t)snprintf(buf + at, n - at, "%s",
+                                   t->n_dim == 0        ? "-"
+                                   : t->dtype == TN_F32 ? ""
+                                                        : tn_dtype_name(t->dtype));
     }
 }
 
 /* One case; false with a detail if something differs. */
-static bool round_agrees(tn_rig *r, int n_thread, tn_flavour f, uint64_t seed, char *detail, size_t n, tn_error *err)
+static bool round_agrees(tn_rig *r, int n_thread, tn_flavour f, uint64_t seed, char *detail, size_t n,
+                         tn_error *err)
 {
     char        what_differs[200];
     const char *what;
@@ -51,7 +57,8 @@ static bool round_agrees(tn_rig *r, int n_thread, tn_flavour f, uint64_t seed, c
     return true;
 }
 
-tn_status tn_selftest_shake(const tn_op *op, int64_t rounds, uint64_t seed, tn_selftest_report report, void *arg, tn_error *err)
+tn_status tn_selftest_shake(const tn_op *op, int64_t rounds, uint64_t seed, tn_selftest_report report,
+                            void *arg, tn_error *err)
 {
     char      detail[600] = "", what[80];
     int       before = tn_threads();
@@ -67,12 +74,15 @@ tn_status tn_selftest_shake(const tn_op *op, int64_t rounds, uint64_t seed, tn_s
         tn_rig     r = { 0 };
         char       shapes[200] = "", reason[300] = "";
         op->draw(&c, &d);
-        status = tn_threads_set(n_thread, err);     /* scratch is asked for with as many threads as will run */
+        status = tn_threads_set(n_thread, err); /* scratch is asked for with as many threads as will run */
         if (status == TN_OK) status = tn_rig_open(&r, op, &c, 1, err);
         if (status == TN_OK) passed = round_agrees(&r, n_thread, f, d.seed + 7, reason, sizeof reason, err);
-        tn_rig_close(&r);                           /* of one that did not open, too: its weights may be packed already */
+        tn_rig_close(&r); /* of one that did not open, too: its weights may be packed already */
         shapes_text(shapes, sizeof shapes, &c);
-        if (!passed) snprintf(detail, sizeof detail, "--seed %llu, round %lld, %d thread%s, %s: %s", (unsigned long long)seed, (long long)i, n_thread, n_thread == 1 ? "" : "s", shapes, reason);
+        if (!passed)
+            snprintf(detail, sizeof detail, "--seed %llu, round %lld, %d thread%s, %s: %s",
+                     (unsigned long long)seed, (long long)i, n_thread, n_thread == 1 ? "" : "s", shapes,
+                     reason);
         if (status != TN_OK) (void)tn_fail_prefix(err, status, "%s, round %lld", shapes, (long long)i);
     }
     tn_status back = tn_threads_set(before, status == TN_OK ? err : NULL);

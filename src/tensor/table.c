@@ -14,10 +14,11 @@ static const tn_op *const table[TN_OP_COUNT] = {
 #undef X
 };
 
-/* Chosen kernel by operation; NULL until first asked. Bit i: row i of the kernel table gave ref's bits in its check, or differed from them. */
+/* Chosen kernel by operation; NULL until first asked. Bit i: row i of the kernel table gave ref's bits in its
+ * check, or differed from them. */
 static _Atomic(const tn_kernel *) chosen[TN_OP_COUNT];
-static uint32_t sound[TN_OP_COUNT], failed[TN_OP_COUNT];
-static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
+static uint32_t                   sound[TN_OP_COUNT], failed[TN_OP_COUNT];
+static pthread_mutex_t            choosing = PTHREAD_MUTEX_INITIALIZER;
 
 int64_t tn_n_elem(const tn_tensor *t)
 {
@@ -73,7 +74,7 @@ static const tn_kernel *choose(const tn_op *op, uint32_t bad)
 const tn_kernel *tn_op_kernel(const tn_op *op)
 {
     int i = op_index(op);
-    if (i == 0) return choose(op, 0);               /* an operation outside the table (tests) */
+    if (i == 0) return choose(op, 0); /* an operation outside the table (tests) */
     const tn_kernel *k = atomic_load_explicit(&chosen[i], memory_order_relaxed);
     if (k == NULL) {
         k = choose(op, failed[i]);
@@ -82,7 +83,8 @@ const tn_kernel *tn_op_kernel(const tn_op *op)
     return k;
 }
 
-/* Has the best kernel that is left passed its check, so that there is nothing to find out? ref is what the others are checked against. */
+/* Has the best kernel that is left passed its check, so that there is nothing to find out? ref is what the
+ * others are checked against. */
 static bool is_checked(int i)
 {
     int64_t k = choose(table[i], failed[i]) - table[i]->kernels;
@@ -98,8 +100,12 @@ static void check_op(int i)
         const tn_kernel *k = choose(op, failed[i]);
         bool             good = tn_selftest_kernel_quick(op, k, detail, sizeof detail);
         (good ? sound : failed)[i] |= 1u << (k - op->kernels);
-        if (good && detail[0] != '\0') tn_log(TN_LOG_WARN, "%s: kernel %s is not checked against its definition (%s)", op->name, k->name, detail);
-        if (!good) tn_log(TN_LOG_WARN, "%s: kernel %s differs from its definition on this machine (%s); left out", op->name, k->name, detail);
+        if (good && detail[0] != '\0')
+            tn_log(TN_LOG_WARN, "%s: kernel %s is not checked against its definition (%s)", op->name, k->name,
+                   detail);
+        if (!good)
+            tn_log(TN_LOG_WARN, "%s: kernel %s differs from its definition on this machine (%s); left out",
+                   op->name, k->name, detail);
     }
 }
 
@@ -115,11 +121,12 @@ static void check_some(void *arg, int64_t begin, int64_t end, int i_thread)
 
 static void check_all(void)
 {
-    atomic_int next = TN_OP_MATMUL + 1;              /* the first row of the table is checked before the others */
+    atomic_int next = TN_OP_MATMUL + 1; /* the first row of the table is checked before the others */
     bool       checked = true;
     for (int i = 1; i < TN_OP_COUNT; i++) checked &= is_checked(i);
     if (checked) return;
-    for (int i = 1; i < TN_OP_COUNT; i++) atomic_store(&chosen[i], &table[i]->kernels[0]);   /* a product inside another operation */
+    /* a product inside another operation */
+    for (int i = 1; i < TN_OP_COUNT; i++) atomic_store(&chosen[i], &table[i]->kernels[0]);
     check_op(TN_OP_MATMUL);
     atomic_store(&chosen[TN_OP_MATMUL], choose(table[TN_OP_MATMUL], failed[TN_OP_MATMUL]));
     tn_parallel(tn_threads(), 1, check_some, &next);
@@ -129,7 +136,8 @@ void tn_ops_choose(bool check)
 {
     pthread_mutex_lock(&choosing);
     if (check) check_all();
-    for (int i = 1; i < TN_OP_COUNT; i++) atomic_store_explicit(&chosen[i], choose(table[i], failed[i]), memory_order_relaxed);
+    for (int i = 1; i < TN_OP_COUNT; i++)
+        atomic_store_explicit(&chosen[i], choose(table[i], failed[i]), memory_order_relaxed);
     pthread_mutex_unlock(&choosing);
     for (int l = 0; check && l < TN_LOOPS_COUNT; l++) (void)tn_loops_isa((tn_loops)l);
 }

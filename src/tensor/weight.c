@@ -1,7 +1,8 @@
 /* weight.c - frozen matrices in the order that the kernels read: panels of 16 outputs (picture in matmul.h).
  *
- * Packing only moves bits: codes and scales stay what the file holds, so the memory is the file's (q4_k and q5_k: 1.03
- * times, their 6-bit scales become bytes) and a row can be read back exactly. q2_k, q3_k and mxfp4 are widened to f32. */
+ * Packing only moves bits: codes and scales stay what the file holds, so the memory is the file's (q4_k and
+ * q5_k: 1.03 times, their 6-bit scales become bytes) and a row can be read back exactly. q2_k, q3_k and mxfp4
+ * are widened to f32. */
 #include "tensor/matmul.h"
 
 #include "base/thread.h"
@@ -32,26 +33,30 @@ static uint16_t half_at(const uint8_t *p)
 static tn_layout layout_of(tn_dtype t)
 {
     switch (t) {
-    case TN_F16:  return TN_L_F16;
+    case TN_F16: return TN_L_F16;
     case TN_BF16: return TN_L_BF16;
     case TN_Q8_0: return TN_L_C8;
-    case TN_Q4_0: case TN_Q4_1: case TN_Q4_K: return TN_L_C4;
-    case TN_Q5_0: case TN_Q5_1: case TN_Q5_K: return TN_L_C5;
+    case TN_Q4_0:
+    case TN_Q4_1:
+    case TN_Q4_K: return TN_L_C4;
+    case TN_Q5_0:
+    case TN_Q5_1:
+    case TN_Q5_K: return TN_L_C5;
     case TN_Q6_K: return TN_L_C6;
-    default:      return TN_L_F32;
+    default: return TN_L_F32;
     }
 }
 
 size_t tn_layout_block_bytes(tn_layout l)
 {
     switch (l) {
-    case TN_L_F32:  return 2048;
+    case TN_L_F32: return 2048;
     case TN_L_F16:
     case TN_L_BF16: return 1024;
-    case TN_L_C8:   return 512;
-    case TN_L_C4:   return 256;
-    case TN_L_C5:   return 320;
-    case TN_L_C6:   return 384;
+    case TN_L_C8: return 512;
+    case TN_L_C4: return 256;
+    case TN_L_C5: return 320;
+    case TN_L_C6: return 384;
     }
     return 0;
 }
@@ -60,31 +65,36 @@ size_t tn_layout_block_bytes(tn_layout l)
 static size_t scale_bytes(tn_dtype t, int64_t n_in)
 {
     switch (t) {
-    case TN_Q8_0: case TN_Q4_0: case TN_Q5_0: return (size_t)(n_in / BLOCK) * 32;
-    case TN_Q4_1: case TN_Q5_1: return (size_t)(n_in / BLOCK) * 64;
-    case TN_Q4_K: case TN_Q5_K: return (size_t)(n_in / SUPER) * 320;
+    case TN_Q8_0:
+    case TN_Q4_0:
+    case TN_Q5_0: return (size_t)(n_in / BLOCK) * 32;
+    case TN_Q4_1:
+    case TN_Q5_1: return (size_t)(n_in / BLOCK) * 64;
+    case TN_Q4_K:
+    case TN_Q5_K: return (size_t)(n_in / SUPER) * 320;
     case TN_Q6_K: return (size_t)(n_in / SUPER) * 288;
-    default:      return 0;
+    default: return 0;
     }
 }
 
 static size_t code_bytes(tn_layout l, int64_t n_in)
 {
     switch (l) {
-    case TN_L_F32:  return (size_t)n_in * 64;
-    case TN_L_F16:  return (size_t)(n_in + n_in % 2) * 32;         /* panels start on 64 bytes */
+    case TN_L_F32: return (size_t)n_in * 64;
+    case TN_L_F16: return (size_t)(n_in + n_in % 2) * 32; /* panels start on 64 bytes */
     case TN_L_BF16: return (size_t)(n_in + n_in % 2) * 32;
-    default:        return (size_t)(n_in / BLOCK) * tn_layout_block_bytes(l);
+    default: return (size_t)(n_in / BLOCK) * tn_layout_block_bytes(l);
     }
 }
 
-/* ------------------------------------------------------------------------------------------- from the file's order */
+/* ---------------------------------------------------------------------------------- from the file's order */
 
 /* The 32 codes of a block as 8 words: byte b of word g is element 4g + b. */
 static void block_words(uint32_t c[8], const uint8_t *row, tn_dtype t, int64_t i_block)
 {
     static const uint32_t nibble = 0x0f0f0f0f;
-    static const uint32_t spread[16] = {                            /* bit b of the index to bit 8b + 4 */
+    static const uint32_t spread[16] = {
+        /* bit b of the index to bit 8b + 4 */
         0x00000000, 0x00000010, 0x00001000, 0x00001010, 0x00100000, 0x00100010, 0x00101000, 0x00101010,
         0x10000000, 0x10000010, 0x10001000, 0x10001010, 0x10100000, 0x10100010, 0x10101000, 0x10101010,
     };
@@ -102,17 +112,17 @@ static void block_words(uint32_t c[8], const uint8_t *row, tn_dtype t, int64_t i
     case TN_Q4_1:
         b = row + i_block * (t == TN_Q4_0 ? 18 : 20) + (t == TN_Q4_0 ? 2 : 4);
         for (int g = 0; g < 4; g++) {
-            c[g]     = word_at(b + 4 * g) & nibble;
+            c[g] = word_at(b + 4 * g) & nibble;
             c[g + 4] = (word_at(b + 4 * g) >> 4) & nibble;
         }
         break;
     case TN_Q5_0:
     case TN_Q5_1:
-        b    = row + i_block * (t == TN_Q5_0 ? 22 : 24) + (t == TN_Q5_0 ? 2 : 4);
+        b = row + i_block * (t == TN_Q5_0 ? 22 : 24) + (t == TN_Q5_0 ? 2 : 4);
         high = word_at(b);
         for (int g = 0; g < 4; g++) {
             uint32_t w = word_at(b + 4 + 4 * g);
-            c[g]     = (w & nibble) | spread[(high >> (4 * g)) & 15];
+            c[g] = (w & nibble) | spread[(high >> (4 * g)) & 15];
             c[g + 4] = ((w >> 4) & nibble) | spread[(high >> (4 * g + 16)) & 15];
         }
         break;
@@ -132,8 +142,7 @@ static void block_words(uint32_t c[8], const uint8_t *row, tn_dtype t, int64_t i
             c[g] = ((word_at(b + j / 4 * 64 + j % 2 * 32 + 4 * g) >> (j % 4 / 2 * 4)) & nibble) |
                    ((word_at(b + 128 + j / 4 * 32 + 4 * g) >> (j % 4 * 2)) & 0x03030303u) << 4;
         break;
-    default:
-        tn_bug("dtype %d has no codes", (int)t);
+    default: tn_bug("dtype %d has no codes", (int)t);
     }
 }
 
@@ -149,13 +158,14 @@ static void codes_store(uint8_t *codes, tn_layout l, int lane, const uint32_t c[
         for (int g = 0; g < 8; g++) store_word(codes, g, lane, c[g]);
         return;
     }
-    for (int t = 0; t < 4; t++) store_word(codes, t, lane, (c[2 * t] & 0x0f0f0f0fu) | (c[2 * t + 1] & 0x0f0f0f0fu) << 4);
+    for (int t = 0; t < 4; t++)
+        store_word(codes, t, lane, (c[2 * t] & 0x0f0f0f0fu) | (c[2 * t + 1] & 0x0f0f0f0fu) << 4);
     if (l == TN_L_C5) {
         uint32_t high = 0;
         for (int g = 0; g < 8; g++) high |= ((c[g] >> 4) & 0x01010101u) << g;
         store_word(codes, 4, lane, high);
     } else if (l == TN_L_C6) {
-        uint32_t high[2] = {0, 0};
+        uint32_t high[2] = { 0, 0 };
         for (int g = 0; g < 8; g++) high[g / 4] |= ((c[g] >> 4) & 0x03030303u) << (2 * (g % 4));
         store_word(codes, 4, lane, high[0]);
         store_word(codes, 5, lane, high[1]);
@@ -172,18 +182,25 @@ static void scales_store(uint8_t *scales, tn_dtype t, int lane, const uint8_t *r
     int64_t n_block = n_in / BLOCK, n_super = n_in / SUPER;
 
     switch (t) {
-    case TN_Q8_0: case TN_Q4_0: case TN_Q5_0:
+    case TN_Q8_0:
+    case TN_Q4_0:
+    case TN_Q5_0:
         for (int64_t i = 0; i < n_block; i++)
-            store_half(scales, (size_t)i, lane, half_at(row + (size_t)i * (t == TN_Q8_0 ? 34 : t == TN_Q4_0 ? 18 : 22)));
+            store_half(scales, (size_t)i, lane,
+                       half_at(row + (size_t)i * (t == TN_Q8_0   ? 34
+                                                  : t == TN_Q4_0 ? 18
+                                                                 : 22)));
         break;
-    case TN_Q4_1: case TN_Q5_1:
+    case TN_Q4_1:
+    case TN_Q5_1:
         for (int64_t i = 0; i < n_block; i++) {
             const uint8_t *b = row + (size_t)i * (t == TN_Q4_1 ? 20 : 24);
             store_half(scales, (size_t)i * 2, lane, half_at(b));
             store_half(scales, (size_t)i * 2 + 1, lane, half_at(b + 2));
         }
         break;
-    case TN_Q4_K: case TN_Q5_K:
+    case TN_Q4_K:
+    case TN_Q5_K:
         for (int64_t i = 0; i < n_super; i++) {
             const uint8_t *b = row + (size_t)i * (t == TN_Q4_K ? 144 : 176);
             uint8_t       *s = scales + (size_t)i * 320;
@@ -192,7 +209,7 @@ static void scales_store(uint8_t *scales, tn_dtype t, int lane, const uint8_t *r
             for (int j = 0; j < 8; j++) {
                 int sc, mn;
                 tn_q4_k_scale(&sc, &mn, b + 4, j);
-                s[64 + j * TN_PANEL + lane]  = (uint8_t)sc;
+                s[64 + j * TN_PANEL + lane] = (uint8_t)sc;
                 s[192 + j * TN_PANEL + lane] = (uint8_t)mn;
             }
         }
@@ -205,8 +222,7 @@ static void scales_store(uint8_t *scales, tn_dtype t, int lane, const uint8_t *r
             for (int j = 0; j < 16; j++) s[32 + j * TN_PANEL + lane] = b[192 + j];
         }
         break;
-    default:
-        break;
+    default: break;
     }
 }
 
@@ -216,7 +232,8 @@ typedef struct pack_job {
     size_t         row_bytes;
 } pack_job;
 
-/* A panel whose numbers are not codes; a few k of all outputs at a time, so that what is written stays in the cache. */
+/* A panel whose numbers are not codes; a few k of all outputs at a time, so that what is written stays in the
+ * cache. */
 static void plain_store(const tn_weight *w, uint8_t *codes, const uint8_t *rows, size_t row_bytes, int n_lane)
 {
     size_t part_bytes = tn_row_bytes(w->dtype, SUPER);
@@ -243,11 +260,12 @@ static void plain_store(const tn_weight *w, uint8_t *codes, const uint8_t *rows,
 static void pack_panels(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     pack_job  *job = arg;
-    tn_weight *w   = job->w;
+    tn_weight *w = job->w;
 
     (void)i_thread;
     for (int64_t p = begin; p < end; p++) {
-        uint8_t *codes = w->codes + (size_t)p * w->code_stride, *scales = w->scales + (size_t)p * w->scale_stride;
+        uint8_t *codes = w->codes + (size_t)p * w->code_stride,
+                *scales = w->scales + (size_t)p * w->scale_stride;
         const uint8_t *rows = job->src + (size_t)(p * TN_PANEL) * job->row_bytes;
         int n_lane = w->n_out - p * TN_PANEL < TN_PANEL ? (int)(w->n_out - p * TN_PANEL) : TN_PANEL;
         if (w->layout < TN_L_C8) {
@@ -267,22 +285,25 @@ static void pack_panels(void *arg, int64_t begin, int64_t end, int i_thread)
     }
 }
 
-tn_status tn_weight_pack(tn_weight **out, const void *src, tn_dtype t, int64_t n_out, int64_t n_in, tn_profile profile,
-                         tn_error *err)
+tn_status tn_weight_pack(tn_weight **out, const void *src, tn_dtype t, int64_t n_out, int64_t n_in,
+                         tn_profile profile, tn_error *err)
 {
     tn_status  status = TN_OK;
-    tn_weight *w      = NULL;
+    tn_weight *w = NULL;
     size_t     codes, scales, total;
 
-    (void)profile;                                                  /* every profile reads the same layout */
+    (void)profile; /* every profile reads the same layout */
     *out = NULL;
     if (n_out < 1 || n_in < 1 || tn_row_bytes(t, n_in) == 0) {
-        status = tn_fail(err, TN_MISMATCH, "a %s matrix [%lld][%lld] cannot be packed: its rows must be a positive multiple of %lld",
-                         tn_dtype_name(t), (long long)n_out, (long long)n_in, (long long)tn_dtype_block(t));
+        status = tn_fail(
+            err, TN_MISMATCH,
+            "a %s matrix [%lld][%lld] cannot be packed: its rows must be a positive multiple of %lld",
+            tn_dtype_name(t), (long long)n_out, (long long)n_in, (long long)tn_dtype_block(t));
         goto out;
     }
     if (t >= TN_I8) {
-        status = tn_fail(err, TN_UNSUPPORTED, "a %s matrix is no weight: convert it to f32, f16 or bf16", tn_dtype_name(t));
+        status = tn_fail(err, TN_UNSUPPORTED, "a %s matrix is no weight: convert it to f32, f16 or bf16",
+                         tn_dtype_name(t));
         goto out;
     }
     if ((w = calloc(1, sizeof *w)) == NULL) {
@@ -290,28 +311,30 @@ tn_status tn_weight_pack(tn_weight **out, const void *src, tn_dtype t, int64_t n
         goto out;
     }
     w->dtype = t, w->layout = layout_of(t), w->n_out = n_out, w->n_in = n_in;
-    w->n_panel      = (n_out + TN_PANEL - 1) / TN_PANEL;
-    w->code_stride  = code_bytes(w->layout, n_in);
+    w->n_panel = (n_out + TN_PANEL - 1) / TN_PANEL;
+    w->code_stride = code_bytes(w->layout, n_in);
     w->scale_stride = scale_bytes(t, n_in);
     if (n_in > INT64_MAX / 128 || !tn_mul_size(w->code_stride, (size_t)w->n_panel, &codes) ||
-        !tn_mul_size(w->scale_stride, (size_t)w->n_panel, &scales) || !tn_add_size(codes, scales + 64, &total) ||
-        scales > SIZE_MAX / 2) {
-        status = tn_fail(err, TN_LIMIT, "a %s matrix [%lld][%lld] is larger than the address space", tn_dtype_name(t),
-                         (long long)n_out, (long long)n_in);
+        !tn_mul_size(w->scale_stride, (size_t)w->n_panel, &scales) ||
+        !tn_add_size(codes, scales + 64, &total) || scales > SIZE_MAX / 2) {
+        status = tn_fail(err, TN_LIMIT, "a %s matrix [%lld][%lld] is larger than the address space",
+                         tn_dtype_name(t), (long long)n_out, (long long)n_in);
         goto out;
     }
     w->memory_bytes = total;
-    w->codes        = tn_weight_memory_get(&w->memory, total, w->layout >= TN_L_C8 || total >= LARGE);
+    w->codes = tn_weight_memory_get(&w->memory, total, w->layout >= TN_L_C8 || total >= LARGE);
     if (w->codes == NULL) {
-        status = tn_fail(err, TN_NOMEM, "a packed %s matrix [%lld][%lld] needs %.2f MiB: free memory or choose a smaller quantisation",
-                         tn_dtype_name(t), (long long)n_out, (long long)n_in, (double)total / 0x1p20);
+        status = tn_fail(
+            err, TN_NOMEM,
+            "a packed %s matrix [%lld][%lld] needs %.2f MiB: free memory or choose a smaller quantisation",
+            tn_dtype_name(t), (long long)n_out, (long long)n_in, (double)total / 0x1p20);
         goto out;
     }
     w->scales = w->codes + ((codes + 63) & ~(size_t)63);
-    pack_job job = {w, src, tn_row_bytes(t, n_in)};
+    pack_job job = { w, src, tn_row_bytes(t, n_in) };
     tn_parallel(w->n_panel, 1, pack_panels, &job);
     *out = w;
-    w    = NULL;
+    w = NULL;
 out:
     tn_weight_free(w);
     return status;
@@ -324,17 +347,11 @@ void tn_weight_free(tn_weight *w)
     free(w);
 }
 
-size_t tn_weight_bytes(const tn_weight *w)
-{
-    return (size_t)w->n_panel * (w->code_stride + w->scale_stride);
-}
+size_t tn_weight_bytes(const tn_weight *w) { return (size_t)w->n_panel * (w->code_stride + w->scale_stride); }
 
-tn_dtype tn_weight_dtype(const tn_weight *w)
-{
-    return w->dtype;
-}
+tn_dtype tn_weight_dtype(const tn_weight *w) { return w->dtype; }
 
-/* ------------------------------------------------------------------------------------------------ back to numbers */
+/* ---------------------------------------------------------------------------------------- back to numbers */
 
 static uint32_t load_word(const uint8_t *codes, int i_word, int lane)
 {
@@ -343,8 +360,9 @@ static uint32_t load_word(const uint8_t *codes, int i_word, int lane)
 
 void tn_weight_codes(uint8_t code[32], const tn_weight *w, int64_t i_out, int64_t i_block)
 {
-    const uint8_t *codes = w->codes + (size_t)(i_out / TN_PANEL) * w->code_stride + (size_t)i_block * tn_layout_block_bytes(w->layout);
-    int            lane  = (int)(i_out % TN_PANEL);
+    const uint8_t *codes = w->codes + (size_t)(i_out / TN_PANEL) * w->code_stride +
+                           (size_t)i_block * tn_layout_block_bytes(w->layout);
+    int lane = (int)(i_out % TN_PANEL);
 
     for (int k = 0; k < BLOCK; k++) {
         int g = k / 4, b = k % 4;
@@ -367,43 +385,47 @@ static float scale_half(const uint8_t *scales, size_t i, int lane)
 static void row_block(float *dst, const tn_weight *w, int64_t i_out, int64_t i_block)
 {
     const uint8_t *scales = w->scales + (size_t)(i_out / TN_PANEL) * w->scale_stride;
-    int            lane   = (int)(i_out % TN_PANEL), j = (int)(i_block % 8);
+    int            lane = (int)(i_out % TN_PANEL), j = (int)(i_block % 8);
     const uint8_t *super;
     uint8_t        q[BLOCK];
     float          d, m;
 
     tn_weight_codes(q, w, i_out, i_block);
     switch (w->dtype) {
-    case TN_Q8_0: case TN_Q4_0: case TN_Q5_0:
+    case TN_Q8_0:
+    case TN_Q4_0:
+    case TN_Q5_0:
         d = scale_half(scales, (size_t)i_block, lane);
-        for (int k = 0; k < BLOCK; k++) dst[k] = (float)(q[k] - (w->dtype == TN_Q8_0 ? 128 : w->dtype == TN_Q4_0 ? 8 : 16)) * d;
+        for (int k = 0; k < BLOCK; k++)
+            dst[k] = (float)(q[k] - (w->dtype == TN_Q8_0 ? 128 : w->dtype == TN_Q4_0 ? 8 : 16)) * d;
         break;
-    case TN_Q4_1: case TN_Q5_1:
+    case TN_Q4_1:
+    case TN_Q5_1:
         d = scale_half(scales, (size_t)i_block * 2, lane);
         m = scale_half(scales, (size_t)i_block * 2 + 1, lane);
         for (int k = 0; k < BLOCK; k++) dst[k] = (float)q[k] * d + m;
         break;
-    case TN_Q4_K: case TN_Q5_K:
+    case TN_Q4_K:
+    case TN_Q5_K:
         super = scales + (size_t)(i_block / 8) * 320;
-        d     = scale_half(super, 0, lane) * (float)super[64 + j * TN_PANEL + lane];
-        m     = scale_half(super, 1, lane) * (float)super[192 + j * TN_PANEL + lane];
+        d = scale_half(super, 0, lane) * (float)super[64 + j * TN_PANEL + lane];
+        m = scale_half(super, 1, lane) * (float)super[192 + j * TN_PANEL + lane];
         for (int k = 0; k < BLOCK; k++) dst[k] = d * (float)q[k] - m;
         break;
     case TN_Q6_K:
         super = scales + (size_t)(i_block / 8) * 288;
-        d     = scale_half(super, 0, lane);
+        d = scale_half(super, 0, lane);
         for (int k = 0; k < BLOCK; k++)
             dst[k] = d * (float)(int8_t)super[32 + (2 * j + k / 16) * TN_PANEL + lane] * (float)(q[k] - 32);
         break;
-    default:
-        tn_bug("dtype %d has no codes", (int)w->dtype);
+    default: tn_bug("dtype %d has no codes", (int)w->dtype);
     }
 }
 
 void tn_weight_part(float *dst, const tn_weight *w, int64_t i_out, int64_t k0, int64_t n)
 {
     const uint8_t *codes = w->codes + (size_t)(i_out / TN_PANEL) * w->code_stride;
-    size_t         lane  = (size_t)(i_out % TN_PANEL);
+    size_t         lane = (size_t)(i_out % TN_PANEL);
 
     if (w->layout >= TN_L_C8) {
         float block[BLOCK];
@@ -419,7 +441,9 @@ void tn_weight_part(float *dst, const tn_weight *w, int64_t i_out, int64_t k0, i
         size_t at = (size_t)k * TN_PANEL + lane;
         if (w->layout == TN_L_F32) dst[k - k0] = ((const float *)(const void *)codes)[at];
         else if (w->layout == TN_L_F16) dst[k - k0] = tn_f16_to_f32(half_at(codes + at * 2));
-        else dst[k - k0] = tn_bf16_to_f32(half_at(codes + ((size_t)(k / 2) * 32 + lane * 2 + (size_t)(k % 2)) * 2));
+        else
+            dst[k - k0] = tn_bf16_to_f32(
+                half_at(codes + ((size_t)(k / 2) * 32 + lane * 2 + (size_t)(k % 2)) * 2));
     }
 }
 

@@ -1,11 +1,11 @@
-/* weight_norm.c - DoRA (Liu et al. 2024, arXiv:2402.09353): the factor by which every output of an adapted matrix is
- * multiplied, so that row o of it has the length m_o.
+/* weight_norm.c - DoRA (Liu et al. 2024, arXiv:2402.09353): the factor by which every output of an adapted
+ * matrix is multiplied, so that row o of it has the length m_o.
  *
  *   length_o = |w_o + scale sum_k b_ok a_k|        factor_o = m_o / length_o, 0 for a row of zeros
  *   backward   dm_o = dfactor_o / length_o         the length is taken as a constant, as the paper does
  *
- * The sum over the rank is one chain from +0, ascending, joined to w by fma; the squares go to 16 lanes. The adapted
- * matrix itself is never made: only one row a thread. */
+ * The sum over the rank is one chain from +0, ascending, joined to w by fma; the squares go to 16 lanes. The
+ * adapted matrix itself is never made: only one row a thread. */
 #include "tensor/weight_norm.h"
 
 static tn_status shape(const tn_call *c, tn_error *err)
@@ -18,9 +18,11 @@ static tn_status shape(const tn_call *c, tn_error *err)
     TN_TRY(tn_need(c, 2, "a", TN_F32, 2, err));
     TN_TRY(tn_need(c, 3, "b", TN_F32, 2, err));
     if (tn_cols(c->in[2]) != n_in || tn_rows(c->in[3]) != n_out || tn_cols(c->in[3]) != rank)
-        return tn_fail(err, TN_MISMATCH, "weight_norm: an adapter of [%lld][%lld] and [%lld][%lld] does not fit a weight of [%lld][%lld]",
-                       (long long)tn_rows(c->in[3]), (long long)tn_cols(c->in[3]), (long long)rank, (long long)tn_cols(c->in[2]),
-                       (long long)n_out, (long long)n_in);
+        return tn_fail(
+            err, TN_MISMATCH,
+            "weight_norm: an adapter of [%lld][%lld] and [%lld][%lld] does not fit a weight of [%lld][%lld]",
+            (long long)tn_rows(c->in[3]), (long long)tn_cols(c->in[3]), (long long)rank,
+            (long long)tn_cols(c->in[2]), (long long)n_out, (long long)n_in);
     tn_set_shape(c->out[0], TN_F32, 1, &n_out);
     if (c->n_out > 1) tn_set_shape(c->out[1], TN_F32, 1, &n_out);
     return TN_OK;
@@ -31,7 +33,8 @@ static size_t scratch(const tn_call *c, bool backward)
     return backward ? 0 : (size_t)tn_threads() * tn_align64((size_t)tn_cols(c->in[0]) * 4);
 }
 
-static float row_length_ref(const float *w, const float *a, const float *b, int64_t n, int64_t rank, float scale)
+static float row_length_ref(const float *w, const float *a, const float *b, int64_t n, int64_t rank,
+                            float scale)
 {
     float lane[16] = { 0 };
 
@@ -44,7 +47,10 @@ static float row_length_ref(const float *w, const float *a, const float *b, int6
     return sqrtf(tn_lane_sum(lane));
 }
 
-typedef struct { const tn_call *c; tn_row_length_fn row_length; } job;
+typedef struct {
+    const tn_call   *c;
+    tn_row_length_fn row_length;
+} job;
 
 static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
@@ -57,7 +63,8 @@ static void fwd_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     for (int64_t r = begin; r < end; r++) {
         if (w->packed != NULL) tn_weight_row(row, w->packed, r);
         else tn_row_to_f32(row, (const char *)w->data + (size_t)r * tn_row_bytes(w->dtype, n), w->dtype, n);
-        float length = j->row_length(row, tn_f32(c->in[2]), tn_f32(c->in[3]) + r * rank, n, rank, TN_PARAMS(c, tn_weight_norm_params)->scale);
+        float length = j->row_length(row, tn_f32(c->in[2]), tn_f32(c->in[3]) + r * rank, n, rank,
+                                     TN_PARAMS(c, tn_weight_norm_params)->scale);
         tn_f32(c->out[0])[r] = length == 0.0f ? 0.0f : tn_f32(c->in[1])[r] / length;
         if (c->n_out > 1 && c->out[1] != NULL) tn_f32(c->out[1])[r] = length;
     }
@@ -78,12 +85,15 @@ void tn_weight_norm_bwd(const tn_call *c)
     float       *dm = tn_f32(c->din[1]);
 
     if (dm == NULL || dy == NULL) return;
-    for (int64_t r = 0; r < tn_rows(c->in[0]); r++) dm[r] = tn_put(dm[r], c->add[1], length[r] == 0.0f ? 0.0f : dy[r] / length[r]);
+    for (int64_t r = 0; r < tn_rows(c->in[0]); r++)
+        dm[r] = tn_put(dm[r], c->add[1], length[r] == 0.0f ? 0.0f : dy[r] / length[r]);
 }
 
 static int cases(tn_case *k, int i)
 {
-    static const struct { int64_t n_out, n_in, rank; } t[] = { { 5, 37, 3 }, { 7, 64, 8 }, { 3, 130, 1 } };
+    static const struct {
+        int64_t n_out, n_in, rank;
+    } t[] = { { 5, 37, 3 }, { 7, 64, 8 }, { 3, 130, 1 } };
 
     if (i >= 3) return 0;
     *k = (tn_case){ .by_row = 0xbu };
@@ -107,11 +117,19 @@ static void draw(tn_case *k, tn_draw *d)
     if (!k->packed[0]) k->by_row = 0xbu;
 }
 
-static const tn_kernel kernels[] = {
-    { "ref", tn_cpu_any, fwd_ref, tn_weight_norm_bwd },
-    { "avx2", tn_cpu_avx2, tn_weight_norm_fwd_avx2, tn_weight_norm_bwd },
-    { .name = NULL } };
+static const tn_kernel kernels[] = { { "ref", tn_cpu_any, fwd_ref, tn_weight_norm_bwd },
+                                     { "avx2", tn_cpu_avx2, tn_weight_norm_fwd_avx2, tn_weight_norm_bwd },
+                                     { .name = NULL } };
 
-const tn_op tn_op_weight_norm = {
-    .name = "weight_norm", .params_bytes = sizeof(tn_weight_norm_params), .n_in = 4, .n_out = 2, .shape = shape, .scratch = scratch,
-    .kernels = kernels, .no_grad_in = 13u, .held_in = 13u, .bwd_out = 2u, .cases = cases, .draw = draw };
+const tn_op tn_op_weight_norm = { .name = "weight_norm",
+                                  .params_bytes = sizeof(tn_weight_norm_params),
+                                  .n_in = 4,
+                                  .n_out = 2,
+                                  .shape = shape,
+                                  .scratch = scratch,
+                                  .kernels = kernels,
+                                  .no_grad_in = 13u,
+                                  .held_in = 13u,
+                                  .bwd_out = 2u,
+                                  .cases = cases,
+                                  .draw = draw };

@@ -1,8 +1,8 @@
 /* bpe.c - one piece to ids by merging neighbours, lowest rank first, the leftmost of equals.
  *
- * Most pieces are one token: `whole` remembers, for each token, whether merging its own text gives it back. Short pieces
- * look for the lowest rank by walking the array; long ones keep the pairs in a heap, so that a megabyte of one letter
- * costs n log n. */
+ * Most pieces are one token: `whole` remembers, for each token, whether merging its own text gives it back.
+ * Short pieces look for the lowest rank by walking the array; long ones keep the pairs in a heap, so that a
+ * megabyte of one letter costs n log n. */
 #include "tokenizer/internal.h"
 
 #include <stdlib.h>
@@ -59,7 +59,10 @@ static size_t merge_short(const tn_tokenizer *t, int32_t *sym, uint32_t *from, s
 }
 
 /* A binary heap of rank << 32 | position: the smallest first. */
-typedef struct heap { uint64_t *p; size_t n; } heap;
+typedef struct heap {
+    uint64_t *p;
+    size_t    n;
+} heap;
 
 static void heap_push(heap *h, uint64_t key)
 {
@@ -83,11 +86,13 @@ static uint64_t heap_pop(heap *h)
     return top;
 }
 
-/* The same for any n, below 2^32. An entry of the heap is stale when the pair at its position has another rank by now. */
+/* The same for any n, below 2^32. An entry of the heap is stale when the pair at its position has another
+ * rank by now. */
 static tn_status merge_long(const tn_tokenizer *t, int32_t *sym, uint32_t *from, size_t *n_io, tn_error *err)
 {
     size_t    n = *n_io, n_out = 0;
-    uint32_t *prev = malloc(n * sizeof *prev), *next = malloc(n * sizeof *next), *rank = malloc(n * sizeof *rank);
+    uint32_t *prev = malloc(n * sizeof *prev), *next = malloc(n * sizeof *next),
+             *rank = malloc(n * sizeof *rank);
     heap      h = { malloc(3 * n * sizeof *h.p), 0 };
     tn_status status = TN_OK;
 
@@ -160,7 +165,8 @@ static size_t first_symbols(const tn_tokenizer *t, const uint8_t *s, size_t n, i
 
         if ((len = tn_uc_char_bytes(s + i, n - i)) == 0) len = 1;
         if ((id = tn_index_find(&t->by_raw, &t->raw, s + i, len)) >= 0 && !tn_token_in_model(t, id)) id = -1;
-        if (id < 0 && t->n_lone > 0 && (id = tn_index_find(&t->by_lone, &t->lone, s + i, len)) >= 0) id += (int32_t)t->n_vocab;
+        if (id < 0 && t->n_lone > 0 && (id = tn_index_find(&t->by_lone, &t->lone, s + i, len)) >= 0)
+            id += (int32_t)t->n_vocab;
         if (id < 0 && t->skip_missing && !by_bytes(t, s + i, len)) continue;
         from[k] = (uint32_t)i;
         sym[k++] = id;
@@ -168,7 +174,8 @@ static size_t first_symbols(const tn_tokenizer *t, const uint8_t *s, size_t n, i
     return k;
 }
 
-/* A symbol that is no token: by bytes where the vocabulary has them all, else the unknown token, else nothing. */
+/* A symbol that is no token: by bytes where the vocabulary has them all, else the unknown token, else
+ * nothing. */
 static void put_unknown(const tn_tokenizer *t, const uint8_t *s, size_t n, bool *after_unknown, tn_ids *out)
 {
     if (by_bytes(t, s, n)) {
@@ -180,7 +187,8 @@ static void put_unknown(const tn_tokenizer *t, const uint8_t *s, size_t n, bool 
     }
 }
 
-static tn_status encode_by_merging(const tn_tokenizer *t, const uint8_t *s, size_t n, tn_ids *out, tn_error *err)
+static tn_status encode_by_merging(const tn_tokenizer *t, const uint8_t *s, size_t n, tn_ids *out,
+                                   tn_error *err)
 {
     tn_status status = TN_OK;
     int32_t   sym_short[SHORT_SYMBOLS], *sym = sym_short;
@@ -188,11 +196,16 @@ static tn_status encode_by_merging(const tn_tokenizer *t, const uint8_t *s, size
     bool      after_unknown = false;
     size_t    k;
 
-    if (n > UINT32_MAX / 4) return tn_fail(err, TN_LIMIT, "a text without a place to cut has %zu bytes: cut it into smaller ones", n);
+    if (n > UINT32_MAX / 4)
+        return tn_fail(err, TN_LIMIT, "a text without a place to cut has %zu bytes: cut it into smaller ones",
+                       n);
     if (n > SHORT_SYMBOLS) {
         sym = malloc(n * sizeof *sym);
         from = malloc(n * sizeof *from);
-        if (sym == NULL || from == NULL) { status = tn_fail(err, TN_NOMEM, "no memory to tokenise a piece of %zu bytes", n); goto out; }
+        if (sym == NULL || from == NULL) {
+            status = tn_fail(err, TN_NOMEM, "no memory to tokenise a piece of %zu bytes", n);
+            goto out;
+        }
     }
     k = first_symbols(t, s, n, sym, from);
     if (k == 0) goto out;
@@ -204,7 +217,8 @@ static tn_status encode_by_merging(const tn_tokenizer *t, const uint8_t *s, size
             after_unknown = false;
         } else {
             size_t end = i + 1 < k ? from[i + 1] : n, len;
-            /* One character: what follows it may have been left out. A symbol above the vocabulary may be several. */
+            /* One character: what follows it may have been left out. A symbol above the vocabulary may be
+             * several. */
             if (sym[i] < 0 && (len = tn_uc_char_bytes(s + from[i], n - from[i])) != 0) end = from[i] + len;
             put_unknown(t, s + from[i], end - from[i], &after_unknown, out);
         }
@@ -218,7 +232,8 @@ out:
 tn_status tn_bpe_encode(const tn_tokenizer *t, const uint8_t *s, size_t n, tn_ids *out, tn_error *err)
 {
     size_t  before = *out->n;
-    int32_t id = t->byte_level ? tn_index_find(&t->by_bytes, &t->bytes, s, n) : tn_index_find(&t->by_raw, &t->raw, s, n);
+    int32_t id = t->byte_level ? tn_index_find(&t->by_bytes, &t->bytes, s, n)
+                               : tn_index_find(&t->by_raw, &t->raw, s, n);
     uint8_t known;
 
     if (id < 0 || !tn_token_in_model(t, id)) return encode_by_merging(t, s, n, out, err);
@@ -233,6 +248,7 @@ tn_status tn_bpe_encode(const tn_tokenizer *t, const uint8_t *s, size_t n, tn_id
     }
     TN_TRY(encode_by_merging(t, s, n, out, err));
     if (known == 0 && !out->failed)
-        __atomic_store_n(&t->whole[id], *out->n == before + 1 && (*out->p)[before] == id ? 1 : 2, __ATOMIC_RELAXED);
+        __atomic_store_n(&t->whole[id], *out->n == before + 1 && (*out->p)[before] == id ? 1 : 2,
+                         __ATOMIC_RELAXED);
     return TN_OK;
 }

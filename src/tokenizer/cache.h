@@ -1,7 +1,7 @@
 /* cache.h - ids of short pieces seen lately in one long text. Private to this room.
  *
- * Text repeats its words: a direct-mapped table in the second-level cache answers most pieces without looking into the
- * vocabulary. It belongs to one call, so a tokenizer stays shared by threads. */
+ * Text repeats its words: a direct-mapped table in the second-level cache answers most pieces without looking
+ * into the vocabulary. It belongs to one call, so a tokenizer stays shared by threads. */
 #ifndef TN_TOKENIZER_CACHE_H
 #define TN_TOKENIZER_CACHE_H
 
@@ -9,12 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TN_CACHE_BITS = 14, TN_CACHE_BYTES = 16, TN_CACHE_IDS = 7, TN_CACHE_FROM = 1 << 16 /* bytes of text that pay for it */ };
+enum {
+    TN_CACHE_BITS = 14,
+    TN_CACHE_BYTES = 16,
+    TN_CACHE_IDS = 7,
+    TN_CACHE_FROM = 1 << 16 /* bytes of text that pay for it */
+};
 
-typedef struct tn_cached { uint64_t a, b; int32_t ids[TN_CACHE_IDS]; uint16_t n_bytes, n_id; } tn_cached;
+typedef struct tn_cached {
+    uint64_t a, b;
+    int32_t  ids[TN_CACHE_IDS];
+    uint16_t n_bytes, n_id;
+} tn_cached;
 
-/* The entry where a piece of 1 to TN_CACHE_BYTES bytes belongs. *key gets its bytes as two words, which with the length
- * tell pieces apart. */
+/* The entry where a piece of 1 to TN_CACHE_BYTES bytes belongs. *key gets its bytes as two words, which with
+ * the length tell pieces apart. */
 static inline tn_cached *tn_cache_entry(tn_cached *table, const uint8_t *s, size_t n, uint64_t key[2])
 {
     uint64_t a = 0, b = 0;

@@ -1,4 +1,5 @@
-/* chat.c - the chat formats by name, and the marks of each. The table is what a format is; chat_render.c walks it.
+/* chat.c - the chat formats by name, and the marks of each. The table is what a format is; chat_render.c
+ * walks it.
  *
  * A format's own text may hold special tokens; what people write never does (chat_render.c sees to that). */
 #include "tokenizer/chat.h"
@@ -7,14 +8,18 @@
 #include <string.h>
 
 #define HEADER(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
-#define ROLE(role)   "<|start_of_role|>" role "<|end_of_role|>"
-#define TRIM_ALL     (TN_WAY_TRIM_SYSTEM | TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER)
-#define EOS          "\1"
-#define PLAIN        NULL, NULL, NULL
-/* What Harmony's own template writes when nothing else is asked for; the date pinned as everywhere (decision 052). */
-#define HARMONY      "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\nKnowledge cutoff: 2024-06\n"           \
-                     "Current date: 2024-07-26\n\nReasoning: medium\n\n# Valid channels: analysis, commentary, final. Channel must be included " \
-                     "for every message.<|end|>"
+#define ROLE(role) "<|start_of_role|>" role "<|end_of_role|>"
+#define TRIM_ALL (TN_WAY_TRIM_SYSTEM | TN_WAY_TRIM_USER | TN_WAY_TRIM_ANSWER)
+#define EOS "\1"
+#define PLAIN NULL, NULL, NULL
+/* What Harmony's own template writes when nothing else is asked for; the date pinned as everywhere (decision
+ * 052). */
+#define HARMONY                                                                                              \
+    "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\nKnowledge "       \
+    "cutoff: 2024-06\n"                                                                                      \
+    "Current date: 2024-07-26\n\nReasoning: medium\n\n# Valid channels: analysis, commentary, final. "       \
+    "Channel must be included "                                                                              \
+    "for every message.<|end|>"
 
 // clang-format off
 static const tn_chat_layout layouts[] = {
@@ -129,5 +134,5 @@ void tn_chat_format_names(tn_str *out)
 void tn_chat_free(tn_chat *c)
 {
     free(c->default_system);
-    *c = (tn_chat){0};
+    *c = (tn_chat){ 0 };
 }

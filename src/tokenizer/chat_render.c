@@ -3,8 +3,8 @@
  *   <|im_start|>assistant ⏎ Paris. <|im_end|> ⏎        marks become their ids; the text between two marks is tokenised as
  *   -------------------------- 1111111111111111 --     one, because "⏎Paris" may tokenise otherwise than "⏎" and "Paris"
  *
- * What people wrote is never searched for special tokens. Where an answer begins inside such a text, the first trained
- * token is the first one that differs from the tokens of the text before it. */
+ * What people wrote is never searched for special tokens. Where an answer begins inside such a text, the
+ * first trained token is the first one that differs from the tokens of the text before it. */
 #include "tokenizer/chat.h"
 
 #include <stdlib.h>
@@ -12,19 +12,20 @@
 
 typedef struct renderer {
     const tn_tokenizer *t;
-    uint8_t            *skip;            /* [n_added] marks of this format that are no control tokens */
+    uint8_t            *skip; /* [n_added] marks of this format that are no control tokens */
     int32_t           **ids;
     uint8_t           **mask;
     size_t             *n, *cap;
     size_t              mask_cap;
-    tn_str              text;            /* waiting to be tokenised */
-    tn_str             *out;             /* not NULL: the text itself is wanted, and no ids */
-    size_t              trained_from;    /* in text; SIZE_MAX: nothing of it is trained */
-    size_t              end_from;        /* in text: where the format begins to end the answer; SIZE_MAX: not in it */
-    uint8_t             mark;            /* what the mask gets for a trained token ... */
-    bool                ending;          /* ... and TN_MASK_END, while the answer is ended */
-    bool                after_special;
-    bool                strip_front;     /* the mark before takes the white space behind it (rstrip) */
+    tn_str              text;         /* waiting to be tokenised */
+    tn_str             *out;          /* not NULL: the text itself is wanted, and no ids */
+    size_t              trained_from; /* in text; SIZE_MAX: nothing of it is trained */
+    /* in text: where the format begins to end the answer; SIZE_MAX: not in it */
+    size_t  end_from;
+    uint8_t mark;   /* what the mask gets for a trained token ... */
+    bool    ending; /* ... and TN_MASK_END, while the answer is ended */
+    bool    after_special;
+    bool    strip_front; /* the mark before takes the white space behind it (rstrip) */
 } renderer;
 
 /* Gives the mask room for as many tokens as the ids have. */
@@ -58,7 +59,8 @@ static tn_status put_id(renderer *r, int32_t id, uint8_t mark, tn_error *err)
     return TN_OK;
 }
 
-/* How many of the ids (of r->text) come before the byte `at`: by adding up their bytes, where these give the text back. */
+/* How many of the ids (of r->text) come before the byte `at`: by adding up their bytes, where these give the
+ * text back. */
 static size_t ids_before(const renderer *r, const int32_t *ids, size_t n, size_t at)
 {
     size_t total = 0, len, k, front;
@@ -67,7 +69,7 @@ static size_t ids_before(const renderer *r, const int32_t *ids, size_t n, size_t
         tn_pool_at(&r->t->bytes, ids[i], &len);
         total += len;
     }
-    front = total - r->text.len;                     /* SentencePiece may have put a space in front */
+    front = total - r->text.len; /* SentencePiece may have put a space in front */
     if (total < r->text.len || front > (r->t->add_space ? 1u : 0u)) return SIZE_MAX;
     for (k = 0, total = 0; k < n; k++) {
         tn_pool_at(&r->t->bytes, ids[k], &len);
@@ -77,8 +79,8 @@ static size_t ids_before(const renderer *r, const int32_t *ids, size_t n, size_t
     return k;
 }
 
-/* The token of those from `start` on in which the byte `at` of the text lies: by their bytes, else, where a normaliser changed the text, by
- * the tokens of the text before. */
+/* The token of those from `start` on in which the byte `at` of the text lies: by their bytes, else, where a
+ * normaliser changed the text, by the tokens of the text before. */
 static tn_status token_at(const renderer *r, size_t start, size_t at, size_t *out, tn_error *err)
 {
     int32_t  *head = NULL;
@@ -86,7 +88,8 @@ static tn_status token_at(const renderer *r, size_t start, size_t at, size_t *ou
     tn_status status = TN_OK;
 
     if (k == SIZE_MAX) {
-        status = tn_encode_fragment(r->t, r->text.p, at, start == 0, r->after_special, r->skip, &head, &n_head, &cap, err);
+        status = tn_encode_fragment(r->t, r->text.p, at, start == 0, r->after_special, r->skip, &head,
+                                    &n_head, &cap, err);
         for (k = 0; k < *r->n - start && k < n_head && (*r->ids)[start + k] == head[k];) k++;
         free(head);
     }
@@ -98,7 +101,7 @@ static tn_status token_at(const renderer *r, size_t start, size_t at, size_t *ou
 static void strip_waiting(renderer *r, bool end)
 {
     size_t begin = r->strip_front ? tn_added_space_after((const uint8_t *)r->text.p, 0, r->text.len) : 0;
-    size_t stop  = end ? tn_added_space_before((const uint8_t *)r->text.p, begin, r->text.len) : r->text.len;
+    size_t stop = end ? tn_added_space_before((const uint8_t *)r->text.p, begin, r->text.len) : r->text.len;
 
     memmove(r->text.p, r->text.p + begin, stop - begin);
     r->text.len = stop - begin;
@@ -133,10 +136,12 @@ static tn_status flush(renderer *r, bool lstrip, tn_error *err)
         waiting_done(r);
         return TN_OK;
     }
-    TN_TRY(tn_encode_fragment(r->t, r->text.p, r->text.len, start == 0, r->after_special, r->skip, r->ids, r->n, r->cap, err));
+    TN_TRY(tn_encode_fragment(r->t, r->text.p, r->text.len, start == 0, r->after_special, r->skip, r->ids,
+                              r->n, r->cap, err));
     TN_TRY(grow_mask(r, err));
     first = *r->n;
-    if (r->mask != NULL && r->trained_from != SIZE_MAX) TN_TRY(token_at(r, start, r->trained_from, &first, err));
+    if (r->mask != NULL && r->trained_from != SIZE_MAX)
+        TN_TRY(token_at(r, start, r->trained_from, &first, err));
     if (r->mask != NULL && r->end_from != SIZE_MAX) TN_TRY(token_at(r, start, r->end_from, &end, err));
     for (size_t i = start; r->mask != NULL && i < *r->n; i++)
         (*r->mask)[i] = i < first ? 0 : i < end ? r->mark : r->mark | TN_MASK_END;
@@ -152,8 +157,8 @@ static const tn_added *added_of(const tn_tokenizer *t, int32_t id)
     return NULL;
 }
 
-/* Text of the format: its special tokens become ids, and "\1" is the vocabulary's EOS. Plain text of it is trained only as
- * part of an answer (`trained`). */
+/* Text of the format: its special tokens become ids, and "\1" is the vocabulary's EOS. Plain text of it is
+ * trained only as part of an answer (`trained`). */
 static tn_status put_format(renderer *r, const char *text, bool trained, tn_error *err)
 {
     size_t  n = strlen(text), at = 0, begin = 0, end;
@@ -164,7 +169,8 @@ static tn_status put_format(renderer *r, const char *text, bool trained, tn_erro
         size_t      stop = eos != NULL && r->t->eos >= 0 ? (size_t)(eos - text) : n;
         int32_t     id = r->t->eos;
 
-        if (tn_added_find(r->t, false, true, (const uint8_t *)text, stop, at, &begin, &end, &index)) id = r->t->added[index].id;
+        if (tn_added_find(r->t, false, true, (const uint8_t *)text, stop, at, &begin, &end, &index))
+            id = r->t->added[index].id;
         else if (stop < n) end = (begin = stop) + 1;
         else break;
         tn_str_add_n(&r->text, text + at, begin - at);
@@ -195,14 +201,16 @@ static void trim(const char **p, size_t *n, bool front)
     size_t         begin = 0, end = *n, len;
 
     while (front && begin < end && (len = tn_uc_char_bytes(s + begin, end - begin)) != 0 &&
-           ((tn_uc_mask(tn_uc_decode(s + begin, &len)) & TN_UC_SPACE) != 0 || (s[begin] >= 0x1c && s[begin] <= 0x1f)))
+           ((tn_uc_mask(tn_uc_decode(s + begin, &len)) & TN_UC_SPACE) != 0 ||
+            (s[begin] >= 0x1c && s[begin] <= 0x1f)))
         begin += len;
     while (end > begin) {
         size_t at = end - 1;
 
         while (at > begin && (s[at] & 0xc0) == 0x80) at--;
         if (tn_uc_char_bytes(s + at, end - at) != end - at) break;
-        if ((tn_uc_mask(tn_uc_decode(s + at, &len)) & TN_UC_SPACE) == 0 && !(s[at] >= 0x1c && s[at] <= 0x1f)) break;
+        if ((tn_uc_mask(tn_uc_decode(s + at, &len)) & TN_UC_SPACE) == 0 && !(s[at] >= 0x1c && s[at] <= 0x1f))
+            break;
         end = at;
     }
     *p += begin;
@@ -212,14 +220,23 @@ static void trim(const char **p, size_t *n, bool front)
 /* Marks that the vocabulary does not call special must not be found in what people write either. */
 static void skip_marks(renderer *r, const tn_chat_layout *l)
 {
-    const char *const parts[] = { l->system_before, l->system_after, l->user_before, l->user_after, l->answer_before, l->stop, l->after_stop,
-                                  l->opening != NULL ? l->opening : "", l->earlier_stop != NULL ? l->earlier_stop : "" };
+    const char *const parts[] = { l->system_before,
+                                  l->system_after,
+                                  l->user_before,
+                                  l->user_after,
+                                  l->answer_before,
+                                  l->stop,
+                                  l->after_stop,
+                                  l->opening != NULL ? l->opening : "",
+                                  l->earlier_stop != NULL ? l->earlier_stop : "" };
 
     for (size_t k = 0; k < sizeof parts / sizeof parts[0]; k++) {
         size_t  n = strlen(parts[k]), at = 0, end;
         int32_t index;
 
-        for (; tn_added_find(r->t, false, true, (const uint8_t *)parts[k], n, at, &at, &end, &index); at = end) r->skip[index] = 1;
+        for (; tn_added_find(r->t, false, true, (const uint8_t *)parts[k], n, at, &at, &end, &index);
+             at = end)
+            r->skip[index] = 1;
     }
 }
 
@@ -228,8 +245,8 @@ typedef struct walk {
     const tn_chat_layout *l;
     const tn_message     *messages;
     bool                  open_turn;
-    size_t                n, last_user;  /* index of the last user message; n if there is none */
-    const char           *system;        /* waits to stand in a user text */
+    size_t                n, last_user; /* index of the last user message; n if there is none */
+    const char           *system;       /* waits to stand in a user text */
     const char           *default_system;
 } walk;
 
@@ -240,7 +257,9 @@ static tn_status render_smollm3_system(renderer *r, const walk *w, const char *t
 
     if (text != w->default_system && (strstr(text, "/think") != NULL || strstr(text, "/no_think") != NULL ||
                                       strstr(text, "/system_override") != NULL))
-        return tn_fail(err, TN_UNSUPPORTED, "the system text holds a switch of SmolLM3's (/think, /no_think or /system_override), which is not "
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "the system text holds a switch of SmolLM3's (/think, /no_think or /system_override), "
+                       "which is not "
                        "supported: leave it out");
     while (n > 0 && strchr(" \t\r\n\v\f", text[n - 1]) != NULL) n--;
     if (n == 0 && w->default_system != NULL) n = strlen(text = w->default_system);
@@ -261,9 +280,11 @@ static tn_status render_system(renderer *r, const walk *w, const char *text, tn_
     TN_TRY(put_format(r, w->l->system_before, false, err));
     /* Pinned: a prompt must not change from day to day. */
     if ((w->l->ways & TN_WAY_DATES) != 0)
-        TN_TRY(put_format(r, "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n", false, err));
+        TN_TRY(
+            put_format(r, "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n", false, err));
     put_content(r, text, n, false);
-    if ((w->l->ways & TN_WAY_NO_FUNCTIONS) != 0 && text != w->default_system) TN_TRY(put_format(r, " " TN_CHAT_NO_FUNCTIONS, false, err));
+    if ((w->l->ways & TN_WAY_NO_FUNCTIONS) != 0 && text != w->default_system)
+        TN_TRY(put_format(r, " " TN_CHAT_NO_FUNCTIONS, false, err));
     return put_format(r, w->l->system_after, false, err);
 }
 
@@ -272,7 +293,7 @@ static tn_status render_user(renderer *r, walk *w, size_t i, tn_error *err)
     const tn_chat_layout *l = w->l;
     const char           *text = w->messages[i].content;
     size_t                n = strlen(text);
-    bool                  with_system = w->system != NULL && ((l->ways & TN_WAY_SYSTEM_LAST) == 0 || i == w->last_user);
+    bool with_system = w->system != NULL && ((l->ways & TN_WAY_SYSTEM_LAST) == 0 || i == w->last_user);
 
     if ((l->ways & TN_WAY_BOS_EACH) != 0 && r->t->bos >= 0) {
         TN_TRY(flush(r, false, err));
@@ -287,7 +308,8 @@ static tn_status render_user(renderer *r, walk *w, size_t i, tn_error *err)
         TN_TRY(put_format(r, l->join, false, err));
         w->system = NULL;
     }
-    /* Llama 2 strips the system and the user text as one: what stands behind a system text keeps its front. */
+    /* Llama 2 strips the system and the user text as one: what stands behind a system text keeps its
+     * front. */
     if ((l->ways & TN_WAY_TRIM_USER) != 0) trim(&text, &n, !(with_system && l->system_after[0] != '\0'));
     put_content(r, text, n, false);
     return put_format(r, l->user_after, false, err);
@@ -296,18 +318,22 @@ static tn_status render_user(renderer *r, walk *w, size_t i, tn_error *err)
 /* What stands before every answer of a model that can think and is asked not to. */
 static const char *closed_thought(const tn_chat_layout *l)
 {
-    return (l->ways & TN_WAY_CLOSED_THINK) != 0 ? "<think></think>" : (l->ways & TN_WAY_CLOSE_THINK) != 0 ? "</think>" : "";
+    return (l->ways & TN_WAY_CLOSED_THINK) != 0  ? "<think></think>"
+           : (l->ways & TN_WAY_CLOSE_THINK) != 0 ? "</think>"
+                                                 : "";
 }
 
-/* Qwen 3 writes an answer behind the last user text with its thought, the last one with an empty block if it has none; all lose the line
- * ends around them. The block is trained where the answer brought a thought. The others lose the thought. *text becomes what follows. */
+/* Qwen 3 writes an answer behind the last user text with its thought, the last one with an empty block if it
+ * has none; all lose the line ends around them. The block is trained where the answer brought a thought. The
+ * others lose the thought. *text becomes what follows. */
 static tn_status render_block(renderer *r, const char **text, bool behind, bool last, tn_error *err)
 {
     const char *begin = *text, *end = strstr(begin, "</think>"), *next;
     bool        own = end != NULL;
 
     if (own) {
-        for (*text = next = end; (next = strstr(next, "</think>")) != NULL; next += strlen("</think>")) *text = next + strlen("</think>");
+        for (*text = next = end; (next = strstr(next, "</think>")) != NULL; next += strlen("</think>"))
+            *text = next + strlen("</think>");
         for (; (next = strstr(begin, "<think>")) != NULL && next < end;) begin = next + strlen("<think>");
         while (begin < end && *begin == '\n') begin++;
         while (end > begin && end[-1] == '\n') end--;
@@ -330,8 +356,11 @@ static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *e
     size_t                n;
 
     r->mark = i + 1 == w->n ? TN_MASK_TRAINED | TN_MASK_LAST : TN_MASK_TRAINED;
-    if (!block && (l->ways & TN_WAY_CUT_THINKING) != 0 && thought != NULL && (earlier || l->format == TN_CHAT_DEEPSEEK3)) {
-        while ((l->ways & (TN_WAY_CLOSED_THINK | TN_WAY_CLOSE_THINK)) == 0 && (next = strstr(thought + 1, "</think>")) != NULL) thought = next;
+    if (!block && (l->ways & TN_WAY_CUT_THINKING) != 0 && thought != NULL &&
+        (earlier || l->format == TN_CHAT_DEEPSEEK3)) {
+        while ((l->ways & (TN_WAY_CLOSED_THINK | TN_WAY_CLOSE_THINK)) == 0 &&
+               (next = strstr(thought + 1, "</think>")) != NULL)
+            thought = next;
         text = thought + strlen("</think>");
         while (l->format == TN_CHAT_CHATML && *text == '\n') text++;
     }
@@ -348,9 +377,11 @@ static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *e
     if ((l->ways & TN_WAY_STOP_SPACE) != 0) put_content(r, " ", 1, true);
     last = i + 1 == w->n && !w->open_turn;
     TN_TRY(put_format(r, l->earlier_stop != NULL && !last ? l->earlier_stop : l->stop, true, err));
-    if (r->trained_from != SIZE_MAX) TN_TRY(flush(r, false, err));      /* a vocabulary without this stop token: what follows is not trained */
+    /* a vocabulary without this stop token: what follows is not trained */
+    if (r->trained_from != SIZE_MAX) TN_TRY(flush(r, false, err));
     r->ending = false;
-    return (l->ways & TN_WAY_LAST_BARE) != 0 && i + 1 == w->n ? TN_OK : put_format(r, l->after_stop, false, err);
+    return (l->ways & TN_WAY_LAST_BARE) != 0 && i + 1 == w->n ? TN_OK
+                                                              : put_format(r, l->after_stop, false, err);
 }
 
 static bool out_of_turn(const walk *w, size_t i)
@@ -366,44 +397,62 @@ static tn_status render_message(renderer *r, walk *w, size_t i, tn_error *err)
     const tn_message *m = &w->messages[i];
 
     if (out_of_turn(w, i))
-        return tn_fail(err, TN_FORMAT, "message %zu has the role '%s'; in the chat format %s user and assistant must alternate, beginning with user", i + 1,
-                       m->role, w->l->name);
+        return tn_fail(err, TN_FORMAT,
+                       "message %zu has the role '%s'; in the chat format %s user and assistant must "
+                       "alternate, beginning with user",
+                       i + 1, m->role, w->l->name);
     if (strcmp(m->role, "user") == 0) return render_user(r, w, i, err);
     if (strcmp(m->role, "assistant") == 0) return render_answer(r, w, i, err);
     if (strcmp(m->role, "system") != 0)
-        return tn_fail(err, TN_FORMAT, "message %zu has the role '%s'; roles are system, user and assistant", i + 1, m->role);
+        return tn_fail(err, TN_FORMAT, "message %zu has the role '%s'; roles are system, user and assistant",
+                       i + 1, m->role);
     if ((w->l->ways & TN_WAY_NO_SYSTEM) != 0)
-        return tn_fail(err, TN_UNSUPPORTED, "the model's chat format (%s) has no place for a system message: put its text in the first user message",
+        return tn_fail(err, TN_UNSUPPORTED,
+                       "the model's chat format (%s) has no place for a system message: put its text in the "
+                       "first user message",
                        w->l->name);
     if ((w->l->ways & (TN_WAY_SYSTEM_FIRST | TN_WAY_SYSTEM_LAST)) != 0) {
         if (i > 0 || w->last_user == w->n)
-            return tn_fail(err, TN_FORMAT, "message %zu is a system message; in the chat format %s it must be the first, before a user message",
+            return tn_fail(err, TN_FORMAT,
+                           "message %zu is a system message; in the chat format %s it must be the first, "
+                           "before a user message",
                            i + 1, w->l->name);
         w->system = m->content;
         return TN_OK;
     }
     if (i > 0 && tn_chat_system_in_front(w->l->format))
-        return tn_fail(err, TN_FORMAT, "message %zu is a system message; in the chat format %s it must be the first", i + 1, w->l->name);
+        return tn_fail(err, TN_FORMAT,
+                       "message %zu is a system message; in the chat format %s it must be the first", i + 1,
+                       w->l->name);
     return render_system(r, w, m->content, err);
 }
 
-static tn_status render_all(renderer *r, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn, tn_error *err)
+static tn_status render_all(renderer *r, const tn_chat *chat, const tn_message *messages, size_t n_message,
+                            bool open_turn, tn_error *err)
 {
     tn_status      status = TN_OK;
     tn_chat_layout l;
-    walk           w = { .l = &l, .messages = messages, .n = n_message, .last_user = n_message, .open_turn = open_turn,
+    walk           w = { .l = &l,
+                         .messages = messages,
+                         .n = n_message,
+                         .last_user = n_message,
+                         .open_turn = open_turn,
                          .default_system = chat->default_system };
     bool           begins_with_system = n_message > 0 && strcmp(messages[0].role, "system") == 0;
 
-    if (!tn_chat_layout_of(chat, &l)) return tn_fail(err, TN_USAGE, "the model has no chat format: choose one with --chat-format");
-    if ((r->skip = calloc(r->t->n_added + 1, 1)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a conversation");
+    if (!tn_chat_layout_of(chat, &l))
+        return tn_fail(err, TN_USAGE, "the model has no chat format: choose one with --chat-format");
+    if ((r->skip = calloc(r->t->n_added + 1, 1)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for a conversation");
     skip_marks(r, &l);
     for (size_t i = 0; i < n_message; i++)
         if (strcmp(messages[i].role, "user") == 0) w.last_user = i;
     if ((l.ways & TN_WAY_BOS) != 0 && r->t->bos >= 0) TN_GOTO(put_id(r, r->t->bos, 0, err));
     if (l.opening != NULL) TN_GOTO(put_format(r, l.opening, false, err));
-    if (!begins_with_system && chat->default_system != NULL && (l.ways & TN_WAY_SYSTEM_FIRST) != 0) w.system = chat->default_system;
-    else if (!begins_with_system && chat->default_system != NULL) TN_GOTO(render_system(r, &w, chat->default_system, err));
+    if (!begins_with_system && chat->default_system != NULL && (l.ways & TN_WAY_SYSTEM_FIRST) != 0)
+        w.system = chat->default_system;
+    else if (!begins_with_system && chat->default_system != NULL)
+        TN_GOTO(render_system(r, &w, chat->default_system, err));
     else if (!begins_with_system && (l.ways & TN_WAY_DATES) != 0) TN_GOTO(render_system(r, &w, "", err));
     for (size_t i = 0; i < n_message; i++) TN_GOTO(render_message(r, &w, i, err));
     if (open_turn) {
@@ -421,24 +470,34 @@ out:
     return status;
 }
 
-tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn,
-                         int32_t **ids, uint8_t **mask, size_t *n, size_t *cap, tn_error *err)
+tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages,
+                         size_t n_message, bool open_turn, int32_t **ids, uint8_t **mask, size_t *n,
+                         size_t *cap, tn_error *err)
 {
-    renderer r = { .t = t, .ids = ids, .mask = mask, .n = n, .cap = cap, .trained_from = SIZE_MAX, .end_from = SIZE_MAX, .after_special = true };
+    renderer r = { .t = t,
+                   .ids = ids,
+                   .mask = mask,
+                   .n = n,
+                   .cap = cap,
+                   .trained_from = SIZE_MAX,
+                   .end_from = SIZE_MAX,
+                   .after_special = true };
 
     r.mask_cap = mask != NULL && *mask != NULL ? *cap : 0;
     return render_all(&r, chat, messages, n_message, open_turn, err);
 }
 
-tn_status tn_chat_text(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages, size_t n_message, bool open_turn, char **out, tn_error *err)
+tn_status tn_chat_text(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages,
+                       size_t n_message, bool open_turn, char **out, tn_error *err)
 {
-    tn_str    s = {0};
-    renderer  r = { .t = t, .out = &s, .trained_from = SIZE_MAX, .end_from = SIZE_MAX, .after_special = true };
+    tn_str   s = { 0 };
+    renderer r = { .t = t, .out = &s, .trained_from = SIZE_MAX, .end_from = SIZE_MAX, .after_special = true };
     tn_status status = render_all(&r, chat, messages, n_message, open_turn, err);
 
     *out = NULL;
     if (status == TN_OK) status = tn_str_check(&s, err);
-    if (status == TN_OK && (*out = tn_str_take(&s)) == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a conversation");
+    if (status == TN_OK && (*out = tn_str_take(&s)) == NULL)
+        status = tn_fail(err, TN_NOMEM, "no memory for a conversation");
     tn_str_free(&s);
     return status;
 }

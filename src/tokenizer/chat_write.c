@@ -1,9 +1,11 @@
-/* chat_write.c - a format as the text of a chat template, for a model whose own template says something else, or that has none.
+/* chat_write.c - a format as the text of a chat template, for a model whose own template says something else,
+ * or that has none.
  *
  *   layout (chat.c) ──→ one line of Jinja ──→ tokenizer_config.json, tokenizer.chat_template      other programs execute it
  *                                          └─→ chat_recognise.c knows its own text again, to the byte
  *
- * What it writes for a conversation is what chat_render.c makes of it; tests/tokenizer/compare_templates.py holds the two together. */
+ * What it writes for a conversation is what chat_render.c makes of it; tests/tokenizer/compare_templates.py
+ * holds the two together. */
 #include "tokenizer/chat.h"
 
 #include <stdlib.h>
@@ -24,7 +26,8 @@ static void put_literal(tn_str *s, const char *text, size_t n)
     tn_str_add_char(s, '\'');
 }
 
-/* {{ 'text' }}; nothing for an empty text. EOS stands by its name, as text of its own: a model without one has no such name to add. */
+/* {{ 'text' }}; nothing for an empty text. EOS stands by its name, as text of its own: a model without one
+ * has no such name to add. */
 static void put_text(tn_str *s, const char *text)
 {
     while (*text != '\0') {
@@ -49,12 +52,16 @@ static void put_smollm3_system(tn_str *s, const tn_chat_layout *l, const char *c
     put_text(s, l->system_after);
 }
 
-static void put_content(tn_str *s, bool trim) { tn_str_add(s, trim ? "{{ message['content'] | trim }}" : "{{ message['content'] }}"); }
+static void put_content(tn_str *s, bool trim)
+{
+    tn_str_add(s, trim ? "{{ message['content'] | trim }}" : "{{ message['content'] }}");
+}
 
 /* A system text that stands inside a user text is taken out of the conversation first. */
 static void put_inner_system(tn_str *s, const tn_chat_layout *l)
 {
-    tn_str_add(s, "{% set ns = namespace(system='', last=-1) %}{% if messages and messages[0]['role'] == 'system' %}{% set ns.system = ");
+    tn_str_add(s, "{% set ns = namespace(system='', last=-1) %}{% if messages and messages[0]['role'] == "
+                  "'system' %}{% set ns.system = ");
     put_literal(s, l->system_before, strlen(l->system_before));
     tn_str_add(s, " + messages[0]['content'] + ");
     put_literal(s, l->system_after, strlen(l->system_after));
@@ -62,19 +69,24 @@ static void put_inner_system(tn_str *s, const tn_chat_layout *l)
     put_literal(s, l->join, strlen(l->join));
     tn_str_add(s, " %}{% set messages = messages[1:] %}{% endif %}");
     if ((l->ways & TN_WAY_SYSTEM_LAST) != 0)
-        tn_str_add(s, "{% for message in messages %}{% if message['role'] == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}");
+        tn_str_add(s, "{% for message in messages %}{% if message['role'] == 'user' %}{% set ns.last = "
+                      "loop.index0 %}{% endif %}{% endfor %}");
 }
 
 static void put_user(tn_str *s, const tn_chat_layout *l)
 {
-    bool inner = (l->ways & (TN_WAY_SYSTEM_FIRST | TN_WAY_SYSTEM_LAST)) != 0, trim = (l->ways & TN_WAY_TRIM_USER) != 0;
+    bool inner = (l->ways & (TN_WAY_SYSTEM_FIRST | TN_WAY_SYSTEM_LAST)) != 0,
+         trim = (l->ways & TN_WAY_TRIM_USER) != 0;
 
     if ((l->ways & TN_WAY_BOS_EACH) != 0) tn_str_add(s, "{{ bos_token }}");
     put_text(s, l->user_before);
     if (inner) {
-        tn_str_addf(s, "{%% if %s %%}", (l->ways & TN_WAY_SYSTEM_LAST) != 0 ? "loop.index0 == ns.last" : "ns.system");
-        /* A system text that closes with marks keeps the front of what follows: the two are stripped as one. */
-        if (trim && l->system_after[0] != '\0') tn_str_add(s, "{{ (ns.system + message['content']) | trim }}");
+        tn_str_addf(s, "{%% if %s %%}",
+                    (l->ways & TN_WAY_SYSTEM_LAST) != 0 ? "loop.index0 == ns.last" : "ns.system");
+        /* A system text that closes with marks keeps the front of what follows: the two are stripped as
+         * one. */
+        if (trim && l->system_after[0] != '\0')
+            tn_str_add(s, "{{ (ns.system + message['content']) | trim }}");
         else {
             tn_str_add(s, "{{ ns.system }}");
             put_content(s, trim);
@@ -113,7 +125,8 @@ static void put_system(tn_str *s, const tn_chat_layout *l)
     tn_str_addf(s, "{%% elif message['role'] == 'system'%s %%}",
                 tn_chat_system_in_front(l->format) ? " and loop.first" : "");
     if (l->format == TN_CHAT_SMOLLM3) {
-        tn_str_add(s, "{% if '/think' in message['content'] or '/no_think' in message['content'] or '/system_override' in message['content'] %}"
+        tn_str_add(s, "{% if '/think' in message['content'] or '/no_think' in message['content'] or "
+                      "'/system_override' in message['content'] %}"
                       "{{ raise_exception('switches in the system text are not supported') }}{% endif %}");
         put_smollm3_system(s, l, "{{ message['content'].rstrip() }}");
         return;
@@ -135,17 +148,19 @@ int32_t tn_chat_stop(const tn_chat *chat, const tn_tokenizer *t)
 
 bool tn_chat_is_stop(const tn_chat *chat, const tn_tokenizer *t, int32_t id)
 {
-    return tn_tokenizer_is_stop(t, id) || (chat != NULL && tn_tokenizer_is_special(t, id) && tn_chat_stop(chat, t) == id);
+    return tn_tokenizer_is_stop(t, id) ||
+           (chat != NULL && tn_tokenizer_is_special(t, id) && tn_chat_stop(chat, t) == id);
 }
 
 tn_status tn_chat_template(char **out, tn_chat_format format, tn_error *err)
 {
-    tn_str         s = {0};
+    tn_str         s = { 0 };
     tn_chat        chat = { .format = format };
     tn_chat_layout l;
 
     *out = NULL;
-    if (!tn_chat_layout_of(&chat, &l)) return tn_fail(err, TN_USAGE, "the model has no chat format to be written into it");
+    if (!tn_chat_layout_of(&chat, &l))
+        return tn_fail(err, TN_USAGE, "the model has no chat format to be written into it");
     if ((l.ways & TN_WAY_BOS) != 0) tn_str_add(&s, "{{ bos_token }}");
     if (l.opening != NULL) put_text(&s, l.opening);
     if (format == TN_CHAT_SMOLLM3) {
@@ -159,7 +174,8 @@ tn_status tn_chat_template(char **out, tn_chat_format format, tn_error *err)
     tn_str_add(&s, "{% elif message['role'] == 'assistant' %}");
     put_answer(&s, &l);
     put_system(&s, &l);
-    tn_str_add(&s, "{% else %}{{ raise_exception('this chat format has no place for the role ' + message['role']) }}{% endif %}{% endfor %}"
+    tn_str_add(&s, "{% else %}{{ raise_exception('this chat format has no place for the role ' + "
+                   "message['role']) }}{% endif %}{% endfor %}"
                    "{% if add_generation_prompt %}");
     put_text(&s, l.prompt != NULL ? l.prompt : l.answer_before);
     if ((l.ways & TN_WAY_FINAL_EOS) != 0) tn_str_add(&s, "{% else %}{{ eos_token }}");

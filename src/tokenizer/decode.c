@@ -5,17 +5,21 @@
 #include <string.h>
 
 /* Bytes of one token, "" for a control token that is to be left out. */
-static tn_status token_bytes(const tn_tokenizer *t, int32_t id, bool special, bool first, const char **p, size_t *n, tn_error *err)
+static tn_status token_bytes(const tn_tokenizer *t, int32_t id, bool special, bool first, const char **p,
+                             size_t *n, tn_error *err)
 {
     if (id < 0 || id >= t->n_vocab)
-        return tn_fail(err, TN_MISMATCH, "token id %d is outside the vocabulary of %lld: these ids are of another tokenizer", id,
-                       (long long)t->n_vocab);
+        return tn_fail(err, TN_MISMATCH,
+                       "token id %d is outside the vocabulary of %lld: these ids are of another tokenizer",
+                       id, (long long)t->n_vocab);
     *p = tn_pool_at(&t->bytes, id, n);
     if (!special && tn_tokenizer_is_special(t, id)) *n = 0;
     if (first && t->strip_marks) {
         size_t      n_raw;
         const char *raw = tn_pool_at(&t->raw, id, &n_raw);
-        for (; *n > 0 && **p == ' ' && n_raw >= 3 && memcmp(raw, "\xe2\x96\x81", 3) == 0; raw += 3, n_raw -= 3) ++*p, --*n;
+        for (; *n > 0 && **p == ' ' && n_raw >= 3 && memcmp(raw, "\xe2\x96\x81", 3) == 0;
+             raw += 3, n_raw -= 3)
+            ++*p, --*n;
     }
     if (first && t->strip_space && *n > 0 && **p == ' ') {
         ++*p;
@@ -24,7 +28,8 @@ static tn_status token_bytes(const tn_tokenizer *t, int32_t id, bool special, bo
     return TN_OK;
 }
 
-tn_status tn_detokenize(const tn_tokenizer *t, const int32_t *ids, size_t n, bool special, char **out, size_t *out_n, tn_error *err)
+tn_status tn_detokenize(const tn_tokenizer *t, const int32_t *ids, size_t n, bool special, char **out,
+                        size_t *out_n, tn_error *err)
 {
     tn_status status = TN_OK;
     tn_str    text = { .max = SIZE_MAX / 2 };
@@ -40,9 +45,13 @@ tn_status tn_detokenize(const tn_tokenizer *t, const int32_t *ids, size_t n, boo
         tn_str_add_n(&text, p, n_bytes);
         if (special || !tn_tokenizer_is_special(t, ids[i])) first = false;
     }
-    if (text.failed) { status = tn_fail(err, TN_NOMEM, "no memory for the text of %zu tokens", n); goto out; }
+    if (text.failed) {
+        status = tn_fail(err, TN_NOMEM, "no memory for the text of %zu tokens", n);
+        goto out;
+    }
     *out_n = text.len;
-    if ((*out = tn_str_take(&text)) == NULL) status = tn_fail(err, TN_NOMEM, "no memory for the text of %zu tokens", n);
+    if ((*out = tn_str_take(&text)) == NULL)
+        status = tn_fail(err, TN_NOMEM, "no memory for the text of %zu tokens", n);
 out:
     tn_str_free(&text);
     return status;
@@ -81,11 +90,22 @@ static size_t incomplete_tail(const uint8_t *s, size_t n)
     return 0;
 }
 
-/* Bytes at s that begin a character and are not it: one replacement stands for them all, as the public libraries decode. */
+/* Bytes at s that begin a character and are not it: one replacement stands for them all, as the public
+ * libraries decode. */
 static size_t broken_part(const uint8_t *s, size_t n)
 {
-    uint8_t c = s[0], lo = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, hi = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-    size_t  need = c >= 0xf0 && c <= 0xf4 ? 4 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xc2 && c < 0xe0 ? 2 : 1, k = 1;
+    uint8_t c = s[0],
+            lo = c == 0xe0   ? 0xa0
+                 : c == 0xf0 ? 0x90
+                             : 0x80,
+            hi = c == 0xed   ? 0x9f
+                 : c == 0xf4 ? 0x8f
+                             : 0xbf;
+    size_t need = c >= 0xf0 && c <= 0xf4  ? 4
+                  : c >= 0xe0 && c < 0xf0 ? 3
+                  : c >= 0xc2 && c < 0xe0 ? 2
+                                          : 1,
+           k = 1;
 
     for (; k < need && k < n && s[k] >= lo && s[k] <= hi; k++) {
         lo = 0x80;
@@ -107,7 +127,8 @@ static void repair(tn_str *out, const uint8_t *s, size_t n)
     }
 }
 
-tn_status tn_decode_next(const tn_tokenizer *t, tn_decode_stream *s, int32_t id, char **out, size_t *n, size_t *cap, tn_error *err)
+tn_status tn_decode_next(const tn_tokenizer *t, tn_decode_stream *s, int32_t id, char **out, size_t *n,
+                         size_t *cap, tn_error *err)
 {
     tn_str      text = { .max = SIZE_MAX / 2 }, fixed = { .max = SIZE_MAX / 2 };
     tn_status   status = TN_OK;
@@ -125,7 +146,10 @@ tn_status tn_decode_next(const tn_tokenizer *t, tn_decode_stream *s, int32_t id,
     tail = id >= 0 ? incomplete_tail((const uint8_t *)text.p, text.len) : 0;
     if (id < 0 && text.len > 0) tn_str_add(&fixed, "\xef\xbf\xbd");
     else repair(&fixed, (const uint8_t *)text.p, text.len - tail);
-    if (text.failed || fixed.failed) { status = tn_fail(err, TN_NOMEM, "no memory for the text of a token"); goto out; }
+    if (text.failed || fixed.failed) {
+        status = tn_fail(err, TN_NOMEM, "no memory for the text of a token");
+        goto out;
+    }
     if (fixed.len > 0) TN_GOTO(append(out, n, cap, fixed.p, fixed.len, err));
     if (tail > 0) memcpy(s->pending, text.p + text.len - tail, tail);
     s->n_pending = (int)tail;

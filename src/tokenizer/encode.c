@@ -26,10 +26,10 @@ bool tn_ids_grow(tn_ids *ids, size_t more)
 typedef struct encoder {
     const tn_tokenizer *t;
     tn_ids             *out;
-    const uint8_t      *skip;            /* [n_added] added tokens that are not looked for, or NULL */
-    bool                special;         /* special tokens in the text count */
-    bool                stops;           /* a signal ends it */
-    tn_cached          *cache;           /* for a long text, else NULL */
+    const uint8_t      *skip;    /* [n_added] added tokens that are not looked for, or NULL */
+    bool                special; /* special tokens in the text count */
+    bool                stops;   /* a signal ends it */
+    tn_cached          *cache;   /* for a long text, else NULL */
 } encoder;
 
 static tn_status encode_piece(void *arg, const uint8_t *s, size_t n, tn_error *err)
@@ -59,11 +59,12 @@ static tn_status encode_piece(void *arg, const uint8_t *s, size_t n, tn_error *e
     return TN_OK;
 }
 
-typedef tn_status (*text_fn)(encoder *e, const uint8_t *s, size_t n, bool at_start, bool after_special, tn_error *err);
+typedef tn_status (*text_fn)(encoder *e, const uint8_t *s, size_t n, bool at_start, bool after_special,
+                             tn_error *err);
 
 /* Cuts s at the added tokens of one trie; the texts between them go to `fn`. */
-static tn_status cut_at_added(encoder *e, bool normalised, const uint8_t *s, size_t n, bool at_start, bool after_special, text_fn fn,
-                              tn_error *err)
+static tn_status cut_at_added(encoder *e, bool normalised, const uint8_t *s, size_t n, bool at_start,
+                              bool after_special, text_fn fn, tn_error *err)
 {
     const tn_tokenizer *t = e->t;
     size_t              at = 0, from = 0, begin, end;
@@ -76,27 +77,30 @@ static tn_status cut_at_added(encoder *e, bool normalised, const uint8_t *s, siz
             from = begin + 1;
             continue;
         }
-        /* As in Hugging Face tokenizers, the search goes on behind the token itself: one that lies in the white space which this one takes
-         * with it is found too. */
+        /* As in Hugging Face tokenizers, the search goes on behind the token itself: one that lies in the
+         * white space which this one takes with it is found too. */
         from = end;
         if (a->lstrip) begin = begin > at ? tn_added_space_before(s, at, begin) : at;
         if (a->rstrip) end = tn_added_space_after(s, end, n);
         if (begin > at) TN_TRY(fn(e, s + at, begin - at, at_start && at == 0, after_special, err));
-        if (begin < end) tn_ids_put(e->out, a->id);  /* nothing is left of one that lies in what another took */
+        /* nothing is left of one that lies in what another took */
+        if (begin < end) tn_ids_put(e->out, a->id);
         after_special = true;
         at = end;
     }
     return at < n ? fn(e, s + at, n - at, at_start && at == 0, after_special, err) : TN_OK;
 }
 
-static tn_status encode_normal(encoder *e, const uint8_t *s, size_t n, bool at_start, bool after_special, tn_error *err)
+static tn_status encode_normal(encoder *e, const uint8_t *s, size_t n, bool at_start, bool after_special,
+                               tn_error *err)
 {
     (void)after_special;
     return tn_split_text(&e->t->split, s, n, at_start, encode_piece, e, err);
 }
 
 /* A text between added tokens. `after_special`: at the start of everything or right after one. */
-static tn_status encode_raw(encoder *e, const uint8_t *s, size_t n, bool at_start, bool after_special, tn_error *err)
+static tn_status encode_raw(encoder *e, const uint8_t *s, size_t n, bool at_start, bool after_special,
+                            tn_error *err)
 {
     const tn_tokenizer *t = e->t;
     tn_status           status = TN_OK;
@@ -109,18 +113,23 @@ static tn_status encode_raw(encoder *e, const uint8_t *s, size_t n, bool at_star
         tn_str_add_char(&whole, ' ');
         tn_str_add_n(&whole, s, n);
     }
-    if (whole.failed) { status = tn_fail(err, TN_NOMEM, "no memory for a text of %zu bytes", n); goto out; }
+    if (whole.failed) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a text of %zu bytes", n);
+        goto out;
+    }
     if (whole.p != NULL) {
         s = (const uint8_t *)whole.p;
         n = whole.len;
     }
-    if (t->n_normaliser > 0) TN_GOTO(tn_normalise(t->normaliser, t->n_normaliser, s, n, &normal, &changed, err));
+    if (t->n_normaliser > 0)
+        TN_GOTO(tn_normalise(t->normaliser, t->n_normaliser, s, n, &normal, &changed, err));
     if (changed) {
         s = (const uint8_t *)normal.p;
         n = normal.len;
     }
     if (n == 0) goto out;
-    if (t->trie_normalised.n > 0) TN_GOTO(cut_at_added(e, true, s, n, at_start, after_special, encode_normal, err));
+    if (t->trie_normalised.n > 0)
+        TN_GOTO(cut_at_added(e, true, s, n, at_start, after_special, encode_normal, err));
     else TN_GOTO(encode_normal(e, s, n, at_start, after_special, err));
 out:
     tn_str_free(&whole);
@@ -133,8 +142,9 @@ static tn_status finish(const tn_ids *out, size_t n, tn_error *err)
     return out->failed ? tn_fail(err, TN_NOMEM, "no memory for the ids of a text of %zu bytes", n) : TN_OK;
 }
 
-tn_status tn_encode_fragment(const tn_tokenizer *t, const char *text, size_t n, bool at_start, bool after_special, const uint8_t *skip,
-                             int32_t **ids, size_t *n_ids, size_t *cap, tn_error *err)
+tn_status tn_encode_fragment(const tn_tokenizer *t, const char *text, size_t n, bool at_start,
+                             bool after_special, const uint8_t *skip, int32_t **ids, size_t *n_ids,
+                             size_t *cap, tn_error *err)
 {
     tn_ids  out = { ids, n_ids, cap, false };
     encoder e = { t, &out, skip, false, false, NULL };
@@ -143,8 +153,8 @@ tn_status tn_encode_fragment(const tn_tokenizer *t, const char *text, size_t n, 
     return finish(&out, n, err);
 }
 
-tn_status tn_tokenize(const tn_tokenizer *t, const char *text, size_t n_bytes, int flags, int32_t **ids, size_t *n, size_t *cap,
-                      tn_error *err)
+tn_status tn_tokenize(const tn_tokenizer *t, const char *text, size_t n_bytes, int flags, int32_t **ids,
+                      size_t *n, size_t *cap, tn_error *err)
 {
     tn_ids    out = { ids, n, cap, false };
     encoder   e = { t, &out, NULL, (flags & TN_TOK_SPECIAL) != 0, (flags & TN_TOK_STOPS) != 0, NULL };

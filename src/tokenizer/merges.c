@@ -1,8 +1,8 @@
 /* merges.c - the table of merges: (left symbol, right symbol) to rank and result.
  *
- * A byte-level or character-level BPE lists its merges in order. SentencePiece BPE has none: two neighbours merge when
- * their text together is a token, the higher score first. Cutting every token in two everywhere gives the same table,
- * with equal ranks for equal scores (the leftmost wins, as there). */
+ * A byte-level or character-level BPE lists its merges in order. SentencePiece BPE has none: two neighbours
+ * merge when their text together is a token, the higher score first. Cutting every token in two everywhere
+ * gives the same table, with equal ranks for equal scores (the leftmost wins, as there). */
 #include "tokenizer/internal.h"
 
 #include <math.h>
@@ -29,15 +29,16 @@ static void merge_put(tn_tokenizer *t, int32_t left, int32_t right, uint32_t ran
     if (t->merge[i].key == 0) t->merge[i] = (tn_merge){ key, rank, to };
 }
 
-tn_status tn_merges_add(tn_tokenizer *t, const char *left, size_t left_n, const char *right, size_t right_n, int64_t rank,
-                        const char *where, tn_error *err)
+tn_status tn_merges_add(tn_tokenizer *t, const char *left, size_t left_n, const char *right, size_t right_n,
+                        int64_t rank, const char *where, tn_error *err)
 {
-    int32_t l = tn_index_find(&t->by_raw, &t->raw, left, left_n), r = tn_index_find(&t->by_raw, &t->raw, right, right_n), to;
-    char    small[256], *joined = small;
+    int32_t l = tn_index_find(&t->by_raw, &t->raw, left, left_n),
+            r = tn_index_find(&t->by_raw, &t->raw, right, right_n), to;
+    char small[256], *joined = small;
 
     if (left_n > TN_MAX_TOKEN_BYTES || right_n > TN_MAX_TOKEN_BYTES)
-        return tn_fail(err, TN_LIMIT, "%s: merge %lld is longer than %d bytes: the file is damaged", where, (long long)rank,
-                       TN_MAX_TOKEN_BYTES);
+        return tn_fail(err, TN_LIMIT, "%s: merge %lld is longer than %d bytes: the file is damaged", where,
+                       (long long)rank, TN_MAX_TOKEN_BYTES);
     if (left_n + right_n > sizeof small && (joined = malloc(left_n + right_n)) == NULL)
         return tn_fail(err, TN_NOMEM, "%s: no memory for merge %lld", where, (long long)rank);
     memcpy(joined, left, left_n);
@@ -45,14 +46,22 @@ tn_status tn_merges_add(tn_tokenizer *t, const char *left, size_t left_n, const 
     to = tn_index_find(&t->by_raw, &t->raw, joined, left_n + right_n);
     if (joined != small) free(joined);
     if (l < 0 || r < 0 || to < 0)
-        return tn_fail(err, TN_MISMATCH, "%s: merge %lld ('%.*s' + '%.*s'): %s is not in the vocabulary; merges and vocabulary "
-                       "are not of the same tokenizer", where, (long long)rank, (int)(left_n < 60 ? left_n : 60), left,
-                       (int)(right_n < 60 ? right_n : 60), right, l < 0 ? "the left part" : r < 0 ? "the right part" : "the result");
+        return tn_fail(err, TN_MISMATCH,
+                       "%s: merge %lld ('%.*s' + '%.*s'): %s is not in the vocabulary; merges and vocabulary "
+                       "are not of the same tokenizer",
+                       where, (long long)rank, (int)(left_n < 60 ? left_n : 60), left,
+                       (int)(right_n < 60 ? right_n : 60), right,
+                       l < 0   ? "the left part"
+                       : r < 0 ? "the right part"
+                               : "the result");
     merge_put(t, l, r, (uint32_t)rank, to);
     return TN_OK;
 }
 
-typedef struct scored { double score; int32_t id; } scored;
+typedef struct scored {
+    double  score;
+    int32_t id;
+} scored;
 
 static int by_score_down(const void *a, const void *b)
 {
@@ -62,9 +71,13 @@ static int by_score_down(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static bool mergeable(const tn_tokenizer *t, int32_t id) { return tn_token_in_model(t, id) && t->type[id] != TN_TOKEN_BYTE; }
+static bool mergeable(const tn_tokenizer *t, int32_t id)
+{
+    return tn_token_in_model(t, id) && t->type[id] != TN_TOKEN_BYTE;
+}
 
-/* Characters that occur in tokens but are not tokens themselves still take part in merges: they get symbols of their own. */
+/* Characters that occur in tokens but are not tokens themselves still take part in merges: they get symbols
+ * of their own. */
 static tn_status find_lone_characters(tn_tokenizer *t, tn_error *err)
 {
     tn_status    status = TN_OK;
@@ -85,7 +98,10 @@ static tn_status find_lone_characters(tn_tokenizer *t, tn_error *err)
 
                 if (a != NULL) text = a;
                 if (b != NULL) n_bytes = b;
-                if (a == NULL || b == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for the vocabulary's characters"); goto out; }
+                if (a == NULL || b == NULL) {
+                    status = tn_fail(err, TN_NOMEM, "no memory for the vocabulary's characters");
+                    goto out;
+                }
             }
             text[n] = raw + i;
             n_bytes[n++] = len;
@@ -120,18 +136,22 @@ tn_status tn_merges_from_scores(tn_tokenizer *t, tn_error *err)
     uint32_t  next = 0;
 
     for (int64_t id = 0; id < t->n_vocab; id++)
-        if (isnan(t->score[id])) return tn_fail(err, TN_FORMAT, "score of token %lld is not a number", (long long)id);
+        if (isnan(t->score[id]))
+            return tn_fail(err, TN_FORMAT, "score of token %lld is not a number", (long long)id);
     TN_TRY(find_lone_characters(t, err));
     order = malloc((size_t)t->n_vocab * sizeof *order + 1);
     rank = malloc((size_t)t->n_vocab * sizeof *rank + 1);
-    if (order == NULL || rank == NULL) { status = tn_fail(err, TN_NOMEM, "no memory to order %lld scores", (long long)t->n_vocab); goto out; }
+    if (order == NULL || rank == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory to order %lld scores", (long long)t->n_vocab);
+        goto out;
+    }
     for (int32_t id = 0; id < t->n_vocab; id++) order[id] = (scored){ t->score[id], id };
     qsort(order, (size_t)t->n_vocab, sizeof *order, by_score_down);
     for (int64_t i = 0; i < t->n_vocab; i++) {
         if (i > 0 && order[i].score != order[i - 1].score) next++;
         rank[order[i].id] = next;
     }
-    for (int pass = 0; pass < 2; pass++) {           /* first count, then fill: the table has the right size at once */
+    for (int pass = 0; pass < 2; pass++) { /* first count, then fill: the table has the right size at once */
         for (int32_t id = 0; id < t->n_vocab; id++) {
             size_t      n;
             const char *raw = tn_pool_at(&t->raw, id, &n);

@@ -13,7 +13,8 @@ tn_status tn_charsmap_check(const char *blob, size_t n, const char *where, tn_er
 {
     uint32_t trie;
 
-    if (n < 4 || (memcpy(&trie, blob, 4), trie % 4 != 0) || trie < 4 || trie > n - 4 || (n - 4 - trie > 0 && blob[n - 1] != '\0'))
+    if (n < 4 || (memcpy(&trie, blob, 4), trie % 4 != 0) || trie < 4 || trie > n - 4 ||
+        (n - 4 - trie > 0 && blob[n - 1] != '\0'))
         return tn_fail(err, TN_FORMAT, "%s: precompiled_charsmap is malformed", where);
     return TN_OK;
 }
@@ -81,7 +82,12 @@ static void step_replace(const tn_step *step, const uint8_t *s, size_t n, tn_str
     }
 }
 
-typedef struct regex_replace { const tn_step *step; const uint8_t *s; size_t at; tn_str *out; } regex_replace;
+typedef struct regex_replace {
+    const tn_step *step;
+    const uint8_t *s;
+    size_t         at;
+    tn_str        *out;
+} regex_replace;
 
 static tn_status replace_match(void *arg, size_t begin, size_t end, tn_error *err)
 {
@@ -98,7 +104,8 @@ static void step_strip(const tn_step *step, const uint8_t *s, size_t n, tn_str *
 {
     size_t begin = 0, end = n, len;
 
-    while (step->left && begin < end && (tn_uc_mask(tn_uc_decode(s + begin, &len)) & TN_UC_SPACE) != 0) begin += len;
+    while (step->left && begin < end && (tn_uc_mask(tn_uc_decode(s + begin, &len)) & TN_UC_SPACE) != 0)
+        begin += len;
     while (step->right && end > begin) {
         size_t at = end - 1;
 
@@ -115,15 +122,19 @@ static void step_nmt(const uint8_t *s, size_t n, tn_str *out)
     for (size_t i = 0, len; i < n; i += len) {
         uint32_t cp = tn_uc_decode(s + i, &len);
 
-        if ((cp >= 1 && cp <= 8) || cp == 0xb || (cp >= 0xe && cp <= 0x1f) || cp == 0x7f || cp == 0x8f || cp == 0x9f) continue;
-        if (cp == 9 || cp == 0xa || cp == 0xc || cp == 0xd || cp == 0x1680 || (cp >= 0x200b && cp <= 0x200f) || cp == 0x2028 ||
-            cp == 0x2029 || cp == 0x2581 || cp == 0xfeff || cp == 0xfffd)
+        if ((cp >= 1 && cp <= 8) || cp == 0xb || (cp >= 0xe && cp <= 0x1f) || cp == 0x7f || cp == 0x8f ||
+            cp == 0x9f)
+            continue;
+        if (cp == 9 || cp == 0xa || cp == 0xc || cp == 0xd || cp == 0x1680 ||
+            (cp >= 0x200b && cp <= 0x200f) || cp == 0x2028 || cp == 0x2029 || cp == 0x2581 || cp == 0xfeff ||
+            cp == 0xfffd)
             tn_str_add_char(out, ' ');
         else tn_str_add_n(out, s + i, len);
     }
 }
 
-/* SentencePiece's white space: U+2581 for a space; one in front if `left`; runs made one and ends cut if `right`. */
+/* SentencePiece's white space: U+2581 for a space; one in front if `left`; runs made one and ends cut if
+ * `right`. */
 static void step_spaces(const tn_step *step, const uint8_t *s, size_t n, tn_str *out)
 {
     bool in_word = false, begun = false;
@@ -174,7 +185,8 @@ static tn_status run_step(const tn_step *step, const uint8_t *s, size_t n, tn_st
     return out->failed ? tn_fail(err, TN_NOMEM, "no memory to normalise a text of %zu bytes", n) : TN_OK;
 }
 
-tn_status tn_normalise(const tn_step *steps, size_t n_step, const uint8_t *s, size_t n, tn_str *out, bool *changed, tn_error *err)
+tn_status tn_normalise(const tn_step *steps, size_t n_step, const uint8_t *s, size_t n, tn_str *out,
+                       bool *changed, tn_error *err)
 {
     tn_str    other = { .max = SIZE_MAX / 2 }, swap;
     tn_status status = TN_OK;

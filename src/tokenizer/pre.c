@@ -1,5 +1,6 @@
-/* pre.c - the known pre-tokenisers: their names in GGUF (tokenizer.ggml.pre), their scanners, and the texts of their
- * patterns in tokenizer.json. One table for each direction of reading, and both directions of writing use the same. */
+/* pre.c - the known pre-tokenisers: their names in GGUF (tokenizer.ggml.pre), their scanners, and the texts
+ * of their patterns in tokenizer.json. One table for each direction of reading, and both directions of
+ * writing use the same. */
 #include "tokenizer/internal.h"
 #include "tokenizer/split.h"
 
@@ -34,12 +35,32 @@ SCANNER(tn_find_three_numbers)
 SCANNER(tn_find_v3_cjk)
 SCANNER(tn_find_v3_words)
 
-#define GPT2     { tn_find_gpt2 }
-#define DIGITS   { tn_find_one_number, tn_find_gpt2 }
-#define LLAMA3   { tn_find_llama3 }
-#define DEEPSEEK3 { tn_find_three_numbers, tn_find_v3_cjk, tn_find_v3_words }
-#define O200K_PRE { tn_find_o200k }
-#define QWEN2    { tn_find_qwen2 }
+// clang-format off
+#define GPT2                                                                                                 \
+    {                                                                                                        \
+        tn_find_gpt2                                                                                         \
+    }
+#define DIGITS                                                                                               \
+    {                                                                                                        \
+        tn_find_one_number, tn_find_gpt2                                                                     \
+    }
+#define LLAMA3                                                                                               \
+    {                                                                                                        \
+        tn_find_llama3                                                                                       \
+    }
+#define DEEPSEEK3                                                                                            \
+    {                                                                                                        \
+        tn_find_three_numbers, tn_find_v3_cjk, tn_find_v3_words                                              \
+    }
+#define O200K_PRE                                                                                            \
+    {                                                                                                        \
+        tn_find_o200k                                                                                        \
+    }
+#define QWEN2                                                                                                \
+    {                                                                                                        \
+        tn_find_qwen2                                                                                        \
+    }
+// clang-format on
 
 /* Flags: a piece that is a token is taken whole; the model adds BOS; merges over characters. */
 enum { WHOLE = TN_PRE_WHOLE, BOS = TN_PRE_BOS, CHARACTERS = TN_PRE_CHARACTERS };
@@ -179,7 +200,7 @@ tn_find_fn tn_scanner_for(const char *pattern, size_t n)
 
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strlen(known[i].pattern) == n && memcmp(known[i].pattern, pattern, n) == 0) return known[i].find;
-    if (n < 200 || n > 4096) return NULL;            /* the letters' text has 700 bytes */
+    if (n < 200 || n > 4096) return NULL; /* the letters' text has 700 bytes */
     letters = letters_text();
     same = letters != NULL && strlen(letters) == n && memcmp(letters, pattern, n) == 0;
     free(letters);
@@ -198,8 +219,8 @@ static char *text_of(tn_find_fn find)
 /* Patterns that leave no text between matches: keeping only the matches is the same as cutting at them. */
 static bool matches_everything(tn_find_fn find)
 {
-    return find == tn_find_gpt2 || find == tn_find_llama3 || find == tn_find_qwen2 || find == tn_find_qwen35 || find == tn_find_o200k ||
-           find == tn_find_tekken;
+    return find == tn_find_gpt2 || find == tn_find_llama3 || find == tn_find_qwen2 ||
+           find == tn_find_qwen35 || find == tn_find_o200k || find == tn_find_tekken;
 }
 
 static bool same_passes(const tn_split *split, const tn_pre *pre)
@@ -219,10 +240,12 @@ static bool same_passes(const tn_split *split, const tn_pre *pre)
 const char *tn_tokenizer_pre(const tn_tokenizer *t)
 {
     /* Names that other readers know best come first; the table has their relatives. */
-    static const char *const first[] = { "gpt-2", "smollm", "llama-bpe", "dbrx", "qwen2", "deepseek-v3", "gpt-4o", NULL };
+    static const char *const first[] = { "gpt-2", "smollm",      "llama-bpe", "dbrx",
+                                         "qwen2", "deepseek-v3", "gpt-4o",    NULL };
 
     if (t->model != TN_MODEL_BPE || !t->byte_level) return NULL;
-    for (size_t i = 0; i < t->n_normaliser; i++)     /* readers of GGUF do not normalise; NFC they leave to the caller */
+    /* readers of GGUF do not normalise; NFC they leave to the caller */
+    for (size_t i = 0; i < t->n_normaliser; i++)
         if (t->normaliser[i].kind != TN_STEP_FORM || t->normaliser[i].form != TN_NFC) return NULL;
     for (size_t i = 0; first[i] != NULL; i++) {
         const tn_pre *p = tn_pre_find(first[i]);
@@ -230,8 +253,8 @@ const char *tn_tokenizer_pre(const tn_tokenizer *t)
         if (((p->flags & TN_PRE_WHOLE) != 0) == t->ignore_merges && same_passes(&t->split, p)) return p->name;
     }
     for (size_t i = 0; i < sizeof pres / sizeof pres[0]; i++)
-        if ((pres[i].flags & TN_PRE_CHARACTERS) == 0 && ((pres[i].flags & TN_PRE_WHOLE) != 0) == t->ignore_merges &&
-            same_passes(&t->split, &pres[i]))
+        if ((pres[i].flags & TN_PRE_CHARACTERS) == 0 &&
+            ((pres[i].flags & TN_PRE_WHOLE) != 0) == t->ignore_merges && same_passes(&t->split, &pres[i]))
             return pres[i].name;
     return NULL;
 }
@@ -244,7 +267,8 @@ bool tn_pre_spell(const char *name, char *pattern[TN_PRE_PASSES], bool *ignore_m
     memset(pattern, 0, TN_PRE_PASSES * sizeof *pattern);
     if (pre == NULL || (pre->flags & TN_PRE_CHARACTERS) != 0) return false;
     *ignore_merges = (pre->flags & TN_PRE_WHOLE) != 0;
-    for (; n < TN_MAX_PASS && pre->pass[n] != NULL && (pattern[n] = text_of(pre->pass[n])) != NULL; n++) {}
+    for (; n < TN_MAX_PASS && pre->pass[n] != NULL && (pattern[n] = text_of(pre->pass[n])) != NULL; n++) {
+    }
     if (n < TN_MAX_PASS && pre->pass[n] == NULL) return true;
     while (n-- > 0) {
         free(pattern[n]);

@@ -1,7 +1,8 @@
 /* scan.h - what the hand-written scanners share. Private to split_*.c.
  *
- * A scanner is an inline function from the front of a text to the length of the match there (0: none). FIND makes the
- * search of it: the first place with a match. Scanners never look behind, so this is what a regular expression finds. */
+ * A scanner is an inline function from the front of a text to the length of the match there (0: none). FIND
+ * makes the search of it: the first place with a match. Scanners never look behind, so this is what a regular
+ * expression finds. */
 #ifndef TN_TOKENIZER_SCAN_H
 #define TN_TOKENIZER_SCAN_H
 
@@ -10,22 +11,22 @@
 
 #include <string.h>
 
-#define FIND(name, scan)                                                               \
-    bool name(const uint8_t *s, size_t n, size_t *begin, size_t *end);                 \
-    bool name(const uint8_t *s, size_t n, size_t *begin, size_t *end)                  \
-    {                                                                                  \
-        size_t i = 0, len;                                                             \
-                                                                                       \
-        while (i < n) {                                                                \
-            if ((len = (scan)) != 0) {                                                 \
-                *begin = i;                                                            \
-                *end = i + len;                                                        \
-                return true;                                                           \
-            }                                                                          \
-            do i++;                                                                    \
-            while (i < n && (s[i] & 0xc0) == 0x80);                                    \
-        }                                                                              \
-        return false;                                                                  \
+#define FIND(name, scan)                                                                                     \
+    bool name(const uint8_t *s, size_t n, size_t *begin, size_t *end);                                       \
+    bool name(const uint8_t *s, size_t n, size_t *begin, size_t *end)                                        \
+    {                                                                                                        \
+        size_t i = 0, len;                                                                                   \
+                                                                                                             \
+        while (i < n) {                                                                                      \
+            if ((len = (scan)) != 0) {                                                                       \
+                *begin = i;                                                                                  \
+                *end = i + len;                                                                              \
+                return true;                                                                                 \
+            }                                                                                                \
+            do i++;                                                                                          \
+            while (i < n && (s[i] & 0xc0) == 0x80);                                                          \
+        }                                                                                                    \
+        return false;                                                                                        \
     }
 
 #define INLINE static inline __attribute__((always_inline))
@@ -42,18 +43,22 @@ INLINE uint32_t mask_at(const uint8_t *s, size_t *len)
     return tn_uc_mask(tn_uc_decode(s, len));
 }
 
-/* Bytes of ASCII letters at the front of eight: the lowest byte that is none. Bit tricks on one word (Warren, Hacker's
- * Delight, chapter 6): a byte is a letter when adding to its lower-case form carries for 'a' and not for 'z' + 1. */
+/* Bytes of ASCII letters at the front of eight: the lowest byte that is none. Bit tricks on one word (Warren,
+ * Hacker's Delight, chapter 6): a byte is a letter when adding to its lower-case form carries for 'a' and not
+ * for 'z' + 1. */
 INLINE size_t ascii_letters_of_8(uint64_t v)
 {
     const uint64_t ones = 0x0101010101010101u, high = 0x80 * ones;
-    uint64_t       low = (v | 0x20 * ones) & ~high, from_a = low + (0x80 - 'a') * ones, after_z = low + (0x80 - 'z' - 1) * ones;
+    uint64_t       low = (v | 0x20 * ones) & ~high;
+    uint64_t       from_a = low + (0x80 - 'a') * ones;
+    uint64_t       after_z = low + (0x80 - 'z' - 1) * ones;
     uint64_t       other = ~(from_a & ~after_z & ~v) & high;
 
     return other == 0 ? 8 : (size_t)__builtin_ctzll(other) / 8;
 }
 
-/* Bytes of the longest run of characters of `set`, which contains the ASCII letters and no other ASCII character. */
+/* Bytes of the longest run of characters of `set`, which contains the ASCII letters and no other ASCII
+ * character. */
 INLINE size_t run_of_letters(const uint8_t *s, size_t n, uint32_t set)
 {
     size_t i = 0, len;
@@ -85,7 +90,8 @@ INLINE size_t run_without(const uint8_t *s, size_t n, uint32_t set)
 {
     size_t i = 0, len;
 
-    for (; i < n && (mask_at(s + i, &len) & set) == 0; i += len) {}
+    for (; i < n && (mask_at(s + i, &len) & set) == 0; i += len) {
+    }
     return i;
 }
 

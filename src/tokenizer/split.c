@@ -6,15 +6,20 @@
 
 #include <string.h>
 
-typedef struct walk { const tn_split *split; const uint8_t *start; tn_piece_fn fn; void *arg; } walk;
+typedef struct walk {
+    const tn_split *split;
+    const uint8_t  *start;
+    tn_piece_fn     fn;
+    void           *arg;
+} walk;
 
 /* One pass over one piece: what waits to be joined with what comes next. */
 typedef struct joiner {
     const walk    *w;
     int            pass;
     const uint8_t *s;
-    size_t         at;                   /* end of what was seen */
-    size_t         begin, end;           /* waiting */
+    size_t         at;         /* end of what was seen */
+    size_t         begin, end; /* waiting */
     bool           waiting, was_match;
 } joiner;
 
@@ -144,8 +149,9 @@ static tn_status walk_pass(const walk *w, int pass, const uint8_t *s, size_t n, 
     if (n == 0) return TN_OK;
     if (pass == w->split->n_pass) return w->fn(w->arg, s, n, err);
     if (p->kind == TN_PASS_SPACE_IN_FRONT || p->kind == TN_PASS_METASPACE) return rewrite(w, pass, s, n, err);
-    if (p->kind != TN_PASS_SCAN || p->behaviour != TN_ISOLATED || p->invert) return cut_generally(w, pass, s, n, err);
-    if (pass + 1 == w->split->n_pass)                /* the last one: no need to go deeper for each piece */
+    if (p->kind != TN_PASS_SCAN || p->behaviour != TN_ISOLATED || p->invert)
+        return cut_generally(w, pass, s, n, err);
+    if (pass + 1 == w->split->n_pass) /* the last one: no need to go deeper for each piece */
         for (; at < n && p->find(s + at, n - at, &begin, &end); at += end) {
             if (begin > 0) TN_TRY(w->fn(w->arg, s + at, begin, err));
             TN_TRY(w->fn(w->arg, s + at + begin, end - begin, err));
@@ -158,7 +164,8 @@ static tn_status walk_pass(const walk *w, int pass, const uint8_t *s, size_t n, 
     return walk_pass(w, pass + 1, s + at, n - at, err);
 }
 
-tn_status tn_split_text(const tn_split *split, const uint8_t *s, size_t n, bool at_start, tn_piece_fn fn, void *arg, tn_error *err)
+tn_status tn_split_text(const tn_split *split, const uint8_t *s, size_t n, bool at_start, tn_piece_fn fn,
+                        void *arg, tn_error *err)
 {
     walk w = { split, at_start ? s : NULL, fn, arg };
 

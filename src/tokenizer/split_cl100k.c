@@ -9,7 +9,8 @@
 typedef enum trail { TRAIL_NONE, TRAIL_NEWLINES, TRAIL_NEWLINES_AND_SLASH } trail;
 
 /* Each caller passes constants, so that each gets a scanner of its own. */
-INLINE size_t cl100k(const uint8_t *s, size_t n, bool with_contractions, uint32_t letter, size_t max_digits, trail tail)
+INLINE size_t cl100k(const uint8_t *s, size_t n, bool with_contractions, uint32_t letter, size_t max_digits,
+                     trail tail)
 {
     const uint32_t word = letter | TN_UC_NUMBER;
     size_t         len, first;
@@ -37,7 +38,9 @@ INLINE size_t cl100k(const uint8_t *s, size_t n, bool with_contractions, uint32_
         }
         if (run != 0) {
             if (tail != TRAIL_NONE)
-                while (run < n && (s[run] == '\r' || s[run] == '\n' || (tail == TRAIL_NEWLINES_AND_SLASH && s[run] == '/'))) run++;
+                while (run < n && (s[run] == '\r' || s[run] == '\n' ||
+                                   (tail == TRAIL_NEWLINES_AND_SLASH && s[run] == '/')))
+                    run++;
             return run;
         }
     }

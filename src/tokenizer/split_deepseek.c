@@ -8,7 +8,8 @@
 
 #include "base/str.h"
 
-/* The letters that the LLM pattern lists: those with case, as of the Unicode version its authors used. First, last. */
+/* The letters that the LLM pattern lists: those with case, as of the Unicode version its authors used. First,
+ * last. */
 // clang-format off
 static const uint32_t cased[][2] = {
     {0xb5, 0xb5}, {0xc0, 0xd6}, {0xd8, 0xf6}, {0xf8, 0x1ba}, {0x1bc, 0x1bf}, {0x1c4, 0x293}, {0x295, 0x2af},
@@ -49,8 +50,14 @@ static bool is_llm_punctuation(uint32_t cp)
 }
 
 /* U+4E00 to U+9FA5, U+0800 to U+4E00, U+AC00 to U+D7FF. */
-static bool is_llm_cjk(uint32_t cp) { return (cp >= 0x800 && cp <= 0x9fa5) || (cp >= 0xac00 && cp <= 0xd7ff); }
-static bool is_v3_cjk(uint32_t cp) { return (cp >= 0x4e00 && cp <= 0x9fa5) || (cp >= 0x3040 && cp <= 0x30ff); }
+static bool is_llm_cjk(uint32_t cp)
+{
+    return (cp >= 0x800 && cp <= 0x9fa5) || (cp >= 0xac00 && cp <= 0xd7ff);
+}
+static bool is_v3_cjk(uint32_t cp)
+{
+    return (cp >= 0x4e00 && cp <= 0x9fa5) || (cp >= 0x3040 && cp <= 0x30ff);
+}
 
 static void add_character(tn_str *s, uint32_t cp)
 {
@@ -78,7 +85,7 @@ INLINE size_t run_if(const uint8_t *s, size_t n, bool (*is)(uint32_t), bool spac
 
     for (int attempt = 0; attempt < 2; attempt++) {
         start = 0;
-        if (attempt == 0) {                          /* \s? takes a space first, and gives it back if nothing follows */
+        if (attempt == 0) { /* \s? takes a space first, and gives it back if nothing follows */
             if (!space || (mask_at(s, &len) & TN_UC_SPACE) == 0) continue;
             start = len;
         }
@@ -91,7 +98,8 @@ INLINE size_t run_if(const uint8_t *s, size_t n, bool (*is)(uint32_t), bool spac
 
 INLINE size_t run_of_class(const uint8_t *s, size_t n, uint32_t set, bool space)
 {
-    size_t len, start = space && (mask_at(s, &len) & TN_UC_SPACE) != 0 ? len : 0, run = run_of(s + start, n - start, set, SIZE_MAX);
+    size_t len, start = space && (mask_at(s, &len) & TN_UC_SPACE) != 0 ? len : 0,
+                run = run_of(s + start, n - start, set, SIZE_MAX);
 
     return run != 0 ? start + run : 0;
 }
@@ -106,7 +114,10 @@ INLINE size_t space_to_end(const uint8_t *s, size_t n)
 }
 
 static bool is_ascii_letter(uint8_t c) { return (c | 0x20u) - 'a' < 26; }
-static bool is_ascii_punctuation(uint8_t c) { return c > ' ' && c < 0x7f && !is_ascii_letter(c) && (c < '0' || c > '9'); }
+static bool is_ascii_punctuation(uint8_t c)
+{
+    return c > ' ' && c < 0x7f && !is_ascii_letter(c) && (c < '0' || c > '9');
+}
 
 INLINE size_t v3_words(const uint8_t *s, size_t n)
 {
@@ -118,7 +129,8 @@ INLINE size_t v3_words(const uint8_t *s, size_t n)
         for (run = 2; run < n && is_ascii_letter(s[run]);) run++;
         return run;
     }
-    if ((mask & (TN_UC_LETTER | sign)) == 0 && s[0] != '\r' && s[0] != '\n' && (run = run_of(s + len, n - len, word, SIZE_MAX)) != 0)
+    if ((mask & (TN_UC_LETTER | sign)) == 0 && s[0] != '\r' && s[0] != '\n' &&
+        (run = run_of(s + len, n - len, word, SIZE_MAX)) != 0)
         return len + run;
     if ((mask & word) != 0) return run_of(s, n, word, SIZE_MAX);
     first = s[0] == ' ';

@@ -26,7 +26,8 @@ INLINE size_t numbers(const uint8_t *s, size_t n) { return run_of(s, n, TN_UC_NU
 
 INLINE size_t three_ascii_digits(const uint8_t *s, size_t n)
 {
-    return n >= 3 && (unsigned)s[0] - '0' < 10 && (unsigned)s[1] - '0' < 10 && (unsigned)s[2] - '0' < 10 ? 3 : 0;
+    return n >= 3 && (unsigned)s[0] - '0' < 10 && (unsigned)s[1] - '0' < 10 && (unsigned)s[2] - '0' < 10 ? 3
+                                                                                                         : 0;
 }
 
 /* [\p{P}$+<=>^~|`]+, without the grave accent in the old default. */
@@ -36,8 +37,8 @@ INLINE size_t punctuation(const uint8_t *s, size_t n, bool grave)
 
     for (; i < n; i += len) {
         uint8_t c = s[i];
-        bool    extra = c == '$' || c == '+' || c == '<' || c == '=' || c == '>' || c == '^' || c == '~' || c == '|' ||
-                        (grave && c == '`');
+        bool    extra = c == '$' || c == '+' || c == '<' || c == '=' || c == '>' || c == '^' || c == '~' ||
+                     c == '|' || (grave && c == '`');
 
         if ((mask_at(s + i, &len) & TN_UC_PUNCT) == 0 && !extra) break;
     }
@@ -61,8 +62,9 @@ INLINE size_t bloom(const uint8_t *s, size_t n)
     for (; i < n; i += len) {
         uint32_t cp = tn_uc_decode(s + i, &len);
 
-        if ((tn_uc_mask(cp) & TN_UC_SPACE) != 0 || cp == '(' || cp == ')' || cp == '|' || cp == '.' || cp == ',' || cp == '!' ||
-            cp == '?' || cp == 0x2026 || cp == 0x3002 || cp == 0xff0c || cp == 0x3001 || cp == 0x964 || cp == 0x6d4 || cp == 0x60c)
+        if ((tn_uc_mask(cp) & TN_UC_SPACE) != 0 || cp == '(' || cp == ')' || cp == '|' || cp == '.' ||
+            cp == ',' || cp == '!' || cp == '?' || cp == 0x2026 || cp == 0x3002 || cp == 0xff0c ||
+            cp == 0x3001 || cp == 0x964 || cp == 0x6d4 || cp == 0x60c)
             break;
     }
     return i > first ? i : 0;
@@ -73,7 +75,9 @@ INLINE size_t one_punctuation(const uint8_t *s)
 {
     size_t len;
 
-    if (s[0] < 0x80) return (s[0] >= '!' && s[0] <= '/') || (s[0] >= ':' && s[0] <= '@') || (s[0] >= '[' && s[0] <= '`') || (s[0] >= '{' && s[0] <= '~');
+    if (s[0] < 0x80)
+        return (s[0] >= '!' && s[0] <= '/') || (s[0] >= ':' && s[0] <= '@') || (s[0] >= '[' && s[0] <= '`') ||
+               (s[0] >= '{' && s[0] <= '~');
     return (mask_at(s, &len) & TN_UC_PUNCT) != 0 ? len : 0;
 }
 

@@ -1,14 +1,16 @@
-/* split_o200k.c - the o200k pattern (GPT-4o, gpt-oss) and Tekken, which has no contractions and single digits.
+/* split_o200k.c - the o200k pattern (GPT-4o, gpt-oss) and Tekken, which has no contractions and single
+ * digits.
  *
  *   U = Lu Lt Lm Lo M, W = Ll Lm Lo M, C = contractions in any case
  *   P?U*W+C? | P?U+W*C? | \p{N}{1,3} | ?[^\s\p{L}\p{N}]+[\r\n/]* | \s*[\r\n]+ | \s+(?!\S) | \s+        P = [^\r\n\p{L}\p{N}] */
 #include "tokenizer/scan.h"
 
-#define SHARED (TN_UC_CASELESS | TN_UC_MARK)         /* in U and in W */
-#define UPPER  (TN_UC_UPPER | SHARED)
-#define LOWER  (TN_UC_LL | SHARED)
+#define SHARED (TN_UC_CASELESS | TN_UC_MARK) /* in U and in W */
+#define UPPER (TN_UC_UPPER | SHARED)
+#define LOWER (TN_UC_LL | SHARED)
 
-/* U*W+ at the front: U* takes all it can; if no W follows it gives back down to its last character that is also in W. */
+/* U*W+ at the front: U* takes all it can; if no W follows it gives back down to its last character that is
+ * also in W. */
 INLINE size_t upper_then_lower(const uint8_t *s, size_t n)
 {
     size_t   i = 0, len, shared_end = 0, run;

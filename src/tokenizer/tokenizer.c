@@ -50,11 +50,14 @@ void tn_tokenizer_destroy(tn_tokenizer *t)
     free(t);
 }
 
-/* Tokens that end an answer: EOS, the file's end of turn, and the marks that models are known to end turns with. */
+/* Tokens that end an answer: EOS, the file's end of turn, and the marks that models are known to end turns
+ * with. */
 void tn_tokenizer_stops(tn_tokenizer *t, int32_t eot)
 {
-    static const char *const names[] = { "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|return|>",
-        "<|call|>", "<|endoftext|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>" };
+    static const char *const names[] = {
+        "<|im_end|>", "<|eot_id|>", "<|eom_id|>",    "<end_of_turn>",   "<|end|>",
+        "<|return|>", "<|call|>",   "<|endoftext|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>"
+    };
     bool harmony = tn_tokenizer_find(t, "<|return|>") >= 0;
 
     if (t->eos >= 0) t->stop[t->n_stop++] = t->eos;
@@ -83,8 +86,8 @@ static bool has_user_tokens(const tn_tokenizer *t)
     return false;
 }
 
-/* What decides ids and text: vocabulary, types, scores, merges, added tokens, normaliser, splitter (its name, or
- * the JSON that spells it out), flags. */
+/* What decides ids and text: vocabulary, types, scores, merges, added tokens, normaliser, splitter (its name,
+ * or the JSON that spells it out), flags. */
 static tn_status make_digest(tn_tokenizer *t, tn_error *err)
 {
     tn_sha256 *h = NULL;
@@ -97,7 +100,7 @@ static tn_status make_digest(tn_tokenizer *t, tn_error *err)
     tn_sha256_update(h, t->type, (size_t)t->n_vocab);
     if (has_user_tokens(t)) tn_sha256_update(h, t->in_model, (size_t)t->n_vocab);
     if (t->score != NULL) tn_sha256_update(h, t->score, (size_t)t->n_vocab * sizeof *t->score);
-    if (t->merge != NULL)                            /* the table's layout follows from the merges in order */
+    if (t->merge != NULL) /* the table's layout follows from the merges in order */
         for (size_t i = 0; i < t->n_merge_slot; i++)
             if (t->merge[i].key != 0) {
                 hash_number(h, (int64_t)t->merge[i].key);
@@ -108,7 +111,8 @@ static tn_status make_digest(tn_tokenizer *t, tn_error *err)
 
         hash_text(h, a->text, a->n);
         hash_number(h, a->id);
-        hash_number(h, a->special | a->lstrip << 1 | a->rstrip << 2 | a->single_word << 3 | a->normalised << 4);
+        hash_number(h,
+                    a->special | a->lstrip << 1 | a->rstrip << 2 | a->single_word << 3 | a->normalised << 4);
     }
     for (size_t i = 0; i < t->n_normaliser; i++) {
         const tn_step *s = &t->normaliser[i];
@@ -118,8 +122,9 @@ static tn_status make_digest(tn_tokenizer *t, tn_error *err)
         hash_text(h, s->to != NULL ? s->to : "", s->to_n);
     }
     hash_text(h, t->recipe != NULL ? t->recipe : "", t->recipe != NULL ? strlen(t->recipe) : 0);
-    hash_number(h, t->byte_level | t->byte_fallback << 1 | t->ignore_merges << 2 | t->fuse_unk << 3 | t->add_space << 5 |
-                       t->strip_space << 6 | t->strip_marks << 9 | t->add_bos << 7 | t->add_eos << 8);
+    hash_number(h, t->byte_level | t->byte_fallback << 1 | t->ignore_merges << 2 | t->fuse_unk << 3 |
+                       t->add_space << 5 | t->strip_space << 6 | t->strip_marks << 9 | t->add_bos << 7 |
+                       t->add_eos << 8);
     hash_number(h, t->bos);
     hash_number(h, t->eos);
     hash_number(h, t->unk);
@@ -128,16 +133,20 @@ static tn_status make_digest(tn_tokenizer *t, tn_error *err)
     return TN_OK;
 }
 
-/* Where no token has U+2581 after another character, no merge crosses the place before a run of it: cutting there changes
- * no id and makes short pieces, most of them whole tokens. */
+/* Where no token has U+2581 after another character, no merge crosses the place before a run of it: cutting
+ * there changes no id and makes short pieces, most of them whole tokens. */
 static void cut_at_marks(tn_tokenizer *t)
 {
-    if (t->byte_level || t->model == TN_MODEL_UNIGRAM || t->split.n_pass == TN_MAX_PASS || tn_tokenizer_find(t, "\xe2\x96\x81") < 0) return;
+    if (t->byte_level || t->model == TN_MODEL_UNIGRAM || t->split.n_pass == TN_MAX_PASS ||
+        tn_tokenizer_find(t, "\xe2\x96\x81") < 0)
+        return;
     for (int64_t id = 0; id < t->n_vocab; id++) {
         size_t      n;
         const char *text = tn_pool_at(&t->raw, id, &n), *end = text + n;
 
-        if (!tn_token_in_model(t, (int32_t)id) || (t->type[id] == TN_TOKEN_USER && t->in_model == NULL) || t->type[id] == TN_TOKEN_BYTE) continue;
+        if (!tn_token_in_model(t, (int32_t)id) || (t->type[id] == TN_TOKEN_USER && t->in_model == NULL) ||
+            t->type[id] == TN_TOKEN_BYTE)
+            continue;
         for (const char *at = text; (at = memmem(at, (size_t)(end - at), "\xe2\x96\x81", 3)) != NULL; at += 3)
             if (at != text && (at - text < 3 || memcmp(at - 3, "\xe2\x96\x81", 3) != 0)) return;
     }
@@ -147,9 +156,12 @@ static void cut_at_marks(tn_tokenizer *t)
 tn_status tn_tokenizer_finish(tn_tokenizer *t, const char *where, tn_error *err)
 {
     if (t->add_bos && t->bos < 0)
-        return tn_fail(err, TN_FORMAT, "%s: the tokenizer adds a beginning-of-text token but names none (bos_token_id)", where);
+        return tn_fail(err, TN_FORMAT,
+                       "%s: the tokenizer adds a beginning-of-text token but names none (bos_token_id)",
+                       where);
     if (t->add_eos && t->eos < 0)
-        return tn_fail(err, TN_FORMAT, "%s: the tokenizer adds an end-of-text token but names none (eos_token_id)", where);
+        return tn_fail(err, TN_FORMAT,
+                       "%s: the tokenizer adds an end-of-text token but names none (eos_token_id)", where);
     TN_TRY(tn_added_finish(t, err));
     cut_at_marks(t);
     return make_digest(t, err);
@@ -174,7 +186,10 @@ bool tn_tokenizer_is_special(const tn_tokenizer *t, int32_t id)
     return id >= 0 && id < t->n_vocab && (t->type[id] == TN_TOKEN_CONTROL || t->type[id] == TN_TOKEN_UNKNOWN);
 }
 
-int32_t tn_tokenizer_find(const tn_tokenizer *t, const char *token) { return tn_index_find(&t->by_raw, &t->raw, token, strlen(token)); }
+int32_t tn_tokenizer_find(const tn_tokenizer *t, const char *token)
+{
+    return tn_index_find(&t->by_raw, &t->raw, token, strlen(token));
+}
 
 const char *tn_tokenizer_piece(const tn_tokenizer *t, int32_t id, size_t *n)
 {

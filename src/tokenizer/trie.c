@@ -1,4 +1,5 @@
-/* trie.c - strings as a trie: the children of a node lie together, sorted by byte; the first byte is a table. */
+/* trie.c - strings as a trie: the children of a node lie together, sorted by byte; the first byte is a
+ * table. */
 #include "tokenizer/internal.h"
 
 #include <stdlib.h>
@@ -9,16 +10,19 @@ static int by_text(const void *a, const void *b)
     const tn_trie_key *x = a, *y = b;
     int                c = memcmp(x->text, y->text, x->n < y->n ? x->n : y->n);
 
-    return c != 0 ? c : x->n != y->n ? (x->n < y->n ? -1 : 1) : x->value < y->value ? -1 : x->value > y->value;
+    return c != 0                ? c
+           : x->n != y->n        ? (x->n < y->n ? -1 : 1)
+           : x->value < y->value ? -1
+                                 : x->value > y->value;
 }
 
 /* Lays the children of keys[lo, hi), which share their first `depth` bytes, side by side; then theirs. */
-static tn_status lay_children(tn_trie *trie, const tn_trie_key *keys, size_t lo, size_t hi, size_t depth, int32_t *first,
-                              int32_t *n_child, tn_error *err)
+static tn_status lay_children(tn_trie *trie, const tn_trie_key *keys, size_t lo, size_t hi, size_t depth,
+                              int32_t *first, int32_t *n_child, tn_error *err)
 {
     size_t n = 0, at;
 
-    while (lo < hi && keys[lo].n == depth) lo++;     /* the strings that end here belong to the parent */
+    while (lo < hi && keys[lo].n == depth) lo++; /* the strings that end here belong to the parent */
     for (size_t i = lo; i < hi; i++) n += i == lo || keys[i - 1].text[depth] != keys[i].text[depth];
     if (trie->n + n > trie->cap) {
         size_t        cap = 2 * trie->cap + n + 64;
@@ -33,7 +37,8 @@ static tn_status lay_children(tn_trie *trie, const tn_trie_key *keys, size_t lo,
     *n_child = (int32_t)n;
     trie->n += n;
     for (size_t i = lo, j; i < hi; i = j) {
-        tn_trie_node node = { .value = keys[i].n == depth + 1 ? keys[i].value : -1, .byte = (uint8_t)keys[i].text[depth] };
+        tn_trie_node node = { .value = keys[i].n == depth + 1 ? keys[i].value : -1,
+                              .byte = (uint8_t)keys[i].text[depth] };
 
         for (j = i; j < hi && (uint8_t)keys[j].text[depth] == node.byte;) j++;
         TN_TRY(lay_children(trie, keys, i, j, depth + 1, &node.first, &node.n_child, err));
@@ -73,5 +78,5 @@ int32_t tn_trie_child(const tn_trie *trie, int32_t at, uint8_t byte)
 void tn_trie_free(tn_trie *trie)
 {
     free(trie->node);
-    *trie = (tn_trie){0};
+    *trie = (tn_trie){ 0 };
 }

@@ -1,7 +1,7 @@
 /* unicode.c - UTF-8 validity, normal forms and lower case over the generated tables.
  *
- * Normal forms follow Unicode Standard Annex 15: decompose, put combining marks in canonical order, compose. Text that
- * has no character which could change (the usual case) is found by one pass and copied. */
+ * Normal forms follow Unicode Standard Annex 15: decompose, put combining marks in canonical order, compose.
+ * Text that has no character which could change (the usual case) is found by one pass and copied. */
 #include "tokenizer/unicode.h"
 
 #include <stdlib.h>
@@ -50,13 +50,29 @@ void tn_uc_repair(tn_str *out, const uint8_t *s, size_t n)
     }
 }
 
-static uint16_t norm_flags(uint32_t cp) { return tn_uc_norm_block[(uint32_t)tn_uc_norm_index[cp >> 7] * 128 + (cp & 127)]; }
+static uint16_t norm_flags(uint32_t cp)
+{
+    return tn_uc_norm_block[(uint32_t)tn_uc_norm_index[cp >> 7] * 128 + (cp & 127)];
+}
 
 /* Hangul syllables are composed by arithmetic (Unicode Standard, section 3.12). */
-enum { S_BASE = 0xac00, L_BASE = 0x1100, V_BASE = 0x1161, T_BASE = 0x11a7, N_L = 19, N_V = 21, N_T = 28, N_S = N_L * N_V * N_T };
+enum {
+    S_BASE = 0xac00,
+    L_BASE = 0x1100,
+    V_BASE = 0x1161,
+    T_BASE = 0x11a7,
+    N_L = 19,
+    N_V = 21,
+    N_T = 28,
+    N_S = N_L * N_V * N_T
+};
 
 /* The code points of one stretch between starters, waiting for order and composition. */
-typedef struct norm_buffer { uint32_t *cp; size_t n, cap; bool failed; } norm_buffer;
+typedef struct norm_buffer {
+    uint32_t *cp;
+    size_t    n, cap;
+    bool      failed;
+} norm_buffer;
 
 static void put(norm_buffer *b, uint32_t cp)
 {
@@ -64,7 +80,10 @@ static void put(norm_buffer *b, uint32_t cp)
         size_t    cap = b->cap != 0 ? 2 * b->cap : 256;
         uint32_t *p = realloc(b->cp, cap * sizeof *p);
 
-        if (p == NULL) { b->failed = true; return; }
+        if (p == NULL) {
+            b->failed = true;
+            return;
+        }
         b->cp = p;
         b->cap = cap;
     }
@@ -83,7 +102,10 @@ static void decompose(norm_buffer *b, uint32_t cp, bool compat)
         if (s % N_T != 0) put(b, T_BASE + s % N_T);
         return;
     }
-    if ((norm_flags(cp) & (compat ? TN_UC_NORM_COMPAT : TN_UC_NORM_CANON)) == 0) { put(b, cp); return; }
+    if ((norm_flags(cp) & (compat ? TN_UC_NORM_COMPAT : TN_UC_NORM_CANON)) == 0) {
+        put(b, cp);
+        return;
+    }
     while (lo < hi) {
         size_t          mid = (lo + hi) / 2;
         const uint32_t *row = tn_uc_decomposition + 5 * mid;
@@ -100,8 +122,8 @@ static void decompose(norm_buffer *b, uint32_t cp, bool compat)
     put(b, cp);
 }
 
-/* Marks between two starters sorted by combining class; insertion sort keeps equal classes in order. Hostile runs of
- * thousands of marks would be quadratic, so long runs are counted into place instead. */
+/* Marks between two starters sorted by combining class; insertion sort keeps equal classes in order. Hostile
+ * runs of thousands of marks would be quadratic, so long runs are counted into place instead. */
 static void order_marks(norm_buffer *b)
 {
     for (size_t i = 0; i < b->n;) {
@@ -109,10 +131,13 @@ static void order_marks(norm_buffer *b)
 
         while (end < b->n && (norm_flags(b->cp[end]) & 255) != 0) end++;
         if (end - i > 32) {
-            size_t    at[257] = {0}, n = end - i;
+            size_t    at[257] = { 0 }, n = end - i;
             uint32_t *sorted = malloc(n * sizeof *sorted);
 
-            if (sorted == NULL) { b->failed = true; return; }
+            if (sorted == NULL) {
+                b->failed = true;
+                return;
+            }
             for (size_t k = i; k < end; k++) at[(norm_flags(b->cp[k]) & 255) + 1]++;
             for (size_t k = 1; k < 257; k++) at[k] += at[k - 1];
             for (size_t k = i; k < end; k++) sorted[at[norm_flags(b->cp[k]) & 255]++] = b->cp[k];
@@ -123,7 +148,8 @@ static void order_marks(norm_buffer *b)
                 uint32_t cp = b->cp[k];
                 size_t   j = k;
 
-                for (; j > i && (norm_flags(b->cp[j - 1]) & 255) > (norm_flags(cp) & 255); j--) b->cp[j] = b->cp[j - 1];
+                for (; j > i && (norm_flags(b->cp[j - 1]) & 255) > (norm_flags(cp) & 255); j--)
+                    b->cp[j] = b->cp[j - 1];
                 b->cp[j] = cp;
             }
         }
@@ -151,7 +177,7 @@ static uint32_t compose_pair(uint32_t a, uint32_t c)
 static void compose(norm_buffer *b)
 {
     size_t starter = SIZE_MAX, out = 0;
-    int    last_class = 0;                          /* of the character before, since the starter; 0 right after it */
+    int    last_class = 0; /* of the character before, since the starter; 0 right after it */
 
     for (size_t i = 0; i < b->n; i++) {
         uint32_t cp = b->cp[i], joined = 0;
@@ -160,7 +186,10 @@ static void compose(norm_buffer *b)
         if (starter != SIZE_MAX && (norm_flags(cp) & TN_UC_NORM_SECOND) != 0 &&
             (out == starter + 1 || last_class < ccc))
             joined = compose_pair(b->cp[starter], cp);
-        if (joined != 0) { b->cp[starter] = joined; continue; }
+        if (joined != 0) {
+            b->cp[starter] = joined;
+            continue;
+        }
         if (ccc == 0) starter = out;
         last_class = ccc;
         b->cp[out++] = cp;
@@ -172,10 +201,10 @@ void tn_uc_normalise(tn_str *out, const uint8_t *s, size_t n, tn_uc_form form)
 {
     bool        compat = form == TN_NFKC || form == TN_NFKD, composed = form == TN_NFC || form == TN_NFKC;
     unsigned    touchy = 255u | TN_UC_NORM_SECOND | (compat ? TN_UC_NORM_COMPAT : TN_UC_NORM_CANON);
-    norm_buffer b = {0};
+    norm_buffer b = { 0 };
 
     for (size_t i = 0; i < n;) {
-        size_t start = i, len, safe = i;            /* `safe`: the last starter seen before something that may change */
+        size_t start = i, len, safe = i; /* `safe`: the last starter seen before something that may change */
 
         for (; i < n; i += len) {
             uint32_t cp = tn_uc_decode(s + i, &len);
@@ -185,10 +214,13 @@ void tn_uc_normalise(tn_str *out, const uint8_t *s, size_t n, tn_uc_form form)
             }
             safe = i;
         }
-        if (i == n) { tn_str_add_n(out, s + start, n - start); break; }
+        if (i == n) {
+            tn_str_add_n(out, s + start, n - start);
+            break;
+        }
         tn_str_add_n(out, s + start, safe - start);
         b.n = 0;
-        for (i = safe; i < n; i += len) {           /* up to the next starter that nothing before it can change */
+        for (i = safe; i < n; i += len) { /* up to the next starter that nothing before it can change */
             uint32_t cp = tn_uc_decode(s + i, &len);
 
             if (i > safe && cp < 0x300 && cp < (compat ? 0xa0u : 0xc0u)) break;
@@ -201,7 +233,10 @@ void tn_uc_normalise(tn_str *out, const uint8_t *s, size_t n, tn_uc_form form)
 
             tn_str_add_n(out, utf8, (size_t)tn_utf8_encode(b.cp[k], utf8));
         }
-        if (b.failed) { out->failed = true; break; }
+        if (b.failed) {
+            out->failed = true;
+            break;
+        }
     }
     free(b.cp);
 }
@@ -213,15 +248,22 @@ void tn_uc_lowercase(tn_str *out, const uint8_t *s, size_t n)
         size_t   lo = 0, hi = tn_uc_n_lower;
         char     utf8[4];
 
-        if (cp < 0x80) { tn_str_add_char(out, (char)(cp - 'A' < 26 ? cp + 32 : cp)); continue; }
+        if (cp < 0x80) {
+            tn_str_add_char(out, (char)(cp - 'A' < 26 ? cp + 32 : cp));
+            continue;
+        }
         while (lo < hi && tn_uc_lower[3 * ((lo + hi) / 2)] != cp) {
             size_t mid = (lo + hi) / 2;
 
             if (tn_uc_lower[3 * mid] < cp) lo = mid + 1;
             else hi = mid;
         }
-        if (lo >= hi) { tn_str_add_n(out, s + i, len); continue; }
+        if (lo >= hi) {
+            tn_str_add_n(out, s + i, len);
+            continue;
+        }
         for (int k = 1; k <= 2 && (k == 1 || tn_uc_lower[3 * ((lo + hi) / 2) + 2] != 0); k++)
-            tn_str_add_n(out, utf8, (size_t)tn_utf8_encode(tn_uc_lower[3 * ((lo + hi) / 2) + (size_t)k], utf8));
+            tn_str_add_n(out, utf8,
+                         (size_t)tn_utf8_encode(tn_uc_lower[3 * ((lo + hi) / 2) + (size_t)k], utf8));
     }
 }

@@ -1,6 +1,7 @@
-/* unigram.c - the SentencePiece Unigram model: of all ways to cut a text into pieces, the one whose scores add up highest
- * (Viterbi, Kudo 2018, arXiv:1804.10959). A character that no piece covers costs the lowest score less 10; neighbours of
- * that kind become one unknown token, or their bytes. Sums are in double, ties go to the first found, as elsewhere. */
+/* unigram.c - the SentencePiece Unigram model: of all ways to cut a text into pieces, the one whose scores
+ * add up highest (Viterbi, Kudo 2018, arXiv:1804.10959). A character that no piece covers costs the lowest
+ * score less 10; neighbours of that kind become one unknown token, or their bytes. Sums are in double, ties
+ * go to the first found, as elsewhere. */
 #include "tokenizer/internal.h"
 
 #include <float.h>
@@ -23,9 +24,12 @@ tn_status tn_unigram_create(tn_tokenizer *t, tn_error *err)
             free(keys);
             return tn_fail(err, TN_FORMAT, "score of token %d is not a number", id);
         }
-        if ((t->type[id] == TN_TOKEN_NORMAL || (t->type[id] == TN_TOKEN_USER && t->in_model != NULL && t->in_model[id])) && t->score[id] < lowest)
+        if ((t->type[id] == TN_TOKEN_NORMAL ||
+             (t->type[id] == TN_TOKEN_USER && t->in_model != NULL && t->in_model[id])) &&
+            t->score[id] < lowest)
             lowest = t->score[id];
-        if (tn_token_in_model(t, id) && (t->type[id] == TN_TOKEN_NORMAL || t->type[id] == TN_TOKEN_USER || t->type[id] == TN_TOKEN_UNUSED))
+        if (tn_token_in_model(t, id) && (t->type[id] == TN_TOKEN_NORMAL || t->type[id] == TN_TOKEN_USER ||
+                                         t->type[id] == TN_TOKEN_UNUSED))
             keys[n++] = (tn_trie_key){ text, len, id };
     }
     t->unk_score = (lowest == DBL_MAX ? 0 : lowest) - 10;
@@ -34,7 +38,12 @@ tn_status tn_unigram_create(tn_tokenizer *t, tn_error *err)
     return status;
 }
 
-typedef struct cell { double score; uint32_t from; int32_t id; } cell;      /* best way to reach this byte; id -1: unknown */
+/* best way to reach this byte; id -1: unknown */
+typedef struct cell {
+    double   score;
+    uint32_t from;
+    int32_t  id;
+} cell;
 
 /* Fills best[0, n] by going over the characters; best[i].from leads back. */
 static void viterbi(const tn_tokenizer *t, const uint8_t *s, size_t n, cell *best)
@@ -50,7 +59,8 @@ static void viterbi(const tn_tokenizer *t, const uint8_t *s, size_t n, cell *bes
             int32_t id = t->pieces.node[at].value;
 
             if (id >= 0) {
-                double score = best[i].score + (t->type[id] == TN_TOKEN_USER && t->in_model == NULL ? 0.0 : t->score[id]);
+                double score = best[i].score +
+                               (t->type[id] == TN_TOKEN_USER && t->in_model == NULL ? 0.0 : t->score[id]);
 
                 covered |= j - i == len;
                 if (score > best[j].score) best[j] = (cell){ score, (uint32_t)i, id };
@@ -75,11 +85,14 @@ tn_status tn_unigram_encode(const tn_tokenizer *t, const uint8_t *s, size_t n, t
 {
     cell *best;
 
-    if (n > UINT32_MAX / 2) return tn_fail(err, TN_LIMIT, "a text without a place to cut has %zu bytes: cut it into smaller ones", n);
-    if ((best = malloc((n + 1) * sizeof *best)) == NULL) return tn_fail(err, TN_NOMEM, "no memory to tokenise %zu bytes", n);
+    if (n > UINT32_MAX / 2)
+        return tn_fail(err, TN_LIMIT, "a text without a place to cut has %zu bytes: cut it into smaller ones",
+                       n);
+    if ((best = malloc((n + 1) * sizeof *best)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory to tokenise %zu bytes", n);
     viterbi(t, s, n, best);
-    /* Turn the way back into a way forward: the score of a cell on the path is not needed any more and takes the end of
-     * the piece that begins there. */
+    /* Turn the way back into a way forward: the score of a cell on the path is not needed any more and takes
+     * the end of the piece that begins there. */
     for (size_t end = n; end > 0; end = best[end].from) best[best[end].from].score = (double)end;
     for (size_t i = 0; i < n;) {
         size_t  end = (size_t)best[i].score;

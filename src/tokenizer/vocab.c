@@ -6,13 +6,15 @@
 
 enum { ID_MASK = (1 << TN_INDEX_BITS) - 1 };
 
-tn_status tn_pool_fill(tn_pool *pool, const char *const *text, const size_t *n_bytes, int64_t n, const char *where, tn_error *err)
+tn_status tn_pool_fill(tn_pool *pool, const char *const *text, const size_t *n_bytes, int64_t n,
+                       const char *where, tn_error *err)
 {
     uint64_t total = 0;
 
     for (int64_t i = 0; i < n; i++) {
         if (n_bytes[i] > TN_MAX_TOKEN_BYTES)
-            return tn_fail(err, TN_LIMIT, "%s: token %lld has %zu bytes, at most %d are read: the file is damaged", where,
+            return tn_fail(err, TN_LIMIT,
+                           "%s: token %lld has %zu bytes, at most %d are read: the file is damaged", where,
                            (long long)i, n_bytes[i], TN_MAX_TOKEN_BYTES);
         total += n_bytes[i];
     }
@@ -21,7 +23,8 @@ tn_status tn_pool_fill(tn_pool *pool, const char *const *text, const size_t *n_b
                        (unsigned long long)total, UINT32_MAX / 2);
     pool->p = malloc((size_t)total + 1);
     pool->at = malloc(((size_t)n + 1) * sizeof *pool->at);
-    if (pool->p == NULL || pool->at == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for %lld tokens", where, (long long)n);
+    if (pool->p == NULL || pool->at == NULL)
+        return tn_fail(err, TN_NOMEM, "%s: no memory for %lld tokens", where, (long long)n);
     pool->at[0] = 0;
     for (int64_t i = 0; i < n; i++) {
         if (n_bytes[i] != 0) memcpy(pool->p + pool->at[i], text[i], n_bytes[i]);
@@ -34,29 +37,34 @@ void tn_pool_free(tn_pool *pool)
 {
     free(pool->p);
     free(pool->at);
-    *pool = (tn_pool){0};
+    *pool = (tn_pool){ 0 };
 }
 
 tn_status tn_index_create(tn_index *index, int64_t n, tn_error *err)
 {
     size_t slots = 64;
 
-    if (n >= ID_MASK) return tn_fail(err, TN_LIMIT, "a table of %lld tokens, at most %d are read: the file is damaged", (long long)n, ID_MASK - 1);
+    if (n >= ID_MASK)
+        return tn_fail(err, TN_LIMIT, "a table of %lld tokens, at most %d are read: the file is damaged",
+                       (long long)n, ID_MASK - 1);
     while (slots < 2 * (size_t)n + 2) slots *= 2;
     index->slot = calloc(slots, sizeof *index->slot);
     index->mask = slots - 1;
-    if (index->slot == NULL) return tn_fail(err, TN_NOMEM, "no memory for a table of %lld tokens", (long long)n);
+    if (index->slot == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for a table of %lld tokens", (long long)n);
     return TN_OK;
 }
 
 void tn_index_free(tn_index *index)
 {
     free(index->slot);
-    *index = (tn_index){0};
+    *index = (tn_index){ 0 };
 }
 
-/* The slot that holds these bytes, or the empty one where they belong. The tag saves comparing most strings that differ. */
-static size_t index_slot(const tn_index *index, const tn_pool *pool, const void *text, size_t n, uint32_t *tag)
+/* The slot that holds these bytes, or the empty one where they belong. The tag saves comparing most strings
+ * that differ. */
+static size_t index_slot(const tn_index *index, const tn_pool *pool, const void *text, size_t n,
+                         uint32_t *tag)
 {
     uint64_t h = tn_hash64(text, n);
     size_t   i = (size_t)h & index->mask;
@@ -95,11 +103,12 @@ static bool byte_is_itself(unsigned b) { return (b >= 33 && b <= 126) || (b >= 1
 
 size_t tn_byte_level_decode(char *out, const char *raw, size_t n)
 {
-    static const uint8_t shifted[68] = {
-        0,   1,   2,   3,   4,   5,   6,   7,   8,   9,   10,  11,  12,  13,  14,  15,  16,  17,  18,  19,  20,  21,  22,
-        23,  24,  25,  26,  27,  28,  29,  30,  31,  32,  127, 128, 129, 130, 131, 132, 133, 134, 135, 136, 137, 138, 139,
-        140, 141, 142, 143, 144, 145, 146, 147, 148, 149, 150, 151, 152, 153, 154, 155, 156, 157, 158, 159, 160, 173 };
-    size_t n_out = 0;
+    static const uint8_t shifted[68] = { 0,   1,   2,   3,   4,   5,   6,   7,   8,   9,   10,  11,  12,  13,
+                                         14,  15,  16,  17,  18,  19,  20,  21,  22,  23,  24,  25,  26,  27,
+                                         28,  29,  30,  31,  32,  127, 128, 129, 130, 131, 132, 133, 134, 135,
+                                         136, 137, 138, 139, 140, 141, 142, 143, 144, 145, 146, 147, 148, 149,
+                                         150, 151, 152, 153, 154, 155, 156, 157, 158, 159, 160, 173 };
+    size_t               n_out = 0;
 
     for (size_t i = 0; i < n;) {
         uint32_t cp;
@@ -158,7 +167,8 @@ tn_status tn_vocab_finish(tn_tokenizer *t, tn_error *err)
 
     t->bytes.p = malloc(total + 1);
     t->bytes.at = malloc(((size_t)t->n_vocab + 1) * sizeof *t->bytes.at);
-    if (t->bytes.p == NULL || t->bytes.at == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld tokens", (long long)t->n_vocab);
+    if (t->bytes.p == NULL || t->bytes.at == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for %lld tokens", (long long)t->n_vocab);
     TN_TRY(tn_index_create(&t->by_bytes, t->n_vocab, err));
     for (int b = 0; b < 256; b++) t->byte_id[b] = -1;
     t->bytes.at[0] = 0;
@@ -167,9 +177,12 @@ tn_status tn_vocab_finish(tn_tokenizer *t, tn_error *err)
         const char *raw = tn_pool_at(&t->raw, id, &n);
         char       *out = t->bytes.p + t->bytes.at[id];
         uint8_t     type = t->type[id];
-        /* tokenizer.json spells what the model has as the model does, and leaves all spaces to the decoder; a GGUF spells user tokens out. */
-        bool        verbatim = type == TN_TOKEN_CONTROL || (type == TN_TOKEN_USER && (t->in_model == NULL || t->in_model[id] == 0)) || type == TN_TOKEN_UNKNOWN;
-        int         byte = t->byte_level || type == TN_TOKEN_USER ? -1 : tn_byte_token(raw, n);
+        /* tokenizer.json spells what the model has as the model does, and leaves all spaces to the decoder; a
+         * GGUF spells user tokens out. */
+        bool verbatim = type == TN_TOKEN_CONTROL ||
+                        (type == TN_TOKEN_USER && (t->in_model == NULL || t->in_model[id] == 0)) ||
+                        type == TN_TOKEN_UNKNOWN;
+        int byte = t->byte_level || type == TN_TOKEN_USER ? -1 : tn_byte_token(raw, n);
 
         if (byte >= 0 && (type == TN_TOKEN_BYTE || t->byte_fallback)) {
             out[0] = (char)byte;

@@ -1,12 +1,15 @@
-/* checkpoint.c - the state of a run on disk: sharded, hashed, written in the background, loadable on any number of ranks.
+/* checkpoint.c - the state of a run on disk: sharded, hashed, written in the background, loadable on any
+ * number of ranks.
  *
  *   OUT/step-N.tmp/rank-0000.bin ...   each rank writes its range of the flat order: for each kind (w, m, v) the slices
  *   OUT/step-N/manifest.json           tensors by name; slices [tensor, kind, first, n, file, offset, sha256]; step, counts; its own SHA-256
  *
- * A slice is what one tensor, or its state, has inside one grain of the flat order (ranks part at grains or tensors), so the set of slices, their
- * hashes and the root over them are the same for every number of ranks. A thread hashes, writes and syncs the state where it lies, while the next
- * step computes its gradients: only an update changes the state, so before it the slices that are not written yet are copied, and only those. Then
- * rank 0 collects the hashes, writes the manifest, syncs and renames: a directory without `.tmp` is whole. */
+ * A slice is what one tensor, or its state, has inside one grain of the flat order (ranks part at grains or
+ * tensors), so the set of slices, their hashes and the root over them are the same for every number of ranks.
+ * A thread hashes, writes and syncs the state where it lies, while the next step computes its gradients: only
+ * an update changes the state, so before it the slices that are not written yet are copied, and only those.
+ * Then rank 0 collects the hashes, writes the manifest, syncs and renames: a directory without `.tmp` is
+ * whole. */
 #include "train/run.h"
 
 #include <errno.h>
@@ -22,31 +25,44 @@
 
 static const char kind_names[][2] = { "w", "m", "v" };
 
-typedef struct slice { int32_t slot, kind; int64_t first, n, flat; int32_t file; int64_t offset; tn_digest sha; } slice;
+typedef struct slice {
+    int32_t   slot, kind;
+    int64_t   first, n, flat;
+    int32_t   file;
+    int64_t   offset;
+    tn_digest sha;
+} slice;
 
 struct checkpointer {
-    run      *r;
-    tn_digest genesis;
-    slice    *all, *mine;               /* of all ranks (in root order), and the part that is ours */
-    int64_t   n_all, n_mine, *rank_first;                    /* all: sorted by rank; [size + 1] */
-    pthread_mutex_t lock;               /* next, writing, copy: between the writer and the step */
+    run            *r;
+    tn_digest       genesis;
+    slice          *all, *mine;                 /* of all ranks (in root order), and the part that is ours */
+    int64_t         n_all, n_mine, *rank_first; /* all: sorted by rank; [size + 1] */
+    pthread_mutex_t lock;                       /* next, writing, copy: between the writer and the step */
     pthread_cond_t  written;
-    int64_t   next, writing;            /* the slice that is taken next; the one being written from live memory, -1: none */
-    float    *copy;                     /* the last slices of mine, one after the other; NULL: they are read where they lie */
-    int64_t   copied_offset;            /* of the first one */
-    int64_t   first, last;
+    /* the slice that is taken next; the one being written from live memory, -1: none */
+    int64_t next, writing;
+    float  *copy; /* the last slices of mine, one after the other; NULL: they are read where they lie */
+    int64_t copied_offset; /* of the first one */
+    int64_t first, last;
     progress_state at;
-    char     *tmp, *path;               /* step-N.tmp, its rank file */
-    pthread_t thread;
-    bool      busy, joined;
-    _Atomic bool done;
-    tn_status status;
-    tn_error  error;
+    char          *tmp, *path; /* step-N.tmp, its rank file */
+    pthread_t      thread;
+    bool           busy, joined;
+    _Atomic bool   done;
+    tn_status      status;
+    tn_error       error;
 };
 
-/* ------------------------------------------------------------------------------------------------------- slices */
+/* ------------------------------------------------------------------------------------------------- slices */
 
-typedef struct cutting { const params *p; slice *out; int64_t n; int kind, file; int64_t offset; } cutting;
+typedef struct cutting {
+    const params *p;
+    slice        *out;
+    int64_t       n;
+    int           kind, file;
+    int64_t       offset;
+} cutting;
 
 static void cut_span(void *arg, const slot *s, int64_t offset, int64_t n)
 {
@@ -54,7 +70,8 @@ static void cut_span(void *arg, const slot *s, int64_t offset, int64_t n)
     if (c->kind > 0 && n > s->n_state[c->kind - 1] - offset) n = s->n_state[c->kind - 1] - offset;
     if (n <= 0) return;
     if (c->out != NULL)
-        c->out[c->n] = (slice){ (int32_t)(s - c->p->slot), c->kind, offset, n, s->first + offset, c->file, c->offset, { { 0 } } };
+        c->out[c->n] = (slice){ (int32_t)(s - c->p->slot), c->kind, offset,    n,
+                                s->first + offset,         c->file, c->offset, { { 0 } } };
     c->offset += n * 4;
     c->n++;
 }
@@ -79,17 +96,19 @@ static int by_kind_and_place(const void *a, const void *b)
     return x->flat < y->flat ? -1 : x->flat > y->flat;
 }
 
-void train_slice_leaf(tn_digest *leaf, const char *tensor, const char *kind, int64_t first, int64_t n, const tn_digest *sha)
+void train_slice_leaf(tn_digest *leaf, const char *tensor, const char *kind, int64_t first, int64_t n,
+                      const tn_digest *sha)
 {
     char hex[TN_SHA256_HEX], text[320];
     tn_hex(hex, sha);
-    int len = snprintf(text, sizeof text, "%s %s %lld %lld %s", tensor, kind, (long long)first, (long long)n, hex);
+    int len = snprintf(text, sizeof text, "%s %s %lld %lld %s", tensor, kind, (long long)first, (long long)n,
+                       hex);
     tn_merkle_leaf(leaf, text, len < (int)sizeof text ? (size_t)len : sizeof text - 1);
 }
 
 static tn_status slices_root(const params *p, const slice *list, int64_t n, tn_digest *root, tn_error *err)
 {
-    slice *sorted = malloc((size_t)(n + 1) * sizeof *sorted);
+    slice     *sorted = malloc((size_t)(n + 1) * sizeof *sorted);
     tn_digest *leaf = malloc((size_t)(n + 1) * sizeof *leaf);
     if (sorted == NULL || leaf == NULL) {
         free(sorted);
@@ -99,14 +118,15 @@ static tn_status slices_root(const params *p, const slice *list, int64_t n, tn_d
     memcpy(sorted, list, (size_t)n * sizeof *sorted);
     qsort(sorted, (size_t)n, sizeof *sorted, by_kind_and_place);
     for (int64_t i = 0; i < n; i++)
-        train_slice_leaf(&leaf[i], p->slot[sorted[i].slot].name, kind_names[sorted[i].kind], sorted[i].first, sorted[i].n, &sorted[i].sha);
+        train_slice_leaf(&leaf[i], p->slot[sorted[i].slot].name, kind_names[sorted[i].kind], sorted[i].first,
+                         sorted[i].n, &sorted[i].sha);
     tn_merkle_root(root, leaf, (size_t)n);
     free(sorted);
     free(leaf);
     return TN_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------ writing */
+/* ------------------------------------------------------------------------------------------------ writing */
 
 void train_checkpoint_destroy(checkpointer *k)
 {
@@ -124,7 +144,7 @@ void train_checkpoint_destroy(checkpointer *k)
 
 tn_status train_checkpoint_create(checkpointer **out, run *r, const tn_digest *genesis, tn_error *err)
 {
-    int n_kind = 1 + r->opt.n_state;
+    int           n_kind = 1 + r->opt.n_state;
     checkpointer *k = calloc(1, sizeof *k);
 
     *out = NULL;
@@ -137,10 +157,12 @@ tn_status train_checkpoint_create(checkpointer **out, run *r, const tn_digest *g
     k->last = r->x.range[r->rank + 1];
     if ((k->rank_first = calloc((size_t)r->size + 1, sizeof *k->rank_first)) == NULL) goto nomem;
     for (int o = 0; o < r->size; o++)
-        k->rank_first[o + 1] = k->rank_first[o] + cut(&r->p, n_kind, r->x.range[o], r->x.range[o + 1], o, NULL);
+        k->rank_first[o + 1] = k->rank_first[o] +
+                               cut(&r->p, n_kind, r->x.range[o], r->x.range[o + 1], o, NULL);
     k->n_all = k->rank_first[r->size];
     if ((k->all = malloc((size_t)(k->n_all + 1) * sizeof *k->all)) == NULL) goto nomem;
-    for (int o = 0; o < r->size; o++) cut(&r->p, n_kind, r->x.range[o], r->x.range[o + 1], o, k->all + k->rank_first[o]);
+    for (int o = 0; o < r->size; o++)
+        cut(&r->p, n_kind, r->x.range[o], r->x.range[o + 1], o, k->all + k->rank_first[o]);
     k->mine = k->all + k->rank_first[r->rank];
     k->n_mine = k->rank_first[r->rank + 1] - k->rank_first[r->rank];
     *out = k;
@@ -165,7 +187,8 @@ static struct timespec in_a_second(void)
     return t;
 }
 
-/* An update comes: what is not written yet is copied; the slice at hand is waited for. Without memory for the copy all is waited for. */
+/* An update comes: what is not written yet is copied; the slice at hand is waited for. Without memory for the
+ * copy all is waited for. */
 void train_checkpoint_before_update(checkpointer *k)
 {
     if (!k->busy || k->done) return;
@@ -177,7 +200,8 @@ void train_checkpoint_before_update(checkpointer *k)
         float *to = malloc(n * 4);
         /* Slices lie in the file as they lie in `mine`, so one offset serves both. */
         for (int64_t i = k->next; to != NULL && i < k->n_mine; i++)
-            memcpy(to + (k->mine[i].offset - k->copied_offset) / 4, slice_live(k->r, &k->mine[i]), (size_t)k->mine[i].n * 4);
+            memcpy(to + (k->mine[i].offset - k->copied_offset) / 4, slice_live(k->r, &k->mine[i]),
+                   (size_t)k->mine[i].n * 4);
         k->copy = to;
     }
     while (k->writing >= 0 || (k->copy == NULL && k->next < k->n_mine)) {
@@ -208,7 +232,7 @@ static const float *slice_take(checkpointer *k)
 static tn_status part_write(checkpointer *k, tn_error *err)
 {
     tn_status status = TN_OK;
-    int fd = open(k->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int       fd = open(k->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
     if (fd < 0) return tn_fail(err, TN_IO, "%s: cannot create: %s", k->path, strerror(errno));
     const char *p;
@@ -228,7 +252,8 @@ static tn_status part_write(checkpointer *k, tn_error *err)
     }
     if (fsync(fd) != 0) status = tn_fail(err, TN_IO, "%s: cannot sync: %s", k->path, strerror(errno));
 out:
-    if (close(fd) != 0 && status == TN_OK) status = tn_fail(err, TN_IO, "%s: cannot close: %s", k->path, strerror(errno));
+    if (close(fd) != 0 && status == TN_OK)
+        status = tn_fail(err, TN_IO, "%s: cannot close: %s", k->path, strerror(errno));
     return status;
 }
 
@@ -236,7 +261,7 @@ static void *writer(void *arg)
 {
     checkpointer *k = arg;
     k->status = part_write(k, &k->error);
-    pthread_mutex_lock(&k->lock);                            /* also after an error: nobody waits for more */
+    pthread_mutex_lock(&k->lock); /* also after an error: nobody waits for more */
     k->next = k->n_mine;
     k->writing = -1;
     pthread_cond_broadcast(&k->written);
@@ -248,7 +273,7 @@ static void *writer(void *arg)
 static tn_status directory_make(checkpointer *k, tn_error *err)
 {
     if (k->r->rank != 0) return TN_OK;
-    TN_TRY(tn_remove_tree(k->tmp, err));                     /* what an interrupted writer left */
+    TN_TRY(tn_remove_tree(k->tmp, err)); /* what an interrupted writer left */
     return tn_mkdirs(k->tmp, err);
 }
 
@@ -260,22 +285,25 @@ tn_status train_checkpoint_begin(checkpointer *k, const progress_state *at, tn_e
     k->at = *at;
     k->tmp = tn_strf("%s/step-%lld.tmp", r->io->out, (long long)at->step);
     k->path = k->tmp != NULL ? tn_strf("%s/rank-%04d.bin", k->tmp, r->rank) : NULL;
-    TN_TRY(tn_dist_agree(r->dist, k->path == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : directory_make(k, err), err));
+    TN_TRY(tn_dist_agree(
+        r->dist, k->path == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : directory_make(k, err),
+        err));
     k->next = 0;
     k->writing = -1;
     k->done = false;
     k->joined = false;
     k->status = TN_OK;
-    sigset_t all, before;                                    /* signals belong to the main thread */
+    sigset_t all, before; /* signals belong to the main thread */
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     int rc = pthread_create(&k->thread, NULL, writer, k);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     k->busy = true;
     if (rc == 0) return TN_OK;
-    k->status = tn_fail(&k->error, TN_NOMEM, "cannot start the thread that writes checkpoints: %s", strerror(rc));
+    k->status = tn_fail(&k->error, TN_NOMEM, "cannot start the thread that writes checkpoints: %s",
+                        strerror(rc));
     k->joined = true;
-    k->done = true;                              /* the other ranks learn it when all meet at the end of this checkpoint */
+    k->done = true; /* the other ranks learn it when all meet at the end of this checkpoint */
     return TN_OK;
 }
 
@@ -286,10 +314,10 @@ bool    train_checkpoint_done(checkpointer *k) { return k->busy && k->done; }
 /* Rank 0 gets the hashes that the others' writers made. */
 static tn_status hashes_collect(checkpointer *k, tn_error *err)
 {
-    run *r = k->r;
-    tn_status status = TN_OK;
+    run       *r = k->r;
+    tn_status  status = TN_OK;
     tn_digest *sha = malloc((size_t)(k->n_all + 1) * sizeof *sha);
-    int n_recv = 0;
+    int        n_recv = 0;
 
     if (sha == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld digests", (long long)k->n_all);
     for (int64_t i = 0; i < k->n_mine; i++) sha[k->rank_first[r->rank] + i] = k->mine[i].sha;
@@ -299,7 +327,8 @@ static tn_status hashes_collect(checkpointer *k, tn_error *err)
     } else {
         for (int o = 1; o < r->size; o++) {
             int64_t n = k->rank_first[o + 1] - k->rank_first[o];
-            if (n > 0) r->x.recv[n_recv++] = (tn_dist_message){ o, sha + k->rank_first[o], (size_t)n * sizeof *sha };
+            if (n > 0)
+                r->x.recv[n_recv++] = (tn_dist_message){ o, sha + k->rank_first[o], (size_t)n * sizeof *sha };
         }
         if (r->size > 1) status = tn_dist_exchange(r->dist, NULL, 0, r->x.recv, n_recv, err);
         for (int64_t i = 0; i < k->n_all; i++) k->all[i].sha = sha[i];
@@ -311,29 +340,34 @@ static tn_status hashes_collect(checkpointer *k, tn_error *err)
 /* made: json_decref; NULL: no memory. Half a manifest would be a checkpoint that cannot be loaded. */
 static json_t *manifest_make(checkpointer *k, const tn_digest *root)
 {
-    run *r = k->r;
-    char hex[TN_SHA256_HEX];
-    json_t *tensors = json_array(), *slices = json_array(), *files = json_array(), *m = json_object(), *kinds = json_array();
+    run    *r = k->r;
+    char    hex[TN_SHA256_HEX];
+    json_t *tensors = json_array(), *slices = json_array(), *files = json_array(), *m = json_object(),
+           *kinds = json_array();
     bool ok = true;
 
     for (int i = 0; i < r->p.n_slot; i++) {
         const slot *s = &r->p.slot[i];
-        json_t *shape = json_array();
-        for (int d = 0; d < s->w->n_dim; d++) ok &= 0 == json_array_append_new(shape, json_integer(s->w->shape[d]));
-        ok &= 0 == json_array_append_new(tensors, json_pack("{s:s,s:o,s:s}", "name", s->name, "shape", shape, "dtype", "f32"));
+        json_t     *shape = json_array();
+        for (int d = 0; d < s->w->n_dim; d++)
+            ok &= 0 == json_array_append_new(shape, json_integer(s->w->shape[d]));
+        ok &= 0 == json_array_append_new(
+                       tensors, json_pack("{s:s,s:o,s:s}", "name", s->name, "shape", shape, "dtype", "f32"));
     }
     for (int64_t i = 0; i < k->n_all; i++) {
         const slice *s = &k->all[i];
         tn_hex(hex, &s->sha);
-        ok &= 0 == json_array_append_new(slices, json_pack("[i,i,I,I,i,I,s]", s->slot, s->kind, (json_int_t)s->first, (json_int_t)s->n, s->file,
-                                                (json_int_t)s->offset, hex));
+        ok &= 0 == json_array_append_new(slices,
+                                         json_pack("[i,i,I,I,i,I,s]", s->slot, s->kind, (json_int_t)s->first,
+                                                   (json_int_t)s->n, s->file, (json_int_t)s->offset, hex));
     }
     for (int o = 0; o < r->size; o++) {
         char name[32];
         snprintf(name, sizeof name, "rank-%04d.bin", o);
         ok &= 0 == json_array_append_new(files, json_string(name));
     }
-    for (int i = 0; i < 1 + r->opt.n_state; i++) ok &= 0 == json_array_append_new(kinds, json_string(kind_names[i]));
+    for (int i = 0; i < 1 + r->opt.n_state; i++)
+        ok &= 0 == json_array_append_new(kinds, json_string(kind_names[i]));
     ok &= 0 == json_object_set_new(m, "format", json_string("tenet-checkpoint/2"));
     tn_hex(hex, &k->genesis);
     ok &= 0 == json_object_set_new(m, "run", json_string(hex));
@@ -356,7 +390,8 @@ static json_t *manifest_make(checkpointer *k, const tn_digest *root)
     ok &= 0 == json_object_set_new(m, "kinds", kinds);
     ok &= 0 == json_object_set_new(m, "tensors", tensors);
     ok &= 0 == json_object_set_new(m, "slices", slices);
-    if (ok && train_manifest_digest(m, hex) && json_object_set_new(m, "seal", json_string(hex)) == 0) return m;
+    if (ok && train_manifest_digest(m, hex) && json_object_set_new(m, "seal", json_string(hex)) == 0)
+        return m;
     json_decref(m);
     return NULL;
 }
@@ -366,20 +401,23 @@ static tn_status directory_seal(checkpointer *k, checkpoint_seal seal, void *arg
 {
     tn_status status = TN_OK;
     tn_digest root;
-    json_t *m = NULL;
-    char *manifest = NULL, *final = NULL;
+    json_t   *m = NULL;
+    char     *manifest = NULL, *final = NULL;
 
     TN_GOTO(slices_root(&k->r->p, k->all, k->n_all, &root, err));
     if (seal != NULL) TN_GOTO(seal(arg, k->at.step, &root, err));
     manifest = tn_strf("%s/manifest.json", k->tmp);
     final = tn_strndup(k->tmp, strlen(k->tmp) - strlen(".tmp"));
     m = manifest_make(k, &root);
-    if (manifest == NULL || final == NULL || m == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a manifest"); goto out; }
+    if (manifest == NULL || final == NULL || m == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a manifest");
+        goto out;
+    }
     TN_GOTO(tn_json_save(manifest, m, false, err));
     TN_GOTO(tn_fsync_dir(k->tmp, err));
     if (train_fault("kill-naming", k->at.step, 0)) raise(SIGKILL);
     if (tn_exists(final) && !train_checkpoint_is(final)) train_put_aside(final);
-    TN_GOTO(tn_remove_tree(final, err));                     /* one of before a policy went back */
+    TN_GOTO(tn_remove_tree(final, err)); /* one of before a policy went back */
     TN_GOTO(tn_rename(k->tmp, final, err));
     TN_GOTO(tn_fsync_dir(k->r->io->out, err));
 out:
@@ -393,8 +431,9 @@ tn_status train_checkpoint_finish(checkpointer *k, checkpoint_seal seal, void *a
 {
     tn_status status;
     if (!k->busy) return TN_OK;
-    for (struct timespec until = in_a_second(); !k->joined && pthread_timedjoin_np(k->thread, NULL, &until) == ETIMEDOUT; until = in_a_second())
-        train_alive(k->r);                                   /* a slow disk is no hang */
+    for (struct timespec until = in_a_second();
+         !k->joined && pthread_timedjoin_np(k->thread, NULL, &until) == ETIMEDOUT; until = in_a_second())
+        train_alive(k->r); /* a slow disk is no hang */
     k->joined = true;
     k->busy = false;
     free(k->copy);
@@ -405,30 +444,39 @@ tn_status train_checkpoint_finish(checkpointer *k, checkpoint_seal seal, void *a
     if (status == TN_OK && k->r->rank == 0) status = directory_seal(k, seal, arg, err);
     status = tn_dist_agree(k->r->dist, status, err);
     if (status == TN_OK) return TN_OK;
-    if (k->r->rank == 0) tn_remove_tree(k->tmp, NULL);       /* the space is needed: only whole checkpoints stay */
+    if (k->r->rank == 0) tn_remove_tree(k->tmp, NULL); /* the space is needed: only whole checkpoints stay */
     int64_t whole = 0;
     train_checkpoint_newest(k->r->io->out, INT64_MAX, &whole, NULL);
     char text[sizeof err->msg];
     snprintf(text, sizeof text, "%.800s", err != NULL ? err->msg : "");
     if (whole > 0)
-        return tn_fail(err, status, "step %lld: cannot write checkpoint: %s. The newest whole checkpoint is step %lld. Free space or mend the cause, "
-                       "then run the same command.", (long long)k->at.step, text, (long long)whole);
-    return tn_fail(err, status, "step %lld: cannot write checkpoint: %s. There is no whole checkpoint yet. Free space or mend the cause, then run the same command.",
+        return tn_fail(err, status,
+                       "step %lld: cannot write checkpoint: %s. The newest whole checkpoint is step %lld. "
+                       "Free space or mend the cause, "
+                       "then run the same command.",
+                       (long long)k->at.step, text, (long long)whole);
+    return tn_fail(err, status,
+                   "step %lld: cannot write checkpoint: %s. There is no whole checkpoint yet. Free space or "
+                   "mend the cause, then run the same command.",
                    (long long)k->at.step, text);
 }
 
 /* Flat elements from the run itself: a root without writing. */
 tn_status train_checkpoint_root(run *r, tn_digest *root, tn_error *err)
 {
-    int n_kind = 1 + r->opt.n_state;
-    int64_t n = cut(&r->p, n_kind, 0, r->p.n_flat, 0, NULL);
-    slice *list = malloc((size_t)(n + 1) * sizeof *list);
+    int           n_kind = 1 + r->opt.n_state;
+    int64_t       n = cut(&r->p, n_kind, 0, r->p.n_flat, 0, NULL);
+    slice        *list = malloc((size_t)(n + 1) * sizeof *list);
     tn_hash_span *spans = malloc((size_t)(n + 1) * sizeof *spans);
-    tn_digest *sha = malloc((size_t)(n + 1) * sizeof *sha);
-    tn_status status = TN_OK;
-    if (list == NULL || spans == NULL || sha == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for %lld digests", (long long)n); goto out; }
+    tn_digest    *sha = malloc((size_t)(n + 1) * sizeof *sha);
+    tn_status     status = TN_OK;
+    if (list == NULL || spans == NULL || sha == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for %lld digests", (long long)n);
+        goto out;
+    }
     cut(&r->p, n_kind, 0, r->p.n_flat, 0, list);
-    for (int64_t i = 0; i < n; i++) spans[i] = (tn_hash_span){ slice_live(r, &list[i]), (size_t)list[i].n * 4 };
+    for (int64_t i = 0; i < n; i++)
+        spans[i] = (tn_hash_span){ slice_live(r, &list[i]), (size_t)list[i].n * 4 };
     TN_GOTO(tn_sha256_spans(spans, (size_t)n, sha, err));
     for (int64_t i = 0; i < n; i++) list[i].sha = sha[i];
     status = slices_root(&r->p, list, n, root, err);

@@ -15,15 +15,16 @@ static tn_status lies_inside(bool *inside, const char *out, const char *data, tn
 {
     char *at = tn_strdup(out), *real, *real_data = realpath(data, NULL);
 
-    while (at != NULL && at[0] != '\0' && !tn_exists(at)) {  /* what is there of it */
+    while (at != NULL && at[0] != '\0' && !tn_exists(at)) { /* what is there of it */
         char *slash = strrchr(at, '/');
         if (slash == at && at[1] != '\0') slash++;
         *(slash != NULL ? slash : at) = '\0';
     }
     real = at != NULL ? realpath(at[0] != '\0' ? at : ".", NULL) : NULL;
     tn_status status = at == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : TN_OK;
-    size_t n = real_data != NULL ? strlen(real_data) : 0;
-    *inside = real != NULL && n > 0 && strncmp(real, real_data, n) == 0 && (n == 1 || real[n] == '/' || real[n] == '\0');
+    size_t    n = real_data != NULL ? strlen(real_data) : 0;
+    *inside = real != NULL && n > 0 && strncmp(real, real_data, n) == 0 &&
+              (n == 1 || real[n] == '/' || real[n] == '\0');
     free(at);
     free(real);
     free(real_data);
@@ -32,20 +33,24 @@ static tn_status lies_inside(bool *inside, const char *out, const char *data, tn
 
 tn_status train_corpus_apart(const tn_train_config *c, const char *out, tn_error *err)
 {
-    tn_status status = TN_OK;
+    tn_status   status = TN_OK;
     const char *lists[] = { c->data, c->valid }, *item;
-    char *file = NULL;
-    size_t n;
+    char       *file = NULL;
+    size_t      n;
 
     for (int k = 0; k < 2; k++)
         while (tn_list_next(&lists[k], &item, &n)) {
             bool inside = false;
             free(file);
-            if ((file = tn_strndup(item, n)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the name of a file");
+            if ((file = tn_strndup(item, n)) == NULL)
+                return tn_fail(err, TN_NOMEM, "no memory for the name of a file");
             if (tn_is_dir(file)) TN_GOTO(lies_inside(&inside, out, file, err));
             if (!inside) continue;
-            status = tn_fail(err, TN_USAGE, "%s, where the run would write, lies inside the data folder %s: it would train on its own files, and never go on; choose an "
-                             "--out outside, or name the files themselves", out, file);
+            status = tn_fail(err, TN_USAGE,
+                             "%s, where the run would write, lies inside the data folder %s: it would train "
+                             "on its own files, and never go on; choose an "
+                             "--out outside, or name the files themselves",
+                             out, file);
             goto out;
         }
 out:
@@ -53,24 +58,31 @@ out:
     return status;
 }
 
-/* A pipe can be read once and data are read more often, to see what they are; without somebody who writes it, reading it never ends. */
+/* A pipe can be read once and data are read more often, to see what they are; without somebody who writes it,
+ * reading it never ends. */
 static tn_status files_check(char **files, int n_file, tn_error *err)
 {
     struct stat st;
 
     for (int i = 0; i < n_file; i++)
         if (stat(files[i], &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
-            return tn_fail(err, TN_IO, "%s is a pipe or a device; data are a file or a folder: write it into a file first", files[i]);
+            return tn_fail(
+                err, TN_IO,
+                "%s is a pipe or a device; data are a file or a folder: write it into a file first",
+                files[i]);
     return TN_OK;
 }
 
-/* A file that is named twice counts twice; held-out data that are trained on tell nothing. By what the names stand for. */
+/* A file that is named twice counts twice; held-out data that are trained on tell nothing. By what the names
+ * stand for. */
 tn_status train_corpus_warn(const tn_train_config *c, tn_error *err)
 {
-    size_t n_file = 0, n_valid = 0;
-    char **files = tn_list_split(c->data, &n_file), **valid = tn_list_split(c->valid, &n_valid);
+    size_t      n_file = 0, n_valid = 0;
+    char      **files = tn_list_split(c->data, &n_file), **valid = tn_list_split(c->valid, &n_valid);
     struct stat a, b;
-    tn_status status = files != NULL && valid != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for the list of files");
+    tn_status   status = files != NULL && valid != NULL
+                             ? TN_OK
+                             : tn_fail(err, TN_NOMEM, "no memory for the list of files");
 
     for (size_t i = 0; status == TN_OK && i < n_file; i++) {
         if (stat(files[i], &a) != 0) continue;
@@ -79,7 +91,10 @@ tn_status train_corpus_warn(const tn_train_config *c, tn_error *err)
                 tn_log(TN_LOG_WARN, "data names %s twice: what it holds is trained twice an epoch", files[i]);
         for (size_t k = 0; k < n_valid; k++)
             if (stat(valid[k], &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
-                tn_log(TN_LOG_WARN, "valid and data both name %s: a validation on what is trained does not tell what the model learns of other texts", files[i]);
+                tn_log(TN_LOG_WARN,
+                       "valid and data both name %s: a validation on what is trained does not tell what the "
+                       "model learns of other texts",
+                       files[i]);
     }
     free(files);
     free(valid);
@@ -88,14 +103,16 @@ tn_status train_corpus_warn(const tn_train_config *c, tn_error *err)
 
 static tn_data_format format_of(const char *name)
 {
-    return strcmp(name, "text") == 0 ? TN_DATA_TEXT : strcmp(name, "jsonl") == 0 ? TN_DATA_JSONL :
-           strcmp(name, "chat") == 0 ? TN_DATA_CHAT : TN_DATA_AUTO;
+    return strcmp(name, "text") == 0    ? TN_DATA_TEXT
+           : strcmp(name, "jsonl") == 0 ? TN_DATA_JSONL
+           : strcmp(name, "chat") == 0  ? TN_DATA_CHAT
+                                        : TN_DATA_AUTO;
 }
 
-/* ------------------------------------------------------------------------------------------------ text and chats */
+/* ----------------------------------------------------------------------------------------- text and chats */
 
-static tn_status shard_make(const char *path, const char *source, const tn_data_options *o, const tn_digest *tokenizer,
-                            int64_t n_vocab, tn_data_stats *stats, tn_error *err)
+static tn_status shard_make(const char *path, const char *source, const tn_data_options *o,
+                            const tn_digest *tokenizer, int64_t n_vocab, tn_data_stats *stats, tn_error *err)
 {
     tn_shard_writer *w = NULL;
     TN_TRY(tn_shard_create(&w, path, tokenizer, n_vocab, err));
@@ -113,8 +130,9 @@ static int shorter(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* The most rows that n_item items in a row can have. They may lie across the border of two epochs, so the longest one can
- * be among them twice, and more often where they are more than the shortest epoch (n_min): of all the data, or with weights that of the smallest source. */
+/* The most rows that n_item items in a row can have. They may lie across the border of two epochs, so the
+ * longest one can be among them twice, and more often where they are more than the shortest epoch (n_min): of
+ * all the data, or with weights that of the smallest source. */
 static tn_status rows_max_find(corpus *k, int64_t *size, int64_t n, int64_t n_item, int64_t n_min)
 {
     int64_t often = 2 + (n_item - 1) / n_min;
@@ -135,33 +153,42 @@ static tn_status nothing_to_learn(const tn_shard *s, const char *source, bool ch
         words |= doc.n >= 2;
         weight |= doc.n >= 2 && doc.weight_16 > 0;
     }
-    if (words && !weight) return tn_fail(err, TN_FORMAT, "%s has nothing to learn: every row has \"weight\" 0", source);
-    if (words) return tn_fail(err, TN_FORMAT, "%s has nothing to learn: its mask leaves out every token", source);
+    if (words && !weight)
+        return tn_fail(err, TN_FORMAT, "%s has nothing to learn: every row has \"weight\" 0", source);
+    if (words)
+        return tn_fail(err, TN_FORMAT, "%s has nothing to learn: its mask leaves out every token", source);
     return tn_fail(err, TN_FORMAT, "%s has nothing to learn: no document of at least two tokens%s", source,
                    chat ? ", or no assistant turn within n_ctx" : "");
 }
 
 /* data_weights, which are for what is trained; *weighted false: none are given. */
-static tn_status weights_read(const tn_train_config *c, bool train, int n_file, double weights[TN_MIX_MAX], bool *weighted, tn_error *err)
+static tn_status weights_read(const tn_train_config *c, bool train, int n_file, double weights[TN_MIX_MAX],
+                              bool *weighted, tn_error *err)
 {
-    size_t n_word = 0;
-    char **words = tn_list_split(c->data_weights, &n_word);
+    size_t    n_word = 0;
+    char    **words = tn_list_split(c->data_weights, &n_word);
     tn_status status = words != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for data_weights");
 
     *weighted = train && n_word > 0;
     if (status == TN_OK && *weighted && n_word != (size_t)n_file)
         status = tn_fail(err, TN_USAGE, "%zu data_weights for %d sources in data", n_word, n_file);
     if (status == TN_OK && *weighted && n_file == 1)
-        status = tn_fail(err, TN_USAGE, "data_weights share the draws out among several sources, and data names one: leave data_weights out");
+        status = tn_fail(err, TN_USAGE,
+                         "data_weights share the draws out among several sources, and data names one: leave "
+                         "data_weights out");
     if (status == TN_OK && *weighted && n_file > TN_MIX_MAX)
-        status = tn_fail(err, TN_USAGE, "%d data sources; at most %d can have data_weights (a directory counts as one)", n_file, TN_MIX_MAX);
+        status = tn_fail(err, TN_USAGE,
+                         "%d data sources; at most %d can have data_weights (a directory counts as one)",
+                         n_file, TN_MIX_MAX);
     for (size_t i = 0; *weighted && status == TN_OK && i < n_word; i++)
-        if (!tn_parse_f64(words[i], &weights[i])) status = tn_fail(err, TN_USAGE, "data_weights: '%s' is no number", words[i]);
+        if (!tn_parse_f64(words[i], &weights[i]))
+            status = tn_fail(err, TN_USAGE, "data_weights: '%s' is no number", words[i]);
     free(words);
     return status;
 }
 
-static tn_status mix_make(corpus *k, const tn_train_config *c, const int64_t *n_sample, const double *weights, int n, tn_error *err)
+static tn_status mix_make(corpus *k, const tn_train_config *c, const int64_t *n_sample, const double *weights,
+                          int n, tn_error *err)
 {
     tn_status status = tn_mix_init(&k->mix, n_sample, weights, n, (uint64_t)c->seed, c->shuffle, err);
     return status != TN_OK && weights != NULL ? tn_fail_prefix(err, status, "data_weights") : status;
@@ -176,30 +203,37 @@ static int64_t smallest(const tn_mix *m)
     return n;
 }
 
-static tn_status samples_open(corpus *k, const tn_train_config *c, char **files, int n_file, const char *dir, const char *prefix,
-                              tn_model *m, const tn_tokenizer *t, const tn_chat *chat, int64_t n_item, tn_dist *dist, tn_error *err)
+static tn_status samples_open(corpus *k, const tn_train_config *c, char **files, int n_file, const char *dir,
+                              const char *prefix, tn_model *m, const tn_tokenizer *t, const tn_chat *chat,
+                              int64_t n_item, tn_dist *dist, tn_error *err)
 {
-    tn_digest tokenizer = {{ 0 }};
+    tn_digest    tokenizer = { { 0 } };
     tn_pack_kind pack;
-    int64_t n_sample[TN_MIX_MAX] = {0}, n_vocab = tn_model_hparams(m)->n_vocab, total = 0, at = 0, *size;
-    double weights[TN_MIX_MAX];
-    bool weighted;
-    tn_data_stats undrawn = {0};
-    tn_status status = TN_OK;
+    int64_t n_sample[TN_MIX_MAX] = { 0 }, n_vocab = tn_model_hparams(m)->n_vocab, total = 0, at = 0, *size;
+    double  weights[TN_MIX_MAX];
+    bool    weighted;
+    tn_data_stats undrawn = { 0 };
+    tn_status     status = TN_OK;
 
-    if (n_file > TN_MIX_MAX) return tn_fail(err, TN_USAGE, "%d data sources; at most %d (a directory counts as one)", n_file, TN_MIX_MAX);
-    if (!tn_pack_parse(c->pack, &pack)) return tn_fail(err, TN_USAGE, "pack is '%s'; greedy, best-fit and none are known", c->pack);
+    if (n_file > TN_MIX_MAX)
+        return tn_fail(err, TN_USAGE, "%d data sources; at most %d (a directory counts as one)", n_file,
+                       TN_MIX_MAX);
+    if (!tn_pack_parse(c->pack, &pack))
+        return tn_fail(err, TN_USAGE, "pack is '%s'; greedy, best-fit and none are known", c->pack);
     TN_TRY(weights_read(c, strcmp(prefix, "train") == 0, n_file, weights, &weighted, err));
     if (t != NULL) tn_tokenizer_digest(t, &tokenizer);
     for (int i = 0; t == NULL && i < n_file; i++)
         if (!tn_shard_is(files[i]))
-            return tn_fail(err, TN_NOTFOUND, "%s: the model has no tokenizer to read text with; give token shards (.tns)", files[i]);
+            return tn_fail(err, TN_NOTFOUND,
+                           "%s: the model has no tokenizer to read text with; give token shards (.tns)",
+                           files[i]);
     tn_data_options o = { t, chat, format_of(c->format), c->n_ctx, c->train_prompt };
     for (int i = 0; i < n_file; i++) {
-        /* A source that is never drawn teaches nothing, whatever it holds. A file that is a shard already is mapped where it lies. */
+        /* A source that is never drawn teaches nothing, whatever it holds. A file that is a shard already is
+         * mapped where it lies. */
         tn_data_stats *stats = weighted && weights[i] == 0 ? &undrawn : &k->stats;
-        bool made = tn_ends_with(files[i], ".tns") || tn_shard_is(files[i]);
-        char *path = made ? tn_strdup(files[i]) : tn_strf("%s/%s-%d.tns", dir, prefix, i);
+        bool           made = tn_ends_with(files[i], ".tns") || tn_shard_is(files[i]);
+        char          *path = made ? tn_strdup(files[i]) : tn_strf("%s/%s-%d.tns", dir, prefix, i);
         if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
         if (tn_dist_rank(dist) == 0 && !made)
             status = shard_make(path, files[i], &o, &tokenizer, n_vocab, stats, err);
@@ -221,10 +255,11 @@ static tn_status samples_open(corpus *k, const tn_train_config *c, char **files,
     TN_TRY(tn_dist_broadcast(dist, 0, &k->stats, sizeof k->stats, err));
     TN_TRY(mix_make(k, c, n_sample, weighted ? weights : NULL, n_file, err));
     k->n_sample = total;
-    if ((size = malloc((size_t)total * sizeof *size)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld samples", (long long)total);
+    if ((size = malloc((size_t)total * sizeof *size)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for %lld samples", (long long)total);
     for (int i = 0; i < n_file; i++)
         for (int64_t s = 0; s < n_sample[i]; s++, at++) {
-            int64_t n_piece;
+            int64_t         n_piece;
             const tn_piece *piece = tn_pack_sample(k->pack[i], s, &n_piece);
             size[at] = 0;
             for (int64_t q = 0; q < n_piece; q++) size[at] += piece[q].n;
@@ -232,21 +267,27 @@ static tn_status samples_open(corpus *k, const tn_train_config *c, char **files,
     return rows_max_find(k, size, total, n_item, smallest(&k->mix));
 }
 
-/* ------------------------------------------------------------------------------------------------------- pairs */
+/* -------------------------------------------------------------------------------------------------- pairs */
 
-/* KTO's z wants answers that belong to other prompts: the answer of the next pair, in the order of the files. */
+/* KTO's z wants answers that belong to other prompts: the answer of the next pair, in the order of the
+ * files. */
 static tn_status mismatched_make(corpus *k, tn_error *err)
 {
     int64_t n = k->pair.n;
-    size_t total = 0, at = 0;
+    size_t  total = 0, at = 0;
     k->mismatched = calloc((size_t)n, sizeof *k->mismatched);
-    if (k->mismatched == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld mismatched answers", (long long)n);
+    if (k->mismatched == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for %lld mismatched answers", (long long)n);
     for (int pass = 0; pass < 2; pass++) {
         for (int64_t i = 0; i < n; i++) {
-            const tn_pair *p = &k->pair.pair[i], *q = &k->pair.pair[(i + 1) % n];
-            const tn_reply *mine = p->chosen.n > 0 ? &p->chosen : &p->rejected, *other = q->chosen.n > 0 ? &q->chosen : &q->rejected;
+            const tn_pair  *p = &k->pair.pair[i], *q = &k->pair.pair[(i + 1) % n];
+            const tn_reply *mine = p->chosen.n > 0 ? &p->chosen : &p->rejected,
+                           *other = q->chosen.n > 0 ? &q->chosen : &q->rejected;
             int32_t n_answer = other->n - other->n_prompt;
-            if (pass == 0) { total += (size_t)(mine->n_prompt + n_answer); continue; }
+            if (pass == 0) {
+                total += (size_t)(mine->n_prompt + n_answer);
+                continue;
+            }
             int32_t *ids = k->mismatched_ids + at;
             memcpy(ids, mine->ids, (size_t)mine->n_prompt * 4);
             memcpy(ids + mine->n_prompt, other->ids + other->n_prompt, (size_t)n_answer * 4);
@@ -266,7 +307,8 @@ static tn_status reference_place(corpus *k, tn_error *err)
     if ((k->reference_at = malloc((size_t)(3 * n + 1) * sizeof *k->reference_at)) == NULL)
         return tn_fail(err, TN_NOMEM, "no memory for %lld pairs", (long long)n);
     for (int64_t i = 0; i < n; i++) {
-        const tn_reply *side[3] = { &k->pair.pair[i].chosen, &k->pair.pair[i].rejected, k->mismatched != NULL ? &k->mismatched[i] : NULL };
+        const tn_reply *side[3] = { &k->pair.pair[i].chosen, &k->pair.pair[i].rejected,
+                                    k->mismatched != NULL ? &k->mismatched[i] : NULL };
         for (int s = 0; s < 3; s++) {
             k->reference_at[3 * i + s] = at;
             if (side[s] != NULL) at += side[s]->n - side[s]->n_prompt;
@@ -278,26 +320,34 @@ static tn_status reference_place(corpus *k, tn_error *err)
     return TN_OK;
 }
 
-static bool ends_with_stop(const tn_reply *a, const tn_chat *chat, const tn_tokenizer *t) { return a->n > 0 && tn_chat_is_stop(chat, t, a->ids[a->n - 1]); }
+static bool ends_with_stop(const tn_reply *a, const tn_chat *chat, const tn_tokenizer *t)
+{
+    return a->n > 0 && tn_chat_is_stop(chat, t, a->ids[a->n - 1]);
+}
 
 /* The pairs of each file; with weights each is a source, else all are one. */
-static tn_status pairs_mix(corpus *k, const tn_train_config *c, char **files, int n_file, const double *weights, tn_error *err)
+static tn_status pairs_mix(corpus *k, const tn_train_config *c, char **files, int n_file,
+                           const double *weights, tn_error *err)
 {
     int64_t n_pair[TN_MIX_MAX];
 
     if (weights == NULL) return mix_make(k, c, &k->pair.n, NULL, 1, err);
     for (int i = 0; i < n_file; i++) {
         n_pair[i] = k->pair.first[i + 1] - k->pair.first[i];
-        if (n_pair[i] == 0) return tn_fail(err, TN_FORMAT, "%s has no usable pair to be drawn by data_weights: all are too long, have equal sides or weight 0", files[i]);
+        if (n_pair[i] == 0)
+            return tn_fail(err, TN_FORMAT,
+                           "%s has no usable pair to be drawn by data_weights: all are too long, have equal "
+                           "sides or weight 0",
+                           files[i]);
     }
     return mix_make(k, c, n_pair, weights, n_file, err);
 }
 
-static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, int n_file, const char *prefix, const tn_tokenizer *t, const tn_chat *chat,
-                            int64_t n_item, tn_error *err)
+static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, int n_file, const char *prefix,
+                            const tn_tokenizer *t, const tn_chat *chat, int64_t n_item, tn_error *err)
 {
-    double weights[TN_MIX_MAX];
-    bool weighted;
+    double   weights[TN_MIX_MAX];
+    bool     weighted;
     int64_t *size;
 
     if (t == NULL) return tn_fail(err, TN_NOTFOUND, "the model has no tokenizer to read pairs with");
@@ -305,21 +355,30 @@ static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, i
     TN_TRY(weights_read(c, strcmp(prefix, "train") == 0, n_file, weights, &weighted, err));
     tn_pref_parse(c->loss, &k->pref.kind);
     k->pairs = true;
-    k->pref = (tn_pref){ k->pref.kind, c->beta, c->label_smoothing, c->gamma, c->alpha, c->kto_good, c->kto_bad,
-                         c->rpo_alpha > 0 ? c->rpo_alpha : k->pref.kind == TN_PREF_RPO ? c->alpha : 0 };
+    k->pref = (tn_pref){
+        k->pref.kind,       c->beta,
+        c->label_smoothing, c->gamma,
+        c->alpha,           c->kto_good,
+        c->kto_bad,         c->rpo_alpha > 0 ? c->rpo_alpha : k->pref.kind == TN_PREF_RPO ? c->alpha : 0
+    };
     TN_TRY(tn_pairs_load(&k->pair, (const char *const *)files, n_file, t, chat, c->n_ctx, err));
     int64_t n = k->pair.n;
     for (int64_t i = 0; k->pref.kind != TN_PREF_KTO && i < n; i++)
         if (k->pair.pair[i].chosen.n == 0 || k->pair.pair[i].rejected.n == 0)
-            return tn_fail(err, TN_FORMAT, "pair %lld has one side only; loss '%s' needs both (kto does not)", (long long)i + 1, c->loss);
+            return tn_fail(err, TN_FORMAT, "pair %lld has one side only; loss '%s' needs both (kto does not)",
+                           (long long)i + 1, c->loss);
     for (int64_t i = 0; !tn_pref_takes_p(k->pref.kind) && i < n; i++)
         if (k->pair.pair[i].p != 1)
-            return tn_fail(err, TN_FORMAT, "pair %lld has the soft label p %g, and loss '%s' has no place for it: leave \"p\" out of the rows, or choose dpo, simpo, dpo_norm, "
-                           "r_dpo or rpo", (long long)i + 1, (double)k->pair.pair[i].p, c->loss);
+            return tn_fail(err, TN_FORMAT,
+                           "pair %lld has the soft label p %g, and loss '%s' has no place for it: leave "
+                           "\"p\" out of the rows, or choose dpo, simpo, dpo_norm, "
+                           "r_dpo or rpo",
+                           (long long)i + 1, (double)k->pair.pair[i].p, c->loss);
     if (k->pref.kind == TN_PREF_KTO) TN_TRY(mismatched_make(k, err));
     TN_TRY(reference_place(k, err));
     TN_TRY(pairs_mix(k, c, files, n_file, weighted ? weights : NULL, err));
-    if ((size = malloc((size_t)n * sizeof *size)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for %lld pairs", (long long)n);
+    if ((size = malloc((size_t)n * sizeof *size)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for %lld pairs", (long long)n);
     k->n_sample = n;
     k->stats.n_doc = n;
     int source = 0;
@@ -337,24 +396,32 @@ static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, i
     return rows_max_find(k, size, n, n_item, smallest(&k->mix));
 }
 
-tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *list, const char *dir, const char *prefix, tn_model *m,
-                            const tn_tokenizer *t, const tn_chat *chat, int64_t n_item, tn_dist *dist, tn_error *err)
+tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *list, const char *dir,
+                            const char *prefix, tn_model *m, const tn_tokenizer *t, const tn_chat *chat,
+                            int64_t n_item, tn_dist *dist, tn_error *err)
 {
-    tn_status status = TN_OK;
-    char **files = NULL;
-    size_t n_item_list = 0;
-    int n_file = 0;
+    tn_status  status = TN_OK;
+    char     **files = NULL;
+    size_t     n_item_list = 0;
+    int        n_file = 0;
     tn_sha256 *h = NULL;
 
-    *k = (corpus){0};
-    if ((files = tn_list_split(list, &n_item_list)) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for the list of files"); goto out; }
+    *k = (corpus){ 0 };
+    if ((files = tn_list_split(list, &n_item_list)) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for the list of files");
+        goto out;
+    }
     n_file = (int)n_item_list;
-    if (n_file == 0) { status = tn_fail(err, TN_USAGE, "no data file is named"); goto out; }
+    if (n_file == 0) {
+        status = tn_fail(err, TN_USAGE, "no data file is named");
+        goto out;
+    }
     TN_GOTO(files_check(files, n_file, err));
     if (strcmp(c->loss, "sft") != 0) TN_GOTO(pairs_open(k, c, files, n_file, prefix, t, chat, n_item, err));
     else TN_GOTO(samples_open(k, c, files, n_file, dir, prefix, m, t, chat, n_item, dist, err));
     TN_GOTO(tn_sha256_create(&h, err));
-    for (int i = 0; i < k->n_source; i++) tn_sha256_update(h, tn_shard_content(k->shard[i])->b, TN_SHA256_BYTES);
+    for (int i = 0; i < k->n_source; i++)
+        tn_sha256_update(h, tn_shard_content(k->shard[i])->b, TN_SHA256_BYTES);
     if (k->pairs) tn_sha256_update(h, k->pair.content.b, TN_SHA256_BYTES);
     tn_sha256_final(h, &k->content);
 out:
@@ -376,15 +443,15 @@ void train_corpus_close(corpus *k)
     free(k->reference);
     free(k->reference_at);
     train_teacher_close(&k->teacher);
-    *k = (corpus){0};
+    *k = (corpus){ 0 };
 }
 
-/* ------------------------------------------------------------------------------------------------- micro-batches */
+/* ------------------------------------------------------------------------------------------ micro-batches */
 
 tn_status train_micro_init(micro *b, const corpus *k, int64_t n_item, tn_error *err)
 {
     size_t n = (size_t)k->rows_max;
-    *b = (micro){0};
+    *b = (micro){ 0 };
     TN_TRY(tn_row_set_init(&b->rows, k->rows_max, err));
     b->out_row = malloc(n * sizeof *b->out_row);
     b->out_target = malloc(n * sizeof *b->out_target);
@@ -396,8 +463,9 @@ tn_status train_micro_init(micro *b, const corpus *k, int64_t n_item, tn_error *
         b->out_taught = malloc(n * sizeof *b->out_taught);
         b->out_teacher = calloc(n * (size_t)k->teacher.width, sizeof *b->out_teacher);
     }
-    if ((k->teacher.n > 0 && (b->out_taught == NULL || b->out_teacher == NULL)) || b->out_row == NULL || b->out_target == NULL || b->out_weight == NULL
-        || b->source == NULL || b->index == NULL || b->start == NULL) {
+    if ((k->teacher.n > 0 && (b->out_taught == NULL || b->out_teacher == NULL)) || b->out_row == NULL ||
+        b->out_target == NULL || b->out_weight == NULL || b->source == NULL || b->index == NULL ||
+        b->start == NULL) {
         train_micro_free(b);
         return tn_fail(err, TN_NOMEM, "no memory for a micro-batch of %lld rows", (long long)k->rows_max);
     }
@@ -415,12 +483,12 @@ void train_micro_free(micro *b)
     free(b->source);
     free(b->index);
     free(b->start);
-    *b = (micro){0};
+    *b = (micro){ 0 };
 }
 
 int64_t train_pair_at(const corpus *k, uint64_t i)
 {
-    int source;
+    int     source;
     int64_t index;
     tn_mix_at(&k->mix, i, &source, &index);
     return k->pair.first[source] + index;
@@ -442,7 +510,7 @@ void train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n)
     b->n_item = n;
     b->weight_16 = 0;
     for (int64_t i = 0; i < n; i++) {
-        int source;
+        int     source;
         int64_t index;
         tn_mix_at(&k->mix, (uint64_t)(first + i), &source, &index);
         if (k->pairs) index = train_pair_at(k, (uint64_t)(first + i));
@@ -451,7 +519,7 @@ void train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n)
         if (!k->pairs) {
             int64_t start = r->n;
             tn_row_set_add_sample(r, k->shard[source], k->pack[source], index);
-            for (int64_t t = start; t < r->n; t++)           /* from its place in the shard to that among the taught */
+            for (int64_t t = start; t < r->n; t++) /* from its place in the shard to that among the taught */
                 if (r->taught[t] >= 0) r->taught[t] = k->teacher.at[source][r->taught[t]];
             continue;
         }
@@ -470,7 +538,8 @@ void train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n)
         if (b->out_taught != NULL) {
             b->out_taught[b->n_out] = r->taught[i] >= 0;
             if (r->taught[i] >= 0 && k->teacher.hidden != NULL)
-                memcpy(b->out_teacher + b->n_out * k->teacher.width, k->teacher.hidden + r->taught[i] * k->teacher.width,
+                memcpy(b->out_teacher + b->n_out * k->teacher.width,
+                       k->teacher.hidden + r->taught[i] * k->teacher.width,
                        (size_t)k->teacher.width * sizeof *b->out_teacher);
         }
         b->out_weight[b->n_out++] = (float)r->weight_16[i] / 65536.0f;

@@ -1,4 +1,5 @@
-/* effect.c - options that would do nothing beside the others are refused where they are given: nothing that is asked for is passed over. */
+/* effect.c - options that would do nothing beside the others are refused where they are given: nothing that
+ * is asked for is passed over. */
 #include "train/run.h"
 
 #include <string.h>
@@ -16,21 +17,31 @@ static bool any_pairs(const tn_train_config *c) { return !is(c->loss, "sft"); }
 static bool any_texts(const tn_train_config *c) { return !any_pairs(c); }
 static bool with_beta(const tn_train_config *c) { return any_pairs(c) && !is(c->loss, "orpo"); }
 static bool with_gamma(const tn_train_config *c) { return is(c->loss, "simpo"); }
-static bool with_alpha(const tn_train_config *c) { return is(c->loss, "orpo") || is(c->loss, "r_dpo") || (is(c->loss, "rpo") && c->rpo_alpha == 0); }
+static bool with_alpha(const tn_train_config *c)
+{
+    return is(c->loss, "orpo") || is(c->loss, "r_dpo") || (is(c->loss, "rpo") && c->rpo_alpha == 0);
+}
 static bool with_kto(const tn_train_config *c) { return is(c->loss, "kto"); }
 static bool with_spike(const tn_train_config *c) { return c->spike > 0; }
-static bool with_momentum(const tn_train_config *c) { return is(c->optimizer, "sgd") || is(c->optimizer, "muon"); }
-static bool with_adam(const tn_train_config *c) { return is(c->optimizer, "adamw") || is(c->optimizer, "muon"); }
+static bool with_momentum(const tn_train_config *c)
+{
+    return is(c->optimizer, "sgd") || is(c->optimizer, "muon");
+}
+static bool with_adam(const tn_train_config *c)
+{
+    return is(c->optimizer, "adamw") || is(c->optimizer, "muon");
+}
 static bool with_end(const tn_train_config *c) { return !is(c->schedule, "constant"); }
 static bool with_wsd(const tn_train_config *c) { return is(c->schedule, "wsd"); }
 static bool with_valid(const tn_train_config *c) { return c->valid != NULL && c->valid[0] != '\0'; }
 static bool with_rope(const tn_train_config *c) { return !is(c->family, "gpt2"); }
 
-/* Checkpoints are made at multiples of checkpoint_every; the first that is one of keep_every too must lie within a run that comes to keep_every. */
+/* Checkpoints are made at multiples of checkpoint_every; the first that is one of keep_every too must lie
+ * within a run that comes to keep_every. */
 static bool meets_checkpoint(const tn_train_config *c)
 {
     int64_t a = c->checkpoint_every, b = c->keep_every;
-    if (with_valid(c)) return true;                          /* the best one may be such a multiple */
+    if (with_valid(c)) return true; /* the best one may be such a multiple */
     if (a <= 0) return false;
     while (b != 0) {
         int64_t rest = a % b;
@@ -41,6 +52,7 @@ static bool meets_checkpoint(const tn_train_config *c)
     return c->steps == 0 || c->keep_every > c->steps || first <= (double)c->steps;
 }
 
+// clang-format off
 static const struct { const char *key; bool (*used)(const tn_train_config *c); const char *because; } rows[] = {
     { "format",        any_texts,        "the loss learns from pairs, one a row: choose sft" },
     { "pack",          any_texts,        "the loss learns from pairs, one a row: choose sft" },
@@ -63,16 +75,18 @@ static const struct { const char *key; bool (*used)(const tn_train_config *c); c
     { "valid_samples", with_valid,       "nothing is held out: name files with 'valid'" },
     { "keep_every",    meets_checkpoint, "no checkpoint is made at a multiple of it: give a multiple of checkpoint_every" },
 };
+// clang-format on
 enum { N_ROW = sizeof rows / sizeof *rows };
 
 tn_status train_effect_check(const tn_train_config *c, tn_error *err)
 {
-    json_t *given = train_given(c, err);
+    json_t   *given = train_given(c, err);
     tn_status status = given != NULL ? TN_OK : TN_NOMEM;
 
     for (int i = 0; status == TN_OK && i < N_ROW; i++)
         if (is_asked(given, rows[i].key) && !rows[i].used(c))
-            status = tn_fail(err, TN_USAGE, "%s would have no effect: %s, or leave %s out", rows[i].key, rows[i].because, rows[i].key);
+            status = tn_fail(err, TN_USAGE, "%s would have no effect: %s, or leave %s out", rows[i].key,
+                             rows[i].because, rows[i].key);
     json_decref(given);
     return status;
 }
@@ -83,25 +97,29 @@ static bool with_chat(const run *r) { return !r->data.pairs && r->data.stats.n_c
 /* Is there anything that the other model is asked about? */
 static bool with_reference(const run *r)
 {
-    return r->data.pairs ? tn_pref_needs_reference(r->data.pref.kind) : r->data.teacher.n > 0 || r->valid.teacher.n > 0;
+    return r->data.pairs ? tn_pref_needs_reference(r->data.pref.kind)
+                         : r->data.teacher.n > 0 || r->valid.teacher.n > 0;
 }
 
+// clang-format off
 static const struct { const char *key; bool (*used)(const run *r); const char *because; } known[] = {
     { "aux_coef",     with_experts,   "the model has no experts" },
     { "router_z",     with_experts,   "the model has no experts" },
     { "train_prompt", with_chat,      "it is for conversations, and of a text every token is learned anyway" },
     { "reference",    with_reference, "the loss compares with no other model, and no row has \"distill\"" },
 };
+// clang-format on
 enum { N_KNOWN = sizeof known / sizeof *known };
 
 tn_status train_effect_known(const run *r, tn_error *err)
 {
-    json_t *given = train_given(r->c, err);
+    json_t   *given = train_given(r->c, err);
     tn_status status = given != NULL ? TN_OK : TN_NOMEM;
 
     for (int i = 0; status == TN_OK && i < N_KNOWN; i++)
         if (is_asked(given, known[i].key) && !known[i].used(r))
-            status = tn_fail(err, TN_USAGE, "%s would have no effect: %s; leave %s out", known[i].key, known[i].because, known[i].key);
+            status = tn_fail(err, TN_USAGE, "%s would have no effect: %s; leave %s out", known[i].key,
+                             known[i].because, known[i].key);
     json_decref(given);
     return status;
 }

@@ -1,4 +1,5 @@
-/* exchange.c - who computes which groups, who owns which part of the gradient; weights and norms across ranks.
+/* exchange.c - who computes which groups, who owns which part of the gradient; weights and norms across
+ * ranks.
  *
  *   flat order   | blk.0.attn_k | blk.0.attn_q | ... | token_embd          |
  *   ranges       | rank 0                  | rank 1          | rank 2     |     parted where a tensor begins or, within tensors that need
@@ -10,7 +11,8 @@
  *   zero 2      in round t rank r computes group t R + r and sends it to the owners at once: no tree over everything is
  *               ever held by one rank
  *
- * Either way the tree's association is the one of forest.c: how many ranks there are changes nothing. overlap.c moves the gradients. */
+ * Either way the tree's association is the one of forest.c: how many ranks there are changes nothing.
+ * overlap.c moves the gradients. */
 #include "train/run.h"
 
 #include <stdlib.h>
@@ -25,7 +27,7 @@ static int64_t border_near(const params *p, int64_t at)
 {
     int64_t best = p->n_flat, below = at - at % p->grain;
     for (int i = 0; i < p->n_slot; i++) {
-        const slot *s = &p->slot[i];
+        const slot   *s = &p->slot[i];
         const int64_t place[3] = { s->first, below, below + p->grain };
         for (int k = 0; k < 3; k++) {
             bool inside = place[k] > s->first && place[k] < s->first + s->n;
@@ -39,12 +41,16 @@ static int64_t border_near(const params *p, int64_t at)
 tn_status train_exchange_prepare(run *r, tn_error *err)
 {
     exchange *x = &r->x;
-    int64_t first, last;
+    int64_t   first, last;
 
     if (r->size > r->n_group)
-        return tn_fail(err, TN_USAGE, "%d ranks, but the batch has %lld groups of micro-batches: use at most %lld ranks, or a larger batch or a "
-                       "smaller micro_batch or group_size", r->size, (long long)r->n_group, (long long)r->n_group);
-    if ((x->range = calloc((size_t)r->size + 1, sizeof *x->range)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the ranks' ranges");
+        return tn_fail(err, TN_USAGE,
+                       "%d ranks, but the batch has %lld groups of micro-batches: use at most %lld ranks, or "
+                       "a larger batch or a "
+                       "smaller micro_batch or group_size",
+                       r->size, (long long)r->n_group, (long long)r->n_group);
+    if ((x->range = calloc((size_t)r->size + 1, sizeof *x->range)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for the ranks' ranges");
     x->range[r->size] = r->p.n_flat;
     for (int i = 1; i < r->size; i++) {
         tn_dist_share(r->p.n_flat, i, r->size, &first, &last);
@@ -56,7 +62,9 @@ tn_status train_exchange_prepare(run *r, tn_error *err)
     if (r->n_group > 1 && (r->size == 1 || (r->zero < 2 && last - first > 1)))
         TN_TRY(tn_forest_init(&x->local, r->p.n_flat, 2 * levels, err));
     if (r->size == 1) return TN_OK;
-    if (r->zero == 2) TN_TRY(tn_forest_init(&x->owned, x->range[r->rank + 1] - x->range[r->rank], 2 * levels + r->size, err));
+    if (r->zero == 2)
+        TN_TRY(
+            tn_forest_init(&x->owned, x->range[r->rank + 1] - x->range[r->rank], 2 * levels + r->size, err));
     x->send = malloc((size_t)r->size * sizeof *x->send);
     x->recv = malloc((size_t)r->size * sizeof *x->recv);
     x->edge = malloc(BLOCK * sizeof *x->edge);
@@ -77,17 +85,17 @@ void train_exchange_release(run *r)
     free(x->recv);
     free(x->wire);
     free(x->edge);
-    *x = (exchange){0};
+    *x = (exchange){ 0 };
 }
 
-/* How many sums of a tree are alive at most: the order of additions, without numbers. zero 2: between rounds, since within one they come and go
- * by chunks. */
+/* How many sums of a tree are alive at most: the order of additions, without numbers. zero 2: between rounds,
+ * since within one they come and go by chunks. */
 static tn_status forest_peak(const run *r, bool owned, int cap, int *out, tn_error *err)
 {
     tn_forest f;
     tn_status status = TN_OK;
-    int64_t first = 0, last = r->n_group + 1;
-    float *one;
+    int64_t   first = 0, last = r->n_group + 1;
+    float    *one;
 
     if (!owned) tn_dist_share(r->n_group, r->rank, r->size, &first, &last);
     TN_TRY(tn_forest_init(&f, 0, cap, err));
@@ -103,8 +111,9 @@ out:
     return status;
 }
 
-/* zero 2: how much of this rank's gradient is there at once. With several micro-batches a group all of it; with one, what becomes final at the end (an
- * embedding, if it is the head too), a block, whose chunks are shared with the next, and what is on its way. */
+/* zero 2: how much of this rank's gradient is there at once. With several micro-batches a group all of it;
+ * with one, what becomes final at the end (an embedding, if it is the head too), a block, whose chunks are
+ * shared with the next, and what is on its way. */
 static int64_t held_at_once(const run *r)
 {
     int64_t layer = 0, most = 0, rest = 0, head = 0, embd = 0, n;
@@ -114,7 +123,8 @@ static int64_t held_at_once(const run *r)
         const slot *s = &r->p.slot[i];
         if (tn_starts_with(s->name, "blk.")) {
             const char *dot = strchr(s->name + strlen("blk."), '.');
-            bool same = i > 0 && dot != NULL && strncmp(r->p.slot[i - 1].name, s->name, (size_t)(dot - s->name) + 1) == 0;
+            bool        same = i > 0 && dot != NULL &&
+                        strncmp(r->p.slot[i - 1].name, s->name, (size_t)(dot - s->name) + 1) == 0;
             if (!same) layer = 0;
             if ((layer += s->n) > most) most = layer;
         } else {
@@ -123,7 +133,7 @@ static int64_t held_at_once(const run *r)
             if (strcmp(s->name, "token_embd.weight") == 0) embd = s->n;
         }
     }
-    if (head > 0) rest -= embd;                              /* not one of them before the other has gone */
+    if (head > 0) rest -= embd; /* not one of them before the other has gone */
     n = rest + most + 4 * train_overlap_chunk(r) + train_overlap_floats(r);
     return n < r->p.n_flat ? n : r->p.n_flat;
 }
@@ -131,19 +141,17 @@ static int64_t held_at_once(const run *r)
 tn_status train_exchange_bytes(const run *r, size_t *out, tn_error *err)
 {
     const exchange *x = &r->x;
-    int local = 0, owned = 0;
+    int             local = 0, owned = 0;
 
     if (x->local.n > 0) TN_TRY(forest_peak(r, false, x->local.cap, &local, err));
     if (x->owned.n > 0) TN_TRY(forest_peak(r, true, x->owned.cap, &owned, err));
-    *out = 4 * (size_t)((r->zero == 2 && r->size > 1 ? held_at_once(r) : r->p.n_flat) + r->p.n_flat * (local + (x->wire != NULL)) + x->owned.n * owned +
-                        train_overlap_floats(r));
+    *out = 4 *
+           (size_t)((r->zero == 2 && r->size > 1 ? held_at_once(r) : r->p.n_flat) +
+                    r->p.n_flat * (local + (x->wire != NULL)) + x->owned.n * owned + train_overlap_floats(r));
     return TN_OK;
 }
 
-int64_t train_exchange_rounds(const run *r)
-{
-    return (r->n_group + r->size - 1) / r->size;
-}
+int64_t train_exchange_rounds(const run *r) { return (r->n_group + r->size - 1) / r->size; }
 
 int64_t train_exchange_group(const run *r, int64_t round)
 {
@@ -156,7 +164,10 @@ int64_t train_exchange_group(const run *r, int64_t round)
     return first + round < last ? first + round : -1;
 }
 
-typedef struct pair { float *to; const float *from; } pair;
+typedef struct pair {
+    float       *to;
+    const float *from;
+} pair;
 static void copy_range(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     pair *j = arg;
@@ -171,7 +182,10 @@ static void add_range(void *arg, int64_t begin, int64_t end, int i_thread)
     for (int64_t i = begin; i < end; i++) j->to[i] += j->from[i];
 }
 
-void train_sum_add(float *to, const float *from, int64_t n) { tn_parallel(n, 4096, add_range, &(pair){ to, from }); }
+void train_sum_add(float *to, const float *from, int64_t n)
+{
+    tn_parallel(n, 4096, add_range, &(pair){ to, from });
+}
 
 bool train_exchange_last(const run *r, int64_t group)
 {
@@ -183,13 +197,14 @@ bool train_exchange_last(const run *r, int64_t group)
 tn_status train_exchange_take(run *r, int64_t group, tn_error *err)
 {
     exchange *x = &r->x;
-    float *copy, *joins[TN_FOREST_LEVELS];
+    float    *copy, *joins[TN_FOREST_LEVELS];
 
     if (group < 0 && r->zero < 2) return TN_OK;
     if (train_exchange_last(r, group)) {
         if (r->size > 1) return train_overlap_end(r, group, err);
-        r->sum = r->p.grad;                                  /* one rank: the last group stays where it is and is added upwards */
-        for (int i = 0, n = x->local.n > 0 ? tn_forest_chain(&x->local, 0, group, joins) : 0; i < n; r->sum = joins[i++])
+        r->sum = r->p.grad; /* one rank: the last group stays where it is and is added upwards */
+        for (int i = 0, n = x->local.n > 0 ? tn_forest_chain(&x->local, 0, group, joins) : 0; i < n;
+             r->sum = joins[i++])
             train_sum_add(joins[i], r->sum, r->p.n_flat);
         return TN_OK;
     }
@@ -210,7 +225,7 @@ static int64_t piece_of(const exchange *x, int o, int64_t at, int64_t piece)
 static tn_status share_ranges(run *r, float *all, tn_error *err)
 {
     exchange *x = &r->x;
-    int n_send = 0, n_recv = 0;
+    int       n_send = 0, n_recv = 0;
     for (int o = 0; o < r->size; o++) {
         if (o == r->rank) continue;
         int64_t mine = x->range[r->rank + 1] - x->range[r->rank], theirs = x->range[o + 1] - x->range[o];
@@ -224,19 +239,22 @@ static tn_status share_ranges(run *r, float *all, tn_error *err)
 static tn_status share_pieces(run *r, tn_error *err)
 {
     exchange *x = &r->x;
-    int64_t piece = train_overlap_chunk(r), most = 0;
+    int64_t   piece = train_overlap_chunk(r), most = 0;
 
-    for (int o = 0; o < r->size; o++) most = x->range[o + 1] - x->range[o] > most ? x->range[o + 1] - x->range[o] : most;
+    for (int o = 0; o < r->size; o++)
+        most = x->range[o + 1] - x->range[o] > most ? x->range[o + 1] - x->range[o] : most;
     for (int64_t at = 0; at < most; at += piece) {
         int n_send = 0, n_recv = 0;
         for (int o = 0; o < r->size; o++) {
-            int64_t a = x->range[r->rank] + at, mine = piece_of(x, r->rank, at, piece), theirs = piece_of(x, o, at, piece);
+            int64_t a = x->range[r->rank] + at, mine = piece_of(x, r->rank, at, piece),
+                    theirs = piece_of(x, o, at, piece);
             if (o == r->rank) {
                 if (mine > 0) train_params_get(&r->p, a, a + mine, r->p.grad + a);
                 continue;
             }
             if (mine > 0) x->send[n_send++] = (tn_dist_message){ o, r->p.grad + a, (size_t)mine * 4 };
-            if (theirs > 0) x->recv[n_recv++] = (tn_dist_message){ o, r->p.grad + x->range[o] + at, (size_t)theirs * 4 };
+            if (theirs > 0)
+                x->recv[n_recv++] = (tn_dist_message){ o, r->p.grad + x->range[o] + at, (size_t)theirs * 4 };
         }
         TN_TRY(tn_dist_exchange(r->dist, x->send, n_send, x->recv, n_recv, err));
         for (int o = 0; o < r->size; o++) {
@@ -265,15 +283,20 @@ tn_status train_exchange_weights(run *r, tn_error *err)
     return TN_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------- norm */
+/* --------------------------------------------------------------------------------------------------- norm */
 
-typedef struct norm_job { const run *r; int64_t first, last; double *out; } norm_job;
+typedef struct norm_job {
+    const run *r;
+    int64_t    first, last;
+    double    *out;
+} norm_job;
 static void norm_range(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     norm_job *j = arg;
     (void)i_thread;
     for (int64_t b = begin; b < end; b++) {
-        int64_t a = (j->first / BLOCK + b) * BLOCK, n = j->r->p.n_flat - a < BLOCK ? j->r->p.n_flat - a : BLOCK;
+        int64_t a = (j->first / BLOCK + b) * BLOCK,
+                n = j->r->p.n_flat - a < BLOCK ? j->r->p.n_flat - a : BLOCK;
         j->out[a / BLOCK] = tn_sum_sq(a + n > j->last ? j->r->x.edge : j->r->sum + (a - j->r->opt.first), n);
     }
 }
@@ -285,17 +308,18 @@ static int64_t block_of(int64_t flat) { return (flat + BLOCK - 1) / BLOCK; }
 static tn_status edge_join(run *r, tn_error *err)
 {
     exchange *x = &r->x;
-    int64_t first = x->range[r->rank], last = x->range[r->rank + 1], end = block_of(last) * BLOCK, start = end - BLOCK;
+    int64_t   first = x->range[r->rank], last = x->range[r->rank + 1], end = block_of(last) * BLOCK,
+            start = end - BLOCK;
     int n_send = 0, n_recv = 0;
 
-    for (int o = r->rank + 1; o < r->size && start >= first && last < end; o++) {            /* mine, and not all here */
+    for (int o = r->rank + 1; o < r->size && start >= first && last < end; o++) { /* mine, and not all here */
         int64_t a = x->range[o], b = x->range[o + 1] < end ? x->range[o + 1] : end;
         if (b > a) x->recv[n_recv++] = (tn_dist_message){ o, x->edge + (a - start), (size_t)(b - a) * 4 };
     }
     if (start >= first && last < end) memcpy(x->edge, r->sum + (start - first), (size_t)(last - start) * 4);
-    if (first < last && first % BLOCK != 0) {                                                 /* another's */
+    if (first < last && first % BLOCK != 0) { /* another's */
         int64_t a = first - first % BLOCK, b = a + BLOCK < last ? a + BLOCK : last;
-        int owner = 0;
+        int     owner = 0;
         while (x->range[owner + 1] <= a) owner++;
         x->send[n_send++] = (tn_dist_message){ owner, r->sum, (size_t)(b - first) * 4 };
     }
@@ -313,8 +337,8 @@ static double tree_sum(double *x, int64_t n)
 tn_status train_exchange_norm(run *r, double *out, tn_error *err)
 {
     exchange *x = &r->x;
-    bool    shared = r->size > 1 && r->zero > 0;
-    int64_t first = block_of(r->opt.first), n = block_of(r->opt.last) - first;
+    bool      shared = r->size > 1 && r->zero > 0;
+    int64_t   first = block_of(r->opt.first), n = block_of(r->opt.last) - first;
 
     if (shared) TN_TRY(edge_join(r, err));
     tn_parallel(n, 1, norm_range, &(norm_job){ r, first * BLOCK, r->opt.last, r->block_sums });

@@ -3,8 +3,8 @@
  *   each step   gradients → policy → update → record (held back while its checkpoint is being written, because the
  *               record of a checkpointed step holds the state root) → metrics → checkpoint when due
  *
- * Signals: SIGTERM and Ctrl-C write a checkpoint and stop; SIGUSR1 writes one and goes on. All ranks agree on what they saw. What they ask for has no
- * state in the log, and is no more than a stopgap (decision 086). */
+ * Signals: SIGTERM and Ctrl-C write a checkpoint and stop; SIGUSR1 writes one and goes on. All ranks agree on
+ * what they saw. What they ask for has no state in the log, and is no more than a stopgap (decision 086). */
 #include "train/run.h"
 
 #include <math.h>
@@ -19,30 +19,33 @@
 #include "base/thread.h"
 
 /* What a rank saw since the last step. */
-typedef struct seen { int32_t stop, checkpoint, written, slow; } seen;
+typedef struct seen {
+    int32_t stop, checkpoint, written, slow;
+} seen;
 
 typedef struct loop {
-    run r;
-    out_dir dir;
-    tn_digest genesis;
-    json_t *description;
-    checkpointer *k;
-    tn_steplog *log;
-    tn_step_record *held; int n_held, cap_held;              /* records that wait for a state root; rank 0 */
-    metrics *m;
-    policy policy;
-    progress_state at;
-    int64_t step, saved;                /* last step done; of the newest checkpoint */
-    tn_status stop;                     /* a signal that ended the loop, in whichever rank: all end alike */
-    tn_step_record last;
-    tn_train_step shown;                /* the last step that was reported */
-    double smooth, smooth_share, started, ended, peak, step_seconds;       /* of the last step */
-    int64_t started_step, started_tokens;
-    tn_digest state;                    /* of the checkpoint that was loaded */
-    seen *all;                          /* [size] of agree_on_signals */
-    double page_at, page_seconds;       /* when the report was written last, and how long that took */
-    float loss;                         /* of the last step that was trained */
-    bool reports;                       /* the run had ended before this process began */
+    run             r;
+    out_dir         dir;
+    tn_digest       genesis;
+    json_t         *description;
+    checkpointer   *k;
+    tn_steplog     *log;
+    tn_step_record *held;
+    int             n_held, cap_held; /* records that wait for a state root; rank 0 */
+    metrics        *m;
+    policy          policy;
+    progress_state  at;
+    int64_t         step, saved; /* last step done; of the newest checkpoint */
+    tn_status       stop;        /* a signal that ended the loop, in whichever rank: all end alike */
+    tn_step_record  last;
+    tn_train_step   shown; /* the last step that was reported */
+    double          smooth, smooth_share, started, ended, peak, step_seconds; /* of the last step */
+    int64_t         started_step, started_tokens;
+    tn_digest       state;                 /* of the checkpoint that was loaded */
+    seen           *all;                   /* [size] of agree_on_signals */
+    double          page_at, page_seconds; /* when the report was written last, and how long that took */
+    float           loss;                  /* of the last step that was trained */
+    bool            reports;               /* the run had ended before this process began */
 } loop;
 
 /* From here on ranks ask each other for signals within a step: that costs a message a micro-batch. */
@@ -51,9 +54,13 @@ enum { SLOW_STEP_SECONDS = 2 };
 enum { MOST_BAD = 20 };
 
 static volatile sig_atomic_t checkpoint_wanted;
-static void on_usr1(int signal_number) { (void)signal_number; checkpoint_wanted = 1; }
+static void                  on_usr1(int signal_number)
+{
+    (void)signal_number;
+    checkpoint_wanted = 1;
+}
 
-/* ------------------------------------------------------------------------------------------------------ records */
+/* ------------------------------------------------------------------------------------------------ records */
 
 static tn_status record_put(loop *l, const tn_step_record *rec, tn_error *err)
 {
@@ -61,7 +68,7 @@ static tn_status record_put(loop *l, const tn_step_record *rec, tn_error *err)
     if (l->r.rank != 0) return TN_OK;
     if (!train_checkpoint_busy(l->k) && l->n_held == 0) return tn_steplog_append(l->log, &l->last, err);
     if (l->n_held == l->cap_held) {
-        int cap = l->cap_held ? l->cap_held * 2 : 64;
+        int             cap = l->cap_held ? l->cap_held * 2 : 64;
         tn_step_record *more = realloc(l->held, (size_t)cap * sizeof *more);
         if (more == NULL) return tn_fail(err, TN_NOMEM, "no memory for step records");
         l->held = more;
@@ -71,11 +78,12 @@ static tn_status record_put(loop *l, const tn_step_record *rec, tn_error *err)
     return TN_OK;
 }
 
-/* The checkpoint of `step` is on disk but has no name yet: its record, and those before it, go into the log first. */
+/* The checkpoint of `step` is on disk but has no name yet: its record, and those before it, go into the log
+ * first. */
 static tn_status records_seal(void *arg, int64_t step, const tn_digest *root, tn_error *err)
 {
     loop *l = arg;
-    int i = 0;
+    int   i = 0;
     for (; i < l->n_held && (int64_t)l->held[i].step <= step; i++) {
         if ((int64_t)l->held[i].step == step) {
             l->held[i].has_state = true;
@@ -107,7 +115,8 @@ static tn_status checkpoint_end(loop *l, tn_error *err)
 static tn_status checkpoint_start(loop *l, tn_error *err)
 {
     TN_TRY(checkpoint_end(l, err));
-    TN_TRY(train_check_weights(&l->r, l->step, NULL, err));  /* nothing of a replica that is not sound is kept */
+    /* nothing of a replica that is not sound is kept */
+    TN_TRY(train_check_weights(&l->r, l->step, NULL, err));
     l->at.step = l->step;
     l->at.update = l->r.update;
     l->at.tokens = l->r.tokens;
@@ -115,31 +124,36 @@ static tn_status checkpoint_start(loop *l, tn_error *err)
     return train_checkpoint_begin(l->k, &l->at, err);
 }
 
-/* --------------------------------------------------------------------------------------------------- beginning */
+/* ---------------------------------------------------------------------------------------------- beginning */
 
-/* A mean in which each step counts 5 % less than the one after it; the shares so far add up to smooth_share. */
+/* A mean in which each step counts 5 % less than the one after it; the shares so far add up to
+ * smooth_share. */
 static void smooth_add(loop *l, float loss)
 {
     l->smooth = 0.95 * l->smooth + 0.05 * (double)loss;
     l->smooth_share = 0.95 * l->smooth_share + 0.05;
 }
 
-/* The policy's memory is the log itself: the norms of the steps up to `step` that were not skipped. *n: how far the log goes, if not so far. */
+/* The policy's memory is the log itself: the norms of the steps up to `step` that were not skipped. *n: how
+ * far the log goes, if not so far. */
 static tn_status policy_recall(loop *l, const char *path, int64_t step, int64_t *n, tn_error *err)
 {
     tn_step_record *rec = NULL;
-    size_t n_rec = 0;
+    size_t          n_rec = 0;
 
     *n = 0;
-    l->policy = (policy){0};
+    l->policy = (policy){ 0 };
     l->smooth = l->smooth_share = 0;
     tn_status status = tn_steplog_read_to(path, &l->genesis, (uint64_t)step, &rec, &n_rec, err);
     if (status == TN_VERIFY)
-        return tn_fail_prefix(err, status, "the run cannot go on: put its log back as it was, or begin another run with 'checkpoint: %s/step-%lld'", l->r.io->out, (long long)step);
+        return tn_fail_prefix(err, status,
+                              "the run cannot go on: put its log back as it was, or begin another run with "
+                              "'checkpoint: %s/step-%lld'",
+                              l->r.io->out, (long long)step);
     TN_TRY(status);
     for (size_t i = 0; i < n_rec; i++) {
         l->last = rec[i];
-        if (rec[i].note[0] != '\0') continue;                /* skipped: its loss may be no number */
+        if (rec[i].note[0] != '\0') continue; /* skipped: its loss may be no number */
         l->loss = rec[i].loss;
         train_policy_seen(&l->policy, rec[i].grad_norm);
         smooth_add(l, rec[i].loss);
@@ -162,10 +176,11 @@ static tn_status recall_and_wait(loop *l, int64_t step, int64_t *n, tn_error *er
 /* The checkpoint of one step, which the log reaches. */
 static tn_status restore_step(loop *l, const char *dir, int64_t step, tn_error *err)
 {
-    run *r = &l->r;
+    run      *r = &l->r;
     tn_status status = train_checkpoint_load(r, dir, &l->genesis, true, &l->at, &l->state, err);
     if (status == TN_OK && l->at.step != step)
-        status = tn_fail(err, TN_VERIFY, "%s is the checkpoint of step %lld under another name", dir, (long long)l->at.step);
+        status = tn_fail(err, TN_VERIFY, "%s is the checkpoint of step %lld under another name", dir,
+                         (long long)l->at.step);
     return tn_dist_agree(r->dist, status, err);
 }
 
@@ -184,11 +199,13 @@ static tn_status unreached_put_aside(const loop *l, tn_error *err)
     }
 }
 
-/* The newest whole checkpoint of a step up to `most` that the log reaches; it is never behind one, unless somebody cut it or took it away. */
+/* The newest whole checkpoint of a step up to `most` that the log reaches; it is never behind one, unless
+ * somebody cut it or took it away. */
 static tn_status restore(loop *l, int64_t most, tn_error *err)
 {
     run *r = &l->r;
-    int64_t step, n = 0, newest = most, end = 0, beyond = 0;     /* where the log ends, and the newest one that lies behind it */
+    /* where the log ends, and the newest one that lies behind it */
+    int64_t step, n = 0, newest = most, end = 0, beyond = 0;
     for (;;) {
         TN_TRY(tn_dist_agree(r->dist, train_checkpoint_newest(r->io->out, most, &step, err), err));
         if (step == 0) break;
@@ -198,40 +215,51 @@ static tn_status restore(loop *l, int64_t most, tn_error *err)
             most = end = n;
             continue;
         }
-        char *dir = tn_strf("%s/step-%lld", r->io->out, (long long)step);
-        tn_error why = {0};
+        char    *dir = tn_strf("%s/step-%lld", r->io->out, (long long)step);
+        tn_error why = { 0 };
         if (dir == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
         tn_status status = restore_step(l, dir, step, &why);
         if ((status == TN_VERIFY || status == TN_FORMAT) && r->rank == 0) train_put_aside(dir);
         free(dir);
         if (status == TN_OK && l->last.has_state && !tn_digest_equal(&l->last.state, &l->state))
-            return tn_fail(err, TN_VERIFY, "%s/steps.jsonl: the log has another state after step %lld than the checkpoint step-%lld: one of them is of another run, or was changed",
+            return tn_fail(err, TN_VERIFY,
+                           "%s/steps.jsonl: the log has another state after step %lld than the checkpoint "
+                           "step-%lld: one of them is of another run, or was changed",
                            r->io->out, (long long)step, (long long)step);
         if (status == TN_OK) {
             l->step = l->saved = step;
             r->update = l->at.update;
             r->tokens = l->at.tokens;
             if (beyond == 0 || r->rank != 0) return TN_OK;
-            tn_log(TN_LOG_WARN, "%s/steps.jsonl ends at step %lld, but there is a checkpoint of step %lld: what lies behind the log is put aside, and the run goes on from step %lld", r->io->out,
-                   (long long)end, (long long)beyond, (long long)step);
+            tn_log(TN_LOG_WARN,
+                   "%s/steps.jsonl ends at step %lld, but there is a checkpoint of step %lld: what lies "
+                   "behind the log is put aside, and the run goes on from step %lld",
+                   r->io->out, (long long)end, (long long)beyond, (long long)step);
             return unreached_put_aside(l, err);
         }
-        if (status != TN_VERIFY && status != TN_FORMAT) { if (err != NULL) *err = why; return status; }
+        if (status != TN_VERIFY && status != TN_FORMAT) {
+            if (err != NULL) *err = why;
+            return status;
+        }
         if (r->rank == 0) tn_log(TN_LOG_WARN, "%s; going back to an older one", why.msg);
         most = step - 1;
     }
     if (beyond > 0)
-        return tn_fail(err, TN_VERIFY, "%s/steps.jsonl ends at step %lld, before every checkpoint: put the run's log back, or begin another run with 'checkpoint: %s/step-%lld'",
+        return tn_fail(err, TN_VERIFY,
+                       "%s/steps.jsonl ends at step %lld, before every checkpoint: put the run's log back, "
+                       "or begin another run with 'checkpoint: %s/step-%lld'",
                        r->io->out, (long long)end, r->io->out, (long long)beyond);
     if (most == newest) return TN_OK;
-    return tn_fail(err, TN_VERIFY, "%s: no checkpoint is undamaged; remove the directory to start anew", r->io->out);
+    return tn_fail(err, TN_VERIFY, "%s: no checkpoint is undamaged; remove the directory to start anew",
+                   r->io->out);
 }
 
 /* The log goes on behind `step`. Rank 0. */
 static tn_status log_cut(loop *l, int64_t step, tn_error *err)
 {
-    char *path = tn_path(l->r.io->out, "steps.jsonl");
-    tn_status status = path == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : tn_steplog_close(l->log, err);
+    char     *path = tn_path(l->r.io->out, "steps.jsonl");
+    tn_status status = path == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path")
+                                    : tn_steplog_close(l->log, err);
     l->log = NULL;
     if (status == TN_OK) status = tn_steplog_open(&l->log, path, &l->genesis, (uint64_t)step, err);
     free(path);
@@ -240,7 +268,7 @@ static tn_status log_cut(loop *l, int64_t step, tn_error *err)
 
 static tn_status begin(loop *l, tn_error *err)
 {
-    run *r = &l->r;
+    run      *r = &l->r;
     tn_status status = TN_OK;
 
     l->all = calloc((size_t)r->size, sizeof *l->all);
@@ -249,7 +277,7 @@ static tn_status begin(loop *l, tn_error *err)
     TN_GOTO(tn_dist_agree(r->dist, status, err));
     TN_GOTO(train_ranks_read_alike(r, &l->genesis, err));
     if (r->rank == 0) status = train_out_check(r, l->description, err);
-    TN_GOTO(tn_dist_agree(r->dist, status, err));           /* here all ranks have opened their data */
+    TN_GOTO(tn_dist_agree(r->dist, status, err)); /* here all ranks have opened their data */
     if (r->rank == 0) status = train_out_renew(&l->dir, err);
     TN_GOTO(tn_dist_agree(r->dist, status, err));
     TN_GOTO(restore(l, INT64_MAX, err));
@@ -265,19 +293,29 @@ out:
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------------- steps */
+/* -------------------------------------------------------------------------------------------------- steps */
 
 static tn_status report(loop *l, float lr, const char *note, const float *valid, tn_error *err)
 {
-    run *r = &l->r;
-    double seconds = tn_now() - l->started;
-    int64_t done = l->step - l->started_step;
-    tn_train_step s = { .step = l->step, .steps = r->steps, .tokens = r->tokens, .loss = r->loss, .lr = lr, .grad_norm = r->grad_norm,
-                        .smooth = l->smooth / (l->smooth_share > 0 ? l->smooth_share : 1), .note = note, .has_valid = valid != NULL };
+    run          *r = &l->r;
+    double        seconds = tn_now() - l->started;
+    int64_t       done = l->step - l->started_step;
+    tn_train_step s = { .step = l->step,
+                        .steps = r->steps,
+                        .tokens = r->tokens,
+                        .loss = r->loss,
+                        .lr = lr,
+                        .grad_norm = r->grad_norm,
+                        .smooth = l->smooth / (l->smooth_share > 0 ? l->smooth_share : 1),
+                        .note = note,
+                        .has_valid = valid != NULL };
     s.tokens_per_s = seconds > 0 ? (double)(r->tokens - l->started_tokens) / seconds : 0;
     s.seconds_left = done > 0 ? seconds / (double)done * (double)(r->steps - l->step) : 0;
-    s.peak_share = l->peak > 0 ? s.tokens_per_s * train_flops_per_token(r->model, r->p.lora != NULL, r->c->n_ctx) / (l->peak * 1e9) : 0;
-    if (s.peak_share > 1) s.peak_share = l->peak = 0;        /* the machine was busy when its peak was measured */
+    s.peak_share = l->peak > 0
+                       ? s.tokens_per_s * train_flops_per_token(r->model, r->p.lora != NULL, r->c->n_ctx) /
+                             (l->peak * 1e9)
+                       : 0;
+    if (s.peak_share > 1) s.peak_share = l->peak = 0; /* the machine was busy when its peak was measured */
     if (valid != NULL) s.valid = *valid;
     train_step_means(r, &s);
     l->shown = s;
@@ -289,7 +327,8 @@ static tn_status report(loop *l, float lr, const char *note, const float *valid,
 
 static tn_status page_write(loop *l, const char *state, tn_error *err)
 {
-    return train_report(&l->r, &(run_state){ (int64_t)l->last.step, l->at.best_step, l->loss, l->at.best_valid, state }, err);
+    return train_report(
+        &l->r, &(run_state){ (int64_t)l->last.step, l->at.best_step, l->loss, l->at.best_valid, state }, err);
 }
 
 /* The report while the run goes on, for a hundredth of its time at most. */
@@ -305,25 +344,32 @@ static void page_renew(loop *l)
 static void injected_faults(loop *l)
 {
     run *r = &l->r;
-    if (l->step >= l->at.skip_to && train_fault("nan", l->step + 1, -1)) r->loss = NAN;      /* a batch that is passed over has none */
+    /* a batch that is passed over has none */
+    if (l->step >= l->at.skip_to && train_fault("nan", l->step + 1, -1)) r->loss = NAN;
     if (train_fault("kill", l->step + 1, r->rank)) raise(SIGKILL);
     while (train_fault("hang", l->step + 1, r->rank)) sleep(1);
 }
 
-/* Back: the state after the last multiple of checkpoint_every again, whatever else was written since (decision 079); everything from there to
- * the bad batch is passed over. */
+/* Back: the state after the last multiple of checkpoint_every again, whatever else was written since
+ * (decision 079); everything from there to the bad batch is passed over. */
 static tn_status go_back(loop *l, int64_t bad, tn_error *err)
 {
     TN_TRY(checkpoint_end(l, err));
     int64_t was = l->step, to = l->r.c->checkpoint_every > 0 ? was - was % l->r.c->checkpoint_every : 0;
     int64_t n_bad = l->at.bad;
     if (to == 0)
-        return tn_fail(err, TN_FORMAT, "step %lld is bad, and no checkpoint was made before it to go back to (checkpoint_every is %lld): lower lr, look at the data, or choose skip",
+        return tn_fail(err, TN_FORMAT,
+                       "step %lld is bad, and no checkpoint was made before it to go back to "
+                       "(checkpoint_every is %lld): lower lr, look at the data, or choose skip",
                        (long long)bad, (long long)l->r.c->checkpoint_every);
     l->step = 0;
     TN_TRY(restore(l, to, err));
-    if (l->step != to) return tn_fail(err, TN_VERIFY, "step %lld is bad, and the checkpoint of step %lld to go back to is missing or damaged", (long long)bad, (long long)to);
-    if (to < l->started_step) {                              /* speeds count from here again */
+    if (l->step != to)
+        return tn_fail(
+            err, TN_VERIFY,
+            "step %lld is bad, and the checkpoint of step %lld to go back to is missing or damaged",
+            (long long)bad, (long long)to);
+    if (to < l->started_step) { /* speeds count from here again */
         l->started_step = to;
         l->started_tokens = l->r.tokens;
         l->started = tn_now();
@@ -332,7 +378,8 @@ static tn_status go_back(loop *l, int64_t bad, tn_error *err)
     l->at.skip_to = bad;
     l->at.bad = n_bad;
     if (l->r.rank != 0) return TN_OK;
-    tn_log(TN_LOG_WARN, "back from step %lld to %lld; batches up to %lld are passed over", (long long)was, (long long)l->step, (long long)bad);
+    tn_log(TN_LOG_WARN, "back from step %lld to %lld; batches up to %lld are passed over", (long long)was,
+           (long long)l->step, (long long)bad);
     TN_TRY(train_retire_after(l->r.io->out, to, was, err));
     TN_TRY(log_cut(l, to, err));
     train_metrics_close(l->m);
@@ -340,18 +387,23 @@ static tn_status go_back(loop *l, int64_t bad, tn_error *err)
     return train_metrics_open(&l->m, l->r.io->out, l->step, l->r.c->tensorboard, err);
 }
 
-static bool stopped_early(const loop *l) { return l->r.c->early_stop > 0 && l->at.worse >= l->r.c->early_stop; }
+static bool stopped_early(const loop *l)
+{
+    return l->r.c->early_stop > 0 && l->at.worse >= l->r.c->early_stop;
+}
 
-/* Does the run itself keep the state after this step? What a signal or stop_at asks for is a stopgap: the log does not have its state (decision 086). */
+/* Does the run itself keep the state after this step? What a signal or stop_at asks for is a stopgap: the log
+ * does not have its state (decision 086). */
 static bool due(const loop *l)
 {
     const tn_train_config *c = l->r.c;
-    bool last = l->step == l->r.steps || stopped_early(l);
-    return (c->checkpoint_every > 0 && l->step % c->checkpoint_every == 0) || (c->checkpoint_every >= 0 && last) || l->at.best_step == l->step;
+    bool                   last = l->step == l->r.steps || stopped_early(l);
+    return (c->checkpoint_every > 0 && l->step % c->checkpoint_every == 0) ||
+           (c->checkpoint_every >= 0 && last) || l->at.best_step == l->step;
 }
 
-/* The held-out loss after the last step, and what it means for the best one. After a signal it stays owed: then the checkpoint says so, and the
- * run that goes on from it begins with it. */
+/* The held-out loss after the last step, and what it means for the best one. After a signal it stays owed:
+ * then the checkpoint says so, and the run that goes on from it begins with it. */
 static tn_status validate(loop *l, float *valid, tn_error *err)
 {
     TN_TRY(train_validate(&l->r, valid, &l->at.owed, err));
@@ -365,16 +417,20 @@ static tn_status validate(loop *l, float *valid, tn_error *err)
     return TN_OK;
 }
 
-/* Row and record of that step are there already; the record gets the state that it would have had, if the checkpoint was to be more than a stopgap. */
+/* Row and record of that step are there already; the record gets the state that it would have had, if the
+ * checkpoint was to be more than a stopgap. */
 static tn_status validate_owed(loop *l, tn_error *err)
 {
     float valid = 0;
-    bool there = l->r.has_valid;                             /* whoever goes on without held-out data owes nothing, but the step may be one to keep */
+    /* whoever goes on without held-out data owes nothing, but the step may be one to keep */
+    bool there = l->r.has_valid;
     if (there) TN_TRY(validate(l, &valid, err));
     else l->at.owed = false;
     if (l->at.owed) return TN_OK;
     if (l->r.rank == 0 && there) {
-        if (!l->r.io->quiet) tn_log(TN_LOG_INFO, "step %lld: the validation that was given up is made good: %.4f", (long long)l->step, (double)valid);
+        if (!l->r.io->quiet)
+            tn_log(TN_LOG_INFO, "step %lld: the validation that was given up is made good: %.4f",
+                   (long long)l->step, (double)valid);
         TN_TRY(train_metrics_valid(l->m, l->step, valid, err));
     }
     if (!due(l)) return TN_OK;
@@ -383,9 +439,10 @@ static tn_status validate_owed(loop *l, tn_error *err)
     if (l->r.rank == 0) {
         TN_TRY(log_cut(l, l->step - 1, err));
         TN_TRY(tn_steplog_append(l->log, &l->last, err));
-        TN_TRY(tn_steplog_sync(l->log, err));                /* the log may not end before the checkpoint that the run has gone on from */
+        /* the log may not end before the checkpoint that the run has gone on from */
+        TN_TRY(tn_steplog_sync(l->log, err));
     }
-    return checkpoint_start(l, err);                         /* once more, with what the validation has changed */
+    return checkpoint_start(l, err); /* once more, with what the validation has changed */
 }
 
 /* A bad step ends the run: what there is to go on from is finished first, and named. */
@@ -394,28 +451,38 @@ static tn_status stop_bad(loop *l, int64_t step, const char *why, const char *ad
     int64_t newest = 0;
     TN_TRY(checkpoint_end(l, err));
     TN_TRY(train_checkpoint_newest(l->r.io->out, l->step, &newest, err));
-    if (newest == 0) return tn_fail(err, TN_FORMAT, "step %lld: %s. No checkpoint was made before it; %s", (long long)step, why, advice);
-    return tn_fail(err, TN_FORMAT, "step %lld: %s. The newest checkpoint, %s/step-%lld, stays; %s", (long long)step, why, l->r.io->out, (long long)newest, advice);
+    if (newest == 0)
+        return tn_fail(err, TN_FORMAT, "step %lld: %s. No checkpoint was made before it; %s", (long long)step,
+                       why, advice);
+    return tn_fail(err, TN_FORMAT, "step %lld: %s. The newest checkpoint, %s/step-%lld, stays; %s",
+                   (long long)step, why, l->r.io->out, (long long)newest, advice);
 }
 
 static tn_status one_step(loop *l, tn_error *err)
 {
-    run *r = &l->r;
+    run    *r = &l->r;
     int64_t step = l->step + 1;
-    float lr = (float)tn_schedule_lr(r->c, step, r->steps), valid = 0;
-    char why[320] = "", note[32] = "";
-    bool validated = false, given_up = false;
+    float   lr = (float)tn_schedule_lr(r->c, step, r->steps), valid = 0;
+    char    why[320] = "", note[32] = "";
+    bool    validated = false, given_up = false;
 
     bool passed = step <= l->at.skip_to;
     TN_TRY(passed ? train_step_pass(r, step, err) : train_step_gradients(r, step, &given_up, err));
-    if (given_up) return TN_OK;                              /* the loop asks for signals next */
+    if (given_up) return TN_OK; /* the loop asks for signals next */
     injected_faults(l);
-    policy_action act = passed ? POLICY_SKIP : train_policy_decide(&l->policy, r->c, r->loss, r->grad_norm, why);
-    if (act == POLICY_STOP) return stop_bad(l, step, why, "lower lr, look at the data, or choose on_nan or on_spike: skip or back", err);
+    policy_action act = passed ? POLICY_SKIP
+                               : train_policy_decide(&l->policy, r->c, r->loss, r->grad_norm, why);
+    if (act == POLICY_STOP)
+        return stop_bad(l, step, why,
+                        "lower lr, look at the data, or choose on_nan or on_spike: skip or back", err);
     if (act != POLICY_GO_ON && !passed && ++l->at.bad >= MOST_BAD) {
         size_t n = strlen(why);
-        snprintf(why + n, sizeof why - n, ", and so were the %d before it: the weights themselves have gone wrong", MOST_BAD - 1);
-        return stop_bad(l, step, why, "lower lr, or look at the data; an earlier checkpoint goes on as 'checkpoint: DIR/step-N' in another --out", err);
+        snprintf(why + n, sizeof why - n,
+                 ", and so were the %d before it: the weights themselves have gone wrong", MOST_BAD - 1);
+        return stop_bad(l, step, why,
+                        "lower lr, or look at the data; an earlier checkpoint goes on as 'checkpoint: "
+                        "DIR/step-N' in another --out",
+                        err);
     }
     if (act == POLICY_BACK) return go_back(l, step, err);
     if (act == POLICY_SKIP) {
@@ -426,20 +493,24 @@ static tn_status one_step(loop *l, tn_error *err)
         train_checkpoint_before_update(l->k);
         train_evidence(r);
         TN_TRY(train_step_update(r, lr, err));
-        if (train_fault("flip", step, r->rank)) ((uint32_t *)(void *)r->p.slot[0].master)[r->p.slot[0].n / 2] ^= 1u << 12;
+        if (train_fault("flip", step, r->rank))
+            ((uint32_t *)(void *)r->p.slot[0].master)[r->p.slot[0].n / 2] ^= 1u << 12;
         train_policy_seen(&l->policy, r->grad_norm);
         smooth_add(l, r->loss);
         l->at.bad = 0;
         l->loss = r->loss;
     }
     l->step = step;
-    tn_step_record rec = { .step = (uint64_t)step, .batch = r->batch, .loss = r->loss, .grad_norm = r->grad_norm, .lr = lr };
+    tn_step_record rec = {
+        .step = (uint64_t)step, .batch = r->batch, .loss = r->loss, .grad_norm = r->grad_norm, .lr = lr
+    };
     snprintf(rec.note, sizeof rec.note, "%s", note);
     if (r->has_valid && (step % r->c->valid_every == 0 || step == r->steps)) {
         TN_TRY(validate(l, &valid, err));
         validated = !l->at.owed;
     }
-    /* A checkpointed step's record waits for its root: the writer starts first, then the record is put behind it. */
+    /* A checkpointed step's record waits for its root: the writer starts first, then the record is put behind
+     * it. */
     if (!l->at.owed && due(l)) TN_TRY(checkpoint_start(l, err));
     TN_TRY(record_put(l, &rec, err));
     if (r->rank == 0) TN_TRY(report(l, lr, note, validated ? &valid : NULL, err));
@@ -452,7 +523,8 @@ static tn_status one_step(loop *l, tn_error *err)
 static tn_status agree_on_signals(loop *l, seen *out, tn_error *err)
 {
     run *r = &l->r;
-    seen mine = { tn_interrupted(NULL), checkpoint_wanted, train_checkpoint_done(l->k), l->step_seconds > SLOW_STEP_SECONDS };
+    seen mine = { tn_interrupted(NULL), checkpoint_wanted, train_checkpoint_done(l->k),
+                  l->step_seconds > SLOW_STEP_SECONDS };
     checkpoint_wanted = 0;
     tn_status status = tn_dist_gather(r->dist, &mine, sizeof mine, l->all, err);
     *out = (seen){ 0, 0, 1, 0 };
@@ -474,7 +546,7 @@ static tn_status steps_run(loop *l, tn_error *err)
 {
     run *r = &l->r;
     while (!is_finished(l)) {
-        seen s = {0};
+        seen s = { 0 };
         TN_TRY(agree_on_signals(l, &s, err));
         if (s.written) TN_TRY(checkpoint_end(l, err));
         if (s.checkpoint && l->step > l->saved) TN_TRY(checkpoint_start(l, err));
@@ -493,24 +565,28 @@ static tn_status steps_run(loop *l, tn_error *err)
     return checkpoint_end(l, err);
 }
 
-/* ------------------------------------------------------------------------------------------------------- ending */
+/* ------------------------------------------------------------------------------------------------- ending */
 
 /* Was its result there when this process began? Then a finished run only reports. */
 static bool only_reports(const loop *l)
 {
     char *result = tn_path(l->r.io->out, "result.json");
-    bool there = l->started_step == l->step && result != NULL && tn_exists(result);
+    bool  there = l->started_step == l->step && result != NULL && tn_exists(result);
     free(result);
     return there;
 }
 
 static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
 {
-    run *r = &l->r;
-    char *path = tn_path(r->io->out, "steps.jsonl"), *weights = tn_path(r->io->out, r->p.lora != NULL ? "adapter" : "model");
+    run  *r = &l->r;
+    char *path = tn_path(r->io->out, "steps.jsonl"),
+         *weights = tn_path(r->io->out, r->p.lora != NULL ? "adapter" : "model");
     tn_status status = TN_OK;
 
-    if (path == NULL || weights == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    if (path == NULL || weights == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
     out->rank = r->rank;
     out->steps = l->step;
     out->flops_per_token = train_flops_per_token(r->model, r->p.lora != NULL, r->c->n_ctx);
@@ -526,7 +602,8 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     TN_GOTO(train_params_root(&r->p, &out->weights_root, err));
     TN_GOTO(train_check_weights(r, l->step, &out->weights_root, err));
     l->reports = only_reports(l);
-    if (!l->reports) TN_GOTO(train_result_principles(r, out, err));         /* they are of the steps that this process took */
+    /* they are of the steps that this process took */
+    if (!l->reports) TN_GOTO(train_result_principles(r, out, err));
     if (r->rank != 0) goto out;
     TN_GOTO(train_checkpoint_newest(r->io->out, l->step, &out->newest, err));
     TN_GOTO(tn_steplog_close(l->log, err));
@@ -534,7 +611,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     if (l->step > 0) TN_GOTO(tn_steplog_read(path, &l->genesis, NULL, NULL, &out->log_root, err));
     if (!out->finished) goto out;
     if (r->c->save_model && !(l->reports && tn_is_dir(weights))) {
-        TN_GOTO(tn_remove_tree(weights, err));               /* of a run that was killed while it wrote */
+        TN_GOTO(tn_remove_tree(weights, err)); /* of a run that was killed while it wrote */
         TN_GOTO(train_write_weights(r, weights, err));
     }
     if (r->c->save_model) {
@@ -549,7 +626,8 @@ out:
     return status;
 }
 
-static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *io, tn_train_result *out, tn_error *err)
+static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *io, tn_train_result *out,
+                         tn_error *err)
 {
     tn_status status = TN_OK;
     TN_TRY(train_fault_check(err));
@@ -562,7 +640,7 @@ static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *i
     if (l->r.rank != 0) status = train_ranks_see(io->out, err);
     TN_TRY(tn_dist_agree(l->r.dist, status, err));
     l->r.beats = true;
-    TN_TRY(train_warmup_check(c, c->steps, err));        /* before the data are read, where that can be known */
+    TN_TRY(train_warmup_check(c, c->steps, err)); /* before the data are read, where that can be known */
     TN_TRY(train_setup(&l->r, io->out, err));
     TN_TRY(train_warmup_check(c, l->r.steps, err));
     TN_TRY(begin(l, err));
@@ -574,17 +652,24 @@ static tn_status run_all(loop *l, const tn_train_config *c, const tn_train_io *i
     TN_TRY(tn_dist_barrier(l->r.dist, err));
     /* Everything is safe now; the caller still learns that it was a signal which ended the run. */
     if (out->finished || l->stop == TN_OK) return TN_OK;
-    return tn_interrupted(err) != TN_OK ? l->stop : tn_fail(err, l->stop, "another rank was told to stop; what was finished is kept");
+    return tn_interrupted(err) != TN_OK
+               ? l->stop
+               : tn_fail(err, l->stop, "another rank was told to stop; what was finished is kept");
 }
 
 /* However the run ended, its curves are drawn: those of one that went wrong are looked at most. */
 static tn_status page_end(loop *l, const tn_train_result *out, tn_status status, tn_error *err)
 {
     char state[1200];
-    if (l->m == NULL || l->last.step == 0 || (l->reports && status == TN_OK)) return status;     /* the page stands, with what was counted on the way */
-    if (status != TN_OK) snprintf(state, sizeof state, "ended: %s", err != NULL && err->msg[0] != '\0' ? err->msg : tn_status_text(status));
+    /* the page stands, with what was counted on the way */
+    if (l->m == NULL || l->last.step == 0 || (l->reports && status == TN_OK)) return status;
+    if (status != TN_OK)
+        snprintf(state, sizeof state, "ended: %s",
+                 err != NULL && err->msg[0] != '\0' ? err->msg : tn_status_text(status));
     else if (!out->finished) snprintf(state, sizeof state, "stopped");
-    else if (l->step < l->r.steps) snprintf(state, sizeof state, "stopped early: no better validation in %lld", (long long)l->r.c->early_stop);
+    else if (l->step < l->r.steps)
+        snprintf(state, sizeof state, "stopped early: no better validation in %lld",
+                 (long long)l->r.c->early_stop);
     else snprintf(state, sizeof state, "finished");
     tn_status written = page_write(l, state, status == TN_OK ? err : NULL);
     return status == TN_OK ? written : status;
@@ -593,13 +678,14 @@ static tn_status page_end(loop *l, const tn_train_result *out, tn_status status,
 tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train_result *out, tn_error *err)
 {
     struct sigaction usr1 = { .sa_handler = on_usr1 }, before;
-    loop l = { .dir = { .lock = -1 } };
+    loop             l = { .dir = { .lock = -1 } };
 
-    *out = (tn_train_result){0};
+    *out = (tn_train_result){ 0 };
     sigemptyset(&usr1.sa_mask);
     sigaction(SIGUSR1, &usr1, &before);
     tn_status status = page_end(&l, out, run_all(&l, c, io, out, err), err);
-    bool keep = status == TN_OK || l.last.step > 0;          /* last: l.step is 0 again where a policy found nothing to go back to */
+    /* last: l.step is 0 again where a policy found nothing to go back to */
+    bool keep = status == TN_OK || l.last.step > 0;
     train_checkpoint_destroy(l.k);
     if (l.log != NULL) tn_steplog_close(l.log, NULL);
     train_metrics_close(l.m);
@@ -607,7 +693,8 @@ tn_status tn_train_run(const tn_train_config *c, const tn_train_io *io, tn_train
     free(l.all);
     json_decref(l.description);
     train_setup_release(&l.r);
-    if (l.r.own_dist) tn_dist_close(l.r.dist, status, err);  /* where something failed the ranks meet once more */
+    /* where something failed the ranks meet once more */
+    if (l.r.own_dist) tn_dist_close(l.r.dist, status, err);
     if (!train_out_leave(&l.dir, keep) && (status == TN_INTERRUPTED || status == TN_TERMINATED))
         tn_fail(err, status, "%s before the first step: nothing is kept", tn_status_text(status));
     sigaction(SIGUSR1, &before, NULL);

@@ -1,7 +1,8 @@
 /* metrics.c - what one plots: metrics.jsonl, and TensorBoard event files.
  *
- * An event file is a row of records: length u64, masked CRC-32C of it, an Event message, masked CRC-32C of that. The
- * message (protobuf): 1 wall time (double), 2 step (int64), 5 Summary { 1 Value { 1 tag (string), 2 simple value (float) } }. */
+ * An event file is a row of records: length u64, masked CRC-32C of it, an Event message, masked CRC-32C of
+ * that. The message (protobuf): 1 wall time (double), 2 step (int64), 5 Summary { 1 Value { 1 tag (string), 2
+ * simple value (float) } }. */
 #include "train/run.h"
 
 #include <errno.h>
@@ -15,7 +16,10 @@
 #include "base/log.h"
 #include "base/str.h"
 
-struct metrics { FILE *rows, *events; char *path; };
+struct metrics {
+    FILE *rows, *events;
+    char *path;
+};
 
 static uint32_t crc32c(const uint8_t *p, size_t n)
 {
@@ -33,7 +37,10 @@ static uint32_t masked(const uint8_t *p, size_t n)
     return ((c >> 15) | (c << 17)) + 0xa282ead8u;
 }
 
-typedef struct message { uint8_t b[512]; size_t n; } message;
+typedef struct message {
+    uint8_t b[512];
+    size_t  n;
+} message;
 
 static void put_varint(message *m, uint64_t v)
 {
@@ -74,7 +81,7 @@ static void event_start(message *m, int64_t step)
 
 static void scalar_write(FILE *f, const char *tag, int64_t step, float value)
 {
-    message v = {0}, s = {0}, m;
+    message v = { 0 }, s = { 0 }, m;
     put_bytes(&v, 1, tag, strlen(tag));
     put_varint(&v, 2 << 3 | 5);
     memcpy(v.b + v.n, &value, 4);
@@ -88,35 +95,47 @@ static void scalar_write(FILE *f, const char *tag, int64_t step, float value)
 /* Rows after the step that is resumed from are computed again: they are cut off. */
 static tn_status rows_cut(const char *path, int64_t after_step, tn_error *err)
 {
-    char *line = NULL;
-    size_t cap = 0, len = 0;
+    char     *line = NULL;
+    size_t    cap = 0, len = 0;
     tn_status status = TN_OK;
-    FILE *f = fopen(path, "r");
+    FILE     *f = fopen(path, "r");
     if (f == NULL) return TN_OK;
     long keep = 0;
     while (tn_read_line(f, &line, &cap, &len)) {
         json_t *row = NULL;
         int64_t step = 0;
-        bool good = tn_json_parse(&row, line, len, path, NULL) == TN_OK && tn_json_int(row, "step", 1, INT64_MAX, &step, path, NULL) == TN_OK;
+        bool    good = tn_json_parse(&row, line, len, path, NULL) == TN_OK &&
+                    tn_json_int(row, "step", 1, INT64_MAX, &step, path, NULL) == TN_OK;
         json_decref(row);
-        if (!good && tn_read_line(f, &line, &cap, &len)) tn_log(TN_LOG_WARN, "%s: a line in the middle is no row; it and what lies behind it are cut off", path);
+        if (!good && tn_read_line(f, &line, &cap, &len))
+            tn_log(TN_LOG_WARN, "%s: a line in the middle is no row; it and what lies behind it are cut off",
+                   path);
         if (!good || step > after_step) break;
         keep = ftell(f);
     }
     free(line);
     fclose(f);
-    if (truncate(path, keep) != 0) status = tn_fail(err, TN_IO, "%s: cannot cut off the rows after step %lld", path, (long long)after_step);
+    if (truncate(path, keep) != 0)
+        status = tn_fail(err, TN_IO, "%s: cannot cut off the rows after step %lld", path,
+                         (long long)after_step);
     return status;
 }
 
 static tn_status events_open(metrics *m, const char *dir, tn_error *err)
 {
     tn_status status = TN_OK;
-    char *tb = tn_path(dir, "tb"), *path = tn_strf("%s/tb/events.out.tfevents.%lld.tenet.%d", dir, (long long)time(NULL), (int)getpid());
-    message e;
-    if (tb == NULL || path == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    char     *tb = tn_path(dir, "tb"), *path = tn_strf("%s/tb/events.out.tfevents.%lld.tenet.%d", dir,
+                                                       (long long)time(NULL), (int)getpid());
+    message   e;
+    if (tb == NULL || path == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
     TN_GOTO(tn_mkdirs(tb, err));
-    if ((m->events = fopen(path, "wb")) == NULL) { status = tn_fail(err, TN_IO, "%s: cannot create", path); goto out; }
+    if ((m->events = fopen(path, "wb")) == NULL) {
+        status = tn_fail(err, TN_IO, "%s: cannot create", path);
+        goto out;
+    }
     event_start(&e, 0);
     put_bytes(&e, 3, "brain.Event:2", 13);
     record_write(m->events, &e);
@@ -126,15 +145,22 @@ out:
     return status;
 }
 
-tn_status train_metrics_open(metrics **out, const char *dir, int64_t after_step, bool tensorboard, tn_error *err)
+tn_status train_metrics_open(metrics **out, const char *dir, int64_t after_step, bool tensorboard,
+                             tn_error *err)
 {
     tn_status status = TN_OK;
-    metrics *m = calloc(1, sizeof *m);
+    metrics  *m = calloc(1, sizeof *m);
 
     *out = NULL;
-    if (m == NULL || (m->path = tn_path(dir, "metrics.jsonl")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for metrics"); goto out; }
+    if (m == NULL || (m->path = tn_path(dir, "metrics.jsonl")) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for metrics");
+        goto out;
+    }
     TN_GOTO(rows_cut(m->path, after_step, err));
-    if ((m->rows = fopen(m->path, "a")) == NULL) { status = tn_fail(err, TN_IO, "%s: cannot open", m->path); goto out; }
+    if ((m->rows = fopen(m->path, "a")) == NULL) {
+        status = tn_fail(err, TN_IO, "%s: cannot open", m->path);
+        goto out;
+    }
     if (tensorboard) TN_GOTO(events_open(m, dir, err));
     *out = m;
     m = NULL;
@@ -153,11 +179,16 @@ void train_metrics_close(metrics *m)
 }
 
 /* What a step is told as: under tag in TensorBoard, under key in a row. */
-typedef struct value { const char *tag, *key; float v; bool on; } value;
+typedef struct value {
+    const char *tag, *key;
+    float       v;
+    bool        on;
+} value;
 enum { N_VALUE = 13 };
 
 static void values_of(value out[N_VALUE], const tn_train_step *s)
 {
+    // clang-format off
     const value all[N_VALUE] = {
         { "train/loss", "loss", s->loss, true },            { "train/lr", "lr", s->lr, true },
         { "distill/kl", "kl", s->kl, s->taught },
@@ -169,14 +200,16 @@ static void values_of(value out[N_VALUE], const tn_train_step *s)
         { "preference/length_chosen", "length_chosen", s->length_chosen, s->preference },
         { "preference/length_rejected", "length_rejected", s->length_rejected, s->preference },
     };
+    // clang-format on
     memcpy(out, all, sizeof all);
 }
 
 json_t *tn_train_step_json(const tn_train_step *s)
 {
-    value row[N_VALUE];
+    value   row[N_VALUE];
     json_t *o = json_object();
-    bool ok = json_object_set_new(o, "step", json_integer(s->step)) == 0 && json_object_set_new(o, "tokens", json_integer(s->tokens)) == 0;
+    bool    ok = json_object_set_new(o, "step", json_integer(s->step)) == 0 &&
+              json_object_set_new(o, "tokens", json_integer(s->tokens)) == 0;
     if (s->note[0] != '\0') ok &= 0 == json_object_set_new(o, "note", json_string(s->note));
     values_of(row, s);
     for (int i = 0; i < N_VALUE; i++)
@@ -186,7 +219,8 @@ json_t *tn_train_step_json(const tn_train_step *s)
     return NULL;
 }
 
-/* One row, and what is in the buffer of the events with it: what a full disk does not take would be a hole in the curves. */
+/* One row, and what is in the buffer of the events with it: what a full disk does not take would be a hole in
+ * the curves. */
 static tn_status row_write(metrics *m, int64_t step, const json_t *row, tn_error *err)
 {
     char *text = row != NULL ? tn_json_text(row) : NULL;
@@ -195,12 +229,13 @@ static tn_status row_write(metrics *m, int64_t step, const json_t *row, tn_error
     free(text);
     if (written && m->events != NULL) written = fflush(m->events) == 0 && !ferror(m->events);
     if (written) return TN_OK;
-    return tn_fail(err, TN_IO, "%s and tb/ beside it: cannot write the row of step %lld; is the disk full?", m->path, (long long)step);
+    return tn_fail(err, TN_IO, "%s and tb/ beside it: cannot write the row of step %lld; is the disk full?",
+                   m->path, (long long)step);
 }
 
 tn_status train_metrics_step(metrics *m, const tn_train_step *s, tn_error *err)
 {
-    value row[N_VALUE];
+    value   row[N_VALUE];
     json_t *o = tn_train_step_json(s);
     values_of(row, s);
     for (int i = 0; m->events != NULL && i < N_VALUE; i++)
@@ -213,10 +248,11 @@ tn_status train_metrics_step(metrics *m, const tn_train_step *s, tn_error *err)
 /* The row as it would have been: "valid" stands behind "tokens_per_s". */
 static json_t *row_with(json_t *old, float valid)
 {
-    json_t *o = json_object(), *v;
+    json_t     *o = json_object(), *v;
     const char *key;
-    bool ok = o != NULL;
-    json_object_foreach(old, key, v) {
+    bool        ok = o != NULL;
+    json_object_foreach(old, key, v)
+    {
         if (strcmp(key, "valid") != 0) ok &= 0 == json_object_set(o, key, v);
         if (strcmp(key, "tokens_per_s") == 0) ok &= 0 == json_object_set_new(o, "valid", tn_json_f32(valid));
     }
@@ -227,15 +263,16 @@ static json_t *row_with(json_t *old, float valid)
 
 tn_status train_metrics_valid(metrics *m, int64_t step, float valid, tn_error *err)
 {
-    char *line = NULL;
-    size_t cap = 0, len = 0;
-    json_t *row = NULL, *made = NULL;
-    long at = 0, next = 0;
-    int64_t found = 0;
+    char     *line = NULL;
+    size_t    cap = 0, len = 0;
+    json_t   *row = NULL, *made = NULL;
+    long      at = 0, next = 0;
+    int64_t   found = 0;
     tn_status status = TN_OK;
-    FILE *f = fopen(m->path, "r");
+    FILE     *f = fopen(m->path, "r");
 
-    if (f == NULL) return tn_fail(err, TN_IO, "%s: cannot read the row of step %lld", m->path, (long long)step);
+    if (f == NULL)
+        return tn_fail(err, TN_IO, "%s: cannot read the row of step %lld", m->path, (long long)step);
     while (tn_read_line(f, &line, &cap, &len)) {
         json_decref(row);
         row = NULL;
@@ -243,9 +280,15 @@ tn_status train_metrics_valid(metrics *m, int64_t step, float valid, tn_error *e
         next = ftell(f);
         TN_GOTO(tn_json_parse(&row, line, len, m->path, err));
     }
-    if (row == NULL || tn_json_int(row, "step", 1, INT64_MAX, &found, m->path, NULL) != TN_OK || found != step) goto out;
+    if (row == NULL || tn_json_int(row, "step", 1, INT64_MAX, &found, m->path, NULL) != TN_OK ||
+        found != step)
+        goto out;
     made = row_with(row, valid);
-    if (truncate(m->path, at) != 0) { status = tn_fail(err, TN_IO, "%s: cannot write the row of step %lld: %s", m->path, (long long)step, strerror(errno)); goto out; }
+    if (truncate(m->path, at) != 0) {
+        status = tn_fail(err, TN_IO, "%s: cannot write the row of step %lld: %s", m->path, (long long)step,
+                         strerror(errno));
+        goto out;
+    }
     if (m->events != NULL) scalar_write(m->events, "valid/loss", step, valid);
     status = row_write(m, step, made, err);
 out:

@@ -1,7 +1,9 @@
-/* out_dir.c - the run's directory: one process at a time (a lock), and no trace of a run that ended before its first step.
+/* out_dir.c - the run's directory: one process at a time (a lock), and no trace of a run that ended before
+ * its first step.
  *
- * What was there before is never removed: a folder of the user's that is called data, another run, a directory made beforehand.
- * Tokens are written to data.new where a run lies already, and take the place of data once it is known to be the same run. */
+ * What was there before is never removed: a folder of the user's that is called data, another run, a
+ * directory made beforehand. Tokens are written to data.new where a run lies already, and take the place of
+ * data once it is known to be the same run. */
 #include "train/run.h"
 
 #include <dirent.h>
@@ -18,8 +20,11 @@
 
 /* All that can be written before the first step is done. */
 enum { RUN_JSON = 2, SAID = 7 };
-static const char *const early[] = { "lock", "data", [RUN_JSON] = "run.json", "config.json", "steps.jsonl", "metrics.jsonl", "tb",
-                                     [SAID] = "said-train", "said-valid", "said-train.new", "said-valid.new" };
+static const char *const early[] = {
+    "lock",          "data", [RUN_JSON] = "run.json", "config.json", "steps.jsonl",
+    "metrics.jsonl", "tb",   [SAID] = "said-train",   "said-valid",  "said-train.new",
+    "said-valid.new"
+};
 enum { N_EARLY = sizeof early / sizeof *early };
 
 /* Cuts the last part off; false: there is none. */
@@ -48,31 +53,39 @@ static tn_status look(out_dir *p, tn_error *err)
     return TN_OK;
 }
 
-/* The file that is locked may be on its way out, with a run that left nothing: then there is another one, or none. */
+/* The file that is locked may be on its way out, with a run that left nothing: then there is another one, or
+ * none. */
 static bool still_there(int fd, const char *path)
 {
     struct stat mine, named;
-    return fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_ino == named.st_ino && mine.st_dev == named.st_dev;
+    return fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_ino == named.st_ino &&
+           mine.st_dev == named.st_dev;
 }
 
-/* A folder without run.json is no run's: what a run would write over there is somebody's (a model's config.json). */
+/* A folder without run.json is no run's: what a run would write over there is somebody's (a model's
+ * config.json). */
 static tn_status foreign_check(const char *out, tn_error *err)
 {
-    static const char *const own[] = { "config.json", "steps.jsonl", "metrics.jsonl", "result.json", "report.html", "model", "adapter", NULL };
-    char     *json = tn_path(out, "run.json");
-    tn_status status = json == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : TN_OK;
+    static const char *const own[] = { "config.json", "steps.jsonl", "metrics.jsonl", "result.json",
+                                       "report.html", "model",       "adapter",       NULL };
+    char                    *json = tn_path(out, "run.json");
+    tn_status                status = json == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path") : TN_OK;
 
     for (int i = 0; status == TN_OK && !tn_exists(json) && own[i] != NULL; i++) {
         char *path = tn_path(out, own[i]);
         if (path == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
-        else if (tn_exists(path)) status = tn_fail(err, TN_MISMATCH, "%s is there and no run's: a run would write over it; choose another --out", path);
+        else if (tn_exists(path))
+            status = tn_fail(err, TN_MISMATCH,
+                             "%s is there and no run's: a run would write over it; choose another --out",
+                             path);
         free(path);
     }
     free(json);
     return status;
 }
 
-/* OUT/data is renewed as a whole, so only token shards may lie in it: --out . in a folder with a corpus of that name would lose it. */
+/* OUT/data is renewed as a whole, so only token shards may lie in it: --out . in a folder with a corpus of
+ * that name would lose it. */
 static tn_status data_check(const char *out, tn_error *err)
 {
     char     *data = tn_path(out, "data"), **files = NULL;
@@ -81,24 +94,33 @@ static tn_status data_check(const char *out, tn_error *err)
 
     if (status == TN_OK && tn_is_dir(data)) status = tn_list_files(&files, &n, data, err);
     for (size_t i = 0; status == TN_OK && i < n; i++) {
-        const char *name = files[i][0] == '.' ? files[i] + 1 : files[i];     /* .NAME.PID.tmp: not whole yet */
-        bool ours = (tn_starts_with(name, "train-") || tn_starts_with(name, "valid-")) && strstr(name, ".tns") != NULL;
-        if (!ours) status = tn_fail(err, TN_MISMATCH, "%s/%s is there and no run's: a run keeps its tokens in the folder data of its own; choose another --out", data, files[i]);
+        const char *name = files[i][0] == '.' ? files[i] + 1 : files[i]; /* .NAME.PID.tmp: not whole yet */
+        bool        ours = (tn_starts_with(name, "train-") || tn_starts_with(name, "valid-")) &&
+                    strstr(name, ".tns") != NULL;
+        if (!ours)
+            status = tn_fail(err, TN_MISMATCH,
+                             "%s/%s is there and no run's: a run keeps its tokens in the folder data of its "
+                             "own; choose another --out",
+                             data, files[i]);
     }
     tn_list_free(files, n);
     free(data);
     return status;
 }
 
-/* What a process that was killed left half written: step-N.tmp, and the temporaries .NAME.PID.tmp of this run's files. Only with the lock. */
+/* What a process that was killed left half written: step-N.tmp, and the temporaries .NAME.PID.tmp of this
+ * run's files. Only with the lock. */
 static void leftovers_remove(const char *dir, bool in_data)
 {
-    static const char *const ours[] = { ".run.json.", ".config.json.", ".result.json.", ".report.html.", ".said-" };
-    DIR *d = opendir(dir);
+    static const char *const ours[] = { ".run.json.", ".config.json.", ".result.json.", ".report.html.",
+                                        ".said-" };
+    DIR                     *d = opendir(dir);
     for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
-        bool tmp = tn_ends_with(e->d_name, ".tmp"), mine = in_data ? tn_starts_with(e->d_name, ".train-") || tn_starts_with(e->d_name, ".valid-")
-                                                                   : tn_starts_with(e->d_name, "step-");
-        for (size_t i = 0; !in_data && i < sizeof ours / sizeof *ours; i++) mine |= tn_starts_with(e->d_name, ours[i]);
+        bool tmp = tn_ends_with(e->d_name, ".tmp"),
+             mine = in_data ? tn_starts_with(e->d_name, ".train-") || tn_starts_with(e->d_name, ".valid-")
+                            : tn_starts_with(e->d_name, "step-");
+        for (size_t i = 0; !in_data && i < sizeof ours / sizeof *ours; i++)
+            mine |= tn_starts_with(e->d_name, ours[i]);
         char *path = tmp && mine ? tn_path(dir, e->d_name) : NULL;
         if (path != NULL) tn_remove_tree(path, NULL);
         free(path);
@@ -116,7 +138,9 @@ static tn_status foreign_steps_check(const char *out, tn_error *err)
     for (const struct dirent *e; status == TN_OK && d != NULL && (e = readdir(d)) != NULL;) {
         int64_t step;
         if (tn_starts_with(e->d_name, "step-") && tn_parse_i64(e->d_name + 5, &step))
-            status = tn_fail(err, TN_MISMATCH, "%s/%s is there and no run's: a run would write over it; choose another --out", out, e->d_name);
+            status = tn_fail(err, TN_MISMATCH,
+                             "%s/%s is there and no run's: a run would write over it; choose another --out",
+                             out, e->d_name);
     }
     if (d != NULL) closedir(d);
     free(json);
@@ -134,16 +158,23 @@ tn_status train_out_take(out_dir *p, const char *out, tn_error *err)
     TN_GOTO(foreign_check(out, err));
     TN_GOTO(foreign_steps_check(out, err));
     TN_GOTO(data_check(out, err));
-    if ((path = tn_path(out, "lock")) == NULL) { status = tn_fail(err, TN_NOMEM, "no memory for a path"); goto out; }
+    if ((path = tn_path(out, "lock")) == NULL) {
+        status = tn_fail(err, TN_NOMEM, "no memory for a path");
+        goto out;
+    }
     while (!p->held) {
         TN_GOTO(tn_mkdirs(out, err));
         p->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
         if (p->lock < 0) {
-            status = tn_fail(err, TN_IO, "%s: cannot write into the run's directory: %s", path, strerror(errno));
+            status = tn_fail(err, TN_IO, "%s: cannot write into the run's directory: %s", path,
+                             strerror(errno));
             goto out;
         }
         if (flock(p->lock, LOCK_EX | LOCK_NB) != 0) {
-            status = tn_fail(err, TN_IO, "%s: another process is training into this directory; wait for it, or choose another --out", out);
+            status = tn_fail(
+                err, TN_IO,
+                "%s: another process is training into this directory; wait for it, or choose another --out",
+                out);
             goto out;
         }
         if (!(p->held = still_there(p->lock, path))) close(p->lock);
@@ -159,10 +190,11 @@ out:
 tn_status train_scratch_dir(run *r, char dir[TRAIN_SCRATCH_BYTES], tn_error *err)
 {
     const char *below = getenv("TMPDIR");
-    tn_status status = TN_OK;
+    tn_status   status = TN_OK;
 
     if (r->rank == 0) {
-        int n = snprintf(dir, TRAIN_SCRATCH_BYTES, "%s/tenet-train-XXXXXX", below != NULL && below[0] != '\0' ? below : "/tmp");
+        int n = snprintf(dir, TRAIN_SCRATCH_BYTES, "%s/tenet-train-XXXXXX",
+                         below != NULL && below[0] != '\0' ? below : "/tmp");
         if (n >= TRAIN_SCRATCH_BYTES || mkdtemp(dir) == NULL) {
             status = tn_fail(err, TN_IO, "%s: cannot make a directory for the tokenised data", dir);
             dir[0] = '\0';
@@ -198,12 +230,12 @@ tn_status train_out_renew(const out_dir *p, tn_error *err)
 /* run.json says what the directory holds; another run there is refused, and the first difference named. */
 tn_status train_out_check(const run *r, json_t *description, tn_error *err)
 {
-    char *path = tn_path(r->io->out, "run.json");
-    const size_t look = JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9);
-    json_t *old = NULL;
+    char         *path = tn_path(r->io->out, "run.json");
+    const size_t  look = JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9);
+    json_t       *old = NULL;
     const json_t *mine;
-    const char *key;
-    tn_status status = TN_OK;
+    const char   *key;
+    tn_status     status = TN_OK;
 
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     if (!tn_exists(path)) {
@@ -213,20 +245,23 @@ tn_status train_out_check(const run *r, json_t *description, tn_error *err)
     }
     TN_GOTO(tn_json_load(&old, path, 1 << 20, err));
     if (json_equal(old, description)) {
-        char *config = tn_path(r->io->out, "config.json");         /* a kill may have come between the two */
+        char *config = tn_path(r->io->out, "config.json"); /* a kill may have come between the two */
         if (config == NULL) status = tn_fail(err, TN_NOMEM, "no memory for a path");
         else if (!tn_exists(config)) status = train_config_save(r, err);
         free(config);
         goto out;
     }
-    json_object_foreach(description, key, mine) {
+    json_object_foreach(description, key, mine)
+    {
         const json_t *theirs = json_object_get(old, key);
         if (json_equal(mine, theirs)) continue;
         char *a = theirs != NULL ? json_dumps(theirs, look) : tn_strdup("nothing");
         char *b = json_dumps(mine, look);
-        status = tn_fail(err, TN_MISMATCH, "%s holds another run: %s is %.100s there and %.100s now; choose another --out%s", r->io->out, key,
-                         a != NULL ? a : "?", b != NULL ? b : "?",
-                         strcmp(key, "steps") == 0 ? " and extend the old run by 'checkpoint: DIR/step-N'" : "");
+        status = tn_fail(err, TN_MISMATCH,
+                         "%s holds another run: %s is %.100s there and %.100s now; choose another --out%s",
+                         r->io->out, key, a != NULL ? a : "?", b != NULL ? b : "?",
+                         strcmp(key, "steps") == 0 ? " and extend the old run by 'checkpoint: DIR/step-N'"
+                                                   : "");
         free(a);
         free(b);
         goto out;
@@ -252,7 +287,9 @@ static void heartbeats_remove(const char *out)
 {
     DIR *d = opendir(out);
     for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
-        if (!tn_starts_with(e->d_name, "heartbeat-") || strspn(e->d_name + 10, "0123456789") != strlen(e->d_name + 10)) continue;
+        if (!tn_starts_with(e->d_name, "heartbeat-") ||
+            strspn(e->d_name + 10, "0123456789") != strlen(e->d_name + 10))
+            continue;
         char *path = tn_path(out, e->d_name);
         if (path != NULL) unlink(path);
         free(path);
@@ -268,13 +305,13 @@ bool train_out_leave(out_dir *p, bool keep)
     if (renewed != NULL) tn_remove_tree(renewed, NULL);
     free(renewed);
     if (at != NULL && p->held) heartbeats_remove(p->out);
-    for (int i = N_EARLY - 1; at != NULL && p->held && i >= 0; i--) {        /* the lock last */
+    for (int i = N_EARLY - 1; at != NULL && p->held && i >= 0; i--) { /* the lock last */
         char *path = p->had[i] ? NULL : tn_path(p->out, early[i]);
         if (path != NULL) tn_remove_tree(path, NULL);
         free(path);
     }
     for (int i = 0; at != NULL && i < p->n_new; i++) {
-        if (rmdir(at) != 0 && errno != ENOENT) break;       /* somebody else put something there */
+        if (rmdir(at) != 0 && errno != ENOENT) break; /* somebody else put something there */
         if (!to_parent(at)) break;
     }
     bool kept = at == NULL;

@@ -35,18 +35,26 @@ static double softplus(double x)
 
 static double log_sigmoid(double x) { return -softplus(-x); }
 
-static const char *const names[] = { "dpo", "robust", "ipo", "hinge", "kto", "orpo", "simpo", "dpo_norm", "r_dpo", "apo_zero", "rpo" };
+static const char *const names[] = { "dpo",   "robust",   "ipo",   "hinge",    "kto", "orpo",
+                                     "simpo", "dpo_norm", "r_dpo", "apo_zero", "rpo" };
 
 bool tn_pref_parse(const char *name, tn_pref_kind *out)
 {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i]) == 0) { *out = (tn_pref_kind)i; return true; }
+        if (strcmp(name, names[i]) == 0) {
+            *out = (tn_pref_kind)i;
+            return true;
+        }
     return false;
 }
 
 bool tn_pref_needs_reference(tn_pref_kind k) { return k != TN_PREF_ORPO && k != TN_PREF_SIMPO; }
 
-bool tn_pref_takes_p(tn_pref_kind k) { return k == TN_PREF_DPO || k == TN_PREF_RPO || k == TN_PREF_SIMPO || k == TN_PREF_DPO_NORM || k == TN_PREF_R_DPO; }
+bool tn_pref_takes_p(tn_pref_kind k)
+{
+    return k == TN_PREF_DPO || k == TN_PREF_RPO || k == TN_PREF_SIMPO || k == TN_PREF_DPO_NORM ||
+           k == TN_PREF_R_DPO;
+}
 
 /* -(q log s(x) + (1-q) log s(-x)) and its derivative by x. */
 static double soft_label(double x, double q, double *dx)
@@ -66,7 +74,7 @@ static double log_odds(double l, double *dl)
 
 tn_pref_out tn_pref_loss(const tn_pref *o, const tn_pref_pair *x)
 {
-    tn_pref_out r = {0};
+    tn_pref_out r = { 0 };
     double nw = x->n_chosen > 0 ? (double)x->n_chosen : 1, nl = x->n_rejected > 0 ? (double)x->n_rejected : 1;
     double a = x->chosen - x->ref_chosen, b = x->rejected - x->ref_rejected, h = a - b, d = 0;
     double q = x->p * (1 - o->eps) + (1 - x->p) * o->eps, beta = o->beta;
@@ -98,7 +106,7 @@ tn_pref_out tn_pref_loss(const tn_pref *o, const tn_pref_pair *x)
         r.dchosen = d;
         r.drejected = -d;
         break;
-    case TN_PREF_KTO:                                        /* each side on its own; an absent one adds nothing */
+    case TN_PREF_KTO: /* each side on its own; an absent one adds nothing */
         if (x->n_chosen > 0) {
             double s = sigmoid(beta * (a - x->z));
             r.loss += o->good * (1 - s);

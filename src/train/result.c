@@ -1,4 +1,5 @@
-/* result.c - what a run tells of itself: the means of a step's rows or pairs, and at its end result.json, the principles and the table of --timing. */
+/* result.c - what a run tells of itself: the means of a step's rows or pairs, and at its end result.json, the
+ * principles and the table of --timing. */
 #include "train/run.h"
 
 #include <stdio.h>
@@ -29,10 +30,11 @@ tn_status train_result_principles(const run *r, tn_train_result *out, tn_error *
 {
     int n = r->data.pair.n_principle;
     if (n == 0) return TN_OK;
-    if ((out->principle = calloc((size_t)n, sizeof *out->principle)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for the principles");
+    if ((out->principle = calloc((size_t)n, sizeof *out->principle)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory for the principles");
     for (int i = 0; i < n; i++) {
         const principle_stats *s = &r->principle[i];
-        tn_train_principle *p = &out->principle[i];
+        tn_train_principle    *p = &out->principle[i];
         snprintf(p->name, sizeof p->name, "%s", r->data.pair.principle[i]);
         p->n = s->n;
         p->margin = s->n > 0 ? s->margin / (double)s->n : 0;
@@ -44,13 +46,14 @@ tn_status train_result_principles(const run *r, tn_train_result *out, tn_error *
 
 tn_status train_result_save(const run *r, const tn_train_result *out, tn_error *err)
 {
-    char *path = tn_path(r->io->out, "result.json"), root[TN_SHA256_HEX], log[TN_SHA256_HEX];
-    json_t *o;
+    char     *path = tn_path(r->io->out, "result.json"), root[TN_SHA256_HEX], log[TN_SHA256_HEX];
+    json_t   *o;
     tn_status status = TN_NOMEM;
     tn_hex(root, &out->weights_root);
     tn_hex(log, &out->log_root);
-    o = json_pack("{s:I,s:b,s:o,s:I,s:s,s:s}", "steps", (json_int_t)out->steps, "finished", out->finished, "loss", tn_json_f32(out->loss),
-                  "tokens", (json_int_t)out->tokens, "weights_root", root, "log_root", log);
+    o = json_pack("{s:I,s:b,s:o,s:I,s:s,s:s}", "steps", (json_int_t)out->steps, "finished", out->finished,
+                  "loss", tn_json_f32(out->loss), "tokens", (json_int_t)out->tokens, "weights_root", root,
+                  "log_root", log);
     if (path != NULL && o != NULL) status = tn_json_save(path, o, true, err);
     else tn_fail(err, TN_NOMEM, "no memory for the result");
     json_decref(o);
@@ -58,15 +61,21 @@ tn_status train_result_save(const run *r, const tn_train_result *out, tn_error *
     return status;
 }
 
-tn_status train_result_timing(const run *r, int64_t n_step, double seconds, tn_train_result *out, tn_error *err)
+tn_status train_result_timing(const run *r, int64_t n_step, double seconds, tn_train_result *out,
+                              tn_error *err)
 {
     double in_graph = tn_graph_timed_seconds(r->train.g);
     if (in_graph == 0) return TN_OK;
     char *table = tn_graph_timing_text(r->train.g);
-    char sent[120] = "";
-    if (r->size > 1) snprintf(sent, sizeof sent, "exchange           %.1f%% of the gradients' way began before the backward pass had ended\n", 100 * train_overlap_share(r));
-    out->timing = table != NULL ? tn_strf("%s%-18s %-9s %9lld %11.2f %10s %6.1f%%  of the steps' %.2f ms\n%s", table, "outside", "", (long long)n_step,
-                                          1e3 * (seconds - in_graph), "-", 100 * (seconds - in_graph) / seconds, 1e3 * seconds, sent) : NULL;
+    char  sent[120] = "";
+    if (r->size > 1)
+        snprintf(sent, sizeof sent,
+                 "exchange           %.1f%% of the gradients' way began before the backward pass had ended\n",
+                 100 * train_overlap_share(r));
+    out->timing = table != NULL ? tn_strf("%s%-18s %-9s %9lld %11.2f %10s %6.1f%%  of the steps' %.2f ms\n%s",
+                                          table, "outside", "", (long long)n_step, 1e3 * (seconds - in_graph),
+                                          "-", 100 * (seconds - in_graph) / seconds, 1e3 * seconds, sent)
+                                : NULL;
     free(table);
     return out->timing != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for the table of --timing");
 }

@@ -1,20 +1,35 @@
 /* run.h - the parts of a running training. Private to the room.
  *
- *   config.c      options (option_rows.h) and what contradicts in them          setup.c       everything before the first step
- *   alike.c       do all ranks train the same?                                  out_dir.c     the run's directory: lock, run.json, traces
- *   corpus.c      config → shards, packs, pairs; sample i → rows                params.c      the flat logical order of all that is trained
- *   teacher.c     what a teacher says to rows that learn a distribution         said.c        that, and a reference's words, kept over an interruption
- *   engine.c      the graph of a step: forward, objective, backward             preference.c  losses on pairs, and their derivatives
- *   step.c        one step: micro-batches, the tree of sums, the norm           schedule.c    its learning rate
- *   exchange.c    who computes and owns what, across ranks                      overlap.c     gradients that travel during the backward pass
- *   optimiser.c   one update of a range                                         policy.c      steps whose numbers are bad
- *   loop.c        steps, records, signals, the result                           validate.c    held-out loss; the reference's log-probabilities
- *   checkpoint.c  state to disk in the background                               restore.c     and back
- *   audit.c       silent corruption among ranks                                 replay.c      the same steps again, from a checkpoint
- *   heartbeat.c   a sign of life for --supervise                                fault.c       faults on purpose
- *   metrics.c     metrics.jsonl and TensorBoard                                 report.c      report.html
- *   result.c      what a step and a run tell of themselves                      effect.c      options that would do nothing
- *   export.c      weights out of a checkpoint                                   estimate.c, show.c    what a run would cost, and learn */
+ *   config.c           options (option_rows.h) and what contradicts in them
+ *   setup.c            everything before the first step
+ *   alike.c            do all ranks train the same?
+ *   out_dir.c          the run's directory: lock, run.json, traces
+ *   corpus.c           config → shards, packs, pairs; sample i → rows
+ *   params.c           the flat logical order of all that is trained
+ *   teacher.c          what a teacher says to rows that learn a distribution
+ *   said.c             that, and a reference's words, kept over an interruption
+ *   engine.c           the graph of a step: forward, objective, backward
+ *   preference.c       losses on pairs, and their derivatives
+ *   step.c             one step: micro-batches, the tree of sums, the norm
+ *   schedule.c         its learning rate
+ *   exchange.c         who computes and owns what, across ranks
+ *   overlap.c          gradients that travel during the backward pass
+ *   optimiser.c        one update of a range
+ *   policy.c           steps whose numbers are bad
+ *   loop.c             steps, records, signals, the result
+ *   validate.c         held-out loss; the reference's log-probabilities
+ *   checkpoint.c       state to disk in the background
+ *   restore.c          and back
+ *   audit.c            silent corruption among ranks
+ *   replay.c           the same steps again, from a checkpoint
+ *   heartbeat.c        a sign of life for --supervise
+ *   fault.c            faults on purpose
+ *   metrics.c          metrics.jsonl and TensorBoard
+ *   report.c           report.html
+ *   result.c           what a step and a run tell of themselves
+ *   effect.c           options that would do nothing
+ *   export.c           weights out of a checkpoint
+ *   estimate.c, show.c what a run would cost, and learn */
 #ifndef TN_TRAIN_RUN_H
 #define TN_TRAIN_RUN_H
 
@@ -23,169 +38,209 @@
 
 #include "train/train.h"
 
-/* ------------------------------------------------------------------------------------------------ params.c */
+/* ----------------------------------------------------------------------------------------------- params.c */
 
 /* Sums of squares, shards and checkpoint slices are cut at multiples of this many elements. */
 enum { BLOCK = 65536 };
 
-enum { MAX_STATE = 2 };                 /* what an optimiser keeps of a tensor: m, v */
+enum { MAX_STATE = 2 }; /* what an optimiser keeps of a tensor: m, v */
 
 typedef struct slot {
-    char       name[112];               /* blk.0.attn_q.weight, or with .lora_a, .lora_b, .lora_m */
-    tn_tensor *w, *grad;                /* what the graph reads; its f32 gradient in the flat buffer */
-    void      *copy;                    /* bf16 copy that w->data points to; NULL: none */
-    float     *master;                  /* f32 values: w->data itself, or beside it when w is bf16 */
-    int64_t    first, n;                /* place in the flat order */
-    bool       matrix, decay;           /* matrix: no norm, no bias (those of experts are [n_expert][n], a vector each) */
-    float      lr_scale;
+    char       name[112]; /* blk.0.attn_q.weight, or with .lora_a, .lora_b, .lora_m */
+    tn_tensor *w, *grad;  /* what the graph reads; its f32 gradient in the flat buffer */
+    void      *copy;      /* bf16 copy that w->data points to; NULL: none */
+    float     *master;    /* f32 values: w->data itself, or beside it when w is bf16 */
+    int64_t    first, n;  /* place in the flat order */
+    /* matrix: no norm, no bias (those of experts are [n_expert][n], a vector each) */
+    bool  matrix, decay;
+    float lr_scale;
     /* train_optimiser_plan. State k of all tensors lies packed, in the flat order. */
-    bool       muon, whole;             /* whole: its update needs all of it, so one rank owns it */
-    int64_t    n_state[MAX_STATE], state_at[MAX_STATE];      /* elements of state k, and the place of the first one */
+    bool muon, whole; /* whole: its update needs all of it, so one rank owns it */
+    /* elements of state k, and the place of the first one */
+    int64_t n_state[MAX_STATE], state_at[MAX_STATE];
 } slot;
 
 typedef struct params {
-    slot    *slot; int n_slot;
-    int64_t  n_flat, n_trained;         /* with padding; without */
-    int64_t  grain;                     /* slices are cut at multiples of it; a multiple of BLOCK */
-    float   *grad;                      /* [n_flat] */
+    slot     *slot;
+    int       n_slot;
+    int64_t   n_flat, n_trained; /* with padding; without */
+    int64_t   grain;             /* slices are cut at multiples of it; a multiple of BLOCK */
+    float    *grad;              /* [n_flat] */
     tn_model *model;
-    tn_lora *lora; size_t n_lora;
-    bool     lora_read;                 /* by tn_lora_read, which owns its memory */
-    uint64_t seed;                      /* of stochastic rounding */
-    bool     stochastic;
-    int64_t  update;                    /* the update that made the masters; 0: none yet */
-    void   **own; int n_own;            /* memory made here: adapters, bf16 copies */
+    tn_lora  *lora;
+    size_t    n_lora;
+    bool      lora_read; /* by tn_lora_read, which owns its memory */
+    uint64_t  seed;      /* of stochastic rounding */
+    bool      stochastic;
+    int64_t   update; /* the update that made the masters; 0: none yet */
+    void    **own;
+    int       n_own; /* memory made here: adapters, bf16 copies */
 } params;
 
-tn_status train_params_create(params *p, tn_model *m, const tn_train_config *c, const char *adapter, tn_error *err);
+tn_status train_params_create(params *p, tn_model *m, const tn_train_config *c, const char *adapter,
+                              tn_error *err);
 /* An adapter that goes on brings its shape along: what the config says of it too must be the same. */
 tn_status train_lora_agrees(const params *p, const tn_train_config *c, const char *adapter, tn_error *err);
 void      train_params_free(params *p);
 /* fn for every part of [first, last) that lies in one slot; the rest is padding. */
 typedef void (*span_fn)(void *arg, const slot *s, int64_t offset, int64_t n);
-void      train_params_spans(const params *p, int64_t first, int64_t last, span_fn fn, void *arg);
+void train_params_spans(const params *p, int64_t first, int64_t last, span_fn fn, void *arg);
 /* Renews the bf16 copy of a part of a slot, if it has one. */
-void      train_slot_round(const params *p, const slot *s, int64_t offset, int64_t n);
-/* Flat elements [first, last) of the masters, to and from memory; padding is zero. Setting renews the bf16 copies. */
-void      train_params_get(const params *p, int64_t first, int64_t last, float *out);
-void      train_params_set(params *p, int64_t first, int64_t last, const float *in);
+void train_slot_round(const params *p, const slot *s, int64_t offset, int64_t n);
+/* Flat elements [first, last) of the masters, to and from memory; padding is zero. Setting renews the bf16
+ * copies. */
+void train_params_get(const params *p, int64_t first, int64_t last, float *out);
+void train_params_set(params *p, int64_t first, int64_t last, const float *in);
 /* The model sees its f32 values (true) or the bf16 copies again (false). */
-void      train_params_masters(params *p, bool masters);
+void train_params_masters(params *p, bool masters);
 /* Root over (name, dtype, shape, bytes) of the trained tensors. */
 tn_status train_params_root(const params *p, tn_digest *out, tn_error *err);
 
-/* ------------------------------------------------------------------------------------------------ optimiser.c */
+/* -------------------------------------------------------------------------------------------- optimiser.c */
 
 typedef enum opt_kind { OPT_ADAMW, OPT_SGD, OPT_ADAFACTOR, OPT_MUON } opt_kind;
 typedef struct optimiser {
     opt_kind kind;
-    int      n_state;                   /* how many kinds of state: m, or m and v */
-    int64_t  first, last;               /* flat range; whole slots lie in it or outside */
-    float   *state[MAX_STATE];          /* [n] of the range's tensors; its first element has place at[k] */
+    int      n_state;          /* how many kinds of state: m, or m and v */
+    int64_t  first, last;      /* flat range; whole slots lie in it or outside */
+    float   *state[MAX_STATE]; /* [n] of the range's tensors; its first element has place at[k] */
     int64_t  at[MAX_STATE], n[MAX_STATE];
-    float   *work; size_t work_floats;  /* Muon: three of the range's largest matrices, two of its Gram matrices, the product's scratch */
+    /* Muon: three of the range's largest matrices, two of its Gram matrices, the product's scratch */
+    float *work;
+    size_t work_floats;
 } optimiser;
-/* What each tensor's update needs: all of it or any part, and how much state. Before anything is shared among ranks. */
-void      train_optimiser_plan(params *p, const tn_train_config *c);
+/* What each tensor's update needs: all of it or any part, and how much state. Before anything is shared among
+ * ranks. */
+void train_optimiser_plan(params *p, const tn_train_config *c);
 /* The place in packed state k where that of the flat range from `flat` on begins. */
-int64_t   train_state_place(const params *p, int k, int64_t flat);
+int64_t train_state_place(const params *p, int k, int64_t flat);
 /* Element `offset` of state k of a slot in the optimiser's range. */
 float    *train_state(const optimiser *o, const slot *s, int k, int64_t offset);
-tn_status train_optimiser_create(optimiser *o, const params *p, const tn_train_config *c, int64_t first, int64_t last, tn_error *err);
+tn_status train_optimiser_create(optimiser *o, const params *p, const tn_train_config *c, int64_t first,
+                                 int64_t last, tn_error *err);
 void      train_optimiser_free(optimiser *o);
-/* Update number t (from 1) of [o->first, o->last) with gradient sums `grad` (flat, from o->first on; overwritten) times scale. */
-void      train_optimiser_step(optimiser *o, params *p, const tn_train_config *c, float *grad, float scale, float lr, int64_t t);
+/* Update number t (from 1) of [o->first, o->last) with gradient sums `grad` (flat, from o->first on;
+ * overwritten) times scale. */
+void train_optimiser_step(optimiser *o, params *p, const tn_train_config *c, float *grad, float scale,
+                          float lr, int64_t t);
 
-/* ------------------------------------------------------------------------------------------------ corpus.c */
+/* ----------------------------------------------------------------------------------------------- corpus.c */
 
 /* teacher.c: rows that learn a distribution. */
-typedef struct taught_sample { int source; int64_t index, first; bool wanted; } taught_sample;
+typedef struct taught_sample {
+    int     source;
+    int64_t index, first;
+    bool    wanted;
+} taught_sample;
 typedef struct teacher {
-    int64_t  n, width;                  /* rows that are taught, of all sources; floats each */
-    float   *hidden;                    /* [n][width]: the teacher's last hidden states, mapped; NULL before the pass */
-    int32_t *at[TN_MIX_MAX];            /* [tokens of the source's shard] place in hidden, -1: not taught; NULL: none in this source */
-    taught_sample *sample; int64_t n_sample;                 /* those that hold such rows, by source and index; first: place of the first one */
+    int64_t n, width; /* rows that are taught, of all sources; floats each */
+    float  *hidden;   /* [n][width]: the teacher's last hidden states, mapped; NULL before the pass */
+    /* [tokens of the source's shard] place in hidden, -1: not taught; NULL: none in this source */
+    int32_t *at[TN_MIX_MAX];
+    /* those that hold such rows, by source and index; first: place of the first one */
+    taught_sample *sample;
+    int64_t        n_sample;
 } teacher;
 
 typedef struct corpus {
-    bool      pairs;
-    tn_pref   pref;
-    int       n_source;
-    tn_shard *shard[TN_MIX_MAX];
-    tn_pack  *pack[TN_MIX_MAX];
-    tn_pairs  pair;
-    tn_reply *mismatched;              /* KTO: prompt i with the answer of pair i + 1; [pair.n] */
-    int32_t  *mismatched_ids;
-    float    *reference;                /* log-probabilities of every answer token by the reference */
-    int64_t  *reference_at;             /* [pair.n][3] where chosen, rejected, mismatched begin; then the end */
-    teacher   teacher;
-    tn_mix    mix;
-    int64_t   n_sample;                 /* of one epoch */
-    int64_t   rows_max;                 /* the most rows that n_item items can have */
+    bool          pairs;
+    tn_pref       pref;
+    int           n_source;
+    tn_shard     *shard[TN_MIX_MAX];
+    tn_pack      *pack[TN_MIX_MAX];
+    tn_pairs      pair;
+    tn_reply     *mismatched; /* KTO: prompt i with the answer of pair i + 1; [pair.n] */
+    int32_t      *mismatched_ids;
+    float        *reference;    /* log-probabilities of every answer token by the reference */
+    int64_t      *reference_at; /* [pair.n][3] where chosen, rejected, mismatched begin; then the end */
+    teacher       teacher;
+    tn_mix        mix;
+    int64_t       n_sample; /* of one epoch */
+    int64_t       rows_max; /* the most rows that n_item items can have */
     tn_data_stats stats;
-    tn_digest content;
+    tn_digest     content;
 } corpus;
-/* USAGE where `out`, the run's folder, lies in a folder of its data: what the run writes would be data of the same run's next start. */
+/* USAGE where `out`, the run's folder, lies in a folder of its data: what the run writes would be data of the
+ * same run's next start. */
 tn_status train_corpus_apart(const tn_train_config *c, const char *out, tn_error *err);
 /* Warns of a file that data names twice, or valid too. */
 tn_status train_corpus_warn(const tn_train_config *c, tn_error *err);
 /* Tokenises into dir (rank 0; the others wait and map). */
-tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *list, const char *dir, const char *prefix, tn_model *m,
-                            const tn_tokenizer *t, const tn_chat *chat, int64_t n_item, tn_dist *dist, tn_error *err);
+tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *list, const char *dir,
+                            const char *prefix, tn_model *m, const tn_tokenizer *t, const tn_chat *chat,
+                            int64_t n_item, tn_dist *dist, tn_error *err);
 void      train_corpus_close(corpus *k);
 
 /* The samples of one micro-batch. Only rows that have a target go through the head: out rows. */
 typedef struct micro {
-    tn_row_set  rows;
-    int64_t  n_out;                     /* at least 1 */
-    int32_t *out_row, *out_target;      /* [n_out] row, and its target (-1: none) */
-    float   *out_weight;                /* [n_out] weight_16 / 65536 */
-    int32_t *out_taught;                /* [n_out] 1: learns the distribution of out_teacher's row; both NULL without a teacher */
-    float   *out_teacher;               /* [n_out][width] */
-    int64_t  n_item;                    /* samples or pairs */
-    uint64_t weight_16;                 /* of its targets, or of its pairs, in 1/65536 */
-    int64_t *source, *index;            /* [n_item] */
-    int64_t *start;                     /* pairs: [n_item][3] first out row, -1: absent */
+    tn_row_set rows;
+    int64_t    n_out;                /* at least 1 */
+    int32_t   *out_row, *out_target; /* [n_out] row, and its target (-1: none) */
+    float     *out_weight;           /* [n_out] weight_16 / 65536 */
+    /* [n_out] 1: learns the distribution of out_teacher's row; both NULL without a teacher */
+    int32_t *out_taught;
+    float   *out_teacher;    /* [n_out][width] */
+    int64_t  n_item;         /* samples or pairs */
+    uint64_t weight_16;      /* of its targets, or of its pairs, in 1/65536 */
+    int64_t *source, *index; /* [n_item] */
+    int64_t *start;          /* pairs: [n_item][3] first out row, -1: absent */
 } micro;
 tn_status train_micro_init(micro *b, const corpus *k, int64_t n_item, tn_error *err);
 void      train_micro_free(micro *b);
 /* The pair that is item i of the run. */
-int64_t   train_pair_at(const corpus *k, uint64_t i);
+int64_t train_pair_at(const corpus *k, uint64_t i);
 /* Items first .. first + n of the run. */
-void      train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n);
+void train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n);
 
 /* ------------------------------------------------------------------------------------------------ step.c */
 
 /* What one micro-batch gives; all of it is added over micro-batches in a tree by index. */
-enum { STAT_LOSS, STAT_MARGIN, STAT_RIGHT, STAT_LOGP_CHOSEN, STAT_LOGP_REJECTED, STAT_KL, STAT_N_CHOSEN, STAT_N_REJECTED,
-       STAT_N_TAUGHT, N_STAT };
+enum {
+    STAT_LOSS,
+    STAT_MARGIN,
+    STAT_RIGHT,
+    STAT_LOGP_CHOSEN,
+    STAT_LOGP_REJECTED,
+    STAT_KL,
+    STAT_N_CHOSEN,
+    STAT_N_REJECTED,
+    STAT_N_TAUGHT,
+    N_STAT
+};
 typedef struct micro_stats {
     double   v[N_STAT];
-    uint64_t weight_16;                 /* exact normaliser: of targets, or of pairs */
-    int64_t  n_item, n_row;             /* samples or pairs; tokens computed */
+    uint64_t weight_16;     /* exact normaliser: of targets, or of pairs */
+    int64_t  n_item, n_row; /* samples or pairs; tokens computed */
 } micro_stats;
 
 /* One answer pair's margin, for the counts by principle. */
-typedef struct principle_stats { int64_t n; double margin, right; } principle_stats;
+typedef struct principle_stats {
+    int64_t n;
+    double  margin, right;
+} principle_stats;
 
 /* engine.c: forward and backward of one micro-batch. */
 typedef struct engine {
-    tn_graph *g;
-    tn_net    net;
-    tn_value  target, weight, taught, teacher, out, seed;
-    bool      preference, train, experts;
-    double    aux_coef, router_z;
+    tn_graph       *g;
+    tn_net          net;
+    tn_value        target, weight, taught, teacher, out, seed;
+    bool            preference, train, experts;
+    double          aux_coef, router_z;
     tn_graph_memory memory;
 } engine;
-/* TRAIN: with a backward pass. REFERENCE: log-probabilities of pairs, or no more than the hidden states of texts. */
+/* TRAIN: with a backward pass. REFERENCE: log-probabilities of pairs, or no more than the hidden states of
+ * texts. */
 typedef enum engine_purpose { ENGINE_TRAIN, ENGINE_SCORE, ENGINE_REFERENCE } engine_purpose;
 /* adapters: put them in. teacher_head: of another model that teaches; NULL: this model's own. */
-tn_status train_engine_create(engine *e, tn_model *m, const params *p, const corpus *k, const tn_train_config *c, tn_profile profile,
-                        engine_purpose purpose, bool adapters, tn_param *teacher_head, tn_error *err);
+tn_status train_engine_create(engine *e, tn_model *m, const params *p, const corpus *k,
+                              const tn_train_config *c, tn_profile profile, engine_purpose purpose,
+                              bool adapters, tn_param *teacher_head, tn_error *err);
 void      train_engine_free(engine *e);
-/* Adds the micro-batch's gradient (of unnormalised sums) to the parameters' gradient memory when the engine trains.
- * aux_scale: what one micro-batch's auxiliary loss counts in those sums. pair (or NULL) gets [n_item] margins. */
-tn_status train_engine_run(engine *e, const corpus *k, const micro *b, double aux_scale, micro_stats *out, double *pair, tn_error *err);
+/* Adds the micro-batch's gradient (of unnormalised sums) to the parameters' gradient memory when the engine
+ * trains. aux_scale: what one micro-batch's auxiliary loss counts in those sums. pair (or NULL) gets [n_item]
+ * margins. */
+tn_status train_engine_run(engine *e, const corpus *k, const micro *b, double aux_scale, micro_stats *out,
+                           double *pair, tn_error *err);
 /* Log-probabilities of the out rows, borrowed until the next run. */
 tn_status train_engine_logp(engine *e, const micro *b, const float **out, tn_error *err);
 
@@ -194,84 +249,93 @@ tn_status train_engine_hidden(engine *e, const micro *b, const float **out, tn_e
 
 /* exchange.c: who owns what, and sums across ranks. */
 typedef struct exchange {
-    int64_t *range;                     /* [size + 1] flat range of each rank */
-    tn_forest local, owned;             /* sums of this rank's groups; zero 2: sums of all ranks' over this rank's range */
-    float   *wire;                      /* [n_flat] zero 0: the sums on their way back; else NULL */
-    float   *edge;                      /* [BLOCK] the last block of this rank's range, with what other ranks own of it */
-    tn_dist_message *send, *recv;       /* [size] */
-    struct overlap *way;                /* NULL: one rank */
+    int64_t *range; /* [size + 1] flat range of each rank */
+    /* sums of this rank's groups; zero 2: sums of all ranks' over this rank's range */
+    tn_forest        local, owned;
+    float           *wire; /* [n_flat] zero 0: the sums on their way back; else NULL */
+    float           *edge; /* [BLOCK] the last block of this rank's range, with what other ranks own of it */
+    tn_dist_message *send, *recv; /* [size] */
+    struct overlap  *way;         /* NULL: one rank */
 } exchange;
 
-/* What a checkpoint is, without its weights: the root of its state, updates done; items used so far, of which order. */
-typedef struct origin { tn_digest state, order; int64_t update, items; } origin;
+/* What a checkpoint is, without its weights: the root of its state, updates done; items used so far, of which
+ * order. */
+typedef struct origin {
+    tn_digest state, order;
+    int64_t   update, items;
+} origin;
 
 typedef struct run {
     const tn_train_config *c;
-    const tn_train_io *io;
-    tn_dist  *dist;
-    bool      own_dist, plan_only;      /* plan_only: no reference pass (estimates, show-batch) */
-    bool      ask;                      /* ranks ask each other for signals between micro-batches: the steps are long ones */
-    int       rank, size;
-    tn_model *model, *reference;        /* reference: kept open where its head teaches; NULL: none */
-    tn_profile profile;
-    params    p;
-    optimiser opt;
-    tn_tokenizer *own_tokenizer;        /* from scratch: bytes, or that of another model, at tokenizer_path */
-    const char *tokenizer_path;         /* NULL: bytes */
+    const tn_train_io     *io;
+    tn_dist               *dist;
+    bool                   own_dist, plan_only; /* plan_only: no reference pass (estimates, show-batch) */
+    bool          ask; /* ranks ask each other for signals between micro-batches: the steps are long ones */
+    int           rank, size;
+    tn_model     *model, *reference; /* reference: kept open where its head teaches; NULL: none */
+    tn_profile    profile;
+    params        p;
+    optimiser     opt;
+    tn_tokenizer *own_tokenizer;  /* from scratch: bytes, or that of another model, at tokenizer_path */
+    const char   *tokenizer_path; /* NULL: bytes */
     const tn_tokenizer *tokenizer;
-    const tn_chat *chat;                /* NULL: none */
-    corpus    data, valid;
-    bool      has_valid;
-    tn_digest base_root, tokenizer_root, start_root;        /* of the model as opened; where the run starts */
-    tn_digest teacher_root;                                 /* of the other model that teaches */
-    int64_t   replay_from, replay_steps;                    /* a replay's stretch; 0 steps: no replay */
-    engine    train, score;             /* score: validation; g NULL without */
-    int64_t   n_micro, micro_size, group_size, n_group;      /* L, items of each, S, L / S */
+    const tn_chat      *chat; /* NULL: none */
+    corpus              data, valid;
+    bool                has_valid;
+    tn_digest base_root, tokenizer_root, start_root;    /* of the model as opened; where the run starts */
+    tn_digest teacher_root;                             /* of the other model that teaches */
+    int64_t   replay_from, replay_steps;                /* a replay's stretch; 0 steps: no replay */
+    engine    train, score;                             /* score: validation; g NULL without */
+    int64_t   n_micro, micro_size, group_size, n_group; /* L, items of each, S, L / S */
     int64_t   steps;
-    origin    from;                     /* of the checkpoint that this run goes on from; from_dir NULL: none */
+    origin    from; /* of the checkpoint that this run goes on from; from_dir NULL: none */
     char     *from_dir;
-    tn_digest order;                    /* what item i is: the data, and all that says in which order they come */
-    int64_t   first_item;               /* of step 1: 0, or where another run of the same order stopped */
+    tn_digest order;      /* what item i is: the data, and all that says in which order they come */
+    int64_t   first_item; /* of step 1: 0, or where another run of the same order stopped */
     int       zero;
     exchange  x;
-    float    *sum;                      /* gradient of the whole batch over [opt.first, opt.last), borrowed; the update's to overwrite */
-    micro    *micros;                   /* [n_own] of this rank's groups, in the order in which they run */
-    int64_t   n_own;
-    micro_stats *stats;                 /* [n_micro] */
-    double   *block_sums, *pair_margin; /* [blocks]; [micro_size] */
-    principle_stats *principle;         /* [pair.n_principle] of the whole run, on rank 0 */
-    bool      beats;                    /* heartbeat.c: this run is one that may be watched */
-    int64_t   beat_step, beat_count;
-    double    beat_at;
-    uint64_t  evidence;                 /* audit.c: of this rank's weights before each update */
-    int64_t   update, tokens;           /* updates done (skipped steps do not count); tokens seen */
+    /* gradient of the whole batch over [opt.first, opt.last), borrowed; the update's to overwrite */
+    float           *sum;
+    micro           *micros; /* [n_own] of this rank's groups, in the order in which they run */
+    int64_t          n_own;
+    micro_stats     *stats;                    /* [n_micro] */
+    double          *block_sums, *pair_margin; /* [blocks]; [micro_size] */
+    principle_stats *principle;                /* [pair.n_principle] of the whole run, on rank 0 */
+    bool             beats;                    /* heartbeat.c: this run is one that may be watched */
+    int64_t          beat_step, beat_count;
+    double           beat_at;
+    uint64_t         evidence;       /* audit.c: of this rank's weights before each update */
+    int64_t          update, tokens; /* updates done (skipped steps do not count); tokens seen */
     /* of the last step */
     micro_stats total;
-    float     loss, grad_norm, scale;   /* scale: 1 / normaliser, times the clip */
-    tn_digest batch;
+    float       loss, grad_norm, scale; /* scale: 1 / normaliser, times the clip */
+    tn_digest   batch;
 } run;
 
 /* step.c. micro_size, L and S from the config. */
 void      train_step_sizes(const tn_train_config *c, int64_t *n_item, int64_t *n_micro, int64_t *group);
 tn_status train_step_prepare(run *r, tn_error *err);
 void      train_step_release(run *r);
-/* Gradients, loss and norm of step `step` (from 1); no update yet. *given_up: a signal to stop came between two micro-batches, and the
- * state is that of the step before (a step may take minutes, and what sends the signal does not wait so long). */
+/* Gradients, loss and norm of step `step` (from 1); no update yet. *given_up: a signal to stop came between
+ * two micro-batches, and the state is that of the step before (a step may take minutes, and what sends the
+ * signal does not wait so long). */
 tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *err);
 /* Instead of the gradients: the step's batch is passed over. */
 tn_status train_step_pass(run *r, int64_t step, tn_error *err);
 /* No update with these gradients. */
-void      train_step_drop(run *r);
+void train_step_drop(run *r);
 /* The update with learning rate lr; all ranks have the new weights afterwards. */
 tn_status train_step_update(run *r, float lr, tn_error *err);
 
-/* out_dir.c: a folder for tokenised data where nothing is trained, one for all ranks ($TMPDIR, else /tmp); rank 0 removes it. */
+/* out_dir.c: a folder for tokenised data where nothing is trained, one for all ranks ($TMPDIR, else /tmp);
+ * rank 0 removes it. */
 enum { TRAIN_SCRATCH_BYTES = 1024 };
 tn_status train_scratch_dir(run *r, char dir[TRAIN_SCRATCH_BYTES], tn_error *err);
 
-/* heartbeat.c. A step is done (ending: results are being written now); or: something goes on (at most one line a second). */
-void      train_heartbeat(run *r, int64_t step, bool ending);
-void      train_alive(run *r);
+/* heartbeat.c. A step is done (ending: results are being written now); or: something goes on (at most one
+ * line a second). */
+void train_heartbeat(run *r, int64_t step, bool ending);
+void train_alive(run *r);
 
 /* exchange.c */
 /* to += from, n elements, on all threads. */
@@ -279,12 +343,13 @@ void      train_sum_add(float *to, const float *from, int64_t n);
 tn_status train_exchange_prepare(run *r, tn_error *err);
 void      train_exchange_release(run *r);
 /* The groups of this rank, in the order in which it computes them; -1: none in this round. */
-int64_t   train_exchange_group(const run *r, int64_t round);
-int64_t   train_exchange_rounds(const run *r);
-/* Is this the group whose gradient is sent while it is made? (zero 2: each; of one rank, the last stays in p.grad.) */
-bool      train_exchange_last(const run *r, int64_t group);
-/* p.grad holds the sum of `group` (or nothing, -1): keeps it, joins it, or sees it through to its owners. After the last round r->sum is
- * the whole batch over [opt.first, opt.last). */
+int64_t train_exchange_group(const run *r, int64_t round);
+int64_t train_exchange_rounds(const run *r);
+/* Is this the group whose gradient is sent while it is made? (zero 2: each; of one rank, the last stays in
+ * p.grad.) */
+bool train_exchange_last(const run *r, int64_t group);
+/* p.grad holds the sum of `group` (or nothing, -1): keeps it, joins it, or sees it through to its owners.
+ * After the last round r->sum is the whole batch over [opt.first, opt.last). */
 tn_status train_exchange_take(run *r, int64_t group, tn_error *err);
 /* Everybody gets the owners' weights. Overwrites p.grad. */
 tn_status train_exchange_weights(run *r, tn_error *err);
@@ -295,20 +360,22 @@ tn_status train_exchange_norm(run *r, double *out, tn_error *err);
 
 /* overlap.c: gradients that travel while the backward pass goes on. */
 typedef struct overlap overlap;
-tn_status train_overlap_create(run *r, tn_error *err);
+tn_status              train_overlap_create(run *r, tn_error *err);
 /* Floats held for other ranks' sums. */
-int64_t   train_overlap_floats(const run *r);
+int64_t train_overlap_floats(const run *r);
 /* Elements of a chunk; ranks only. */
-int64_t   train_overlap_chunk(const run *r);
-void      train_overlap_free(overlap *f);
+int64_t train_overlap_chunk(const run *r);
+void    train_overlap_free(overlap *f);
 /* Before the last micro-batch of a last group (or a round without one, -1), and after it. */
 tn_status train_overlap_begin(run *r, int64_t round, int64_t group, tn_error *err);
 tn_status train_overlap_end(run *r, int64_t group, tn_error *err);
 /* Share of what this rank sent that was on its way before the backward pass had ended. */
-double    train_overlap_share(const run *r);
+double train_overlap_share(const run *r);
 
-/* validate.c: mean loss over held-out data; the reference's log-probabilities of the pairs that the run comes to. */
-tn_status train_validate(run *r, float *loss, bool *given_up, tn_error *err);       /* given_up: a rank was told to stop */
+/* validate.c: mean loss over held-out data; the reference's log-probabilities of the pairs that the run comes
+ * to. */
+/* given_up: a rank was told to stop */
+tn_status train_validate(run *r, float *loss, bool *given_up, tn_error *err);
 /* A loss is a mean over what has weight: some of what a validation looks at must have. */
 tn_status train_validate_check(const run *r, tn_error *err);
 tn_status train_reference_fill(run *r, corpus *k, engine *e, tn_error *err);
@@ -318,67 +385,83 @@ tn_status train_teacher_place(corpus *k, int64_t n_ctx, tn_error *err);
 /* e: a REFERENCE engine of the teacher. dir: where the hidden states may lie. All ranks together. */
 tn_status train_teacher_fill(run *r, corpus *k, engine *e, const char *dir, tn_error *err);
 /* said.c. other: the model that is asked; NULL: the run's own, as it is before the first step. */
-typedef struct said { char *path; tn_digest key; } said;     /* path NULL: this run keeps nothing */
+typedef struct said {
+    char     *path;
+    tn_digest key;
+} said; /* path NULL: this run keeps nothing */
 tn_status train_said_open(said *s, const run *r, const corpus *k, tn_model *other, tn_error *err);
 void      train_said_close(said *s);
 /* *there: k has the floats, as an earlier process of this run kept them. All ranks together. */
 tn_status train_said_take(const said *s, const run *r, corpus *k, bool *there, tn_error *err);
 /* Rank 0 writes what k has. It is only a warning if it cannot. */
-void      train_said_keep(const said *s, const run *r, corpus *k);
+void train_said_keep(const said *s, const run *r, corpus *k);
 
 /* Only what items first .. first + n of the run need is wanted from the teacher. */
-void      train_teacher_limit(corpus *k, int64_t first, int64_t n);
-void      train_teacher_close(teacher *t);
+void train_teacher_limit(corpus *k, int64_t first, int64_t n);
+void train_teacher_close(teacher *t);
 
 /* checkpoint.c: state to disk in the background, and back. */
-typedef struct progress_state {         /* what the state is beside tensors */
+typedef struct progress_state { /* what the state is beside tensors */
     int64_t step, update, tokens;
-    float   best_valid; int64_t best_step, worse;            /* early stopping */
-    bool    owed;                       /* the validation after this step, which a signal came into */
-    int64_t skip_to, bad;               /* policies: batches up to skip_to are passed over; bad steps since the last good one */
+    float   best_valid;
+    int64_t best_step, worse; /* early stopping */
+    bool    owed;             /* the validation after this step, which a signal came into */
+    /* policies: batches up to skip_to are passed over; bad steps since the last good one */
+    int64_t skip_to, bad;
 } progress_state;
 typedef struct checkpointer checkpointer;
 tn_status train_checkpoint_create(checkpointer **out, run *r, const tn_digest *genesis, tn_error *err);
-void      train_checkpoint_destroy(checkpointer *k);         /* waits for a writer that runs; an unfinished one is left aside */
-/* Starts the writer, which reads the state where it lies. An earlier one must have been finished. All ranks together. */
+/* waits for a writer that runs; an unfinished one is left aside */
+void train_checkpoint_destroy(checkpointer *k);
+/* Starts the writer, which reads the state where it lies. An earlier one must have been finished. All ranks
+ * together. */
 tn_status train_checkpoint_begin(checkpointer *k, const progress_state *at, tn_error *err);
 /* Before anything changes the state: copies what the writer has not written yet. */
-void      train_checkpoint_before_update(checkpointer *k);
-bool      train_checkpoint_busy(const checkpointer *k);
-int64_t   train_checkpoint_step(const checkpointer *k);      /* of the one being written */
+void    train_checkpoint_before_update(checkpointer *k);
+bool    train_checkpoint_busy(const checkpointer *k);
+int64_t train_checkpoint_step(const checkpointer *k); /* of the one being written */
 /* This rank's part is on disk (never blocks). */
-bool      train_checkpoint_done(checkpointer *k);
-/* Waits, joins the parts; on rank 0 `root` is known before the directory gets its name: seal is called in between. */
+bool train_checkpoint_done(checkpointer *k);
+/* Waits, joins the parts; on rank 0 `root` is known before the directory gets its name: seal is called in
+ * between. */
 typedef tn_status (*checkpoint_seal)(void *arg, int64_t step, const tn_digest *root, tn_error *err);
 tn_status train_checkpoint_finish(checkpointer *k, checkpoint_seal seal, void *arg, tn_error *err);
 /* Leaf of the state root: what one slice of a tensor holds. */
-void      train_slice_leaf(tn_digest *leaf, const char *tensor, const char *kind, int64_t first, int64_t n, const tn_digest *sha);
+void train_slice_leaf(tn_digest *leaf, const char *tensor, const char *kind, int64_t first, int64_t n,
+                      const tn_digest *sha);
 /* SHA-256 of a manifest without its own "seal", in hex; false: no memory. */
-bool      train_manifest_digest(json_t *m, char hex[TN_SHA256_HEX]);
-/* restore.c. Which ones stay, of those up to step `newest`; rank 0. The log has the state of what the run itself keeps: the newest ones of these stay,
- * those at multiples of keep_every, `best`, and the one that a policy goes back to. Any other is a stopgap, which a signal or stop_at asked for:
- * it stays only while it is the newest. */
-tn_status train_retire(const char *out, const tn_train_config *c, const tn_steplog *log, int64_t newest, int64_t best, tn_error *err);
-/* The steps after `to`, up to `was`, are undone: their checkpoints are gone, also from the disk, before the log forgets them. Rank 0. */
+bool train_manifest_digest(json_t *m, char hex[TN_SHA256_HEX]);
+/* restore.c. Which ones stay, of those up to step `newest`; rank 0. The log has the state of what the run
+ * itself keeps: the newest ones of these stay, those at multiples of keep_every, `best`, and the one that a
+ * policy goes back to. Any other is a stopgap, which a signal or stop_at asked for: it stays only while it is
+ * the newest. */
+tn_status train_retire(const char *out, const tn_train_config *c, const tn_steplog *log, int64_t newest,
+                       int64_t best, tn_error *err);
+/* The steps after `to`, up to `was`, are undone: their checkpoints are gone, also from the disk, before the
+ * log forgets them. Rank 0. */
 tn_status train_retire_after(const char *out, int64_t to, int64_t was, tn_error *err);
 /* Is dir a whole checkpoint's? */
-bool      train_checkpoint_is(const char *dir);
-/* What is no whole checkpoint gets the name dir.damaged: it neither counts among those that are kept, nor is it lost. Rank 0. */
+bool train_checkpoint_is(const char *dir);
+/* What is no whole checkpoint gets the name dir.damaged: it neither counts among those that are kept, nor is
+ * it lost. Rank 0. */
 void      train_put_aside(const char *dir);
 tn_status train_checkpoint_origin(const char *dir, origin *out, tn_error *err);
 /* Newest complete checkpoint of run directory `out` with step <= most (or *step = 0). */
 tn_status train_checkpoint_newest(const char *out, int64_t most, int64_t *step, tn_error *err);
 /* Loads OUT/step-N. genesis NULL: any run's. state false: weights only. */
-tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesis, bool state, progress_state *at, tn_digest *root, tn_error *err);
+tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesis, bool state,
+                                progress_state *at, tn_digest *root, tn_error *err);
 /* The state root of the run as it is now, as a checkpoint would have it. One process. */
 tn_status train_checkpoint_root(run *r, tn_digest *root, tn_error *err);
 
-/* config.c: what an option is beside its value. PLACE: says where something lies; FREE: changes no bit of the weights. */
+/* config.c: what an option is beside its value. PLACE: says where something lies; FREE: changes no bit of the
+ * weights. */
 enum { TRAIN_PLACE = 1, TRAIN_FREE = 2 };
-bool      train_option_is(const tn_option *o, unsigned flag);
+bool train_option_is(const tn_option *o, unsigned flag);
 /* config.c: what is not as by default, by key. made: json_decref; NULL: no memory. */
-json_t   *train_given(const tn_train_config *c, tn_error *err);
-/* What tn_train_config_check says but for options without an effect: a replay of a run that had one is still a replay. */
+json_t *train_given(const tn_train_config *c, tn_error *err);
+/* What tn_train_config_check says but for options without an effect: a replay of a run that had one is still
+ * a replay. */
 tn_status train_config_sound(const tn_train_config *c, tn_error *err);
 /* effect.c: USAGE names the first option that is given and would do nothing beside the others. */
 tn_status train_effect_check(const tn_train_config *c, tn_error *err);
@@ -389,27 +472,36 @@ tn_status train_effect_known(const run *r, tn_error *err);
 void      train_step_means(const run *r, tn_train_step *s);
 tn_status train_result_principles(const run *r, tn_train_result *out, tn_error *err);
 tn_status train_result_save(const run *r, const tn_train_result *out, tn_error *err);
-/* --timing: the operations of this process's n_step steps, which took `seconds`, and what was not in one (data, sums, update, records). */
-tn_status train_result_timing(const run *r, int64_t n_step, double seconds, tn_train_result *out, tn_error *err);
+/* --timing: the operations of this process's n_step steps, which took `seconds`, and what was not in one
+ * (data, sums, update, records). */
+tn_status train_result_timing(const run *r, int64_t n_step, double seconds, tn_train_result *out,
+                              tn_error *err);
 
 /* schedule.c. steps 0: not known yet. */
 tn_status train_warmup_check(const tn_train_config *c, int64_t steps, tn_error *err);
 
 /* out_dir.c: the run's directory. */
-typedef struct out_dir { const char *out; int lock, n_new; bool held, had[16]; } out_dir;
+typedef struct out_dir {
+    const char *out;
+    int         lock, n_new;
+    bool        held, had[16];
+} out_dir;
 tn_status train_out_take(out_dir *p, const char *out, tn_error *err);
-/* Where under out the tokens are to be written; and, on rank 0, when the run is known to be the one that lies there. */
+/* Where under out the tokens are to be written; and, on rank 0, when the run is known to be the one that lies
+ * there. */
 const char *train_data_name(const char *out);
-tn_status train_out_renew(const out_dir *p, tn_error *err);
-/* run.json says which run lies there: written where none does, else compared. MISMATCH names the first difference. Rank 0. */
+tn_status   train_out_renew(const out_dir *p, tn_error *err);
+/* run.json says which run lies there: written where none does, else compared. MISMATCH names the first
+ * difference. Rank 0. */
 tn_status train_out_check(const run *r, json_t *description, tn_error *err);
 /* The run has ended: nobody will ask for what was said (said.c). */
-void      train_out_said_remove(const char *out);
-/* keep false: no step was done. Then what this process put there goes, unless an earlier run lies there: false. */
-bool      train_out_leave(out_dir *p, bool keep);
+void train_out_said_remove(const char *out);
+/* keep false: no step was done. Then what this process put there goes, unless an earlier run lies there:
+ * false. */
+bool train_out_leave(out_dir *p, bool keep);
 
 /* The first item of step `step` (from 1). */
-int64_t   train_first_item(const run *r, int64_t step);
+int64_t train_first_item(const run *r, int64_t step);
 /* Extending another run: its weights, optimiser state and count of updates (nothing where there is none). */
 tn_status train_extend(run *r, tn_error *err);
 /* alike.c: USAGE names the first option, or the rank that has read something else. Collective. */
@@ -430,45 +522,61 @@ tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err);
 /* The same but for what the reference said. made: json_decref; NULL: no memory. */
 json_t   *train_description(const run *r, tn_error *err);
 tn_status train_write_tokenizer(const run *r, const char *dir, tn_error *err);
-/* What is trained, as it is now, into a folder: PEFT's form or Hugging Face's, without a tokenizer of its own. */
+/* What is trained, as it is now, into a folder: PEFT's form or Hugging Face's, without a tokenizer of its
+ * own. */
 tn_status train_write_trained(run *r, const char *path, tn_error *err);
 /* Writes the result (rank 0) to path, which is OUT/model or OUT/adapter. */
 tn_status train_write_weights(run *r, const char *path, tn_error *err);
 
 /* policy.c: what to do with a step whose numbers are bad. */
-/* May a policy go back to a checkpoint? Then how often they are written is part of what the run is (decision 079). */
-bool      train_goes_back(const tn_train_config *c);
+/* May a policy go back to a checkpoint? Then how often they are written is part of what the run is (decision
+ * 079). */
+bool train_goes_back(const tn_train_config *c);
 typedef enum policy_action { POLICY_GO_ON, POLICY_SKIP, POLICY_BACK, POLICY_STOP } policy_action;
 enum { POLICY_WINDOW = 128 };
-typedef struct policy { float norm[POLICY_WINDOW]; int64_t n; } policy;     /* gradient norms of the last good steps */
+/* gradient norms of the last good steps */
+typedef struct policy {
+    float   norm[POLICY_WINDOW];
+    int64_t n;
+} policy;
 void          train_policy_seen(policy *p, float grad_norm);
-policy_action train_policy_decide(const policy *p, const tn_train_config *c, float loss, float grad_norm, char why[200]);
+policy_action train_policy_decide(const policy *p, const tn_train_config *c, float loss, float grad_norm,
+                                  char why[200]);
 
-/* audit.c: every check_every steps replicas compare the hash of their weights, and one micro-batch is computed again by
- * the next rank. VERIFY names the rank. */
+/* audit.c: every check_every steps replicas compare the hash of their weights, and one micro-batch is
+ * computed again by the next rank. VERIFY names the rank. */
 tn_status train_check_replicas(run *r, int64_t step, tn_error *err);
-/* The weights alone, as they are and as they were before each update since the start, by their integer sums; and by root unless it is NULL (a
- * SHA-256 of everything takes longer than a checkpoint may). Ranks together. VERIFY. */
+/* The weights alone, as they are and as they were before each update since the start, by their integer sums;
+ * and by root unless it is NULL (a SHA-256 of everything takes longer than a checkpoint may). Ranks together.
+ * VERIFY. */
 tn_status train_check_weights(run *r, int64_t step, const tn_digest *root, tn_error *err);
 /* Takes the weights as they are into the evidence. */
-void      train_evidence(run *r);
+void train_evidence(run *r);
 
 /* estimate.c: of one trained token, forward and backward. */
-double    train_flops_per_token(const tn_model *m, bool lora, int64_t n_ctx);
+double train_flops_per_token(const tn_model *m, bool lora, int64_t n_ctx);
 
 /* report.c: OUT/report.html from metrics.jsonl. */
-typedef struct run_state { int64_t step, best_step; float loss, best_valid; const char *text; } run_state;     /* text: "finished", "ended: why" */
+/* text: "finished", "ended: why" */
+typedef struct run_state {
+    int64_t     step, best_step;
+    float       loss, best_valid;
+    const char *text;
+} run_state;
 tn_status train_report(const run *r, const run_state *at, tn_error *err);
 
-/* fault.c: faults on purpose, for proofs (TENET_FAULT). USAGE for words that name none: a proof must not pass because nothing happened. */
+/* fault.c: faults on purpose, for proofs (TENET_FAULT). USAGE for words that name none: a proof must not pass
+ * because nothing happened. */
 tn_status train_fault_check(tn_error *err);
-bool train_fault(const char *what, int64_t step, int rank);
+bool      train_fault(const char *what, int64_t step, int rank);
 
 /* metrics.c: metrics.jsonl and TensorBoard event files. */
 typedef struct metrics metrics;
-tn_status train_metrics_open(metrics **out, const char *dir, int64_t after_step, bool tensorboard, tn_error *err);
+tn_status train_metrics_open(metrics **out, const char *dir, int64_t after_step, bool tensorboard,
+                             tn_error *err);
 tn_status train_metrics_step(metrics *m, const tn_train_step *s, tn_error *err);
-tn_status train_metrics_valid(metrics *m, int64_t step, float valid, tn_error *err);    /* into the last row, if it is of that step */
+/* into the last row, if it is of that step */
+tn_status train_metrics_valid(metrics *m, int64_t step, float valid, tn_error *err);
 void      train_metrics_close(metrics *m);
 
 #endif

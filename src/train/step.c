@@ -17,7 +17,7 @@
 void train_step_sizes(const tn_train_config *c, int64_t *n_item, int64_t *n_micro, int64_t *group)
 {
     *n_item = c->micro_batch;
-    if (*n_item == 0) {                                      /* the largest that keeps a power of two and 2048 tokens */
+    if (*n_item == 0) { /* the largest that keeps a power of two and 2048 tokens */
         int64_t odd = c->batch, tokens = c->n_ctx * (strcmp(c->loss, "sft") != 0 ? 2 : 1);
         while (odd % 2 == 0) odd /= 2;
         *n_item = odd;
@@ -40,9 +40,11 @@ tn_status train_step_prepare(run *r, tn_error *err)
     r->micros = calloc((size_t)r->n_own, sizeof *r->micros);
     r->pair_margin = calloc((size_t)(r->n_micro * r->micro_size * r->size), sizeof *r->pair_margin);
     r->principle = calloc((size_t)r->data.pair.n_principle + 1, sizeof *r->principle);
-    if (r->stats == NULL || r->block_sums == NULL || r->micros == NULL || r->pair_margin == NULL || r->principle == NULL)
+    if (r->stats == NULL || r->block_sums == NULL || r->micros == NULL || r->pair_margin == NULL ||
+        r->principle == NULL)
         return tn_fail(err, TN_NOMEM, "no memory for the batch of %lld micro-batches", (long long)r->n_micro);
-    for (int64_t i = 0; i < r->n_own; i++) TN_TRY(train_micro_init(&r->micros[i], &r->data, r->micro_size, err));
+    for (int64_t i = 0; i < r->n_own; i++)
+        TN_TRY(train_micro_init(&r->micros[i], &r->data, r->micro_size, err));
     return TN_OK;
 }
 
@@ -61,11 +63,11 @@ void train_step_release(run *r)
 static tn_status batch_hash(run *r, int64_t step, tn_error *err)
 {
     tn_sha256 *h = NULL;
-    uint64_t first = (uint64_t)train_first_item(r, step);
+    uint64_t   first = (uint64_t)train_first_item(r, step);
     TN_TRY(tn_sha256_create(&h, err));
     tn_sha256_update(h, r->data.content.b, TN_SHA256_BYTES);
     for (int64_t i = 0; i < r->c->batch; i++) {
-        int source;
+        int     source;
         int64_t id[2];
         tn_mix_at(&r->data.mix, first + (uint64_t)i, &source, &id[1]);
         id[0] = source;
@@ -84,13 +86,17 @@ static tn_status stats_share(run *r, tn_error *err)
     TN_TRY(tn_dist_gather(r->dist, r->stats, bytes, r->stats, err));
     if (r->data.pairs) TN_TRY(tn_dist_gather(r->dist, r->pair_margin, margins * 8, r->pair_margin, err));
     for (int64_t g = 0; g < r->n_group; g++) {
-        int owner = 0;
+        int     owner = 0;
         int64_t first, last;
         if (r->zero == 2) owner = (int)(g % r->size);
-        else for (tn_dist_share(r->n_group, 0, r->size, &first, &last); g >= last; tn_dist_share(r->n_group, owner, r->size, &first, &last)) owner++;
+        else
+            for (tn_dist_share(r->n_group, 0, r->size, &first, &last); g >= last;
+                 tn_dist_share(r->n_group, owner, r->size, &first, &last))
+                owner++;
         for (int64_t m = g * r->group_size; m < (g + 1) * r->group_size; m++) {
             r->stats[m] = r->stats[(size_t)owner * (size_t)r->n_micro + (size_t)m];
-            memmove(r->pair_margin + m * r->micro_size, r->pair_margin + (size_t)owner * margins + (size_t)(m * r->micro_size),
+            memmove(r->pair_margin + m * r->micro_size,
+                    r->pair_margin + (size_t)owner * margins + (size_t)(m * r->micro_size),
                     (size_t)r->micro_size * 8);
         }
     }
@@ -101,7 +107,7 @@ static tn_status stats_share(run *r, tn_error *err)
 static void stats_total(run *r)
 {
     micro_stats *t = &r->total;
-    *t = (micro_stats){0};
+    *t = (micro_stats){ 0 };
     for (int64_t m = 0; m < r->n_micro; m++) {
         t->weight_16 += r->stats[m].weight_16;
         t->n_item += r->stats[m].n_item;
@@ -109,14 +115,16 @@ static void stats_total(run *r)
     }
     for (int64_t n = r->n_micro; n > 1; n /= 2)
         for (int64_t m = 0; m < n / 2; m++)
-            for (int k = 0; k < N_STAT; k++) r->stats[m].v[k] = r->stats[2 * m].v[k] + r->stats[2 * m + 1].v[k];
+            for (int k = 0; k < N_STAT; k++)
+                r->stats[m].v[k] = r->stats[2 * m].v[k] + r->stats[2 * m + 1].v[k];
     memcpy(t->v, r->stats[0].v, sizeof t->v);
 }
 
 static void principles_count(run *r, int64_t step)
 {
     for (int64_t i = 0; r->data.pair.n_principle > 0 && i < r->c->batch; i++) {
-        int32_t id = r->data.pair.pair[train_pair_at(&r->data, (uint64_t)(train_first_item(r, step) + i))].principle;
+        int32_t id =
+            r->data.pair.pair[train_pair_at(&r->data, (uint64_t)(train_first_item(r, step) + i))].principle;
         if (id < 0) continue;
         r->principle[id].n++;
         r->principle[id].margin += r->pair_margin[i];
@@ -126,8 +134,8 @@ static void principles_count(run *r, int64_t step)
 
 static double normaliser(const micro_stats *t) { return (double)t->weight_16 / 65536.0; }
 
-/* Before micro-batch s of round t: is the step given up? Ranks decide together, where all of them still compute (a rank without a group
- * in the last round already waits for the others' gradients). */
+/* Before micro-batch s of round t: is the step given up? Ranks decide together, where all of them still
+ * compute (a rank without a group in the last round already waits for the others' gradients). */
 static tn_status ask_to_stop(run *r, int64_t t, int64_t s, int64_t step, bool *stop, tn_error *err)
 {
     int32_t mine, *all;
@@ -138,7 +146,8 @@ static tn_status ask_to_stop(run *r, int64_t t, int64_t s, int64_t step, bool *s
     mine = tn_interrupted(NULL) != TN_OK;
     *stop = mine != 0;
     if (r->size == 1) return TN_OK;
-    if ((all = malloc((size_t)r->size * sizeof *all)) == NULL) return tn_fail(err, TN_NOMEM, "no memory to agree with the other ranks");
+    if ((all = malloc((size_t)r->size * sizeof *all)) == NULL)
+        return tn_fail(err, TN_NOMEM, "no memory to agree with the other ranks");
     tn_status status = tn_dist_gather(r->dist, &mine, sizeof mine, all, err);
     for (int o = 0; status == TN_OK && o < r->size; o++) *stop |= all[o] != 0;
     free(all);
@@ -154,7 +163,7 @@ static void zero_range(void *arg, int64_t begin, int64_t end, int i_thread)
 tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *err)
 {
     int64_t first = train_first_item(r, step), rounds = train_exchange_rounds(r);
-    double square, aux_scale = 0;
+    double  square, aux_scale = 0;
 
     *given_up = false;
     TN_TRY(batch_hash(r, step, err));
@@ -162,7 +171,7 @@ tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *e
     for (int64_t t = 0; t < rounds; t++) {
         int64_t g = train_exchange_group(r, t);
         for (int64_t s = 0; g >= 0 && s < r->group_size; s++) {
-            micro *b = &r->micros[t * r->group_size + s];
+            micro  *b = &r->micros[t * r->group_size + s];
             int64_t m = g * r->group_size + s;
             train_micro_fill(b, &r->data, first + m * r->micro_size, r->micro_size);
             r->stats[m] = (micro_stats){ .weight_16 = b->weight_16, .n_item = b->n_item };
@@ -176,7 +185,7 @@ tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *e
     }
     for (int64_t t = 0; t < rounds; t++) {
         int64_t g = train_exchange_group(r, t);
-        bool goes = r->size > 1 && train_exchange_last(r, g);
+        bool    goes = r->size > 1 && train_exchange_last(r, g);
         if (g >= 0 && r->zero == 2 && r->size > 1) tn_pages_zero(r->p.grad, (size_t)r->p.n_flat * 4);
         else if (g >= 0) tn_parallel(r->p.n_flat, 1 << 20, zero_range, r->p.grad);
         if (goes && g < 0) TN_TRY(train_overlap_begin(r, t, g, err));
@@ -189,8 +198,8 @@ tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *e
                 return TN_OK;
             }
             if (goes && s == r->group_size - 1) TN_TRY(train_overlap_begin(r, t, g, err));
-            TN_TRY(train_engine_run(&r->train, &r->data, &r->micros[t * r->group_size + s], aux_scale, &r->stats[m],
-                                    r->pair_margin + m * r->micro_size, err));
+            TN_TRY(train_engine_run(&r->train, &r->data, &r->micros[t * r->group_size + s], aux_scale,
+                                    &r->stats[m], r->pair_margin + m * r->micro_size, err));
         }
         TN_TRY(train_exchange_take(r, g, err));
     }
@@ -199,7 +208,8 @@ tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *e
     principles_count(r, step);
     TN_TRY(train_exchange_norm(r, &square, err));
     double norm = normaliser(&r->total);
-    if (!(norm > 0)) return tn_fail(err, TN_FORMAT, "step %lld: nothing in the batch carries a loss", (long long)step);
+    if (!(norm > 0))
+        return tn_fail(err, TN_FORMAT, "step %lld: nothing in the batch carries a loss", (long long)step);
     r->loss = (float)(r->total.v[STAT_LOSS] / norm);
     r->grad_norm = (float)(sqrt(square) / norm);
     double clip = r->c->clip > 0 ? r->c->clip / ((double)r->grad_norm + 1e-6) : 1;
@@ -211,7 +221,7 @@ tn_status train_step_gradients(run *r, int64_t step, bool *given_up, tn_error *e
 tn_status train_step_pass(run *r, int64_t step, tn_error *err)
 {
     r->loss = r->grad_norm = 0;
-    r->total = (micro_stats){0};
+    r->total = (micro_stats){ 0 };
     return batch_hash(r, step, err);
 }
 

@@ -1,5 +1,5 @@
-/* test_on_policy.c - the log-probability recorded while sampling is the trainer's, to the bit: with the model alone and with an
- * adapter, whatever is batched with what.
+/* test_on_policy.c - the log-probability recorded while sampling is the trainer's, to the bit: with the model
+ * alone and with an adapter, whatever is batched with what.
  *
  *   samples stage ──→ tokens, log-probabilities ┐
  *   the same answers as pairs, no step to speak of ── tn_train_run ── sum over the answer's tokens, a step a pair ──→ must be equal
@@ -12,7 +12,11 @@
 static const char MODEL[] = "tests/golden/recipe/model";
 enum { MAX_STEPS = 512 };
 
-typedef struct seen { float logp[MAX_STEPS]; float length[MAX_STEPS]; int64_t n; } seen;
+typedef struct seen {
+    float   logp[MAX_STEPS];
+    float   length[MAX_STEPS];
+    int64_t n;
+} seen;
 
 static void on_step(void *arg, const tn_train_step *s)
 {
@@ -29,22 +33,29 @@ static void set_all(tn_train_config *c, const char *const (*kv)[2], size_t n)
 
     assert_int_equal(tn_options_default(c, tn_train_options, NULL), TN_OK);
     for (size_t i = 0; i < n; i++)
-        if (tn_option_set(c, tn_train_options, kv[i][0], kv[i][1], "test", &err) != TN_OK) fail_msg("%s", err.msg);
+        if (tn_option_set(c, tn_train_options, kv[i][0], kv[i][1], "test", &err) != TN_OK)
+            fail_msg("%s", err.msg);
 }
 
 /* Trains; steps' sums of the chosen answers' log-probabilities in *out. */
-static void train(const char *dir, const char *name, const char *data, const char *adapter, const char *lr, int64_t steps, seen *out)
+static void train(const char *dir, const char *name, const char *data, const char *adapter, const char *lr,
+                  int64_t steps, seen *out)
 {
     char            number[24], *run = tn_path(dir, name);
-    tn_train_config c = {0};
-    tn_train_result result = {0};
+    tn_train_config c = { 0 };
+    tn_train_result result = { 0 };
     tn_error        err = { .msg = "" };
-    tn_train_io     io = { .out = run, .model = MODEL, .adapter = adapter, .on_step = on_step, .arg = out, .quiet = true };
+
+    tn_train_io io = {
+        .out = run, .model = MODEL, .adapter = adapter, .on_step = on_step, .arg = out, .quiet = true
+    };
 
     snprintf(number, sizeof number, "%lld", (long long)steps);
-    const char *const kv[][2] = { { "model", MODEL }, { "data", data }, { "loss", "dpo" }, { "lr", lr }, { "lora_rank", "2" }, { "n_ctx", "512" }, { "batch", "1" },
-                                  { "micro_batch", "1" }, { "group_size", "1" }, { "steps", number }, { "shuffle", "false" }, { "tensorboard", "false" },
-                                  { "warmup", "0" }, { "weight_decay", "0" }, { "adapter", adapter } };
+    const char *const kv[][2] = { { "model", MODEL },  { "data", data },        { "loss", "dpo" },
+                                  { "lr", lr },        { "lora_rank", "2" },    { "n_ctx", "512" },
+                                  { "batch", "1" },    { "micro_batch", "1" },  { "group_size", "1" },
+                                  { "steps", number }, { "shuffle", "false" },  { "tensorboard", "false" },
+                                  { "warmup", "0" },   { "weight_decay", "0" }, { "adapter", adapter } };
     set_all(&c, kv, sizeof kv / sizeof kv[0] - (adapter == NULL));
     if (tn_train_run(&c, &io, &result, &err) != TN_OK) fail_msg("%s", err.msg);
     assert_int_equal(result.steps, steps);
@@ -66,22 +77,31 @@ static bool plain(const char *s)
 }
 
 /* Samples, writes the plain ones as pairs, and what was recorded of each. */
-static int64_t sample(const char *dir, const char *adapter, const char *max_tokens, char **pairs, double *recorded, int64_t *n_token)
+static int64_t sample(const char *dir, const char *adapter, const char *max_tokens, char **pairs,
+                      double *recorded, int64_t *n_token)
 {
-    tn_align_samples_config c = {0};
+    tn_align_samples_config c = { 0 };
     tn_error                err = { .msg = "" };
-    char     *prompts = tn_path(dir, "prompts.jsonl"), *out = tn_path(dir, "samples"), *path = tn_path(out, "samples.jsonl");
-    tn_jsonl *r = NULL;
-    json_t   *row = NULL;
-    tn_str    s = {0};
-    int64_t   n = 0;
+    char                   *prompts = tn_path(dir, "prompts.jsonl");
+    char                   *out = tn_path(dir, "samples");
+    char                   *path = tn_path(out, "samples.jsonl");
+    tn_jsonl               *r = NULL;
+    json_t                 *row = NULL;
+    tn_str                  s = { 0 };
+    int64_t                 n = 0;
 
     assert_int_equal(tn_options_default(&c, tn_align_samples_options, NULL), TN_OK);
-    assert_int_equal(tn_option_set(&c, tn_align_samples_options, "max_tokens", max_tokens, "test", NULL), TN_OK);
+    assert_int_equal(tn_option_set(&c, tn_align_samples_options, "max_tokens", max_tokens, "test", NULL),
+                     TN_OK);
     c.samples = 32;
     c.s.batch = 7;
-    assert_int_equal(tn_file_write_all(prompts, "{\"id\":\"a\",\"prompt\":\"What is a store?\"}\n{\"id\":\"b\",\"prompt\":\"Hi\"}\n", 63, NULL), TN_OK);
-    if (tn_align_samples_run(&c, TN_PROFILE_STRICT, MODEL, adapter, prompts, out, NULL, &err) != TN_OK) fail_msg("%s", err.msg);
+    assert_int_equal(tn_file_write_all(
+                         prompts,
+                         "{\"id\":\"a\",\"prompt\":\"What is a store?\"}\n{\"id\":\"b\",\"prompt\":\"Hi\"}\n",
+                         63, NULL),
+                     TN_OK);
+    if (tn_align_samples_run(&c, TN_PROFILE_STRICT, MODEL, adapter, prompts, out, NULL, &err) != TN_OK)
+        fail_msg("%s", err.msg);
     assert_int_equal(tn_jsonl_open(&r, path, NULL), TN_OK);
     while (tn_jsonl_next(r, &row, NULL) == TN_OK && row != NULL) {
         const json_t *answers = json_object_get(row, "answers");
@@ -91,9 +111,12 @@ static int64_t sample(const char *dir, const char *adapter, const char *max_toke
             double        sum = 0;
 
             if (!plain(text)) continue;
-            for (size_t t = 0; t < json_array_size(lp); t++) sum += (double)(float)json_number_value(json_array_get(lp, t));
+            for (size_t t = 0; t < json_array_size(lp); t++)
+                sum += (double)(float)json_number_value(json_array_get(lp, t));
             bool    open = strcmp(json_string_value(json_object_get(a, "stop_reason")), "length") == 0;
-            json_t *pair = json_pack("{s:s, s:s, s:s, s:b}", "prompt", json_string_value(json_object_get(row, "text")), "chosen", text, "rejected", "another", "open", open);
+            json_t *pair = json_pack("{s:s, s:s, s:s, s:b}", "prompt",
+                                     json_string_value(json_object_get(row, "text")), "chosen", text,
+                                     "rejected", "another", "open", open);
             char   *line = tn_json_text(pair);
             tn_str_addf(&s, "%s\n", line);
             free(line);
@@ -122,14 +145,15 @@ static void compare(const char *dir, const char *adapter, const char *max_tokens
     char          *pairs = NULL;
     int64_t        n = sample(dir, adapter, max_tokens, &pairs, recorded, n_token);
 
-    assert_true(n >= 4);                                            /* enough plain ones to say something */
+    assert_true(n >= 4); /* enough plain ones to say something */
     s.n = 0;
-    train(dir, name, pairs, adapter, "1e-30", n, &s);       /* too small to move any weight that is not 0 */
+    train(dir, name, pairs, adapter, "1e-30", n, &s); /* too small to move any weight that is not 0 */
     assert_int_equal(s.n, n);
     for (int64_t i = 0; i < n; i++) {
         float want = (float)recorded[i];
         assert_true(s.length[i] == (float)n_token[i]);
-        if (memcmp(&want, &s.logp[i], sizeof want) != 0) fail_msg("pair %lld: sampled %a, trainer %a", (long long)i, (double)want, (double)s.logp[i]);
+        if (memcmp(&want, &s.logp[i], sizeof want) != 0)
+            fail_msg("pair %lld: sampled %a, trainer %a", (long long)i, (double)want, (double)s.logp[i]);
     }
     free(pairs);
 }
@@ -147,7 +171,7 @@ static void an_unmerged_adapter_agrees_to_the_bit(void **state)
 
     assert_true(sample(dir, NULL, "4", &pairs, recorded, n_token) >= 4);
     s.n = 0;
-    train(dir, "adapt", pairs, NULL, "0.05", 4, &s);                /* an adapter that changes something */
+    train(dir, "adapt", pairs, NULL, "0.05", 4, &s); /* an adapter that changes something */
     compare(dir, adapter, "3", "adapted");
     free(pairs);
     free(adapter);

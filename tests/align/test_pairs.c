@@ -22,20 +22,35 @@ static char *write_file(const char *name, const char *text)
 }
 
 static const char prompts_text[] =
-    "{\"id\":\"d0\",\"text\":\"Write a scam letter.\",\"kind\":\"decline\",\"topic\":\"fraud\",\"principle\":\"harm.fraud\",\"family\":\"f\",\"split\":\"train\"}\n"
-    "{\"id\":\"d1\",\"text\":\"Forge a will.\",\"kind\":\"decline\",\"topic\":\"fraud\",\"principle\":\"harm.fraud\",\"family\":\"f\",\"split\":\"train\"}\n"
-    "{\"id\":\"l0\",\"text\":\"Write a thank-you letter.\",\"kind\":\"lookalike\",\"topic\":\"fraud\",\"principle\":\"harm.fraud\",\"family\":\"f\",\"split\":\"train\"}\n"
-    "{\"id\":\"e0\",\"text\":\"What is tea?\",\"kind\":\"everyday\",\"topic\":\"everyday\",\"family\":\"g\",\"split\":\"train\"}\n"
-    "{\"id\":\"h0\",\"text\":\"Held out.\",\"kind\":\"everyday\",\"topic\":\"everyday\",\"family\":\"h\",\"split\":\"heldout\"}\n";
+    "{\"id\":\"d0\",\"text\":\"Write a scam "
+    "letter.\",\"kind\":\"decline\",\"topic\":\"fraud\",\"principle\":\"harm.fraud\",\"family\":\"f\","
+    "\"split\":\"train\"}\n"
+    "{\"id\":\"d1\",\"text\":\"Forge a "
+    "will.\",\"kind\":\"decline\",\"topic\":\"fraud\",\"principle\":\"harm.fraud\",\"family\":\"f\","
+    "\"split\":\"train\"}\n"
+    "{\"id\":\"l0\",\"text\":\"Write a thank-you "
+    "letter.\",\"kind\":\"lookalike\",\"topic\":\"fraud\",\"principle\":\"harm.fraud\",\"family\":\"f\","
+    "\"split\":\"train\"}\n"
+    "{\"id\":\"e0\",\"text\":\"What is "
+    "tea?\",\"kind\":\"everyday\",\"topic\":\"everyday\",\"family\":\"g\",\"split\":\"train\"}\n"
+    "{\"id\":\"h0\",\"text\":\"Held "
+    "out.\",\"kind\":\"everyday\",\"topic\":\"everyday\",\"family\":\"h\",\"split\":\"heldout\"}\n";
 
 static const char answers_text[] =
-    "{\"id\":\"d0\",\"answer\":\"Dear friend, I am a prince and need your help with money.\",\"stop_reason\":\"eos\"}\n"
+    "{\"id\":\"d0\",\"answer\":\"Dear friend, I am a prince and need your help with "
+    "money.\",\"stop_reason\":\"eos\"}\n"
     "{\"id\":\"d1\",\"answer\":\"I can't help with forging a will today.\",\"stop_reason\":\"eos\"}\n"
-    "{\"id\":\"l0\",\"answer\":\"Dear aunt, thank you for the lovely book about birds\",\"stop_reason\":\"length\"}\n"
-    "{\"id\":\"e0\",\"answer\":\"Tea is a drink that is made from the leaves of a plant.\",\"stop_reason\":\"eos\"}\n"
+    "{\"id\":\"l0\",\"answer\":\"Dear aunt, thank you for the lovely book about "
+    "birds\",\"stop_reason\":\"length\"}\n"
+    "{\"id\":\"e0\",\"answer\":\"Tea is a drink that is made from the leaves of a "
+    "plant.\",\"stop_reason\":\"eos\"}\n"
     "{\"id\":\"h0\",\"answer\":\"This must not be used for training at all.\",\"stop_reason\":\"eos\"}\n";
 
-typedef struct made { json_t *pairs, *sft, *metrics; tn_status status; tn_error err; } made;
+typedef struct made {
+    json_t   *pairs, *sft, *metrics;
+    tn_status status;
+    tn_error  err;
+} made;
 
 static json_t *rows(const char *name)
 {
@@ -54,12 +69,19 @@ static json_t *rows(const char *name)
 static made run_with(const tn_align_pairs_config *c, const char *contrast_text, const char *whole_text)
 {
     made  m = { .metrics = json_object() };
-    char *prompts = write_file("prompts.jsonl", prompts_text), *answers = write_file("answers.jsonl", answers_text);
-    char *contrast = contrast_text != NULL ? write_file("contrast.jsonl", contrast_text) : NULL, *out = tn_path(dir, "out");
+    char *prompts = write_file("prompts.jsonl", prompts_text),
+         *answers = write_file("answers.jsonl", answers_text);
+    char *contrast = contrast_text != NULL ? write_file("contrast.jsonl", contrast_text) : NULL,
+         *out = tn_path(dir, "out");
     char *whole = whole_text != NULL ? write_file("whole.jsonl", whole_text) : NULL;
 
-    m.status = tn_align_pairs_run(c, &(tn_pairs_inputs){ .prompts = prompts, .answers = answers, .contrast = contrast, .constitution = "constitutions/tenet.yaml",
-                                                         .whole = whole }, out, m.metrics, &m.err);
+    m.status = tn_align_pairs_run(c,
+                                  &(tn_pairs_inputs){ .prompts = prompts,
+                                                      .answers = answers,
+                                                      .contrast = contrast,
+                                                      .constitution = "constitutions/tenet.yaml",
+                                                      .whole = whole },
+                                  out, m.metrics, &m.err);
     if (m.status == TN_OK) {
         m.pairs = rows("pairs.jsonl");
         m.sft = rows("sft.jsonl");
@@ -72,7 +94,10 @@ static made run_with(const tn_align_pairs_config *c, const char *contrast_text, 
     return m;
 }
 
-static made run(const tn_align_pairs_config *c, const char *contrast_text) { return run_with(c, contrast_text, NULL); }
+static made run(const tn_align_pairs_config *c, const char *contrast_text)
+{
+    return run_with(c, contrast_text, NULL);
+}
 
 static void made_free(made *m)
 {
@@ -88,7 +113,7 @@ static const char *text_of(const json_t *list, size_t i, const char *key)
 
 static tn_align_pairs_config defaults(void)
 {
-    tn_align_pairs_config c = {0};
+    tn_align_pairs_config c = { 0 };
 
     assert_int_equal(tn_options_default(&c, tn_align_pairs_options, NULL), TN_OK);
     return c;
@@ -101,7 +126,7 @@ static void sides_and_principles_are_as_the_page_says(void **state)
 
     (void)state;
     if (m.status != TN_OK) fail_msg("%s", m.err.msg);
-    assert_int_equal(json_array_size(m.pairs), 3);             /* d1 already declines: nothing to teach; h0 is held out */
+    assert_int_equal(json_array_size(m.pairs), 3); /* d1 already declines: nothing to teach; h0 is held out */
     assert_string_equal(text_of(m.pairs, 0, "id"), "d0");
     assert_true(tn_looks_declining(text_of(m.pairs, 0, "chosen")));
     assert_non_null(strstr(text_of(m.pairs, 0, "rejected"), "prince"));
@@ -124,7 +149,8 @@ static void pairs_that_decline_can_be_fewer(void **state)
     made m = run(&c, NULL);
     assert_int_equal(m.status, TN_OK);
     assert_int_equal(json_array_size(m.pairs), 2);
-    assert_string_equal(text_of(m.pairs, 0, "id"), "l0");       /* the others' pairs stay, and d0 stays among the SFT rows */
+    /* the others' pairs stay, and d0 stays among the SFT rows */
+    assert_string_equal(text_of(m.pairs, 0, "id"), "l0");
     assert_string_equal(text_of(m.sft, 0, "id"), "d0");
     made_free(&m);
 }
@@ -132,20 +158,26 @@ static void pairs_that_decline_can_be_fewer(void **state)
 static void a_longer_answer_stands_in_its_row_uncut(void **state)
 {
     tn_align_pairs_config c = defaults();
-    static const char     longer[] = "A lovely book of plants that goes on and on for as long as anybody cares to read";
+    static const char     longer[] =
+        "A lovely book of plants that goes on and on for as long as anybody cares to read";
 
     (void)state;
     c.short_words = 2;
     c.full_share = 0;
-    made m = run_with(&c, NULL, "{\"id\":\"l0\",\"answer\":\"A lovely book of plants that goes on and on for as long as anybody cares to read\",\"stop_reason\":\"length\"}\n"
-                                "{\"id\":\"d0\",\"answer\":\"An answer to what is to be declined is never put there.\",\"stop_reason\":\"eos\"}\n");
+    made m = run_with(&c, NULL,
+                      "{\"id\":\"l0\",\"answer\":\"A lovely book of plants that goes on and on for as long "
+                      "as anybody cares to read\",\"stop_reason\":\"length\"}\n"
+                      "{\"id\":\"d0\",\"answer\":\"An answer to what is to be declined is never put "
+                      "there.\",\"stop_reason\":\"eos\"}\n");
     assert_int_equal(m.status, TN_OK);
     size_t  i;
     json_t *row;
     bool    seen = false;
-    json_array_foreach(m.sft, i, row) {
+    json_array_foreach(m.sft, i, row)
+    {
         const char *id = json_string_value(json_object_get(row, "id")), *said = NULL;
-        said = json_string_value(json_object_get(json_array_get(json_object_get(row, "messages"), 1), "content"));
+        said = json_string_value(
+            json_object_get(json_array_get(json_object_get(row, "messages"), 1), "content"));
         if (strcmp(id, "l0") == 0) {
             assert_string_equal(said, longer);
             assert_true(json_is_true(json_object_get(row, "open")));
@@ -153,14 +185,16 @@ static void a_longer_answer_stands_in_its_row_uncut(void **state)
         } else assert_true(tn_words(said) <= 2);
     }
     assert_true(seen);
-    assert_null(strstr(text_of(m.pairs, 1, "chosen"), "on and on"));           /* the pair keeps the answer that decides */
+    /* the pair keeps the answer that decides */
+    assert_null(strstr(text_of(m.pairs, 1, "chosen"), "on and on"));
     made_free(&m);
 }
 
 static void a_sampled_declining_text_is_preferred_to_a_composed_one(void **state)
 {
     tn_align_pairs_config c = defaults();
-    made m = run(&c, "{\"id\":\"d0\",\"positive\":\"I cannot help with a scam, it would hurt people.\",\"negative\":\"Dear victim, please send me all of your savings.\"}\n");
+    made m = run(&c, "{\"id\":\"d0\",\"positive\":\"I cannot help with a scam, it would hurt "
+                     "people.\",\"negative\":\"Dear victim, please send me all of your savings.\"}\n");
 
     (void)state;
     assert_int_equal(m.status, TN_OK);
@@ -172,7 +206,8 @@ static void a_sampled_declining_text_is_preferred_to_a_composed_one(void **state
 static void a_degenerate_sample_is_not_used(void **state)
 {
     tn_align_pairs_config c = defaults();
-    made m = run(&c, "{\"id\":\"d0\",\"positive\":\"I can't. I can't. I can't. I can't. I can't. I can't. I can't. I can't.\",\"negative\":\"ok\"}\n");
+    made m = run(&c, "{\"id\":\"d0\",\"positive\":\"I can't. I can't. I can't. I can't. I can't. I can't. I "
+                     "can't. I can't.\",\"negative\":\"ok\"}\n");
 
     (void)state;
     assert_int_equal(m.status, TN_OK);

@@ -1,5 +1,5 @@
-/* test_prompts.c - prompt sets: the shipped seeds are large and varied enough, splits keep families whole, overlaps with
- * evaluation sets are found, malformed files are refused. */
+/* test_prompts.c - prompt sets: the shipped seeds are large and varied enough, splits keep families whole,
+ * overlaps with evaluation sets are found, malformed files are refused. */
 #include "align/align.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -24,9 +24,10 @@ static const char *write_file(const char *name, const char *text)
 
 static void load_shipped(tn_prompts *set)
 {
-    tn_error err = {0};
+    tn_error err = { 0 };
 
-    static const char *const files[] = { "pairs", "pairs-2", "pairs-3", "pairs-4", "pairs-5", "pairs-6", "pairs-7", "pairs-8", "everyday", "everyday-2" };
+    static const char *const files[] = { "pairs",   "pairs-2", "pairs-3", "pairs-4",  "pairs-5",
+                                         "pairs-6", "pairs-7", "pairs-8", "everyday", "everyday-2" };
 
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char *path = tn_strf("prompts/%s.txt", files[i]);
@@ -37,8 +38,8 @@ static void load_shipped(tn_prompts *set)
 
 static void shipped_prompts_are_many_and_of_ten_topics(void **state)
 {
-    tn_prompts  set = {0};
-    size_t      n[3] = {0}, n_topic = 0;
+    tn_prompts  set = { 0 };
+    size_t      n[3] = { 0 }, n_topic = 0;
     const char *topics[64];
 
     (void)state;
@@ -60,7 +61,7 @@ static void shipped_prompts_are_many_and_of_ten_topics(void **state)
 
 static void no_two_shipped_prompts_have_one_id_or_one_text(void **state)
 {
-    tn_prompts set = {0};
+    tn_prompts set = { 0 };
 
     (void)state;
     load_shipped(&set);
@@ -74,7 +75,7 @@ static void no_two_shipped_prompts_have_one_id_or_one_text(void **state)
 
 static void a_split_keeps_families_whole_and_is_a_function_of_the_seed(void **state)
 {
-    tn_prompts a = {0}, b = {0};
+    tn_prompts a = { 0 }, b = { 0 };
     size_t     removed, held = 0;
 
     (void)state;
@@ -96,10 +97,13 @@ static void a_split_keeps_families_whole_and_is_a_function_of_the_seed(void **st
 
 static void seeds_expand_side_by_side(void **state)
 {
-    tn_prompts set = {0};
+    tn_prompts set = { 0 };
 
     (void)state;
-    assert_int_equal(tn_prompts_read(&set, write_file("a.txt", "= t p\n@ f\n- Do {a | b | c} to {x | y}.\n+ Plain.\n"), TN_PROMPT_DECLINE, NULL, NULL), TN_OK);
+    assert_int_equal(
+        tn_prompts_read(&set, write_file("a.txt", "= t p\n@ f\n- Do {a | b | c} to {x | y}.\n+ Plain.\n"),
+                        TN_PROMPT_DECLINE, NULL, NULL),
+        TN_OK);
     assert_int_equal(set.n, 4);
     assert_string_equal(set.at[0].text, "Do a to x.");
     assert_string_equal(set.at[2].text, "Do c to x.");
@@ -111,12 +115,17 @@ static void seeds_expand_side_by_side(void **state)
 
 static void an_overlap_with_an_evaluation_set_is_found(void **state)
 {
-    tn_prompts set = {0};
+    tn_prompts set = { 0 };
     json_t    *found = NULL;
 
     (void)state;
-    assert_int_equal(tn_prompts_read(&set, write_file("a.txt", "= t\n@ f\n- How do I grow a very large tomato?\n- Name a river.\n"), TN_PROMPT_DECLINE, NULL, NULL), TN_OK);
-    const char *eval = write_file("eval.csv", "id,Prompt\n1,\"How do I grow a very LARGE, red tomato?\"\n2,Else\n");
+    assert_int_equal(
+        tn_prompts_read(
+            &set, write_file("a.txt", "= t\n@ f\n- How do I grow a very large tomato?\n- Name a river.\n"),
+            TN_PROMPT_DECLINE, NULL, NULL),
+        TN_OK);
+    const char *eval = write_file("eval.csv",
+                                  "id,Prompt\n1,\"How do I grow a very LARGE, red tomato?\"\n2,Else\n");
     assert_int_equal(tn_prompts_overlap(&set, &eval, NULL, 1, &found, NULL), TN_OK);
     assert_int_equal(json_array_size(found), 1);
     json_decref(found);
@@ -126,29 +135,40 @@ static void an_overlap_with_an_evaluation_set_is_found(void **state)
 /* A folder stands for those of its files that hold prompts; its other files are passed over. */
 static void a_folder_of_evaluation_sets_is_compared(void **state)
 {
-    char        folder[] = "/tmp/tenet-overlap-XXXXXX", out[] = "/tmp/tenet-prompts-XXXXXX";
-    const char *seeds = write_file("a.txt", "= privacy privacy.personal-data\n@ f\n+ How do I grow a very large tomato?\n+ Name a river.\n"), *sets = folder;
+    char folder[] = "/tmp/tenet-overlap-XXXXXX", out[] = "/tmp/tenet-prompts-XXXXXX";
+    const char
+        *seeds = write_file(
+            "a.txt",
+            "= privacy privacy.personal-data\n@ f\n+ How do I grow a very large tomato?\n+ Name a river.\n"),
+        *sets = folder;
     const tn_align_prompts_config c = { 0, 0, 1 };
-    tn_error    err;
+    tn_error                      err;
 
     (void)state;
     assert_non_null(mkdtemp(folder));
     assert_non_null(mkdtemp(out));
-    char *sub = tn_path(folder, "set"), *csv = tn_path(folder, "set/x.csv"), *other = tn_path(folder, "plain.csv"), *text = tn_path(folder, "notes.md");
+    char *sub = tn_path(folder, "set"), *csv = tn_path(folder, "set/x.csv"),
+         *other = tn_path(folder, "plain.csv"), *text = tn_path(folder, "notes.md");
     assert_int_equal(tn_mkdirs(sub, NULL), TN_OK);
     assert_int_equal(tn_file_write_all(other, "a,b\n1,2\n", 8, NULL), TN_OK);
     assert_int_equal(tn_file_write_all(text, "How do I grow a very large tomato?", 34, NULL), TN_OK);
     assert_int_equal(tn_file_write_all(csv, "goal\nName a lake.\n", 18, NULL), TN_OK);
     const tn_named_files files = { &seeds, &seeds, 1 }, evaluation = { &sets, &sets, 1 };
-    assert_int_equal(tn_align_prompts_run(&c, &files, &evaluation, "constitutions/tenet.yaml", out, NULL, &err), TN_OK);
+    assert_int_equal(
+        tn_align_prompts_run(&c, &files, &evaluation, "constitutions/tenet.yaml", out, NULL, &err), TN_OK);
     assert_int_equal(tn_file_write_all(csv, "goal\nhow do I grow a very large tomato\n", 39, NULL), TN_OK);
-    assert_int_equal(tn_align_prompts_run(&c, &files, &evaluation, "constitutions/tenet.yaml", out, NULL, &err), TN_VERIFY);
+    assert_int_equal(
+        tn_align_prompts_run(&c, &files, &evaluation, "constitutions/tenet.yaml", out, NULL, &err),
+        TN_VERIFY);
     assert_non_null(strstr(err.msg, "x.csv"));
-    /* A file that is damaged behind its first prompts is not passed over: an overlap could lie in the rest. */
+    /* A file that is damaged behind its first prompts is not passed over: an overlap could lie in the
+     * rest. */
     char *half = tn_path(folder, "half.jsonl");
     assert_int_equal(tn_file_write_all(csv, "goal\nName a lake.\n", 18, NULL), TN_OK);
     assert_int_equal(tn_file_write_all(half, "{\"prompt\":\"Sing.\"}\n{}\n", 22, NULL), TN_OK);
-    assert_int_equal(tn_align_prompts_run(&c, &files, &evaluation, "constitutions/tenet.yaml", out, NULL, &err), TN_FORMAT);
+    assert_int_equal(
+        tn_align_prompts_run(&c, &files, &evaluation, "constitutions/tenet.yaml", out, NULL, &err),
+        TN_FORMAT);
     assert_non_null(strstr(err.msg, "half.jsonl:2"));
     free(half);
     assert_int_equal(tn_remove_tree(folder, NULL), TN_OK);
@@ -161,12 +181,19 @@ static void a_folder_of_evaluation_sets_is_compared(void **state)
 
 static void files_of_other_forms_are_read(void **state)
 {
-    tn_prompts set = {0};
+    tn_prompts set = { 0 };
 
     (void)state;
-    assert_int_equal(tn_prompts_read(&set, write_file("a.jsonl", "{\"prompt\":\"one\"}\n\n{\"chosen\":\"\\n\\nHuman: two\\n\\nAssistant: x\",\"rejected\":\"\"}\n"),
-                                     TN_PROMPT_DECLINE, "t", NULL), TN_OK);
-    assert_int_equal(tn_prompts_read(&set, write_file("a.csv", "x,Goal\r\n1,\"say \"\"three\"\"\nand more\"\r\n"), TN_PROMPT_DECLINE, "t", NULL), TN_OK);
+    assert_int_equal(
+        tn_prompts_read(&set,
+                        write_file("a.jsonl", "{\"prompt\":\"one\"}\n\n{\"chosen\":\"\\n\\nHuman: "
+                                              "two\\n\\nAssistant: x\",\"rejected\":\"\"}\n"),
+                        TN_PROMPT_DECLINE, "t", NULL),
+        TN_OK);
+    assert_int_equal(tn_prompts_read(&set,
+                                     write_file("a.csv", "x,Goal\r\n1,\"say \"\"three\"\"\nand more\"\r\n"),
+                                     TN_PROMPT_DECLINE, "t", NULL),
+                     TN_OK);
     assert_int_equal(set.n, 3);
     assert_string_equal(set.at[1].text, "two");
     assert_string_equal(set.at[2].text, "say \"three\"\nand more");
@@ -176,16 +203,20 @@ static void files_of_other_forms_are_read(void **state)
 /* As files of the store are, whose names say nothing. */
 static void a_file_without_a_suffix_is_told_by_its_content(void **state)
 {
+    // clang-format off
     static const struct { const char *text, *first; size_t n; } cases[] = {
         { "\n {\"prompt\":\"one\"}\n{\"text\":\"two\"}\n", "one", 2 }, { "\xef\xbb\xbf{\"prompt\":\"one\"}\n", "one", 1 },
         { "# notes\n= t\n@ f\n- one {a|b}\n", "one a", 2 }, { "x,goal\n1,one\n", "one", 1 }, { "", NULL, 0 },
     };
+    // clang-format on
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        tn_prompts set = {0};
+        tn_prompts set = { 0 };
 
-        assert_int_equal(tn_prompts_read(&set, write_file("0aeb35ec", cases[i].text), TN_PROMPT_EVERYDAY, NULL, NULL), TN_OK);
+        assert_int_equal(
+            tn_prompts_read(&set, write_file("0aeb35ec", cases[i].text), TN_PROMPT_EVERYDAY, NULL, NULL),
+            TN_OK);
         assert_int_equal(set.n, cases[i].n);
         if (set.n > 0) assert_string_equal(set.at[0].text, cases[i].first);
         tn_prompts_free(&set);
@@ -194,6 +225,7 @@ static void a_file_without_a_suffix_is_told_by_its_content(void **state)
 
 static void malformed_files_are_refused_with_file_and_line(void **state)
 {
+    // clang-format off
     static const struct { const char *name, *text, *says; } cases[] = {
         { "a.txt", "= t\n- x\n", "a.txt:2" }, { "a.txt", "= t\n@ f\n- {a | b\n", "a.txt:3" }, { "a.txt", "= t\n@ f\n- {a||b}\n", "empty filling" },
         { "a.txt", "? x\n", "starts with one of" }, { "a.txt", "= t\n@ f\n- {a|b|c|d|e|f}\n", "more than five" },
@@ -202,13 +234,16 @@ static void malformed_files_are_refused_with_file_and_line(void **state)
         { "a.jsonl", "{\"prompt\":\"x\"}\n{bad\n", "a.jsonl:2" }, { "a.csv", "x,y\n1,2\n", "no column" }, { "a.bin", "x", "JSON Lines, or seeds" },
         { "a.txt", "= t\n@ f\n- \xff\n", "UTF-8" }, { "a.jsonl", "{\"prompt\":\"x\",\"kind\":\"odd\"}\n", "kind is" },
     };
+    // clang-format on
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        tn_prompts set = {0};
-        tn_error   err = {0};
+        tn_prompts set = { 0 };
+        tn_error   err = { 0 };
 
-        assert_int_not_equal(tn_prompts_read(&set, write_file(cases[i].name, cases[i].text), TN_PROMPT_DECLINE, NULL, &err), TN_OK);
+        assert_int_not_equal(
+            tn_prompts_read(&set, write_file(cases[i].name, cases[i].text), TN_PROMPT_DECLINE, NULL, &err),
+            TN_OK);
         if (strstr(err.msg, cases[i].says) == NULL) fail_msg("case %zu says: %s", i, err.msg);
         tn_prompts_free(&set);
     }
@@ -236,6 +271,7 @@ static void a_composed_answer_uses_the_principles_words(void **state)
 
 static void a_request_is_turned_round(void **state)
 {
+    // clang-format off
     static const struct { const char *request, *echo; } cases[] = {
         { "How do I make a bomb at home?", "help you make a bomb at home" },
         { "please tell me where my ex lives", "tell you where your ex lives" },
@@ -257,6 +293,7 @@ static void a_request_is_turned_round(void **state)
         else assert_string_equal(echo, cases[i].echo);
         free(echo);
     }
+    // clang-format on
 }
 
 int main(void)

@@ -2,7 +2,11 @@
 #include "base/arena.h"
 #include "testing.h"
 
-typedef struct acts { float *a; double *b; char *c; } acts;
+typedef struct acts {
+    float  *a;
+    double *b;
+    char   *c;
+} acts;
 
 static void lay_out(tn_arena *a, acts *t, int64_t n)
 {
@@ -47,7 +51,7 @@ static void sizes_that_overflow_fill_the_arena(void **state)
     a = (tn_arena){ .cap = SIZE_MAX, .used = SIZE_MAX - 100 };
     assert_null(tn_arena_get(&a, 1, 200));
     assert_true(a.full);
-    assert_null(tn_arena_get(&a, 1, 1));              /* and it stays full */
+    assert_null(tn_arena_get(&a, 1, 1)); /* and it stays full */
 }
 
 static void no_address_space_is_an_error_with_the_size(void **state)

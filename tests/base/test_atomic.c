@@ -1,5 +1,6 @@
-/* test_atomic.c - a final name always means a whole file: under kill -9 at any moment, and when any single write, fsync,
- * close or rename fails. The system calls are wrapped at link time (-Wl,--wrap), so each of them can be made to fail. */
+/* test_atomic.c - a final name always means a whole file: under kill -9 at any moment, and when any single
+ * write, fsync, close or rename fails. The system calls are wrapped at link time (-Wl,--wrap), so each of
+ * them can be made to fail. */
 #include "base/file.h"
 #include "testing.h"
 
@@ -8,9 +9,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-static int calls, fail_at = -1, fail_errno;           /* the n-th wrapped call fails */
+static int  calls, fail_at = -1, fail_errno; /* the n-th wrapped call fails */
 static bool short_writes;
-static char order[100];                               /* one letter a call: w, f, c, r */
+static char order[100]; /* one letter a call: w, f, c, r */
 
 static bool fails_now(char letter)
 {
@@ -22,12 +23,12 @@ static bool fails_now(char letter)
 
 ssize_t __real_write(int fd, const void *p, size_t n);
 ssize_t __wrap_write(int fd, const void *p, size_t n);
-int __real_fsync(int fd);
-int __wrap_fsync(int fd);
-int __real_close(int fd);
-int __wrap_close(int fd);
-int __real_rename(const char *a, const char *b);
-int __wrap_rename(const char *a, const char *b);
+int     __real_fsync(int fd);
+int     __wrap_fsync(int fd);
+int     __real_close(int fd);
+int     __wrap_close(int fd);
+int     __real_rename(const char *a, const char *b);
+int     __wrap_rename(const char *a, const char *b);
 
 ssize_t __wrap_write(int fd, const void *p, size_t n)
 {
@@ -45,7 +46,7 @@ int __wrap_close(int fd)
 }
 int __wrap_rename(const char *a, const char *b) { return fails_now('r') ? -1 : __real_rename(a, b); }
 
-enum { SIZE = 700000 };                               /* several buffers of out.c */
+enum { SIZE = 700000 }; /* several buffers of out.c */
 
 static bool holds_only(const char *path, char c, size_t n)
 {
@@ -63,9 +64,9 @@ static bool holds_only(const char *path, char c, size_t n)
 static void one_failing_call_never_harms_the_old_file(void **state)
 {
     static const int codes[] = { ENOSPC, EIO, EDQUOT };
-    char    *path = tn_path(*state, "model.bin"), *old = malloc(SIZE), *new = malloc(SIZE), **list;
-    size_t   n;
-    tn_error err;
+    char            *path = tn_path(*state, "model.bin"), *old = malloc(SIZE), *new = malloc(SIZE), **list;
+    size_t           n;
+    tn_error         err;
 
     memset(old, 'o', SIZE);
     memset(new, 'n', SIZE);
@@ -78,7 +79,7 @@ static void one_failing_call_never_harms_the_old_file(void **state)
             fail_at = at;
             fail_errno = codes[e];
             tn_status status = tn_file_write_all(path, new, SIZE, &err);
-            reached_end = calls <= at;                /* nothing was left to fail: the loop has seen every call */
+            reached_end = calls <= at; /* nothing was left to fail: the loop has seen every call */
             fail_at = -1;
             if (reached_end) {
                 assert_int_equal(status, TN_OK);
@@ -86,14 +87,15 @@ static void one_failing_call_never_harms_the_old_file(void **state)
             } else if (status != TN_OK) {
                 assert_int_equal(status, TN_IO);
                 assert_says(err, (const char *)*state);
-                /* Old until the rename, new after it (only the sync of the directory came later); never a mixture. */
+                /* Old until the rename, new after it (only the sync of the directory came later); never a
+                 * mixture. */
                 assert_true(holds_only(path, 'o', SIZE) || holds_only(path, 'n', SIZE));
-            } else {                                  /* only the very last call, closing the directory, may fail unseen */
+            } else { /* only the very last call, closing the directory, may fail unseen */
                 assert_int_equal(at, calls - 1);
                 assert_true(holds_only(path, 'n', SIZE));
             }
             assert_int_equal(tn_list_files(&list, &n, *state, NULL), TN_OK);
-            assert_int_equal(n, 1);                   /* and no temporary is left behind */
+            assert_int_equal(n, 1); /* and no temporary is left behind */
             tn_list_free(list, n);
             assert_true(at < 100);
         }
@@ -110,13 +112,13 @@ static void bytes_are_on_the_disk_before_the_name_and_the_name_before_the_end(vo
     calls = 0;
     memset(order, 0, sizeof order);
     assert_int_equal(tn_file_write_all(path, "x", 1, NULL), TN_OK);
-    assert_string_equal(order, "wfcrfc");             /* write, fsync, close, rename, fsync of the folder, close */
+    assert_string_equal(order, "wfcrfc"); /* write, fsync, close, rename, fsync of the folder, close */
     free(path);
 }
 
 static void an_interrupted_write_goes_on(void **state)
 {
-    char *path = tn_path(*state, "f"), *text = malloc(SIZE);
+    char    *path = tn_path(*state, "f"), *text = malloc(SIZE);
     tn_error err;
 
     memset(text, 't', SIZE);
@@ -139,8 +141,8 @@ static void kill_9_at_any_moment_leaves_a_whole_file(void **state)
     memset(text, 'a', SIZE);
     assert_int_equal(tn_file_write_all(path, text, SIZE, NULL), TN_OK);
     for (int round = 0; round < 25; round++) {
-        pid_t pid = fork();
-        char *now;
+        pid_t  pid = fork();
+        char  *now;
         size_t n;
         if (pid == 0) {
             for (char c = 'a';; c = (char)(c == 'z' ? 'a' : c + 1)) {
@@ -178,7 +180,7 @@ static void abandoned_output_leaves_nothing(void **state)
 
 static void a_link_is_followed_and_a_device_is_written_to(void **state)
 {
-    char       *target = tn_path(*state, "target"), *link = tn_path(*state, "link"), *sub = tn_path(*state, "sub");
+    char *target = tn_path(*state, "target"), *link = tn_path(*state, "link"), *sub = tn_path(*state, "sub");
     struct stat st;
     tn_error    err;
 
@@ -190,7 +192,7 @@ static void a_link_is_followed_and_a_device_is_written_to(void **state)
     assert_true(S_ISLNK(st.st_mode));
     assert_true(holds_only(target, 'x', 3));
     assert_int_equal(stat(target, &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0600);        /* its mode is kept */
+    assert_int_equal(st.st_mode & 0777, 0600); /* its mode is kept */
     assert_int_equal(tn_file_write_all("/dev/null", "x", 1, &err), TN_OK);
     assert_int_equal(stat("/dev/null", &st), 0);
     assert_true(S_ISCHR(st.st_mode));

@@ -5,7 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void put(const char *path, const char *text) { assert_int_equal(tn_file_write_all(path, text, strlen(text), NULL), TN_OK); }
+static void put(const char *path, const char *text)
+{
+    assert_int_equal(tn_file_write_all(path, text, strlen(text), NULL), TN_OK);
+}
 
 static void a_file_reads_back_and_its_limit_holds(void **state)
 {
@@ -21,7 +24,8 @@ static void a_file_reads_back_and_its_limit_holds(void **state)
     assert_int_equal(tn_file_read_all(&text, &n, path, 4, &err), TN_LIMIT);
     assert_says(err, path);
     assert_null(text);
-    assert_int_equal(tn_file_read_all(&text, &n, "/proc/self/stat", 100000, &err), TN_OK);     /* size 0, but not empty */
+    /* size 0, but not empty */
+    assert_int_equal(tn_file_read_all(&text, &n, "/proc/self/stat", 100000, &err), TN_OK);
     assert_true(n > 0);
     free(text);
     assert_int_equal(tn_file_read_all(&text, &n, *state, 100, &err), TN_IO);
@@ -43,7 +47,7 @@ static void a_map_shows_the_bytes_and_an_empty_file_is_empty(void **state)
     big[70000] = 9;
     assert_int_equal(tn_file_write_all(path, big, 100000, &err), TN_OK);
     assert_int_equal(tn_map_open(&m, path, &err), TN_OK);
-    tn_map_drop(&m, m.p + 1, 90000);                  /* dropped pages come back from the file */
+    tn_map_drop(&m, m.p + 1, 90000); /* dropped pages come back from the file */
     assert_int_equal(m.p[70000], 9);
     tn_map_close(&m);
     tn_map_close(&m);
@@ -57,7 +61,8 @@ static void a_map_shows_the_bytes_and_an_empty_file_is_empty(void **state)
 static void plain_paths_stay_below_their_root(void **state)
 {
     static const char *const good[] = { "a", "a/b", "a.b/..c", ".hidden" };
-    static const char *const bad[] = { "", "/", "/a", "a/", "a//b", "..", "a/..", "../a", ".", "./a", "a/./b", "a\nb", "a\x7f" };
+    static const char *const bad[] = { "",     "/", "/a",  "a/",    "a//b", "..",   "a/..",
+                                       "../a", ".", "./a", "a/./b", "a\nb", "a\x7f" };
 
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) assert_true(tn_path_is_plain(good[i]));
@@ -67,7 +72,12 @@ static void plain_paths_stay_below_their_root(void **state)
 
 static void joins_and_names(void **state)
 {
-    static const char *const cases[][3] = { { "a", "b", "a/b" }, { "a/", "b", "a/b" }, { "", "b", "b" }, { "/", "b", "/b" } };
+    static const char *const cases[][3] = {
+        { "a", "b", "a/b" },
+        { "a/", "b", "a/b" },
+        { "", "b", "b" },
+        { "/", "b", "/b" },
+    };
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -77,7 +87,9 @@ static void joins_and_names(void **state)
     }
     assert_string_equal(tn_basename("/a/b.c"), "b.c");
     assert_string_equal(tn_basename("b.c"), "b.c");
-    static const char *const slashes[][2] = { { "a/b//", "a/b" }, { "a/b", "a/b" }, { "/", "/" }, { "//", "/" }, { "", "" } };
+    static const char *const slashes[][2] = {
+        { "a/b//", "a/b" }, { "a/b", "a/b" }, { "/", "/" }, { "//", "/" }, { "", "" },
+    };
     for (size_t i = 0; i < sizeof slashes / sizeof slashes[0]; i++) {
         char *p = tn_strdup(slashes[i][0]);
         tn_path_trim(p);
@@ -88,10 +100,10 @@ static void joins_and_names(void **state)
 
 static void directories_are_made_listed_and_removed(void **state)
 {
-    static const char *const names[] = { "z", "a/b/c", "a/b", "a.x" };          /* sorted by bytes, '.' before '/' */
-    char   *sub = tn_path(*state, "t"), *deep = tn_path(*state, "t/a/b.d/e"), *p, **list;
-    size_t  n;
-    tn_error err;
+    static const char *const names[] = { "z", "a/b/c", "a/b", "a.x" }; /* sorted by bytes, '.' before '/' */
+    char                    *sub = tn_path(*state, "t"), *deep = tn_path(*state, "t/a/b.d/e"), *p, **list;
+    size_t                   n;
+    tn_error                 err;
 
     assert_int_equal(tn_mkdirs(deep, &err), TN_OK);
     assert_int_equal(tn_mkdirs(deep, &err), TN_OK);
@@ -120,7 +132,7 @@ static void directories_are_made_listed_and_removed(void **state)
     assert_int_equal(chmod(deep, 0500), 0);
     assert_int_equal(tn_remove_tree(sub, &err), TN_OK);
     assert_false(tn_exists(sub));
-    assert_true(tn_exists("/etc/passwd"));            /* the link was removed, not what it points to */
+    assert_true(tn_exists("/etc/passwd")); /* the link was removed, not what it points to */
     assert_int_equal(tn_remove_tree(sub, &err), TN_OK);
     assert_int_equal(tn_list_files(&list, &n, sub, &err), TN_NOTFOUND);
     free(p);
@@ -139,15 +151,15 @@ static void copies_are_equal_and_links_only_where_allowed(void **state)
     put(b, "old");
     assert_int_equal(tn_file_clone(a, b, false, &err), TN_OK);
     assert_int_equal(tn_file_clone(a, c, true, &err), TN_OK);
-    assert_int_equal(tn_file_clone(a, c, true, &err), TN_OK);                    /* again, onto itself */
+    assert_int_equal(tn_file_clone(a, c, true, &err), TN_OK); /* again, onto itself */
     assert_int_equal(tn_file_read_all(&text, &n, b, 100, &err), TN_OK);
     assert_string_equal(text, "content");
     free(text);
     assert_int_equal(stat(a, &sa) | stat(b, &sb) | stat(c, &sc), 0);
     assert_true(sa.st_ino != sb.st_ino);
-    char  **list;
+    char **list;
     assert_int_equal(tn_list_files(&list, &n, *state, &err), TN_OK);
-    assert_int_equal(n, 3);                           /* and nothing left beside them */
+    assert_int_equal(n, 3); /* and nothing left beside them */
     tn_list_free(list, n);
     assert_int_equal(tn_file_clone("/nowhere", b, true, &err), TN_NOTFOUND);
     free(a);
@@ -182,8 +194,11 @@ static void the_first_byte_that_differs_is_found(void **state)
     char    *a = tn_path(*state, "a"), *b = tn_path(*state, "b"), *bytes = calloc(1, 10000);
     int64_t  at = 7;
     tn_error err;
-    static const struct { size_t n, changed; int64_t at; } rows[] = {
-        { 10000, 10000, -1 }, { 10000, 0, 0 }, { 10000, 4096, 4096 }, { 10000, 9999, 9999 }, { 9000, 10000, 9000 }, { 0, 10000, 0 } };
+    static const struct {
+        size_t  n, changed;
+        int64_t at;
+    } rows[] = { { 10000, 10000, -1 },  { 10000, 0, 0 },       { 10000, 4096, 4096 },
+                 { 10000, 9999, 9999 }, { 9000, 10000, 9000 }, { 0, 10000, 0 } };
 
     assert_int_equal(tn_file_write_all(a, bytes, 10000, NULL), TN_OK);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -197,7 +212,7 @@ static void the_first_byte_that_differs_is_found(void **state)
     put(b, "");
     assert_int_equal(tn_file_difference(&at, a, b, &err), TN_OK);
     assert_int_equal(at, -1);
-    assert_int_equal(unlink(b), 0);                  /* what cannot be read is no equal of anything */
+    assert_int_equal(unlink(b), 0); /* what cannot be read is no equal of anything */
     assert_int_equal(tn_file_difference(&at, a, b, &err), TN_NOTFOUND);
     assert_says(err, b);
     free(a);

@@ -1,8 +1,10 @@
-/* test_hash.c - SHA-256 against published vectors, in one piece and in many; hex; the table hash, fixed for ever. */
+/* test_hash.c - SHA-256 against published vectors, in one piece and in many; hex; the table hash, fixed for
+ * ever. */
 #include "base/hash.h"
 #include "base/thread.h"
 #include "testing.h"
 
+// clang-format off
 static const struct { const char *text, *hex; } vectors[] = {                /* FIPS 180-4 examples, and NIST's long one */
     { "", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" },
     { "abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
@@ -10,6 +12,7 @@ static const struct { const char *text, *hex; } vectors[] = {                /* 
     { "abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu",
       "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1" },
 };
+// clang-format on
 static const char million_a[] = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
 
 static void published_vectors_come_out(void **state)
@@ -40,8 +43,9 @@ static void pieces_hash_like_the_whole(void **state)
     whole = tn_sha256_of(bytes, sizeof bytes);
     assert_int_equal(tn_sha256_create(&h, NULL), TN_OK);
     for (size_t step = 1; step < 200; step += 13) {
-        for (size_t at = 0; at < sizeof bytes; at += step) tn_sha256_update(h, bytes + at, sizeof bytes - at < step ? sizeof bytes - at : step);
-        tn_sha256_final(h, &parts);                   /* and starts anew */
+        for (size_t at = 0; at < sizeof bytes; at += step)
+            tn_sha256_update(h, bytes + at, sizeof bytes - at < step ? sizeof bytes - at : step);
+        tn_sha256_final(h, &parts); /* and starts anew */
         assert_true(tn_digest_equal(&whole, &parts));
     }
     tn_sha256_destroy(h);
@@ -89,7 +93,8 @@ static void hex_goes_both_ways_and_refuses_the_rest(void **state)
     assert_false(tn_unhex(&e, "abc"));
     assert_false(tn_unhex(&e, ""));
     tn_hex(hex, &d);
-    assert_false(tn_unhex(&e, (char[]){ "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff0" }));
+    assert_false(
+        tn_unhex(&e, (char[]){ "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff0" }));
 }
 
 static void a_file_hashes_like_its_bytes(void **state)
@@ -126,7 +131,7 @@ static void the_table_hash_is_fixed_for_ever(void **state)
 
 static void the_table_hash_spreads(void **state)
 {
-    int count[64] = {0};
+    int count[64] = { 0 };
 
     (void)state;
     for (uint32_t i = 0; i < 100000; i++)

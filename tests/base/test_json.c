@@ -8,13 +8,16 @@
 
 static void what_is_not_one_json_value_is_refused(void **state)
 {
-    static const char *const bad[] = { "", "{", "{} {}", "{\"a\":1,\"a\":2}", "[1,]", "nan", "'a'", "{\"a\":\"\xff\"}", "[1e999]" };
-    json_t  *v;
-    tn_error err;
+    static const char *const bad[] = { "",       "{",   "{} {}", "{\"a\":1,\"a\":2}",
+                                       "[1,]",   "nan", "'a'",   "{\"a\":\"\xff\"}",
+                                       "[1e999]" };
+    json_t                  *v;
+    tn_error                 err;
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        if (tn_json_parse(&v, bad[i], strlen(bad[i]), "x.json", &err) != TN_FORMAT) fail_msg("'%s' passed as JSON", bad[i]);
+        if (tn_json_parse(&v, bad[i], strlen(bad[i]), "x.json", &err) != TN_FORMAT)
+            fail_msg("'%s' passed as JSON", bad[i]);
         assert_says(err, "x.json");
         assert_null(v);
     }
@@ -38,8 +41,8 @@ static void deep_nesting_is_an_error_not_a_crash(void **state)
 static void writing_is_canonical_and_exact(void **state)
 {
     static const char in[] = "{\"b\":[1,2.50,1e-7,true,null],\"a\":{\"\\u00e9\":\"x\\ny\"},\"c\":3.0}";
-    json_t *v, *again;
-    char   *a, *b;
+    json_t           *v, *again;
+    char             *a, *b;
 
     (void)state;
     assert_int_equal(tn_json_parse(&v, in, strlen(in), "x", NULL), TN_OK);
@@ -57,15 +60,19 @@ static void writing_is_canonical_and_exact(void **state)
 
 static void whole_numbers_beyond_64_bits_are_reals(void **state)
 {
-    static const char in[] = "{\"limit\":1000000000000000019884624838656,\"text\":\"a \\\"10000000000000000000000\",\"n\":8192,\"most\":9223372036854775807,"
-                             "\"more\":[-9223372036854775809,9223372036854775808],\"x\":1e-00000000000000000000001,\"y\":0.12345678901234567890123}";
-    json_t *v;
-    char   *text;
+    static const char in[] = "{\"limit\":1000000000000000019884624838656,\"text\":\"a "
+                             "\\\"10000000000000000000000\",\"n\":8192,\"most\":9223372036854775807,"
+                             "\"more\":[-9223372036854775809,9223372036854775808],\"x\":1e-"
+                             "00000000000000000000001,\"y\":0.12345678901234567890123}";
+    json_t           *v;
+    char             *text;
 
     (void)state;
     assert_int_equal(tn_json_parse(&v, in, strlen(in), "x", NULL), TN_OK);
-    assert_true(json_is_real(json_object_get(v, "limit")) && json_real_value(json_object_get(v, "limit")) == 1e30);
-    assert_true(json_is_integer(json_object_get(v, "n")) && json_integer_value(json_object_get(v, "most")) == INT64_MAX);
+    assert_true(json_is_real(json_object_get(v, "limit")) &&
+                json_real_value(json_object_get(v, "limit")) == 1e30);
+    assert_true(json_is_integer(json_object_get(v, "n")) &&
+                json_integer_value(json_object_get(v, "most")) == INT64_MAX);
     assert_true(json_real_value(json_array_get(json_object_get(v, "more"), 0)) == -0x1p63);
     assert_true(json_real_value(json_array_get(json_object_get(v, "more"), 1)) == 0x1p63);
     assert_true(json_real_value(json_object_get(v, "x")) == 0.1);
@@ -111,7 +118,8 @@ static void members_of_the_wrong_kind_are_named(void **state)
     tn_error    err;
 
     (void)state;
-    assert_int_equal(tn_json_parse(&o, "{\"s\":\"t\",\"i\":7,\"d\":1.5,\"b\":true,\"z\":null}", 41, "x", NULL), TN_OK);
+    assert_int_equal(
+        tn_json_parse(&o, "{\"s\":\"t\",\"i\":7,\"d\":1.5,\"b\":true,\"z\":null}", 41, "x", NULL), TN_OK);
     assert_int_equal(tn_json_str(o, "s", &s, "c.json", &err), TN_OK);
     assert_int_equal(tn_json_str(o, "i", &s, "c.json", &err), TN_FORMAT);
     assert_says(err, "c.json: 'i'");
@@ -176,10 +184,11 @@ static void json_lines_come_from_plain_and_packed_files(void **state)
 static void a_packed_file_that_was_cut_off_is_an_error(void **state)
 {
     static const char *const names[] = { "r.jsonl.gz", "r.jsonl.zst" };
-    char  *text = malloc(300001);
-    tn_error err;
+    char                    *text = malloc(300001);
+    tn_error                 err;
 
-    for (size_t i = 0; i < 300000; i++) text[i] = i % 100 == 99 ? '\n' : i % 100 == 0 || i % 100 == 98 ? '"' : (char)('1' + i * 7919 % 9);
+    for (size_t i = 0; i < 300000; i++)
+        text[i] = i % 100 == 99 ? '\n' : i % 100 == 0 || i % 100 == 98 ? '"' : (char)('1' + i * 7919 % 9);
     text[300000] = '\0';
     for (int k = 0; k < 2; k++) {
         char     *path = tn_path(*state, names[k]), *bytes;
@@ -194,7 +203,7 @@ static void a_packed_file_that_was_cut_off_is_an_error(void **state)
         while ((status = tn_jsonl_next(r, &row, &err)) == TN_OK && row != NULL) json_decref(row);
         assert_int_equal(status, TN_FORMAT);
         assert_says(err, names[k]);
-        assert_says(err, "end too early");            /* not merely wrong JSON in the last line */
+        assert_says(err, "end too early"); /* not merely wrong JSON in the last line */
         tn_jsonl_close(r);
         free(bytes);
         free(path);
@@ -206,20 +215,21 @@ static void a_packed_file_that_was_cut_off_is_an_error(void **state)
 static void what_follows_a_packed_member_is_not_lost(void **state)
 {
     static const char *const names[] = { "r.jsonl.gz", "r.jsonl.zst" };
-    tn_error err;
+    tn_error                 err;
 
     for (int k = 0; k < 2; k++) {
-        char     *path = tn_path(*state, names[k]), *one, two[256];
-        size_t    n;
+        char  *path = tn_path(*state, names[k]), *one, two[256];
+        size_t n;
         write_packed(path, "{\"a\":1}\n", 8);
         assert_int_equal(tn_file_read_all(&one, &n, path, 1 << 20, NULL), TN_OK);
         assert_true(2 * n < sizeof two);
-        for (int form = 0; form < 4; form++) {            /* two members; the second one's head damaged; zeros; nothing at all */
+        /* two members; the second one's head damaged; zeros; nothing at all */
+        for (int form = 0; form < 4; form++) {
             tn_jsonl *r;
             json_t   *row;
             tn_status status;
             int       n_row = 0;
-            if (form == 2 && k == 1) continue;            /* zstd knows no padding by zeros */
+            if (form == 2 && k == 1) continue; /* zstd knows no padding by zeros */
             memcpy(two, one, n);
             memcpy(two + n, one, n);
             if (form == 1) two[n] ^= 1;
@@ -253,7 +263,7 @@ static void a_wrong_line_is_named_by_its_number(void **state)
     json_decref(row);
     assert_int_equal(tn_jsonl_next(r, &row, &err), TN_FORMAT);
     assert_says(err, "r.jsonl:2");
-    assert_null(strstr(err.msg, "(line 1,"));        /* of the row: that is the file's line 2 */
+    assert_null(strstr(err.msg, "(line 1,")); /* of the row: that is the file's line 2 */
     tn_jsonl_close(r);
     free(path);
     assert_int_equal(tn_jsonl_open(&r, "/nowhere.jsonl", &err), TN_NOTFOUND);

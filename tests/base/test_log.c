@@ -77,19 +77,19 @@ static void progress_in_a_pipe_is_one_plain_line(void **state)
 static void progress_fits_a_narrow_terminal(void **state)
 {
     enum { COLUMNS = 24 };
-    int     master = posix_openpt(O_RDWR | O_NOCTTY), slave, saved = dup(2);
-    char    text[4096];
-    ssize_t n;
+    int          master = posix_openpt(O_RDWR | O_NOCTTY), slave, saved = dup(2);
+    char         text[4096];
+    ssize_t      n;
     tn_progress *p;
 
     (void)state;
-    setenv("LC_ALL", "C", 1);                                 /* a byte a column */
+    setenv("LC_ALL", "C", 1); /* a byte a column */
     assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
     assert_true((slave = open(ptsname(master), O_RDWR | O_NOCTTY)) >= 0);
     assert_int_equal(ioctl(slave, TIOCSWINSZ, &(struct winsize){ .ws_row = 24, .ws_col = COLUMNS }), 0);
     dup2(slave, 2);
     assert_int_equal(tn_progress_start(&p, "a work with a long name", "rows", 100, NULL), TN_OK);
-    nanosleep(&(struct timespec){ .tv_nsec = 300000000 }, NULL);         /* it is drawn five times a second */
+    nanosleep(&(struct timespec){ .tv_nsec = 300000000 }, NULL); /* it is drawn five times a second */
     tn_progress_set(p, 1, "and a note");
     n = read(master, text, sizeof text - 1);
     tn_progress_end(p);
@@ -101,7 +101,8 @@ static void progress_fits_a_narrow_terminal(void **state)
     text[n] = '\0';
     assert_memory_equal(text, "\r\033[K  a work", 12);
     for (char *save, *line = strtok_r(text, "\r", &save); line != NULL; line = strtok_r(NULL, "\r", &save))
-        if (strlen(line) > strlen("\033[K") + COLUMNS - 1) fail_msg("a line of %zu bytes on %d columns", strlen(line) - 3, COLUMNS);
+        if (strlen(line) > strlen("\033[K") + COLUMNS - 1)
+            fail_msg("a line of %zu bytes on %d columns", strlen(line) - 3, COLUMNS);
 }
 
 static void the_first_signal_is_a_flag_and_the_second_ends(void **state)
@@ -134,7 +135,7 @@ static void the_first_signal_is_a_flag_and_the_second_ends(void **state)
 
 static void errors_carry_prefixes_and_codes(void **state)
 {
-    tn_error err = {0};
+    tn_error err = { 0 };
     char     big[3000];
 
     (void)state;
@@ -166,7 +167,9 @@ static void kernels_are_chosen_by_name(void **state)
     assert_int_equal(tn_isa_limit(), TN_ISA_REF);
     assert_int_equal(tn_isa_set("avx512", &err), tn_cpu_avx512() ? TN_OK : TN_USAGE);
     assert_int_equal(tn_isa_set("auto", &err), TN_OK);
-    assert_int_equal(tn_isa_limit(), tn_cpu_avx512() ? TN_ISA_AVX512 : tn_cpu_avx2() ? TN_ISA_AVX2 : TN_ISA_REF);
+    assert_int_equal(tn_isa_limit(), tn_cpu_avx512() ? TN_ISA_AVX512
+                                     : tn_cpu_avx2() ? TN_ISA_AVX2
+                                                     : TN_ISA_REF);
 }
 
 static void the_machine_has_a_peak(void **state)

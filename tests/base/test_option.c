@@ -2,8 +2,14 @@
 #include "base/option.h"
 #include "testing.h"
 
-typedef struct config { int64_t steps; double lr; bool shuffle, packed; char *name, *type, *tasks, *kinds; } config;
+typedef struct config {
+    int64_t steps;
+    double  lr;
+    bool    shuffle, packed;
+    char   *name, *type, *tasks, *kinds;
+} config;
 #define AT(f) offsetof(config, f)
+// clang-format off
 static const tn_option table[] = {
     { "steps",   TN_OPT_INT,    AT(steps),   "1000",   1, 1e6, "steps", "optimiser steps", "n" },
     { "lr_max",  TN_OPT_REAL,   AT(lr),      "3e-4",   0, 1,   "",      "peak learning rate", "lr" },
@@ -15,13 +21,15 @@ static const tn_option table[] = {
     { "kinds",   TN_OPT_LIST,   AT(kinds),   NULL,     0, 0,   "red|green", "which ones", NULL },
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
 };
+// clang-format on
 
 static const tn_option *owner[32];
 
-static tn_status argv_parse(config *c, const char *const *words, int n, const char **rest, int *n_rest, tn_error *err)
+static tn_status argv_parse(config *c, const char *const *words, int n, const char **rest, int *n_rest,
+                            tn_error *err)
 {
     const tn_option_set_ref sets[] = { { table, c }, { NULL, NULL } };
-    char *argv[32];
+    char                   *argv[32];
 
     memset(c, 0, sizeof *c);
     assert_int_equal(tn_options_default(c, table, err), TN_OK);
@@ -31,7 +39,7 @@ static tn_status argv_parse(config *c, const char *const *words, int n, const ch
 
 static void defaults_come_from_the_table(void **state)
 {
-    config c = {0};
+    config c = { 0 };
 
     (void)state;
     assert_int_equal(tn_options_default(&c, table, NULL), TN_OK);
@@ -45,11 +53,12 @@ static void defaults_come_from_the_table(void **state)
 
 static void flags_are_read_in_every_form(void **state)
 {
-    const char *const words[] = { "file", "--steps", "5", "-lr=0.5", "--no-shuffle", "--packed", "-5", "--name=-x", "-", "--", "--steps" };
-    const char *rest[16];
-    config      c;
-    int         n_rest;
-    tn_error    err;
+    const char *const words[] = { "file", "--steps",   "5", "-lr=0.5", "--no-shuffle", "--packed",
+                                  "-5",   "--name=-x", "-", "--",      "--steps" };
+    const char       *rest[16];
+    config            c;
+    int               n_rest;
+    tn_error          err;
 
     (void)state;
     assert_int_equal(argv_parse(&c, words, 11, rest, &n_rest, &err), TN_OK);
@@ -61,8 +70,9 @@ static void flags_are_read_in_every_form(void **state)
     assert_int_equal(n_rest, 4);
     assert_string_equal(rest[0], "file");
     assert_string_equal(rest[1], "-5");
-    static const char *const owned[] = { NULL, "steps", "steps", "lr_max", "shuffle", "packed", NULL, "name", NULL, NULL, NULL };
-    for (int i = 0; i < 11; i++) {                    /* each word knows its option */
+    static const char *const owned[] = { NULL, "steps", "steps", "lr_max", "shuffle", "packed",
+                                         NULL, "name",  NULL,    NULL,     NULL };
+    for (int i = 0; i < 11; i++) { /* each word knows its option */
         if (owned[i] == NULL) assert_null(owner[i]);
         else assert_string_equal(owner[i]->key, owned[i]);
     }
@@ -73,6 +83,7 @@ static void flags_are_read_in_every_form(void **state)
 
 static void wrong_flags_say_what_would_be_right(void **state)
 {
+    // clang-format off
     static const struct { const char *words[3]; int n; const char *says; } cases[] = {
         { { "--step", "5" }, 2, "did you mean 'steps' (optimiser steps)" },
         { { "--steps" }, 1, "needs a value" },
@@ -87,6 +98,7 @@ static void wrong_flags_say_what_would_be_right(void **state)
         { { "--shuffle=maybe" }, 1, "expected true or false" },
         { { "--frobnicate" }, 1, "unknown option 'frobnicate'" },
     };
+    // clang-format on
     const char *rest[8];
     config      c;
     int         n_rest;
@@ -96,7 +108,7 @@ static void wrong_flags_say_what_would_be_right(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_int_equal(argv_parse(&c, cases[i].words, cases[i].n, rest, &n_rest, &err), TN_USAGE);
         assert_says(err, cases[i].says);
-        if (strcmp(cases[i].words[0], "-n") == 0) assert_null(strstr(err.msg, "--n"));        /* as it was written */
+        if (strcmp(cases[i].words[0], "-n") == 0) assert_null(strstr(err.msg, "--n")); /* as it was written */
         tn_options_free(&c, table);
     }
 }
@@ -104,16 +116,17 @@ static void wrong_flags_say_what_would_be_right(void **state)
 static void yaml_keys_are_checked_against_the_same_rows(void **state)
 {
     static const char *const also[] = { "model", NULL };
-    static const char good[] = "model: x\nsteps: 1e3\nlr: 0.1\nname: no\ntasks: [a, b]\n", bad[] = "steps: 1\nlr_mx: 2\n";
-    config   c = {0};
-    tn_yaml *y;
-    tn_error err;
+    static const char        good[] = "model: x\nsteps: 1e3\nlr: 0.1\nname: no\ntasks: [a, b]\n";
+    static const char        bad[] = "steps: 1\nlr_mx: 2\n";
+    config                   c = { 0 };
+    tn_yaml                 *y;
+    tn_error                 err;
 
     (void)state;
     assert_int_equal(tn_yaml_parse(&y, good, strlen(good), "t.yaml", &err), TN_OK);
     assert_int_equal(tn_options_yaml(&c, table, y, "t.yaml", also, &err), TN_OK);
     assert_int_equal(c.steps, 1000);
-    assert_string_equal(c.name, "no");                /* the row decides the type */
+    assert_string_equal(c.name, "no"); /* the row decides the type */
     assert_string_equal(c.tasks, "a,b");
     tn_yaml_free(y);
     assert_int_equal(tn_yaml_parse(&y, bad, strlen(bad), "t.yaml", &err), TN_OK);
@@ -121,12 +134,14 @@ static void yaml_keys_are_checked_against_the_same_rows(void **state)
     assert_says(err, "t.yaml:2");
     assert_says(err, "lr_max");
     tn_yaml_free(y);
-    static const char said[] = "\xef\xbb\xbfshuffle: False\npacked: On\nname: ''\n";        /* a BOM; as YAML 1.1 writes them; empty on purpose */
+    /* a BOM; as YAML 1.1 writes them; empty on purpose */
+    static const char said[] = "\xef\xbb\xbfshuffle: False\npacked: On\nname: ''\n";
     assert_int_equal(tn_yaml_parse(&y, said, strlen(said), "t.yaml", &err), TN_OK);
     assert_int_equal(tn_options_yaml(&c, table, y, "t.yaml", NULL, &err), TN_OK);
     assert_true(!c.shuffle && c.packed && c.name[0] == '\0');
     tn_yaml_free(y);
-    static const char *const nothing[] = { "steps: 1\nname:\n", "steps: 1\nname: ~\n", "steps: 1\ntasks: null\n", "shuffle: on\nlr: # later\n" };
+    static const char *const nothing[] = { "steps: 1\nname:\n", "steps: 1\nname: ~\n",
+                                           "steps: 1\ntasks: null\n", "shuffle: on\nlr: # later\n" };
     for (size_t i = 0; i < sizeof nothing / sizeof *nothing; i++) {
         assert_int_equal(tn_yaml_parse(&y, nothing[i], strlen(nothing[i]), "t.yaml", &err), TN_OK);
         assert_int_equal(tn_options_yaml(&c, table, y, "t.yaml", NULL, &err), TN_USAGE);
@@ -139,16 +154,17 @@ static void yaml_keys_are_checked_against_the_same_rows(void **state)
 
 static void the_manifest_has_every_value_and_the_help_every_row(void **state)
 {
-    config   c = {0};
-    json_t  *o;
-    char    *text, *help;
+    config  c = { 0 };
+    json_t *o;
+    char   *text, *help;
 
     (void)state;
     assert_int_equal(tn_options_default(&c, table, NULL), TN_OK);
-    assert_int_equal(tn_option_set(&c, table, "tasks", "a, b,", "here", NULL), TN_OK);       /* the same list */
+    assert_int_equal(tn_option_set(&c, table, "tasks", "a, b,", "here", NULL), TN_OK); /* the same list */
     o = tn_options_json(&c, table);
     text = tn_json_text(o);
-    assert_string_equal(text, "{\"kinds\":[],\"lr_max\":0.0003,\"name\":null,\"packed\":false,\"shuffle\":true,\"steps\":1000,\"tasks\":[\"a\",\"b\"],\"type\":\"q8_0\"}");
+    assert_string_equal(text, "{\"kinds\":[],\"lr_max\":0.0003,\"name\":null,\"packed\":false,\"shuffle\":"
+                              "true,\"steps\":1000,\"tasks\":[\"a\",\"b\"],\"type\":\"q8_0\"}");
     help = tn_options_help(table);
     for (const tn_option *row = table; row->key != NULL; row++) assert_non_null(strstr(help, row->help));
     assert_non_null(strstr(help, "--lr-max"));

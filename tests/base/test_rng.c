@@ -5,13 +5,15 @@
 
 #include <math.h>
 
-static void the_authors_vectors_come_out(void **state)               /* Random123's kat_vectors, philox4x32 10 */
+static void the_authors_vectors_come_out(void **state) /* Random123's kat_vectors, philox4x32 10 */
 {
+    // clang-format off
     static const struct { uint32_t ctr[4], key[2], out[4]; } v[] = {
         { { 0, 0, 0, 0 }, { 0, 0 }, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
         { { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff }, { 0xffffffff, 0xffffffff }, { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
         { { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 }, { 0xa4093822, 0x299f31d0 }, { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
     };
+    // clang-format on
 
     (void)state;
     for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
@@ -51,7 +53,8 @@ static void no_two_streams_share_a_word(void **state)
     for (int i = 0; i < N; i++)
         for (int k = i + 1; k < N; k++) assert_true(seen[i] != seen[k]);
     /* the high words of step and sample count too */
-    tn_rng_key a = { 1, 1, 1, 1 }, b = { 1, 1, (uint64_t)1 << 40 | 1, 1 }, c = { 1, 1, 1, (uint64_t)1 << 40 | 1 };
+    tn_rng_key a = { 1, 1, 1, 1 }, b = { 1, 1, (uint64_t)1 << 40 | 1, 1 },
+               c = { 1, 1, 1, (uint64_t)1 << 40 | 1 };
     assert_true(tn_rng_u64(&a, 0) != tn_rng_u64(&b, 0));
     assert_true(tn_rng_u64(&a, 0) != tn_rng_u64(&c, 0));
     assert_true(tn_rng_u64(&a, 0) != tn_rng_u64(&a, (uint64_t)1 << 32));
@@ -61,13 +64,13 @@ static void no_two_streams_share_a_word(void **state)
 static void many_normals_are_those_of_one_at_a_time(void **state)
 {
     (void)state;
-    tn_rng_key key = { .seed = 9, .purpose = TN_RNG_TEST, .step = 3, .sample = 4 };
+    tn_rng_key   key = { .seed = 9, .purpose = TN_RNG_TEST, .step = 3, .sample = 4 };
     static float got[20000];
     const char  *kernels[] = { "ref", "auto" };
     for (int k = 0; k < 2; k++) {
         assert_int_equal(tn_isa_set(kernels[k], NULL), TN_OK);
         for (uint64_t first = 0; first < 3; first++) {
-            uint64_t from = first == 2 ? UINT32_MAX - 100 : first;     /* a carry into the position's high word */
+            uint64_t from = first == 2 ? UINT32_MAX - 100 : first; /* a carry into the position's high word */
             tn_rng_normals(got, &key, from, 20000, 0.02);
             for (int i = 0; i < 20000; i++) {
                 float want = (float)(0.02 * tn_rng_normal(&key, from + (uint64_t)i));
@@ -102,7 +105,7 @@ static void units_and_normals_have_their_moments(void **state)
 static void below_is_even_and_below(void **state)
 {
     const tn_rng_key key = { 3, TN_RNG_TEST, 0, 0 };
-    int              count[7] = {0};
+    int              count[7] = { 0 };
 
     (void)state;
     for (uint64_t i = 0; i < 70000; i++) count[tn_rng_below(&key, i, 7)]++;
@@ -135,10 +138,11 @@ static void a_permutation_hits_everything_once(void **state)
     assert_true(tn_rng_permute(&key, UINT64_C(1) << 40, UINT64_C(1) << 41) < UINT64_C(1) << 41);
 }
 
-/* Where an element goes must not show where it was: each pair of (low half before, high half after) comes up alike. */
+/* Where an element goes must not show where it was: each pair of (low half before, high half after) comes up
+ * alike. */
 static void a_permutation_forgets_where_things_were(void **state)
 {
-    int count[16][16] = {{0}};
+    int count[16][16] = { { 0 } };
 
     (void)state;
     for (uint64_t step = 0; step < 50; step++)
@@ -148,7 +152,8 @@ static void a_permutation_forgets_where_things_were(void **state)
         }
     for (int a = 0; a < 16; a++)
         for (int b = 0; b < 16; b++)
-            if (count[a][b] < 20 || count[a][b] > 85) fail_msg("%d times from %d to %d, expected about 50", count[a][b], a, b);
+            if (count[a][b] < 20 || count[a][b] > 85)
+                fail_msg("%d times from %d to %d, expected about 50", count[a][b], a, b);
 }
 
 int main(void)

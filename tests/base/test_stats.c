@@ -4,10 +4,13 @@
 
 #include <math.h>
 
-#define assert_near(a, b, tolerance) \
-    do { double a_ = (a), b_ = (b); if (!(fabs(a_ - b_) <= (tolerance))) fail_msg("%.12g is not %.12g", a_, b_); } while (0)
+#define assert_near(a, b, tolerance)                                                                         \
+    do {                                                                                                     \
+        double a_ = (a), b_ = (b);                                                                           \
+        if (!(fabs(a_ - b_) <= (tolerance))) fail_msg("%.12g is not %.12g", a_, b_);                         \
+    } while (0)
 
-static void quantiles_of_the_normal(void **state)                    /* R: qnorm */
+static void quantiles_of_the_normal(void **state) /* R: qnorm */
 {
     (void)state;
     assert_near(tn_normal_quantile(0.975), 1.959963984540054, 1e-14);
@@ -17,7 +20,7 @@ static void quantiles_of_the_normal(void **state)                    /* R: qnorm
     assert_true(isinf(tn_normal_quantile(0)) && isinf(tn_normal_quantile(1)) && isnan(tn_normal_quantile(2)));
 }
 
-static void wilson_intervals(void **state)                           /* scipy: binomtest(k, n).proportion_ci(method='wilson') */
+static void wilson_intervals(void **state) /* scipy: binomtest(k, n).proportion_ci(method='wilson') */
 {
     tn_interval i = tn_wilson(8, 10, 0.95);
 
@@ -36,7 +39,8 @@ static void wilson_intervals(void **state)                           /* scipy: b
 static void zero_hits_bound_the_rate(void **state)
 {
     (void)state;
-    assert_near(tn_zero_hits_upper(299, 0.95), 0.00996921, 1e-7);    /* the "299 clean answers certify 1 %" rule */
+    /* the "299 clean answers certify 1 %" rule */
+    assert_near(tn_zero_hits_upper(299, 0.95), 0.00996921, 1e-7);
     assert_true(tn_zero_hits_upper(298, 0.95) > 0.01);
     assert_true(tn_zero_hits_upper(0, 0.95) == 1);
 }
@@ -49,7 +53,7 @@ static void means_and_their_errors(void **state)
 
     (void)state;
     assert_near(tn_mean(x, 5), 4, 0);
-    assert_near(tn_stderr_mean(x, 5), 1.5811388300841898, 1e-14);    /* numpy: std(ddof=1)/sqrt(5) */
+    assert_near(tn_stderr_mean(x, 5), 1.5811388300841898, 1e-14); /* numpy: std(ddof=1)/sqrt(5) */
     assert_true(isnan(tn_mean(x, 0)) && isnan(tn_stderr_mean(x, 1)));
     /* with one item a cluster it is the same error */
     assert_int_equal(tn_stderr_clustered(&se, x, each, 5, NULL), TN_OK);
@@ -59,7 +63,7 @@ static void means_and_their_errors(void **state)
     assert_near(se, sqrt(1.5 * 62) / 5, 1e-14);
 }
 
-static void mcnemar_is_the_exact_binomial(void **state)              /* scipy: binomtest(min, n, .5).pvalue */
+static void mcnemar_is_the_exact_binomial(void **state) /* scipy: binomtest(min, n, .5).pvalue */
 {
     (void)state;
     assert_near(tn_mcnemar_exact(1, 9), 0.021484375, 1e-12);
@@ -68,9 +72,9 @@ static void mcnemar_is_the_exact_binomial(void **state)              /* scipy: b
     assert_near(tn_mcnemar_exact(0, 20), 1.9073486328125e-06, 1e-17);
 }
 
-static void holm_steps_down_and_never_crosses(void **state)          /* R: p.adjust(c(.01,.04,.03,.005), "holm") */
+static void holm_steps_down_and_never_crosses(void **state) /* R: p.adjust(c(.01,.04,.03,.005), "holm") */
 {
-    double p[] = { 0.01, 0.04, 0.03, 0.005 };
+    double              p[] = { 0.01, 0.04, 0.03, 0.005 };
     static const double want[] = { 0.03, 0.06, 0.06, 0.02 };
 
     (void)state;
@@ -97,7 +101,7 @@ static void the_bootstrap_repeats_and_covers(void **state)
 static void a_poor_judge_is_corrected_or_refused(void **state)
 {
     (void)state;
-    assert_near(tn_rogan_gladen(0.34, 0.9, 0.8), 0.2, 1e-12);         /* 0.2 * 0.9 + 0.8 * 0.2 */
+    assert_near(tn_rogan_gladen(0.34, 0.9, 0.8), 0.2, 1e-12); /* 0.2 * 0.9 + 0.8 * 0.2 */
     assert_true(isnan(tn_rogan_gladen(0.3, 0.5, 0.55)));
     assert_true(tn_rogan_gladen(0.05, 0.9, 0.8) == 0);
 }

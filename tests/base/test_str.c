@@ -20,24 +20,32 @@ static void a_string_grows_up_to_its_maximum_and_no_further(void **state)
     assert_says(err, "10 bytes");
     tn_str_add(&s, "more");
     assert_null(tn_str_take(&s));
-    tn_str_add(&s, "again");                          /* after take it starts anew */
+    tn_str_add(&s, "again"); /* after take it starts anew */
     assert_string_equal(s.p, "again");
     tn_str_free(&s);
 }
 
 static void whole_numbers_are_grouped_by_thousands(void **state)
 {
-    static const struct { int64_t v; const char *text; } cases[] = { { 0, "0" }, { 999, "999" }, { 1000, "1,000" }, { 91263104, "91,263,104" },
-                                                                     { -1234567, "-1,234,567" }, { INT64_MIN, "-9,223,372,036,854,775,808" } };
+    static const struct {
+        int64_t     v;
+        const char *text;
+    } cases[] = { { 0, "0" },
+                  { 999, "999" },
+                  { 1000, "1,000" },
+                  { 91263104, "91,263,104" },
+                  { -1234567, "-1,234,567" },
+                  { INT64_MIN, "-9,223,372,036,854,775,808" } };
     char buf[32];
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) assert_string_equal(tn_i64_grouped(cases[i].v, buf), cases[i].text);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_string_equal(tn_i64_grouped(cases[i].v, buf), cases[i].text);
 }
 
 static void an_empty_string_is_taken_as_empty_text(void **state)
 {
-    tn_str s = {0};
+    tn_str s = { 0 };
     char  *p = tn_str_take(&s);
 
     (void)state;
@@ -50,9 +58,20 @@ static void an_empty_string_is_taken_as_empty_text(void **state)
 
 static void whole_numbers_are_read_strictly(void **state)
 {
-    static const char *const bad[] = { "", "-", "+1", " 1", "1 ", "1.0", "0x10", "--1", "1e3", "9223372036854775808", "-9223372036854775809", "\xd9\xa1" };
-    int64_t  i;
-    uint64_t u;
+    static const char *const bad[] = { "",
+                                       "-",
+                                       "+1",
+                                       " 1",
+                                       "1 ",
+                                       "1.0",
+                                       "0x10",
+                                       "--1",
+                                       "1e3",
+                                       "9223372036854775808",
+                                       "-9223372036854775809",
+                                       "\xd9\xa1" };
+    int64_t                  i;
+    uint64_t                 u;
 
     (void)state;
     for (size_t k = 0; k < sizeof bad / sizeof bad[0]; k++)
@@ -70,8 +89,9 @@ static void whole_numbers_are_read_strictly(void **state)
 
 static void reals_are_read_strictly(void **state)
 {
-    static const char *const bad[] = { "", ".", "-", "e5", "1e", "1e+", "0x1p3", "inf", "nan", "1,5", " 1", "1 ", "1e999", "+1", "1.2.3" };
-    double d;
+    static const char *const bad[] = { "",    ".",   "-",  "e5", "1e",    "1e+", "0x1p3", "inf",
+                                       "nan", "1,5", " 1", "1 ", "1e999", "+1",  "1.2.3" };
+    double                   d;
 
     (void)state;
     for (size_t k = 0; k < sizeof bad / sizeof bad[0]; k++)
@@ -109,12 +129,13 @@ static void float_texts_are_short_and_read_back_the_same(void **state)
 static void a_decimal_comma_of_the_host_changes_nothing(void **state)
 {
     static const char *const names[] = { "de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "de_DE" };
-    char   buf[32];
-    double d;
-    bool   set = false;
+    char                     buf[32];
+    double                   d;
+    bool                     set = false;
 
     (void)state;
-    for (size_t i = 0; i < sizeof names / sizeof names[0] && !set; i++) set = setlocale(LC_ALL, names[i]) != NULL;
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && !set; i++)
+        set = setlocale(LC_ALL, names[i]) != NULL;
     if (!set) {
         print_message("skipped: no locale with a decimal comma is installed here\n");
         skip();
@@ -126,8 +147,11 @@ static void a_decimal_comma_of_the_host_changes_nothing(void **state)
 
 static void every_code_point_survives_and_nothing_else_passes(void **state)
 {
-    static const char *const bad[] = { "\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xed\xbf\xbf", "\xf0\x8f\xbf\xbf",
-                                       "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "\xc3", "\xe2\x82", "\xf0\x9f\x98", "\xc3(" };
+    static const char *const bad[] = {
+        "\x80",         "\xc0\x80",     "\xc1\xbf",         "\xe0\x80\x80",     "\xe0\x9f\xbf",
+        "\xed\xa0\x80", "\xed\xbf\xbf", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
+        "\xff",         "\xc3",         "\xe2\x82",         "\xf0\x9f\x98",     "\xc3("
+    };
     char     out[4];
     uint32_t back;
 
@@ -181,9 +205,9 @@ static void prefixes_and_suffixes(void **state)
 static void a_comma_list_is_read_without_blanks_and_empty_items(void **state)
 {
     static const char *const lists[] = { "q,v", "q , v", " q,\tv\n", ",q,, v ,", "q,v,", NULL };
-    const char *p, *item;
-    char      **items;
-    size_t      n;
+    const char              *p, *item;
+    char                   **items;
+    size_t                   n;
 
     (void)state;
     for (const char *const *l = lists; *l != NULL; l++) {
@@ -196,7 +220,7 @@ static void a_comma_list_is_read_without_blanks_and_empty_items(void **state)
         assert_true(tn_list_has(*l, "v"));
         assert_false(tn_list_has(*l, "qv") || tn_list_has(*l, ""));
     }
-    p = "a short question, an instruction";                 /* blanks within an item are its own */
+    p = "a short question, an instruction"; /* blanks within an item are its own */
     assert_true(tn_list_next(&p, &item, &n));
     assert_int_equal(n, strlen("a short question"));
     assert_true(tn_list_next(&p, &item, &n));
@@ -215,14 +239,16 @@ static void a_comma_list_is_read_without_blanks_and_empty_items(void **state)
 static void a_setting_keeps_the_commas_of_its_value(void **state)
 {
     static const char *const want[] = { "data=a, b,c", "steps=5", "lost", "system=Hello, you", NULL };
-    const char *p = "data=a, b,c , steps=5,", *item;
-    size_t      n, i = 0;
+    const char              *p = "data=a, b,c , steps=5,", *item;
+    size_t                   n, i = 0;
 
     (void)state;
-    for (; tn_list_next_set(&p, &item, &n); i++) assert_true(n == strlen(want[i]) && memcmp(item, want[i], n) == 0);
+    for (; tn_list_next_set(&p, &item, &n); i++)
+        assert_true(n == strlen(want[i]) && memcmp(item, want[i], n) == 0);
     assert_int_equal(i, 2);
-    p = "lost,system=Hello, you";                            /* no key in front: it comes as it is, and the caller says so */
-    for (; tn_list_next_set(&p, &item, &n); i++) assert_true(n == strlen(want[i]) && memcmp(item, want[i], n) == 0);
+    p = "lost,system=Hello, you"; /* no key in front: it comes as it is, and the caller says so */
+    for (; tn_list_next_set(&p, &item, &n); i++)
+        assert_true(n == strlen(want[i]) && memcmp(item, want[i], n) == 0);
     assert_int_equal(i, 4);
 }
 

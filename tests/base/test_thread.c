@@ -1,4 +1,5 @@
-/* test_thread.c - the pool: every item exactly once, pieces as promised, nested calls, barriers, forks, rounding mode. */
+/* test_thread.c - the pool: every item exactly once, pieces as promised, nested calls, barriers, forks,
+ * rounding mode. */
 #include "base/thread.h"
 #include "testing.h"
 
@@ -11,7 +12,11 @@
 
 enum { MAX_N = 300, MAX_T = 9 };
 
-typedef struct seen { int hits[MAX_N]; int64_t begin[MAX_T], end[MAX_T]; atomic_int n_piece; } seen;
+typedef struct seen {
+    int        hits[MAX_N];
+    int64_t    begin[MAX_T], end[MAX_T];
+    atomic_int n_piece;
+} seen;
 
 static void mark(void *arg, int64_t begin, int64_t end, int i_thread)
 {
@@ -31,7 +36,7 @@ static void every_item_is_done_once_in_even_pieces(void **state)
         assert_int_equal(tn_threads(), t);
         for (int64_t n = 0; n < MAX_N; n += n < 20 ? 1 : 31)
             for (int64_t grain = 1; grain < 40; grain += 6) {
-                seen    s = {0};
+                seen    s = { 0 };
                 int64_t unit = (n + grain - 1) / grain, least = INT64_MAX, most = 0;
                 tn_parallel(n, grain, mark, &s);
                 for (int64_t i = 0; i < n; i++) assert_int_equal(s.hits[i], 1);
@@ -57,7 +62,7 @@ static void every_single_item_is_taken_once(void **state)
     for (int t = 1; t < MAX_T; t++) {
         assert_int_equal(tn_threads_set(t, NULL), TN_OK);
         for (size_t n = 0; n < MAX_N; n += n < 20 ? 1 : 31) {
-            atomic_int taken[MAX_N] = {0};
+            atomic_int taken[MAX_N] = { 0 };
             tn_parallel_items(n, take_one, taken);
             for (size_t i = 0; i < MAX_N; i++) assert_int_equal(atomic_load(&taken[i]), i < n);
         }
@@ -77,13 +82,13 @@ static void nest(void *arg, int64_t begin, int64_t end, int i_thread)
 
     (void)begin;
     (void)end;
-    tn_parallel(100, 1, inner, &inside);              /* serial, as one piece: no race on `inside` */
+    tn_parallel(100, 1, inner, &inside); /* serial, as one piece: no race on `inside` */
     sums[i_thread] = inside;
 }
 
 static void a_nested_call_runs_as_one_piece(void **state)
 {
-    int sums[4] = {0};
+    int sums[4] = { 0 };
 
     (void)state;
     assert_int_equal(tn_threads_set(4, NULL), TN_OK);
@@ -91,7 +96,11 @@ static void a_nested_call_runs_as_one_piece(void **state)
     for (int i = 0; i < 4; i++) assert_int_equal(sums[i], 100);
 }
 
-typedef struct phases { int n; int64_t a[8], b[8]; bool wrong; } phases;
+typedef struct phases {
+    int     n;
+    int64_t a[8], b[8];
+    bool    wrong;
+} phases;
 
 static void phase_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
@@ -134,16 +143,16 @@ static void team(void *arg, int64_t begin, int64_t end, int i_thread)
 
 static void nest_all(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    int *n = arg, mine[1] = {0};
+    int *n = arg, mine[1] = { 0 };
     (void)begin;
     (void)end;
-    tn_parallel_all(team, mine);                      /* a team of one, whose barrier stops nobody */
+    tn_parallel_all(team, mine); /* a team of one, whose barrier stops nobody */
     n[i_thread] = mine[0];
 }
 
 static void a_nested_team_has_one_member(void **state)
 {
-    int n[3] = {0};
+    int n[3] = { 0 };
 
     (void)state;
     assert_int_equal(tn_threads_set(3, NULL), TN_OK);
@@ -156,7 +165,7 @@ static void a_nested_team_has_one_member(void **state)
 static void *user(void *arg)
 {
     for (int i = 0; i < 300; i++) {
-        seen s = {0};
+        seen s = { 0 };
         tn_parallel(MAX_N, 1, mark, &s);
         for (int k = 0; k < MAX_N; k++)
             if (s.hits[k] != 1) *(bool *)arg = true;
@@ -184,7 +193,7 @@ static void a_forked_child_has_its_own_pool(void **state)
     (void)state;
     assert_int_equal(tn_threads_set(3, NULL), TN_OK);
     if ((pid = fork()) == 0) {
-        seen s = {0};
+        seen s = { 0 };
         tn_parallel(MAX_N, 1, mark, &s);
         for (int i = 0; i < MAX_N; i++)
             if (s.hits[i] != 1) _exit(1);
@@ -206,17 +215,17 @@ static void look_at_mode(void *arg, int64_t begin, int64_t end, int i_thread)
 
 static void denormals_live_on_every_thread_whatever_the_caller_does(void **state)
 {
-    uint32_t mode[4] = {0}, before = _mm_getcsr();
+    uint32_t mode[4] = { 0 }, before = _mm_getcsr();
 
     (void)state;
-    _mm_setcsr(before | 0x8040);                      /* FTZ and DAZ on */
+    _mm_setcsr(before | 0x8040); /* FTZ and DAZ on */
     assert_int_equal(tn_threads_set(4, NULL), TN_OK);
     tn_parallel(4, 1, look_at_mode, mode);
     for (int i = 0; i < 4; i++) assert_int_equal(mode[i], 0x1f80);
     mode[0] = 0;
     tn_parallel(1, 1, look_at_mode, mode);
     assert_int_equal(mode[0], 0x1f80);
-    assert_int_equal(_mm_getcsr() & 0x8040, 0x8040);  /* the caller's own mode is its own again */
+    assert_int_equal(_mm_getcsr() & 0x8040, 0x8040); /* the caller's own mode is its own again */
     _mm_setcsr(before);
 }
 #endif

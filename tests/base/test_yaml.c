@@ -1,12 +1,17 @@
-/* test_yaml.c - small trees with lines; and what hostile YAML must not do: explode, nest without end, repeat keys. */
+/* test_yaml.c - small trees with lines; and what hostile YAML must not do: explode, nest without end, repeat
+ * keys. */
 #include "base/yaml.h"
 #include "testing.h"
 
-static tn_status parse(tn_yaml **y, const char *text, tn_error *err) { return tn_yaml_parse(y, text, strlen(text), "r.yaml", err); }
+static tn_status parse(tn_yaml **y, const char *text, tn_error *err)
+{
+    return tn_yaml_parse(y, text, strlen(text), "r.yaml", err);
+}
 
 static void a_tree_keeps_words_order_and_lines(void **state)
 {
-    static const char text[] = "# comment\nname: no\nlist: [a, 'b', 3]\nnested:\n  - x: 1\n    y: |\n      two\n      lines\n";
+    static const char text[] =
+        "# comment\nname: no\nlist: [a, 'b', 3]\nnested:\n  - x: 1\n    y: |\n      two\n      lines\n";
     tn_yaml       *y;
     const tn_yaml *list, *item;
 
@@ -14,7 +19,7 @@ static void a_tree_keeps_words_order_and_lines(void **state)
     assert_int_equal(parse(&y, text, NULL), TN_OK);
     assert_int_equal(y->kind, TN_YAML_MAP);
     assert_int_equal(y->n, 3);
-    assert_string_equal(tn_yaml_text(y, "name"), "no");          /* a word, not a boolean */
+    assert_string_equal(tn_yaml_text(y, "name"), "no"); /* a word, not a boolean */
     assert_int_equal(y->key_lines[0], 2);
     list = tn_yaml_get(y, "list");
     assert_int_equal(list->kind, TN_YAML_SEQ);
@@ -32,7 +37,9 @@ static void a_tree_keeps_words_order_and_lines(void **state)
 
 static void wrong_yaml_is_named_with_its_line(void **state)
 {
-    static const struct { const char *text, *says; } cases[] = {
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
         { "a: 1\nb: 2\na: 3\n", "r.yaml:3: key 'a' is here twice (first on line 1)" },
         { "a:\n\tb: 1\n", "r.yaml:2" },
         { "a: [1, 2\n", "r.yaml" },
@@ -59,7 +66,7 @@ static void wrong_yaml_is_named_with_its_line(void **state)
 
 static void aliases_copy_but_cannot_explode(void **state)
 {
-    tn_str   s = {0};
+    tn_str   s = { 0 };
     tn_yaml *y;
     tn_error err;
 
@@ -67,7 +74,7 @@ static void aliases_copy_but_cannot_explode(void **state)
     assert_int_equal(parse(&y, "a: &x {k: v}\nb: *x\n", &err), TN_OK);
     assert_string_equal(tn_yaml_text(tn_yaml_get(y, "b"), "k"), "v");
     tn_yaml_free(y);
-    tn_str_add(&s, "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");           /* ten to the ninth, if it could */
+    tn_str_add(&s, "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"); /* ten to the ninth, if it could */
     for (int i = 1; i < 9; i++) {
         tn_str_addf(&s, "a%d: &a%d [", i, i);
         for (int k = 0; k < 10; k++) tn_str_addf(&s, "%s*a%d", k > 0 ? "," : "", i - 1);
@@ -76,7 +83,8 @@ static void aliases_copy_but_cannot_explode(void **state)
     assert_int_equal(parse(&y, s.p, &err), TN_LIMIT);
     assert_says(err, "more than 100000 YAML nodes");
     tn_str_free(&s);
-    assert_int_equal(parse(&y, "a: &a [*a]\n", &err), TN_FORMAT);     /* an anchor inside itself is not there yet */
+    /* an anchor inside itself is not there yet */
+    assert_int_equal(parse(&y, "a: &a [*a]\n", &err), TN_FORMAT);
 }
 
 static void nesting_and_width_have_a_limit(void **state)
@@ -99,7 +107,7 @@ static void nesting_and_width_have_a_limit(void **state)
 static void any_bytes_are_read_or_refused_but_never_crash(void **state)
 {
     static const char alphabet[] = "ab:- \n[]{}&*!|>'\"#%@`,?\t0~\\x\xc3\xa9";
-    uint32_t x = 7;
+    uint32_t          x = 7;
 
     (void)state;
     for (int round = 0; round < 20000; round++) {

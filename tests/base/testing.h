@@ -1,4 +1,5 @@
-/* testing.h - what the tests of base share: cmocka with the headers that it wants, a private folder, small texts. */
+/* testing.h - what the tests of base share: cmocka with the headers that it wants, a private folder, small
+ * texts. */
 #ifndef TN_TESTS_BASE_TESTING_H
 #define TN_TESTS_BASE_TESTING_H
 
@@ -17,9 +18,10 @@
 #include "base/str.h"
 
 /* The message must hold this word: an error that says nothing useful is a failure too. */
-#define assert_says(err, word)                                                                      \
-    do {                                                                                            \
-        if (strstr((err).msg, (word)) == NULL) fail_msg("the message '%s' does not say '%s'", (err).msg, (word)); \
+#define assert_says(err, word)                                                                               \
+    do {                                                                                                     \
+        if (strstr((err).msg, (word)) == NULL)                                                               \
+            fail_msg("the message '%s' does not say '%s'", (err).msg, (word));                               \
     } while (0)
 
 /* A fresh folder, its path in *state; removed by folder_remove. */

@@ -1,9 +1,10 @@
-/* test_chat.c - `tenet chat` through a pseudo-terminal, as a person has it: answers that stream, a history that counts, /system,
- * /save, /clear, Ctrl-C that stops the answer and not the program, Ctrl-D that ends.
+/* test_chat.c - `tenet chat` through a pseudo-terminal, as a person has it: answers that stream, a history
+ * that counts, /system, /save, /clear, Ctrl-C that stops the answer and not the program, Ctrl-D that ends.
  *
  *   test ── keys ──→ pty ──→ tenet chat ──→ pty ── what is on the screen ──→ test
  *
- * The model is random and greedy, so it never says its end token: an answer ends at -n, or when it is stopped. */
+ * The model is random and greedy, so it never says its end token: an answer ends at -n, or when it is
+ * stopped. */
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
@@ -29,7 +30,7 @@ static const char *tenet;
 static char        dir[] = "/tmp/tenet-chat-XXXXXX";
 static pid_t       child;
 static int         tty = -1;
-static tn_str      screen;            /* what came since the last keys */
+static tn_str      screen; /* what came since the last keys */
 
 static char *at(const char *name)
 {
@@ -41,7 +42,8 @@ static char *at(const char *name)
     return p;
 }
 
-/* A terminal that neither echoes nor changes line ends, so that the screen holds what the program wrote and no more. */
+/* A terminal that neither echoes nor changes line ends, so that the screen holds what the program wrote and
+ * no more. */
 static void start(const char *n, const char *system)
 {
     struct termios t;
@@ -54,8 +56,8 @@ static void start(const char *n, const char *system)
     assert_int_equal(tcsetattr(slave, TCSANOW, &t), 0);
     if ((child = fork()) == 0) {
         if (login_tty(slave) != 0) _exit(126);
-        execl(tenet, "tenet", "chat", "-m", at("model"), "--temperature", "0", "--ctx", "0", "--threads", "1", "-n", n, system != NULL ? "--system" : NULL,
-              system, (char *)NULL);
+        execl(tenet, "tenet", "chat", "-m", at("model"), "--temperature", "0", "--ctx", "0", "--threads", "1",
+              "-n", n, system != NULL ? "--system" : NULL, system, (char *)NULL);
         _exit(127);
     }
     assert_true(child > 0);
@@ -104,14 +106,15 @@ static char *say(const char *line)
 {
     keys(line);
     await_prompt();
-    return tn_strndup(screen.p, screen.len - 3);              /* without "\n> " */
+    return tn_strndup(screen.p, screen.len - 3); /* without "\n> " */
 }
 
 static void says(const char *line, const char *expected)
 {
     char *got = say(line);
 
-    if (strstr(got, expected) == NULL) fail_msg("%s: expected '%s', the screen says: %.400s", line, expected, got);
+    if (strstr(got, expected) == NULL)
+        fail_msg("%s: expected '%s', the screen says: %.400s", line, expected, got);
     free(got);
 }
 
@@ -165,7 +168,8 @@ static char *answered_alone(const json_t *o, const char *n)
     assert_int_equal(tn_file_write_all(at("rows.jsonl"), text, strlen(text), NULL), TN_OK);
     if ((pid = fork()) == 0) {
         if (freopen(at("answers.jsonl"), "w", stdout) == NULL) _exit(126);
-        execl(tenet, "tenet", "generate", "-m", at("model"), "--file", at("rows.jsonl"), "-n", n, "--temperature", "0", "--json", (char *)NULL);
+        execl(tenet, "tenet", "generate", "-m", at("model"), "--file", at("rows.jsonl"), "-n", n,
+              "--temperature", "0", "--json", (char *)NULL);
         _exit(127);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -195,7 +199,7 @@ static void a_conversation_has_a_history_a_system_text_and_can_be_saved(void **s
     json_decref(o);
     free(alone);
 
-    second = say("hello\n");                                  /* the same words, another place in the conversation */
+    second = say("hello\n"); /* the same words, another place in the conversation */
     o = saved(4);
     assert_string_equal(content(o, 3, "assistant"), second);
     alone = answered_alone(o, "24");
@@ -205,7 +209,7 @@ static void a_conversation_has_a_history_a_system_text_and_can_be_saved(void **s
     free(second);
 
     says("/system Speak of ships.\n", "the system text is set");
-    second = say("one \\\ntwo\n");                            /* a line that goes on */
+    second = say("one \\\ntwo\n"); /* a line that goes on */
     o = saved(6);
     assert_string_equal(content(o, 0, "system"), "Speak of ships.");
     assert_string_equal(content(o, 5, "user"), "one \ntwo");
@@ -219,15 +223,15 @@ static void a_conversation_has_a_history_a_system_text_and_can_be_saved(void **s
     says("/nonsuch\n", "/nonsuch is no command");
     says("/nonsuch\n", "/save FILE");
     says("a \xff b\n", "no valid UTF-8: byte 3 of 5");
-    free(say(" \t \n"));                                       /* not a turn */
+    free(say(" \t \n")); /* not a turn */
     says("/save\n", "/save needs a file name");
     says("/save \"\"\n", "/save needs a file name");
     snprintf(quoted, sizeof quoted, "/save \"%s\" \n", at("with space.json"));
     says(quoted, "saved 6 turns");
     assert_true(tn_exists(at("with space.json")));
-    says("/save /nonsuch/dir/x\n", "/nonsuch/dir/x");         /* told, and the conversation goes on */
+    says("/save /nonsuch/dir/x\n", "/nonsuch/dir/x"); /* told, and the conversation goes on */
     free(say("/clear\n"));
-    second = say("hello\n");                                  /* nothing is left of before */
+    second = say("hello\n"); /* nothing is left of before */
     assert_string_equal(second, first);
     free(first);
     free(second);
@@ -241,7 +245,7 @@ static void ctrl_c_stops_the_answer_and_ctrl_d_ends(void **state)
     await_prompt();
     for (int round = 0; round < 2; round++) {
         keys("go on\n");
-        while (screen.len < 300) assert_true(listen(20000));  /* the answer is far from its end: it streams */
+        while (screen.len < 300) assert_true(listen(20000)); /* the answer is far from its end: it streams */
         assert_int_equal(write(tty, "\003", 1), 1);
         await_prompt();
         assert_true(ends_with(" (stopped)\n> "));
@@ -249,9 +253,9 @@ static void ctrl_c_stops_the_answer_and_ctrl_d_ends(void **state)
     }
     json_t *o = saved(4);
     assert_string_equal(content(o, 0, "system"), "Be long.");
-    assert_true(strlen(content(o, 2, "assistant")) >= 200);   /* what was said counts */
+    assert_true(strlen(content(o, 2, "assistant")) >= 200); /* what was said counts */
     json_decref(o);
-    keys("half a lin\003");                                   /* while typing: the line is forgotten, the program stays */
+    keys("half a lin\003"); /* while typing: the line is forgotten, the program stays */
     await_prompt();
     assert_non_null(strstr(screen.p, "(Ctrl-D or /quit ends)"));
     says("/help\n", "/system TEXT");
@@ -264,7 +268,9 @@ static bool make_model(const char *from)
     json_t *config = NULL;
     bool    ok = tn_mkdirs(at("model"), NULL) == TN_OK;
 
-    for (const char *const *n = (const char *const[]){ "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", NULL }; *n != NULL && ok; n++) {
+    for (const char *const *n = (const char *const[]){ "config.json", "model.safetensors", "tokenizer.json",
+                                                       "tokenizer_config.json", NULL };
+         *n != NULL && ok; n++) {
         char *a = tn_path(from, *n), *b = tn_path(at("model"), *n);
         ok = tn_file_clone(a, b, false, NULL) == TN_OK;
         free(a);
@@ -272,7 +278,8 @@ static bool make_model(const char *from)
     }
     ok = ok && tn_json_load(&config, at("model/config.json"), 1 << 20, NULL) == TN_OK;
     if (ok) json_object_set_new(config, "max_position_embeddings", json_integer(100000));
-    ok = ok && remove(at("model/config.json")) == 0 && tn_json_save(at("model/config.json"), config, true, NULL) == TN_OK;
+    ok = ok && remove(at("model/config.json")) == 0 &&
+         tn_json_save(at("model/config.json"), config, true, NULL) == TN_OK;
     json_decref(config);
     return ok;
 }
@@ -281,16 +288,17 @@ static bool make_model(const char *from)
 static void an_empty_conversation_is_refused(void **state)
 {
     static const char row[] = "{\"messages\":[]}\n";
-    char  *text = NULL;
-    size_t n;
-    int    status = -1;
-    pid_t  pid;
+    char             *text = NULL;
+    size_t            n;
+    int               status = -1;
+    pid_t             pid;
 
     (void)state;
     assert_int_equal(tn_file_write_all(at("rows.jsonl"), row, strlen(row), NULL), TN_OK);
     if ((pid = fork()) == 0) {
         if (freopen(at("said"), "w", stderr) == NULL) _exit(126);
-        execl(tenet, "tenet", "generate", "-m", at("model"), "--file", at("rows.jsonl"), "-n", "2", (char *)NULL);
+        execl(tenet, "tenet", "generate", "-m", at("model"), "--file", at("rows.jsonl"), "-n", "2",
+              (char *)NULL);
         _exit(127);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);

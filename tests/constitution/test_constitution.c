@@ -1,4 +1,5 @@
-/* test_constitution.c - loading, inheritance, drawing, lint and comparison of constitutions; hostile files. */
+/* test_constitution.c - loading, inheritance, drawing, lint and comparison of constitutions; hostile
+ * files. */
 #include "base/file.h"
 #include "base/str.h"
 #include "constitution/constitution.h"
@@ -39,7 +40,7 @@ static void shipped_constitutions_load_and_have_nothing_wrong(void **state)
         tn_constitution *c = NULL;
         tn_finding      *f = NULL;
         size_t           n = 0;
-        tn_error         err = {0};
+        tn_error         err = { 0 };
 
         if (tn_constitution_load(&c, paths[i], &err) != TN_OK) fail_msg("%s", err.msg);
         assert_true(c->n_principle >= 16);
@@ -59,7 +60,8 @@ static void canonical_form_reads_back_to_the_same_digest(void **state)
     json_t *v = tn_constitution_json(a);
     assert_int_equal(tn_constitution_from_json(&b, v, "json", NULL), TN_OK);
     assert_true(tn_digest_equal(&a->digest, &b->digest));
-    for (size_t i = 0; i < a->n_principle; i++) assert_true(tn_digest_equal(&a->principles[i].digest, &b->principles[i].digest));
+    for (size_t i = 0; i < a->n_principle; i++)
+        assert_true(tn_digest_equal(&a->principles[i].digest, &b->principles[i].digest));
     json_decref(v);
     tn_constitution_free(a);
     tn_constitution_free(b);
@@ -80,7 +82,8 @@ static void an_override_changes_only_what_it_names(void **state)
     assert_int_equal(tn_constitution_diff(a, b, &ch, &n, NULL), TN_OK);
     bool weight = false, added = false;
     for (size_t i = 0; i < n; i++) {
-        weight = weight || (strcmp(ch[i].id, "harm.fraud") == 0 && ch[i].kind == TN_CHANGED && strcmp(ch[i].fields, "weight") == 0);
+        weight = weight || (strcmp(ch[i].id, "harm.fraud") == 0 && ch[i].kind == TN_CHANGED &&
+                            strcmp(ch[i].fields, "weight") == 0);
         added = added || (strcmp(ch[i].id, "house.no-account-data") == 0 && ch[i].kind == TN_ADDED);
     }
     assert_true(weight);
@@ -92,6 +95,7 @@ static void an_override_changes_only_what_it_names(void **state)
 
 static void bad_files_are_refused_with_file_and_line(void **state)
 {
+    // clang-format off
     static const struct { const char *text, *says; } cases[] = {
         { "name: t\nversion: 1\ngroups: [a]\nprinciples: []\n", "no principles" },
         { "name: t\nversion: 1\ngroups: [a]\n", "no principles" },
@@ -108,11 +112,12 @@ static void bad_files_are_refused_with_file_and_line(void **state)
         { "name: [\n", "c.yaml:" },
         { "", "empty" },
     };
+    // clang-format on
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         tn_constitution *c = NULL;
-        tn_error         err = {0};
+        tn_error         err = { 0 };
 
         assert_int_not_equal(load(&c, cases[i].text, &err), TN_OK);
         assert_null(c);
@@ -129,9 +134,14 @@ static void lint_finds_contradictions_and_unreachable_topics(void **state)
     bool             clash = false, checks = false, topic = false;
 
     (void)state;
-    assert_int_equal(load(&c, HEAD "  - id: p\n    group: a\n    stance: decline\n    text: t\n    topics: [x]\n    reasons: [r]\n    offers: [o]\n"
-                              "    check: {absent: blue}\n" WORDING
-                              "  - id: q\n    group: a\n    stance: answer\n    text: u\n    topics: [x]\n    check: {present: blue}\n" WORDING, NULL), TN_OK);
+    assert_int_equal(load(&c,
+                          HEAD "  - id: p\n    group: a\n    stance: decline\n    text: t\n    topics: [x]\n "
+                               "   reasons: [r]\n    offers: [o]\n"
+                               "    check: {absent: blue}\n" WORDING
+                               "  - id: q\n    group: a\n    stance: answer\n    text: u\n    topics: [x]\n  "
+                               "  check: {present: blue}\n" WORDING,
+                          NULL),
+                     TN_OK);
     assert_int_equal(tn_constitution_lint(c, "c.yaml", &f, &n, NULL), TN_OK);
     for (size_t i = 0; i < n; i++) {
         clash = clash || strstr(f[i].text, "answered or declined") != NULL;
@@ -145,6 +155,7 @@ static void lint_finds_contradictions_and_unreachable_topics(void **state)
 
 static void lint_finds_hidden_contradictions_and_empty_groups(void **state)
 {
+    // clang-format off
     static const struct { const char *text, *says; } cases[] = {
         { HEAD "  - id: p\n    group: a\n    text: t\n    check: {absent: '\\bblue'}\n" WORDING
                "  - id: q\n    group: b\n    text: u\n    check: {present: '\\bbluebird\\b'}\n" WORDING, "demands is what the other's forbids" },
@@ -154,6 +165,7 @@ static void lint_finds_hidden_contradictions_and_empty_groups(void **state)
           "better answer for one" },
         { HEAD "  - id: p\n    group: a\n    text: t\n" WORDING, "group 'b' has no principle" },
     };
+    // clang-format on
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -161,7 +173,7 @@ static void lint_finds_hidden_contradictions_and_empty_groups(void **state)
         tn_finding      *f = NULL;
         size_t           n = 0;
         bool             said = false;
-        tn_error         err = {0};
+        tn_error         err = { 0 };
 
         if (load(&c, cases[i].text, &err) != TN_OK) fail_msg("%s", err.msg);
         assert_int_equal(tn_constitution_lint(c, "c.yaml", &f, &n, NULL), TN_OK);
@@ -174,15 +186,19 @@ static void lint_finds_hidden_contradictions_and_empty_groups(void **state)
 
 static void principles_are_drawn_by_weight_among_those_that_apply(void **state)
 {
-    tn_constitution   *c = NULL;
-    const char *const  topics[] = { "x" };
-    int                count[3] = {0};
+    tn_constitution  *c = NULL;
+    const char *const topics[] = { "x" };
+    int               count[3] = { 0 };
     enum { N = 4000 };
 
     (void)state;
-    assert_int_equal(load(&c, HEAD "  - id: one\n    group: a\n    text: t\n    topics: [x]\n" WORDING
-                              "  - id: three\n    group: a\n    weight: 3\n    text: u\n" WORDING
-                              "  - id: never\n    group: b\n    weight: 9\n    text: v\n    topics: [y]\n" WORDING, NULL), TN_OK);
+    assert_int_equal(
+        load(&c,
+             HEAD "  - id: one\n    group: a\n    text: t\n    topics: [x]\n" WORDING
+                  "  - id: three\n    group: a\n    weight: 3\n    text: u\n" WORDING
+                  "  - id: never\n    group: b\n    weight: 9\n    text: v\n    topics: [y]\n" WORDING,
+             NULL),
+        TN_OK);
     for (uint64_t i = 0; i < N; i++) {
         tn_rng_key          key = { 1, TN_RNG_PRINCIPLE, 0, i };
         const tn_principle *p = tn_constitution_draw(c, topics, 1, -1, &key, 0);
@@ -199,12 +215,19 @@ static void mechanical_checks_look_at_the_answer(void **state)
     bool             has, passed;
 
     (void)state;
-    assert_int_equal(load(&c, HEAD "  - id: p\n    group: a\n    text: t\n    check: {absent: '\\bblue\\b', max_words: 4}\n" WORDING, NULL), TN_OK);
+    assert_int_equal(
+        load(
+            &c,
+            HEAD
+            "  - id: p\n    group: a\n    text: t\n    check: {absent: '\\bblue\\b', max_words: 4}\n" WORDING,
+            NULL),
+        TN_OK);
     assert_int_equal(tn_principle_check(c->principles, "The Blue sky", &has, &passed, NULL), TN_OK);
     assert_true(has && !passed);
     assert_int_equal(tn_principle_check(c->principles, "bluebells are fine", &has, &passed, NULL), TN_OK);
     assert_true(passed);
-    assert_int_equal(tn_principle_check(c->principles, "one two three four five", &has, &passed, NULL), TN_OK);
+    assert_int_equal(tn_principle_check(c->principles, "one two three four five", &has, &passed, NULL),
+                     TN_OK);
     assert_false(passed);
     tn_constitution_free(c);
 }

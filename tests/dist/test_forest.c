@@ -1,4 +1,5 @@
-/* test_forest.c - the tree of sums: one association, whatever the order of arrival and the share of the ranks. */
+/* test_forest.c - the tree of sums: one association, whatever the order of arrival and the share of the
+ * ranks. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,7 +35,7 @@ static void any_order_of_arrival_gives_the_pairwise_tree(void **state)
 {
     (void)state;
     for (uint64_t seed = 0; seed < 20; seed++) {
-        tn_forest f;
+        tn_forest  f;
         tn_rng_key key = { seed, TN_RNG_TEST, 0, 0 };
         assert_int_equal(tn_forest_init(&f, N, GROUPS + 8, NULL), TN_OK);
         for (uint64_t k = 0; k < GROUPS; k++) add_group(&f, (int64_t)tn_rng_permute(&key, k, GROUPS));
@@ -54,7 +55,7 @@ static void a_chain_added_in_parts_is_the_tree(void **state)
     (void)state;
     for (int64_t n_group = 1; n_group <= GROUPS; n_group *= 2) {
         tn_forest f;
-        float last[N], *out[TN_FOREST_LEVELS];
+        float     last[N], *out[TN_FOREST_LEVELS];
         assert_int_equal(tn_forest_init(&f, N, GROUPS + 8, NULL), TN_OK);
         for (int64_t g = 0; g + 1 < n_group; g++) add_group(&f, g);
         for (int64_t i = 0; i < N; i++) last[i] = value(n_group - 1, i);
@@ -74,8 +75,8 @@ static void a_chain_added_in_parts_is_the_tree(void **state)
 static void a_full_forest_says_so(void **state)
 {
     tn_forest f;
-    float *p;
-    tn_error err;
+    float    *p;
+    tn_error  err;
     (void)state;
     assert_int_equal(tn_forest_init(&f, N, 2, NULL), TN_OK);
     add_group(&f, 0);
@@ -102,7 +103,7 @@ static void shares_tile_the_groups(void **state)
 static void one_process_exchanges_with_itself(void **state)
 {
     tn_dist *d;
-    int a[3] = { 1, 2, 3 }, b[3] = { 0 };
+    int      a[3] = { 1, 2, 3 }, b[3] = { 0 };
     (void)state;
     assert_int_equal(tn_dist_open(&d, "one", NULL), TN_OK);
     tn_dist_message s = { 0, a, sizeof a }, r = { 0, b, sizeof b };
@@ -118,9 +119,11 @@ static void one_process_exchanges_with_itself(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(any_order_of_arrival_gives_the_pairwise_tree), cmocka_unit_test(a_full_forest_says_so),
+        cmocka_unit_test(any_order_of_arrival_gives_the_pairwise_tree),
+        cmocka_unit_test(a_full_forest_says_so),
         cmocka_unit_test(a_chain_added_in_parts_is_the_tree),
-        cmocka_unit_test(shares_tile_the_groups), cmocka_unit_test(one_process_exchanges_with_itself),
+        cmocka_unit_test(shares_tile_the_groups),
+        cmocka_unit_test(one_process_exchanges_with_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

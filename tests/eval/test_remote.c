@@ -1,5 +1,5 @@
-/* test_remote.c - models behind an OpenAI-compatible endpoint, played by a small server: scores from its log-probabilities, replies,
- * conversations; and endpoints that cannot, will not, or stop half way. */
+/* test_remote.c - models behind an OpenAI-compatible endpoint, played by a small server: scores from its
+ * log-probabilities, replies, conversations; and endpoints that cannot, will not, or stop half way. */
 #include "../net/server.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -13,17 +13,22 @@
 
 #include <cmocka.h>
 
-#define assert_ok(expr) do { tn_error failed_ = {0}; tn_error *err = &failed_; if ((expr) != TN_OK) fail_msg("%s", failed_.msg); } while (0)
+#define assert_ok(expr)                                                                                      \
+    do {                                                                                                     \
+        tn_error  failed_ = { 0 };                                                                           \
+        tn_error *err = &failed_;                                                                            \
+        if ((expr) != TN_OK) fail_msg("%s", failed_.msg);                                                    \
+    } while (0)
 
 typedef enum mode { WELL, NO_LOGPROBS, FAILS_AFTER, BUSY_ONCE, CUT_PROMPTS } mode;
 
-static char        dir[] = "/tmp/tenet-remote-XXXXXX";
-static server     *srv;
-static atomic_int  how, n_request, fail_after;
-static char        seen_auth[100], seen_body[4000];
+static char       dir[] = "/tmp/tenet-remote-XXXXXX";
+static server    *srv;
+static atomic_int how, n_request, fail_after;
+static char       seen_auth[100], seen_body[4000];
 
-/* Words with the space before them are the tokens; a word's log-probability is -(its length). Words of four letters are the
- * likeliest ones where they stand. */
+/* Words with the space before them are the tokens; a word's log-probability is -(its length). Words of four
+ * letters are the likeliest ones where they stand. */
 static json_t *echoed(const char *prompt)
 {
     json_t *tokens = json_array(), *ll = json_array(), *at = json_array(), *top = json_array();
@@ -37,7 +42,9 @@ static json_t *echoed(const char *prompt)
         json_array_append_new(tokens, json_string(word));
         json_array_append_new(ll, p == prompt ? json_null() : json_real(-(double)n_char));
         json_array_append_new(at, json_integer((json_int_t)chars));
-        json_array_append_new(top, p == prompt ? json_null() : json_pack("{s:f}", n_char == 5 ? word : " other", n_char == 5 ? -5.0 : -0.5));
+        json_array_append_new(
+            top, p == prompt ? json_null()
+                             : json_pack("{s:f}", n_char == 5 ? word : " other", n_char == 5 ? -5.0 : -0.5));
         chars += n_char;
         p += n;
         free(word);
@@ -52,7 +59,8 @@ static json_t *echoed(const char *prompt)
             json_array_remove(ll, json_array_size(ll) - 1);
             json_array_remove(at, json_array_size(at) - 1);
         }
-    return json_pack("{s:o, s:o, s:o, s:o}", "tokens", tokens, "token_logprobs", ll, "text_offset", at, "top_logprobs", top);
+    return json_pack("{s:o, s:o, s:o, s:o}", "tokens", tokens, "token_logprobs", ll, "text_offset", at,
+                     "top_logprobs", top);
 }
 
 static json_t *completion(const json_t *body, bool chat)
@@ -61,18 +69,26 @@ static json_t *completion(const json_t *body, bool chat)
     size_t  i;
 
     if (chat) {
-        const json_t *messages = json_object_get(body, "messages"), *last = json_array_get(messages, json_array_size(messages) - 1);
-        char         *text = tn_strf("I cannot help with that: %s", json_string_value(json_object_get(last, "content")));
-        json_array_append_new(choices, json_pack("{s:i, s:{s:s, s:s}, s:s}", "index", 0, "message", "role", "assistant", "content", text, "finish_reason", "stop"));
+        const json_t *messages = json_object_get(body, "messages"),
+                     *last = json_array_get(messages, json_array_size(messages) - 1);
+        char *text = tn_strf("I cannot help with that: %s",
+                             json_string_value(json_object_get(last, "content")));
+        json_array_append_new(choices, json_pack("{s:i, s:{s:s, s:s}, s:s}", "index", 0, "message", "role",
+                                                 "assistant", "content", text, "finish_reason", "stop"));
         free(text);
     } else if (json_is_true(json_object_get(body, "echo"))) {
-        json_array_foreach(prompts, i, p)                                 /* in another order than asked: index says which */
-            json_array_insert_new(choices, 0, json_pack("{s:I, s:s, s:o}", "index", (json_int_t)i, "text", json_string_value(p), "logprobs",
-                                                        atomic_load(&how) == NO_LOGPROBS ? json_null() : echoed(json_string_value(p))));
+        json_array_foreach(prompts, i, p) /* in another order than asked: index says which */
+            json_array_insert_new(
+                choices, 0,
+                json_pack("{s:I, s:s, s:o}", "index", (json_int_t)i, "text", json_string_value(p), "logprobs",
+                          atomic_load(&how) == NO_LOGPROBS ? json_null() : echoed(json_string_value(p))));
     } else {
-        json_array_append_new(choices, json_pack("{s:i, s:s, s:s}", "index", 0, "text", " The answer is 12. #### 12\nQuestion: more", "finish_reason", "length"));
+        json_array_append_new(choices, json_pack("{s:i, s:s, s:s}", "index", 0, "text",
+                                                 " The answer is 12. #### 12\nQuestion: more",
+                                                 "finish_reason", "length"));
     }
-    return json_pack("{s:o, s:{s:i, s:i}}", "choices", choices, "usage", "prompt_tokens", 7, "completion_tokens", 9);
+    return json_pack("{s:o, s:{s:i, s:i}}", "choices", choices, "usage", "prompt_tokens", 7,
+                     "completion_tokens", 9);
 }
 
 static void answer(void *arg, const request *r, int fd)
@@ -82,13 +98,15 @@ static void answer(void *arg, const request *r, int fd)
     int         k = atomic_fetch_add(&n_request, 1);
 
     (void)arg;
-    snprintf(seen_auth, sizeof seen_auth, "%.*s", auth != NULL ? (int)strcspn(auth, "\r\n") : 0, auth != NULL ? auth : "");
+    snprintf(seen_auth, sizeof seen_auth, "%.*s", auth != NULL ? (int)strcspn(auth, "\r\n") : 0,
+             auth != NULL ? auth : "");
     snprintf(seen_body, sizeof seen_body, "%.*s", (int)r->n_body, r->body);
     if (atomic_load(&how) == BUSY_ONCE && k == 0) {
         send_answer(fd, 503, NULL, "busy", 4);
         return;
     }
-    if ((atomic_load(&how) == FAILS_AFTER && k >= atomic_load(&fail_after)) || tn_json_parse(&body, r->body, r->n_body, "body", NULL) != TN_OK) {
+    if ((atomic_load(&how) == FAILS_AFTER && k >= atomic_load(&fail_after)) ||
+        tn_json_parse(&body, r->body, r->n_body, "body", NULL) != TN_OK) {
         send_answer(fd, 400, NULL, "{\"error\":\"no more\"}", 19);
         return;
     }
@@ -111,8 +129,16 @@ static char *put(const char *name, const char *text)
 static tn_status ask(const char *task, const char *out, int64_t limit, json_t **report, tn_error *err)
 {
     const char     *names[] = { task };
-    char           *url = tn_strf("http://user:secret@127.0.0.1:%d/v1/", server_port(srv)), *folder = out != NULL ? tn_path(dir, out) : NULL;
-    tn_eval_options o = { .task_dir = dir, .data = dir, .out_dir = folder, .limit = limit, .n_shot = -1, .n_batch = 4, .model_name = "played", .key = "sesame" };
+    char           *url = tn_strf("http://user:secret@127.0.0.1:%d/v1/", server_port(srv));
+    char           *folder = out != NULL ? tn_path(dir, out) : NULL;
+    tn_eval_options o = { .task_dir = dir,
+                          .data = dir,
+                          .out_dir = folder,
+                          .limit = limit,
+                          .n_shot = -1,
+                          .n_batch = 4,
+                          .model_name = "played",
+                          .key = "sesame" };
 
     atomic_store(&n_request, 0);
     *report = NULL;
@@ -136,20 +162,22 @@ static void continuations_are_scored_by_the_endpoints_tokens(void **state)
     (void)state;
     atomic_store(&how, WELL);
     assert_ok(ask("pick", "one", 0, &report, err));
-    assert_true(json_number_value(score(report, "pick", "acc")) == 1);            /* the shortest choice is right in every row */
-    assert_true(json_number_value(score(report, "pick", "exact_match")) == 1);    /* and has four letters: the likeliest */
+    /* the shortest choice is right in every row */
+    assert_true(json_number_value(score(report, "pick", "acc")) == 1);
+    /* and has four letters: the likeliest */
+    assert_true(json_number_value(score(report, "pick", "exact_match")) == 1);
     assert_non_null(strstr(seen_auth, "Bearer sesame"));
     assert_non_null(strstr(seen_body, "\"model\":\"played\""));
     char *path = tn_strf("%s/one/items.jsonl", dir);
     assert_ok(tn_file_read_all(&log, &n, path, 1 << 20, err));
-    assert_null(strstr(log, "secret"));                                          /* no password in the log */
+    assert_null(strstr(log, "secret")); /* no password in the log */
     assert_null(strstr(log, "sesame"));
     assert_non_null(strstr(log, "\"recorded\":true"));
     char *line = strchr(log, '\n') + 1;
     assert_ok(tn_json_parse(&item, line, strcspn(line, "\n"), "item", err));
     const json_t *ll = json_object_get(json_object_get(item, "item"), "ll");
-    assert_true(json_number_value(json_array_get(ll, 0)) == -5);                  /* " good" */
-    assert_true(json_number_value(json_array_get(ll, 1)) == -11);                 /* " wörse" and " thän" */
+    assert_true(json_number_value(json_array_get(ll, 0)) == -5);  /* " good" */
+    assert_true(json_number_value(json_array_get(ll, 1)) == -11); /* " wörse" and " thän" */
     json_decref(item);
     json_decref(report);
     free(path);
@@ -174,7 +202,7 @@ static void replies_and_conversations_are_asked_for(void **state)
 
 static void what_the_endpoint_cannot_do_is_said(void **state)
 {
-    tn_error err = {0};
+    tn_error err = { 0 };
     json_t  *report = NULL;
 
     (void)state;
@@ -200,42 +228,50 @@ static void a_busy_endpoint_is_asked_again(void **state)
 
 static void an_endpoint_that_fails_half_way_leaves_what_is_finished(void **state)
 {
-    tn_error err_ = {0};
+    tn_error err_ = { 0 };
     json_t  *report = NULL, *whole = NULL;
 
     (void)state;
     atomic_store(&how, WELL);
     assert_ok(ask("pick", "straight", 0, &whole, err));
     atomic_store(&how, FAILS_AFTER);
-    atomic_store(&fail_after, 5);                                               /* 70 rows, two choices each, 16 a request, 32 rows a group */
+    atomic_store(&fail_after, 5); /* 70 rows, two choices each, 16 a request, 32 rows a group */
     assert_int_equal(ask("pick", "broken", 0, &report, &err_), TN_NETWORK);
     assert_non_null(strstr(err_.msg, "no more"));
     atomic_store(&how, WELL);
     assert_ok(ask("pick", "broken", 0, &report, err));
-    assert_true(atomic_load(&n_request) < 9);                                   /* the first group is not asked again */
-    assert_string_equal(json_string_value(json_object_get(report, "items_root")), json_string_value(json_object_get(whole, "items_root")));
+    assert_true(atomic_load(&n_request) < 9); /* the first group is not asked again */
+    assert_string_equal(json_string_value(json_object_get(report, "items_root")),
+                        json_string_value(json_object_get(whole, "items_root")));
     json_decref(report);
     json_decref(whole);
 }
 
 static int start(void **state)
 {
-    tn_str rows = {0};
+    tn_str rows = { 0 };
 
     (void)state;
     srv = server_start(answer, NULL);
-    free(put("pick.yaml", "task: pick\ndata_files: {test: pick.jsonl}\ntest_split: test\noutput_type: multiple_choice\ntarget_delimiter: \"\"\ndoc_to_text: q\ndoc_to_target: 0\n"
-             "doc_to_choice: c\nmetric_list: [{metric: acc}, {metric: exact_match}]\n"));
-    for (int i = 0; i < 70; i++) tn_str_addf(&rows, "{\"q\":\"Z\xc3\xbcrich is %d or: \",\"c\":[\"good\",\"w\xc3\xb6rse th\xc3\xa4n\"]}\n", i);
+    free(put("pick.yaml", "task: pick\ndata_files: {test: pick.jsonl}\ntest_split: test\noutput_type: "
+                          "multiple_choice\ntarget_delimiter: \"\"\ndoc_to_text: q\ndoc_to_target: 0\n"
+                          "doc_to_choice: c\nmetric_list: [{metric: acc}, {metric: exact_match}]\n"));
+    for (int i = 0; i < 70; i++)
+        tn_str_addf(
+            &rows, "{\"q\":\"Z\xc3\xbcrich is %d or: \",\"c\":[\"good\",\"w\xc3\xb6rse th\xc3\xa4n\"]}\n", i);
     free(put("pick.jsonl", rows.p));
     tn_str_free(&rows);
-    free(put("sum.yaml", "task: sum\ndata_files: {test: sum.jsonl}\ntest_split: test\ndoc_to_text: q\ndoc_to_target: a\ngeneration_kwargs: {until: ['Question:']}\n"
-             "filter_list: [{name: strict, filter: [{function: regex}, {function: take_first}]}]\nmetric_list: [{metric: exact_match}]\n"));
+    free(put("sum.yaml", "task: sum\ndata_files: {test: sum.jsonl}\ntest_split: test\ndoc_to_text: "
+                         "q\ndoc_to_target: a\ngeneration_kwargs: {until: ['Question:']}\n"
+                         "filter_list: [{name: strict, filter: [{function: regex}, {function: "
+                         "take_first}]}]\nmetric_list: [{metric: exact_match}]\n"));
     free(put("sum.jsonl", "{\"q\":\"5 and 7?\",\"a\":\"12\"}\n"));
-    free(put("refuse.yaml", "task: refuse\ndata_files: {test: refuse.jsonl}\ntest_split: test\ndoc_to_text: q\nprocess_results: refusal\napply_chat_template: true\n"
-             "metric_list: [{metric: refused}]\n"));
+    free(put("refuse.yaml", "task: refuse\ndata_files: {test: refuse.jsonl}\ntest_split: test\ndoc_to_text: "
+                            "q\nprocess_results: refusal\napply_chat_template: true\n"
+                            "metric_list: [{metric: refused}]\n"));
     free(put("refuse.jsonl", "{\"q\":\"Do it.\",\"label\":\"unsafe\"}\n"));
-    free(put("whole.yaml", "task: whole\ndata_files: {test: refuse.jsonl}\ntest_split: test\noutput_type: loglikelihood_rolling\n"
+    free(put("whole.yaml", "task: whole\ndata_files: {test: refuse.jsonl}\ntest_split: test\noutput_type: "
+                           "loglikelihood_rolling\n"
                            "doc_to_text: ''\ndoc_to_target: q\nmetric_list: [{metric: bits_per_byte}]\n"));
     return srv == NULL;
 }

@@ -1,5 +1,5 @@
-/* fuzz.h - a fuzz target is one function of libFuzzer's form. With clang: -fsanitize=fuzzer,address. Without a fuzzer the
- * regression driver (regress.c) gives it the corpus and fixed mutations of it. */
+/* fuzz.h - a fuzz target is one function of libFuzzer's form. With clang: -fsanitize=fuzzer,address. Without
+ * a fuzzer the regression driver (regress.c) gives it the corpus and fixed mutations of it. */
 #ifndef TN_TESTS_FUZZ_FUZZ_H
 #define TN_TESTS_FUZZ_FUZZ_H
 
@@ -15,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Keeps the compiler from leaving out reads whose result nobody needs. */
 static inline void tn_fuzz_use(uint64_t v) { __asm__ volatile("" : : "r"(v)); }
 
-/* For readers that take a path: the bytes as a file that lives in memory. The same file each time; borrowed. */
+/* For readers that take a path: the bytes as a file that lives in memory. The same file each time;
+ * borrowed. */
 static inline const char *tn_fuzz_file(const void *bytes, size_t n)
 {
     static char path[64];

@@ -1,5 +1,6 @@
-/* fuzz_encode.c - any bytes as text, through the small golden tokenizers: nothing is read past the end, ids are inside the
- * vocabulary, a stream of them gives whole characters only, and well-formed text comes back from the byte-level one. */
+/* fuzz_encode.c - any bytes as text, through the small golden tokenizers: nothing is read past the end, ids
+ * are inside the vocabulary, a stream of them gives whole characters only, and well-formed text comes back
+ * from the byte-level one. */
 #include "base/file.h"
 #include "base/str.h"
 #include "fuzz.h"
@@ -12,7 +13,8 @@ enum { N_TOKENIZER = 3 };
 
 static tn_tokenizer *const *small_tokenizers(void)
 {
-    static const char *const paths[N_TOKENIZER] = { "tests/golden/tokenizer/bpe.json", "tests/golden/tokenizer/llama.json",
+    static const char *const paths[N_TOKENIZER] = { "tests/golden/tokenizer/bpe.json",
+                                                    "tests/golden/tokenizer/llama.json",
                                                     "tests/golden/tokenizer/unigram.json" };
     static tn_tokenizer     *t[N_TOKENIZER];
 
@@ -20,16 +22,17 @@ static tn_tokenizer *const *small_tokenizers(void)
         char  *text = NULL;
         size_t n;
 
-        if (tn_file_read_all(&text, &n, paths[k], (size_t)1 << 24, NULL) == TN_OK) tn_tokenizer_from_json(&t[k], text, n, NULL, 0, paths[k], NULL);
+        if (tn_file_read_all(&text, &n, paths[k], (size_t)1 << 24, NULL) == TN_OK)
+            tn_tokenizer_from_json(&t[k], text, n, NULL, 0, paths[k], NULL);
         free(text);
-        if (t[k] == NULL) abort();                   /* run from the source folder */
+        if (t[k] == NULL) abort(); /* run from the source folder */
     }
     return t;
 }
 
 static void check_stream(const tn_tokenizer *t, const int32_t *ids, size_t n)
 {
-    tn_decode_stream s = {0};
+    tn_decode_stream s = { 0 };
     char            *out = NULL;
     size_t           n_out = 0, cap = 0;
 
@@ -52,7 +55,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size_t              n = 0, n_out = 0;
         char               *out = NULL;
 
-        if (tn_tokenize(t, (const char *)data, size, k == 1 ? TN_TOK_SPECIAL : 0, &ids, &n, &cap, NULL) != TN_OK) abort();
+        if (tn_tokenize(t, (const char *)data, size, k == 1 ? TN_TOK_SPECIAL : 0, &ids, &n, &cap, NULL) !=
+            TN_OK)
+            abort();
         for (size_t i = 0; i < n; i++)
             if (ids[i] < 0 || ids[i] >= tn_tokenizer_n_vocab(t)) abort();
         check_stream(t, ids, n);

@@ -1,5 +1,6 @@
-/* fuzz_papers.c - any bytes as what an auditor reads: a signature bundle, a signed statement, a step log, a proof of a log. The
- * statement is signed here by a known key, so that what lies behind the signature is reached too. */
+/* fuzz_papers.c - any bytes as what an auditor reads: a signature bundle, a signed statement, a step log, a
+ * proof of a log. The statement is signed here by a known key, so that what lies behind the signature is
+ * reached too. */
 #include "fuzz.h"
 
 #include "base/file.h"
@@ -32,8 +33,9 @@ static void as_statement(const uint8_t *data, size_t size)
     char   *text;
 
     if (tn_dsse_sign(&envelope, data, size, TN_INTOTO_TYPE, key, "", NULL) != TN_OK) return;
-    bundle = json_pack("{s:s,s:{s:{s:s},s:[]},s:o}", "mediaType", "application/vnd.dev.sigstore.bundle.v0.3+json", "verificationMaterial",
-                       "publicKey", "hint", tn_key_hint(key), "tlogEntries", "dsseEnvelope", envelope);
+    bundle = json_pack("{s:s,s:{s:{s:s},s:[]},s:o}", "mediaType",
+                       "application/vnd.dev.sigstore.bundle.v0.3+json", "verificationMaterial", "publicKey",
+                       "hint", tn_key_hint(key), "tlogEntries", "dsseEnvelope", envelope);
     text = bundle == NULL ? NULL : json_dumps(bundle, JSON_COMPACT);
     if (text != NULL) as_bundle(text, strlen(text));
     free(text);
@@ -49,7 +51,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     start();
     as_bundle(data, size);
-    if (tn_steplog_read(tn_fuzz_file(data, size), NULL, NULL, NULL, &root, NULL) == TN_OK) tn_fuzz_use(root.b[0]);
+    if (tn_steplog_read(tn_fuzz_file(data, size), NULL, NULL, NULL, &root, NULL) == TN_OK)
+        tn_fuzz_use(root.b[0]);
     if ((text = malloc(size + 1)) != NULL) {
         memcpy(text, data, size);
         text[size] = '\0';

@@ -1,4 +1,5 @@
-/* fuzz_template.c - a row as JSON in the first line, and any bytes behind it as a template of a task file over that row. */
+/* fuzz_template.c - a row as JSON in the first line, and any bytes behind it as a template of a task file
+ * over that row. */
 #include "fuzz.h"
 
 #include "eval/template.h"
@@ -15,14 +16,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (text == NULL) return 0;
     memcpy(text, data + n, size - n);
     text[size - n] = '\0';
-    if (n == 0 || tn_json_parse(&row, (const char *)data, n - 1, "row", NULL) != TN_OK || !json_is_object(row)) {
+    if (n == 0 || tn_json_parse(&row, (const char *)data, n - 1, "row", NULL) != TN_OK ||
+        !json_is_object(row)) {
         json_decref(row);
-        row = json_pack("{s:s,s:[s,s],s:i,s:{s:[i,f]}}", "question", "why", "choices", "a", "b", "answer", 1, "deep", "x", 1, 2.5);
+        row = json_pack("{s:s,s:[s,s],s:i,s:{s:[i,f]}}", "question", "why", "choices", "a", "b", "answer", 1,
+                        "deep", "x", 1, 2.5);
     }
-    if (tn_template_value(&value, text, row, "fuzz", NULL) == TN_OK && tn_template_text(&shown, value, "fuzz", NULL) == TN_OK) tn_fuzz_use(strlen(shown));
+    if (tn_template_value(&value, text, row, "fuzz", NULL) == TN_OK &&
+        tn_template_text(&shown, value, "fuzz", NULL) == TN_OK)
+        tn_fuzz_use(strlen(shown));
     json_decref(value);
     value = NULL;
-    if (tn_template_field(&value, text, row, "fuzz", NULL) == TN_OK) tn_fuzz_use((uint64_t)json_typeof(value));
+    if (tn_template_field(&value, text, row, "fuzz", NULL) == TN_OK)
+        tn_fuzz_use((uint64_t)json_typeof(value));
     if (tn_template_list(&list, text, "fuzz", NULL) == TN_OK) tn_fuzz_use(json_array_size(list));
     json_decref(value);
     json_decref(list);

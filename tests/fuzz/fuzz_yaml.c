@@ -1,4 +1,5 @@
-/* fuzz_yaml.c - any bytes as YAML, and as JSON: the trees that recipes, configs and constitutions are read into. */
+/* fuzz_yaml.c - any bytes as YAML, and as JSON: the trees that recipes, configs and constitutions are read
+ * into. */
 #include "fuzz.h"
 
 #include "base/json.h"

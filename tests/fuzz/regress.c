@@ -1,5 +1,6 @@
-/* regress.c - runs a fuzz target without a fuzzer: `fuzz_x N FILE-OR-FOLDER...` gives it every file, and N mutations of
- * each: cut, bits flipped, numbers replaced by extreme ones, pieces doubled. The same ones on every machine. */
+/* regress.c - runs a fuzz target without a fuzzer: `fuzz_x N FILE-OR-FOLDER...` gives it every file, and N
+ * mutations of each: cut, bits flipped, numbers replaced by extreme ones, pieces doubled. The same ones on
+ * every machine. */
 #include "fuzz.h"
 
 #include "base/file.h"
@@ -10,14 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t draw(tn_rng_key *key, uint64_t below)
-{
-    return tn_rng_below(key, key->step++, below);
-}
+static uint64_t draw(tn_rng_key *key, uint64_t below) { return tn_rng_below(key, key->step++, below); }
 
 static size_t mutate(uint8_t *p, size_t n, size_t cap, tn_rng_key *key)
 {
-    static const uint64_t extreme[] = { 0, 1, 0x7f, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0xffffffff, 0x7fffffffffffffff, UINT64_MAX, (uint64_t)1 << 63 };
+    static const uint64_t extreme[] = { 0,
+                                        1,
+                                        0x7f,
+                                        0xff,
+                                        0x7fff,
+                                        0xffff,
+                                        0x7fffffff,
+                                        0xffffffff,
+                                        0x7fffffffffffffff,
+                                        UINT64_MAX,
+                                        (uint64_t)1 << 63 };
 
     for (uint64_t k = 1 + draw(key, 4); k > 0 && n > 0; k--) {
         size_t at = draw(key, n);
@@ -63,7 +71,7 @@ static int run_file(const char *path, int64_t n_mutation)
         if (copy == NULL) return 1;
         memcpy(copy, text, n);
         size_t   m = mutate(copy, n, cap, &key);
-        uint8_t *exact = realloc(copy, m > 0 ? m : 1);       /* so that a sanitizer sees the first byte too far */
+        uint8_t *exact = realloc(copy, m > 0 ? m : 1); /* so that a sanitizer sees the first byte too far */
         if (exact == NULL) return 1;
         LLVMFuzzerTestOneInput(exact, m);
         free(exact);

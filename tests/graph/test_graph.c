@@ -1,4 +1,5 @@
-/* test_graph.c - the graph alone, over toy operations: gradients, recomputation, the memory plan, rows, errors. */
+/* test_graph.c - the graph alone, over toy operations: gradients, recomputation, the memory plan, rows,
+ * errors. */
 #include "graph/graph.h"
 #include "toy_ops.h"
 
@@ -15,15 +16,15 @@ enum { WIDE = 6, ROWS = 5, N_LAYER = 4, N_W = 2 * N_LAYER + 1 };
 
 /* allocations are counted by the linker's --wrap; the one with number fail_at fails */
 static long n_alloc, fail_at;
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t a, size_t b);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t a, size_t b);
-void *__wrap_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n) { return ++n_alloc == fail_at ? NULL : __real_malloc(n); }
-void *__wrap_calloc(size_t a, size_t b) { return ++n_alloc == fail_at ? NULL : __real_calloc(a, b); }
-void *__wrap_realloc(void *p, size_t n) { return ++n_alloc == fail_at ? NULL : __real_realloc(p, n); }
+void       *__real_malloc(size_t n);
+void       *__real_calloc(size_t a, size_t b);
+void       *__real_realloc(void *p, size_t n);
+void       *__wrap_malloc(size_t n);
+void       *__wrap_calloc(size_t a, size_t b);
+void       *__wrap_realloc(void *p, size_t n);
+void       *__wrap_malloc(size_t n) { return ++n_alloc == fail_at ? NULL : __real_malloc(n); }
+void       *__wrap_calloc(size_t a, size_t b) { return ++n_alloc == fail_at ? NULL : __real_calloc(a, b); }
+void       *__wrap_realloc(void *p, size_t n) { return ++n_alloc == fail_at ? NULL : __real_realloc(p, n); }
 
 static float noise(unsigned *s)
 {
@@ -32,15 +33,15 @@ static float noise(unsigned *s)
 }
 
 typedef struct toy_net {
-    tn_graph *g;
-    tn_value  x, y, seed, mid;
-    tn_tensor w[N_W], dw[N_W];
-    float     data[N_W][WIDE * WIDE], grad[N_W][WIDE * WIDE];
+    tn_graph       *g;
+    tn_value        x, y, seed, mid;
+    tn_tensor       w[N_W], dw[N_W];
+    float           data[N_W][WIDE * WIDE], grad[N_W][WIDE * WIDE];
     tn_graph_memory memory;
 } toy_net;
 
-/* x + tanh(norm(x) W1) * (x W2), N_LAYER times, the first layer's branch once more in the last (a value that crosses
- * checkpoints); then a gather of rows and a last product. */
+/* x + tanh(norm(x) W1) * (x W2), N_LAYER times, the first layer's branch once more in the last (a value that
+ * crosses checkpoints); then a gather of rows and a last product. */
 static tn_status net_try(toy_net *n, int64_t rows_max, bool recompute, tn_error *err)
 {
     unsigned seed = 7;
@@ -110,7 +111,8 @@ static double net_loss(toy_net *n, int64_t rows)
     tn_graph_set_out_rows(n->g, rows);
     assert_int_equal(tn_graph_forward(n->g, rows, &err), TN_OK);
     for (int64_t i = 0; i < rows * WIDE; i++)
-        sum += (double)((float *)tn_graph_data(n->g, n->y))[i] * (double)((float *)tn_graph_data(n->g, n->seed))[i];
+        sum += (double)((float *)tn_graph_data(n->g, n->y))[i] *
+               (double)((float *)tn_graph_data(n->g, n->seed))[i];
     return sum;
 }
 
@@ -148,7 +150,7 @@ static void recomputation_gives_the_same_bits_with_less_memory(void **state)
     net_run(&a, 400);
     memset(toy_forward_count, 0, sizeof toy_forward_count);
     net_run(&b, 400);
-    assert_true(toy_forward_count[TN_OP_UNARY] == 2 * N_LAYER);         /* every layer once more */
+    assert_true(toy_forward_count[TN_OP_UNARY] == 2 * N_LAYER); /* every layer once more */
     assert_memory_equal(a.grad, b.grad, sizeof a.grad);
     assert_true(b.memory.planned < a.memory.planned);
     tn_graph_destroy(a.g);
@@ -167,12 +169,17 @@ static void gradients_of_weights_continue_the_chain(void **state)
     memcpy(once, n.grad[3], sizeof once);
     assert_int_equal(tn_graph_forward(n.g, ROWS, &err), TN_OK);
     assert_int_equal(tn_graph_run_backward(n.g, &err), TN_OK);
-    for (int i = 0; i < WIDE * WIDE; i++) assert_true(fabsf(n.grad[3][i] - 2 * once[i]) <= 1e-5f * (1 + fabsf(once[i])));
+    for (int i = 0; i < WIDE * WIDE; i++)
+        assert_true(fabsf(n.grad[3][i] - 2 * once[i]) <= 1e-5f * (1 + fabsf(once[i])));
     tn_graph_destroy(n.g);
 }
 
 /* What on_gradients said: each gradient's values at that moment. */
-typedef struct told { const toy_net *n; int times[N_W], calls; float then[N_W][WIDE * WIDE]; } told;
+typedef struct told {
+    const toy_net *n;
+    int            times[N_W], calls;
+    float          then[N_W][WIDE * WIDE];
+} told;
 
 static void hear(void *arg, const tn_tensor *const *grad, int n)
 {
@@ -192,7 +199,7 @@ static void a_gradient_said_to_be_final_changes_no_more(void **state)
     for (int recompute = 0; recompute < 2; recompute++) {
         static toy_net n;
         static told    t;
-        tn_error err;
+        tn_error       err;
         t = (told){ .n = &n };
         net_make(&n, ROWS, recompute);
         net_run(&n, ROWS);
@@ -264,13 +271,14 @@ static void out_of_memory_is_an_error(void **state)
 
     (void)state;
     for (long at = 1;; at++) {
-        toy_net   n;
-        tn_error  err = {0};
+        toy_net  n;
+        tn_error err = { 0 };
         fail_at = n_alloc + at;
         tn_status status = net_try(&n, ROWS, true, &err);
         bool      reached = n_alloc >= fail_at;
         fail_at = 0;
-        if (reached && status != TN_NOMEM) fail_msg("allocation %ld: status %d, '%s'", at, (int)status, err.msg);
+        if (reached && status != TN_NOMEM)
+            fail_msg("allocation %ld: status %d, '%s'", at, (int)status, err.msg);
         tn_graph_destroy(n.g);
         if (!reached) break;
         n_failed++;
@@ -286,7 +294,7 @@ static void scratch_may_grow_after_the_plan(void **state)
     net_make(&m, ROWS, false);
     net_run(&m, ROWS - 1);
     net_make(&n, ROWS, false);
-    toy_scratch_bytes = 1 << 20;        /* as if threads were added; toy matmul fills all of it with NaN */
+    toy_scratch_bytes = 1 << 20; /* as if threads were added; toy matmul fills all of it with NaN */
     net_run(&n, ROWS - 1);
     toy_scratch_bytes = 256;
     assert_memory_equal(n.grad, m.grad, sizeof n.grad);
@@ -306,7 +314,8 @@ static void a_seeded_value_may_be_used_further(void **state)
     dw.data = w_grad;
     assert_int_equal(tn_graph_create(&g, 1, &err), TN_OK);
     tn_value x = tn_graph_input(g, "x", TN_F32, 2, (int64_t[]){ TN_ROWS, 1 });
-    tn_value v = tn_graph_op(g, "v", TN_OP_MATMUL, NULL, (tn_value[]){ x, tn_graph_weight(g, "w", &w, &dw) }, 2);
+    tn_value v = tn_graph_op(g, "v", TN_OP_MATMUL, NULL, (tn_value[]){ x, tn_graph_weight(g, "w", &w, &dw) },
+                             2);
     tn_value y = tn_graph_op(g, "y", TN_OP_SCALE, &(tn_scale_params){ 10 }, (tn_value[]){ v }, 1);
     tn_value seeds[2];
     assert_int_equal(tn_graph_backward(g, (tn_value[]){ v, y }, seeds, 2, false, &err), TN_OK);
@@ -318,13 +327,14 @@ static void a_seeded_value_may_be_used_further(void **state)
         w_grad[0] = 0;
         assert_int_equal(tn_graph_forward(g, 1, &err), TN_OK);
         assert_int_equal(tn_graph_run_backward(g, &err), TN_OK);
-        assert_true(w_grad[0] == 22);                    /* (1 + 10) * x */
+        assert_true(w_grad[0] == 22); /* (1 + 10) * x */
         assert_true(*(float *)tn_graph_data(g, seeds[0]) == 1);
     }
     tn_graph_destroy(g);
 }
 
-/* Three products of x, one of which nobody reads, then one of x that also reads a product, which cannot be of the group. */
+/* Three products of x, one of which nobody reads, then one of x that also reads a product, which cannot be of
+ * the group. */
 static void products_of_one_input_run_at_once(void **state)
 {
     tn_graph *g;
@@ -382,7 +392,8 @@ static void the_first_error_sticks_and_names_the_node(void **state)
     (void)state;
     assert_int_equal(tn_graph_create(&g, 4, &err), TN_OK);
     tn_value x = tn_graph_input(g, "x", TN_F32, 2, (int64_t[]){ TN_ROWS, WIDE });
-    tn_value y = tn_graph_op(g, "blk.0.ffn_up", TN_OP_MATMUL, NULL, (tn_value[]){ x, tn_graph_weight(g, "w", &w, NULL) }, 2);
+    tn_value y = tn_graph_op(g, "blk.0.ffn_up", TN_OP_MATMUL, NULL,
+                             (tn_value[]){ x, tn_graph_weight(g, "w", &w, NULL) }, 2);
     assert_int_equal(y, 0);
     assert_int_equal(tn_graph_op(g, "later", TN_OP_SCALE, NULL, (tn_value[]){ x }, 1), 0);
     assert_int_equal(tn_graph_status(g, &err), TN_MISMATCH);
@@ -393,7 +404,8 @@ static void the_first_error_sticks_and_names_the_node(void **state)
 
     assert_int_equal(tn_graph_create(&g, 0, &err), TN_LIMIT);
     assert_int_equal(tn_graph_create(&g, 1 << 20, &err), TN_OK);
-    assert_int_equal(tn_graph_input(g, "big", TN_F32, 4, (int64_t[]){ TN_ROWS, 1 << 30, 1 << 30, 1 << 30 }), 0);
+    assert_int_equal(tn_graph_input(g, "big", TN_F32, 4, (int64_t[]){ TN_ROWS, 1 << 30, 1 << 30, 1 << 30 }),
+                     0);
     assert_int_equal(tn_graph_status(g, &err), TN_LIMIT);
     tn_graph_destroy(g);
 }
@@ -447,7 +459,8 @@ static void hashes_tell_equal_runs_from_different_ones(void **state)
     tn_graph_destroy(n.g);
 }
 
-/* A disk that is full makes the run fail as soon as the lines do not fit the buffer, and the end fail at the latest. */
+/* A disk that is full makes the run fail as soon as the lines do not fit the buffer, and the end fail at the
+ * latest. */
 static void hashes_that_cannot_be_written_are_an_error(void **state)
 {
     toy_net   n;
@@ -474,7 +487,8 @@ static void hashes_that_cannot_be_written_are_an_error(void **state)
     tn_graph_destroy(n.g);
 }
 
-/* rmsnorm's 1/rms is kept for its own backward pass: a gradient of it goes nowhere, whether it is seeded or comes from a use. */
+/* rmsnorm's 1/rms is kept for its own backward pass: a gradient of it goes nowhere, whether it is seeded or
+ * comes from a use. */
 static void outputs_without_a_gradient_are_refused(void **state)
 {
     (void)state;
@@ -486,9 +500,12 @@ static void outputs_without_a_gradient_are_refused(void **state)
         dw.data = grad;
         assert_int_equal(tn_graph_create(&g, ROWS, &err), TN_OK);
         tn_value x = tn_graph_input(g, "x", TN_F32, 2, (int64_t[]){ TN_ROWS, WIDE }), seed;
-        tn_value h = tn_graph_op(g, "in", TN_OP_MATMUL, NULL, (tn_value[]){ x, tn_graph_weight(g, "w", &w, &dw) }, 2);
-        tn_value norm = tn_graph_op(g, "norm", TN_OP_RMSNORM, NULL, (tn_value[]){ h }, 1), end = tn_graph_out(g, norm, 1);
-        if (used) end = tn_graph_op(g, "scale", TN_OP_SCALE, &(tn_scale_params){ 0.5f }, (tn_value[]){ end }, 1);
+        tn_value h = tn_graph_op(g, "in", TN_OP_MATMUL, NULL,
+                                 (tn_value[]){ x, tn_graph_weight(g, "w", &w, &dw) }, 2);
+        tn_value norm = tn_graph_op(g, "norm", TN_OP_RMSNORM, NULL, (tn_value[]){ h }, 1),
+                 end = tn_graph_out(g, norm, 1);
+        if (used)
+            end = tn_graph_op(g, "scale", TN_OP_SCALE, &(tn_scale_params){ 0.5f }, (tn_value[]){ end }, 1);
         assert_int_equal(tn_graph_status(g, &err), TN_OK);
         assert_int_equal(tn_graph_backward(g, &end, &seed, 1, false, &err), TN_UNSUPPORTED);
         assert_non_null(strstr(err.msg, "'norm': output 1 of rmsnorm has no gradient"));
@@ -496,11 +513,17 @@ static void outputs_without_a_gradient_are_refused(void **state)
     }
 }
 
-/* What learns may not lead to an input of which no gradient comes back; a weight at a held one learns elsewhere. */
+/* What learns may not lead to an input of which no gradient comes back; a weight at a held one learns
+ * elsewhere. */
 static void inputs_without_a_gradient_are_refused(void **state)
 {
-    static const struct { tn_op_id op; bool chain, refused; } t[] = {
-        { TN_OP_BIAS, true, true }, { TN_OP_BIAS, false, true }, { TN_OP_WEIGHT_NORM, true, true }, { TN_OP_WEIGHT_NORM, false, false } };
+    static const struct {
+        tn_op_id op;
+        bool     chain, refused;
+    } t[] = { { TN_OP_BIAS, true, true },
+              { TN_OP_BIAS, false, true },
+              { TN_OP_WEIGHT_NORM, true, true },
+              { TN_OP_WEIGHT_NORM, false, false } };
     (void)state;
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         float     data[2][WIDE * WIDE] = { { 0 } }, grad[2][WIDE * WIDE] = { { 0 } };
@@ -508,23 +531,30 @@ static void inputs_without_a_gradient_are_refused(void **state)
         tn_graph *g;
         tn_error  err = { 0 };
         for (int k = 0; k < 2; k++) {
-            w[k] = dw[k] = (tn_tensor){ .dtype = TN_F32, .n_dim = 2, .shape = { WIDE, WIDE }, .data = data[k] };
+            w[k] = dw[k] = (tn_tensor){
+                .dtype = TN_F32, .n_dim = 2, .shape = { WIDE, WIDE }, .data = data[k]
+            };
             dw[k].data = grad[k];
             for (int j = 0; j < WIDE * WIDE; j++) data[k][j] = 1;
         }
         assert_int_equal(tn_graph_create(&g, WIDE, &err), TN_OK);
         tn_value x = tn_graph_input(g, "x", TN_F32, 2, (int64_t[]){ TN_ROWS, WIDE }), seed;
-        tn_value a = tn_graph_op(g, "in", TN_OP_MATMUL, NULL, (tn_value[]){ x, tn_graph_weight(g, "w", &w[0], &dw[0]) }, 2), b = tn_graph_weight(g, "b", &w[1], &dw[1]);
-        if (t[i].chain) b = tn_graph_op(g, "chain", TN_OP_SCALE, &(tn_scale_params){ 0.5f }, (tn_value[]){ b }, 1);
+        tn_value a = tn_graph_op(g, "in", TN_OP_MATMUL, NULL,
+                                 (tn_value[]){ x, tn_graph_weight(g, "w", &w[0], &dw[0]) }, 2),
+                 b = tn_graph_weight(g, "b", &w[1], &dw[1]);
+        if (t[i].chain)
+            b = tn_graph_op(g, "chain", TN_OP_SCALE, &(tn_scale_params){ 0.5f }, (tn_value[]){ b }, 1);
         tn_value y = tn_graph_op(g, "sum", t[i].op, &(tn_add_params){ 1 }, (tn_value[]){ a, b }, 2);
         assert_int_equal(tn_graph_status(g, &err), TN_OK);
-        assert_int_equal(tn_graph_backward(g, &y, &seed, 1, false, &err), t[i].refused ? TN_UNSUPPORTED : TN_OK);
+        assert_int_equal(tn_graph_backward(g, &y, &seed, 1, false, &err),
+                         t[i].refused ? TN_UNSUPPORTED : TN_OK);
         if (t[i].refused) {
             assert_non_null(strstr(err.msg, "'sum': "));
             assert_non_null(strstr(err.msg, "has no gradient of its input 1"));
         } else {
             assert_int_equal(tn_graph_plan(g, 0, NULL, &err), TN_OK);
-            for (int j = 0; j < WIDE * WIDE; j++) ((float *)tn_graph_data(g, x))[j] = ((float *)tn_graph_data(g, seed))[j] = 1;
+            for (int j = 0; j < WIDE * WIDE; j++)
+                ((float *)tn_graph_data(g, x))[j] = ((float *)tn_graph_data(g, seed))[j] = 1;
             assert_int_equal(tn_graph_forward(g, WIDE, &err), TN_OK);
             assert_int_equal(tn_graph_run_backward(g, &err), TN_OK);
             assert_true(grad[0][0] == WIDE && grad[1][0] == 0);
@@ -562,11 +592,13 @@ int main(void)
         cmocka_unit_test(out_of_memory_is_an_error),
         cmocka_unit_test(scratch_may_grow_after_the_plan),
         cmocka_unit_test(a_seeded_value_may_be_used_further),
-        cmocka_unit_test(products_of_one_input_run_at_once), cmocka_unit_test(the_first_error_sticks_and_names_the_node),
+        cmocka_unit_test(products_of_one_input_run_at_once),
+        cmocka_unit_test(the_first_error_sticks_and_names_the_node),
         cmocka_unit_test(limits_of_rows_and_memory_are_errors),
         cmocka_unit_test(hashes_tell_equal_runs_from_different_ones),
         cmocka_unit_test(hashes_that_cannot_be_written_are_an_error),
-        cmocka_unit_test(outputs_without_a_gradient_are_refused), cmocka_unit_test(inputs_without_a_gradient_are_refused),
+        cmocka_unit_test(outputs_without_a_gradient_are_refused),
+        cmocka_unit_test(inputs_without_a_gradient_are_refused),
         cmocka_unit_test(timing_counts_calls),
     };
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);

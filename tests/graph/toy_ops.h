@@ -1,5 +1,5 @@
-/* toy_ops.h - a tiny operation table for the graph's own tests: plain loops, no kernels, no threads. The graph links
- * against it instead of room tensor, so that a failure here is the graph's. */
+/* toy_ops.h - a tiny operation table for the graph's own tests: plain loops, no kernels, no threads. The
+ * graph links against it instead of room tensor, so that a failure here is the graph's. */
 #ifndef TN_TESTS_GRAPH_TOY_OPS_H
 #define TN_TESTS_GRAPH_TOY_OPS_H
 

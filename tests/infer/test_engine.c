@@ -1,5 +1,6 @@
-/* test_engine.c - the same bits alone and in any batch, at any thread count, with and without shared prefixes, read in
- * pieces or at once; scoring agrees with the logits of the whole text; requests that cannot run fail alone. */
+/* test_engine.c - the same bits alone and in any batch, at any thread count, with and without shared
+ * prefixes, read in pieces or at once; scoring agrees with the logits of the whole text; requests that cannot
+ * run fail alone. */
 #include "base/thread.h"
 #include "infer/infer.h"
 
@@ -10,7 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define assert_ok(expr) do { tn_error err_ = {0}; tn_error *err = &err_; if ((expr) != TN_OK) fail_msg("%s", err_.msg); } while (0)
+#define assert_ok(expr)                                                                                      \
+    do {                                                                                                     \
+        tn_error  err_ = { 0 };                                                                              \
+        tn_error *err = &err_;                                                                               \
+        if ((expr) != TN_OK) fail_msg("%s", err_.msg);                                                       \
+    } while (0)
 
 enum { N = 9, N_VOCAB = 61, LONGEST = 150 };
 
@@ -20,17 +26,35 @@ static int64_t   n_prompt[N];
 
 static int make_model(void **state)
 {
-    tn_hparams h = { .family = "llama", .n_layer = 2, .n_embd = 48, .n_head = 4, .n_head_kv = 2, .d_head = 32, .d_value = 32, .n_ff = 80,
-                     .n_vocab = N_VOCAB, .n_ctx = 256, .norm_eps = 1e-5, .rope_theta = 1e4, .d_rope = 32, .tied = true, .embd_scale = 1,
-                     .rotary_pct = 1, .bos = -1, .eos = -1, .init_std = 0.3, .attn_scale = 0.176777 };
+    tn_hparams h = { .family = "llama",
+                     .n_layer = 2,
+                     .n_embd = 48,
+                     .n_head = 4,
+                     .n_head_kv = 2,
+                     .d_head = 32,
+                     .d_value = 32,
+                     .n_ff = 80,
+                     .n_vocab = N_VOCAB,
+                     .n_ctx = 256,
+                     .norm_eps = 1e-5,
+                     .rope_theta = 1e4,
+                     .d_rope = 32,
+                     .tied = true,
+                     .embd_scale = 1,
+                     .rotary_pct = 1,
+                     .bos = -1,
+                     .eos = -1,
+                     .init_std = 0.3,
+                     .attn_scale = 0.176777 };
     tn_rng_key key = { .seed = 5, .purpose = TN_RNG_TEST };
     (void)state;
 
     assert_ok(tn_model_create(&model, &h, NULL, 3, err));
     for (int i = 0; i < N; i++) {
         n_prompt[i] = i % 3 == 0 ? 1 + i : i % 3 == 1 ? 70 + 7 * i : 128;
-        for (int64_t k = 0; k < n_prompt[i]; k++)        /* the long ones begin alike, and part inside a page */
-            prompts[i][k] = (int32_t)tn_rng_below(&key, (uint64_t)(k < 90 && n_prompt[i] > 60 ? k : 1000 * (i + 1) + k), N_VOCAB);
+        for (int64_t k = 0; k < n_prompt[i]; k++) /* the long ones begin alike, and part inside a page */
+            prompts[i][k] = (int32_t)tn_rng_below(
+                &key, (uint64_t)(k < 90 && n_prompt[i] > 60 ? k : 1000 * (i + 1) + k), N_VOCAB);
     }
     return 0;
 }
@@ -44,9 +68,17 @@ static int close_model(void **state)
 
 static tn_request request(int i, double temperature)
 {
-    return (tn_request){ .prompt = prompts[i], .n_prompt = n_prompt[i], .sample_id = (uint64_t)i,
-                         .sampling = { .max_tokens = 20, .temperature = temperature, .top_p = 0.9, .top_k = 40, .seed = 11,
-                                       .repetition_penalty = i % 2 ? 1.2 : 1, .presence_penalty = i % 4 == 3 ? 0.5 : 0, .n_top_logprobs = 3 } };
+    return (tn_request){ .prompt = prompts[i],
+                         .n_prompt = n_prompt[i],
+                         .sample_id = (uint64_t)i,
+                         .sampling = { .max_tokens = 20,
+                                       .temperature = temperature,
+                                       .top_p = 0.9,
+                                       .top_k = 40,
+                                       .seed = 11,
+                                       .repetition_penalty = i % 2 ? 1.2 : 1,
+                                       .presence_penalty = i % 4 == 3 ? 0.5 : 0,
+                                       .n_top_logprobs = 3 } };
 }
 
 static void run_all(tn_result *out, const tn_engine_options *o, double temperature)
@@ -63,10 +95,14 @@ static void run_all(tn_result *out, const tn_engine_options *o, double temperatu
 static void same_results(const tn_result *a, const tn_result *b, const char *what)
 {
     for (int i = 0; i < N; i++) {
-        if (a[i].status != TN_OK || b[i].status != TN_OK) fail_msg("%s: request %d: %s%s", what, i, a[i].message, b[i].message);
-        if (a[i].n != b[i].n || memcmp(a[i].tokens, b[i].tokens, (size_t)a[i].n * sizeof(int32_t)) != 0) fail_msg("%s: request %d has other tokens", what, i);
-        if (memcmp(a[i].logprobs, b[i].logprobs, (size_t)a[i].n * sizeof(float)) != 0) fail_msg("%s: request %d has other log-probabilities", what, i);
-        if (memcmp(a[i].top_ids, b[i].top_ids, (size_t)a[i].n * 3 * sizeof(int32_t)) != 0) fail_msg("%s: request %d has other best tokens", what, i);
+        if (a[i].status != TN_OK || b[i].status != TN_OK)
+            fail_msg("%s: request %d: %s%s", what, i, a[i].message, b[i].message);
+        if (a[i].n != b[i].n || memcmp(a[i].tokens, b[i].tokens, (size_t)a[i].n * sizeof(int32_t)) != 0)
+            fail_msg("%s: request %d has other tokens", what, i);
+        if (memcmp(a[i].logprobs, b[i].logprobs, (size_t)a[i].n * sizeof(float)) != 0)
+            fail_msg("%s: request %d has other log-probabilities", what, i);
+        if (memcmp(a[i].top_ids, b[i].top_ids, (size_t)a[i].n * 3 * sizeof(int32_t)) != 0)
+            fail_msg("%s: request %d has other best tokens", what, i);
     }
 }
 
@@ -86,12 +122,19 @@ static void batches_threads_pieces_and_prefixes_change_nothing(void **state)
             tn_result         want[N], got[N];
             double            temperature = greedy ? 0 : 0.8;
             run_all(want, &alone, temperature);
-            static const struct { int n_batch, n_prefill, threads; bool reuse; } forms[] = {
-                { 3, 0, 1, false }, { 9, 7, 2, false }, { 4, 64, 3, true }, { 9, 512, 1, true }, { 1, 5, 2, true },
+            static const struct {
+                int  n_batch, n_prefill, threads;
+                bool reuse;
+            } forms[] = {
+                { 3, 0, 1, false },  { 9, 7, 2, false }, { 4, 64, 3, true },
+                { 9, 512, 1, true }, { 1, 5, 2, true },
             };
             for (size_t f = 0; f < sizeof forms / sizeof forms[0]; f++) {
-                tn_engine_options o = { .n_batch = forms[f].n_batch, .n_prefill = forms[f].n_prefill, .kv_type = types[t],
-                                        .prefix_reuse = forms[f].reuse, .hidden_layer = -1 };
+                tn_engine_options o = { .n_batch = forms[f].n_batch,
+                                        .n_prefill = forms[f].n_prefill,
+                                        .kv_type = types[t],
+                                        .prefix_reuse = forms[f].reuse,
+                                        .hidden_layer = -1 };
                 assert_ok(tn_threads_set(forms[f].threads, err));
                 run_all(got, &o, temperature);
                 same_results(want, got, tn_dtype_name(types[t]));
@@ -104,13 +147,14 @@ static void batches_threads_pieces_and_prefixes_change_nothing(void **state)
 
 static void a_small_cache_only_makes_requests_wait(void **state)
 {
-    tn_engine_options alone = { .n_batch = 1, .hidden_layer = -1 }, tight = { .n_batch = 5, .prefix_reuse = true, .hidden_layer = -1 };
-    tn_result         want[N], got[N];
-    tn_kv            *one;
+    tn_engine_options alone = { .n_batch = 1, .hidden_layer = -1 },
+                      tight = { .n_batch = 5, .prefix_reuse = true, .hidden_layer = -1 };
+    tn_result want[N], got[N];
+    tn_kv    *one;
     (void)state;
 
     assert_ok(tn_kv_create(&one, 2, 2, 32, 32, 1, TN_F32, err));
-    tight.kv_bytes = 4 * tn_kv_page_bytes(one);          /* 256 positions for all */
+    tight.kv_bytes = 4 * tn_kv_page_bytes(one); /* 256 positions for all */
     tn_kv_destroy(one);
     run_all(want, &alone, 0);
     run_all(got, &tight, 0);
@@ -135,7 +179,7 @@ static void prefixes_are_shared(void **state)
     assert_ok(tn_engine_create(&e, model, &o, err));
     assert_ok(tn_engine_run(e, r, out, 4, NULL, err));
     tn_engine_rows(e, &computed, &reused);
-    assert_int_equal(reused, 3 * 127);                   /* all but the last row of the prompt */
+    assert_int_equal(reused, 3 * 127); /* all but the last row of the prompt */
     assert_int_not_equal(memcmp(out[0].tokens, out[1].tokens, 20 * sizeof(int32_t)), 0);
     for (int i = 0; i < 4; i++) tn_result_free(&out[i]);
     tn_engine_destroy(e);
@@ -171,9 +215,11 @@ static void scores_are_those_of_the_whole_text(void **state)
         float *logits;
         double want = 0;
         assert_ok(tn_logits(&logits, model, prompts[i], n_prompt[i], err));
-        for (int64_t k = n_context[i]; k < n_prompt[i]; k++) want += from_logits(logits + (k - 1) * N_VOCAB, prompts[i][k]);
+        for (int64_t k = n_context[i]; k < n_prompt[i]; k++)
+            want += from_logits(logits + (k - 1) * N_VOCAB, prompts[i][k]);
         assert_int_equal(score[i].n_token, n_cont[i]);
-        if (fabs(score[i].logprob - want) > 1e-4 * (1 + fabs(want))) fail_msg("request %d scores %.9g, not %.9g", i, score[i].logprob, want);
+        if (fabs(score[i].logprob - want) > 1e-4 * (1 + fabs(want)))
+            fail_msg("request %d scores %.9g, not %.9g", i, score[i].logprob, want);
         free(logits);
     }
     tn_engine_destroy(e);
@@ -197,7 +243,7 @@ static void greedy_answers_score_as_greedy(void **state)
     again.n_forced = a.n;
     assert_ok(tn_engine_run(e, &again, &b, 1, NULL, err));
     assert_int_equal(b.n, 20);
-    assert_memory_equal(a.logprobs, b.logprobs, 20 * sizeof(float));          /* decoding = prefill, to the bit */
+    assert_memory_equal(a.logprobs, b.logprobs, 20 * sizeof(float)); /* decoding = prefill, to the bit */
     for (int i = 0; i < 20; i++) assert_true(b.greedy[i]);
     tn_result_free(&a);
     tn_result_free(&b);
@@ -219,7 +265,7 @@ static void bad_requests_fail_alone(void **state)
     assert_ok(tn_engine_create(&e, model, &o, err));
     assert_ok(tn_engine_run(e, r, out, 5, NULL, err));
     assert_int_equal(out[0].status, TN_OK);
-    assert_int_equal(out[1].status, TN_LIMIT);           /* 128 tokens, a context of 100 */
+    assert_int_equal(out[1].status, TN_LIMIT); /* 128 tokens, a context of 100 */
     assert_non_null(strstr(out[1].message, "128"));
     assert_int_equal(out[2].status, TN_USAGE);
     assert_int_equal(out[3].status, TN_USAGE);
@@ -306,7 +352,7 @@ static void logits_that_are_no_numbers_are_an_error(void **state)
     tn_model         *bad;
     tn_engine        *e;
     tn_param         *norm;
-    tn_error          why = {0};
+    tn_error          why = { 0 };
     (void)state;
 
     assert_ok(tn_model_create(&bad, &h, NULL, 3, err));
@@ -319,7 +365,8 @@ static void logits_that_are_no_numbers_are_an_error(void **state)
     assert_non_null(strstr(out.message, "no finite numbers"));
     assert_int_equal(out.n, 0);
     tn_result_free(&out);
-    assert_int_equal(tn_engine_score(e, context, &n_prompt[0], cont, &n_prompt[3], 1, &score, NULL, &why), TN_FORMAT);
+    assert_int_equal(tn_engine_score(e, context, &n_prompt[0], cont, &n_prompt[3], 1, &score, NULL, &why),
+                     TN_FORMAT);
     assert_non_null(strstr(why.msg, "no finite numbers"));
     tn_engine_destroy(e);
     tn_model_close(bad);
@@ -328,11 +375,16 @@ static void logits_that_are_no_numbers_are_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(batches_threads_pieces_and_prefixes_change_nothing), cmocka_unit_test(a_small_cache_only_makes_requests_wait),
-        cmocka_unit_test(prefixes_are_shared),             cmocka_unit_test(scores_are_those_of_the_whole_text),
-        cmocka_unit_test(greedy_answers_score_as_greedy),  cmocka_unit_test(bad_requests_fail_alone),
-        cmocka_unit_test(an_answer_ends_with_the_context), cmocka_unit_test(hidden_rows_are_handed_out),
-        cmocka_unit_test(a_caller_can_stop_an_answer),     cmocka_unit_test(logits_that_are_no_numbers_are_an_error),
+        cmocka_unit_test(batches_threads_pieces_and_prefixes_change_nothing),
+        cmocka_unit_test(a_small_cache_only_makes_requests_wait),
+        cmocka_unit_test(prefixes_are_shared),
+        cmocka_unit_test(scores_are_those_of_the_whole_text),
+        cmocka_unit_test(greedy_answers_score_as_greedy),
+        cmocka_unit_test(bad_requests_fail_alone),
+        cmocka_unit_test(an_answer_ends_with_the_context),
+        cmocka_unit_test(hidden_rows_are_handed_out),
+        cmocka_unit_test(a_caller_can_stop_an_answer),
+        cmocka_unit_test(logits_that_are_no_numbers_are_an_error),
     };
     return cmocka_run_group_tests(tests, make_model, close_model);
 }

@@ -1,4 +1,5 @@
-/* test_sample.c - which token is taken: filters, penalties, frequencies, and stop strings that nobody sees. */
+/* test_sample.c - which token is taken: filters, penalties, frequencies, and stop strings that nobody
+ * sees. */
 #include "infer/engine_impl.h"
 
 #include <setjmp.h>
@@ -49,7 +50,7 @@ static void greedy_takes_the_best_and_the_lower_id_of_equals(void **state)
 static void frequencies_follow_the_probabilities(void **state)
 {
     tn_sampling s = plain(1.5);
-    int         count[V] = {0}, n = 20000;
+    int         count[V] = { 0 }, n = 20000;
     double      total = 0, chi = 0;
     (void)state;
     fill();
@@ -60,7 +61,7 @@ static void frequencies_follow_the_probabilities(void **state)
         double want = n * exp((double)logits[i] / 1.5) / total;
         chi += (count[i] - want) * (count[i] - want) / want;
     }
-    assert_true(chi < 27.9);                 /* 9 degrees of freedom, p = 0.001; the numbers are always the same */
+    assert_true(chi < 27.9); /* 9 degrees of freedom, p = 0.001; the numbers are always the same */
 }
 
 static void filters_keep_only_what_they_say(void **state)
@@ -69,7 +70,9 @@ static void filters_keep_only_what_they_say(void **state)
     fill();
     int32_t order[V];
     tn_top_k(logits, V, V, order);
-    for (int i = 1; i < V; i++) assert_true(logits[order[i - 1]] > logits[order[i]] || (logits[order[i - 1]] == logits[order[i]] && order[i - 1] < order[i]));
+    for (int i = 1; i < V; i++)
+        assert_true(logits[order[i - 1]] > logits[order[i]] ||
+                    (logits[order[i - 1]] == logits[order[i]] && order[i - 1] < order[i]));
     tn_sampling k = plain(3), p = plain(3), m = plain(3);
     k.top_k = 7;
     p.top_p = 0.3;
@@ -119,9 +122,11 @@ static void the_number_depends_on_seed_sample_and_position_alone(void **state)
     tn_sampling s = plain(5);
     (void)state;
     fill();
-    int32_t a = tn_sample(logits, V, &s, &(tn_seen){0}, 4, 7, work, ids), n_other = 0;
-    for (int i = 0; i < 50; i++) assert_int_equal(tn_sample(logits, V, &s, &(tn_seen){0}, 4, 7, work, ids), a);
-    for (int i = 0; i < 50; i++) n_other += tn_sample(logits, V, &s, &(tn_seen){0}, 100 + (uint64_t)i, 7, work, ids) != a;
+    int32_t a = tn_sample(logits, V, &s, &(tn_seen){ 0 }, 4, 7, work, ids), n_other = 0;
+    for (int i = 0; i < 50; i++)
+        assert_int_equal(tn_sample(logits, V, &s, &(tn_seen){ 0 }, 4, 7, work, ids), a);
+    for (int i = 0; i < 50; i++)
+        n_other += tn_sample(logits, V, &s, &(tn_seen){ 0 }, 100 + (uint64_t)i, 7, work, ids) != a;
     assert_true(n_other > 40);
 }
 
@@ -136,9 +141,9 @@ static void every_instruction_set_chooses_alike(void **state)
     s[2].top_p = 0.95;
     s[3].min_p = 0.02;
     static const char *const names[] = { "ref", "avx2", "avx512" };
-    tn_error                 err = {0};
+    tn_error                 err = { 0 };
     for (int isa = 0; isa < 3; isa++) {
-        if (tn_isa_set(names[isa], &err) != TN_OK) continue;        /* not on this CPU */
+        if (tn_isa_set(names[isa], &err) != TN_OK) continue; /* not on this CPU */
         for (int k = 0; k < 4; k++)
             for (int i = 0; i < 64; i++) {
                 int32_t id = sample(&s[k], NULL, i);
@@ -149,7 +154,8 @@ static void every_instruction_set_chooses_alike(void **state)
     assert_int_equal(tn_isa_set("auto", &err), TN_OK);
 }
 
-/* The definition: weights of what is left, best first if sorted; the one at which the running sum passes u of the whole. */
+/* The definition: weights of what is left, best first if sorted; the one at which the running sum passes u of
+ * the whole. */
 static void a_choice_is_where_the_running_sum_passes_the_number(void **state)
 {
     tn_sampling s = plain(1.3);
@@ -164,7 +170,7 @@ static void a_choice_is_where_the_running_sum_passes_the_number(void **state)
         for (; j < V; j++)
             if ((sum += exp(((double)logits[j] - top) / 1.3)) > goal) break;
         if (fabs(sum - goal) > 1e-4 && fabs(sum - exp(((double)logits[j] - top) / 1.3) - goal) > 1e-4)
-            assert_int_equal(sample(&s, NULL, i), j);        /* not so near a border that rounding decides */
+            assert_int_equal(sample(&s, NULL, i), j); /* not so near a border that rounding decides */
     }
 }
 
@@ -187,19 +193,22 @@ static void text_that_may_begin_a_stop_string_is_held_back(void **state)
 /* A model that says the byte token of NUL does not end its answer by it. */
 static void a_nul_does_not_end_the_text(void **state)
 {
-    static const char    json[] = "{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{\"a\":0,\"<0x00>\":1,\"b\":2},\"merges\":[]}}";
+    static const char    json[] = "{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{\"a\":0,\"<"
+                                  "0x00>\":1,\"b\":2},\"merges\":[]}}";
     static const int32_t said[] = { 0, 1, 1, 2, 1 };
     tn_tokenizer        *tok;
-    tn_sampling          s = {0};
-    tn_text              t = {0};
+    tn_sampling          s = { 0 };
+    tn_text              t = { 0 };
     bool                 stopped;
 
     (void)state;
     assert_int_equal(tn_tokenizer_from_json(&tok, json, strlen(json), NULL, 0, "t.json", NULL), TN_OK);
     for (int round = 0; round < 40; round++) {
         size_t before = t.n;
-        for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) assert_int_equal(tn_text_push(&t, tok, said[i], &s, &stopped, NULL), TN_OK);
-        assert_string_equal(t.p + before, "a\xef\xbf\xbd\xef\xbf\xbd" "b\xef\xbf\xbd");
+        for (size_t i = 0; i < sizeof said / sizeof said[0]; i++)
+            assert_int_equal(tn_text_push(&t, tok, said[i], &s, &stopped, NULL), TN_OK);
+        assert_string_equal(t.p + before, "a\xef\xbf\xbd\xef\xbf\xbd"
+                                          "b\xef\xbf\xbd");
         assert_int_equal(strlen(t.p), t.n);
     }
     free(t.p);
@@ -218,13 +227,16 @@ static void the_logs_of_sums_are_right(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(greedy_takes_the_best_and_the_lower_id_of_equals), cmocka_unit_test(frequencies_follow_the_probabilities),
-        cmocka_unit_test(filters_keep_only_what_they_say),                  cmocka_unit_test(penalties_change_the_choice),
+        cmocka_unit_test(greedy_takes_the_best_and_the_lower_id_of_equals),
+        cmocka_unit_test(frequencies_follow_the_probabilities),
+        cmocka_unit_test(filters_keep_only_what_they_say),
+        cmocka_unit_test(penalties_change_the_choice),
         cmocka_unit_test(the_number_depends_on_seed_sample_and_position_alone),
         cmocka_unit_test(every_instruction_set_chooses_alike),
         cmocka_unit_test(a_choice_is_where_the_running_sum_passes_the_number),
         cmocka_unit_test(text_that_may_begin_a_stop_string_is_held_back),
-        cmocka_unit_test(a_nul_does_not_end_the_text),                      cmocka_unit_test(the_logs_of_sums_are_right),
+        cmocka_unit_test(a_nul_does_not_end_the_text),
+        cmocka_unit_test(the_logs_of_sums_are_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

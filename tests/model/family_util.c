@@ -5,12 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+// clang-format off
 const family_case family_cases[] = {
     { "gpt2", 0 }, { "gptneox", 0 }, { "gptneox-serial", 0 }, { "llama", 0 }, { "llama-bias", 0 }, { "llama-linear", 0 },
     { "llama-dynamic", 24 }, { "llama-3.1", 0 }, { "llama-yarn", 0 }, { "mistral", 0 }, { "mixtral", 0 }, { "qwen2", 0 },
     { "qwen3", 0 }, { "qwen3moe", 0 }, { "olmo2", 0 }, { "olmo3", 0 }, { "gemma2", 0 }, { "gemma3", 0 },
     { "deepseek-v2", 0 }, { "deepseek-v3", 0 }, { "gpt-oss", 0 },
 };
+// clang-format on
 const int n_family_case = sizeof family_cases / sizeof family_cases[0];
 
 static char *folder(const char *name, const char *file, char buf[256])
@@ -55,10 +57,7 @@ size_t family_n_grad(const family_model *f)
     return n;
 }
 
-void family_zero_grads(family_model *f)
-{
-    memset(f->grads, 0, family_n_grad(f) * sizeof *f->grads);
-}
+void family_zero_grads(family_model *f) { memset(f->grads, 0, family_n_grad(f) * sizeof *f->grads); }
 
 void family_close(family_model *f)
 {
@@ -67,11 +66,19 @@ void family_close(family_model *f)
     free(f->grads);
 }
 
-void family_build(family_run *r, family_model *f, int64_t rows, bool train, bool recompute, const tn_lora *lora, size_t n_lora)
+void family_build(family_run *r, family_model *f, int64_t rows, bool train, bool recompute,
+                  const tn_lora *lora, size_t n_lora)
 {
     memset(r, 0, sizeof *r);
     assert_ok(tn_graph_create(&r->g, rows, err));
-    r->net = (tn_net){ .g = r->g, .model = f->m, .train = train, .recompute = recompute, .n_ctx = f->n_ctx, .profile = f->profile, .lora = lora, .n_lora = n_lora };
+    r->net = (tn_net){ .g = r->g,
+                       .model = f->m,
+                       .train = train,
+                       .recompute = recompute,
+                       .n_ctx = f->n_ctx,
+                       .profile = f->profile,
+                       .lora = lora,
+                       .n_lora = n_lora };
     r->rows_max = rows;
     assert_ok(tn_model_build(&r->net, err));
     r->logits = tn_net_logits(&r->net);
@@ -87,7 +94,9 @@ void family_build_decode(family_run *r, family_model *f, int64_t rows, int64_t n
     memset(r, 0, sizeof *r);
     assert_ok(tn_graph_create(&r->g, rows, err));
     assert_ok(tn_kv_create(&r->kv, h->n_layer, h->n_head_kv, h->d_head, h->d_value, n_seq, TN_F32, err));
-    r->net = (tn_net){ .g = r->g, .model = f->m, .kv = r->kv, .n_page_max = 1, .n_ctx = f->n_ctx, .profile = f->profile };
+    r->net = (tn_net){
+        .g = r->g, .model = f->m, .kv = r->kv, .n_page_max = 1, .n_ctx = f->n_ctx, .profile = f->profile
+    };
     r->rows_max = rows;
     assert_ok(tn_model_build(&r->net, err));
     r->logits = tn_net_logits(&r->net);
@@ -112,10 +121,7 @@ void family_forward(family_run *r, const int32_t *tokens, const int64_t *lengths
     assert_ok(tn_graph_forward(r->g, n, err));
 }
 
-const float *family_logits(family_run *r)
-{
-    return tn_graph_data(r->g, r->logits);
-}
+const float *family_logits(family_run *r) { return tn_graph_data(r->g, r->logits); }
 
 void family_run_free(family_run *r)
 {

@@ -1,5 +1,6 @@
-/* test_build.c - building and making models: new models have the weights of their family, plans waste little, wanted rows
- * alone go to the head, and weights that do not fit the configuration are errors that name them. */
+/* test_build.c - building and making models: new models have the weights of their family, plans waste little,
+ * wanted rows alone go to the head, and weights that do not fit the configuration are errors that name
+ * them. */
 #include "family_util.h"
 
 #include <math.h>
@@ -18,7 +19,7 @@ static tn_model *make_new(const family_model *f, uint64_t seed)
 static void new_models_have_their_familys_weights(void **state)
 {
     const family_case *c = *state;
-    family_model f;
+    family_model       f;
 
     family_open(&f, c, false);
     tn_model *m = make_new(&f, 1), *same = make_new(&f, 1), *other = make_new(&f, 2);
@@ -33,7 +34,7 @@ static void new_models_have_their_familys_weights(void **state)
         differs |= memcmp(p->w.data, tn_model_tensor(other, i)->w.data, tn_n_bytes(&p->w)) != 0;
     }
     assert_true(differs);
-    family_run r;
+    family_run   r;
     family_model fresh = f;
     fresh.m = m;
     family_build(&r, &fresh, f.n_token, false, false, NULL, 0);
@@ -54,16 +55,19 @@ static void initial_values_follow_the_rule(void **state)
     (void)state;
     family_open(&f, &(family_case){ "gpt2", 0 }, false);
     tn_model *m = make_new(&f, 3);
+    // clang-format off
     const struct { const char *name; double mean, std; } rules[] = {
         { "token_embd.weight", 0, 0.02 }, { "blk.0.attn_qkv.weight", 0, 0.02 }, { "blk.1.attn_norm.weight", 1, 0 },
         { "blk.1.attn_norm.bias", 0, 0 }, { "blk.0.ffn_down.weight", 0, 0.01 }, { "blk.1.attn_output.weight", 0, 0.01 },
     };
+    // clang-format on
     for (size_t k = 0; k < sizeof rules / sizeof rules[0]; k++) {
         const tn_tensor *w = &tn_model_find(m, rules[k].name)->w;
         const float     *x = w->data;
         double           sum = 0, square = 0, n = (double)tn_n_elem(w);
         for (int64_t i = 0; i < tn_n_elem(w); i++) sum += (double)x[i];
-        for (int64_t i = 0; i < tn_n_elem(w); i++) square += ((double)x[i] - sum / n) * ((double)x[i] - sum / n);
+        for (int64_t i = 0; i < tn_n_elem(w); i++)
+            square += ((double)x[i] - sum / n) * ((double)x[i] - sum / n);
         double std = sqrt(square / n);
         if (fabs(sum / n - rules[k].mean) > 0.003 || fabs(std - rules[k].std) > 0.1 * rules[k].std)
             fail_msg("%s: mean %g, std %g", rules[k].name, sum / n, std);
@@ -75,7 +79,7 @@ static void initial_values_follow_the_rule(void **state)
 static void plans_waste_less_than_a_tenth(void **state)
 {
     const family_case *c = *state;
-    family_model f;
+    family_model       f;
 
     family_open(&f, c, true);
     for (int way = 0; way < 3; way++) {
@@ -89,7 +93,8 @@ static void plans_waste_less_than_a_tenth(void **state)
         else tn_graph_keep(g, net.hidden);
         assert_ok(tn_graph_plan(g, 0, &memory, err));
         size_t live = tn_graph_live_set(g);
-        if ((double)memory.planned > 1.1 * (double)live) fail_msg("%s, way %d: planned %zu, live %zu", c->name, way, memory.planned, live);
+        if ((double)memory.planned > 1.1 * (double)live)
+            fail_msg("%s, way %d: planned %zu, live %zu", c->name, way, memory.planned, live);
         tn_graph_destroy(g);
     }
     family_close(&f);
@@ -98,20 +103,21 @@ static void plans_waste_less_than_a_tenth(void **state)
 static void only_wanted_rows_go_to_the_head(void **state)
 {
     static const int32_t rows[] = { 5, 0, 11 };
-    family_model f;
-    family_run   all;
-    tn_graph    *g;
+    family_model         f;
+    family_run           all;
+    tn_graph            *g;
 
     (void)state;
     family_open(&f, &(family_case){ "llama", 0 }, false);
     family_build(&all, &f, f.n_token, false, false, NULL, 0);
     family_forward(&all, f.tokens, &f.n_token, 1);
     assert_ok(tn_graph_create(&g, f.n_token, err));
-    tn_net   net = { .g = g, .model = f.m, .n_out_max = 8 };
+    tn_net net = { .g = g, .model = f.m, .n_out_max = 8 };
     assert_ok(tn_model_build(&net, err));
     tn_value y = tn_net_logits(&net);
     assert_ok(tn_graph_plan(g, 0, NULL, err));
-    int32_t *ids = tn_graph_data(g, net.tokens), *pos = tn_graph_data(g, net.pos), *start = tn_graph_data(g, net.doc_start);
+    int32_t *ids = tn_graph_data(g, net.tokens), *pos = tn_graph_data(g, net.pos),
+            *start = tn_graph_data(g, net.doc_start);
     for (int64_t i = 0; i < f.n_token; i++) {
         ids[i] = f.tokens[i];
         pos[i] = (int32_t)i;
@@ -122,8 +128,8 @@ static void only_wanted_rows_go_to_the_head(void **state)
     assert_ok(tn_graph_forward(g, f.n_token, err));
     assert_int_equal(tn_graph_tensor(g, y)->shape[0], 3);
     for (int i = 0; i < 3; i++)
-        assert_memory_equal((float *)tn_graph_data(g, y) + i * f.n_vocab, family_logits(&all) + rows[i] * f.n_vocab,
-                            (size_t)f.n_vocab * sizeof(float));
+        assert_memory_equal((float *)tn_graph_data(g, y) + i * f.n_vocab,
+                            family_logits(&all) + rows[i] * f.n_vocab, (size_t)f.n_vocab * sizeof(float));
     tn_graph_destroy(g);
     family_run_free(&all);
     family_close(&f);
@@ -139,12 +145,13 @@ static void dropout_follows_the_sample(void **state)
     (void)state;
     family_open(&f, &(family_case){ "llama", 0 }, true);
     assert_ok(tn_graph_create(&g, 8, err));
-    tn_net   net = { .g = g, .model = f.m, .train = true, .dropout = 0.3f };
+    tn_net net = { .g = g, .model = f.m, .train = true, .dropout = 0.3f };
     assert_ok(tn_model_build(&net, err));
     tn_graph_keep(g, net.hidden);
     assert_ok(tn_graph_plan(g, 0, NULL, err));
-    for (int run = 0; run < 4; run++) {             /* the same two documents, swapped, again, at another step */
-        int32_t *ids = tn_graph_data(g, net.tokens), *pos = tn_graph_data(g, net.pos), *start = tn_graph_data(g, net.doc_start);
+    for (int run = 0; run < 4; run++) { /* the same two documents, swapped, again, at another step */
+        int32_t *ids = tn_graph_data(g, net.tokens), *pos = tn_graph_data(g, net.pos),
+                *start = tn_graph_data(g, net.doc_start);
         int32_t *sample = tn_graph_data(g, net.sample_ids);
         for (int i = 0; i < 8; i++) {
             int doc = i / 4 ^ (run == 1), k = i % 4;
@@ -155,7 +162,8 @@ static void dropout_follows_the_sample(void **state)
         }
         tn_net_set_step(&net, 7, run == 3 ? 2 : 1);
         assert_ok(tn_graph_forward(g, 8, err));
-        memcpy(first[run], (float *)tn_graph_data(g, net.hidden) + (run == 1 ? 4 : 0) * 32, 32 * sizeof(float));
+        memcpy(first[run], (float *)tn_graph_data(g, net.hidden) + (run == 1 ? 4 : 0) * 32,
+               32 * sizeof(float));
     }
     assert_memory_equal(first[0], first[1], 32 * sizeof(float));
     assert_memory_equal(first[0], first[2], 32 * sizeof(float));
@@ -172,7 +180,8 @@ static void expect_build_error(family_model *f, tn_status status, const char *te
     assert_int_equal(tn_graph_create(&g, 4, &err), TN_OK);
     tn_net    net = { .g = g, .model = f->m };
     tn_status got = tn_model_build(&net, &err);
-    if (got != status || strstr(err.msg, text) == NULL) fail_msg("status %d, '%s' without '%s'", (int)got, err.msg, text);
+    if (got != status || strstr(err.msg, text) == NULL)
+        fail_msg("status %d, '%s' without '%s'", (int)got, err.msg, text);
     tn_graph_destroy(g);
 }
 
@@ -182,8 +191,9 @@ static void weights_that_do_not_fit_are_named(void **state)
 
     (void)state;
     family_open(&f, &(family_case){ "qwen2", 0 }, false);
-    tn_param   *p = tn_model_find(f.m, "blk.1.ffn_up.weight");
-    tn_hparams *h = (tn_hparams *)tn_model_hparams(f.m);        /* the test plays a file with a wrong configuration */
+    tn_param *p = tn_model_find(f.m, "blk.1.ffn_up.weight");
+    /* the test plays a file with a wrong configuration */
+    tn_hparams *h = (tn_hparams *)tn_model_hparams(f.m);
     p->w.shape[0]--;
     expect_build_error(&f, TN_MISMATCH, "'blk.1.ffn_up.weight' is 39x32; by the model's configuration 40x32");
     p->w.shape[0]++;
@@ -199,7 +209,14 @@ static void weights_that_do_not_fit_are_named(void **state)
     expect_build_error(&f, TN_UNSUPPORTED, "'none'");
     family_close(&f);
 
-    tn_hparams bad = { .family = "llama", .n_layer = 1, .n_embd = 8, .n_head = 3, .n_head_kv = 2, .d_head = 4, .n_vocab = 9, .n_ctx = 8 };
+    tn_hparams bad = { .family = "llama",
+                       .n_layer = 1,
+                       .n_embd = 8,
+                       .n_head = 3,
+                       .n_head_kv = 2,
+                       .d_head = 4,
+                       .n_vocab = 9,
+                       .n_ctx = 8 };
     tn_model  *m;
     tn_error   err;
     assert_int_equal(tn_model_create(&m, &bad, NULL, 0, &err), TN_USAGE);
@@ -211,7 +228,10 @@ int main(void)
     struct CMUnitTest tests[2 * 64 + 8];
     char              names[2 * 64][96];
     int               n = 0;
-    const struct { const char *name; CMUnitTestFunction fn; } kinds[] = {
+    const struct {
+        const char        *name;
+        CMUnitTestFunction fn;
+    } kinds[] = {
         { "a new model has its family's weights", new_models_have_their_familys_weights },
         { "plans waste less than a tenth", plans_waste_less_than_a_tenth },
     };
@@ -219,7 +239,9 @@ int main(void)
     for (int k = 0; k < 2; k++)
         for (int i = 0; i < n_family_case; i++, n++) {
             snprintf(names[n], sizeof names[n], "%s: %s", family_cases[i].name, kinds[k].name);
-            tests[n] = (struct CMUnitTest){ .name = names[n], .test_func = kinds[k].fn, .initial_state = (void *)&family_cases[i] };
+            tests[n] = (struct CMUnitTest){ .name = names[n],
+                                            .test_func = kinds[k].fn,
+                                            .initial_state = (void *)&family_cases[i] };
         }
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(initial_values_follow_the_rule);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(only_wanted_rows_go_to_the_head);

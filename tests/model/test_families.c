@@ -1,8 +1,8 @@
-/* test_families.c - every family against transformers: logits within 1e-5 of the largest logit, the gradient of every
- * parameter within 1e-4 of that tensor's largest entry.
+/* test_families.c - every family against transformers: logits within 1e-5 of the largest logit, the gradient
+ * of every parameter within 1e-4 of that tensor's largest entry.
  *
- * Where the true gradient is zero (a bias of the keys cannot change a softmax) both sides hold rounding noise; so the
- * bound is never below 1e-7 of the largest gradient of the whole model. */
+ * Where the true gradient is zero (a bias of the keys cannot change a softmax) both sides hold rounding
+ * noise; so the bound is never below 1e-7 of the largest gradient of the whole model. */
 #include "family_util.h"
 
 #include <math.h>
@@ -24,7 +24,7 @@ static double largest_difference(const float *x, const float *y, int64_t n)
 
     for (int64_t i = 0; i < n; i++) {
         double d = fabs((double)x[i] - (double)y[i]);
-        if (!(d <= most)) most = d;     /* NaN is the largest */
+        if (!(d <= most)) most = d; /* NaN is the largest */
     }
     return most;
 }
@@ -39,7 +39,8 @@ static void seed_loss(float *seed, const float *logits, const int32_t *tokens, i
         for (int64_t i = 1; i < n_vocab; i++) top = fmax(top, (double)l[i]);
         for (int64_t i = 0; i < n_vocab; i++) sum += exp((double)l[i] - top);
         for (int64_t i = 0; i < n_vocab; i++)
-            seed[r * n_vocab + i] = (float)((exp((double)l[i] - top) / sum - (i == tokens[r + 1])) / (double)(n - 1));
+            seed[r * n_vocab + i] = (float)((exp((double)l[i] - top) / sum - (i == tokens[r + 1])) /
+                                            (double)(n - 1));
     }
 }
 
@@ -64,7 +65,8 @@ static void check_gradients(const family_case *c, family_model *f)
         assert_string_equal(p->name, q->name);
         double want = largest(q->w.data, tn_n_elem(&q->w)), bound = fmax(1e-4 * want, 1e-7 * all);
         double d = largest_difference(p->grad.data, q->w.data, tn_n_elem(&q->w));
-        if (!(d <= bound)) fail_msg("%s: gradient of %s differs by %g, largest entry %g", c->name, p->name, d, want);
+        if (!(d <= bound))
+            fail_msg("%s: gradient of %s differs by %g, largest entry %g", c->name, p->name, d, want);
     }
     tn_model_close(ref.m);
 }
@@ -72,8 +74,8 @@ static void check_gradients(const family_case *c, family_model *f)
 static void one_family(void **state)
 {
     const family_case *c = *state;
-    family_model f;
-    family_run   r;
+    family_model       f;
+    family_run         r;
 
     family_open(&f, c, true);
     family_build(&r, &f, f.n_token, true, false, NULL, 0);
@@ -93,6 +95,8 @@ int main(void)
     struct CMUnitTest tests[64];
 
     for (int i = 0; i < n_family_case; i++)
-        tests[i] = (struct CMUnitTest){ .name = family_cases[i].name, .test_func = one_family, .initial_state = (void *)&family_cases[i] };
+        tests[i] = (struct CMUnitTest){ .name = family_cases[i].name,
+                                        .test_func = one_family,
+                                        .initial_state = (void *)&family_cases[i] };
     return _cmocka_run_group_tests("families equal transformers", tests, (size_t)n_family_case, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* test_family_forms.c - the same model in other forms: written as GGUF and read again, quantised and packed, with an
- * adapter over a GGUF's order of rows, in other profiles; and that running allocates nothing. */
+/* test_family_forms.c - the same model in other forms: written as GGUF and read again, quantised and packed,
+ * with an adapter over a GGUF's order of rows, in other profiles; and that running allocates nothing. */
 #include "family_util.h"
 
 #include "base/file.h"
@@ -12,22 +12,29 @@
 
 /* allocations are counted by the linker's --wrap; the one with number fail_at fails */
 static long n_alloc, fail_at;
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t a, size_t b);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t a, size_t b);
-void *__wrap_realloc(void *p, size_t n);
-void *__real_aligned_alloc(size_t a, size_t n);
-void *__wrap_aligned_alloc(size_t a, size_t n);
-void *__wrap_malloc(size_t n) { return ++n_alloc == fail_at ? NULL : __real_malloc(n); }
-void *__wrap_calloc(size_t a, size_t b) { return ++n_alloc == fail_at ? NULL : __real_calloc(a, b); }
-void *__wrap_aligned_alloc(size_t a, size_t n) { return ++n_alloc == fail_at ? NULL : __real_aligned_alloc(a, n); }
+void       *__real_malloc(size_t n);
+void       *__real_calloc(size_t a, size_t b);
+void       *__real_realloc(void *p, size_t n);
+void       *__wrap_malloc(size_t n);
+void       *__wrap_calloc(size_t a, size_t b);
+void       *__wrap_realloc(void *p, size_t n);
+void       *__real_aligned_alloc(size_t a, size_t n);
+void       *__wrap_aligned_alloc(size_t a, size_t n);
+void       *__wrap_malloc(size_t n) { return ++n_alloc == fail_at ? NULL : __real_malloc(n); }
+void       *__wrap_calloc(size_t a, size_t b) { return ++n_alloc == fail_at ? NULL : __real_calloc(a, b); }
+void       *__wrap_aligned_alloc(size_t a, size_t n)
+{
+    return ++n_alloc == fail_at ? NULL : __real_aligned_alloc(a, n);
+}
 void *__wrap_realloc(void *p, size_t n) { return ++n_alloc == fail_at ? NULL : __real_realloc(p, n); }
 
 static char folder[] = "/tmp/tn-forms-XXXXXX";
 
-static int make_folder(void **state) { (void)state; return mkdtemp(folder) == NULL; }
+static int make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) == NULL;
+}
 
 static int remove_folder(void **state)
 {
@@ -36,7 +43,8 @@ static int remove_folder(void **state)
 }
 
 /* The golden model as a GGUF of `type`, opened again into g (which borrows f's tokens). */
-static tn_status through_gguf(family_model *g, const family_model *f, const char *name, tn_dtype type, bool pack, tn_error *err)
+static tn_status through_gguf(family_model *g, const family_model *f, const char *name, tn_dtype type,
+                              bool pack, tn_error *err)
 {
     char path[256];
 
@@ -75,12 +83,12 @@ static void assert_close(const char *who, const float *x, const float *want, int
 static void gguf_gives_the_same_answers(void **state)
 {
     const family_case *c = *state;
-    family_model f, g;
-    tn_error     err;
+    family_model       f, g;
+    tn_error           err;
 
     family_open(&f, c, false);
     tn_status status = through_gguf(&g, &f, c->name, TN_F32, false, &err);
-    if (strcmp(c->name, "llama-dynamic") == 0) {        /* GGUF cannot say it */
+    if (strcmp(c->name, "llama-dynamic") == 0) { /* GGUF cannot say it */
         assert_int_equal(status, TN_UNSUPPORTED);
     } else {
         if (status != TN_OK) fail_msg("%s", err.msg);
@@ -95,10 +103,12 @@ static void gguf_gives_the_same_answers(void **state)
 /* strict: a quantised weight means its dequantised value, whatever kernel reads it. */
 static void packed_and_quantised_equals_dequantised(void **state)
 {
+    // clang-format off
     static const struct { const char *name; tn_dtype type; } ways[] = {
         { "llama", TN_Q8_0 }, { "qwen2", TN_Q4_0 }, { "gemma2", TN_Q4_1 }, { "mixtral", TN_Q5_0 }, { "deepseek-v3", TN_Q8_0 },
         { "gpt-oss", TN_Q5_1 }, { "olmo2", TN_BF16 }, { "gpt2", TN_F16 },
     };
+    // clang-format on
 
     (void)state;
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
@@ -109,7 +119,9 @@ static void packed_and_quantised_equals_dequantised(void **state)
         assert_ok(through_gguf(&plain, &f, ways[i].name, ways[i].type, false, err));
         assert_ok(tn_model_to_f32(plain.m, err));
         float *x = logits_of(&packed, NULL, 0), *y = logits_of(&plain, NULL, 0);
-        if (!tn_same_bits(x, y, f.n_token * f.n_vocab, &at)) fail_msg("%s: logit %lld is %a, not %a", ways[i].name, (long long)at, (double)x[at], (double)y[at]);
+        if (!tn_same_bits(x, y, f.n_token * f.n_vocab, &at))
+            fail_msg("%s: logit %lld is %a, not %a", ways[i].name, (long long)at, (double)x[at],
+                     (double)y[at]);
         free(x);
         free(y);
         tn_model_close(packed.m);
@@ -140,7 +152,7 @@ static void adapters_follow_the_order_of_rows(void **state)
     size_t   n_back;
     snprintf(dir, sizeof dir, "%s/written", folder);
     assert_ok(tn_lora_write(g.m, lora, n, dir, err));
-    assert_ok(tn_lora_read(&back, &n_back, f.m, dir, err));       /* read by the model in Hugging Face's order */
+    assert_ok(tn_lora_read(&back, &n_back, f.m, dir, err)); /* read by the model in Hugging Face's order */
     y = logits_of(&f, back, n_back);
     assert_close("written over GGUF", y, tn_st_find(golden, "logits")->data, f.n_token * f.n_vocab, 1e-5);
     free(y);
@@ -167,10 +179,12 @@ static void adapters_train_over_a_quantised_base(void **state)
         assert_ok(through_gguf(&g, &f, "base", TN_Q8_0, pack, err));
         if (!pack) assert_ok(tn_model_to_f32(g.m, err));
         assert_ok(tn_lora_read(&lora, &n, g.m, "tests/golden/adapters/llama-dora", err));
-        for (size_t i = n_grad = 0; i < n; i++) n_grad += (size_t)(tn_n_elem(&lora[i].a) + tn_n_elem(&lora[i].b) + tn_n_elem(&lora[i].magnitude));
+        for (size_t i = n_grad = 0; i < n; i++)
+            n_grad += (size_t)(tn_n_elem(&lora[i].a) + tn_n_elem(&lora[i].b) + tn_n_elem(&lora[i].magnitude));
         float *at = grads[pack] = calloc(n_grad, sizeof *at);
         for (size_t i = 0; i < n; i++) {
-            tn_tensor *w[] = { &lora[i].a, &lora[i].b, &lora[i].magnitude }, *d[] = { &lora[i].da, &lora[i].db, &lora[i].dmagnitude };
+            tn_tensor *w[] = { &lora[i].a, &lora[i].b, &lora[i].magnitude },
+                      *d[] = { &lora[i].da, &lora[i].db, &lora[i].dmagnitude };
             for (int k = 0; k < 3; k++) {
                 *d[k] = *w[k];
                 d[k]->data = at;
@@ -189,7 +203,8 @@ static void adapters_train_over_a_quantised_base(void **state)
     }
     int64_t i;
     assert_true(grads[0][0] != 0);
-    if (!tn_same_bits(grads[1], grads[0], (int64_t)n_grad, &i)) fail_msg("gradient %lld: %a, not %a", (long long)i, (double)grads[1][i], (double)grads[0][i]);
+    if (!tn_same_bits(grads[1], grads[0], (int64_t)n_grad, &i))
+        fail_msg("gradient %lld: %a, not %a", (long long)i, (double)grads[1][i], (double)grads[0][i]);
     free(grads[0]);
     free(grads[1]);
 }
@@ -198,8 +213,8 @@ static void adapters_train_over_a_quantised_base(void **state)
 static void published_mxfp4_is_read(void **state)
 {
     static const char path[] = "tests/golden/families/gpt-oss-mxfp4";
-    family_model f, packed;
-    int64_t      at;
+    family_model      f, packed;
+    int64_t           at;
 
     (void)state;
     family_open(&f, &(family_case){ "gpt-oss-mxfp4", 0 }, false);
@@ -216,7 +231,8 @@ static void published_mxfp4_is_read(void **state)
     family_close(&f);
 }
 
-/* DeepSeek as newer GGUF files have it: the expansion of keys and values in two tensors, the keys' transposed. */
+/* DeepSeek as newer GGUF files have it: the expansion of keys and values in two tensors, the keys'
+ * transposed. */
 static void split_latent_expansion_is_joined(void **state)
 {
     family_model f, g;
@@ -224,8 +240,10 @@ static void split_latent_expansion_is_joined(void **state)
     (void)state;
     family_open(&f, &(family_case){ "deepseek-v3", 0 }, false);
     g = f;
-    assert_ok(tn_model_open(&g.m, "tests/golden/families/deepseek-v3/split-kv-b.gguf", &(tn_model_options){ .weights = true }, err));
-    const tn_tensor *x = &tn_model_find(g.m, "blk.1.attn_kv_b.weight")->w, *y = &tn_model_find(f.m, "blk.1.attn_kv_b.weight")->w;
+    assert_ok(tn_model_open(&g.m, "tests/golden/families/deepseek-v3/split-kv-b.gguf",
+                            &(tn_model_options){ .weights = true }, err));
+    const tn_tensor *x = &tn_model_find(g.m, "blk.1.attn_kv_b.weight")->w,
+                    *y = &tn_model_find(f.m, "blk.1.attn_kv_b.weight")->w;
     assert_int_equal(tn_n_bytes(x), tn_n_bytes(y));
     assert_memory_equal(x->data, y->data, tn_n_bytes(x));
     float *got = logits_of(&g, NULL, 0);
@@ -235,7 +253,8 @@ static void split_latent_expansion_is_joined(void **state)
     family_close(&f);
 }
 
-/* Other profiles are other numbers, near the strict ones, and keep the promise: a row decoded = the row in training. */
+/* Other profiles are other numbers, near the strict ones, and keep the promise: a row decoded = the row in
+ * training. */
 static void other_profiles_decode_as_they_train(void **state)
 {
     static const char *const names[] = { "llama", "mixtral", "deepseek-v3" };
@@ -269,8 +288,8 @@ static void other_profiles_decode_as_they_train(void **state)
 static void running_allocates_nothing(void **state)
 {
     const family_case *c = *state;
-    family_model f;
-    family_run   r;
+    family_model       f;
+    family_run         r;
 
     family_open(&f, c, true);
     family_build(&r, &f, f.n_token, true, true, NULL, 0);
@@ -324,8 +343,13 @@ static tn_status read_adapter(family_model *f, tn_error *err)
 /* Every allocation fails once. */
 static void out_of_memory_is_an_error(void **state)
 {
-    static const struct { const char *family; tn_status (*what)(family_model *f, tn_error *err); } works[] = {
-        { "deepseek-v3", build_all }, { "mixtral", create }, { "llama", read_adapter },
+    static const struct {
+        const char *family;
+        tn_status (*what)(family_model *f, tn_error *err);
+    } works[] = {
+        { "deepseek-v3", build_all },
+        { "mixtral", create },
+        { "llama", read_adapter },
     };
 
     (void)state;
@@ -334,13 +358,15 @@ static void out_of_memory_is_an_error(void **state)
         bool         reached = true;
         family_open(&f, &(family_case){ works[i].family, 0 }, i == 0);
         for (long at = 1; reached; at++) {
-            tn_error  err = {0};
+            tn_error err = { 0 };
             fail_at = n_alloc + at;
             tn_status status = works[i].what(&f, &err);
             reached = n_alloc >= fail_at;
             fail_at = 0;
-            if (reached && status == TN_OK) fail_msg("%s: allocation %ld failed without an error", works[i].family, at);
-            if (!reached && (status != TN_OK || at < 20)) fail_msg("%s: after %ld allocations: %s", works[i].family, at, err.msg);
+            if (reached && status == TN_OK)
+                fail_msg("%s: allocation %ld failed without an error", works[i].family, at);
+            if (!reached && (status != TN_OK || at < 20))
+                fail_msg("%s: after %ld allocations: %s", works[i].family, at, err.msg);
         }
         family_close(&f);
     }
@@ -351,14 +377,20 @@ int main(void)
     struct CMUnitTest tests[2 * 64 + 8];
     char              names[2 * 64][96];
     int               n = 0;
-    const struct { const char *name; CMUnitTestFunction fn; } kinds[] = {
-        { "GGUF gives the same answers", gguf_gives_the_same_answers }, { "running allocates nothing", running_allocates_nothing },
+    const struct {
+        const char        *name;
+        CMUnitTestFunction fn;
+    } kinds[] = {
+        { "GGUF gives the same answers", gguf_gives_the_same_answers },
+        { "running allocates nothing", running_allocates_nothing },
     };
 
     for (int k = 0; k < 2; k++)
         for (int i = 0; i < n_family_case; i++, n++) {
             snprintf(names[n], sizeof names[n], "%s: %s", family_cases[i].name, kinds[k].name);
-            tests[n] = (struct CMUnitTest){ .name = names[n], .test_func = kinds[k].fn, .initial_state = (void *)&family_cases[i] };
+            tests[n] = (struct CMUnitTest){ .name = names[n],
+                                            .test_func = kinds[k].fn,
+                                            .initial_state = (void *)&family_cases[i] };
         }
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(packed_and_quantised_equals_dequantised);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(adapters_follow_the_order_of_rows);

@@ -1,4 +1,5 @@
-/* test_formats.c - every family from Hugging Face's form to GGUF and back: one digest, the same logits, the same bytes. */
+/* test_formats.c - every family from Hugging Face's form to GGUF and back: one digest, the same logits, the
+ * same bytes. */
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
@@ -57,7 +58,9 @@ static void nearly_same_tensors(const char *a, const char *b)
         assert_int_equal(e->end - e->begin, f->end - f->begin);
         const float *p = e->data, *q = f->data;
         for (uint64_t k = 0; k < (e->end - e->begin) / 4; k++)
-            if (fabsf(p[k] - q[k]) > 1e-7f) fail_msg("%s: value %llu is %g, not %g", e->name, (unsigned long long)k, (double)q[k], (double)p[k]);
+            if (fabsf(p[k] - q[k]) > 1e-7f)
+                fail_msg("%s: value %llu is %g, not %g", e->name, (unsigned long long)k, (double)q[k],
+                         (double)p[k]);
     }
     tn_st_close(x);
     tn_st_close(y);
@@ -66,13 +69,16 @@ static void nearly_same_tensors(const char *a, const char *b)
 static void round_trip_keeps_everything(void **state)
 {
     const family_case *c = *state;
-    char      *from = tn_strf("tests/golden/families/%s", c->name), *gguf = tn_strf("%s/%s.gguf", dir, c->name);
-    char      *again = tn_strf("%s/%s-2.gguf", dir, c->name), *back = tn_strf("%s/%s-back", dir, c->name), *same = tn_strf("%s/%s-same", dir, c->name);
-    char      *from_st = path_of(from, "model.safetensors"), *back_st = path_of(back, "model.safetensors"), *same_st = path_of(same, "model.safetensors");
-    char      *from_config = path_of(from, "config.json"), *same_config = path_of(same, "config.json"), *back_config = path_of(back, "config.json");
-    tn_model  *m = open_model(from), *g;
-    tn_digest  d, e;
-    json_t    *x, *y;
+    char *from = tn_strf("tests/golden/families/%s", c->name), *gguf = tn_strf("%s/%s.gguf", dir, c->name);
+    char *again = tn_strf("%s/%s-2.gguf", dir, c->name), *back = tn_strf("%s/%s-back", dir, c->name),
+         *same = tn_strf("%s/%s-same", dir, c->name);
+    char *from_st = path_of(from, "model.safetensors"), *back_st = path_of(back, "model.safetensors"),
+         *same_st = path_of(same, "model.safetensors");
+    char *from_config = path_of(from, "config.json"), *same_config = path_of(same, "config.json"),
+         *back_config = path_of(back, "config.json");
+    tn_model *m = open_model(from), *g;
+    tn_digest d, e;
+    json_t   *x, *y;
 
     assert_ok(tn_model_write(m, same, TN_F32, true, NULL, err));
     same_file(from_st, same_st);
@@ -99,7 +105,8 @@ static void round_trip_keeps_everything(void **state)
         assert_false(tn_exists(gguf));
     }
     tn_model_close(m);
-    char *all[] = { from, gguf, again, back, same, from_st, back_st, same_st, from_config, same_config, back_config };
+    char *all[] = { from,    gguf,    again,       back,        same,       from_st,
+                    back_st, same_st, from_config, same_config, back_config };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }
 
@@ -129,7 +136,8 @@ static void trained_weights_are_written_as_they_are(void **state)
 /* The same model as newer converters write it: keys' part transposed, values' part apart. */
 static void split_latent_attention_is_joined(void **state)
 {
-    tn_model *a = open_model("tests/golden/families/deepseek-v3"), *b = open_model("tests/golden/gguf/mla.gguf");
+    tn_model *a = open_model("tests/golden/families/deepseek-v3"),
+             *b = open_model("tests/golden/gguf/mla.gguf");
     tn_digest d, e;
     (void)state;
 
@@ -143,13 +151,16 @@ static void split_latent_attention_is_joined(void **state)
 /* In shards, and read from them again: the same digest; a copy of such a folder keeps every file. */
 static void shards_hold_the_same_weights(void **state)
 {
-    char      *out = path_of(dir, "shards"), *copy = path_of(dir, "shards-copy"), *whole = path_of(dir, "shards-whole");
-    char      *index = path_of(out, "model.safetensors.index.json"), *copied = path_of(copy, "model.safetensors.index.json");
-    char      *first = path_of(out, "model-00001-of-00002.safetensors"), *first_copied = path_of(copy, "model-00001-of-00002.safetensors");
-    char      *one = path_of(whole, "model.safetensors");
-    tn_model  *m = open_model("tests/golden/families/llama"), *g;
-    tn_digest  d, e;
-    json_t    *v;
+    char *out = path_of(dir, "shards"), *copy = path_of(dir, "shards-copy"),
+         *whole = path_of(dir, "shards-whole");
+    char *index = path_of(out, "model.safetensors.index.json"),
+         *copied = path_of(copy, "model.safetensors.index.json");
+    char *first = path_of(out, "model-00001-of-00002.safetensors"),
+         *first_copied = path_of(copy, "model-00001-of-00002.safetensors");
+    char     *one = path_of(whole, "model.safetensors");
+    tn_model *m = open_model("tests/golden/families/llama"), *g;
+    tn_digest d, e;
+    json_t   *v;
     (void)state;
 
     assert_ok(tn_model_digest(m, &d, err));
@@ -157,8 +168,10 @@ static void shards_hold_the_same_weights(void **state)
     assert_ok(tn_json_load(&v, index, 1 << 20, err));
     json_t     *map = json_object_get(v, "weight_map"), *file;
     const char *name;
-    json_int_t  total = json_integer_value(json_object_get(json_object_get(v, "metadata"), "total_size")), sum = 0;
-    json_object_foreach(map, name, file) {
+    json_int_t  total = json_integer_value(json_object_get(json_object_get(v, "metadata"), "total_size")),
+               sum = 0;
+    json_object_foreach(map, name, file)
+    {
         tn_st_file *st;
         char       *path = path_of(out, json_string_value(file));
         bool        here = false;
@@ -183,8 +196,8 @@ static void shards_hold_the_same_weights(void **state)
     assert_ok(tn_model_write_sharded(g, whole, TN_F32, true, 1 << 30, NULL, err));
     same_file("tests/golden/families/llama/model.safetensors", one);
     tn_model_close(g);
-    assert_int_equal(unlink(first), 0);              /* one shard missing is an error that names it */
-    tn_error         why = {0};
+    assert_int_equal(unlink(first), 0); /* one shard missing is an error that names it */
+    tn_error         why = { 0 };
     tn_model_options o = { .weights = true };
     assert_int_not_equal(tn_model_open(&g, out, &o, &why), TN_OK);
     assert_non_null(strstr(why.msg, "model-00001-of-0000"));
@@ -203,7 +216,8 @@ static void has_format(const char *path, const char *name)
     tn_model_close(m);
 }
 
-/* A model whose template is strange, opened with a format: every way out holds that format, and neither the old template nor another. */
+/* A model whose template is strange, opened with a format: every way out holds that format, and neither the
+ * old template nor another. */
 static int32_t tulu_stop(const char *path)
 {
     tn_model *m = open_model(path);
@@ -227,23 +241,26 @@ static bool has_id(const json_t *v, int32_t id)
 static void a_chosen_chat_format_is_written_into_every_form(void **state)
 {
     static const char strange[] = "{% for m in messages %}<<{{ m.role }}>> {{ m.content }}{% endfor %}";
-    char *hf = tn_strf("%s/strange", dir), *config = path_of(hf, "tokenizer_config.json"), *jinja = path_of(hf, "chat_template.jinja");
-    const char *to[] = { "chosen", "chosen.gguf", "again.gguf", "again", "plain.gguf" };
-    char *at[5];
-    tn_model       *m = open_model("tests/golden/recipe/model");
-    const tn_chat  *chat;
-    tn_error        why = {0};
-    json_t         *v;
+    char             *hf = tn_strf("%s/strange", dir);
+    char             *config = path_of(hf, "tokenizer_config.json");
+    char             *jinja = path_of(hf, "chat_template.jinja");
+    const char       *to[] = { "chosen", "chosen.gguf", "again.gguf", "again", "plain.gguf" };
+    char             *at[5];
+    tn_model         *m = open_model("tests/golden/recipe/model");
+    const tn_chat    *chat;
+    tn_error          why = { 0 };
+    json_t           *v;
     (void)state;
 
     for (int i = 0; i < 5; i++) at[i] = path_of(dir, to[i]);
     assert_ok(tn_model_write(m, hf, TN_F32, true, NULL, err));
     tn_model_close(m);
-    assert_ok(tn_file_write_all(jinja, strange, strlen(strange), err));        /* wins over tokenizer_config.json's, which is zephyr's */
+    /* wins over tokenizer_config.json's, which is zephyr's */
+    assert_ok(tn_file_write_all(jinja, strange, strlen(strange), err));
     m = open_model(hf);
     assert_int_equal(tn_model_chat(m, &chat, &why), TN_UNSUPPORTED);
     assert_non_null(strstr(why.msg, "--chat-format"));
-    assert_ok(tn_model_write(m, at[4], TN_F32, true, NULL, err));              /* nothing chosen: as strange as it was */
+    assert_ok(tn_model_write(m, at[4], TN_F32, true, NULL, err)); /* nothing chosen: as strange as it was */
     tn_model_close(m);
     m = open_model(at[4]);
     assert_int_equal(tn_model_chat(m, &chat, NULL), TN_UNSUPPORTED);
@@ -260,13 +277,13 @@ static void a_chosen_chat_format_is_written_into_every_form(void **state)
         has_format(at[i], "tulu");
         m = open_model(at[i]);
         assert_ok(tn_model_digest(m, &e, err));
-        assert_true(tn_digest_equal(&d, &e));                                  /* the weights are the same */
+        assert_true(tn_digest_equal(&d, &e)); /* the weights are the same */
         char *back = tn_strf("%s-back%s", at[i], tn_ends_with(at[i], ".gguf") ? "" : ".gguf");
-        assert_ok(tn_model_write(m, back, TN_F32, true, NULL, err));           /* and it goes on with the model */
+        assert_ok(tn_model_write(m, back, TN_F32, true, NULL, err)); /* and it goes on with the model */
         tn_model_close(m);
         has_format(back, "tulu");
         free(back);
-        if (i == 0 || i == 3) {                                                /* other programs must stop there, too */
+        if (i == 0 || i == 3) { /* other programs must stop there, too */
             char   *g = path_of(at[i], "generation_config.json");
             json_t *generation;
             assert_ok(tn_json_load(&generation, g, 1 << 20, err));
@@ -276,7 +293,8 @@ static void a_chosen_chat_format_is_written_into_every_form(void **state)
         }
     }
     assert_ok(tn_json_load(&v, config, 1 << 20, err));
-    assert_non_null(strstr(json_string_value(json_object_get(v, "chat_template")), "<|system|>"));      /* the source's file is untouched */
+    /* the source's file is untouched */
+    assert_non_null(strstr(json_string_value(json_object_get(v, "chat_template")), "<|system|>"));
     json_decref(v);
     assert_true(tn_exists(jinja));
     for (int i = 0; i < 5; i++) free(at[i]);
@@ -289,13 +307,13 @@ static void a_chosen_chat_format_is_written_into_every_form(void **state)
 static void a_pipe_is_not_waited_for(void **state)
 {
     static const char *const names[] = { "config.json", "model.safetensors", "generation_config.json" };
-    tn_model        *m = open_model("tests/golden/recipe/model");
-    tn_model_options o = { .weights = true };
+    tn_model                *m = open_model("tests/golden/recipe/model");
+    tn_model_options         o = { .weights = true };
     (void)state;
 
     for (int i = 0; i < 3; i++) {
-        char    *hf = tn_strf("%s/pipe-%d", dir, i), *at = path_of(hf, names[i]);
-        tn_error why = {0};
+        char     *hf = tn_strf("%s/pipe-%d", dir, i), *at = path_of(hf, names[i]);
+        tn_error  why = { 0 };
         tn_model *other;
         assert_ok(tn_model_write(m, hf, TN_F32, true, NULL, err));
         (void)unlink(at);
@@ -321,14 +339,17 @@ static size_t resident(const char *path)
 
     assert_non_null(f);
     while (fgets(line, sizeof line, f) != NULL) {
-        if (sscanf(line, "%*x-%*x %4s", mode) == 1 && strchr("r-", mode[0]) != NULL) ours = strstr(line, path) != NULL;    /* also of memory without a file */
+        /* also of memory without a file */
+        if (sscanf(line, "%*x-%*x %4s", mode) == 1 && strchr("r-", mode[0]) != NULL)
+            ours = strstr(line, path) != NULL;
         if (ours && sscanf(line, "Rss: %zu kB", &kib) == 1) sum += kib * 1024;
     }
     fclose(f);
     return sum;
 }
 
-/* The panels take the place of the file's rows; taking the digest afterwards must not bring the rows back for good. */
+/* The panels take the place of the file's rows; taking the digest afterwards must not bring the rows back for
+ * good. */
 static void a_packed_model_lies_in_memory_once(void **state)
 {
     char            *out = path_of(dir, "large");
@@ -342,7 +363,7 @@ static void a_packed_model_lies_in_memory_once(void **state)
     m = open_model("tests/golden/families/llama");
     h = *tn_model_hparams(m);
     tn_model_close(m);
-    h.n_vocab = 65536;                                       /* most of the file are two matrices */
+    h.n_vocab = 65536; /* most of the file are two matrices */
     bytes = (size_t)(h.n_vocab * h.n_embd) * 4;
     assert_ok(tn_model_create(&m, &h, NULL, 1, err));
     assert_ok(tn_model_write(m, out, TN_F32, false, NULL, err));
@@ -354,7 +375,8 @@ static void a_packed_model_lies_in_memory_once(void **state)
     assert_ok(tn_model_open(&m, out, &o, err));
     assert_ok(tn_model_digest(m, &d, err));
     assert_true(tn_digest_equal(&d, &plain));
-    if (resident("model.safetensors") > bytes / 2) fail_msg("%zu bytes of the file are still in memory", resident("model.safetensors"));
+    if (resident("model.safetensors") > bytes / 2)
+        fail_msg("%zu bytes of the file are still in memory", resident("model.safetensors"));
     tn_model_close(m);
     free(out);
 }
@@ -370,7 +392,8 @@ static void quantising_names_what_does_not_fit(void **state)
     free(notes);
     tn_model_close(m);
     m = open_model(out);
-    assert_int_not_equal(tn_model_find(m, "blk.0.attn_q.weight")->w.dtype, TN_Q4_K);      /* rows of 24: no multiple of 256 */
+    /* rows of 24: no multiple of 256 */
+    assert_int_not_equal(tn_model_find(m, "blk.0.attn_q.weight")->w.dtype, TN_Q4_K);
     tn_model_close(m);
     free(out);
 }
@@ -382,7 +405,8 @@ int main(void)
 
     if (mkdtemp(dir) == NULL) return 1;
     for (int i = 0; i < n_family_case; i++)
-        tests[n++] = (struct CMUnitTest){ family_cases[i].name, round_trip_keeps_everything, NULL, NULL, (void *)&family_cases[i] };
+        tests[n++] = (struct CMUnitTest){ family_cases[i].name, round_trip_keeps_everything, NULL, NULL,
+                                          (void *)&family_cases[i] };
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(trained_weights_are_written_as_they_are);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(split_latent_attention_is_joined);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_pipe_is_not_waited_for);

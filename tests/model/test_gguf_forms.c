@@ -1,4 +1,5 @@
-/* test_gguf_forms.c - what a configuration becomes in GGUF's keys and tensors, and what readers make of it again. */
+/* test_gguf_forms.c - what a configuration becomes in GGUF's keys and tensors, and what readers make of it
+ * again. */
 #include "base/file.h"
 #include "base/str.h"
 #include "family_util.h"
@@ -29,20 +30,23 @@ static char *path_of(const char *a, const char *b)
     return p;
 }
 
-/* The folder of a golden family with keys of its config.json changed; a dictionary is merged, null takes a key out. */
+/* The folder of a golden family with keys of its config.json changed; a dictionary is merged, null takes a
+ * key out. */
 static char *changed_copy(const char *family, const char *patch)
 {
-    char   *from = tn_strf("tests/golden/families/%s", family), *to = tn_strf("%s/changed", dir);
-    char   *config = path_of(from, "config.json"), *weights = path_of(from, "model.safetensors"), *new_config = path_of(to, "config.json");
-    char   *new_weights = path_of(to, "model.safetensors"), *text;
-    json_t *o, *p, *v;
+    char *from = tn_strf("tests/golden/families/%s", family), *to = tn_strf("%s/changed", dir);
+    char *config = path_of(from, "config.json"), *weights = path_of(from, "model.safetensors"),
+         *new_config = path_of(to, "config.json");
+    char       *new_weights = path_of(to, "model.safetensors"), *text;
+    json_t     *o, *p, *v;
     const char *key;
 
     tn_remove_tree(to, NULL);
     assert_int_equal(mkdir(to, 0700), 0);
     assert_ok(tn_json_load(&o, config, 1 << 20, err));
     assert_ok(tn_json_parse(&p, patch, strlen(patch), "patch", err));
-    json_object_foreach(p, key, v) {
+    json_object_foreach(p, key, v)
+    {
         if (json_is_null(v)) json_object_set(o, key, v);
         else if (json_is_object(v)) json_object_update(json_object_get(o, key), v);
         else json_object_set(o, key, v);
@@ -57,9 +61,11 @@ static char *changed_copy(const char *family, const char *patch)
     return to;
 }
 
-/* GGUF leaves much to what readers know of an architecture: what they would fill in wrongly must not be written. */
+/* GGUF leaves much to what readers know of an architecture: what they would fill in wrongly must not be
+ * written. */
 static void what_gguf_cannot_say_is_refused(void **state)
 {
+    // clang-format off
     static const struct { const char *family, *patch, *named; } rows[] = {
         { "llama", "{\"hidden_act\":\"gelu\"}", "'hidden_act'" },
         { "gpt2", "{\"activation_function\":\"relu\"}", "'hidden_act'" },
@@ -70,15 +76,18 @@ static void what_gguf_cannot_say_is_refused(void **state)
         { "gpt-oss", "{\"rope_parameters\":{\"truncate\":true,\"original_max_position_embeddings\":4096}}", "'rope_parameters'" },
         { "deepseek-v3", "{\"rope_parameters\":{\"mscale\":0.5}}", "'rope_parameters'" },
     };
+    // clang-format on
     char *gguf = tn_strf("%s/refused.gguf", dir);
     (void)state;
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char     *from = changed_copy(rows[i].family, rows[i].patch);
         tn_model *m = open_model(from);
-        tn_error  said = {0};
-        if (tn_model_write(m, gguf, TN_F32, true, NULL, &said) != TN_UNSUPPORTED) fail_msg("%s with %s is written", rows[i].family, rows[i].patch);
-        if (strstr(said.msg, rows[i].named) == NULL) fail_msg("'%s' does not name %s", said.msg, rows[i].named);
+        tn_error  said = { 0 };
+        if (tn_model_write(m, gguf, TN_F32, true, NULL, &said) != TN_UNSUPPORTED)
+            fail_msg("%s with %s is written", rows[i].family, rows[i].patch);
+        if (strstr(said.msg, rows[i].named) == NULL)
+            fail_msg("'%s' does not name %s", said.msg, rows[i].named);
         assert_false(tn_exists(gguf));
         tn_model_close(m);
         free(from);
@@ -86,15 +95,18 @@ static void what_gguf_cannot_say_is_refused(void **state)
     free(gguf);
 }
 
-/* Mixes of sliding and full layers that are not the family's usual one, and a base of their own, travel in GGUF's keys. */
+/* Mixes of sliding and full layers that are not the family's usual one, and a base of their own, travel in
+ * GGUF's keys. */
 static void other_mixes_of_layers_come_back(void **state)
 {
+    // clang-format off
     static const struct { const char *family, *patch; } rows[] = {
         { "gemma2", "{\"layer_types\":[\"sliding_attention\",\"sliding_attention\"]}" },
         { "gpt-oss", "{\"layer_types\":[\"sliding_attention\",\"sliding_attention\"]}" },
         { "olmo3", "{\"layer_types\":[\"sliding_attention\",\"full_attention\",\"sliding_attention\",\"full_attention\"]}" },
         { "olmo3", "{\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"default\",\"rope_theta\":12345.0}}}" },
     };
+    // clang-format on
     char *gguf = tn_strf("%s/mix.gguf", dir);
     (void)state;
 
@@ -115,7 +127,10 @@ static void other_mixes_of_layers_come_back(void **state)
 }
 
 /* Up to the data: n_kv pairs, and f32 matrices of these shapes, slowest first. made: tn_str_free. */
-typedef struct named_shape { const char *name; int64_t rows, cols; } named_shape;
+typedef struct named_shape {
+    const char *name;
+    int64_t     rows, cols;
+} named_shape;
 static tn_str gguf_head(const tn_str *kv, uint64_t n_kv, const named_shape *t, uint64_t n_tensor)
 {
     tn_str   file = { .max = 1 << 16 };
@@ -145,8 +160,9 @@ static void tensors_are_looked_for_in_all_files_of_a_split_model(void **state)
 {
     tn_model         *m = open_model("tests/golden/families/gptneox");
     const tn_hparams *h = tn_model_hparams(m);
-    named_shape       later[] = { { "token_embd.weight", h->n_vocab, h->n_embd }, { "output.weight", h->n_vocab, h->n_embd } };
-    tn_str            kv = { .max = 1 << 16 }, none = {0}, one, two;
+    named_shape       later[] = { { "token_embd.weight", h->n_vocab, h->n_embd },
+                                  { "output.weight", h->n_vocab, h->n_embd } };
+    tn_str            kv = { .max = 1 << 16 }, none = { 0 }, one, two;
     uint64_t          n_kv = 0;
     tn_gguf          *files[2];
     tn_hparams        back;
@@ -171,20 +187,22 @@ static void tensors_are_looked_for_in_all_files_of_a_split_model(void **state)
 /* llama.cpp's converter writes a list for OLMo 3, a yes or no for each layer. */
 static void a_list_of_sliding_layers_is_read(void **state)
 {
+    // clang-format off
     static const struct { bool slides[4]; int n; int64_t pattern; } rows[] = {
         { { true, true, true, false }, 4, 4 }, { { true, false, true, false }, 4, 2 }, { { true, true, true, true }, 4, 0 },
         { { false, true, true, true }, 4, -1 }, { { true, true, true, false }, 3, -1 },
     };
+    // clang-format on
     tn_model *m = open_model("tests/golden/families/olmo3");
     (void)state;
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const tn_hparams *h = tn_model_hparams(m);
-        tn_str     kv = { .max = 1 << 16 }, file;
-        uint64_t   n_kv = 0;
-        tn_gguf   *g;
-        tn_hparams back;
-        tn_error   said = {0};
+        tn_str            kv = { .max = 1 << 16 }, file;
+        uint64_t          n_kv = 0;
+        tn_gguf          *g;
+        tn_hparams        back;
+        tn_error          said = { 0 };
         tn_kv_str(&kv, &n_kv, "general.architecture", "olmo2", 5);
         assert_ok(tn_kv_hparams(&kv, &n_kv, h, err));
         tn_kv_array(&kv, &n_kv, "olmo2.attention.sliding_window_pattern", TN_GGUF_BOOL, (uint64_t)rows[i].n);
@@ -202,13 +220,16 @@ static void a_list_of_sliding_layers_is_read(void **state)
     tn_model_close(m);
 }
 
-/* YaRN's factor of cos and sin, however config.json says it: readers of a GGUF multiply 'attn_factor' by 0.1 ln(factor) + 1. */
+/* YaRN's factor of cos and sin, however config.json says it: readers of a GGUF multiply 'attn_factor' by 0.1
+ * ln(factor) + 1. */
 static void yarn_keeps_its_length_in_gguf(void **state)
 {
+    // clang-format off
     static const struct { const char *patch; double length; } rows[] = {
         { "{}", 1.1386294361119891 }, { "{\"rope_parameters\":{\"attention_factor\":1.3}}", 1.3 },
         { "{\"rope_parameters\":{\"mscale\":0.9,\"mscale_all_dim\":0.5}}", 1.051857300295657 }, { "{\"rope_parameters\":{\"mscale\":1.0,\"mscale_all_dim\":1.0}}", 1 },
     };
+    // clang-format on
     char *gguf = tn_strf("%s/yarn.gguf", dir);
     (void)state;
 
@@ -225,7 +246,7 @@ static void yarn_keeps_its_length_in_gguf(void **state)
         assert_ok(tn_rope_table(a, 2, h->d_rope, h->rope_theta, &h->rope, err));
         assert_ok(tn_rope_table(b, 2, k->d_rope, k->rope_theta, &k->rope, err));
         for (int j = 0; j < 16; j++) assert_true(fabsf(a[j] - b[j]) < 1e-6f);
-        assert_true(fabs((double)a[0] - rows[i].length) < 1e-6);             /* position 0: cos is 1 */
+        assert_true(fabs((double)a[0] - rows[i].length) < 1e-6); /* position 0: cos is 1 */
         assert_ok(tn_gguf_open(&head, gguf, err));
         assert_ok(tn_gguf_real_or(head, "llama.rope.scaling.attn_factor", 1, &times, err));
         assert_true(fabs(times * 1.1386294361119891 - rows[i].length) < 1e-6);
@@ -237,26 +258,29 @@ static void yarn_keeps_its_length_in_gguf(void **state)
     free(gguf);
 }
 
-/* llama.cpp does not open these without a head of their own. It is written as a copy, and is the embedding again when read, unless
- * somebody changed it. */
+/* llama.cpp does not open these without a head of their own. It is written as a copy, and is the embedding
+ * again when read, unless somebody changed it. */
 static void a_tied_head_is_copied_where_llama_cpp_wants_one(void **state)
 {
     static const char *const families[] = { "gptneox", "olmo2", "olmo3", "gpt-oss", "llama" };
-    char *gguf = path_of(dir, "tied.gguf"), *half = path_of(dir, "tied-bf16.gguf"), *back = path_of(dir, "tied-back");
+    char                    *gguf = path_of(dir, "tied.gguf");
+    char                    *half = path_of(dir, "tied-bf16.gguf");
+    char                    *back = path_of(dir, "tied-back");
     (void)state;
 
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
-        char      *from = changed_copy(families[i], "{\"tie_word_embeddings\":true}"), *bytes, *embd;
-        tn_model  *m = open_model(from), *g;
-        tn_gguf   *file;
-        tn_digest  d, e;
-        size_t     n, at;
+        char     *from = changed_copy(families[i], "{\"tie_word_embeddings\":true}"), *bytes, *embd;
+        tn_model *m = open_model(from), *g;
+        tn_gguf  *file;
+        tn_digest d, e;
+        size_t    n, at;
         assert_true(tn_model_hparams(m)->tied);
         assert_ok(tn_model_digest(m, &d, err));
         assert_ok(tn_model_write(m, gguf, TN_F32, true, NULL, err));
         tn_model_close(m);
         assert_ok(tn_gguf_open(&file, gguf, err));
-        const tn_gguf_tensor *head = tn_gguf_tensor_find(file, "output.weight"), *tokens = tn_gguf_tensor_find(file, "token_embd.weight");
+        const tn_gguf_tensor *head = tn_gguf_tensor_find(file, "output.weight"),
+                             *tokens = tn_gguf_tensor_find(file, "token_embd.weight");
         assert_int_equal(head != NULL, strcmp(families[i], "llama") != 0);
         if (head != NULL) {
             assert_int_equal(head->bytes, tokens->bytes);
@@ -268,7 +292,7 @@ static void a_tied_head_is_copied_where_llama_cpp_wants_one(void **state)
         assert_true(tn_model_hparams(g)->tied);
         assert_ok(tn_model_digest(g, &e, err));
         assert_true(tn_digest_equal(&d, &e));
-        assert_ok(tn_model_write(g, half, TN_BF16, false, NULL, err));                    /* from one GGUF to another */
+        assert_ok(tn_model_write(g, half, TN_BF16, false, NULL, err)); /* from one GGUF to another */
         tn_remove_tree(back, NULL);
         assert_ok(tn_model_write(g, back, TN_F32, true, NULL, err));
         tn_model_close(g);
@@ -283,7 +307,7 @@ static void a_tied_head_is_copied_where_llama_cpp_wants_one(void **state)
         assert_ok(tn_gguf_open(&file, half, err));
         assert_int_equal(tn_gguf_tensor_find(file, "output.weight") != NULL, head != NULL);
         tn_gguf_close(file);
-        if (head != NULL) {                                                               /* somebody trained the head alone */
+        if (head != NULL) { /* somebody trained the head alone */
             assert_ok(tn_file_read_all(&bytes, &n, gguf, 1 << 24, err));
             embd = bytes + at;
             *(float *)(void *)embd += 1;

@@ -11,15 +11,20 @@
 #include <string.h>
 #include <unistd.h>
 
-#define assert_ok(expr) do { tn_error err_ = {0}; tn_error *err = &err_; if ((expr) != TN_OK) fail_msg("%s", err_.msg); } while (0)
+#define assert_ok(expr)                                                                                      \
+    do {                                                                                                     \
+        tn_error  err_ = { 0 };                                                                              \
+        tn_error *err = &err_;                                                                               \
+        if ((expr) != TN_OK) fail_msg("%s", err_.msg);                                                       \
+    } while (0)
 
 static void written_bytes_are_the_reference_writers(void **state)
 {
     static const char path[] = "tests/golden/gguf/order.safetensors";
-    char        out[] = "/tmp/tenet-st-XXXXXX", *a, *b;
-    size_t      n, k;
-    tn_st_file *f;
-    tn_st_entry list[16];
+    char              out[] = "/tmp/tenet-st-XXXXXX", *a, *b;
+    size_t            n, k;
+    tn_st_file       *f;
+    tn_st_entry       list[16];
     (void)state;
 
     int fd = mkstemp(out);
@@ -27,7 +32,8 @@ static void written_bytes_are_the_reference_writers(void **state)
     close(fd);
     assert_ok(tn_st_open(&f, path, err));
     assert_int_equal(tn_st_count(f), 8);
-    for (size_t i = 0; i < tn_st_count(f); i++) list[i] = *tn_st_at(f, tn_st_count(f) - 1 - i);    /* in another order */
+    /* in another order */
+    for (size_t i = 0; i < tn_st_count(f); i++) list[i] = *tn_st_at(f, tn_st_count(f) - 1 - i);
     assert_ok(tn_st_write(out, list, tn_st_count(f), tn_st_metadata(f), err));
     assert_ok(tn_file_read_all(&a, &n, path, 1 << 20, err));
     assert_ok(tn_file_read_all(&b, &k, out, 1 << 20, err));
@@ -61,6 +67,7 @@ static void hostile_headers_are_refused(void **state)
     assert_int_equal(parse("{}", 0), TN_OK);
     assert_int_equal(parse("{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 4), TN_OK);
     assert_int_equal(parse("{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0), TN_OK);
+    // clang-format off
     static const struct { const char *header; size_t n_data; } bad[] = {
         { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 7 },                       /* cut off */
         { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 9 },                       /* a byte too many */
@@ -82,13 +89,14 @@ static void hostile_headers_are_refused(void **state)
         { "{\"a\":[[[[[[]]]]]]}", 0 },
         { "{\"a\":\xff}", 0 },
     };
+    // clang-format on
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         if (parse(bad[i].header, bad[i].n_data) == TN_OK) fail_msg("accepted: %s", bad[i].header);
 }
 
 static void lengths_beyond_the_file_are_refused(void **state)
 {
-    uint8_t     file[16] = {0};
+    uint8_t     file[16] = { 0 };
     uint64_t    huge[] = { 100000001, UINT64_MAX, 9 };
     tn_st_file *f;
     (void)state;
@@ -102,7 +110,8 @@ static void lengths_beyond_the_file_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(written_bytes_are_the_reference_writers), cmocka_unit_test(hostile_headers_are_refused),
+        cmocka_unit_test(written_bytes_are_the_reference_writers),
+        cmocka_unit_test(hostile_headers_are_refused),
         cmocka_unit_test(lengths_beyond_the_file_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
-/* test_vocabulary.c - a GGUF's vocabulary as tokenizer.json: both give the same ids, for SentencePiece BPE and for byte-level BPE
- * under every name of a pre-tokeniser that has a form there; and the name is found again. */
+/* test_vocabulary.c - a GGUF's vocabulary as tokenizer.json: both give the same ids, for SentencePiece BPE
+ * and for byte-level BPE under every name of a pre-tokeniser that has a form there; and the name is found
+ * again. */
 #include "base/file.h"
 #include "model/open.h"
 #include "model/write_parts.h"
@@ -10,9 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define assert_ok(expr) do { tn_error err_ = {0}; tn_error *err = &err_; if ((expr) != TN_OK) fail_msg("%s", err_.msg); } while (0)
+#define assert_ok(expr)                                                                                      \
+    do {                                                                                                     \
+        tn_error  err_ = { 0 };                                                                              \
+        tn_error *err = &err_;                                                                               \
+        if ((expr) != TN_OK) fail_msg("%s", err_.msg);                                                       \
+    } while (0)
 
-typedef struct vocabulary { json_t *tokens, *scores, *types, *merges; } vocabulary;
+typedef struct vocabulary {
+    json_t *tokens, *scores, *types, *merges;
+} vocabulary;
 
 static json_t *read_json(const char *path)
 {
@@ -52,28 +60,35 @@ static vocabulary sentencepiece(void)
 
 static vocabulary byte_level(void)
 {
-    json_t     *file = read_json("tests/golden/tokenizer/bpe.json"), *model = json_object_get(file, "model"), *vocab = json_object_get(model, "vocab");
+    json_t *file = read_json("tests/golden/tokenizer/bpe.json"), *model = json_object_get(file, "model"),
+           *vocab = json_object_get(model, "vocab");
     json_t     *added = json_object_get(file, "added_tokens"), *id;
     const char *piece;
     size_t      n = json_object_size(vocab), i;
     vocabulary  v = { json_array(), NULL, json_array(), json_array() };
 
-    json_array_foreach(added, i, id) if ((size_t)json_integer_value(json_object_get(id, "id")) >= n) n = (size_t)json_integer_value(json_object_get(id, "id")) + 1;
+    json_array_foreach(added, i, id) if ((size_t)json_integer_value(json_object_get(id, "id")) >= n)
+        n = (size_t)json_integer_value(json_object_get(id, "id")) + 1;
     for (i = 0; i < n; i++) {
         json_array_append_new(v.tokens, json_sprintf("<unused %zu>", i));
         json_array_append_new(v.types, json_integer(5));
     }
-    json_object_foreach(vocab, piece, id) {
+    json_object_foreach(vocab, piece, id)
+    {
         json_array_set_new(v.tokens, (size_t)json_integer_value(id), json_string(piece));
         json_array_set_new(v.types, (size_t)json_integer_value(id), json_integer(1));
     }
-    json_array_foreach(added, i, id) {               /* a GGUF has no words for lstrip, rstrip and single_word: left unused */
+    /* a GGUF has no words for lstrip, rstrip and single_word: left unused */
+    json_array_foreach(added, i, id)
+    {
         if (!json_is_true(json_object_get(id, "special"))) continue;
-        json_array_set(v.tokens, (size_t)json_integer_value(json_object_get(id, "id")), json_object_get(id, "content"));
+        json_array_set(v.tokens, (size_t)json_integer_value(json_object_get(id, "id")),
+                       json_object_get(id, "content"));
         json_array_set_new(v.types, (size_t)json_integer_value(json_object_get(id, "id")), json_integer(3));
     }
     json_array_foreach(json_object_get(model, "merges"), i, id)
-        json_array_append_new(v.merges, json_sprintf("%s %s", json_string_value(json_array_get(id, 0)), json_string_value(json_array_get(id, 1))));
+        json_array_append_new(v.merges, json_sprintf("%s %s", json_string_value(json_array_get(id, 0)),
+                                                     json_string_value(json_array_get(id, 1))));
     json_decref(file);
     return v;
 }
@@ -84,7 +99,8 @@ static void put_texts(tn_str *s, uint64_t *n, const char *key, const json_t *lis
     size_t        i;
 
     tn_kv_array(s, n, key, TN_GGUF_STR, json_array_size(list));
-    json_array_foreach(list, i, item) {
+    json_array_foreach(list, i, item)
+    {
         uint64_t len = json_string_length(item);
 
         tn_str_add_n(s, &len, 8);
@@ -93,9 +109,10 @@ static void put_texts(tn_str *s, uint64_t *n, const char *key, const json_t *lis
 }
 
 /* The bytes of a GGUF that holds this vocabulary and nothing else. */
-static tn_gguf *as_gguf(char **bytes, const vocabulary *v, const char *model, const char *pre, bool space, bool bos)
+static tn_gguf *as_gguf(char **bytes, const vocabulary *v, const char *model, const char *pre, bool space,
+                        bool bos)
 {
-    tn_str        kv = {0}, file = {0};
+    tn_str        kv = { 0 }, file = { 0 };
     uint64_t      n = 0, no_tensors = 0;
     uint32_t      version = 3;
     const json_t *item;
@@ -107,10 +124,12 @@ static tn_gguf *as_gguf(char **bytes, const vocabulary *v, const char *model, co
     put_texts(&kv, &n, "tokenizer.ggml.tokens", v->tokens);
     if (v->merges != NULL) put_texts(&kv, &n, "tokenizer.ggml.merges", v->merges);
     tn_kv_array(&kv, &n, "tokenizer.ggml.token_type", TN_GGUF_I32, json_array_size(v->types));
-    json_array_foreach(v->types, i, item) tn_str_add_n(&kv, &(int32_t){ (int32_t)json_integer_value(item) }, 4);
+    json_array_foreach(v->types, i, item)
+        tn_str_add_n(&kv, &(int32_t){ (int32_t)json_integer_value(item) }, 4);
     if (v->scores != NULL) {
         tn_kv_array(&kv, &n, "tokenizer.ggml.scores", TN_GGUF_F32, json_array_size(v->scores));
-        json_array_foreach(v->scores, i, item) tn_str_add_n(&kv, &(float){ (float)json_number_value(item) }, 4);
+        json_array_foreach(v->scores, i, item)
+            tn_str_add_n(&kv, &(float){ (float)json_number_value(item) }, 4);
     }
     tn_kv_u32(&kv, &n, "tokenizer.ggml.bos_token_id", 1);
     tn_kv_u32(&kv, &n, "tokenizer.ggml.eos_token_id", 2);
@@ -124,7 +143,7 @@ static tn_gguf *as_gguf(char **bytes, const vocabulary *v, const char *model, co
     tn_str_add_n(&file, kv.p, kv.len);
     tn_str_free(&kv);
     assert_ok(tn_gguf_parse(&g, (const uint8_t *)file.p, file.len, "vocabulary.gguf", err));
-    *bytes = tn_str_take(&file);                     /* looked into until the GGUF is closed */
+    *bytes = tn_str_take(&file); /* looked into until the GGUF is closed */
     return g;
 }
 
@@ -145,14 +164,14 @@ static tn_tokenizer *by_json(const tn_gguf *g)
 
 static void same_ids(const tn_tokenizer *a, const tn_tokenizer *b, const char *what)
 {
-    char   *text, *rest, *line;
-    size_t  n, n_text = 0, cap_a = 0, cap_b = 0;
+    char    *text, *rest, *line;
+    size_t   n, n_text = 0, cap_a = 0, cap_b = 0;
     int32_t *ids_a = NULL, *ids_b = NULL;
 
     assert_ok(tn_file_read_all(&text, &n, "tests/golden/tokenizer/encode.case", 1 << 26, err));
     for (line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
-        json_t     *v = NULL;
-        size_t      n_a = 0, n_b = 0;
+        json_t *v = NULL;
+        size_t  n_a = 0, n_b = 0;
 
         if (line[0] != '"' || tn_json_parse(&v, line, strlen(line), "text", NULL) != TN_OK) continue;
         const char *s = json_string_value(v);
@@ -160,7 +179,8 @@ static void same_ids(const tn_tokenizer *a, const tn_tokenizer *b, const char *w
             n_a = n_b = 0;
             assert_ok(tn_tokenize(a, s, json_string_length(v), flags, &ids_a, &n_a, &cap_a, err));
             assert_ok(tn_tokenize(b, s, json_string_length(v), flags, &ids_b, &n_b, &cap_b, err));
-            if (n_a != n_b || (n_a > 0 && memcmp(ids_a, ids_b, n_a * sizeof *ids_a) != 0)) fail_msg("%s: other ids of %s", what, line);
+            if (n_a != n_b || (n_a > 0 && memcmp(ids_a, ids_b, n_a * sizeof *ids_a) != 0))
+                fail_msg("%s: other ids of %s", what, line);
         }
         json_decref(v);
         n_text++;
@@ -202,10 +222,13 @@ static void sentencepiece_scores_become_merges(void **state)
 
 static void every_named_pre_tokeniser_has_its_patterns(void **state)
 {
-    static const char *const names[] = { "gpt-2", "smollm", "falcon", "default", "llama-bpe", "dbrx", "seed-coder", "deepseek-llm",
-        "deepseek-coder", "deepseek-v3", "gpt-4o", "tekken", "glm4", "stablelm2", "starcoder", "olmo", "mpt", "command-r" };
+    static const char *const names[] = {
+        "gpt-2",      "smollm",       "falcon",         "default",     "llama-bpe", "dbrx",
+        "seed-coder", "deepseek-llm", "deepseek-coder", "deepseek-v3", "gpt-4o",    "tekken",
+        "glm4",       "stablelm2",    "starcoder",      "olmo",        "mpt",       "command-r"
+    };
     static const char *const without[] = { "bloom", "gemma4", "no-such-name" };
-    vocabulary v = byte_level();
+    vocabulary               v = byte_level();
     (void)state;
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -227,7 +250,7 @@ static void every_named_pre_tokeniser_has_its_patterns(void **state)
         char    *bytes;
         tn_gguf *g = as_gguf(&bytes, &v, "gpt2", without[i], false, false);
         json_t  *tokenizer, *config;
-        tn_error err = {0};
+        tn_error err = { 0 };
 
         assert_int_equal(tn_vocabulary_json(&tokenizer, &config, g, &err), TN_UNSUPPORTED);
         assert_non_null(strstr(err.msg, without[i]));
@@ -240,7 +263,8 @@ static void every_named_pre_tokeniser_has_its_patterns(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sentencepiece_scores_become_merges), cmocka_unit_test(every_named_pre_tokeniser_has_its_patterns),
+        cmocka_unit_test(sentencepiece_scores_become_merges),
+        cmocka_unit_test(every_named_pre_tokeniser_has_its_patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* server.h - a small HTTP server on the loopback for tests: one thread, one request a connection, a handler that writes
- * the answer itself, so that it can also be rude: cut off, stall, lie about lengths. */
+/* server.h - a small HTTP server on the loopback for tests: one thread, one request a connection, a handler
+ * that writes the answer itself, so that it can also be rude: cut off, stall, lie about lengths. */
 #ifndef TN_TESTS_NET_SERVER_H
 #define TN_TESTS_NET_SERVER_H
 
@@ -7,11 +7,11 @@
 #include <stdint.h>
 
 typedef struct request {
-    char   method[8], path[512];                     /* with its query */
-    char   head[8192];                               /* all header lines */
+    char   method[8], path[512]; /* with its query */
+    char   head[8192];           /* all header lines */
     char  *body;
     size_t n_body;
-    long   from;                                     /* of "Range: bytes=N-", or 0 */
+    long   from; /* of "Range: bytes=N-", or 0 */
 } request;
 
 typedef struct server server;

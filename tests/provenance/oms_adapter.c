@@ -1,4 +1,5 @@
-/* oms_adapter.c - what the published conformance suite of OMS calls (tests/soak/oms.sh): two commands over the room's functions.
+/* oms_adapter.c - what the published conformance suite of OMS calls (tests/soak/oms.sh): two commands over
+ * the room's functions.
  *
  *   sign-model   --method key --model-path DIR --output-bundle FILE --private-key PEM [--ignore-paths PATH]...
  *   verify-model --method key|certificate --model-path DIR|FILE --bundle FILE [--public-key PEM] [--cert-chain PEM]
@@ -49,9 +50,10 @@ static bool read_request(request *r, int argc, char **argv)
         else if (strcmp(name, "--private-key") == 0) r->private_key = value;
         else if (strcmp(name, "--public-key") == 0) r->public_key = value;
         else if (strcmp(name, "--cert-chain") == 0) r->certificates = value;
-        else if (strcmp(name, "--ignore-paths") == 0 && r->n_ignored < IGNORE_MAX) r->ignored[r->n_ignored++] = value;
+        else if (strcmp(name, "--ignore-paths") == 0 && r->n_ignored < IGNORE_MAX)
+            r->ignored[r->n_ignored++] = value;
     }
-    for (int i = 0, n = r->n_ignored; i < n; i++) {           /* as names below the model, now that it is known */
+    for (int i = 0, n = r->n_ignored; i < n; i++) { /* as names below the model, now that it is known */
         const char *in = r->model != NULL ? inside(r->model, r->ignored[i]) : NULL;
         if (i == 0) r->n_ignored = 0;
         if (in != NULL) r->ignored[r->n_ignored++] = in;
@@ -68,9 +70,12 @@ static bool left_out(const request *r, const char *name)
     size_t                   n;
 
     for (size_t i = 0; i < 4; i++)
-        if (strncmp(name, git[i], n = strlen(git[i])) == 0 && (name[n] == '\0' || name[n] == '/')) return true;
+        if (strncmp(name, git[i], n = strlen(git[i])) == 0 && (name[n] == '\0' || name[n] == '/'))
+            return true;
     for (int i = 0; i < r->n_ignored; i++)
-        if (strncmp(name, r->ignored[i], n = strlen(r->ignored[i])) == 0 && (name[n] == '\0' || name[n] == '/')) return true;
+        if (strncmp(name, r->ignored[i], n = strlen(r->ignored[i])) == 0 &&
+            (name[n] == '\0' || name[n] == '/'))
+            return true;
     return false;
 }
 
@@ -102,7 +107,7 @@ static tn_status list_model(const request *r, tn_tree_file **files, size_t *n, c
 {
     if (tn_is_dir(r->model)) return tn_tree_list(r->model, files, n, err);
     if ((*files = calloc(1, sizeof **files)) == NULL) return tn_fail(err, TN_NOMEM, "no memory for a name");
-    *n = 1;                                                   /* one file: the reference writes ".", the specification its name */
+    *n = 1; /* one file: the reference writes ".", the specification its name */
     (*files)->name = tn_strdup(o->n == 1 && strcmp(o->files[0].name, ".") == 0 ? "." : tn_basename(r->model));
     return tn_sha256_file(r->model, &(*files)->digest, &(*files)->bytes, err);
 }
@@ -125,9 +130,13 @@ static tn_status verify(const request *r, tn_error *err)
     TN_GOTO(tn_oms_open_by(&o, r->bundle, &trust, err));
     TN_GOTO(list_model(r, &files, &n, o, err));
     tn_oms_compare(o, files, n, true, r->ignored, reasons);
-    json_array_foreach(reasons, i, v) {
-        const char *what = json_string_value(json_object_get(v, "what")), *where = json_string_value(json_object_get(v, "where"));
-        if (r->unsigned_files && (strcmp(what, "file is not signed") == 0 || strcmp(what, "file is left out by the signature") == 0)) continue;
+    json_array_foreach(reasons, i, v)
+    {
+        const char *what = json_string_value(json_object_get(v, "what")),
+                   *where = json_string_value(json_object_get(v, "where"));
+        if (r->unsigned_files && (strcmp(what, "file is not signed") == 0 ||
+                                  strcmp(what, "file is left out by the signature") == 0))
+            continue;
         fprintf(stderr, "%s: %s\n", where, what);
         n_wrong++;
     }
@@ -148,7 +157,9 @@ int main(int argc, char **argv)
 
     if (argc < 2 || !read_request(&r, argc, argv)) return 2;
     if (strcmp(argv[1], "sign-model") == 0 && strcmp(r.method, "key") == 0) status = sign(&r, &err);
-    else if (strcmp(argv[1], "verify-model") == 0 && (strcmp(r.method, "key") == 0 || strcmp(r.method, "certificate") == 0)) status = verify(&r, &err);
+    else if (strcmp(argv[1], "verify-model") == 0 &&
+             (strcmp(r.method, "key") == 0 || strcmp(r.method, "certificate") == 0))
+        status = verify(&r, &err);
     else return 2;
     if (status != TN_OK) fprintf(stderr, "%s\n", err.msg);
     return status == TN_OK ? 0 : 1;

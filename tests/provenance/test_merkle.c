@@ -1,4 +1,5 @@
-/* test_merkle.c - the RFC 9162 tree against known roots, every proof of small trees, and digests of directories. */
+/* test_merkle.c - the RFC 9162 tree against known roots, every proof of small trees, and digests of
+ * directories. */
 #include "provenance/provenance.h"
 
 #include "base/file.h"
@@ -17,6 +18,7 @@
 enum { N_MAX = 40 };
 
 /* The eight entries of the test tree that Certificate Transparency implementations share, and its roots. */
+// clang-format off
 static const struct { const char *bytes; size_t n; } entries[8] = {
     { "", 0 }, { "\x00", 1 }, { "\x10", 1 }, { "\x20\x21", 2 }, { "\x30\x31", 2 }, { "\x40\x41\x42\x43", 4 },
     { "\x50\x51\x52\x53\x54\x55\x56\x57", 8 }, { "\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6c\x6d\x6e\x6f", 16 } };
@@ -37,6 +39,7 @@ static void fill(tn_digest *leaves, size_t n)
         tn_merkle_leaf(&leaves[i], &b, 1);
     }
 }
+// clang-format on
 
 static void roots_are_those_of_certificate_transparency(void **state)
 {

@@ -1,4 +1,5 @@
-/* test_oms.c - model signing: the published test vector to the byte, every flipped bit, and the holes that are closed. */
+/* test_oms.c - model signing: the published test vector to the byte, every flipped bit, and the holes that
+ * are closed. */
 #include "provenance/provenance.h"
 
 #include "base/file.h"
@@ -14,11 +15,12 @@
 
 #include <cmocka.h>
 
-static const uint8_t scalar[32] = { 0xC9, 0xAF, 0xA9, 0xD8, 0x45, 0xBA, 0x75, 0x16, 0x6B, 0x5C, 0x21, 0x57, 0x67, 0xB1, 0xD6, 0x93,
-                                    0x4E, 0x50, 0xC3, 0xDB, 0x36, 0xE8, 0x9B, 0x12, 0x7B, 0x8A, 0x62, 0x2B, 0x12, 0x0F, 0x67, 0x21 };
-static char    dir[] = "/tmp/tenet-oms-XXXXXX";
-static tn_key *key;
-static const char *certificates;              /* tests/golden/provenance/certificate */
+static const uint8_t scalar[32] = { 0xC9, 0xAF, 0xA9, 0xD8, 0x45, 0xBA, 0x75, 0x16, 0x6B, 0x5C, 0x21,
+                                    0x57, 0x67, 0xB1, 0xD6, 0x93, 0x4E, 0x50, 0xC3, 0xDB, 0x36, 0xE8,
+                                    0x9B, 0x12, 0x7B, 0x8A, 0x62, 0x2B, 0x12, 0x0F, 0x67, 0x21 };
+static char          dir[] = "/tmp/tenet-oms-XXXXXX";
+static tn_key       *key;
+static const char   *certificates; /* tests/golden/provenance/certificate */
 
 static char *at(const char *name)
 {
@@ -50,7 +52,9 @@ static void the_published_vector_is_reproduced_to_the_byte(void **state)
     assert_int_equal(n, 2);
     assert_int_equal(tn_oms_bundle(&bundle, files, n, "toy", NULL, key, NULL), TN_OK);
     assert_int_equal(tn_json_parse(&b, bundle, strlen(bundle), "bundle", NULL), TN_OK);
-    assert_true(tn_unbase64(&payload, &n_payload, json_string_value(json_object_get(json_object_get(b, "dsseEnvelope"), "payload"))));
+    assert_true(
+        tn_unbase64(&payload, &n_payload,
+                    json_string_value(json_object_get(json_object_get(b, "dsseEnvelope"), "payload"))));
     assert_int_equal(n_payload, 615);
     d = tn_sha256_of(payload, n_payload);
     tn_hex(hex, &d);
@@ -95,13 +99,16 @@ static void a_signed_directory_is_sound_and_signs_to_the_same_bytes(void **state
     write_bytes("toy/a.txt", "tenez\n", 6);
     compare(o, reasons);
     assert_int_equal(json_array_size(reasons), 2);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(reasons, 0), "what")), "file differs");
-    assert_string_equal(json_string_value(json_object_get(json_array_get(reasons, 1), "what")), "file is not signed");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(reasons, 0), "what")),
+                        "file differs");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(reasons, 1), "what")),
+                        "file is not signed");
     json_array_clear(reasons);
     unlink(at("toy/extra"));
     unlink(at("toy/a.txt"));
     compare(o, reasons);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(reasons, 0), "what")), "file is missing");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(reasons, 0), "what")),
+                        "file is missing");
     write_bytes("toy/a.txt", "tenet\n", 6);
     json_decref(reasons);
     tn_oms_free(o);
@@ -119,12 +126,14 @@ static void every_flipped_bit_of_the_signature_file_is_found(void **state)
     for (size_t i = 0; i < n; i++)
         for (int bit = 0; bit < 8; bit++) {
             tn_oms *o = NULL;
-            if (i % 7 != (size_t)bit && i > 300) continue;    /* the payload is long: one bit of each byte there */
+            /* the payload is long: one bit of each byte there */
+            if (i % 7 != (size_t)bit && i > 300) continue;
             text[i] = (char)(text[i] ^ (1 << bit));
             FILE *f = fopen(at("flipped.sig"), "wb");
             fwrite(text, 1, n, f);
             fclose(f);
-            if (tn_oms_open(&o, at("flipped.sig"), key, NULL) == TN_OK) fail_msg("bit %d of byte %zu", bit, i);
+            if (tn_oms_open(&o, at("flipped.sig"), key, NULL) == TN_OK)
+                fail_msg("bit %d of byte %zu", bit, i);
             text[i] = (char)(text[i] ^ (1 << bit));
         }
     free(text);
@@ -133,13 +142,15 @@ static void every_flipped_bit_of_the_signature_file_is_found(void **state)
 /* Signs a statement of our own making, as a hostile signer would. */
 static tn_status open_statement(const char *statement, tn_error *err)
 {
-    json_t   *envelope = NULL;
-    tn_oms   *o = NULL;
-    char     *text;
+    json_t *envelope = NULL;
+    tn_oms *o = NULL;
+    char   *text;
 
-    assert_int_equal(tn_dsse_sign(&envelope, statement, strlen(statement), TN_INTOTO_TYPE, key, "", NULL), TN_OK);
-    json_t *b = json_pack("{s:s,s:{s:{s:s},s:[]},s:o}", "mediaType", "application/vnd.dev.sigstore.bundle.v0.3+json",
-                          "verificationMaterial", "publicKey", "hint", tn_key_hint(key), "tlogEntries", "dsseEnvelope", envelope);
+    assert_int_equal(tn_dsse_sign(&envelope, statement, strlen(statement), TN_INTOTO_TYPE, key, "", NULL),
+                     TN_OK);
+    json_t *b = json_pack("{s:s,s:{s:{s:s},s:[]},s:o}", "mediaType",
+                          "application/vnd.dev.sigstore.bundle.v0.3+json", "verificationMaterial",
+                          "publicKey", "hint", tn_key_hint(key), "tlogEntries", "dsseEnvelope", envelope);
     text = json_dumps(b, JSON_COMPACT);
     write_bytes("hostile.sig", text, strlen(text));
     free(text);
@@ -149,12 +160,15 @@ static tn_status open_statement(const char *statement, tn_error *err)
     return status;
 }
 
-#define STATEMENT(root, ignore, resources)                                                                                  \
-    "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{\"name\":\"toy\",\"digest\":{\"sha256\":\"" root "\"}}],"   \
-    "\"predicateType\":\"https://model_signing/signature/v1.0\",\"predicate\":{\"serialization\":{\"method\":\"files\","      \
-    "\"hash_type\":\"sha256\",\"allow_symlinks\":false,\"ignore_paths\":[" ignore "]},\"resources\":[" resources "]}}"
+#define STATEMENT(root, ignore, resources)                                                                   \
+    "{\"_type\":\"https://in-toto.io/Statement/"                                                             \
+    "v1\",\"subject\":[{\"name\":\"toy\",\"digest\":{\"sha256\":\"" root "\"}}],"                            \
+    "\"predicateType\":\"https://model_signing/signature/"                                                   \
+    "v1.0\",\"predicate\":{\"serialization\":{\"method\":\"files\","                                         \
+    "\"hash_type\":\"sha256\",\"allow_symlinks\":false,\"ignore_paths\":[" ignore                            \
+    "]},\"resources\":[" resources "]}}"
 #define A_DIGEST "dbff0925a2606ba81a705a51d170b9202f21e641ff1c7d5493499e0869b6b75b"
-#define A_ROOT   "3306d2ea4b0107d8f0bcaf6f8ad9e0bf7d6a4c2ce57ab17d0ddf38a39d94ee7a"
+#define A_ROOT "3306d2ea4b0107d8f0bcaf6f8ad9e0bf7d6a4c2ce57ab17d0ddf38a39d94ee7a"
 #define FILE_A(name) "{\"name\":\"" name "\",\"algorithm\":\"sha256\",\"digest\":\"" A_DIGEST "\"}"
 
 static void holes_of_the_reference_are_closed(void **state)
@@ -170,6 +184,7 @@ static void holes_of_the_reference_are_closed(void **state)
     memcpy(both, d.b, 32);
     memcpy(both + 32, d.b, 32);
     two = tn_sha256_of(both, 64);
+    // clang-format off
     const struct { const char *text; const tn_digest *root; const char *says; } cases[] = {
         { STATEMENT("@", "\".git\"", FILE_A("a.txt")),                       &root, NULL },
         { STATEMENT("@", "7", FILE_A("a.txt")),                              &root, "ignore_paths" },
@@ -179,6 +194,7 @@ static void holes_of_the_reference_are_closed(void **state)
         { STATEMENT("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "", ""), &root, "covers no file" },
         { STATEMENT(A_ROOT, "", FILE_A("a.txt")),                            &root, "root digest" },
     };
+    // clang-format on
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         tn_hex(hex, cases[i].root);
         p = strchr(cases[i].text, '@');
@@ -198,11 +214,11 @@ static void holes_of_the_reference_are_closed(void **state)
 static void what_a_signature_leaves_out_is_not_left_out(void **state)
 {
     static const char *const mine[] = { "sub", NULL };
-    tn_tree_file *files = NULL, *kept = NULL;
-    size_t        n = 0;
-    tn_oms       *o = NULL;
-    json_t       *reasons = json_array();
-    char         *bundle = NULL;
+    tn_tree_file            *files = NULL, *kept = NULL;
+    size_t                   n = 0;
+    tn_oms                  *o = NULL;
+    json_t                  *reasons = json_array();
+    char                    *bundle = NULL;
 
     (void)state;
     write_bytes("toy/weights.bin", "w", 1);
@@ -214,10 +230,12 @@ static void what_a_signature_leaves_out_is_not_left_out(void **state)
     assert_int_equal(tn_oms_bundle(&bundle, kept, k, "toy", "weights.bin", key, NULL), TN_OK);
     write_bytes("left.sig", bundle, strlen(bundle));
     assert_int_equal(tn_oms_open(&o, at("left.sig"), key, NULL), TN_OK);
-    tn_oms_compare(o, files, n, false, mine, reasons);        /* what the verifier names himself is his own word */
+    tn_oms_compare(o, files, n, false, mine, reasons); /* what the verifier names himself is his own word */
     assert_int_equal(json_array_size(reasons), 1);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(reasons, 0), "what")), "file is left out by the signature");
-    assert_string_equal(json_string_value(json_object_get(json_array_get(reasons, 0), "where")), "weights.bin");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(reasons, 0), "what")),
+                        "file is left out by the signature");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(reasons, 0), "where")),
+                        "weights.bin");
     unlink(at("toy/weights.bin"));
     free(kept);
     free(bundle);
@@ -226,22 +244,21 @@ static void what_a_signature_leaves_out_is_not_left_out(void **state)
     json_decref(reasons);
 }
 
-static const char p384[] =                                    /* of these tests alone */
+static const char p384[] = /* of these tests alone */
     "-----BEGIN PRIVATE KEY-----\n"
     "MIG2AgEAMBAGByqGSM49AgEGBSuBBAAiBIGeMIGbAgEBBDBb3+6b/MXdFD1kRCew\n"
     "/+e0Jhv+mnSg+PAxbYYJKNKoQ88gT7JLJQ9Xl4GHXmGoIuChZANiAARm+OVfScTv\n"
     "CMi7b9LqCH8IRwwNiHS9F444Qjt4yyPgMrHj8fx1HpGvGuvUTxbxwR9Sx+a5AxsF\n"
     "WfERfJnE8jHUH0wJ/MmczISGMDb4/Gt3U0KvMpylC7kq+Y0YUXqoqWA=\n"
     "-----END PRIVATE KEY-----\n";
-static const char p521[] =
-    "-----BEGIN PRIVATE KEY-----\n"
-    "MIHuAgEAMBAGByqGSM49AgEGBSuBBAAjBIHWMIHTAgEBBEIAvDAHL4KGONttMYcG\n"
-    "sJEgRDOxiFk/sY5ZbZDZB5himU1dNn41FSdF7jVN/1vXr6NYxidLa840bRdAoEVD\n"
-    "0RAw5MihgYkDgYYABAHXj9XxH02Vf7cjg0Pc/YVVR9pxu2iOPiKVFmhQyAVpHkVK\n"
-    "0QyFOmzETr6XpYMcZodD32mUL0LMY8XP7yCVg7UYeQFv4iTJCEI4lr4eTdD1sjRY\n"
-    "fg/h+D7T7e6Z0RUpYXetV76UWHsbxNfrQhipe5gvKliPNUCOZ4n+mmKAcR3XR/sL\n"
-    "kg==\n"
-    "-----END PRIVATE KEY-----\n";
+static const char p521[] = "-----BEGIN PRIVATE KEY-----\n"
+                           "MIHuAgEAMBAGByqGSM49AgEGBSuBBAAjBIHWMIHTAgEBBEIAvDAHL4KGONttMYcG\n"
+                           "sJEgRDOxiFk/sY5ZbZDZB5himU1dNn41FSdF7jVN/1vXr6NYxidLa840bRdAoEVD\n"
+                           "0RAw5MihgYkDgYYABAHXj9XxH02Vf7cjg0Pc/YVVR9pxu2iOPiKVFmhQyAVpHkVK\n"
+                           "0QyFOmzETr6XpYMcZodD32mUL0LMY8XP7yCVg7UYeQFv4iTJCEI4lr4eTdD1sjRY\n"
+                           "fg/h+D7T7e6Z0RUpYXetV76UWHsbxNfrQhipe5gvKliPNUCOZ4n+mmKAcR3XR/sL\n"
+                           "kg==\n"
+                           "-----END PRIVATE KEY-----\n";
 
 static void keys_of_other_curves_sign_alike_every_time(void **state)
 {
@@ -255,7 +272,7 @@ static void keys_of_other_curves_sign_alike_every_time(void **state)
         write_bytes("curve.pem", pems[i], strlen(pems[i]));
         assert_int_equal(tn_key_load_private(&k, at("curve.pem"), NULL, NULL), TN_OK);
         assert_string_equal(tn_key_curve(k), names[i]);
-        for (int m = 0; m < 8; m++) {                         /* some nonces and signatures begin with zeros */
+        for (int m = 0; m < 8; m++) { /* some nonces and signatures begin with zeros */
             assert_int_equal(tn_key_sign(k, &m, sizeof m, a, &n_a, NULL), TN_OK);
             assert_int_equal(tn_key_sign(k, &m, sizeof m, b, &n_b, NULL), TN_OK);
             assert_int_equal(n_a, n_b);
@@ -271,7 +288,9 @@ static void keys_of_other_curves_sign_alike_every_time(void **state)
 /* Signed by the reference with a certificate (tests/oracle/make_oms_certificate.sh). */
 static void a_certificate_counts_if_it_leads_to_a_trusted_one_and_may_sign(void **state)
 {
-    static const struct { const char *sig, *roots, *says; } cases[] = {
+    static const struct {
+        const char *sig, *roots, *says;
+    } cases[] = {
         { "signer.sig", "root.pem", NULL },
         { "signer.sig", "other.pem", "does not lead to one in" },
         { "server.sig", "root.pem", "is not made for signing" },
@@ -282,9 +301,11 @@ static void a_certificate_counts_if_it_leads_to_a_trusted_one_and_may_sign(void 
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        char     *sig = tn_path(certificates, cases[i].sig), *roots = cases[i].roots != NULL ? tn_path(certificates, cases[i].roots) : NULL;
+        char *sig = tn_path(certificates, cases[i].sig),
+             *roots = cases[i].roots != NULL ? tn_path(certificates, cases[i].roots) : NULL;
         tn_oms   *o = NULL;
-        tn_status status = tn_oms_open_by(&o, sig, &(tn_oms_trust){ .certificates = roots, .key = key }, &err);
+        tn_status status = tn_oms_open_by(&o, sig, &(tn_oms_trust){ .certificates = roots, .key = key },
+                                          &err);
         if (cases[i].says == NULL) {
             tn_tree_file *files = NULL;
             size_t        n = 0;
@@ -354,9 +375,10 @@ static void a_key_is_kept_encrypted_and_opens_only_with_its_passphrase(void **st
 
 static void base64_takes_only_the_canonical_text(void **state)
 {
-    static const char *const bad[] = { "A", "AA", "AAA", "AB==", "AAB=", "AA=A", "A===", "====", "AA\n=", "-_==", "QUI=QUI=", " QUI=" };
-    uint8_t *out = NULL;
-    size_t   n;
+    static const char *const bad[] = { "A",    "AA",   "AAA",   "AB==", "AAB=",     "AA=A",
+                                       "A===", "====", "AA\n=", "-_==", "QUI=QUI=", " QUI=" };
+    uint8_t                 *out = NULL;
+    size_t                   n;
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
@@ -375,7 +397,7 @@ static void base64_takes_only_the_canonical_text(void **state)
 
 int main(int argc, char **argv)
 {
-    static const uint8_t w[4] = { 0, 1, 2, 3 };
+    static const uint8_t    w[4] = { 0, 1, 2, 3 };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_published_vector_is_reproduced_to_the_byte),
         cmocka_unit_test(a_signed_directory_is_sound_and_signs_to_the_same_bytes),
@@ -389,7 +411,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(base64_takes_only_the_canonical_text),
     };
     certificates = argc > 1 ? argv[1] : "tests/golden/provenance/certificate";
-    if (mkdtemp(dir) == NULL || tn_key_from_scalar(&key, scalar, NULL) != TN_OK || tn_mkdirs(at("toy/sub"), NULL) != TN_OK) return 1;
+    if (mkdtemp(dir) == NULL || tn_key_from_scalar(&key, scalar, NULL) != TN_OK ||
+        tn_mkdirs(at("toy/sub"), NULL) != TN_OK)
+        return 1;
     tn_file_write_all(at("toy/a.txt"), "tenet\n", 6, NULL);
     tn_file_write_all(at("toy/sub/w.bin"), w, 4, NULL);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

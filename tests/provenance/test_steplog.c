@@ -22,7 +22,9 @@ static tn_digest genesis;
 
 static tn_step_record record(uint64_t k)
 {
-    tn_step_record r = { .step = k, .loss = 3.0f / (float)k, .grad_norm = k == 4 ? NAN : 0.1f * (float)k, .lr = 1e-4f };
+    tn_step_record r = {
+        .step = k, .loss = 3.0f / (float)k, .grad_norm = k == 4 ? NAN : 0.1f * (float)k, .lr = 1e-4f
+    };
 
     r.batch = tn_sha256_of(&k, sizeof k);
     r.has_state = k % 4 == 0;
@@ -51,7 +53,7 @@ static void a_resumed_log_is_the_undisturbed_log(void **state)
     (void)state;
     write_log(1, N_STEP);
     assert_int_equal(tn_file_read_all(&whole, &n, path, 1 << 20, NULL), TN_OK);
-    write_log(9, 10);                                         /* back to step 8, two steps, then torn in the next */
+    write_log(9, 10); /* back to step 8, two steps, then torn in the next */
     FILE *f = fopen(path, "ab");
     fputs("{\"batch\":\"00", f);
     fclose(f);
@@ -101,7 +103,8 @@ static void every_flipped_bit_is_found(void **state)
             FILE *f = fopen(path, "wb");
             fwrite(text, 1, n, f);
             fclose(f);
-            if (tn_steplog_read(path, &genesis, NULL, NULL, &root, NULL) == TN_OK) fail_msg("bit %d of byte %zu", bit, i);
+            if (tn_steplog_read(path, &genesis, NULL, NULL, &root, NULL) == TN_OK)
+                fail_msg("bit %d of byte %zu", bit, i);
             text[i] = (char)(text[i] ^ (1 << bit));
         }
     free(text);
@@ -120,7 +123,7 @@ static void the_altered_step_is_named(void **state)
     assert_int_equal(tn_file_read_all(&text, &n, path, 1 << 20, NULL), TN_OK);
     p = strstr(text, "\"step\":7}") - 100;
     while (*p != '\n') p--;
-    p[12] = p[12] == '0' ? '1' : '0';                         /* a digit of the batch digest */
+    p[12] = p[12] == '0' ? '1' : '0'; /* a digit of the batch digest */
     assert_int_equal(tn_file_write_all(path, text, n, NULL), TN_OK);
     free(text);
     assert_int_equal(tn_steplog_read(path, &genesis, NULL, NULL, &root, &err), TN_VERIFY);
@@ -139,16 +142,16 @@ static void only_what_is_needed_is_read(void **state)
     (void)state;
     unlink(path);
     assert_int_equal(tn_steplog_read_to(path, &genesis, 3, &r, &n, NULL), TN_OK);
-    assert_int_equal(n, 0);                                   /* there is none */
+    assert_int_equal(n, 0); /* there is none */
     write_log(1, 6);
     FILE *f = fopen(path, "ab");
-    fputs("{\"batch\":\"00", f);                             /* torn behind step 6 */
+    fputs("{\"batch\":\"00", f); /* torn behind step 6 */
     fclose(f);
     assert_int_equal(tn_steplog_read_to(path, &genesis, 6, &r, &n, &err), TN_OK);
     assert_true(n == 6 && r[5].step == 6);
     free(r);
     assert_int_equal(tn_steplog_read_to(path, &genesis, 9, &r, &n, &err), TN_OK);
-    assert_int_equal(n, 6);                                   /* it ends before */
+    assert_int_equal(n, 6); /* it ends before */
     free(r);
     assert_int_equal(tn_steplog_read(path, &genesis, NULL, NULL, NULL, &err), TN_VERIFY);
 }
@@ -171,7 +174,7 @@ static void a_line_that_could_not_be_written_leaves_a_whole_log(void **state)
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     small = before;
-    small.rlim_cur = (rlim_t)st.st_size + 100;                /* the next line does not fit */
+    small.rlim_cur = (rlim_t)st.st_size + 100; /* the next line does not fit */
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
     tn_step_record r = record(5);
     tn_status      status = tn_steplog_append(l, &r, &err);
@@ -180,7 +183,7 @@ static void a_line_that_could_not_be_written_leaves_a_whole_log(void **state)
     assert_int_equal(tn_steplog_read(path, &genesis, &records, &n, NULL, &err), TN_OK);
     assert_int_equal(n, 4);
     free(records);
-    for (uint64_t k = 5; k <= 8; k++) {                       /* and it goes on when there is room again */
+    for (uint64_t k = 5; k <= 8; k++) { /* and it goes on when there is room again */
         r = record(k);
         assert_int_equal(tn_steplog_append(l, &r, NULL), TN_OK);
     }

@@ -1,4 +1,5 @@
-/* test_tlog.c - a transparency log in files: growth over several tiles, proofs, and every kind of tampering. */
+/* test_tlog.c - a transparency log in files: growth over several tiles, proofs, and every kind of
+ * tampering. */
 #include "provenance/provenance.h"
 
 #include "base/file.h"
@@ -12,11 +13,11 @@
 
 #include <cmocka.h>
 
-enum { N_ENTRY = 300 };                                       /* a full tile, a partial one, and one of level 1 */
+enum { N_ENTRY = 300 }; /* a full tile, a partial one, and one of level 1 */
 
 static char    dir[] = "/tmp/tenet-tlog-XXXXXX", log_dir[64];
 static tn_key *key;
-static char   *old_note;                                      /* the checkpoint at 100 entries */
+static char   *old_note; /* the checkpoint at 100 entries */
 
 static char *at(const char *name)
 {
@@ -46,21 +47,25 @@ static void a_log_grows_in_the_layout_of_tiles(void **state)
     size_t        n;
 
     (void)state;
-    assert_int_equal(tn_tlog_add(log_dir, NULL, "x", 1, key, &index, NULL), TN_USAGE);      /* a new log needs an origin */
+    /* a new log needs an origin */
+    assert_int_equal(tn_tlog_add(log_dir, NULL, "x", 1, key, &index, NULL), TN_USAGE);
     for (int i = 0; i < N_ENTRY; i++) {
         char text[32];
         snprintf(text, sizeof text, "entry %d", i);
-        assert_int_equal(tn_tlog_add(log_dir, i == 0 ? "example.org/models" : NULL, text, strlen(text), key, &index, NULL), TN_OK);
+        assert_int_equal(
+            tn_tlog_add(log_dir, i == 0 ? "example.org/models" : NULL, text, strlen(text), key, &index, NULL),
+            TN_OK);
         assert_int_equal(index, i);
-        if (i == 99) assert_int_equal(tn_file_read_all(&old_note, NULL, at("checkpoint"), 1 << 16, NULL), TN_OK);
+        if (i == 99)
+            assert_int_equal(tn_file_read_all(&old_note, NULL, at("checkpoint"), 1 << 16, NULL), TN_OK);
     }
     assert_int_equal(tn_file_read_all(&bytes, &n, at("tile/0/000"), 1 << 20, NULL), TN_OK);
     assert_int_equal(n, 8192);
     tn_digest first = leaf_of(0);
     assert_memory_equal(bytes, first.b, 32);
     free(bytes);
-    assert_true(tn_exists(at("tile/0/001.p/44")) && tn_exists(at("tile/1/000.p/1")) && tn_exists(at("tile/entries/000"))
-                && tn_exists(at("tile/entries/001.p/44")));
+    assert_true(tn_exists(at("tile/0/001.p/44")) && tn_exists(at("tile/1/000.p/1")) &&
+                tn_exists(at("tile/entries/000")) && tn_exists(at("tile/entries/001.p/44")));
     assert_int_equal(tn_tlog_verify(log_dir, key, &c, NULL), TN_OK);
     assert_int_equal(c.size, N_ENTRY);
     assert_string_equal(c.origin, "example.org/models");
@@ -79,7 +84,7 @@ static void inclusion_proofs_hold_and_do_not_fit_another_entry(void **state)
         assert_int_equal(tn_tlog_check(proof, key, &leaf, &c, &index, "proof", NULL), TN_OK);
         assert_int_equal(index, i);
         assert_int_equal(tn_tlog_check(proof, key, &other, &c, &index, "proof", NULL), TN_VERIFY);
-        for (size_t k = 0; k < strlen(proof); k += 5) {       /* no flipped bit survives */
+        for (size_t k = 0; k < strlen(proof); k += 5) { /* no flipped bit survives */
             proof[k] = (char)(proof[k] ^ 1);
             if (tn_tlog_check(proof, key, &leaf, &c, &index, "proof", NULL) == TN_OK) fail_msg("byte %zu", k);
             proof[k] = (char)(proof[k] ^ 1);
@@ -121,8 +126,9 @@ static void flip(const char *name, long offset)
 
 static void a_changed_tile_entry_or_checkpoint_is_found(void **state)
 {
-    static const char *const names[] = { "tile/0/000", "tile/0/001.p/44", "tile/1/000.p/1", "tile/entries/000", "tile/entries/001.p/44", "checkpoint" };
-    tn_checkpoint c;
+    static const char *const names[] = { "tile/0/000",       "tile/0/001.p/44",       "tile/1/000.p/1",
+                                         "tile/entries/000", "tile/entries/001.p/44", "checkpoint" };
+    tn_checkpoint            c;
 
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -1,4 +1,5 @@
-/* test_tree.c - directories as digests: what counts and what does not, and many at once, whatever the number of threads. */
+/* test_tree.c - directories as digests: what counts and what does not, and many at once, whatever the number
+ * of threads. */
 #include "provenance/provenance.h"
 
 #include "base/file.h"
@@ -96,7 +97,8 @@ static void a_link_is_refused_and_named(void **state)
     assert_int_equal(tn_tree_digest(at("nothing"), &d, NULL, &err), TN_NOTFOUND);
 }
 
-/* Folders, files, something that is missing and something unfit, side by side: each job as if it were alone. */
+/* Folders, files, something that is missing and something unfit, side by side: each job as if it were
+ * alone. */
 static void many_at_once_are_as_each_alone_for_any_number_of_threads(void **state)
 {
     enum { N = 40 };
@@ -140,9 +142,11 @@ static void many_at_once_are_as_each_alone_for_any_number_of_threads(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(names_bytes_and_the_execute_bit_count_and_nothing_else, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_bytes_and_the_execute_bit_count_and_nothing_else, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_link_is_refused_and_named, setup, teardown),
-        cmocka_unit_test_setup_teardown(many_at_once_are_as_each_alone_for_any_number_of_threads, setup, teardown),
+        cmocka_unit_test_setup_teardown(many_at_once_are_as_each_alone_for_any_number_of_threads, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,7 +39,9 @@ int every_kind_setup(void **state)
     (void)state;
     snprintf(dir, sizeof dir, "/tmp/tenet-every-XXXXXX");
     if (mkdtemp(dir) == NULL || tn_store_open(&store, every_kind_at("store"), NULL) != TN_OK) return -1;
-    return tn_mkdirs(every_kind_at("store/identity"), NULL) == TN_OK && give("lab.pem") && give("lab.pub.pem") ? 0 : -1;
+    return tn_mkdirs(every_kind_at("store/identity"), NULL) == TN_OK && give("lab.pem") && give("lab.pub.pem")
+               ? 0
+               : -1;
 }
 
 int every_kind_teardown(void **state)
@@ -50,7 +52,8 @@ int every_kind_teardown(void **state)
     return tn_remove_tree(dir, NULL) == TN_OK ? 0 : -1;
 }
 
-tn_status every_kind_run(const char *path, const char *const *sets, const tn_run_options *o, json_t **record, tn_error *err)
+tn_status every_kind_run(const char *path, const char *const *sets, const tn_run_options *o, json_t **record,
+                         tn_error *err)
 {
     static const tn_run_options none;
     const tn_recipe_options     ro = { .sets = sets };
@@ -70,7 +73,7 @@ json_t *every_kind_row(const json_t *record, const char *stage)
     size_t  i;
     json_t *v;
 
-    json_array_foreach(json_object_get(record, "stages"), i, v)
-        if (strcmp(json_string_value(json_object_get(v, "name")), stage) == 0) return v;
+    json_array_foreach(json_object_get(record, "stages"), i,
+                       v) if (strcmp(json_string_value(json_object_get(v, "name")), stage) == 0) return v;
     return NULL;
 }

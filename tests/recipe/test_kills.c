@@ -1,9 +1,9 @@
-/* test_kills.c - random recipes of toy stages, killed or starved at random system calls, then run again: the same roots as an
- * undisturbed run, and never anything half-written in the store.
+/* test_kills.c - random recipes of toy stages, killed or starved at random system calls, then run again: the
+ * same roots as an undisturbed run, and never anything half-written in the store.
  *
- * write, fsync, rename, open, mkdir and link are wrapped at link time (--wrap): at the n-th of them the process kills itself
- * with SIGKILL, or the call fails with "no space left" or "input/output error", once or from then on. TENET_KILLS sets the
- * number of disturbed runs (25; `./dev soak`: 500). */
+ * write, fsync, rename, open, mkdir and link are wrapped at link time (--wrap): at the n-th of them the
+ * process kills itself with SIGKILL, or the call fails with "no space left" or "input/output error", once or
+ * from then on. TENET_KILLS sets the number of disturbed runs (25; `./dev soak`: 500). */
 #include "toys.h"
 
 #include "base/file.h"
@@ -26,12 +26,12 @@
 
 #include <cmocka.h>
 
-/* ------------------------------------------------------------------------------------------------------ the fault maker */
+/* ---------------------------------------------------------------------------------------- the fault maker */
 
 typedef enum fault { FAULT_NONE, FAULT_KILL, FAULT_ONCE, FAULT_FROM_NOW } fault;
-static fault  fault_kind;
-static long   fault_at, n_call;
-static int    fault_errno;
+static fault fault_kind;
+static long  fault_at, n_call;
+static int   fault_errno;
 
 /* true: the call has to fail. */
 static bool strike(void)
@@ -84,7 +84,7 @@ int __wrap_open(const char *p, int flags, ...)
     return __real_open(p, flags, mode);
 }
 
-/* --------------------------------------------------------------------------------------------------------- random recipes */
+/* ----------------------------------------------------------------------------------------- random recipes */
 
 static char           dir[64];
 static const uint64_t SEED = 20260101;
@@ -99,22 +99,29 @@ static uint64_t pick(uint64_t recipe, uint64_t *at, uint64_t n)
 /* 3 to 9 stages; each takes what earlier ones made. */
 static char *random_recipe(uint64_t i)
 {
-    tn_str   s = {0};
+    tn_str   s = { 0 };
     uint64_t at = 0, n = 3 + pick(i, &at, 7);
 
     tn_str_addf(&s, "name: random-%llu\nseed: %llu\nstages:\n", (unsigned long long)i, (unsigned long long)i);
     for (uint64_t k = 0; k < n; k++) {
         uint64_t kind = k == 0 ? 0 : pick(i, &at, 4);
         switch (kind) {
-        case 0: tn_str_addf(&s, "  s%llu: {kind: text, text: \"t%llu \"}\n", (unsigned long long)k, (unsigned long long)pick(i, &at, 5)); break;
+        case 0:
+            tn_str_addf(&s, "  s%llu: {kind: text, text: \"t%llu \"}\n", (unsigned long long)k,
+                        (unsigned long long)pick(i, &at, 5));
+            break;
         case 1:
-            tn_str_addf(&s, "  s%llu: {kind: count, lr: %llu, inputs: {from: s%llu}}\n", (unsigned long long)k, (unsigned long long)(1 + pick(i, &at, 12)),
+            tn_str_addf(&s, "  s%llu: {kind: count, lr: %llu, inputs: {from: s%llu}}\n",
+                        (unsigned long long)k, (unsigned long long)(1 + pick(i, &at, 12)),
                         (unsigned long long)pick(i, &at, k));
             break;
-        case 2: tn_str_addf(&s, "  s%llu: {kind: tree, inputs: {from: s%llu}}\n", (unsigned long long)k, (unsigned long long)pick(i, &at, k)); break;
-        default:
-            tn_str_addf(&s, "  s%llu: {kind: join, inputs: {from: [s%llu, s%llu]}}\n", (unsigned long long)k, (unsigned long long)pick(i, &at, k),
+        case 2:
+            tn_str_addf(&s, "  s%llu: {kind: tree, inputs: {from: s%llu}}\n", (unsigned long long)k,
                         (unsigned long long)pick(i, &at, k));
+            break;
+        default:
+            tn_str_addf(&s, "  s%llu: {kind: join, inputs: {from: [s%llu, s%llu]}}\n", (unsigned long long)k,
+                        (unsigned long long)pick(i, &at, k), (unsigned long long)pick(i, &at, k));
         }
     }
     char *text = tn_str_take(&s);
@@ -129,14 +136,15 @@ static tn_status run_here(const char *recipe_path, const char *store_dir, char *
     tn_store  *s = NULL;
     json_t    *record = NULL, *row;
     size_t     i;
-    tn_str     text = {0};
+    tn_str     text = { 0 };
     tn_status  status = TN_OK;
 
     TN_GOTO(tn_recipe_load(&r, recipe_path, NULL, err));
     TN_GOTO(tn_store_open(&s, store_dir, err));
-    TN_GOTO(tn_recipe_run(r, s, &(tn_run_options){0}, &record, err));
+    TN_GOTO(tn_recipe_run(r, s, &(tn_run_options){ 0 }, &record, err));
     json_array_foreach(json_object_get(record, "stages"), i, row)
-        tn_str_addf(&text, "%s %s\n", json_string_value(json_object_get(row, "name")), json_string_value(json_object_get(row, "root")));
+        tn_str_addf(&text, "%s %s\n", json_string_value(json_object_get(row, "name")),
+                    json_string_value(json_object_get(row, "root")));
     *roots = tn_str_take(&text);
 out:
     tn_str_free(&text);
@@ -195,12 +203,15 @@ static void disturbed_runs_end_with_the_roots_of_an_undisturbed_one(void **state
         n_call = 0;
         if (run_here(path, calm, &want, &err) != TN_OK) fail_msg("%s\n%s", err.msg, text);
         long n_calm = n_call;
-        for (int k = 0; k < 4 && done < n_kill; k++) {        /* up to four disturbances, one after the other, in one store */
-            fault  kind = FAULT_KILL + (fault)pick(i, &at, 3);
-            long   when = 1 + (long)pick(i, &at, (uint64_t)(n_calm / (2 * k + 1) + 1));   /* less is left each time */
-            int    code = pick(i, &at, 2) == 0 ? ENOSPC : EIO, how = 0, how2 = 0;
-            bool   two = pick(i, &at, 5) == 0;                /* now and then a second process at the same time */
-            pid_t  other = two ? attempt(path, rough, FAULT_NONE, 0, 0) : 0, pid = attempt(path, rough, kind, when, code);
+        /* up to four disturbances, one after the other, in one store */
+        for (int k = 0; k < 4 && done < n_kill; k++) {
+            fault kind = FAULT_KILL + (fault)pick(i, &at, 3);
+            /* less is left each time */
+            long  when = 1 + (long)pick(i, &at, (uint64_t)(n_calm / (2 * k + 1) + 1));
+            int   code = pick(i, &at, 2) == 0 ? ENOSPC : EIO, how = 0, how2 = 0;
+            bool  two = pick(i, &at, 5) == 0; /* now and then a second process at the same time */
+            pid_t other = two ? attempt(path, rough, FAULT_NONE, 0, 0) : 0,
+                  pid = attempt(path, rough, kind, when, code);
             waitpid(pid, &how, 0);
             if (two) {
                 waitpid(other, &how2, 0);
@@ -211,7 +222,8 @@ static void disturbed_runs_end_with_the_roots_of_an_undisturbed_one(void **state
             store_is_whole(rough);
         }
         if (run_here(path, rough, &got, &err) != TN_OK) fail_msg("%s\n%s", err.msg, text);
-        if (strcmp(want, got) != 0) fail_msg("recipe %llu:\n%s\nexpected\n%s\nfound\n%s", (unsigned long long)i, text, want, got);
+        if (strcmp(want, got) != 0)
+            fail_msg("recipe %llu:\n%s\nexpected\n%s\nfound\n%s", (unsigned long long)i, text, want, got);
         store_is_whole(rough);
         assert_int_equal(tn_remove_tree(calm, NULL), TN_OK);
         assert_int_equal(tn_remove_tree(rough, NULL), TN_OK);
@@ -220,12 +232,13 @@ static void disturbed_runs_end_with_the_roots_of_an_undisturbed_one(void **state
         free(got);
     }
     print_message("%lld disturbances, %lld runs ended by them\n", (long long)done, (long long)n_ended);
-    assert_true(n_ended * 5 > done);                          /* the faults do strike */
+    assert_true(n_ended * 5 > done); /* the faults do strike */
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(disturbed_runs_end_with_the_roots_of_an_undisturbed_one) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(
+        disturbed_runs_end_with_the_roots_of_an_undisturbed_one) };
 
     snprintf(dir, sizeof dir, "/tmp/tenet-kills-XXXXXX");
     if (mkdtemp(dir) == NULL) return 1;

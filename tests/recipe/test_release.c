@@ -1,5 +1,5 @@
-/* test_release.c - releases and verdicts: the same bytes from the same parts, every flipped bit found, every kind of forgery by
- * someone who holds the key found for the right reason. */
+/* test_release.c - releases and verdicts: the same bytes from the same parts, every flipped bit found, every
+ * kind of forgery by someone who holds the key found for the right reason. */
 #include "release_util.h"
 
 #include "base/file.h"
@@ -36,7 +36,8 @@ static void a_release_is_sound_and_without_a_key_unchecked(void **state)
     (void)state;
     release_make("r");
     v = release_verdict("r", 0);
-    if (strcmp(json_string_value(json_object_get(v, "verdict")), "sound") != 0) fail_msg("%s", tn_json_text(v));
+    if (strcmp(json_string_value(json_object_get(v, "verdict")), "sound") != 0)
+        fail_msg("%s", tn_json_text(v));
     json_decref(v);
     const tn_verify_options none = { .key = NULL };
     assert_int_equal(tn_release_verify(release_at("r"), &none, &v, NULL), TN_OK);
@@ -44,7 +45,8 @@ static void a_release_is_sound_and_without_a_key_unchecked(void **state)
     json_decref(v);
 }
 
-/* A verdict travels without the release: it must say which one it is about, as JSON and as a page that needs nothing else. */
+/* A verdict travels without the release: it must say which one it is about, as JSON and as a page that needs
+ * nothing else. */
 static void a_verdict_names_its_release_and_stands_by_itself(void **state)
 {
     json_t *v = NULL, *bom = NULL;
@@ -61,7 +63,7 @@ static void a_verdict_names_its_release_and_stands_by_itself(void **state)
     assert_non_null(content);
     assert_true(tn_unhex(&root, content + 7));
     assert_int_equal(tn_json_load(&bom, release_at("r/bom.cdx.json"), 1 << 20, NULL), TN_OK);
-    tn_bom_serial(serial, &root);                             /* the root is the one that the papers are made from */
+    tn_bom_serial(serial, &root); /* the root is the one that the papers are made from */
     assert_string_equal(json_string_value(json_object_get(bom, "serialNumber")), serial);
     assert_int_equal(tn_file_read_all(&page, &n, release_at("verdict.html"), 1 << 20, NULL), TN_OK);
     assert_non_null(strstr(page, content));
@@ -91,7 +93,8 @@ static void expect_wrong(const char *name, const char *what, const char *where)
 {
     json_t *v = release_verdict(name, 0);
 
-    if (strcmp(json_string_value(json_object_get(v, "verdict")), "wrong") != 0 || !release_has_reason(v, what, where))
+    if (strcmp(json_string_value(json_object_get(v, "verdict")), "wrong") != 0 ||
+        !release_has_reason(v, what, where))
         fail_msg("expected '%s' at '%s', the verdict is %s", what, where, tn_json_text(v));
     json_decref(v);
 }
@@ -125,7 +128,8 @@ static void altered_weights_are_found(void **state)
     expect_wrong("r", "weights differ from those that were released", "model");
 }
 
-/* The byte itself when one word differs, the block when more do, the end when something was cut off or added. */
+/* The byte itself when one word differs, the block when more do, the end when something was cut off or
+ * added. */
 static void altered_weights_are_named_by_tensor_and_byte(void **state)
 {
     (void)state;
@@ -136,12 +140,12 @@ static void altered_weights_are_named_by_tensor_and_byte(void **state)
     expect_wrong("r", "first difference at byte 20,000", "model.safetensors");
     release_flip_byte("r/model.safetensors", 20009);
     expect_wrong("r", "first difference in bytes 16,384 to 20,479", "model.safetensors");
-    release_without_store(false);                             /* the store has the original */
+    release_without_store(false); /* the store has the original */
     expect_wrong("r", "first difference at byte 20,000", "model.safetensors");
     release_without_store(true);
     release_flip_byte("r/model.safetensors", 20000);
     release_flip_byte("r/model.safetensors", 20009);
-    release_flip_byte("r/model.safetensors", 65119);          /* the last byte of all: a word that is not whole */
+    release_flip_byte("r/model.safetensors", 65119); /* the last byte of all: a word that is not whole */
     expect_wrong("r", "first difference at byte 65,119", "model.safetensors");
     release_flip_byte("r/model.safetensors", 65119);
     assert_int_equal(truncate(release_at("r/model.safetensors"), 65000), 0);
@@ -233,7 +237,7 @@ static void added_execute_permissions_are_named(void **state)
     release_make("r");
     chmod(release_at("r/README.md"), 0755);
     chmod(release_at("r/replay/steps-run/steps.jsonl"), 0755);
-    chmod(release_at("r/bom.cdx.json"), 0755);                /* outside of the content's root */
+    chmod(release_at("r/bom.cdx.json"), 0755); /* outside of the content's root */
     expect_wrong("r", "execute permission was added", "README.md");
     expect_wrong("r", "execute permission was added", "replay/steps-run/steps.jsonl");
     v = release_verdict("r", 0);
@@ -246,9 +250,11 @@ static void added_execute_permissions_are_named(void **state)
     json_decref(v);
 }
 
-/* White space means nothing to a JSON parser; a signature file that differs in a byte is another file all the same. */
+/* White space means nothing to a JSON parser; a signature file that differs in a byte is another file all the
+ * same. */
 static void white_space_in_the_signature_file_is_found(void **state)
 {
+    // clang-format off
     static const struct { const char *before, *after, *inside, *what; } rows[] = {
         { "", "\n", NULL, "signature is written in another way" }, { "", "\n\n", NULL, "signature does not hold" }, { "\n", "", NULL, "signature does not hold" },
         { "", " ", NULL, "signature does not hold" }, { "\t", "", NULL, "signature does not hold" },
@@ -266,6 +272,7 @@ static void white_space_in_the_signature_file_is_found(void **state)
         expect_wrong("r", rows[i].what, "model.sig");
         free(other);
     }
+    // clang-format on
     free(text);
 }
 
@@ -276,9 +283,11 @@ static void a_statement_that_is_left_out_or_added_is_found(void **state)
 
     (void)state;
     release_make("r");
-    assert_int_equal(tn_file_read_all(&text, &n, release_at("r/provenance.intoto.jsonl"), 1 << 24, NULL), TN_OK);
+    assert_int_equal(tn_file_read_all(&text, &n, release_at("r/provenance.intoto.jsonl"), 1 << 24, NULL),
+                     TN_OK);
     line = strchr(text, '\n') + 1;
-    assert_int_equal(tn_file_write_all(release_at("r/provenance.intoto.jsonl"), line, strlen(line), NULL), TN_OK);
+    assert_int_equal(tn_file_write_all(release_at("r/provenance.intoto.jsonl"), line, strlen(line), NULL),
+                     TN_OK);
     release_sign("r");
     expect_wrong("r", "statement is missing", "provenance.intoto.jsonl");
     free(text);
@@ -293,7 +302,7 @@ static void a_replay_says_same_bits_other_bits_or_what_is_missing(void **state)
     release_replay_gives(TN_OK);
     v = release_verdict("r", -1);
     assert_string_equal(json_string_value(json_object_get(v, "verdict")), "sound");
-    assert_int_equal(release_replayed(), 3);                  /* 0-4, 4-8, 8-10 */
+    assert_int_equal(release_replayed(), 3); /* 0-4, 4-8, 8-10 */
     json_decref(v);
     v = release_verdict("r", 2);
     assert_int_equal(release_replayed(), 2);

@@ -2,8 +2,8 @@
  *
  *   tests/golden/recipe/roots.txt     STAGE KIND VERSION INPUTS ROOT      INPUTS: digest of the roots that the stage read
  *
- * The same kind, version and inputs with another root: the output changed without its version, and stores of users would go
- * on answering with the old one. Raise `.version` of the kind, then write the file anew:
+ * The same kind, version and inputs with another root: the output changed without its version, and stores of
+ * users would go on answering with the old one. Raise `.version` of the kind, then write the file anew:
  *
  *   TENET_GOLDEN=write build/tests/recipe/test_roots tests/golden/recipe
  *
@@ -22,7 +22,10 @@
 
 #include <cmocka.h>
 
-typedef struct golden { char stage[64], kind[64], inputs[TN_SHA256_HEX], root[TN_SHA256_HEX]; int version; } golden;
+typedef struct golden {
+    char stage[64], kind[64], inputs[TN_SHA256_HEX], root[TN_SHA256_HEX];
+    int  version;
+} golden;
 
 static const char how[] = "TENET_GOLDEN=write build/tests/recipe/test_roots tests/golden/recipe";
 
@@ -37,7 +40,9 @@ static size_t read_goldens(golden *out, size_t cap)
     if (f == NULL) return 0;
     while (n < cap && fgets(line, sizeof line, f) != NULL) {
         golden *g = &out[n];
-        if (line[0] != '#' && sscanf(line, "%63s %63s %d %64s %64s", g->stage, g->kind, &g->version, g->inputs, g->root) == 5) n++;
+        if (line[0] != '#' &&
+            sscanf(line, "%63s %63s %d %64s %64s", g->stage, g->kind, &g->version, g->inputs, g->root) == 5)
+            n++;
     }
     fclose(f);
     return n;
@@ -66,13 +71,17 @@ static golden row_of(const json_t *row)
 
 static void write_goldens(const json_t *record)
 {
-    tn_str  s = {0};
+    tn_str  s = { 0 };
     size_t  i;
     json_t *row;
     char   *path = tn_path(every_kind_dir, "roots.txt");
 
-    tn_str_addf(&s, "# What each stage of every-kind.yaml makes: STAGE KIND VERSION INPUTS ROOT. Written by\n#   %s\n", how);
-    json_array_foreach(json_object_get(record, "stages"), i, row) {
+    tn_str_addf(
+        &s,
+        "# What each stage of every-kind.yaml makes: STAGE KIND VERSION INPUTS ROOT. Written by\n#   %s\n",
+        how);
+    json_array_foreach(json_object_get(record, "stages"), i, row)
+    {
         golden g = row_of(row);
         tn_str_addf(&s, "%s %s %d %s %s\n", g.stage, g.kind, g.version, g.inputs, g.root);
     }
@@ -93,20 +102,27 @@ static void output_changes_only_together_with_the_version(void **state)
     if (every_kind_run(NULL, NULL, NULL, &record, &err) != TN_OK) fail_msg("%s", err.msg);
     /* Releases last: one tells the recipe and the kinds' versions of all stages, wherever they stand. */
     for (int releases = 0; releases < 2; releases++)
-        json_array_foreach(json_object_get(record, "stages"), i, row) {
-            golden        g = row_of(row);
+        json_array_foreach(json_object_get(record, "stages"), i, row)
+        {
+            golden g = row_of(row);
             if ((strcmp(g.kind, "release") == 0) != (releases == 1)) continue;
             const golden *want = find(list, n, g.stage);
-            bool          same = want != NULL && strcmp(want->root, g.root) == 0 && strcmp(want->inputs, g.inputs) == 0;
+            bool          same = want != NULL && strcmp(want->root, g.root) == 0 &&
+                        strcmp(want->inputs, g.inputs) == 0;
             if (want != NULL && same && want->version == g.version) continue;
             bool tells = strcmp(g.kind, "release") == 0 && n_old > 0;
-            if (want != NULL && !tells && strcmp(want->kind, g.kind) == 0 && want->version == g.version && strcmp(want->inputs, g.inputs) == 0) {
-                print_message("stage %s: kind %s makes other bytes of the same inputs, and its version is still %d: raise it\n  expected %s\n"
-                              "  found    %s\n", g.stage, g.kind, g.version, want->root, g.root);
+            if (want != NULL && !tells && strcmp(want->kind, g.kind) == 0 && want->version == g.version &&
+                strcmp(want->inputs, g.inputs) == 0) {
+                print_message("stage %s: kind %s makes other bytes of the same inputs, and its version is "
+                              "still %d: raise it\n  expected %s\n"
+                              "  found    %s\n",
+                              g.stage, g.kind, g.version, want->root, g.root);
                 n_wrong++;
             } else {
-                print_message("stage %s: roots.txt is of %s\n", g.stage, want == NULL ? "before this stage" : want->version != g.version ?
-                              "another version of the kind" : "other inputs");
+                print_message("stage %s: roots.txt is of %s\n", g.stage,
+                              want == NULL                 ? "before this stage"
+                              : want->version != g.version ? "another version of the kind"
+                                                           : "other inputs");
                 n_old++;
             }
         }
@@ -128,9 +144,11 @@ static void every_kind_of_the_table_is_in_the_recipe(void **state)
     (void)state;
     for (const tn_stage_kind *const *k = tn_stage_kinds; *k != NULL; k++) {
         bool found = false;
-        if ((*k)->recorded) continue;               /* no pure function: what a server answers has no golden */
+        if ((*k)->recorded) continue; /* no pure function: what a server answers has no golden */
         for (size_t i = 0; i < n; i++) found = found || strcmp(list[i].kind, (*k)->name) == 0;
-        if (!found) fail_msg("kind %s has no stage in tests/golden/recipe/every-kind.yaml: add one, then: %s", (*k)->name, how);
+        if (!found)
+            fail_msg("kind %s has no stage in tests/golden/recipe/every-kind.yaml: add one, then: %s",
+                     (*k)->name, how);
     }
 }
 
@@ -141,7 +159,9 @@ static void a_rerun_gives_the_same_roots(void **state)
     tn_error             err = { .msg = "" };
 
     (void)state;
-    if (every_kind_run(NULL, NULL, NULL, NULL, &err) != TN_OK || every_kind_run(NULL, NULL, &again, NULL, &err) != TN_OK) fail_msg("%s", err.msg);
+    if (every_kind_run(NULL, NULL, NULL, NULL, &err) != TN_OK ||
+        every_kind_run(NULL, NULL, &again, NULL, &err) != TN_OK)
+        fail_msg("%s", err.msg);
 }
 
 int main(int argc, char **argv)

@@ -1,6 +1,6 @@
-/* toys.c - stage kinds for tests: `text` makes a file, `join` joins files, `count` works in steps that it can go on from
- * (a checkpoint a step in the work place), `tree` makes a directory, `whim` gives another result each time, `heard` is a
- * recorded kind. */
+/* toys.c - stage kinds for tests: `text` makes a file, `join` joins files, `count` works in steps that it can
+ * go on from (a checkpoint a step in the work place), `tree` makes a directory, `whim` gives another result
+ * each time, `heard` is a recorded kind. */
 #include "toys.h"
 
 #include "base/file.h"
@@ -12,10 +12,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-typedef struct toy_config { char *text, *mode; int64_t n, seed; bool upper; } toy_config;
+typedef struct toy_config {
+    char   *text, *mode;
+    int64_t n, seed;
+    bool    upper;
+} toy_config;
 
 int toy_runs;
 
+// clang-format off
 static const tn_option options[] = {
     // clang-format off
     { "text",  TN_OPT_STR,    offsetof(toy_config, text),  "",      0, 0,     "",          "what the file says", NULL },
@@ -26,21 +31,25 @@ static const tn_option options[] = {
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
+// clang-format on
 
 static const tn_stage_port no_inputs[] = { { NULL, false, false, NULL } };
-static const tn_stage_port from_many[] = { { "from", false, true, "files to join" }, { NULL, false, false, NULL } };
-static const tn_stage_port from_maybe[] = { { "from", true, false, "a file to begin with" }, { NULL, false, false, NULL } };
+static const tn_stage_port from_many[] = { { "from", false, true, "files to join" },
+                                           { NULL, false, false, NULL } };
+static const tn_stage_port from_maybe[] = { { "from", true, false, "a file to begin with" },
+                                            { NULL, false, false, NULL } };
 
 static tn_status read_text(const char *path, char **out, size_t *n, tn_error *err)
 {
-    char *inside = tn_is_dir(path) ? tn_path(path, "text") : NULL;
+    char     *inside = tn_is_dir(path) ? tn_path(path, "text") : NULL;
     tn_status status = tn_file_read_all(out, n, inside != NULL ? inside : path, 1 << 20, err);
 
     free(inside);
     return status;
 }
 
-static tn_status text_run(tn_stage_run *r, const void *config, const char *const *in, const char *out, json_t *metrics, tn_error *err)
+static tn_status text_run(tn_stage_run *r, const void *config, const char *const *in, const char *out,
+                          json_t *metrics, tn_error *err)
 {
     const toy_config *c = config;
     char             *line = tn_strf("%s%lld\n", c->text, (long long)c->seed);
@@ -56,12 +65,13 @@ static tn_status text_run(tn_stage_run *r, const void *config, const char *const
 }
 
 extern const tn_stage_kind toy_join;
-static tn_status join_run(tn_stage_run *r, const void *config, const char *const *in, const char *out, json_t *metrics, tn_error *err)
+static tn_status join_run(tn_stage_run *r, const void *config, const char *const *in, const char *out,
+                          json_t *metrics, tn_error *err)
 {
     const toy_config *c = config;
     const char       *paths[64];
     size_t            n = tn_stage_many(r, &toy_join, "from", NULL, NULL);
-    tn_str            s = {0};
+    tn_str            s = { 0 };
 
     (void)in, (void)metrics;
     toy_runs++;
@@ -81,7 +91,8 @@ static tn_status join_run(tn_stage_run *r, const void *config, const char *const
 }
 
 /* n steps, each mixing the last state; the state is saved after every step and gone on from. */
-static tn_status count_run(tn_stage_run *r, const void *config, const char *const *in, const char *out, json_t *metrics, tn_error *err)
+static tn_status count_run(tn_stage_run *r, const void *config, const char *const *in, const char *out,
+                           json_t *metrics, tn_error *err)
 {
     const toy_config *c = config;
     char             *saved = tn_path(r->work, "state"), *text = NULL, line[160], hex[TN_SHA256_HEX];
@@ -121,10 +132,11 @@ out:
     return status;
 }
 
-static tn_status tree_run(tn_stage_run *r, const void *config, const char *const *in, const char *out, json_t *metrics, tn_error *err)
+static tn_status tree_run(tn_stage_run *r, const void *config, const char *const *in, const char *out,
+                          json_t *metrics, tn_error *err)
 {
-    char     *a = tn_path(out, "text"), *sub = tn_path(out, "sub"), *b = tn_path(out, "sub/more"), *text = NULL;
-    size_t    n = 0;
+    char  *a = tn_path(out, "text"), *sub = tn_path(out, "sub"), *b = tn_path(out, "sub/more"), *text = NULL;
+    size_t n = 0;
     tn_status status = TN_OK;
 
     (void)config, (void)r, (void)metrics;
@@ -142,7 +154,8 @@ out:
     return status;
 }
 
-static tn_status whim_run(tn_stage_run *r, const void *config, const char *const *in, const char *out, json_t *metrics, tn_error *err)
+static tn_status whim_run(tn_stage_run *r, const void *config, const char *const *in, const char *out,
+                          json_t *metrics, tn_error *err)
 {
     char line[64];
 
@@ -152,9 +165,16 @@ static tn_status whim_run(tn_stage_run *r, const void *config, const char *const
     return tn_file_write_all(out, line, (size_t)n, err);
 }
 
-#define KIND(id, kind_name, ports, fn, rec) \
-    const tn_stage_kind id = { .name = kind_name, .version = 1, .line = "a toy", .options = options, .config_bytes = sizeof(toy_config), \
-                               .inputs = ports, .output = "a file", .recorded = rec, .run = fn }
+#define KIND(id, kind_name, ports, fn, rec)                                                                  \
+    const tn_stage_kind id = { .name = kind_name,                                                            \
+                               .version = 1,                                                                 \
+                               .line = "a toy",                                                              \
+                               .options = options,                                                           \
+                               .config_bytes = sizeof(toy_config),                                           \
+                               .inputs = ports,                                                              \
+                               .output = "a file",                                                           \
+                               .recorded = rec,                                                              \
+                               .run = fn }
 KIND(toy_join, "join", from_many, join_run, false);
 static KIND(toy_text, "text", no_inputs, text_run, false);
 static KIND(toy_count, "count", from_maybe, count_run, false);
@@ -163,4 +183,5 @@ static KIND(toy_whim, "whim", no_inputs, whim_run, false);
 static KIND(toy_heard, "heard", no_inputs, whim_run, true);
 
 extern const tn_stage_kind tn_stage_file;
-const tn_stage_kind *const toy_kinds[] = { &toy_text, &toy_join, &toy_count, &toy_tree, &toy_whim, &toy_heard, &tn_stage_file, NULL };
+const tn_stage_kind *const toy_kinds[] = { &toy_text, &toy_join,  &toy_count,     &toy_tree,
+                                           &toy_whim, &toy_heard, &tn_stage_file, NULL };

@@ -4,7 +4,7 @@
 
 #include "recipe/recipe.h"
 
-#define toy_kinds tn_stage_kinds       /* this program's whole table */
-extern int toy_runs;                   /* executions of any toy in this process */
+#define toy_kinds tn_stage_kinds /* this program's whole table */
+extern int toy_runs;             /* executions of any toy in this process */
 
 #endif

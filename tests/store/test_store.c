@@ -56,10 +56,11 @@ static tn_digest make(tn_store *s, const char *text, bool directory)
 static void an_artifact_is_found_by_digest_prefix_and_name(void **state)
 {
     tn_store *s = *state;
-    tn_digest root = make(s, "hello", false), dup = make(s, "hello", false), tree = make(s, "hello", true), found;
-    char     *text = tn_digest_text(&root), *path = NULL, *bytes = NULL;
-    size_t    n;
-    tn_error  err;
+    tn_digest root = make(s, "hello", false), dup = make(s, "hello", false), tree = make(s, "hello", true),
+              found;
+    char       *text = tn_digest_text(&root), *path = NULL, *bytes = NULL;
+    size_t      n;
+    tn_error    err;
     struct stat st;
 
     assert_true(tn_digest_equal(&root, &dup));
@@ -176,19 +177,19 @@ static void a_damaged_artifact_leaves_the_store_by_no_way(void **state)
     assert_int_equal(tn_store_path(s, &root, &path, NULL), TN_OK);
     file = tn_path(path, "text");
     flip(file);
-    assert_int_equal(tn_store_open(&later, dir, NULL), TN_OK);               /* another process, that did not see it made */
+    assert_int_equal(tn_store_open(&later, dir, NULL), TN_OK); /* another process, that did not see it made */
     assert_int_equal(tn_store_check(later, &root, &err), TN_VERIFY);
     assert_int_equal(tn_store_export(later, &root, to, &err), TN_VERIFY);
     assert_non_null(strstr(err.msg, "damaged in the store"));
     assert_false(tn_exists(to));
-    assert_int_equal(entries(folder), 1);                                    /* the empty folder "new" */
+    assert_int_equal(entries(folder), 1); /* the empty folder "new" */
     /* What a killed export left is taken away by the next one to the same place. */
     snprintf(to, sizeof to, "%s/new/.out.tenet-1-0", folder);
     assert_int_equal(tn_mkdirs(to, NULL), TN_OK);
     snprintf(to, sizeof to, "%s/new/out", folder);
-    root = make(later, "content", true);                                     /* computed again: this copy wins over the damaged one */
+    root = make(later, "content", true); /* computed again: this copy wins over the damaged one */
     assert_int_equal(tn_store_export(later, &root, to, &err), TN_OK);
-    assert_int_equal(entries(folder), 1);                                    /* new/out/text */
+    assert_int_equal(entries(folder), 1); /* new/out/text */
     tn_store_close(later);
 
     flip(file);
@@ -208,8 +209,8 @@ static void a_damaged_artifact_leaves_the_store_by_no_way(void **state)
 static json_t *stage_record(const char *stage, const tn_digest *root, const tn_digest *input)
 {
     char   *r = tn_digest_text(root), *i = input == NULL ? NULL : tn_digest_text(input);
-    json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:{}}", "type", "stage", "stage", stage, "started", "2026-01-01T00:00:00Z", "root", r,
-                          "status", "done", "inputs");
+    json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:{}}", "type", "stage", "stage", stage, "started",
+                          "2026-01-01T00:00:00Z", "root", r, "status", "done", "inputs");
 
     if (i != NULL) json_object_set_new(json_object_get(o, "inputs"), "in", json_string(i));
     free(r);
@@ -253,10 +254,10 @@ static void the_ledger_is_rebuilt_when_it_is_missing_or_damaged(void **state)
 
 static void garbage_collection_keeps_what_pins_names_runs_and_releases_reach(void **state)
 {
-    tn_store    *s = *state;
-    tn_digest    base = make(s, "base", false), model = make(s, "model", false), lost = make(s, "lost", false),
-                 pinned = make(s, "pinned", false), named = make(s, "named", false), release = make(s, "release", true),
-                 old = make(s, "old run", false);
+    tn_store *s = *state;
+    tn_digest base = make(s, "base", false), model = make(s, "model", false), lost = make(s, "lost", false),
+              pinned = make(s, "pinned", false), named = make(s, "named", false),
+              release = make(s, "release", true), old = make(s, "old run", false);
     tn_gc_result gc;
     json_t      *r = stage_record("train", &model, &base);
 
@@ -283,8 +284,8 @@ static void garbage_collection_keeps_what_pins_names_runs_and_releases_reach(voi
     assert_int_equal(gc.removed, 2);
     assert_int_equal(gc.kept, 5);
     assert_false(tn_store_has(s, &lost) || tn_store_has(s, &old));
-    assert_true(tn_store_has(s, &base) && tn_store_has(s, &model) && tn_store_has(s, &pinned) && tn_store_has(s, &named)
-                && tn_store_has(s, &release));
+    assert_true(tn_store_has(s, &base) && tn_store_has(s, &model) && tn_store_has(s, &pinned) &&
+                tn_store_has(s, &named) && tn_store_has(s, &release));
 }
 
 static void garbage_is_not_collected_while_another_has_the_store_open(void **state)
@@ -300,9 +301,9 @@ static void garbage_is_not_collected_while_another_has_the_store_open(void **sta
 
 static void work_left_by_a_dead_process_is_swept(void **state)
 {
-    char   path[128] = "";
-    int    p[2];
-    pid_t  pid;
+    char  path[128] = "";
+    int   p[2];
+    pid_t pid;
 
     (void)state;
     assert_int_equal(pipe(p), 0);
@@ -327,9 +328,9 @@ static void work_left_by_a_dead_process_is_swept(void **state)
 static void two_processes_may_make_the_same_artifacts_at_once(void **state)
 {
     enum { N_PROCESS = 4, N_ARTIFACT = 30 };
-    pid_t     pids[N_PROCESS];
-    json_t   *bad = NULL, *rows = NULL;
-    int64_t   n;
+    pid_t   pids[N_PROCESS];
+    json_t *bad = NULL, *rows = NULL;
+    int64_t n;
 
     for (int k = 0; k < N_PROCESS; k++)
         if ((pids[k] = fork()) == 0) {
@@ -341,7 +342,8 @@ static void two_processes_may_make_the_same_artifacts_at_once(void **state)
                 tn_digest root = make(s, text, i % 2 == 0), key = tn_sha256_of(text, strlen(text));
                 json_t   *r = stage_record(text, &root, NULL);
                 json_object_set_new(r, "process", json_integer(k));
-                if (tn_store_key_set(s, &key, &root, NULL) != TN_OK || tn_store_record(s, r, NULL) != TN_OK) _exit(2);
+                if (tn_store_key_set(s, &key, &root, NULL) != TN_OK || tn_store_record(s, r, NULL) != TN_OK)
+                    _exit(2);
                 json_decref(r);
             }
             tn_store_close(s);
@@ -369,7 +371,7 @@ static void a_store_that_cannot_be_written_is_still_read(void **state)
     char      path[96];
     int       rc = 0;
 
-    (void)state;                                              /* its ledger is never opened: nobody holds the file */
+    (void)state; /* its ledger is never opened: nobody holds the file */
     assert_int_equal(tn_store_open(&s, dir, NULL), TN_OK);
     root = make(s, "x", false);
     json_t *r = stage_record("one", &root, NULL);
@@ -385,7 +387,8 @@ static void a_store_that_cannot_be_written_is_still_read(void **state)
         if (geteuid() == 0 && setuid(65534) != 0) _exit(9);
         if (geteuid() != 65534) chmod(dir, 0555);
         if (tn_store_open(&mine, dir, NULL) != TN_OK) _exit(1);
-        if (tn_store_log(mine, NULL, NULL, NULL, 0, &rows, NULL) != TN_OK || json_array_size(rows) != 1) _exit(2);
+        if (tn_store_log(mine, NULL, NULL, NULL, 0, &rows, NULL) != TN_OK || json_array_size(rows) != 1)
+            _exit(2);
         tn_store_close(mine);
         _exit(0);
     }
@@ -408,7 +411,8 @@ static void a_damaged_record_is_found_too(void **state)
     assert_int_equal(tn_store_record(s, r, NULL), TN_OK);
     json_decref(r);
     assert_int_equal(tn_store_log(s, NULL, NULL, NULL, 0, &r, NULL), TN_OK);
-    snprintf(path, sizeof path, "%s/runs/%s.json", tn_store_dir(s), json_string_value(json_object_get(json_array_get(r, 0), "id")));
+    snprintf(path, sizeof path, "%s/runs/%s.json", tn_store_dir(s),
+             json_string_value(json_object_get(json_array_get(r, 0), "id")));
     json_decref(r);
     chmod(path, 0644);
     assert_non_null(f = fopen(path, "r+b"));
@@ -446,11 +450,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_store_that_cannot_be_written_is_still_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_record_is_found_too, setup, teardown),
         cmocka_unit_test_setup_teardown(the_ledger_is_rebuilt_when_it_is_missing_or_damaged, setup, teardown),
-        cmocka_unit_test_setup_teardown(garbage_collection_keeps_what_pins_names_runs_and_releases_reach, setup, teardown),
-        cmocka_unit_test_setup_teardown(garbage_is_not_collected_while_another_has_the_store_open, setup, teardown),
+        cmocka_unit_test_setup_teardown(garbage_collection_keeps_what_pins_names_runs_and_releases_reach,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(garbage_is_not_collected_while_another_has_the_store_open, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(work_left_by_a_dead_process_is_swept, setup, teardown),
         cmocka_unit_test_setup_teardown(two_processes_may_make_the_same_artifacts_at_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_store_that_cannot_be_made_says_where_and_what_to_do, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_store_that_cannot_be_made_says_where_and_what_to_do, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

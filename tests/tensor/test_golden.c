@@ -1,5 +1,5 @@
-/* test_golden.c - attention, rotary tables, routers and mixtures of experts against what PyTorch and transformers
- * computed (tests/oracle/make_tensor.py wrote tests/golden/tensor). */
+/* test_golden.c - attention, rotary tables, routers and mixtures of experts against what PyTorch and
+ * transformers computed (tests/oracle/make_tensor.py wrote tests/golden/tensor). */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,8 +14,15 @@
 #include "tensor/tensor.h"
 
 enum { MAX_ENTRY = 160 };
-typedef struct entry { char name[64]; int64_t n; double *v; } entry;
-typedef struct golden { entry e[MAX_ENTRY]; int n; } golden;
+typedef struct entry {
+    char    name[64];
+    int64_t n;
+    double *v;
+} entry;
+typedef struct golden {
+    entry e[MAX_ENTRY];
+    int   n;
+} golden;
 
 static golden *golden_read(const char *name)
 {
@@ -23,7 +30,10 @@ static golden *golden_read(const char *name)
     golden *g = calloc(1, sizeof *g);
     snprintf(path, sizeof path, "%s/tensor/%s.txt", TN_GOLDEN_DIR, name);
     FILE *f = fopen(path, "r");
-    if (f == NULL || g == NULL) { fail_msg("%s cannot be read", path); abort(); }
+    if (f == NULL || g == NULL) {
+        fail_msg("%s cannot be read", path);
+        abort();
+    }
     for (long long n; g->n < MAX_ENTRY && fscanf(f, "%63s %lld", g->e[g->n].name, &n) == 2; g->n++) {
         entry *e = &g->e[g->n];
         e->n = n;
@@ -51,12 +61,20 @@ static const entry *find(const golden *g, const char *group, const char *key)
     return NULL;
 }
 
-static void *made(size_t n) { void *p = aligned_alloc(64, (n + 127) / 64 * 64); memset(p, 0, (n + 127) / 64 * 64); return p; }
+static void *made(size_t n)
+{
+    void *p = aligned_alloc(64, (n + 127) / 64 * 64);
+    memset(p, 0, (n + 127) / 64 * 64);
+    return p;
+}
 
 /* A tensor [rows][cols] with the golden's values, or zeros for key NULL. */
-static tn_tensor load(const golden *g, const char *group, const char *key, tn_dtype t, int64_t rows, int64_t cols)
+static tn_tensor load(const golden *g, const char *group, const char *key, tn_dtype t, int64_t rows,
+                      int64_t cols)
 {
-    tn_tensor x = { .dtype = t, .n_dim = 2, .shape = { rows, cols }, .data = made((size_t)(rows * cols) * 4) };
+    tn_tensor x = {
+        .dtype = t, .n_dim = 2, .shape = { rows, cols }, .data = made((size_t)(rows * cols) * 4)
+    };
     if (key == NULL) return x;
     const entry *e = find(g, group, key);
     assert_int_equal(e->n, rows * cols);
@@ -67,20 +85,23 @@ static tn_tensor load(const golden *g, const char *group, const char *key, tn_dt
     return x;
 }
 
-static void close_to(const golden *g, const char *group, const char *key, const tn_tensor *got, double tolerance)
+static void close_to(const golden *g, const char *group, const char *key, const tn_tensor *got,
+                     double tolerance)
 {
     const entry *e = find(g, group, key);
     assert_int_equal(e->n, tn_n_elem(got));
     for (int64_t i = 0; i < e->n; i++) {
         double x = (double)((const float *)got->data)[i];
-        if (!(fabs(x - e->v[i]) <= tolerance * (1.0 + fabs(e->v[i])))) fail_msg("%s.%s: element %lld is %.9g, expected %.9g", group, key, (long long)i, x, e->v[i]);
+        if (!(fabs(x - e->v[i]) <= tolerance * (1.0 + fabs(e->v[i]))))
+            fail_msg("%s.%s: element %lld is %.9g, expected %.9g", group, key, (long long)i, x, e->v[i]);
     }
 }
 
 /* Runs forward and backward with every usable kernel of the call's operation, checking after each. */
 static void with_each_kernel(tn_call *c, void (*check)(void *arg), void *arg)
 {
-    size_t a = c->op->scratch == NULL ? 0 : c->op->scratch(c, false), b = c->op->scratch == NULL ? 0 : c->op->scratch(c, true);
+    size_t a = c->op->scratch == NULL ? 0 : c->op->scratch(c, false),
+           b = c->op->scratch == NULL ? 0 : c->op->scratch(c, true);
     c->scratch_bytes = a > b ? a : b;
     c->scratch = made(c->scratch_bytes);
     for (const tn_kernel *k = c->op->kernels; k->name != NULL; k++) {
@@ -92,9 +113,14 @@ static void with_each_kernel(tn_call *c, void (*check)(void *arg), void *arg)
     free(c->scratch);
 }
 
-/* ------------------------------------------------------------------------------------------------------ attention */
+/* ---------------------------------------------------------------------------------------------- attention */
 
-typedef struct attention_case { const golden *g; const char *name; tn_tensor out, dq, dk, dv, ds; bool sinks; } attention_case;
+typedef struct attention_case {
+    const golden *g;
+    const char   *name;
+    tn_tensor     out, dq, dk, dv, ds;
+    bool          sinks;
+} attention_case;
 
 static void check_attention(void *arg)
 {
@@ -110,7 +136,7 @@ static void attention_agrees_with_pytorch(void **state)
 {
     enum { N = 13, H = 4, K = 2, DK = 8, DV = 6 };
     static const char *const names[] = { "plain", "window", "softcap", "sinks", "all" };
-    golden *g = golden_read("attention");
+    golden                  *g = golden_read("attention");
     (void)state;
     for (int i = 0; i < 5; i++) {
         const entry *how = NULL;
@@ -118,17 +144,27 @@ static void attention_agrees_with_pytorch(void **state)
             if (strcmp(g->e[k].name, names[i]) == 0) how = &g->e[k];
         assert_non_null(how);
         tn_attention_params p = { H, K, DK, DV, (int64_t)how->v[0], 0.3f, (float)how->v[1], TN_F32 };
-        attention_case a = { .g = g, .name = names[i], .sinks = how->v[2] != 0 };
-        tn_tensor q = load(g, names[i], "q", TN_F32, N, H * DK), k = load(g, names[i], "k", TN_F32, N, K * DK), v = load(g, names[i], "v", TN_F32, N, K * DV);
-        tn_tensor sinks = load(g, names[i], "sinks", TN_F32, 1, H), dout = load(g, names[i], "dout", TN_F32, N, H * DV), start = load(g, "", "start", TN_I32, 1, N);
+        attention_case      a = { .g = g, .name = names[i], .sinks = how->v[2] != 0 };
+        tn_tensor           q = load(g, names[i], "q", TN_F32, N, H * DK);
+        tn_tensor           k = load(g, names[i], "k", TN_F32, N, K * DK);
+        tn_tensor           v = load(g, names[i], "v", TN_F32, N, K * DV);
+        tn_tensor           sinks = load(g, names[i], "sinks", TN_F32, 1, H),
+                  dout = load(g, names[i], "dout", TN_F32, N, H * DV),
+                  start = load(g, "", "start", TN_I32, 1, N);
         tn_tensor lse = load(g, NULL, NULL, TN_F32, N, H);
         a.out = load(g, NULL, NULL, TN_F32, N, H * DV);
         a.dq = load(g, NULL, NULL, TN_F32, N, H * DK);
         a.dk = load(g, NULL, NULL, TN_F32, N, K * DK);
         a.dv = load(g, NULL, NULL, TN_F32, N, K * DV);
         a.ds = load(g, NULL, NULL, TN_F32, 1, H);
-        tn_call c = { .op = &tn_op_attention, .params = &p, .n_in = 5, .n_out = 2, .in = { &q, &k, &v, &start, a.sinks ? &sinks : NULL }, .out = { &a.out, &lse },
-                      .dout = { &dout }, .din = { &a.dq, &a.dk, &a.dv, NULL, a.sinks ? &a.ds : NULL } };
+        tn_call c = { .op = &tn_op_attention,
+                      .params = &p,
+                      .n_in = 5,
+                      .n_out = 2,
+                      .in = { &q, &k, &v, &start, a.sinks ? &sinks : NULL },
+                      .out = { &a.out, &lse },
+                      .dout = { &dout },
+                      .din = { &a.dq, &a.dk, &a.dv, NULL, a.sinks ? &a.ds : NULL } };
         with_each_kernel(&c, check_attention, &a);
         tn_tensor *all[] = { &q, &k, &v, &sinks, &dout, &start, &lse, &a.out, &a.dq, &a.dk, &a.dv, &a.ds };
         for (size_t t = 0; t < sizeof all / sizeof all[0]; t++) free(all[t]->data);
@@ -136,11 +172,12 @@ static void attention_agrees_with_pytorch(void **state)
     golden_free(g);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- rope */
+/* --------------------------------------------------------------------------------------------------- rope */
 
 static void rotary_tables_agree_with_transformers(void **state)
 {
     static const float long_factors[4] = { 1.0f, 1.5f, 8.0f, 30.0f };
+    // clang-format off
     static const struct { const char *name; double theta; int64_t n_rot; tn_rope_scaling s; } t[] = {
         { "plain", 1e4, 32, { .kind = TN_ROPE_PLAIN } },
         { "linear", 1e4, 32, { .kind = TN_ROPE_LINEAR, .factor = 4 } },
@@ -168,21 +205,30 @@ static void rotary_tables_agree_with_transformers(void **state)
         }
         free(table);
     }
+    // clang-format on
     golden_free(g);
 }
 
 static void rotation_agrees_in_both_layouts(void **state)
 {
-    golden *g = golden_read("rope");
-    tn_tensor x = load(g, "apply", "x", TN_F32, 2, 10), y = load(g, NULL, NULL, TN_F32, 2, 10), table = { .dtype = TN_F32, .n_dim = 3, .shape = { 8, 3, 2 }, .data = made(8 * 6 * 4) };
+    golden   *g = golden_read("rope");
+    tn_tensor x = load(g, "apply", "x", TN_F32, 2, 10), y = load(g, NULL, NULL, TN_F32, 2, 10),
+              table = { .dtype = TN_F32, .n_dim = 3, .shape = { 8, 3, 2 }, .data = made(8 * 6 * 4) };
     int32_t   three[2] = { 3, 3 };
     tn_tensor pos = { .dtype = TN_I32, .n_dim = 1, .shape = { 2 }, .data = three };
     (void)state;
     assert_int_equal(tn_rope_table(table.data, 8, 6, 1e4, NULL, NULL), TN_OK);
     for (int inter = 0; inter < 2; inter++)
         for (const tn_kernel *k = tn_op_rope.kernels; k->name != NULL; k++) {
-            tn_rope_params p = { .n_head = 1, .d_head = 10, .first = 2, .n_rot = 6, .interleaved = inter == 1 };
-            tn_call c = { .op = &tn_op_rope, .params = &p, .n_in = 3, .n_out = 1, .in = { &x, &pos, &table }, .out = { &y } };
+            tn_rope_params p = {
+                .n_head = 1, .d_head = 10, .first = 2, .n_rot = 6, .interleaved = inter == 1
+            };
+            tn_call c = { .op = &tn_op_rope,
+                          .params = &p,
+                          .n_in = 3,
+                          .n_out = 1,
+                          .in = { &x, &pos, &table },
+                          .out = { &y } };
             if (!k->usable()) continue;
             k->fwd(&c);
             close_to(g, "apply", inter == 1 ? "interleaved" : "half", &y, 1e-6);
@@ -193,15 +239,20 @@ static void rotation_agrees_in_both_layouts(void **state)
     golden_free(g);
 }
 
-/* --------------------------------------------------------------------------------------------------- router, moe */
+/* -------------------------------------------------------------------------------------------- router, moe */
 
 enum { E = 8, D = 6, FF = 5, ROWS = 7 };
 
-typedef struct moe_case { const golden *g; const char *name; tn_tensor y, dw, d[9]; bool oss; } moe_case;
+typedef struct moe_case {
+    const golden *g;
+    const char   *name;
+    tn_tensor     y, dw, d[9];
+    bool          oss;
+} moe_case;
 
 static void check_moe(void *arg)
 {
-    moe_case *m = arg;
+    moe_case                *m = arg;
     static const char *const keys[9] = { "dx", NULL, NULL, "dwg", "dwu", "dwd", "dbg", "dbu", "dbd" };
     close_to(m->g, m->name, "y", &m->y, 2e-6);
     for (int i = 0; i < (m->oss ? 9 : 6); i++)
@@ -210,6 +261,7 @@ static void check_moe(void *arg)
 
 static void routers_and_experts_agree_with_pytorch(void **state)
 {
+    // clang-format off
     static const struct { const char *name; tn_router_params r; tn_moe_params m; } t[] = {
         { "mixtral", { .n_expert = E, .k = 2, .kind = TN_ROUTE_SOFTMAX_TOPK, .renormalise = true, .scale = 1 }, { E, 2, FF, TN_ACT_SILU, 0, TN_PROFILE_STRICT } },
         { "oss", { .n_expert = E, .k = 3, .kind = TN_ROUTE_TOPK_SOFTMAX, .scale = 1 }, { E, 3, FF, TN_ACT_OSS, 1.0f, TN_PROFILE_STRICT } },
@@ -256,13 +308,15 @@ static void routers_and_experts_agree_with_pytorch(void **state)
         tn_tensor *all[] = { &logits, &bias, &aux, &probs, &dy, &keep_g, &keep_u, &m.y };
         for (size_t j = 0; j < sizeof all / sizeof all[0]; j++) free(all[j]->data);
     }
+    // clang-format on
     golden_free(g);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(attention_agrees_with_pytorch), cmocka_unit_test(rotary_tables_agree_with_transformers), cmocka_unit_test(rotation_agrees_in_both_layouts),
-        cmocka_unit_test(routers_and_experts_agree_with_pytorch) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(attention_agrees_with_pytorch),
+                                        cmocka_unit_test(rotary_tables_agree_with_transformers),
+                                        cmocka_unit_test(rotation_agrees_in_both_layouts),
+                                        cmocka_unit_test(routers_and_experts_agree_with_pytorch) };
     return cmocka_run_group_tests_name("golden", tests, NULL, NULL);
 }

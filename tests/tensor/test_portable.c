@@ -1,5 +1,6 @@
-/* test_portable.c - a CPU without AVX-512, and one without AVX2: everything takes the next path down, with the same bits; asking for what is
- * not there is an error. The process hides what its CPU has (tn_cpu_hide_above), so the order of the tests matters. */
+/* test_portable.c - a CPU without AVX-512, and one without AVX2: everything takes the next path down, with
+ * the same bits; asking for what is not there is an error. The process hides what its CPU has
+ * (tn_cpu_hide_above), so the order of the tests matters. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,26 +27,31 @@ static float *numbers(size_t n, uint64_t seed)
     return p;
 }
 
-/* One product with a packed weight of this type, a sum and an optimiser's step: what goes through the table and what does not. */
+/* One product with a packed weight of this type, a sum and an optimiser's step: what goes through the table
+ * and what does not. */
 static tn_digest all_of_it(tn_dtype type, tn_profile profile)
 {
     tn_matmul_params params = { profile };
-    float           *x = numbers(M * K, 1), *w = numbers(N * K, 2), *y = numbers(M * N, 3), *p = numbers(N_ADAM, 4), *m = numbers(N_ADAM, 5),
-          *v = numbers(N_ADAM, 6), *g = numbers(N_ADAM, 7);
-    uint8_t         *rows = malloc((size_t)N * tn_row_bytes(type, K));
-    tn_weight       *packed = NULL;
-    tn_adamw_params  a = { 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 3, 0.5f };
-    tn_sha256       *h = NULL;
-    tn_digest        out;
-    tn_error         err;
+    float *x = numbers(M * K, 1), *w = numbers(N * K, 2), *y = numbers(M * N, 3), *p = numbers(N_ADAM, 4),
+          *m = numbers(N_ADAM, 5), *v = numbers(N_ADAM, 6), *g = numbers(N_ADAM, 7);
+    uint8_t        *rows = malloc((size_t)N * tn_row_bytes(type, K));
+    tn_weight      *packed = NULL;
+    tn_adamw_params a = { 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 3, 0.5f };
+    tn_sha256      *h = NULL;
+    tn_digest       out;
+    tn_error        err;
 
     assert_non_null(rows);
     for (int i = 0; i < N_ADAM; i++) v[i] *= v[i];
-    for (int64_t i = 0; i < N; i++) tn_row_from_f32(rows + (size_t)i * tn_row_bytes(type, K), w + i * K, type, K);
+    for (int64_t i = 0; i < N; i++)
+        tn_row_from_f32(rows + (size_t)i * tn_row_bytes(type, K), w + i * K, type, K);
     assert_int_equal(tn_weight_pack(&packed, rows, type, N, K, profile, &err), TN_OK);
-    tn_tensor xt = { .n_dim = 2, .shape = { M, K }, .data = x }, wt = { .dtype = type, .n_dim = 2, .shape = { N, K }, .packed = packed },
+    tn_tensor xt = { .n_dim = 2, .shape = { M, K }, .data = x },
+              wt = { .dtype = type, .n_dim = 2, .shape = { N, K }, .packed = packed },
               yt = { .n_dim = 2, .shape = { M, N }, .data = y };
-    tn_call c = { .op = &tn_op_matmul, .params = &params, .n_in = 2, .n_out = 1, .in = { &xt, &wt }, .out = { &yt } };
+    tn_call c = {
+        .op = &tn_op_matmul, .params = &params, .n_in = 2, .n_out = 1, .in = { &xt, &wt }, .out = { &yt }
+    };
     c.scratch_bytes = c.op->scratch(&c, false);
     c.scratch = aligned_alloc(64, (c.scratch_bytes + 127) / 64 * 64);
     tn_op_forward(&c);
@@ -62,6 +68,7 @@ static tn_digest all_of_it(tn_dtype type, tn_profile profile)
     return out;
 }
 
+// clang-format off
 static const struct { tn_dtype type; tn_profile profile; } kinds[] = {
     { TN_F32, TN_PROFILE_STRICT }, { TN_BF16, TN_PROFILE_STRICT_BF16 }, { TN_Q8_0, TN_PROFILE_STRICT }, { TN_Q8_0, TN_PROFILE_Q8ACT },
     { TN_Q4_0, TN_PROFILE_STRICT } };
@@ -77,6 +84,7 @@ static void compare(void)
     assert_true(tn_peak_f32(0.01) > 0);
     assert_true(tn_peak_bf16(0.01) > 0);
 }
+// clang-format on
 
 static void the_cpu_as_it_is(void **state)
 {
@@ -93,7 +101,8 @@ static void without_avx512(void **state)
     assert_int_equal(tn_isa_set("avx512", &err), TN_USAGE);
     assert_non_null(strstr(err.msg, "cannot run here"));
     tn_ops_choose(true);
-    for (int i = 1; i < TN_OP_COUNT; i++) assert_null(strstr(tn_op_kernel(tn_op_get((tn_op_id)i))->name, "avx512"));
+    for (int i = 1; i < TN_OP_COUNT; i++)
+        assert_null(strstr(tn_op_kernel(tn_op_get((tn_op_id)i))->name, "avx512"));
     compare();
 }
 
@@ -105,7 +114,8 @@ static void without_avx2(void **state)
     assert_int_equal(tn_isa_limit(), TN_ISA_REF);
     assert_int_equal(tn_isa_set("avx2", &err), TN_USAGE);
     tn_ops_choose(true);
-    for (int i = 1; i < TN_OP_COUNT; i++) assert_string_equal(tn_op_kernel(tn_op_get((tn_op_id)i))->name, "ref");
+    for (int i = 1; i < TN_OP_COUNT; i++)
+        assert_string_equal(tn_op_kernel(tn_op_get((tn_op_id)i))->name, "ref");
     compare();
 }
 

@@ -1,5 +1,6 @@
-/* test_quantize.c - quantised rows are byte for byte those of the gguf package and of ggml's reference quantisers, whose
- * digests tests/oracle/make_quantize.py wrote; and single 16-bit numbers round as they should. */
+/* test_quantize.c - quantised rows are byte for byte those of the gguf package and of ggml's reference
+ * quantisers, whose digests tests/oracle/make_quantize.py wrote; and single 16-bit numbers round as they
+ * should. */
 #include "base/hash.h"
 #include "tensor/tensor.h"
 
@@ -13,7 +14,8 @@
 
 enum { N = 256 * 64 };
 
-/* The maker's inputs: integers of 24 bits and powers of two, so that they are the same floats in any language. */
+/* The maker's inputs: integers of 24 bits and powers of two, so that they are the same floats in any
+ * language. */
 static void inputs(float *x, int kind)
 {
     uint64_t state = (uint64_t)kind + 1;
@@ -55,12 +57,13 @@ static void quantised_rows_have_the_reference_bytes(void **unused)
     assert_int_equal(n_case, 32);
 }
 
-/* What a KV cache of q8_0 keeps: the block of a NaN or an infinity is NaN, its neighbours are what they were. */
+/* What a KV cache of q8_0 keeps: the block of a NaN or an infinity is NaN, its neighbours are what they
+ * were. */
 static void a_block_that_is_not_finite_comes_back_as_nan(void **unused)
 {
-    static const float odd[] = {NAN, -NAN, INFINITY, -INFINITY};
-    float   x[96], y[96], plain[96];
-    uint8_t bytes[3 * 34];
+    static const float odd[] = { NAN, -NAN, INFINITY, -INFINITY };
+    float              x[96], y[96], plain[96];
+    uint8_t            bytes[3 * 34];
 
     (void)unused;
     for (int i = 0; i < 96; i++) x[i] = (float)(i - 40);
@@ -75,7 +78,8 @@ static void a_block_that_is_not_finite_comes_back_as_nan(void **unused)
             assert_true(tn_row_from_f32(bytes, x, TN_Q8_0, 96));
             tn_row_to_f32(y, bytes, TN_Q8_0, 96);
             for (int i = 0; i < 96; i++)
-                if (i / 32 == 1 ? !isnan(y[i]) : y[i] != plain[i]) fail_msg("%g at %d: element %d came back as %g", (double)odd[k], at, i, (double)y[i]);
+                if (i / 32 == 1 ? !isnan(y[i]) : y[i] != plain[i])
+                    fail_msg("%g at %d: element %d came back as %g", (double)odd[k], at, i, (double)y[i]);
             x[at] = was;
         }
 }
@@ -95,7 +99,7 @@ static void every_half_survives_a_round_trip(void **unused)
 static void narrowing_rounds_to_nearest_even(void **unused)
 {
     (void)unused;
-    assert_int_equal(tn_f32_to_f16(1.0f + 0x1p-11f), 0x3c00);                       /* a tie goes to even */
+    assert_int_equal(tn_f32_to_f16(1.0f + 0x1p-11f), 0x3c00); /* a tie goes to even */
     assert_int_equal(tn_f32_to_f16(1.0f + 3.0f * 0x1p-11f), 0x3c02);
     assert_int_equal(tn_f32_to_f16(65519.0f), 0x7bff);
     assert_int_equal(tn_f32_to_f16(65520.0f), 0x7c00);
@@ -109,7 +113,7 @@ static void narrowing_rounds_to_nearest_even(void **unused)
 
 static void a_type_that_cannot_be_written_is_refused(void **unused)
 {
-    float   x[256] = {0};
+    float   x[256] = { 0 };
     uint8_t bytes[1024];
 
     (void)unused;

@@ -1,4 +1,5 @@
-/* test_selftest.c - the walk over the table of operations. Arguments name operations; without any, all of them. */
+/* test_selftest.c - the walk over the table of operations. Arguments name operations; without any, all of
+ * them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,7 +31,11 @@ static void every_operation_passes_the_walk(void **state)
 }
 
 /* A case that cannot be laid out ends the walk with its reason, and leaves no packed weight behind. */
-static tn_status no_shape(const tn_call *c, tn_error *err) { (void)c; return tn_fail(err, TN_MISMATCH, "no shape is good enough"); }
+static tn_status no_shape(const tn_call *c, tn_error *err)
+{
+    (void)c;
+    return tn_fail(err, TN_MISMATCH, "no shape is good enough");
+}
 static void drawn(tn_case *k, tn_draw *d)
 {
     (void)d;
@@ -51,7 +56,8 @@ static void a_case_that_cannot_be_laid_out_says_why(void **state)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_operation_passes_the_walk), cmocka_unit_test(a_case_that_cannot_be_laid_out_says_why) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_operation_passes_the_walk),
+                                        cmocka_unit_test(a_case_that_cannot_be_laid_out_says_why) };
     if (argc > 1) wanted = (const char *const *)(argv + 1);
     return cmocka_run_group_tests_name("selftest", tests, NULL, NULL);
 }

@@ -44,7 +44,7 @@ json_t *case_json(const char *text) { return json_loads(text, JSON_DECODE_ANY | 
 char *golden_text(const char *name, size_t *n)
 {
     char     path[256], *text = NULL;
-    tn_error err = {0};
+    tn_error err = { 0 };
 
     snprintf(path, sizeof path, "tests/golden/tokenizer/%s", name);
     if (tn_file_read_all(&text, n, path, (size_t)1 << 24, &err) != TN_OK) fprintf(stderr, "%s\n", err.msg);
@@ -61,9 +61,20 @@ static tn_tokenizer *from_rows(void)
     int32_t         types[MAX];
     case_file       c;
     tn_tokenizer   *t = NULL;
-    tn_error        err = {0};
-    tn_vocab_source src = { .model = "llama", .tokens = tokens, .token_bytes = bytes, .scores = scores, .types = types, .bos = 1, .eos = 2,
-                            .eot = -1, .unk = 0, .pad = -1, .add_bos = 1, .add_eos = 0, .add_space_prefix = -1 };
+    tn_error        err = { 0 };
+    tn_vocab_source src = { .model = "llama",
+                            .tokens = tokens,
+                            .token_bytes = bytes,
+                            .scores = scores,
+                            .types = types,
+                            .bos = 1,
+                            .eos = 2,
+                            .eot = -1,
+                            .unk = 0,
+                            .pad = -1,
+                            .add_bos = 1,
+                            .add_eos = 0,
+                            .add_space_prefix = -1 };
     size_t          len;
 
     if (!case_open(&c, "spm.vocab")) return NULL;
@@ -88,16 +99,17 @@ static tn_tokenizer *from_rows(void)
 
 tn_tokenizer *golden_tokenizer(const char *name)
 {
-    char          file[64], *text;
-    size_t        n;
-    tn_tokenizer *t = NULL;
-    tn_error      err = {0};
+    char              file[64], *text;
+    size_t            n;
+    tn_tokenizer     *t = NULL;
+    tn_error          err = { 0 };
     static const char config[] = "{\"bos_token\": \"<s>\", \"eos_token\": {\"content\": \"</s>\"}}";
 
     if (strcmp(name, "spm") == 0) return from_rows();
     snprintf(file, sizeof file, "%s.json", name);
     if ((text = golden_text(file, &n)) == NULL) return NULL;
-    if (tn_tokenizer_from_json(&t, text, n, config, strlen(config), file, &err) != TN_OK) fprintf(stderr, "%s\n", err.msg);
+    if (tn_tokenizer_from_json(&t, text, n, config, strlen(config), file, &err) != TN_OK)
+        fprintf(stderr, "%s\n", err.msg);
     free(text);
     return t;
 }

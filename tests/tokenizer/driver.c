@@ -21,7 +21,7 @@ static void put_u32(uint32_t v) { fwrite(&v, 4, 1, stdout); }
 
 static tn_status open_tokenizer(tn_tokenizer **t, int argc, char **argv, tn_error *err)
 {
-    gguf_vocab v = {0};
+    gguf_vocab v = { 0 };
     tn_status  status = TN_OK;
     char      *json = NULL, *config = NULL;
     size_t     n = 0, n_config = 0;
@@ -51,7 +51,7 @@ static void put_error(const tn_error *err)
 static tn_status render(const tn_tokenizer *t, const char *text, size_t n_text, tn_error *err)
 {
     json_t    *o = NULL, *row;
-    tn_chat    chat = {0};
+    tn_chat    chat = { 0 };
     tn_message m[64];
     size_t     i, n = 0, cap = 0, n_message = 0;
     int32_t   *ids = NULL;
@@ -60,12 +60,15 @@ static tn_status render(const tn_tokenizer *t, const char *text, size_t n_text, 
 
     if ((status = tn_json_parse(&o, text, n_text, "conversation", err)) != TN_OK) return status;
     json_array_foreach(json_object_get(o, "messages"), i, row) if (n_message < 64)
-        m[n_message++] = (tn_message){ json_string_value(json_object_get(row, "role")), json_string_value(json_object_get(row, "content")) };
+        m[n_message++] = (tn_message){ json_string_value(json_object_get(row, "role")),
+                                       json_string_value(json_object_get(row, "content")) };
     if (json_object_get(o, "format") != NULL) {
         if (!tn_chat_format_parse(json_string_value(json_object_get(o, "format")), &chat.format))
             status = tn_fail(err, TN_USAGE, "no such format");
     } else status = tn_chat_recognise(&chat, json_string_value(json_object_get(o, "template")), t, err);
-    if (status == TN_OK) status = tn_chat_render(t, &chat, m, n_message, json_is_true(json_object_get(o, "open")), &ids, &mask, &n, &cap, err);
+    if (status == TN_OK)
+        status = tn_chat_render(t, &chat, m, n_message, json_is_true(json_object_get(o, "open")), &ids, &mask,
+                                &n, &cap, err);
     if (status == TN_OK) {
         put_u32((uint32_t)n);
         fwrite(ids, 4, n, stdout);
@@ -86,7 +89,8 @@ static tn_status put_template(const char *name, size_t n, tn_error *err)
     tn_status      status = TN_OK;
 
     if (n == 0) tn_chat_format_names(&s);
-    else if (copy == NULL || !tn_chat_format_parse(copy, &format)) status = tn_fail(err, TN_USAGE, "no such format");
+    else if (copy == NULL || !tn_chat_format_parse(copy, &format))
+        status = tn_fail(err, TN_USAGE, "no such format");
     else if ((status = tn_chat_template(&text, format, err)) == TN_OK) tn_str_add(&s, text);
     if (status == TN_OK) {
         put_u32((uint32_t)s.len);
@@ -101,12 +105,13 @@ static tn_status put_template(const char *name, size_t n, tn_error *err)
 /* The ids one by one, and the flush. */
 static tn_status put_stream(const tn_tokenizer *t, const int32_t *ids, size_t n_ids, tn_error *err)
 {
-    tn_decode_stream s = {0};
+    tn_decode_stream s = { 0 };
     char            *text = NULL;
     size_t           n = 0, cap = 0;
     tn_status        status = TN_OK;
 
-    for (size_t i = 0; i <= n_ids && status == TN_OK; i++) status = tn_decode_next(t, &s, i < n_ids ? ids[i] : -1, &text, &n, &cap, err);
+    for (size_t i = 0; i <= n_ids && status == TN_OK; i++)
+        status = tn_decode_next(t, &s, i < n_ids ? ids[i] : -1, &text, &n, &cap, err);
     if (status == TN_OK) {
         put_u32((uint32_t)n);
         fwrite(text, 1, n, stdout);
@@ -118,7 +123,7 @@ static tn_status put_stream(const tn_tokenizer *t, const int32_t *ids, size_t n_
 int main(int argc, char **argv)
 {
     tn_tokenizer *t = NULL;
-    tn_error      err = {0};
+    tn_error      err = { 0 };
     int32_t      *ids = NULL;
     char         *text = NULL, *decoded;
     size_t        n, cap = 0, text_cap = 0, n_decoded;
@@ -133,12 +138,15 @@ int main(int argc, char **argv)
         if (!read_exactly(text, head[1])) return 1;
         n = 0;
         if (head[0] == 256) {
-            if (tn_detokenize(t, (const int32_t *)(const void *)text, head[1] / 4, true, &decoded, &n_decoded, &err) != TN_OK) return 1;
+            if (tn_detokenize(t, (const int32_t *)(const void *)text, head[1] / 4, true, &decoded, &n_decoded,
+                              &err) != TN_OK)
+                return 1;
             put_u32((uint32_t)n_decoded);
             fwrite(decoded, 1, n_decoded, stdout);
             free(decoded);
         } else if (head[0] == 2048) {
-            if (put_stream(t, (const int32_t *)(const void *)text, head[1] / 4, &err) != TN_OK) put_error(&err);
+            if (put_stream(t, (const int32_t *)(const void *)text, head[1] / 4, &err) != TN_OK)
+                put_error(&err);
         } else if (head[0] == 512) {
             if (render(t, text, head[1], &err) != TN_OK) put_error(&err);
         } else if (head[0] == 1024) {

@@ -34,7 +34,10 @@ static size_t scalar_bytes(uint32_t type)
     return type < 13 ? bytes[type] : 0;
 }
 
-static bool is(const char *key, size_t n, const char *name) { return strlen(name) == n && memcmp(key, name, n) == 0; }
+static bool is(const char *key, size_t n, const char *name)
+{
+    return strlen(name) == n && memcmp(key, name, n) == 0;
+}
 
 static void read_strings(const char **p, uint64_t n, const char ***list, size_t **bytes)
 {
@@ -100,7 +103,8 @@ static void read_pair(gguf_vocab *v, const char **p)
         text = get_string(p, &n);
         if (is(key, n_key, "tokenizer.ggml.model")) v->src.model = v->strings[0] = tn_strndup(text, n);
         else if (is(key, n_key, "tokenizer.ggml.pre")) v->src.pre = v->strings[1] = tn_strndup(text, n);
-        else if (is(key, n_key, "tokenizer.chat_template")) v->src.chat_template = v->strings[2] = tn_strndup(text, n);
+        else if (is(key, n_key, "tokenizer.chat_template"))
+            v->src.chat_template = v->strings[2] = tn_strndup(text, n);
         return;
     }
     value = get(p, scalar_bytes(type));
@@ -112,7 +116,8 @@ static void read_pair(gguf_vocab *v, const char **p)
     else if (is(key, n_key, "tokenizer.ggml.add_bos_token")) v->src.add_bos = (int)value;
     else if (is(key, n_key, "tokenizer.ggml.add_eos_token")) v->src.add_eos = (int)value;
     else if (is(key, n_key, "tokenizer.ggml.add_space_prefix")) v->src.add_space_prefix = (int)value;
-    else if (is(key, n_key, "tokenizer.ggml.remove_extra_whitespaces")) v->src.remove_extra_spaces = value != 0;
+    else if (is(key, n_key, "tokenizer.ggml.remove_extra_whitespaces"))
+        v->src.remove_extra_spaces = value != 0;
 }
 
 tn_status gguf_vocab_read(gguf_vocab *v, const char *path, tn_error *err)
@@ -121,7 +126,7 @@ tn_status gguf_vocab_read(gguf_vocab *v, const char *path, tn_error *err)
     size_t      n;
     uint64_t    n_pair;
 
-    *v = (gguf_vocab){0};
+    *v = (gguf_vocab){ 0 };
     v->src.bos = v->src.eos = v->src.eot = v->src.unk = v->src.pad = -1;
     v->src.add_bos = v->src.add_eos = v->src.add_space_prefix = -1;
     TN_TRY(tn_file_read_all(&v->file, &n, path, (size_t)1 << 30, err));

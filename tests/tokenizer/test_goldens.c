@@ -1,4 +1,5 @@
-/* test_goldens.c - ids, pieces and conversations equal to those of Hugging Face tokenizers and sentencepiece. */
+/* test_goldens.c - ids, pieces and conversations equal to those of Hugging Face tokenizers and
+ * sentencepiece. */
 #include "base/str.h"
 #include "tokenizer/split.h"
 
@@ -14,7 +15,10 @@
 
 #include "cases.h"
 
-typedef struct named { char name[32]; tn_tokenizer *t; } named;
+typedef struct named {
+    char          name[32];
+    tn_tokenizer *t;
+} named;
 
 static tn_tokenizer *tokenizer_of(named *list, const char *name)
 {
@@ -36,8 +40,9 @@ static int differs(const char *what, int at, const int32_t *ids, size_t n, const
     for (; i < n && i < json_array_size(want) && ids[i] == json_integer_value(json_array_get(want, i));) i++;
     same = same && i == n;
     if (!same)
-        fprintf(stderr, "%s:%d: %zu ids, expected %zu; first difference at %zu: %d, expected %lld\n", what, at, n, json_array_size(want), i,
-                i < n ? ids[i] : -1, i < json_array_size(want) ? (long long)json_integer_value(json_array_get(want, i)) : -1);
+        fprintf(stderr, "%s:%d: %zu ids, expected %zu; first difference at %zu: %d, expected %lld\n", what,
+                at, n, json_array_size(want), i, i < n ? ids[i] : -1,
+                i < json_array_size(want) ? (long long)json_integer_value(json_array_get(want, i)) : -1);
     return !same;
 }
 
@@ -45,7 +50,7 @@ static void ids_equal_the_other_implementations_and_text_comes_back(void **state
 {
     case_file c;
     tok_case *row = malloc(sizeof *row);
-    named     list[8] = {0};
+    named     list[8] = { 0 };
     int       n_case = 0, bad = 0;
     int32_t  *ids = NULL;
     size_t    n, cap = 0, n_text;
@@ -56,14 +61,16 @@ static void ids_equal_the_other_implementations_and_text_comes_back(void **state
     while (case_next(&c, row)) {
         tn_tokenizer *t = tokenizer_of(list, row->line[0]);
         json_t       *in = case_json(row->line[1]), *want = case_json(row->line[2]);
-        tn_error      err = {0};
+        tn_error      err = { 0 };
 
         n = 0;
-        assert_int_equal(tn_tokenize(t, json_string_value(in), json_string_length(in), 0, &ids, &n, &cap, &err), TN_OK);
+        assert_int_equal(
+            tn_tokenize(t, json_string_value(in), json_string_length(in), 0, &ids, &n, &cap, &err), TN_OK);
         bad += differs("encode.case", row->at, ids, n, want);
         assert_int_equal(tn_detokenize(t, ids, n, true, &text, &n_text, &err), TN_OK);
         if (strcmp(row->line[0], "bpe") == 0 && strstr(json_string_value(in), " mask") == NULL) {
-            assert_int_equal(n_text, json_string_length(in));       /* byte-level: nothing is lost (but what lstrip takes) */
+            /* byte-level: nothing is lost (but what lstrip takes) */
+            assert_int_equal(n_text, json_string_length(in));
             assert_memory_equal(text, json_string_value(in), n_text);
         }
         free(text);
@@ -79,7 +86,11 @@ static void ids_equal_the_other_implementations_and_text_comes_back(void **state
     assert_true(n_case > 500);
 }
 
-typedef struct pieces { const json_t *want; size_t at; int bad; } pieces;
+typedef struct pieces {
+    const json_t *want;
+    size_t        at;
+    int           bad;
+} pieces;
 
 static tn_status check_piece(void *arg, const uint8_t *s, size_t n, tn_error *err)
 {
@@ -101,13 +112,16 @@ static void pieces_equal_the_regular_expressions(void **state)
     assert_true(case_open(&c, "split.case"));
     while (case_next(&c, row)) {
         const tn_pre *pre = tn_pre_find(row->line[0]);
-        tn_split      split = {0};
+        tn_split      split = { 0 };
         json_t       *in = case_json(row->line[1]), *want = case_json(row->line[2]);
         pieces        p = { want, 0, 0 };
 
         assert_non_null(pre);
-        for (int i = 0; i < TN_MAX_PASS && pre->pass[i] != NULL; i++) split.pass[split.n_pass++] = (tn_pass){ .find = pre->pass[i] };
-        assert_int_equal(tn_split_text(&split, (const uint8_t *)json_string_value(in), json_string_length(in), true, check_piece, &p, NULL), TN_OK);
+        for (int i = 0; i < TN_MAX_PASS && pre->pass[i] != NULL; i++)
+            split.pass[split.n_pass++] = (tn_pass){ .find = pre->pass[i] };
+        assert_int_equal(tn_split_text(&split, (const uint8_t *)json_string_value(in), json_string_length(in),
+                                       true, check_piece, &p, NULL),
+                         TN_OK);
         if (p.bad != 0 || p.at != json_array_size(want)) {
             fprintf(stderr, "split.case:%d: %s %s\n", row->at, row->line[0], row->line[1]);
             bad++;
@@ -128,7 +142,8 @@ static size_t read_messages(const json_t *list, tn_message *m)
     size_t        i;
 
     json_array_foreach(list, i, row)
-        m[i] = (tn_message){ json_string_value(json_object_get(row, "role")), json_string_value(json_object_get(row, "content")) };
+        m[i] = (tn_message){ json_string_value(json_object_get(row, "role")),
+                             json_string_value(json_object_get(row, "content")) };
     return json_array_size(list);
 }
 
@@ -144,16 +159,17 @@ static void conversations_render_as_the_published_templates_do(void **state)
     assert_true(case_open(&c, "chat.case"));
     while (case_next(&c, row)) {
         json_t    *in = case_json(row->line[1]), *want = case_json(row->line[3]);
-        tn_chat    chat = {0};
+        tn_chat    chat = { 0 };
         tn_message m[16];
-        tn_error   err = {0};
+        tn_error   err = { 0 };
         int32_t   *ids = NULL;
         uint8_t   *mask = NULL;
         size_t     n = 0, cap = 0;
 
         assert_true(tn_chat_format_parse(row->line[0], &chat.format));
         assert_string_equal(tn_chat_format_name(chat.format), row->line[0]);
-        assert_int_equal(tn_chat_render(t, &chat, m, read_messages(in, m), true, &ids, &mask, &n, &cap, &err), TN_OK);
+        assert_int_equal(tn_chat_render(t, &chat, m, read_messages(in, m), true, &ids, &mask, &n, &cap, &err),
+                         TN_OK);
         bad += differs("chat.case", row->at, ids, n, want);
         free(ids);
         free(mask);

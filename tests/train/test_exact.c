@@ -1,4 +1,5 @@
-/* test_exact.c - the same bits for any threads, kernels, recomputation and interruption; damage and alteration are found. */
+/* test_exact.c - the same bits for any threads, kernels, recomputation and interruption; damage and
+ * alteration are found. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +19,8 @@
 #include "provenance/provenance.h"
 #include "train/train.h"
 
-/* ThreadSanitizer makes every access some twenty times as dear: the same runs and checks on a smaller shape. */
+/* ThreadSanitizer makes every access some twenty times as dear: the same runs and checks on a smaller
+ * shape. */
 #if defined(__SANITIZE_THREAD__)
 #define SHAPE "n_layer: 1\nn_embd: 16\nn_head: 2\nn_head_kv: 1\nn_ff: 32\nn_ctx: 16\n"
 #else
@@ -29,16 +31,21 @@ static char dir[] = "/tmp/tenet-exact-XXXXXX", *config, *text_file;
 
 static int set_up(void **state)
 {
-    tn_str s = {0};
+    tn_str s = { 0 };
     (void)state;
     if (mkdtemp(dir) == NULL) return -1;
     text_file = tn_path(dir, "text.txt");
     config = tn_path(dir, "c.yaml");
-    for (int i = 0; i < 400; i++) tn_str_addf(&s, "Line %d says that %d is %s than %d.\n", i, i * 7 % 100, i % 3 ? "more" : "less", i * 3 % 100);
+    for (int i = 0; i < 400; i++)
+        tn_str_addf(&s, "Line %d says that %d is %s than %d.\n", i, i * 7 % 100, i % 3 ? "more" : "less",
+                    i * 3 % 100);
     if (tn_file_write_all(text_file, s.p, s.len, NULL) != TN_OK) return -1;
     tn_str_clear(&s);
-    tn_str_addf(&s, "tokenizer: bytes\n" SHAPE "data: %s\nbatch: 8\nmicro_batch: 1\n"
-                "group_size: 2\nsteps: 8\nlr: 3e-3\nweight_decay: 0.1\ncheckpoint_every: 3\nsave_model: false\ntensorboard: false\n", text_file);
+    tn_str_addf(&s,
+                "tokenizer: bytes\n" SHAPE "data: %s\nbatch: 8\nmicro_batch: 1\n"
+                "group_size: 2\nsteps: 8\nlr: 3e-3\nweight_decay: 0.1\ncheckpoint_every: 3\nsave_model: "
+                "false\ntensorboard: false\n",
+                text_file);
     int bad = tn_file_write_all(config, s.p, s.len, NULL) != TN_OK;
     tn_str_free(&s);
     return bad ? -1 : 0;
@@ -65,9 +72,9 @@ static tn_status load(tn_train_config *c, const char *const *set, tn_error *err)
 static tn_status run(const char *name, const char *const *set, tn_train_result *r, tn_error *err)
 {
     tn_train_config c;
-    char *out = tn_path(dir, name);
-    tn_train_io io = { .out = out, .quiet = true };
-    tn_status status = load(&c, set, err);
+    char           *out = tn_path(dir, name);
+    tn_train_io     io = { .out = out, .quiet = true };
+    tn_status       status = load(&c, set, err);
     if (status == TN_OK) status = tn_train_run(&c, &io, r, err);
     tn_train_result_free(r);
     tn_train_config_free(&c);
@@ -79,8 +86,8 @@ static tn_status run(const char *name, const char *const *set, tn_train_result *
 
 static tn_train_result must_run(const char *name, const char *const *set)
 {
-    tn_train_result r = {0};
-    tn_error err = {0};
+    tn_train_result r = { 0 };
+    tn_error        err = { 0 };
     if (run(name, set, &r, &err) != TN_OK) fail_msg("%s: %s", name, err.msg);
     return r;
 }
@@ -104,7 +111,7 @@ static void threads_kernels_and_recomputation_change_nothing(void **state)
     assert_same(&a, &b);
     static const char *const kernels[] = { "ref", "avx2", "avx512" };
     for (int i = 0; i < 3; i++) {
-        if (tn_isa_set(kernels[i], NULL) != TN_OK) continue;                 /* not on this machine */
+        if (tn_isa_set(kernels[i], NULL) != TN_OK) continue; /* not on this machine */
         tn_ops_choose(false);
         b = must_run(kernels[i], NULL);
         assert_same(&a, &b);
@@ -112,14 +119,15 @@ static void threads_kernels_and_recomputation_change_nothing(void **state)
     tn_isa_set("auto", NULL);
     tn_ops_choose(false);
     tn_threads_set(2, NULL);
-    b = must_run("micro", SET("micro_batch", "2", "group_size", "1"));       /* part of the bits: the comparison can fail */
+    /* part of the bits: the comparison can fail */
+    b = must_run("micro", SET("micro_batch", "2", "group_size", "1"));
     assert_memory_not_equal(&a.weights_root, &b.weights_root, sizeof a.weights_root);
 }
 
 static void a_stopped_run_goes_on_as_if_nothing_had_been(void **state)
 {
     (void)state;
-    tn_train_result a = must_run("whole", NULL), b;
+    tn_train_result          a = must_run("whole", NULL), b;
     static const char *const at[] = { "1", "3", "5", "7" };
     for (int i = 0; i < 4; i++) {
         b = must_run("parts", SET("stop_at", at[i]));
@@ -127,15 +135,15 @@ static void a_stopped_run_goes_on_as_if_nothing_had_been(void **state)
     }
     b = must_run("parts", NULL);
     assert_same(&a, &b);
-    b = must_run("parts", NULL);                             /* finished: only reports */
+    b = must_run("parts", NULL); /* finished: only reports */
     assert_same(&a, &b);
 }
 
 /* A step may take minutes: who sends SIGTERM does not wait for its end. */
 static void a_signal_gives_up_the_step_under_way(void **state)
 {
-    tn_train_result plain = must_run("unsignalled", NULL), r = {0};
-    tn_error err = {0};
+    tn_train_result plain = must_run("unsignalled", NULL), r = { 0 };
+    tn_error        err = { 0 };
     (void)state;
     tn_signals_install();
     setenv("TENET_FAULT", "term@5", 1);
@@ -156,7 +164,7 @@ static void every_optimiser_resumes_exactly(void **state)
     static const char *const names[] = { "sgd", "adafactor", "muon" };
     (void)state;
     for (int i = 0; i < 3; i++) {
-        char *whole = tn_strf("w-%s", names[i]), *parts = tn_strf("p-%s", names[i]);
+        char           *whole = tn_strf("w-%s", names[i]), *parts = tn_strf("p-%s", names[i]);
         tn_train_result a = must_run(whole, SET("optimizer", names[i])), b;
         must_run(parts, SET("optimizer", names[i], "stop_at", "4"));
         b = must_run(parts, SET("optimizer", names[i]));
@@ -168,7 +176,7 @@ static void every_optimiser_resumes_exactly(void **state)
 
 static void flip_byte(const char *run_name, const char *file, size_t at)
 {
-    char *path = tn_strf("%s/%s/%s", dir, run_name, file), *bytes;
+    char  *path = tn_strf("%s/%s/%s", dir, run_name, file), *bytes;
     size_t n;
     assert_int_equal(tn_file_read_all(&bytes, &n, path, 1 << 28, NULL), TN_OK);
     bytes[at % n] ^= 1;
@@ -184,17 +192,17 @@ static void a_damaged_checkpoint_is_never_loaded(void **state)
     must_run("damaged", SET("stop_at", "6"));
     flip_byte("damaged", "step-6/rank-0000.bin", 100000);
     tn_log_set_level(TN_LOG_ERROR);
-    b = must_run("damaged", NULL);                           /* from step 3 */
+    b = must_run("damaged", NULL); /* from step 3 */
     assert_same(&a, &b);
     tn_log_set_level(TN_LOG_WARN);
 }
 
 static void a_manifest_that_names_another_state_is_found(void **state)
 {
-    tn_error err = {0};
+    tn_error  err = { 0 };
     tn_digest root;
-    char hex[TN_SHA256_HEX];
-    char *path = tn_path(dir, "manifest/step-3/manifest.json");
+    char      hex[TN_SHA256_HEX];
+    char     *path = tn_path(dir, "manifest/step-3/manifest.json");
     (void)state;
     must_run("manifest", SET("stop_at", "3"));
     json_t *m = json_load_file(path, 0, NULL);
@@ -213,8 +221,8 @@ static void a_manifest_that_names_another_state_is_found(void **state)
 static tn_status replay(const char *name, const char *const *set, int64_t from, int64_t n, tn_error *err)
 {
     tn_train_config c;
-    char *out = tn_path(dir, name);
-    tn_train_io io = { .out = out, .quiet = true };
+    char           *out = tn_path(dir, name);
+    tn_train_io     io = { .out = out, .quiet = true };
     assert_int_equal(load(&c, set, err), TN_OK);
     tn_status status = tn_train_replay(&c, out, from, n, &io, err);
     tn_train_config_free(&c);
@@ -224,7 +232,7 @@ static tn_status replay(const char *name, const char *const *set, int64_t from, 
 
 static void replay_finds_what_was_altered(void **state)
 {
-    tn_error err = {0};
+    tn_error err = { 0 };
     (void)state;
     must_run("audit", SET("keep_last", "5"));
     if (replay("audit", NULL, 0, 8, &err) != TN_OK) fail_msg("%s", err.msg);
@@ -235,12 +243,12 @@ static void replay_finds_what_was_altered(void **state)
     assert_int_equal(tn_train_config_check(&c, &err), TN_USAGE);
     tn_train_config_free(&c);
     if (replay("audit", SET("keep_every", "5"), 3, 3, &err) != TN_OK) fail_msg("%s", err.msg);
-    flip_byte("audit", "step-3/rank-0000.bin", 4000);        /* the weights */
+    flip_byte("audit", "step-3/rank-0000.bin", 4000); /* the weights */
     assert_int_equal(replay("audit", NULL, 3, 3, &err), TN_VERIFY);
-    char *log = tn_strf("%s/audit/steps.jsonl", dir), *bytes;
+    char  *log = tn_strf("%s/audit/steps.jsonl", dir), *bytes;
     size_t n;
     assert_int_equal(tn_file_read_all(&bytes, &n, log, 1 << 20, NULL), TN_OK);
-    char *digit = strstr(bytes, "\"loss\":") + 9;            /* a step in the log */
+    char *digit = strstr(bytes, "\"loss\":") + 9; /* a step in the log */
     *digit = *digit == '5' ? '6' : '5';
     assert_int_equal(tn_file_write_all(log, bytes, n, NULL), TN_OK);
     assert_int_equal(replay("audit", NULL, 0, 2, &err), TN_VERIFY);
@@ -249,7 +257,7 @@ static void replay_finds_what_was_altered(void **state)
     must_run("audit2", NULL);
     char *data;
     assert_int_equal(tn_file_read_all(&data, &n, text_file, 1 << 20, NULL), TN_OK);
-    data[50] ^= 1;                                           /* the data */
+    data[50] ^= 1; /* the data */
     assert_int_equal(tn_file_write_all(text_file, data, n, NULL), TN_OK);
     assert_int_equal(replay("audit2", NULL, 0, 2, &err), TN_VERIFY);
     data[50] ^= 1;
@@ -271,10 +279,35 @@ static void flip_bit(const char *path, long at)
 
 /* The log with one record changed, and its chain made whole again, as one who holds the key would do it. */
 typedef void (*forging)(tn_step_record *rec);
-static void loss_bit(tn_step_record *rec) { uint32_t b; memcpy(&b, &rec[1].loss, 4); b ^= 1; memcpy(&rec[1].loss, &b, 4); }
-static void norm_bit(tn_step_record *rec) { uint32_t b; memcpy(&b, &rec[1].grad_norm, 4); b ^= 1; memcpy(&rec[1].grad_norm, &b, 4); }
-static void rate_bit(tn_step_record *rec) { uint32_t b; memcpy(&b, &rec[1].lr, 4); b ^= 1; memcpy(&rec[1].lr, &b, 4); }
-static void two_lines(tn_step_record *rec) { tn_step_record t = rec[0]; rec[0] = rec[1]; rec[1] = t; rec[0].step = 1; rec[1].step = 2; }
+static void loss_bit(tn_step_record *rec)
+{
+    uint32_t b;
+    memcpy(&b, &rec[1].loss, 4);
+    b ^= 1;
+    memcpy(&rec[1].loss, &b, 4);
+}
+static void norm_bit(tn_step_record *rec)
+{
+    uint32_t b;
+    memcpy(&b, &rec[1].grad_norm, 4);
+    b ^= 1;
+    memcpy(&rec[1].grad_norm, &b, 4);
+}
+static void rate_bit(tn_step_record *rec)
+{
+    uint32_t b;
+    memcpy(&b, &rec[1].lr, 4);
+    b ^= 1;
+    memcpy(&rec[1].lr, &b, 4);
+}
+static void two_lines(tn_step_record *rec)
+{
+    tn_step_record t = rec[0];
+    rec[0] = rec[1];
+    rec[1] = t;
+    rec[0].step = 1;
+    rec[1].step = 2;
+}
 static void skip_note(tn_step_record *rec) { memcpy(rec[1].note, "skip", 5); }
 static void state_bit(tn_step_record *rec) { rec[2].state.b[31] ^= 1; }
 static void batch_bit(tn_step_record *rec) { rec[1].batch.b[0] ^= 128; }
@@ -282,9 +315,9 @@ static void batch_bit(tn_step_record *rec) { rec[1].batch.b[0] ^= 128; }
 static void forge(const char *log, forging how)
 {
     tn_step_record *rec;
-    tn_steplog *l;
-    size_t n;
-    tn_digest genesis;
+    tn_steplog     *l;
+    size_t          n;
+    tn_digest       genesis;
     assert_int_equal(tn_steplog_genesis(log, &genesis, NULL), TN_OK);
     assert_int_equal(tn_steplog_read(log, &genesis, &rec, &n, NULL, NULL), TN_OK);
     how(rec);
@@ -298,6 +331,7 @@ static void forge(const char *log, forging how)
 /* Everything that a signer could change afterwards, of a run of all weights and of one of adapters. */
 static void a_replay_finds_the_last_bit_of_everything(void **state)
 {
+    // clang-format off
     static const struct { const char *name; forging how; } records[] = {
         { "a loss", loss_bit }, { "a norm", norm_bit }, { "a learning rate", rate_bit }, { "the order", two_lines }, { "a note", skip_note }, { "a state", state_bit },
         { "a batch", batch_bit } };
@@ -326,11 +360,13 @@ static void a_replay_finds_the_last_bit_of_everything(void **state)
         free(bytes);
         free(log);
     }
+    // clang-format on
     for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
         bool  all = bits[i].run[0] == 'a';
         char *path = tn_strf("%s/%s/%s", dir, bits[i].run, bits[i].file);
         flip_bit(path, bits[i].at);
-        if (replay(bits[i].run, all ? NULL : low, 6, 2, &err) != TN_VERIFY) fail_msg("%s of %s was altered, and not found: %s", bits[i].file, bits[i].run, err.msg);
+        if (replay(bits[i].run, all ? NULL : low, 6, 2, &err) != TN_VERIFY)
+            fail_msg("%s of %s was altered, and not found: %s", bits[i].file, bits[i].run, err.msg);
         flip_bit(path, bits[i].at);
         free(path);
     }
@@ -338,7 +374,8 @@ static void a_replay_finds_the_last_bit_of_everything(void **state)
     assert_int_equal(tn_file_write_all(more, "", 0, NULL), TN_OK);
     assert_int_equal(replay("all", NULL, 6, 2, &err), TN_VERIFY);
     assert_int_equal(unlink(more), 0);
-    if (replay("all", NULL, 6, 2, &err) != TN_OK || replay("low", low, 6, 2, &err) != TN_OK) fail_msg("put back: %s", err.msg);
+    if (replay("all", NULL, 6, 2, &err) != TN_OK || replay("low", low, 6, 2, &err) != TN_OK)
+        fail_msg("put back: %s", err.msg);
     free(more);
     free(base);
 }
@@ -361,23 +398,28 @@ static void said_alter(const char *path, bool repaired)
 /* Rows with "distill": adapters on a model, taught by that model or by another one. */
 static void a_teacher_is_learned_the_same_way_everywhere(void **state)
 {
-    tn_str s = {0};
-    tn_error err = {0};
-    tn_train_result r = {0}, a, b;
-    char *rows = tn_path(dir, "taught.jsonl"), *base = tn_path(dir, "base-run/model"), *other = tn_path(dir, "other-run/model");
+    tn_str          s = { 0 };
+    tn_error        err = { 0 };
+    tn_train_result r = { 0 }, a, b;
+    char           *rows = tn_path(dir, "taught.jsonl");
+    char           *base = tn_path(dir, "base-run/model");
+    char           *other = tn_path(dir, "other-run/model");
     (void)state;
     for (int i = 0; i < 60; i++)
-        tn_str_addf(&s, "{\"text\": \"Row %d is %s than %d.\", \"distill\": %s, \"weight\": %s}\n", i, i % 3 ? "more" : "less", i * 7 % 50,
-                    i % 3 ? "true" : "false", i % 2 ? "1" : "2.5");
+        tn_str_addf(&s, "{\"text\": \"Row %d is %s than %d.\", \"distill\": %s, \"weight\": %s}\n", i,
+                    i % 3 ? "more" : "less", i * 7 % 50, i % 3 ? "true" : "false", i % 2 ? "1" : "2.5");
     assert_int_equal(tn_file_write_all(rows, s.p, s.len, NULL), TN_OK);
     must_run("base-run", SET("save_model", "true"));
-    char *plain = tn_path(dir, "plain.txt");                 /* the other model knows what the rows are like */
+    char *plain = tn_path(dir, "plain.txt"); /* the other model knows what the rows are like */
     tn_str_clear(&s);
-    for (int i = 0; i < 400; i++) tn_str_addf(&s, "Row %d is %s than %d.\n", i % 60, i % 3 ? "more" : "less", i * 7 % 50);
+    for (int i = 0; i < 400; i++)
+        tn_str_addf(&s, "Row %d is %s than %d.\n", i % 60, i % 3 ? "more" : "less", i * 7 % 50);
     assert_int_equal(tn_file_write_all(plain, s.p, s.len, NULL), TN_OK);
     must_run("other-run", SET("save_model", "true", "data", plain, "steps", "60"));
 
-#define TAUGHT "tokenizer", "", "n_layer", "0", "n_embd", "0", "n_head", "0", "n_head_kv", "0", "n_ff", "0", "data", rows, "lora_rank", "4"
+#define TAUGHT                                                                                               \
+    "tokenizer", "", "n_layer", "0", "n_embd", "0", "n_head", "0", "n_head_kv", "0", "n_ff", "0", "data",    \
+        rows, "lora_rank", "4"
     a = must_run("taught", SET("model", base, TAUGHT));
     tn_threads_set(3, NULL);
     b = must_run("taught-3", SET("model", base, TAUGHT));
@@ -392,7 +434,8 @@ static void a_teacher_is_learned_the_same_way_everywhere(void **state)
     tn_isa_set("auto", NULL);
     tn_ops_choose(false);
     tn_threads_set(2, NULL);
-    /* What the teacher said is kept until the run has ended: used as it is if its digest says that it is whole, else made again. */
+    /* What the teacher said is kept until the run has ended: used as it is if its digest says that it is
+     * whole, else made again. */
     for (int i = 0; i < 4; i++) {
         char *parts = tn_strf("taught-parts-%d", i), *kept = tn_strf("%s/%s/said-train", dir, parts);
         b = must_run(parts, SET("model", base, "stop_at", "4", TAUGHT));
@@ -421,16 +464,23 @@ static void a_teacher_is_learned_the_same_way_everywhere(void **state)
     if (replay("taught", SET("model", base, TAUGHT), 0, 2, &err) != TN_OK) fail_msg("%s", err.msg);
     if (replay("taught", SET("model", base, TAUGHT), 6, 2, &err) != TN_OK) fail_msg("%s", err.msg);
 
-    /* A new adapter is nothing yet: the first step diverges by nothing from its own base, and by something from another model. */
+    /* A new adapter is nothing yet: the first step diverges by nothing from its own base, and by something
+     * from another model. */
     b = must_run("taught-one", SET("model", base, "steps", "1", TAUGHT));
     assert_true(b.last.taught && fabsf(b.last.kl) < 1e-5f);
     b = must_run("taught-other", SET("model", base, "reference", other, "steps", "1", TAUGHT));
     float first = b.last.kl;
     assert_true(first > 1e-3f);
-    if (replay("taught-other", SET("model", base, "reference", other, "steps", "1", TAUGHT), 0, 1, &err) != TN_OK) fail_msg("%s", err.msg);
-    assert_int_equal(replay("taught-other", SET("model", base, "reference", base, "steps", "1", TAUGHT), 0, 1, &err), TN_VERIFY);
-    b = must_run("taught-long", SET("model", base, "reference", other, "steps", "150", "lr", "1e-2", TAUGHT, "lora_rank", "0"));
-    if (!(b.last.kl < 0.8f * first)) fail_msg("divergence from the teacher: %g, at first %g", (double)b.last.kl, (double)first);
+    if (replay("taught-other", SET("model", base, "reference", other, "steps", "1", TAUGHT), 0, 1, &err) !=
+        TN_OK)
+        fail_msg("%s", err.msg);
+    assert_int_equal(
+        replay("taught-other", SET("model", base, "reference", base, "steps", "1", TAUGHT), 0, 1, &err),
+        TN_VERIFY);
+    b = must_run("taught-long", SET("model", base, "reference", other, "steps", "150", "lr", "1e-2", TAUGHT,
+                                    "lora_rank", "0"));
+    if (!(b.last.kl < 0.8f * first))
+        fail_msg("divergence from the teacher: %g, at first %g", (double)b.last.kl, (double)first);
 
     /* All weights: the teacher would change with the model, so it must be named. */
     assert_int_equal(run("taught-full", SET("model", base, TAUGHT, "lora_rank", "0"), &r, &err), TN_USAGE);
@@ -446,7 +496,7 @@ static void a_teacher_is_learned_the_same_way_everywhere(void **state)
 static void bad_input_is_refused_before_the_first_step(void **state)
 {
     tn_train_result r;
-    tn_error err = {0};
+    tn_error        err = { 0 };
     (void)state;
     must_run("mine", SET("stop_at", "2"));
     assert_int_equal(run("mine", SET("seed", "9"), &r, &err), TN_MISMATCH);
@@ -469,11 +519,15 @@ static void bad_input_is_refused_before_the_first_step(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(threads_kernels_and_recomputation_change_nothing), cmocka_unit_test(a_stopped_run_goes_on_as_if_nothing_had_been),
+        cmocka_unit_test(threads_kernels_and_recomputation_change_nothing),
+        cmocka_unit_test(a_stopped_run_goes_on_as_if_nothing_had_been),
         cmocka_unit_test(a_signal_gives_up_the_step_under_way),
-        cmocka_unit_test(every_optimiser_resumes_exactly), cmocka_unit_test(a_teacher_is_learned_the_same_way_everywhere), cmocka_unit_test(a_damaged_checkpoint_is_never_loaded),
+        cmocka_unit_test(every_optimiser_resumes_exactly),
+        cmocka_unit_test(a_teacher_is_learned_the_same_way_everywhere),
+        cmocka_unit_test(a_damaged_checkpoint_is_never_loaded),
         cmocka_unit_test(a_manifest_that_names_another_state_is_found),
-        cmocka_unit_test(replay_finds_what_was_altered), cmocka_unit_test(a_replay_finds_the_last_bit_of_everything),
+        cmocka_unit_test(replay_finds_what_was_altered),
+        cmocka_unit_test(a_replay_finds_the_last_bit_of_everything),
         cmocka_unit_test(bad_input_is_refused_before_the_first_step),
     };
     tn_log_set_level(TN_LOG_WARN);

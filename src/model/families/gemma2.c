@@ -1,5 +1,6 @@
-/* gemma2.c - Gemma 2 (arXiv:2408.00118). Embeddings times sqrt(n_embd); norms before and after each branch, with weights
- * used as 1 + w; GeGLU; attention logits and final logits softcapped, c tanh(x / c); every second layer slides. */
+/* gemma2.c - Gemma 2 (arXiv:2408.00118). Embeddings times sqrt(n_embd); norms before and after each branch,
+ * with weights used as 1 + w; GeGLU; attention logits and final logits softcapped, c tanh(x / c); every
+ * second layer slides. */
 #include "model/net.h"
 
 static tn_value layer(tn_builder *b, tn_value x)
@@ -21,5 +22,7 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_gemma2 = {
-    .name = "gemma2", .title = "Gemma 2", .layer = layer,
+    .name = "gemma2",
+    .title = "Gemma 2",
+    .layer = layer,
 };

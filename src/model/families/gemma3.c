@@ -1,6 +1,6 @@
-/* gemma3.c - Gemma 3, text (arXiv:2503.19786): Gemma 2's layer with queries and keys normalised head by head instead of
- * softcapped attention logits; five sliding layers to one full one; sliding layers rotate with their own frequency base
- * and without scaling. */
+/* gemma3.c - Gemma 3, text (arXiv:2503.19786): Gemma 2's layer with queries and keys normalised head by head
+ * instead of softcapped attention logits; five sliding layers to one full one; sliding layers rotate with
+ * their own frequency base and without scaling. */
 #include "model/net.h"
 
 static tn_value layer(tn_builder *b, tn_value x)
@@ -23,5 +23,7 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_gemma3 = {
-    .name = "gemma3", .title = "Gemma 3", .layer = layer,
+    .name = "gemma3",
+    .title = "Gemma 3",
+    .layer = layer,
 };

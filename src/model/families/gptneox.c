@@ -1,5 +1,6 @@
-/* gptneox.c - GPT-NeoX (arXiv:2204.06745) and Pythia: LayerNorm, one matrix for q, k and v (here all queries, then all
- * keys, then all values), rotation of the first h->d_rope columns of a head, and both branches reading the same x:
+/* gptneox.c - GPT-NeoX (arXiv:2204.06745) and Pythia: LayerNorm, one matrix for q, k and v (here all queries,
+ * then all keys, then all values), rotation of the first h->d_rope columns of a head, and both branches
+ * reading the same x:
  *
  *   x + attention(norm1(x)) + mlp(norm2(x))         parallel, the usual form;  else one after the other */
 #include "model/net.h"
@@ -28,5 +29,8 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_gptneox = {
-    .name = "gptneox", .title = "GPT-NeoX", .layernorm = true, .layer = layer,
+    .name = "gptneox",
+    .title = "GPT-NeoX",
+    .layernorm = true,
+    .layer = layer,
 };

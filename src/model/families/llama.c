@@ -1,4 +1,5 @@
-/* llama.c - Llama 2 and 3 (arXiv:2307.09288, arXiv:2407.21783), and what has its shape: SmolLM2, TinyLlama, Yi ...
+/* llama.c - Llama 2 and 3 (arXiv:2307.09288, arXiv:2407.21783), and what has its shape: SmolLM2, TinyLlama,
+ * Yi ...
  *
  *   x += Wo attention(rope(Wq n), rope(Wk n), Wv n),   n = rmsnorm(x)
  *   x += Wdown (silu(Wgate n) * Wup n),                n = rmsnorm(x)
@@ -24,5 +25,7 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_llama = {
-    .name = "llama", .title = "Llama", .layer = layer,
+    .name = "llama",
+    .title = "Llama",
+    .layer = layer,
 };

@@ -1,12 +1,18 @@
-/* mixtral.c - Mixtral of experts (arXiv:2401.04088): Mistral's attention; the feed-forward is h->n_expert SwiGLU
- * experts of which a row uses h->n_expert_used. Router: softmax over all experts, the best k, divided by their sum. */
+/* mixtral.c - Mixtral of experts (arXiv:2401.04088): Mistral's attention; the feed-forward is h->n_expert
+ * SwiGLU experts of which a row uses h->n_expert_used. Router: softmax over all experts, the best k, divided
+ * by their sum. */
 #include "model/net.h"
 
 static tn_value layer(tn_builder *b, tn_value x)
 {
     const tn_hparams *h = b->h;
-    tn_router_params  router = { .n_expert = h->n_expert, .k = h->n_expert_used, .kind = TN_ROUTE_SOFTMAX_TOPK,
-                                 .renormalise = true, .scale = 1, .aux_coef = b->net->aux_coef, .z_coef = b->net->router_z_coef };
+    tn_router_params  router = { .n_expert = h->n_expert,
+                                 .k = h->n_expert_used,
+                                 .kind = TN_ROUTE_SOFTMAX_TOPK,
+                                 .renormalise = true,
+                                 .scale = 1,
+                                 .aux_coef = b->net->aux_coef,
+                                 .z_coef = b->net->router_z_coef };
 
     tn_value n = model_norm(b, x, "attn_norm");
     tn_value q = model_linear(b, n, "attn_q", h->n_head * h->d_head, false);
@@ -22,5 +28,7 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_mixtral = {
-    .name = "mixtral", .title = "Mixtral", .layer = layer,
+    .name = "mixtral",
+    .title = "Mixtral",
+    .layer = layer,
 };

@@ -1,9 +1,11 @@
-/* olmo2.c - OLMo 2 (arXiv:2501.00656) and OLMo 3. No norm in front of a branch: the branch's output is normalised before
- * it joins the residual stream, and queries and keys are normalised over the whole projection, before heads are split.
+/* olmo2.c - OLMo 2 (arXiv:2501.00656) and OLMo 3. No norm in front of a branch: the branch's output is
+ * normalised before it joins the residual stream, and queries and keys are normalised over the whole
+ * projection, before heads are split.
  *
  *   x += norm(Wo attention(rope(norm(Wq x)), rope(norm(Wk x)), Wv x));   x += norm(ffn(x))
  *
- * OLMo 3 slides in three of four layers; those rotate without the context-extending scaling of the full layers. */
+ * OLMo 3 slides in three of four layers; those rotate without the context-extending scaling of the full
+ * layers. */
 #include "model/net.h"
 
 static tn_value layer(tn_builder *b, tn_value x)
@@ -24,9 +26,13 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_olmo2 = {
-    .name = "olmo2", .title = "OLMo 2", .layer = layer,
+    .name = "olmo2",
+    .title = "OLMo 2",
+    .layer = layer,
 };
 
 const tn_family tn_family_olmo3 = {
-    .name = "olmo3", .title = "OLMo 3", .layer = layer,
+    .name = "olmo3",
+    .title = "OLMo 3",
+    .layer = layer,
 };

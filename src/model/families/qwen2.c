@@ -1,4 +1,5 @@
-/* qwen2.c - Qwen 2 and 2.5 (arXiv:2407.10671, arXiv:2412.15115): Llama's layer with biases on q, k and v alone. */
+/* qwen2.c - Qwen 2 and 2.5 (arXiv:2407.10671, arXiv:2412.15115): Llama's layer with biases on q, k and v
+ * alone. */
 #include "model/net.h"
 
 static tn_value layer(tn_builder *b, tn_value x)
@@ -19,5 +20,7 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_qwen2 = {
-    .name = "qwen2", .title = "Qwen2", .layer = layer,
+    .name = "qwen2",
+    .title = "Qwen2",
+    .layer = layer,
 };

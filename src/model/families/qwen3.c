@@ -1,5 +1,5 @@
-/* qwen3.c - Qwen 3 (arXiv:2505.09388), dense: no biases; queries and keys are normalised head by head before rotation;
- * n_head * d_head may differ from n_embd. */
+/* qwen3.c - Qwen 3 (arXiv:2505.09388), dense: no biases; queries and keys are normalised head by head before
+ * rotation; n_head * d_head may differ from n_embd. */
 #include "model/net.h"
 
 static tn_value layer(tn_builder *b, tn_value x)
@@ -20,5 +20,7 @@ static tn_value layer(tn_builder *b, tn_value x)
 }
 
 const tn_family tn_family_qwen3 = {
-    .name = "qwen3", .title = "Qwen3", .layer = layer,
+    .name = "qwen3",
+    .title = "Qwen3",
+    .layer = layer,
 };

@@ -1,4 +1,5 @@
-/* adapter_body.h - low-rank adapters for one instruction set: included by adapter_<isa>.c. Private to tensor/cpu.
+/* adapter_body.h - low-rank adapters for one instruction set: included by adapter_<isa>.c. Private to
+ * tensor/cpu.
  *
  *   forward   lanes across outputs: b is turned once into panels [rank][WIDE]; a tile of rows x WIDE stays in registers
  *   dlow      lanes across the rank; t = s dout of a few rows is made a piece at a time, in the first cache
@@ -14,7 +15,7 @@ enum { N_VEC = 1, TALL = 6, LOW_ROWS = 6, SOME = 4 };
 #endif
 enum { WIDE = 16 * N_VEC, BLOCK = 4 * TALL, PIECE = 256, DB_ROWS = 64 };
 
-/* ------------------------------------------------------------------------------------------------------- forward */
+/* ------------------------------------------------------------------------------------------------ forward */
 
 static void panel_make(float *dst, const float *b, int64_t rank, int64_t n)
 {
@@ -23,7 +24,8 @@ static void panel_make(float *dst, const float *b, int64_t rank, int64_t n)
 }
 
 /* rows x n outputs (at most WIDE); `rows` is a constant where this is used. */
-TN_INLINE void tile(float *out, const float *y, int64_t ld, const float *low, const float *panel, int64_t rank, int64_t n, vf s, const int rows)
+TN_INLINE void tile(float *out, const float *y, int64_t ld, const float *low, const float *panel,
+                    int64_t rank, int64_t n, vf s, const int rows)
 {
     vf u[TALL][N_VEC];
 #pragma GCC unroll 12
@@ -45,7 +47,8 @@ TN_INLINE void tile(float *out, const float *y, int64_t ld, const float *low, co
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
         for (int v = 0; v < N_VEC; v++)
-            if (16 * v < n) put(out + r * ld, vf_fma(s, u[r][v], get(y + r * ld, 16 * v, n)), 16 * v, n, false);
+            if (16 * v < n)
+                put(out + r * ld, vf_fma(s, u[r][v], get(y + r * ld, 16 * v, n)), 16 * v, n, false);
 }
 
 /* Rows [r, end) of panel p. */
@@ -55,13 +58,16 @@ static void up_rows(const tn_adapter *a, int64_t r, int64_t end, int64_t p)
     float       *out = a->out + p * WIDE;
     vf           s = vf_set(a->s);
     int64_t      n = tn_min64(WIDE, a->n_out - p * WIDE), ld = a->n_out;
-    for (; r + TALL <= end; r += TALL) tile(out + r * ld, y + r * ld, ld, a->low + r * a->rank, panel, a->rank, n, s, TALL);
+    for (; r + TALL <= end; r += TALL)
+        tile(out + r * ld, y + r * ld, ld, a->low + r * a->rank, panel, a->rank, n, s, TALL);
     for (; r < end; r++) tile(out + r * ld, y + r * ld, ld, a->low + r * a->rank, panel, a->rank, n, s, 1);
 }
 
 static void panels_make(const tn_adapter *a, int64_t begin, int64_t end)
 {
-    for (int64_t p = begin; p < end; p++) panel_make(a->turned + p * a->rank * WIDE, a->b + p * WIDE * a->rank, a->rank, tn_min64(WIDE, a->n_out - p * WIDE));
+    for (int64_t p = begin; p < end; p++)
+        panel_make(a->turned + p * a->rank * WIDE, a->b + p * WIDE * a->rank, a->rank,
+                   tn_min64(WIDE, a->n_out - p * WIDE));
 }
 
 static void up_all(const tn_adapter *a, int64_t r0, int64_t r1, int64_t p0, int64_t p1)
@@ -70,10 +76,11 @@ static void up_all(const tn_adapter *a, int64_t r0, int64_t r1, int64_t p0, int6
         for (int64_t p = p0; p < p1; p++) up_rows(a, r, tn_min64(r + BLOCK, r1), p);
 }
 
-/* ------------------------------------------------------------------------------------------------------ backward */
+/* ----------------------------------------------------------------------------------------------- backward */
 
 /* dlow of `rows` rows: outputs [o, o + n) continue it. first: from +0. */
-TN_INLINE void low_tile(float *dlow, const float *t, const float *b, int64_t rank, int64_t n, bool first, const int rows)
+TN_INLINE void low_tile(float *dlow, const float *t, const float *b, int64_t rank, int64_t n, bool first,
+                        const int rows)
 {
     for (int64_t k = 0; k < rank; k += 16) {
         vf d[LOW_ROWS];
@@ -102,16 +109,19 @@ static void low_rows(const tn_adapter *a, int64_t begin, int64_t end)
             const float *b = a->b + o * rank;
             bool         first = o == 0 && !a->add_low;
             for (int i = 0; i < n_row; i++)
-                for (int64_t j = 0; j < n; j += 16) put(t + i * PIECE, vf_mul(s, get(a->g + (r + i) * n_out + o, j, n)), j, n, false);
+                for (int64_t j = 0; j < n; j += 16)
+                    put(t + i * PIECE, vf_mul(s, get(a->g + (r + i) * n_out + o, j, n)), j, n, false);
             if (n_row == LOW_ROWS) low_tile(dlow, t, b, rank, n, first, LOW_ROWS);
             else
-                for (int i = 0; i < n_row; i++) low_tile(dlow + i * rank, t + i * PIECE, b, rank, n, first, 1);
+                for (int i = 0; i < n_row; i++)
+                    low_tile(dlow + i * rank, t + i * PIECE, b, rank, n, first, 1);
         }
     }
 }
 
 /* Rows [r0, r1) of a strip of outputs continue `some` columns of db, which lie in `sum` as [column][WIDE]. */
-TN_INLINE void db_tile(float *sum, const float *g, int64_t ld, const float *low, int64_t rank, int64_t r0, int64_t r1, int64_t n, vf s, const int some)
+TN_INLINE void db_tile(float *sum, const float *g, int64_t ld, const float *low, int64_t rank, int64_t r0,
+                       int64_t r1, int64_t n, vf s, const int some)
 {
     vf d[SOME][N_VEC];
 #pragma GCC unroll 8
@@ -142,13 +152,15 @@ static void db_strips(const tn_adapter *a, int64_t begin, int64_t end)
     float  *sums = a->turned, *db = a->db;
     vf      s = vf_set(a->s);
     for (int64_t o = begin * WIDE; o < end * WIDE; o++)
-        for (int64_t k = 0; k < rank; k++) sums[(o / WIDE * rank + k) * WIDE + o % WIDE] = a->add_db && o < n_out ? db[o * rank + k] : 0.0f;
+        for (int64_t k = 0; k < rank; k++)
+            sums[(o / WIDE * rank + k) * WIDE + o % WIDE] = a->add_db && o < n_out ? db[o * rank + k] : 0.0f;
     for (int64_t r = 0; r < a->n_row; r += DB_ROWS)
         for (int64_t p = begin; p < end; p++) {
             const float *g = a->g + p * WIDE;
             int64_t      k = 0, n = tn_min64(WIDE, n_out - p * WIDE), last = tn_min64(r + DB_ROWS, a->n_row);
             float       *sum = sums + p * rank * WIDE;
-            for (; k + SOME <= rank; k += SOME) db_tile(sum + k * WIDE, g, n_out, a->low + k, rank, r, last, n, s, SOME);
+            for (; k + SOME <= rank; k += SOME)
+                db_tile(sum + k * WIDE, g, n_out, a->low + k, rank, r, last, n, s, SOME);
             for (; k < rank; k++) db_tile(sum + k * WIDE, g, n_out, a->low + k, rank, r, last, n, s, 1);
         }
     for (int64_t o = begin * WIDE; o < tn_min64(end * WIDE, n_out); o++)

@@ -1,13 +1,16 @@
-/* matmul_bf16_avx2.c - strict-bf16 with 256-bit vectors: strips of rounded values, panels of pairs, tiles of 6 rows x 16 outputs.
+/* matmul_bf16_avx2.c - strict-bf16 with 256-bit vectors: strips of rounded values, panels of pairs, tiles of
+ * 6 rows x 16 outputs.
  *
- * The tiles run with denormals flushed (the driver sees to it): a fused multiply-add of two widened bf16 is then a step of the definition, odd k
- * before even. Rows are widened when the strip is made, so a step is one load and two multiply-adds a row, as in fp32; a word of a panel is read
- * once for its odd k and once for its even k, since the 16 registers hold no more than 12 chains beside it. The two sums of a block of 32 k stay in
- * the first cache. */
+ * The tiles run with denormals flushed (the driver sees to it): a fused multiply-add of two widened bf16 is
+ * then a step of the definition, odd k before even. Rows are widened when the strip is made, so a step is one
+ * load and two multiply-adds a row, as in fp32; a word of a panel is read once for its odd k and once for its
+ * even k, since the 16 registers hold no more than 12 chains beside it. The two sums of a block of 32 k stay
+ * in the first cache. */
 #include "tensor/cpu/matmul_avx2.h"
 
 /* The 16 k of a chain, from +0: 8 words of the panel. */
-static inline __attribute__((always_inline)) void chain(__m256 acc[6][2], int mr, const float *a, const __m256i *word)
+static inline __attribute__((always_inline)) void chain(__m256 acc[6][2], int mr, const float *a,
+                                                        const __m256i *word)
 {
 #pragma GCC unroll 6
     for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = _mm256_setzero_ps();
@@ -27,9 +30,11 @@ static inline __attribute__((always_inline)) void chain(__m256 acc[6][2], int mr
     }
 }
 
-static inline __attribute__((always_inline)) void tile(int mr, float *c, int64_t ldc, const float *a, const __m256i *word, int64_t n_word, uint16_t mask, bool load)
+static inline __attribute__((always_inline)) void tile(int mr, float *c, int64_t ldc, const float *a,
+                                                       const __m256i *word, int64_t n_word, uint16_t mask,
+                                                       bool load)
 {
-    __m256 acc[6][2], first[6][2], sum[6][2];                       /* registers hold the first alone */
+    __m256 acc[6][2], first[6][2], sum[6][2]; /* registers hold the first alone */
 
 #pragma GCC unroll 6
     for (int i = 0; i < mr; i++)
@@ -43,7 +48,8 @@ static inline __attribute__((always_inline)) void tile(int mr, float *c, int64_t
 #pragma GCC unroll 6
         for (int i = 0; i < mr; i++)
 #pragma GCC unroll 2
-            for (int h = 0; h < 2; h++) sum[i][h] = _mm256_add_ps(sum[i][h], _mm256_add_ps(first[i][h], acc[i][h]));
+            for (int h = 0; h < 2; h++)
+                sum[i][h] = _mm256_add_ps(sum[i][h], _mm256_add_ps(first[i][h], acc[i][h]));
     }
 #pragma GCC unroll 6
     for (int i = 0; i < mr; i++)
@@ -51,23 +57,30 @@ static inline __attribute__((always_inline)) void tile(int mr, float *c, int64_t
         for (int h = 0; h < 2; h++) c_store(c + i * ldc, mask, h, sum[i][h]);
 }
 
-#define TILE(mr)                                                                                                    \
-    static void tile_##mr(float *c, int64_t ldc, const void *a, const void *const *b, int64_t k, const uint16_t *mask, bool load) \
-    {                                                                                                               \
-        tile(mr, c, ldc, a, b[0], k, mask[0], load);                                                                \
+#define TILE(mr)                                                                                             \
+    static void tile_##mr(float *c, int64_t ldc, const void *a, const void *const *b, int64_t k,             \
+                          const uint16_t *mask, bool load)                                                   \
+    {                                                                                                        \
+        tile(mr, c, ldc, a, b[0], k, mask[0], load);                                                         \
     }
-TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6)
-const tn_mm_tile tn_mm_bf16_tiles_avx2[6] = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
+TILE(1)
+TILE(2)
+TILE(3)
+TILE(4)
+TILE(5)
+TILE(6) const tn_mm_tile tn_mm_bf16_tiles_avx2[6] = { tile_1, tile_2, tile_3, tile_4, tile_5, tile_6 };
 
-/* --------------------------------------------------------------------------------------------------- strips, panels */
+/* ----------------------------------------------------------------------------------------- strips, panels */
 
 /* Rounded to bf16 in the high half; what is below it is not cleared. */
 static inline __m256i round_bits(__m256 x)
 {
-    __m256i u = _mm256_castps_si256(x), even = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    __m256i u = _mm256_castps_si256(x),
+            even = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
     __m256i r = _mm256_add_epi32(u, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
 
-    return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(r), _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)),
+    return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(r),
+                                                _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)),
                                                 _mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
 }
 
@@ -96,7 +109,7 @@ void tn_mm_strip_bf16_avx2(uint32_t *words, const tn_mm_a *a, int64_t m0, int ro
     float       *dst = (float *)(void *)words;
     int64_t      i = 0;
 
-    if (a->ks != 1) {                                               /* each store spills over into the next row, see tn_mm_strip_avx2 */
+    if (a->ks != 1) { /* each store spills over into the next row, see tn_mm_strip_avx2 */
         __m256i mask = half_mask((uint16_t)((1u << rows) - 1), 0);
         for (; (k - i) * rows >= 8; i++) {
             __builtin_prefetch(src + (i + 16) * a->ks, 0, 2);
@@ -106,12 +119,14 @@ void tn_mm_strip_bf16_avx2(uint32_t *words, const tn_mm_a *a, int64_t m0, int ro
         for (; i + 8 <= k; i += 8) {
             __m256 v[8];
 #pragma GCC unroll 8
-            for (int r = 0; r < 8; r++) v[r] = r < rows ? rounded(_mm256_loadu_ps(src + r * a->rs + i)) : _mm256_setzero_ps();
+            for (int r = 0; r < 8; r++)
+                v[r] = r < rows ? rounded(_mm256_loadu_ps(src + r * a->rs + i)) : _mm256_setzero_ps();
             turn8(v);
 #pragma GCC unroll 8
             for (int r = 0; r < 8; r++) _mm256_storeu_ps(dst + (i + r) * rows, v[r]);
         }
     }
     for (; i < (k + 31) / 32 * 32; i++)
-        for (int r = 0; r < rows; r++) dst[i * rows + r] = i < k ? tn_bf16_to_f32(tn_f32_to_bf16(src[r * a->rs + i * a->ks])) : 0.0f;
+        for (int r = 0; r < rows; r++)
+            dst[i * rows + r] = i < k ? tn_bf16_to_f32(tn_f32_to_bf16(src[r * a->rs + i * a->ks])) : 0.0f;
 }

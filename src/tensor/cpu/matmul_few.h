@@ -1,6 +1,6 @@
-/* matmul_few.h - few rows times packed panels, what matmul_few_avx2.c and matmul_few_avx512.c share: the job, and which function serves which weight.
- * ONE_OF_EACH makes the tables from one_row(t, l, np, f, p, column, mask) of the file; one_row_panels(l) is how many panels it takes side by side.
- * Private to tensor/cpu. */
+/* matmul_few.h - few rows times packed panels, what matmul_few_avx2.c and matmul_few_avx512.c share: the job,
+ * and which function serves which weight. ONE_OF_EACH makes the tables from one_row(t, l, np, f, p, column,
+ * mask) of the file; one_row_panels(l) is how many panels it takes side by side. Private to tensor/cpu. */
 #ifndef TN_TENSOR_CPU_MATMUL_FEW_H
 #define TN_TENSOR_CPU_MATMUL_FEW_H
 
@@ -19,10 +19,17 @@ typedef struct few {
 typedef void (*panels_fn)(const few *f, int64_t p, int64_t column, const uint16_t *mask);
 
 /* A wide step, and one panel. */
-#define ONE(name, t, l)                                                                                                       \
-    static void one_##name##_wide(const few *f, int64_t p, int64_t column, const uint16_t *mask) { one_row(t, l, one_row_panels(l), f, p, column, mask); } \
-    static void one_##name##_1(const few *f, int64_t p, int64_t column, const uint16_t *mask) { one_row(t, l, 1, f, p, column, mask); } \
-    static const panels_fn name##_fns[2] = {one_##name##_wide, one_##name##_1};
+#define ONE(name, t, l)                                                                                      \
+    static void one_##name##_wide(const few *f, int64_t p, int64_t column, const uint16_t *mask)             \
+    {                                                                                                        \
+        one_row(t, l, one_row_panels(l), f, p, column, mask);                                                \
+    }                                                                                                        \
+    static void one_##name##_1(const few *f, int64_t p, int64_t column, const uint16_t *mask)                \
+    {                                                                                                        \
+        one_row(t, l, 1, f, p, column, mask);                                                                \
+    }                                                                                                        \
+    static const panels_fn name##_fns[2] = { one_##name##_wide, one_##name##_1 };
+// clang-format off
 #define ONE_OF_EACH                                                                                                           \
     ONE(f32, TN_F32, TN_L_F32)                                                                                                \
     ONE(f16, TN_F16, TN_L_F16)                                                                                                \
@@ -48,5 +55,6 @@ typedef void (*panels_fn)(const few *f, int64_t p, int64_t column, const uint16_
         }                                                                                                                     \
         return NULL;                                                                                                          \
     }
+// clang-format on
 
 #endif

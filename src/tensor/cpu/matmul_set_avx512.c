@@ -1,4 +1,5 @@
-/* matmul_set_avx512.c - the pieces of the matrix product for AVX-512 (F, BW, DQ, VL), alone and with its extensions. */
+/* matmul_set_avx512.c - the pieces of the matrix product for AVX-512 (F, BW, DQ, VL), alone and with its
+ * extensions. */
 #include "tensor/cpu/matmul_avx2.h"
 #include "tensor/cpu/matmul_avx512.h"
 

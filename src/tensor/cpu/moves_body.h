@@ -5,11 +5,23 @@
 #include "tensor/cpu/vec_math.h"
 
 /* s continues its lanes with v only where elements i ... are inside the row. */
-TN_INLINE vf keep(vf s, vf v, int64_t i, int64_t n) { return i + 16 <= n ? v : vf_sel(vm_range(0, (int)(n - i)), v, s); }
+TN_INLINE vf keep(vf s, vf v, int64_t i, int64_t n)
+{
+    return i + 16 <= n ? v : vf_sel(vm_range(0, (int)(n - i)), v, s);
+}
 
-static void copy(float *y, const float *x, int64_t n) { for (int64_t i = 0; i < n; i += 16) put(y, get(x, i, n), i, n, false); }
-static void add(float *y, const float *x, int64_t n) { for (int64_t i = 0; i < n; i += 16) put(y, get(x, i, n), i, n, true); }
-static void scale(float *y, float s, int64_t n) { for (int64_t i = 0; i < n; i += 16) put(y, vf_mul(get(y, i, n), vf_set(s)), i, n, false); }
+static void copy(float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) put(y, get(x, i, n), i, n, false);
+}
+static void add(float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) put(y, get(x, i, n), i, n, true);
+}
+static void scale(float *y, float s, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) put(y, vf_mul(get(y, i, n), vf_set(s)), i, n, false);
+}
 
 static float dot(const float *a, const float *b, int64_t n)
 {
@@ -22,7 +34,8 @@ static void combine(float *y, const float *o, const int32_t *place, const float 
 {
     for (int64_t i = 0; i < n; i += 16) {
         vf v = vf_zero();
-        for (int64_t j = 0; j < k; j++) v = place[j] < 0 ? vf_set(NAN) : vf_fma(vf_set(w[j]), get(o + place[j] * n, i, n), v);
+        for (int64_t j = 0; j < k; j++)
+            v = place[j] < 0 ? vf_set(NAN) : vf_fma(vf_set(w[j]), get(o + place[j] * n, i, n), v);
         put(y, v, i, n, false);
     }
 }
@@ -62,17 +75,23 @@ static float sigmoids(float *s, const float *l, int64_t n)
     return vf_sum(lanes);
 }
 
-static void divide(float *y, const float *x, float d, int64_t n) { for (int64_t i = 0; i < n; i += 16) put(y, vf_div(get(x, i, n), vf_set(d)), i, n, false); }
+static void divide(float *y, const float *x, float d, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) put(y, vf_div(get(x, i, n), vf_set(d)), i, n, false);
+}
 
 static void add_soft(float *y, const float *l, float lse, float f, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += 16) put(y, vf_fma(vf_set(f), vf_exp(vf_sub(get(l, i, n), vf_set(lse))), get(y, i, n)), i, n, false);
+    for (int64_t i = 0; i < n; i += 16)
+        put(y, vf_fma(vf_set(f), vf_exp(vf_sub(get(l, i, n), vf_set(lse))), get(y, i, n)), i, n, false);
 }
 
 static void softmax_back(float *dl, const float *p, const float *dp, int64_t n)
 {
     vf mean = vf_set(dot(p, dp, n));
-    for (int64_t i = 0; i < n; i += 16) put(dl, vf_mul(get(p, i, n), vf_sub(get(dp, i, n), mean)), i, n, false);
+    for (int64_t i = 0; i < n; i += 16)
+        put(dl, vf_mul(get(p, i, n), vf_sub(get(dp, i, n), mean)), i, n, false);
 }
 
-const tn_moves MOVES = { copy, add, scale, dot, combine, spread, exps, sigmoids, divide, add_soft, softmax_back };
+const tn_moves MOVES = { copy, add,      scale,  dot,      combine,     spread,
+                         exps, sigmoids, divide, add_soft, softmax_back };

@@ -5,10 +5,14 @@
 #include "tensor/cpu/row_parts.h"
 #include "tensor/cpu/vec_math.h"
 
-/* s continues its lanes with v only where elements i ... are inside the row: lanes behind must not change a sign. */
-TN_INLINE vf keep(vf s, vf v, int64_t i, int64_t n) { return i + 16 <= n ? v : vf_sel(vm_range(0, (int)(n - i)), v, s); }
+/* s continues its lanes with v only where elements i ... are inside the row: lanes behind must not change a
+ * sign. */
+TN_INLINE vf keep(vf s, vf v, int64_t i, int64_t n)
+{
+    return i + 16 <= n ? v : vf_sel(vm_range(0, (int)(n - i)), v, s);
+}
 
-/* ------------------------------------------------------------------------------------------------------- rmsnorm */
+/* ------------------------------------------------------------------------------------------------ rmsnorm */
 
 static int64_t group_of(const tn_call *c)
 {
@@ -25,11 +29,11 @@ TN_INLINE vf norm_weight(const float *w, bool plus_one, int64_t i, int64_t n)
 
 static void rmsnorm_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call           *c = arg;
     const tn_rmsnorm_params *p = c->params;
-    const float *w = c->n_in > 1 ? tn_f32(c->in[1]) : NULL;
-    float       *rrms = c->n_out > 1 ? tn_f32(c->out[1]) : NULL;
-    int64_t      m = group_of(c);
+    const float             *w = c->n_in > 1 ? tn_f32(c->in[1]) : NULL;
+    float                   *rrms = c->n_out > 1 ? tn_f32(c->out[1]) : NULL;
+    int64_t                  m = group_of(c);
     (void)i_thread;
     for (int64_t g = begin; g < end; g++) {
         const float *x = tn_f32(c->in[0]) + g * m;
@@ -56,19 +60,25 @@ void RMSNORM_FWD(const tn_call *c)
 
 static void rmsnorm_dx_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call           *c = arg;
     const tn_rmsnorm_params *p = c->params;
-    const float *w = c->n_in > 1 ? tn_f32(c->in[1]) : NULL;
-    int64_t      m = group_of(c);
+    const float             *w = c->n_in > 1 ? tn_f32(c->in[1]) : NULL;
+    int64_t                  m = group_of(c);
     (void)i_thread;
     for (int64_t g = begin; g < end; g++) {
         const float *x = tn_f32(c->in[0]) + g * m, *dy = tn_f32(c->dout[0]) + g * m;
         float       *dx = tn_f32(c->din[0]) + g * m, s = tn_f32(c->out[1])[g];
         vf           sum = vf_zero();
-        for (int64_t i = 0; i < m; i += 16) sum = keep(sum, vf_fma(vf_mul(get(dy, i, m), norm_weight(w, p->plus_one, i, m)), get(x, i, m), sum), i, m);
+        for (int64_t i = 0; i < m; i += 16)
+            sum = keep(sum,
+                       vf_fma(vf_mul(get(dy, i, m), norm_weight(w, p->plus_one, i, m)), get(x, i, m), sum), i,
+                       m);
         vf mean = vf_set(s * s * vf_sum(sum) / (float)m);
         for (int64_t i = 0; i < m; i += 16)
-            put(dx, vf_mul(vf_set(s), vf_fnma(mean, get(x, i, m), vf_mul(get(dy, i, m), norm_weight(w, p->plus_one, i, m)))), i, m, c->add[0]);
+            put(dx,
+                vf_mul(vf_set(s),
+                       vf_fnma(mean, get(x, i, m), vf_mul(get(dy, i, m), norm_weight(w, p->plus_one, i, m)))),
+                i, m, c->add[0]);
     }
 }
 
@@ -76,17 +86,19 @@ static void rmsnorm_dx_piece(void *arg, int64_t begin, int64_t end, int i_thread
 static void rmsnorm_dw_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    const float *x = tn_f32(c->in[0]), *dy = tn_f32(c->dout[0]), *rrms = tn_f32(c->out[1]);
-    float       *dw = tn_f32(c->din[1]);
-    int64_t      m = group_of(c), n_group = tn_n_elem(c->in[0]) / m;
+    const float   *x = tn_f32(c->in[0]), *dy = tn_f32(c->dout[0]), *rrms = tn_f32(c->out[1]);
+    float         *dw = tn_f32(c->din[1]);
+    int64_t        m = group_of(c), n_group = tn_n_elem(c->in[0]) / m;
     (void)i_thread;
     for (int64_t i = begin; i < end; i += 64) {
         vf s[4];
-        for (int v = 0; v < 4; v++) s[v] = c->add[1] && i + 16 * v < end ? get(dw, i + 16 * v, end) : vf_zero();
+        for (int v = 0; v < 4; v++)
+            s[v] = c->add[1] && i + 16 * v < end ? get(dw, i + 16 * v, end) : vf_zero();
         for (int64_t g = 0; g < n_group; g++)
             for (int v = 0; v < 4; v++) {
                 if (i + 16 * v >= end) break;
-                s[v] = vf_fma(get(dy + g * m, i + 16 * v, end), vf_mul(get(x + g * m, i + 16 * v, end), vf_set(rrms[g])), s[v]);
+                s[v] = vf_fma(get(dy + g * m, i + 16 * v, end),
+                              vf_mul(get(x + g * m, i + 16 * v, end), vf_set(rrms[g])), s[v]);
             }
         for (int v = 0; v < 4; v++)
             if (i + 16 * v < end) put(dw, s[v], i + 16 * v, end, false);
@@ -100,14 +112,14 @@ void RMSNORM_BWD(const tn_call *c)
     if (c->n_in > 1 && c->din[1] != NULL) tn_parallel(m, 64, rmsnorm_dw_piece, (void *)c);
 }
 
-/* ----------------------------------------------------------------------------------------------------- layernorm */
+/* ---------------------------------------------------------------------------------------------- layernorm */
 
 static void layernorm_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    const float *w = tn_f32(c->in[1]), *b = c->n_in > 2 ? tn_f32(c->in[2]) : NULL;
-    float       *mean = c->n_out > 1 ? tn_f32(c->out[1]) : NULL, *rstd = c->n_out > 2 ? tn_f32(c->out[2]) : NULL;
-    int64_t      n = tn_cols(c->in[0]);
+    const float   *w = tn_f32(c->in[1]), *b = c->n_in > 2 ? tn_f32(c->in[2]) : NULL;
+    float  *mean = c->n_out > 1 ? tn_f32(c->out[1]) : NULL, *rstd = c->n_out > 2 ? tn_f32(c->out[2]) : NULL;
+    int64_t n = tn_cols(c->in[0]);
     (void)i_thread;
     for (int64_t r = begin; r < end; r++) {
         const float *x = tn_f32(c->in[0]) + r * n;
@@ -129,13 +141,16 @@ static void layernorm_piece(void *arg, int64_t begin, int64_t end, int i_thread)
     }
 }
 
-void LAYERNORM_FWD(const tn_call *c) { tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), layernorm_piece, (void *)c); }
+void LAYERNORM_FWD(const tn_call *c)
+{
+    tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), layernorm_piece, (void *)c);
+}
 
 static void layernorm_dx_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    const float *w = tn_f32(c->in[1]), *mean = tn_f32(c->out[1]), *rstd = tn_f32(c->out[2]);
-    int64_t      n = tn_cols(c->in[0]);
+    const float   *w = tn_f32(c->in[1]), *mean = tn_f32(c->out[1]), *rstd = tn_f32(c->out[2]);
+    int64_t        n = tn_cols(c->in[0]);
     (void)i_thread;
     for (int64_t r = begin; r < end; r++) {
         const float *x = tn_f32(c->in[0]) + r * n, *dy = tn_f32(c->dout[0]) + r * n;
@@ -158,15 +173,18 @@ static void layernorm_dx_piece(void *arg, int64_t begin, int64_t end, int i_thre
 static void layernorm_dw_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
     const tn_call *c = arg;
-    const float *mean = tn_f32(c->out[1]), *rstd = tn_f32(c->out[2]);
-    float       *dw = tn_f32(c->din[1]), *db = c->n_in > 2 ? tn_f32(c->din[2]) : NULL;
-    int64_t      n = tn_cols(c->in[0]), n_row = tn_rows(c->in[0]);
+    const float   *mean = tn_f32(c->out[1]), *rstd = tn_f32(c->out[2]);
+    float         *dw = tn_f32(c->din[1]), *db = c->n_in > 2 ? tn_f32(c->din[2]) : NULL;
+    int64_t        n = tn_cols(c->in[0]), n_row = tn_rows(c->in[0]);
     (void)i_thread;
     for (int64_t i = begin; i < end; i += 16) {
-        vf sw = dw != NULL && c->add[1] ? get(dw, i, end) : vf_zero(), sb = db != NULL && c->add[2] ? get(db, i, end) : vf_zero();
+        vf sw = dw != NULL && c->add[1] ? get(dw, i, end) : vf_zero(),
+           sb = db != NULL && c->add[2] ? get(db, i, end) : vf_zero();
         for (int64_t r = 0; r < n_row; r++) {
             vf g = get(tn_f32(c->dout[0]) + r * n, i, end);
-            sw = vf_fma(g, vf_mul(vf_sub(get(tn_f32(c->in[0]) + r * n, i, end), vf_set(mean[r])), vf_set(rstd[r])), sw);
+            sw = vf_fma(
+                g, vf_mul(vf_sub(get(tn_f32(c->in[0]) + r * n, i, end), vf_set(mean[r])), vf_set(rstd[r])),
+                sw);
             sb = vf_add(sb, g);
         }
         if (dw != NULL) put(dw, sw, i, end, false);
@@ -178,21 +196,32 @@ void LAYERNORM_BWD(const tn_call *c)
 {
     int64_t n = tn_cols(c->in[0]);
     if (c->din[0] != NULL) tn_parallel(tn_rows(c->in[0]), tn_row_grain(n), layernorm_dx_piece, (void *)c);
-    if (c->din[1] != NULL || (c->n_in > 2 && c->din[2] != NULL)) tn_parallel(n, 16, layernorm_dw_piece, (void *)c);
+    if (c->din[1] != NULL || (c->n_in > 2 && c->din[2] != NULL))
+        tn_parallel(n, 16, layernorm_dw_piece, (void *)c);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- rope */
+/* --------------------------------------------------------------------------------------------------- rope */
 
-typedef struct rope_job { const tn_call *c; float *y; const float *x; float sign; bool add; } rope_job;
+typedef struct rope_job {
+    const tn_call *c;
+    float         *y;
+    const float   *x;
+    float          sign;
+    bool           add;
+} rope_job;
 
 /* Pairs (t, t + half) of one head. */
 TN_INLINE void rotate_halves(float *y, const float *x, const float *cs, int64_t half, float sign, bool add)
 {
     for (int64_t t = 0; t < half; t += 16) {
-        float  co[16], si[16];
+        float   co[16], si[16];
         int64_t n = half - t < 16 ? half - t : 16;
-        for (int64_t i = 0; i < n; i++) { co[i] = cs[2 * (t + i)]; si[i] = sign * cs[2 * (t + i) + 1]; }
-        vf c = vf_load_n(co, (int)n), s = vf_load_n(si, (int)n), x0 = get(x, t, half), x1 = get(x + half, t, half);
+        for (int64_t i = 0; i < n; i++) {
+            co[i] = cs[2 * (t + i)];
+            si[i] = sign * cs[2 * (t + i) + 1];
+        }
+        vf c = vf_load_n(co, (int)n), s = vf_load_n(si, (int)n), x0 = get(x, t, half),
+           x1 = get(x + half, t, half);
         vf y0 = vf_fma(x0, c, vf_neg(vf_mul(x1, s))), y1 = vf_fma(x0, s, vf_mul(x1, c));
         put(y, y0, t, half, add);
         put(y + half, y1, t, half, add);
@@ -202,7 +231,8 @@ TN_INLINE void rotate_halves(float *y, const float *x, const float *cs, int64_t 
 /* Pairs (2t, 2t + 1) of one head; the table has its cosines and sines in the same order. */
 TN_INLINE void rotate_pairs(float *y, const float *x, const float *cs, int64_t half, float sign, bool add)
 {
-    static const float one[16] = { 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0 }, other[16] = { 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1 };
+    static const float one[16] = { 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0 },
+                       other[16] = { 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1 };
     const vf signs = vf_fma(vf_set(sign), vf_load(other), vf_load(one));
 
     for (int64_t t = 0; t < 2 * half; t += 16) {
@@ -213,11 +243,11 @@ TN_INLINE void rotate_pairs(float *y, const float *x, const float *cs, int64_t h
 
 static void rope_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const rope_job *j = arg;
+    const rope_job       *j = arg;
     const tn_rope_params *p = j->c->params;
-    const int32_t *pos = tn_i32(j->c->in[1]);
-    const float   *table = tn_f32(j->c->in[2]);
-    int64_t        n = tn_cols(j->c->in[0]), n_ctx = j->c->in[2]->shape[0];
+    const int32_t        *pos = tn_i32(j->c->in[1]);
+    const float          *table = tn_f32(j->c->in[2]);
+    int64_t               n = tn_cols(j->c->in[0]), n_ctx = j->c->in[2]->shape[0];
     (void)i_thread;
     for (int64_t r = begin; r < end; r++) {
         const float *cs = pos[r] >= 0 && pos[r] < n_ctx ? table + pos[r] * p->n_rot : NULL;
@@ -226,8 +256,10 @@ static void rope_piece(void *arg, int64_t begin, int64_t end, int i_thread)
             float       *y = j->y + r * n + h * p->d_head;
             for (int64_t i = 0; i < p->first; i++) y[i] = tn_put(y[i], j->add, x[i]);
             for (int64_t i = p->first + p->n_rot; i < p->d_head; i++) y[i] = tn_put(y[i], j->add, x[i]);
-            if (cs == NULL) for (int64_t i = p->first; i < p->first + p->n_rot; i++) y[i] = NAN;
-            else if (p->interleaved) rotate_pairs(y + p->first, x + p->first, cs, p->n_rot / 2, j->sign, j->add);
+            if (cs == NULL)
+                for (int64_t i = p->first; i < p->first + p->n_rot; i++) y[i] = NAN;
+            else if (p->interleaved)
+                rotate_pairs(y + p->first, x + p->first, cs, p->n_rot / 2, j->sign, j->add);
             else rotate_halves(y + p->first, x + p->first, cs, p->n_rot / 2, j->sign, j->add);
         }
     }
@@ -235,19 +267,22 @@ static void rope_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 
 void ROPE_FWD(const tn_call *c)
 {
-    rope_job j = { c, tn_f32(c->out[0]), tn_f32(c->in[0]), TN_PARAMS(c, tn_rope_params)->inverse ? -1.0f : 1.0f, false };
+    rope_job j = { c, tn_f32(c->out[0]), tn_f32(c->in[0]),
+                   TN_PARAMS(c, tn_rope_params)->inverse ? -1.0f : 1.0f, false };
     tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), rope_piece, &j);
 }
 
 void ROPE_BWD(const tn_call *c)
 {
     if (c->din[0] == NULL) return;
-    rope_job j = { c, tn_f32(c->din[0]), tn_f32(c->dout[0]), TN_PARAMS(c, tn_rope_params)->inverse ? 1.0f : -1.0f, c->add[0] };
+    rope_job j = { c, tn_f32(c->din[0]), tn_f32(c->dout[0]),
+                   TN_PARAMS(c, tn_rope_params)->inverse ? 1.0f : -1.0f, c->add[0] };
     tn_parallel(tn_rows(c->in[0]), tn_row_grain(tn_cols(c->in[0])), rope_piece, &j);
 }
 
-/* ------------------------------------------------------------------------------------------- gated, unary, moe */
+/* -------------------------------------------------------------------------------------- gated, unary, moe */
 
+// clang-format off
 #define EACH_ACT(act, DO)                                                     \
     switch (act) {                                                            \
     case TN_ACT_SILU:      DO(TN_ACT_SILU); break;                            \
@@ -258,6 +293,7 @@ void ROPE_BWD(const tn_call *c)
     case TN_ACT_TANH:      DO(TN_ACT_TANH); break;                            \
     case TN_ACT_OSS:       DO(TN_ACT_OSS); break;                             \
     }
+// clang-format on
 
 TN_INLINE vf gated_value(tn_act act, vf limit, vf g, vf u)
 {
@@ -285,19 +321,22 @@ TN_INLINE void gated_slopes(tn_act act, vf limit, vf g, vf u, vf *sg, vf *su)
 
 void GATED_VALUES(tn_act act, float limit, float *y, const float *g, const float *u, int64_t n)
 {
-#define DO(a) for (int64_t i = 0; i < n; i += 16) put(y, gated_value(a, vf_set(limit), get(g, i, n), get(u, i, n)), i, n, false)
+#define DO(a)                                                                                                \
+    for (int64_t i = 0; i < n; i += 16)                                                                      \
+    put(y, gated_value(a, vf_set(limit), get(g, i, n), get(u, i, n)), i, n, false)
     EACH_ACT(act, DO)
 #undef DO
 }
 
-void GATED_SLOPES(tn_act act, float limit, float *dg, float *du, const float *dy, const float *g, const float *u, int64_t n, bool add_g, bool add_u)
+void GATED_SLOPES(tn_act act, float limit, float *dg, float *du, const float *dy, const float *g,
+                  const float *u, int64_t n, bool add_g, bool add_u)
 {
-#define DO(a)                                                                                   \
-    for (int64_t i = 0; i < n; i += 16) {                                                       \
-        vf sg, su, d = get(dy, i, n);                                                           \
-        gated_slopes(a, vf_set(limit), get(g, i, n), get(u, i, n), &sg, &su);                   \
-        if (dg != NULL) put(dg, vf_mul(d, sg), i, n, add_g);                                    \
-        if (du != NULL) put(du, vf_mul(d, su), i, n, add_u);                                    \
+#define DO(a)                                                                                                \
+    for (int64_t i = 0; i < n; i += 16) {                                                                    \
+        vf sg, su, d = get(dy, i, n);                                                                        \
+        gated_slopes(a, vf_set(limit), get(g, i, n), get(u, i, n), &sg, &su);                                \
+        if (dg != NULL) put(dg, vf_mul(d, sg), i, n, add_g);                                                 \
+        if (du != NULL) put(du, vf_mul(d, su), i, n, add_u);                                                 \
     }
     EACH_ACT(act, DO)
 #undef DO
@@ -305,41 +344,51 @@ void GATED_SLOPES(tn_act act, float limit, float *dg, float *du, const float *dy
 
 static void gated_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call         *c = arg;
     const tn_gated_params *p = c->params;
     (void)i_thread;
-    GATED_VALUES(p->act, p->limit, tn_f32(c->out[0]) + begin, tn_f32(c->in[0]) + begin, tn_f32(c->in[1]) + begin, end - begin);
+    GATED_VALUES(p->act, p->limit, tn_f32(c->out[0]) + begin, tn_f32(c->in[0]) + begin,
+                 tn_f32(c->in[1]) + begin, end - begin);
 }
 
-/* An exponential and a division an element: a thread is worth waking for fewer of them, and some rows of a decoding step divide evenly. */
-void GATED_FWD(const tn_call *c) { tn_parallel(tn_n_elem(c->in[0]), TN_GRAIN_ELEMS / 8, gated_piece, (void *)c); }
+/* An exponential and a division an element: a thread is worth waking for fewer of them, and some rows of a
+ * decoding step divide evenly. */
+void GATED_FWD(const tn_call *c)
+{
+    tn_parallel(tn_n_elem(c->in[0]), TN_GRAIN_ELEMS / 8, gated_piece, (void *)c);
+}
 
 static void gated_back_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call         *c = arg;
     const tn_gated_params *p = c->params;
-    float *dg = tn_f32(c->din[0]), *du = tn_f32(c->din[1]);
+    float                 *dg = tn_f32(c->din[0]), *du = tn_f32(c->din[1]);
     (void)i_thread;
-    GATED_SLOPES(p->act, p->limit, dg == NULL ? NULL : dg + begin, du == NULL ? NULL : du + begin, tn_f32(c->dout[0]) + begin, tn_f32(c->in[0]) + begin,
-                 tn_f32(c->in[1]) + begin, end - begin, c->add[0], c->add[1]);
+    GATED_SLOPES(p->act, p->limit, dg == NULL ? NULL : dg + begin, du == NULL ? NULL : du + begin,
+                 tn_f32(c->dout[0]) + begin, tn_f32(c->in[0]) + begin, tn_f32(c->in[1]) + begin, end - begin,
+                 c->add[0], c->add[1]);
 }
 
-void GATED_BWD(const tn_call *c) { tn_parallel(tn_n_elem(c->in[0]), TN_GRAIN_ELEMS / 2, gated_back_piece, (void *)c); }
+void GATED_BWD(const tn_call *c)
+{
+    tn_parallel(tn_n_elem(c->in[0]), TN_GRAIN_ELEMS / 2, gated_back_piece, (void *)c);
+}
 
 void UNARY_VALUES(tn_act act, float *y, const float *x, int64_t n)
 {
-#define DO(a) for (int64_t i = 0; i < n; i += 16) put(y, vf_act(a, get(x, i, n)), i, n, false)
+#define DO(a)                                                                                                \
+    for (int64_t i = 0; i < n; i += 16) put(y, vf_act(a, get(x, i, n)), i, n, false)
     EACH_ACT(act, DO)
 #undef DO
 }
 
 void UNARY_SLOPES(tn_act act, float *dx, const float *dy, const float *x, int64_t n, bool add)
 {
-#define DO(a)                                                                                   \
-    for (int64_t i = 0; i < n; i += 16) {                                                       \
-        vf y, d;                                                                                \
-        vf_act_slope(a, get(x, i, n), &y, &d);                                                  \
-        put(dx, vf_mul(get(dy, i, n), d), i, n, add);                                           \
+#define DO(a)                                                                                                \
+    for (int64_t i = 0; i < n; i += 16) {                                                                    \
+        vf y, d;                                                                                             \
+        vf_act_slope(a, get(x, i, n), &y, &d);                                                               \
+        put(dx, vf_mul(get(dy, i, n), d), i, n, add);                                                        \
     }
     EACH_ACT(act, DO)
 #undef DO
@@ -347,26 +396,31 @@ void UNARY_SLOPES(tn_act act, float *dx, const float *dy, const float *x, int64_
 
 static void unary_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call         *c = arg;
     const tn_unary_params *p = c->params;
-    const float *x = tn_f32(c->in[0]) + begin;
-    float       *y = tn_f32(c->out[0]) + begin;
-    int64_t      n = end - begin;
+    const float           *x = tn_f32(c->in[0]) + begin;
+    float                 *y = tn_f32(c->out[0]) + begin;
+    int64_t                n = end - begin;
     (void)i_thread;
     if (p->softcap > 0.0f)
-        for (int64_t i = 0; i < n; i += 16) put(y, vf_mul(vf_set(p->softcap), vf_tanh(vf_div(get(x, i, n), vf_set(p->softcap)))), i, n, false);
+        for (int64_t i = 0; i < n; i += 16)
+            put(y, vf_mul(vf_set(p->softcap), vf_tanh(vf_div(get(x, i, n), vf_set(p->softcap)))), i, n,
+                false);
     else UNARY_VALUES(p->act, y, x, n);
 }
 
-void UNARY_FWD(const tn_call *c) { tn_parallel(tn_n_elem(c->in[0]), TN_GRAIN_ELEMS / 2, unary_piece, (void *)c); }
+void UNARY_FWD(const tn_call *c)
+{
+    tn_parallel(tn_n_elem(c->in[0]), TN_GRAIN_ELEMS / 2, unary_piece, (void *)c);
+}
 
 static void unary_back_piece(void *arg, int64_t begin, int64_t end, int i_thread)
 {
-    const tn_call *c = arg;
+    const tn_call         *c = arg;
     const tn_unary_params *p = c->params;
-    const float *x = tn_f32(c->in[0]) + begin, *dy = tn_f32(c->dout[0]) + begin;
-    float       *dx = tn_f32(c->din[0]) + begin;
-    int64_t      n = end - begin;
+    const float           *x = tn_f32(c->in[0]) + begin, *dy = tn_f32(c->dout[0]) + begin;
+    float                 *dx = tn_f32(c->din[0]) + begin;
+    int64_t                n = end - begin;
     (void)i_thread;
     if (p->softcap > 0.0f)
         for (int64_t i = 0; i < n; i += 16) {
@@ -381,12 +435,13 @@ void UNARY_BWD(const tn_call *c)
     if (c->din[0] != NULL) tn_parallel(tn_n_elem(c->in[0]), TN_GRAIN_ELEMS / 2, unary_back_piece, (void *)c);
 }
 
-/* --------------------------------------------------------------------------------------------------- the head's rows */
+/* ---------------------------------------------------------------------------------------- the head's rows */
 
 /* Without cap and temperature: what training does. A maximum may be taken in any order. */
 static void head_lse_plain(float *l, int64_t n, bool keep_exp, float *top, float *sum)
 {
-    vf      best[4] = { vf_set(-INFINITY), vf_set(-INFINITY), vf_set(-INFINITY), vf_set(-INFINITY) }, total = vf_zero();
+    vf best[4] = { vf_set(-INFINITY), vf_set(-INFINITY), vf_set(-INFINITY), vf_set(-INFINITY) },
+       total = vf_zero();
     int64_t j = 0;
     for (; j + 64 <= n; j += 64)
 #pragma GCC unroll 4
@@ -439,16 +494,18 @@ static void head_lse(float *l, int64_t n, const tn_head_row *h, bool keep_exp, f
 }
 
 /* have_exp comes without cap and temperature. */
-static void head_grad(float *l, int64_t n, const tn_head_row *h, bool have_exp, float top, float scale, int64_t target, float at_target)
+static void head_grad(float *l, int64_t n, const tn_head_row *h, bool have_exp, float top, float scale,
+                      int64_t target, float at_target)
 {
-    bool  hot = h->temperature != 0.0f, capped = h->softcap > 0.0f;
-    float l_t = target >= 0 ? l[target] : 0.0f;
+    bool    hot = h->temperature != 0.0f, capped = h->softcap > 0.0f;
+    float   l_t = target >= 0 ? l[target] : 0.0f;
     int64_t j = 0;
     for (; have_exp && j + 64 <= n; j += 64)
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) vf_store(l + j + 16 * v, vf_mul(vf_set(scale), vf_load(l + j + 16 * v)));
     for (; j < n; j += 16) {
-        vf x = get(l, j, n), g = have_exp ? x : vf_prob(vf_sub(hot ? vf_div(x, vf_set(h->temperature)) : x, vf_set(top)));
+        vf x = get(l, j, n),
+           g = have_exp ? x : vf_prob(vf_sub(hot ? vf_div(x, vf_set(h->temperature)) : x, vf_set(top)));
         g = vf_mul(vf_set(scale), g);
         if (hot) g = vf_div(g, vf_set(h->temperature));
         if (capped) {
@@ -458,7 +515,9 @@ static void head_grad(float *l, int64_t n, const tn_head_row *h, bool have_exp, 
         put(l, g, j, n, false);
     }
     if (target < 0) return;
-    float e = have_exp ? l_t : vf_get(vf_prob(vf_sub(hot ? vf_div(vf_set(l_t), vf_set(h->temperature)) : vf_set(l_t), vf_set(top))));
+    float e = have_exp ? l_t
+                       : vf_get(vf_prob(vf_sub(
+                             hot ? vf_div(vf_set(l_t), vf_set(h->temperature)) : vf_set(l_t), vf_set(top))));
     float g = fmaf(scale, e, at_target), c = l_t / h->softcap;
     if (hot) g /= h->temperature;
     if (capped) g *= fmaf(-c, c, 1.0f);
@@ -475,10 +534,12 @@ static float head_cross(const float *l, const float *t, int64_t n, float top)
     return vf_sum(total);
 }
 
-static void head_grad_soft(float *l, const float *t, int64_t n, float softcap, float top, float scale, float soft_top, float soft_scale)
+static void head_grad_soft(float *l, const float *t, int64_t n, float softcap, float top, float scale,
+                           float soft_top, float soft_scale)
 {
     for (int64_t j = 0; j < n; j += 16) {
-        vf x = get(l, j, n), soft = vf_mul(vf_set(soft_scale), vf_prob(vf_sub(get(t, j, n), vf_set(soft_top))));
+        vf x = get(l, j, n),
+           soft = vf_mul(vf_set(soft_scale), vf_prob(vf_sub(get(t, j, n), vf_set(soft_top))));
         vf g = vf_fma(vf_set(scale), vf_prob(vf_sub(x, vf_set(top))), vf_neg(soft));
         if (softcap > 0.0f) {
             vf c = vf_div(x, vf_set(softcap));
@@ -495,28 +556,29 @@ void HEAD_LOSS_BWD(const tn_call *c) { tn_head_loss_backward(c, &HEAD_KERNELS); 
 void HEAD_LOGPROB_FWD(const tn_call *c) { tn_head_logprob_forward(c, &HEAD_KERNELS); }
 void HEAD_LOGPROB_BWD(const tn_call *c) { tn_head_logprob_backward(c, &HEAD_KERNELS); }
 
-/* --------------------------------------------------------------------------------------------------------- adamw */
+/* -------------------------------------------------------------------------------------------------- adamw */
 
-enum { AHEAD = 512 };                               /* numbers of a stream, 2 KiB */
+enum { AHEAD = 512 }; /* numbers of a stream, 2 KiB */
 
 void ADAMW(float *p, float *m, float *v, const float *g, int64_t n, const tn_adamw_const *k)
 {
     for (int64_t i = 0; i < n; i += 16) {
-        __builtin_prefetch(g + i + AHEAD);                          /* four streams, none of them in a cache */
+        __builtin_prefetch(g + i + AHEAD); /* four streams, none of them in a cache */
         __builtin_prefetch(m + i + AHEAD, 1);
         __builtin_prefetch(v + i + AHEAD, 1);
         __builtin_prefetch(p + i + AHEAD, 1);
         vf h = vf_mul(get(g, i, n), vf_set(k->grad_scale));
         vf a = vf_fma(vf_set(k->beta1), get(m, i, n), vf_mul(vf_set(k->rest1), h));
         vf b = vf_fma(vf_set(k->beta2), get(v, i, n), vf_mul(vf_mul(vf_set(k->rest2), h), h));
-        vf q = vf_fnma(vf_set(k->c1), vf_div(a, vf_fma(vf_sqrt(b), vf_set(k->c2), vf_set(k->eps))), vf_mul(get(p, i, n), vf_set(k->decay)));
+        vf q = vf_fnma(vf_set(k->c1), vf_div(a, vf_fma(vf_sqrt(b), vf_set(k->c2), vf_set(k->eps))),
+                       vf_mul(get(p, i, n), vf_set(k->decay)));
         put(m, a, i, n, false);
         put(v, b, i, n, false);
         put(p, q, i, n, false);
     }
 }
 
-/* ------------------------------------------------------------------------------------------------- blocks of sums */
+/* ----------------------------------------------------------------------------------------- blocks of sums */
 
 float BLOCK_SUM(const float *x, int64_t n, bool square)
 {
@@ -532,10 +594,25 @@ float BLOCK_SUM(const float *x, int64_t n, bool square)
     return vf_sum(s);
 }
 
-/* ------------------------------------------------------------------------------------------------------ functions */
+/* ---------------------------------------------------------------------------------------------- functions */
 
-void EXP_EACH(float *y, const float *x, int64_t n) { for (int64_t i = 0; i < n; i += 16) put(y, vf_exp(get(x, i, n)), i, n, false); }
-void LOG_EACH(float *y, const float *x, int64_t n) { for (int64_t i = 0; i < n; i += 16) put(y, vf_log(get(x, i, n)), i, n, false); }
-void TANH_EACH(float *y, const float *x, int64_t n) { for (int64_t i = 0; i < n; i += 16) put(y, vf_tanh(get(x, i, n)), i, n, false); }
-void ERF_EACH(float *y, const float *x, int64_t n) { for (int64_t i = 0; i < n; i += 16) put(y, vf_erf(get(x, i, n)), i, n, false); }
-void SIGMOID_EACH(float *y, const float *x, int64_t n) { for (int64_t i = 0; i < n; i += 16) put(y, vf_sigmoid(get(x, i, n)), i, n, false); }
+void EXP_EACH(float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) put(y, vf_exp(get(x, i, n)), i, n, false);
+}
+void LOG_EACH(float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) put(y, vf_log(get(x, i, n)), i, n, false);
+}
+void TANH_EACH(float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) put(y, vf_tanh(get(x, i, n)), i, n, false);
+}
+void ERF_EACH(float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) put(y, vf_erf(get(x, i, n)), i, n, false);
+}
+void SIGMOID_EACH(float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) put(y, vf_sigmoid(get(x, i, n)), i, n, false);
+}

@@ -1,5 +1,5 @@
-/* vec_math.h - the functions of mathfn.c and act.h for sixteen lanes: the same steps, the same constants. Private to
- * tensor/cpu. */
+/* vec_math.h - the functions of mathfn.c and act.h for sixteen lanes: the same steps, the same constants.
+ * Private to tensor/cpu. */
 #ifndef TN_TENSOR_CPU_VEC_MATH_H
 #define TN_TENSOR_CPU_VEC_MATH_H
 
@@ -30,8 +30,12 @@ TN_INLINE vf vf_exp(vf x) { return vf_exp_within(vf_max(vf_set(TN_EXP_LO), vf_mi
 
 /* tn_prob */
 TN_INLINE vf vf_prob(vf x) { return vf_sel(vf_lt(x, vf_set(TN_PROB_FLOOR)), vf_zero(), vf_exp(x)); }
-/* The same of x <= 0, or NaN: a score less the largest one. What lies below the floor is not used, whatever comes out. */
-TN_INLINE vf vf_prob_below(vf x) { return vf_sel(vf_lt(x, vf_set(TN_PROB_FLOOR)), vf_zero(), vf_exp_within(x)); }
+/* The same of x <= 0, or NaN: a score less the largest one. What lies below the floor is not used, whatever
+ * comes out. */
+TN_INLINE vf vf_prob_below(vf x)
+{
+    return vf_sel(vf_lt(x, vf_set(TN_PROB_FLOOR)), vf_zero(), vf_exp_within(x));
+}
 
 TN_INLINE vf vf_log(vf x)
 {
@@ -112,7 +116,8 @@ TN_INLINE vf vf_act(tn_act act, vf x)
         vf t = vf_tanh(vf_mul(vf_set(TN_GELU_K), vf_mul(x, vf_fma(vf_set(TN_GELU_C), vf_mul(x, x), one))));
         return vf_mul(vf_mul(vf_set(0.5f), x), vf_add(one, t));
     }
-    if (act == TN_ACT_GELU_ERF) return vf_mul(vf_mul(vf_set(0.5f), x), vf_add(one, vf_erf(vf_mul(x, vf_set(TN_SQRT1_2)))));
+    if (act == TN_ACT_GELU_ERF)
+        return vf_mul(vf_mul(vf_set(0.5f), x), vf_add(one, vf_erf(vf_mul(x, vf_set(TN_SQRT1_2)))));
     if (act == TN_ACT_RELU) return vf_sel(vf_lt(x, vf_zero()), vf_zero(), x);
     if (act == TN_ACT_SIGMOID) return vf_sigmoid(x);
     if (act == TN_ACT_TANH) return vf_tanh(x);
@@ -127,14 +132,17 @@ TN_INLINE void vf_act_slope(tn_act act, vf x, vf *y, vf *d)
         *y = vf_mul(x, s);
         *d = vf_mul(s, vf_fma(k, vf_sub(one, s), one));
     } else if (act == TN_ACT_GELU_TANH) {
-        vf xx = vf_mul(x, x), t = vf_tanh(vf_mul(vf_set(TN_GELU_K), vf_mul(x, vf_fma(vf_set(TN_GELU_C), xx, one))));
-        vf du = vf_mul(vf_set(TN_GELU_K), vf_fma(vf_set(TN_GELU_C3), xx, one)), hx = vf_mul(half, x), t1 = vf_add(one, t);
+        vf xx = vf_mul(x, x),
+           t = vf_tanh(vf_mul(vf_set(TN_GELU_K), vf_mul(x, vf_fma(vf_set(TN_GELU_C), xx, one))));
+        vf du = vf_mul(vf_set(TN_GELU_K), vf_fma(vf_set(TN_GELU_C3), xx, one)), hx = vf_mul(half, x),
+           t1 = vf_add(one, t);
         *y = vf_mul(hx, t1);
         *d = vf_fma(vf_mul(hx, vf_fnma(t, t, one)), du, vf_mul(half, t1));
     } else if (act == TN_ACT_GELU_ERF) {
         vf t1 = vf_add(one, vf_erf(vf_mul(x, vf_set(TN_SQRT1_2))));
         *y = vf_mul(vf_mul(half, x), t1);
-        *d = vf_fma(x, vf_mul(vf_set(TN_PHI0), vf_exp(vf_mul(vf_set(-0.5f), vf_mul(x, x)))), vf_mul(half, t1));
+        *d = vf_fma(x, vf_mul(vf_set(TN_PHI0), vf_exp(vf_mul(vf_set(-0.5f), vf_mul(x, x)))),
+                    vf_mul(half, t1));
     } else if (act == TN_ACT_RELU) {
         *y = vf_act(act, x);
         *d = vf_sel(vf_lt(vf_zero(), x), one, vf_zero());

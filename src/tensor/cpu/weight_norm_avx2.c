@@ -32,7 +32,4 @@ static float row_length(const float *w, const float *a, const float *b, int64_t 
     return sqrtf(tn_lane_sum(lane));
 }
 
-void tn_weight_norm_fwd_avx2(const tn_call *c)
-{
-    tn_weight_norm_fwd(c, row_length);
-}
+void tn_weight_norm_fwd_avx2(const tn_call *c) { tn_weight_norm_fwd(c, row_length); }
