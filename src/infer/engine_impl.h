@@ -40,9 +40,13 @@ typedef struct tn_text {
     size_t           n, cap;
     size_t           sent; /* handed to the caller already */
     tn_decode_stream decode;
+    /* of a vocabulary with Harmony's marks: */
+    enum { TN_PART_TEXT, TN_PART_ROLE, TN_PART_CHANNEL, TN_PART_OTHER } part;
+    char   channel[16]; /* its name so far */
+    size_t n_channel;
 } tn_text;
 
-/* Decodes one more token (id -1: the end). *stopped: a stop string is complete, p is cut before it. */
+/* Decodes one more token (id -1: the end). Of Harmony's messages only those in the channel `final` are text. *stopped: a stop string is complete, p is cut before it. */
 tn_status tn_text_push(tn_text *t, const tn_tokenizer *tok, int32_t id, const tn_sampling *s, bool *stopped,
                        tn_error *err);
 /* How many bytes from `sent` on can be shown: not those that may begin a stop string. last: all of them. */

@@ -12,7 +12,7 @@
 
 /* Raise it whenever the same request on the same model gives another answer: rows kept from before are then
  * not taken. */
-enum { TN_ENGINE_VERSION = 5 };
+enum { TN_ENGINE_VERSION = 6 };
 
 typedef struct tn_sampling {
     int64_t            max_tokens, top_k; /* top_k 0: off */

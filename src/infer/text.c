@@ -1,5 +1,5 @@
 /* text.c - the text of an answer while it grows: whole characters only, stop strings cut off before anybody
- * sees them. */
+ * sees them; of an answer in several messages (gpt-oss) the one that is meant to be read. */
 #include "infer/engine_impl.h"
 
 #include <stdlib.h>
@@ -40,13 +40,51 @@ static tn_status replace_nuls(tn_text *t, size_t from, tn_error *err)
     return TN_OK;
 }
 
+static bool is_mark(const char *p, size_t n, const char *mark)
+{
+    return n == strlen(mark) && memcmp(p, mark, n) == 0;
+}
+
+/* Harmony writes <|start|>ROLE<|channel|>NAME<|message|>TEXT<|end|>, once or several times, an answer's first from
+ * the channel on. Other special tokens, and other vocabularies, have no say in it. */
+static void follow_message(tn_text *t, const tn_tokenizer *tok, int32_t id)
+{
+    size_t      n;
+    const char *mark = tn_tokenizer_piece(tok, id, &n);
+
+    if (tn_tokenizer_find(tok, "<|channel|>") < 0 || tn_tokenizer_find(tok, "<|message|>") < 0) return;
+    if (is_mark(mark, n, "<|start|>")) t->part = TN_PART_ROLE;
+    if (is_mark(mark, n, "<|message|>")) {
+        bool other = t->part == TN_PART_CHANNEL && !is_mark(t->channel, t->n_channel, "final");
+        t->part = other ? TN_PART_OTHER : TN_PART_TEXT;
+    }
+    if (is_mark(mark, n, "<|channel|>")) {
+        t->part = TN_PART_CHANNEL;
+        t->n_channel = 0;
+    }
+}
+
+static void add_to_channel(tn_text *t, const tn_tokenizer *tok, int32_t id)
+{
+    size_t      n;
+    const char *name = tn_tokenizer_piece(tok, id, &n);
+
+    for (size_t i = 0; i < n && t->n_channel < sizeof t->channel; i++) t->channel[t->n_channel++] = name[i];
+}
+
 tn_status tn_text_push(tn_text *t, const tn_tokenizer *tok, int32_t id, const tn_sampling *s, bool *stopped,
                        tn_error *err)
 {
     size_t before = t->n, longest = 0;
 
     *stopped = false;
-    if (tok == NULL || (id >= 0 && tn_tokenizer_is_special(tok, id))) return TN_OK;
+    if (tok == NULL) return TN_OK;
+    if (id >= 0 && tn_tokenizer_is_special(tok, id)) {
+        follow_message(t, tok, id);
+        return TN_OK;
+    }
+    if (id >= 0 && t->part == TN_PART_CHANNEL) add_to_channel(t, tok, id);
+    if (id >= 0 && t->part != TN_PART_TEXT) return TN_OK;
     TN_TRY(tn_decode_next(tok, &t->decode, id, &t->p, &t->n, &t->cap, err));
     if (t->n > before) TN_TRY(replace_nuls(t, before, err));
     for (int i = 0; i < s->n_stop; i++)

@@ -173,6 +173,7 @@ static tn_status put_format(renderer *r, const char *text, bool trained, tn_erro
             id = r->t->added[index].id;
         else if (stop < n) end = (begin = stop) + 1;
         else break;
+        if (trained && begin > at && r->trained_from == SIZE_MAX) r->trained_from = r->text.len;
         tn_str_add_n(&r->text, text + at, begin - at);
         const tn_added *mark = added_of(r->t, id);
         TN_TRY(flush(r, mark != NULL && mark->lstrip, err));
@@ -315,6 +316,12 @@ static tn_status render_user(renderer *r, walk *w, size_t i, tn_error *err)
     return put_format(r, l->user_after, false, err);
 }
 
+/* What the turn of an answer opens with: the last of its text that the model does not write itself. */
+static const char *prompt_of(const tn_chat_layout *l)
+{
+    return l->prompt != NULL ? l->prompt : l->answer_before;
+}
+
 /* What stands before every answer of a model that can think and is asked not to. */
 static const char *closed_thought(const tn_chat_layout *l)
 {
@@ -324,8 +331,8 @@ static const char *closed_thought(const tn_chat_layout *l)
 }
 
 /* Qwen 3 writes an answer behind the last user text with its thought, the last one with an empty block if it
- * has none; all lose the line ends around them. The block is trained where the answer brought a thought. The
- * others lose the thought. *text becomes what follows. */
+ * has none; all lose the line ends around them. The block is trained, the empty one too: the prompt that the
+ * model answers to ends before it. The others lose the thought. *text becomes what follows. */
 static tn_status render_block(renderer *r, const char **text, bool behind, bool last, tn_error *err)
 {
     const char *begin = *text, *end = strstr(begin, "</think>"), *next;
@@ -341,7 +348,7 @@ static tn_status render_block(renderer *r, const char **text, bool behind, bool 
     }
     if (!behind || (!last && (!own || begin == end))) return TN_OK;
     while (**text == '\n') ++*text;
-    if (!own) return put_format(r, "<think>\n\n</think>\n\n", false, err);
+    if (!own) return put_format(r, "<think>\n\n</think>\n\n", true, err);
     TN_TRY(put_format(r, "<think>\n", true, err));
     put_content(r, begin, (size_t)(end - begin), true);
     return put_format(r, "\n</think>\n\n", true, err);
@@ -353,6 +360,7 @@ static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *e
     const char           *text = w->messages[i].content, *thought = strstr(text, "</think>"), *next;
     bool                  block = (l->ways & TN_WAY_EMPTY_THINK) != 0;
     bool                  earlier = w->last_user < w->n && i < w->last_user, last;
+    const char           *prompt = prompt_of(l);
     size_t                n;
 
     r->mark = i + 1 == w->n ? TN_MASK_TRAINED | TN_MASK_LAST : TN_MASK_TRAINED;
@@ -365,7 +373,10 @@ static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *e
         while (l->format == TN_CHAT_CHATML && *text == '\n') text++;
     }
     while ((l->ways & TN_WAY_TRIM_LINES) != 0 && *text == '\n') text++;
-    TN_TRY(put_format(r, l->answer_before, false, err));
+    /* What the prompt of an open turn ends with is given; what stands between it and the answer, the model has
+     * to write. */
+    TN_TRY(put_format(r, prompt, false, err));
+    TN_TRY(put_format(r, l->answer_before + strlen(prompt), true, err));
     TN_TRY(put_format(r, closed_thought(l), false, err));
     if (block) TN_TRY(render_block(r, &text, w->last_user < i, i + 1 == w->n, err));
     n = strlen(text);
@@ -456,7 +467,7 @@ static tn_status render_all(renderer *r, const tn_chat *chat, const tn_message *
     else if (!begins_with_system && (l.ways & TN_WAY_DATES) != 0) TN_GOTO(render_system(r, &w, "", err));
     for (size_t i = 0; i < n_message; i++) TN_GOTO(render_message(r, &w, i, err));
     if (open_turn) {
-        TN_GOTO(put_format(r, l.prompt != NULL ? l.prompt : l.answer_before, false, err));
+        TN_GOTO(put_format(r, prompt_of(&l), false, err));
         TN_GOTO(put_format(r, closed_thought(&l), false, err));
         if ((l.ways & TN_WAY_OPEN_THINK) != 0) TN_GOTO(put_format(r, "<think>\n", false, err));
         if ((l.ways & TN_WAY_OPEN_BARE) != 0) TN_GOTO(put_format(r, "<think>", false, err));

@@ -215,6 +215,42 @@ static void a_nul_does_not_end_the_text(void **state)
     tn_tokenizer_destroy(tok);
 }
 
+/* gpt-oss answers in messages: what it thinks and the headers are not its answer. */
+static void of_messages_only_the_final_channel_is_text(void **state)
+{
+    static const char json[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"final\":0,\"analysis\":1,"
+                               "\"assistant\":2,\"hm\":3,\"yo\":4},\"merges\":[]},"
+                               "\"added_tokens\":[{\"id\":5,\"content\":\"<|start|>\",\"special\":true},{"
+                               "\"id\":6,\"content\":\"<|channel|>\",\"special\":"
+                               "true},{\"id\":7,\"content\":\"<|message|>\",\"special\":true},{\"id\":8,"
+                               "\"content\":\"<|end|>\",\"special\":true}]}";
+    static const struct {
+        int32_t     said[16];
+        int         n;
+        const char *text;
+    } rows[] = {
+        { { 6, 0, 7, 4 }, 4, "yo" },
+        { { 6, 1, 7, 3, 8, 5, 2, 6, 0, 7, 4, 4 }, 12, "yoyo" },
+        { { 6, 1, 7, 3, 3 }, 5, "" },
+        { { 4, 3 }, 2, "yohm" },                    /* no header: all of it */
+        { { 6, 1, 7, 3, 8, 5, 2, 7, 4 }, 9, "yo" }, /* a message without a channel */
+    };
+    tn_tokenizer *tok;
+    tn_sampling   s = { 0 };
+    bool          stopped;
+
+    (void)state;
+    assert_int_equal(tn_tokenizer_from_json(&tok, json, strlen(json), NULL, 0, "t.json", NULL), TN_OK);
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        tn_text t = { 0 };
+        for (int i = 0; i < rows[r].n; i++)
+            assert_int_equal(tn_text_push(&t, tok, rows[r].said[i], &s, &stopped, NULL), TN_OK);
+        assert_string_equal(t.p != NULL ? t.p : "", rows[r].text);
+        free(t.p);
+    }
+    tn_tokenizer_destroy(tok);
+}
+
 static void the_logs_of_sums_are_right(void **state)
 {
     double sum = 0;
@@ -236,6 +272,7 @@ int main(void)
         cmocka_unit_test(a_choice_is_where_the_running_sum_passes_the_number),
         cmocka_unit_test(text_that_may_begin_a_stop_string_is_held_back),
         cmocka_unit_test(a_nul_does_not_end_the_text),
+        cmocka_unit_test(of_messages_only_the_final_channel_is_text),
         cmocka_unit_test(the_logs_of_sums_are_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 """make_masks.py OUT - ids and assistant masks of conversations by TRL's own training templates, for tests/train/test_masks.c.
 
 For each format OUT/<format>/tokenizer.json is the byte tokenizer of tests/golden/train/pairs with the format's marks added, and OUT/masks.json holds
-[{"format", "messages", "ids", "mask"}]. TRL (trl/chat_templates/*_training.jinja) marks what it trains by {% generation %}.
+[{"format", "messages", "ids", "mask"}] (of qwen3 the format is in OUT/renderings.json's template). TRL (trl/chat_templates/*_training.jinja) marks what it trains by {% generation %}.
 OUT/all is the same vocabulary with the marks of every format that tenet has, and OUT/renderings.json what TRL's published templates, dates pinned, make
 of conversations with empty answers, white space at the edges and thoughts: {template name: {"template", "rows": [{"messages", "text"}]}}; text is null
 where the template raises.
@@ -17,6 +17,9 @@ FORMATS = {
     "gemma": ("gemma", "<bos>", "<end_of_turn>", ["<bos>", "<start_of_turn>", "<end_of_turn>"]),
     "deepseek3": ("deepseekv3", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>",
                   ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"]),
+    "harmony": ("gptoss", None, "<|return|>", ["<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<|return|>"]),
+    "phi3": ("phi3", None, "</s>", ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "</s>"]),
+    "qwen3": ("qwen3", None, "<|im_end|>", ["<|im_start|>", "<|im_end|>"]),
 }
 U = lambda t: {"role": "user", "content": t}
 A = lambda t: {"role": "assistant", "content": t}
@@ -71,6 +74,13 @@ def pinned(text):
     return re.sub(r"Current date: 20\d\d-\d\d-\d\d", "Current date: 2024-07-26", text)
 
 
+def pin_ids(tok, row):
+    """ids and mask with the date pinned: bytes and marks, so a date is as many tokens whatever it is."""
+    pinned_ids = tok(pinned(tok.decode(row["ids"])), add_special_tokens=False)["input_ids"]
+    assert len(pinned_ids) == len(row["ids"])
+    return {"ids": pinned_ids}
+
+
 def renderings(tok):
     out = {}
     for name in PUBLISHED:
@@ -95,10 +105,14 @@ def main(out):
         for talk in TALKS:
             if name in ("gemma",) and talk[0]["role"] == "system":
                 continue                   # its template refuses one
+            if name == "qwen3" and sum(m["role"] == "user" for m in talk) > 1:
+                continue                   # TRL's training template has the block in earlier answers too, the published one has not
             if name == "chatml" and talk[0]["role"] != "system":
                 talk = [S("Be kind.")] + talk   # or the template puts Qwen's own in
             e = tok.apply_chat_template(talk, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
             rows.append({"format": name, "messages": talk, "ids": list(e["input_ids"]), "mask": list(e["assistant_masks"])})
+            if name == "harmony":          # the date that its template asks the clock for
+                rows[-1] = {**rows[-1], **pin_ids(tok, rows[-1])}
     json.dump(rows, open(f"{out}/masks.json", "w"), ensure_ascii=False)
     tok = vocabulary(f"{out}/all", here, MARKS, "<s>", "</s>")
     json.dump(renderings(tok), open(f"{out}/renderings.json", "w"), ensure_ascii=False)
