@@ -262,13 +262,16 @@ static bool is_jsonl(const char *path)
 {
     static const char *const rows_ends[] = { ".jsonl",     ".jsonl.gz",   ".jsonl.zst", ".ndjson",
                                              ".ndjson.gz", ".ndjson.zst", NULL };
-    const char              *slash = strrchr(path, '/');
+    const char              *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+    const char              *dot = strchr(name, '.');
     tn_jsonl                *rows = NULL;
     json_t                  *row = NULL;
     bool                     object = false;
 
     if (ends_with_any(path, rows_ends)) return true;
-    if (strchr(slash != NULL ? slash : path, '.') != NULL && !is_json(path)) return false;
+    /* how a file is packed does not tell what it holds */
+    bool bare = dot == NULL || strcmp(dot, ".gz") == 0 || strcmp(dot, ".zst") == 0;
+    if (!bare && !is_json(path)) return false;
     if (tn_jsonl_open(&rows, path, NULL) != TN_OK) return false;
     if (tn_jsonl_next(rows, &row, NULL) == TN_OK) object = json_is_object(row);
     json_decref(row);

@@ -315,6 +315,24 @@ static double pattern_of(json_t *patterns, const char *module, double otherwise)
     return otherwise;
 }
 
+/* PEFT begins some adapters by taking from the base what it puts into them, and does so again when it loads
+ * them: W + B A with the base as it is in its files would be another model. */
+static tn_status init_check(const json_t *root, const char *path, tn_error *err)
+{
+    static const char *const plain[] = { "gaussian", "eva", "orthogonal", NULL };
+    const json_t            *init = json_object_get(root, "init_lora_weights");
+
+    if (init == NULL || json_is_boolean(init) || json_is_null(init)) return TN_OK;
+    for (int i = 0; json_is_string(init) && plain[i] != NULL; i++)
+        if (strcasecmp(json_string_value(init), plain[i]) == 0) return TN_OK;
+    return tn_fail(
+        err, TN_UNSUPPORTED,
+        "%s: 'init_lora_weights' is '%.40s': such an adapter belongs to a base that PEFT changes while it "
+        "loads; write it as a plain one (PEFT: save_pretrained with "
+        "path_initial_model_for_weight_conversion), or merge it there",
+        path, json_is_string(init) ? json_string_value(init) : "no word");
+}
+
 static tn_status read_config(config *c, const char *path, tn_error *err)
 {
     json_t     *root = NULL, *value;
@@ -328,6 +346,7 @@ static tn_status read_config(config *c, const char *path, tn_error *err)
         status = tn_fail(err, TN_UNSUPPORTED, "%s: 'peft_type' is '%.40s'; LORA is supported", path, type);
         goto out;
     }
+    TN_GOTO(init_check(root, path, err));
     if (json_object_get(root, "bias") != NULL) TN_GOTO(tn_json_str(root, "bias", &bias, path, err));
     if (strcmp(bias, "none") != 0) {
         status = tn_fail(err, TN_UNSUPPORTED,

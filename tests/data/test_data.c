@@ -393,9 +393,11 @@ static void content_tells_what_a_name_does_not(void **state)
     (void)state;
     tn_digest named = content_of("rows.jsonl", rows, sizeof rows - 1, &a), bare = content_of("rows", rows, sizeof rows - 1, &b);
     tn_digest packed = content_of("packed", (const char *)gz, sizeof gz, &c);
+    tn_digest suffix = content_of("packed.gz", (const char *)gz, sizeof gz, &c);
     assert_int_equal(a.n_doc, 2);
     assert_memory_equal(&named, &bare, sizeof named);
     assert_memory_equal(&named, &packed, sizeof named);
+    assert_memory_equal(&named, &suffix, sizeof named);
     content_of("text", text, sizeof text - 1, &d);
     assert_int_equal(d.n_doc, 1);
 }

@@ -313,6 +313,18 @@ static void a_config_that_is_not_the_tensors_is_refused(void **state)
     assert_ok(tn_json_save(path, config, true, err));
     assert_ok(tn_lora_read(&lora, &n, a.f.m, dir, err));
     tn_lora_free(lora, n);
+    /* PEFT would change the base while it loads these */
+    static const char *const changing[] = { "pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga" };
+    for (size_t i = 0; i < sizeof changing / sizeof changing[0]; i++) {
+        json_object_set_new(config, "init_lora_weights", json_string(changing[i]));
+        assert_ok(tn_json_save(path, config, true, err));
+        assert_int_equal(tn_lora_read(&lora, &n, a.f.m, dir, &why), TN_UNSUPPORTED);
+        assert_non_null(strstr(why.msg, changing[i]));
+    }
+    json_object_set_new(config, "init_lora_weights", json_string("gaussian"));
+    assert_ok(tn_json_save(path, config, true, err));
+    assert_ok(tn_lora_read(&lora, &n, a.f.m, dir, err));
+    tn_lora_free(lora, n);
     json_decref(config);
     tn_remove_tree(dir, NULL);
     close_case(&a);
