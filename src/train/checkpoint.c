@@ -420,6 +420,7 @@ static tn_status directory_seal(checkpointer *k, checkpoint_seal seal, void *arg
     TN_GOTO(tn_remove_tree(final, err)); /* one of before a policy went back */
     TN_GOTO(tn_rename(k->tmp, final, err));
     TN_GOTO(tn_fsync_dir(k->r->io->out, err));
+    if (train_fault("kill-named", k->at.step, 0)) raise(SIGKILL);
 out:
     json_decref(m);
     free(manifest);

@@ -2,7 +2,8 @@
  * TENET_FAULT="what@step[:rank][,...]".
  *
  *   kill@12          SIGKILL before step 12's update      kill-writing@10   in the middle of writing checkpoint 10
- *   kill-naming@10   before the checkpoint gets its name  nan@5             step 5's loss is no number
+ *   kill-naming@10   before the checkpoint gets its name  kill-named@10     behind that, before older ones go
+ *   nan@5            step 5's loss is no number
  *   term@5           SIGTERM within step 5, of one rank alone      term-validating@4   within the validation that follows step 4
  *   flip@7:1         after step 7 a bit of rank 1's weights flips              hang@9:0   rank 0 stops in step 9
  *
@@ -17,9 +18,8 @@
 
 tn_status train_fault_check(tn_error *err)
 {
-    static const char *const kinds[] = { "kill", "kill-writing", "kill-naming",
-                                         "nan",  "term",         "term-validating",
-                                         "flip", "hang",         NULL };
+    static const char *const kinds[] = { "kill", "kill-writing",    "kill-naming", "kill-named", "nan",
+                                         "term", "term-validating", "flip",        "hang",       NULL };
     const char              *s = getenv("TENET_FAULT");
     while (s != NULL && *s != '\0') {
         size_t  len = strcspn(s, ",");
@@ -35,8 +35,9 @@ tn_status train_fault_check(tn_error *err)
         for (int i = 0; kinds[i] != NULL; i++) known |= strcmp(item, kinds[i]) == 0;
         if (!known || at == NULL || !tn_parse_i64(at, &n))
             return tn_fail(err, TN_USAGE,
-                           "TENET_FAULT: '%.*s' is no fault: expected kill, kill-writing, kill-naming, nan, "
-                           "term, term-validating, flip or hang, then @STEP, then :RANK or nothing",
+                           "TENET_FAULT: '%.*s' is no fault: expected kill, kill-writing, kill-naming, "
+                           "kill-named, nan, term, term-validating, flip or hang, then @STEP, then :RANK or "
+                           "nothing",
                            (int)len, s);
         s += len;
         if (*s == ',') s++;

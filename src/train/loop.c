@@ -266,6 +266,22 @@ static tn_status log_cut(loop *l, int64_t step, tn_error *err)
     return status;
 }
 
+static bool stopped_early(const loop *l)
+{
+    return l->r.c->early_stop > 0 && l->at.worse >= l->r.c->early_stop;
+}
+
+static bool is_finished(const loop *l) { return !l->at.owed && (l->step >= l->r.steps || stopped_early(l)); }
+
+/* It ended before this process began, and has told so: all that is left is to report. */
+static bool only_reports(const loop *l)
+{
+    char *result = tn_path(l->r.io->out, "result.json");
+    bool  there = is_finished(l) && result != NULL && tn_exists(result);
+    free(result);
+    return there;
+}
+
 static tn_status begin(loop *l, tn_error *err)
 {
     run      *r = &l->r;
@@ -283,8 +299,11 @@ static tn_status begin(loop *l, tn_error *err)
     TN_GOTO(restore(l, INT64_MAX, err));
     if (l->step == 0) TN_GOTO(train_extend(r, err));
     TN_GOTO(train_checkpoint_create(&l->k, r, &l->genesis, err));
+    l->reports = only_reports(l);
     if (r->rank == 0) {
         TN_GOTO(log_cut(l, l->step, err));
+        /* a kill may have come between the name of that checkpoint and the end of those before it */
+        if (!l->reports) TN_GOTO(train_retire(r->io->out, r->c, l->log, l->step, l->at.best_step, err));
         TN_GOTO(train_metrics_open(&l->m, r->io->out, l->step, r->c->tensorboard, err));
     }
     l->started_step = l->step;
@@ -385,11 +404,6 @@ static tn_status go_back(loop *l, int64_t bad, tn_error *err)
     train_metrics_close(l->m);
     l->m = NULL;
     return train_metrics_open(&l->m, l->r.io->out, l->step, l->r.c->tensorboard, err);
-}
-
-static bool stopped_early(const loop *l)
-{
-    return l->r.c->early_stop > 0 && l->at.worse >= l->r.c->early_stop;
 }
 
 /* Does the run itself keep the state after this step? What a signal or stop_at asks for is a stopgap: the log
@@ -539,9 +553,6 @@ static tn_status agree_on_signals(loop *l, seen *out, tn_error *err)
     return status;
 }
 
-/* A finished run only reports. */
-static bool is_finished(const loop *l) { return !l->at.owed && (l->step >= l->r.steps || stopped_early(l)); }
-
 static tn_status steps_run(loop *l, tn_error *err)
 {
     run *r = &l->r;
@@ -566,15 +577,6 @@ static tn_status steps_run(loop *l, tn_error *err)
 }
 
 /* ------------------------------------------------------------------------------------------------- ending */
-
-/* Was its result there when this process began? Then a finished run only reports. */
-static bool only_reports(const loop *l)
-{
-    char *result = tn_path(l->r.io->out, "result.json");
-    bool  there = l->started_step == l->step && result != NULL && tn_exists(result);
-    free(result);
-    return there;
-}
 
 static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
 {
@@ -601,7 +603,6 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     out->finished = is_finished(l);
     TN_GOTO(train_params_root(&r->p, &out->weights_root, err));
     TN_GOTO(train_check_weights(r, l->step, &out->weights_root, err));
-    l->reports = only_reports(l);
     /* they are of the steps that this process took */
     if (!l->reports) TN_GOTO(train_result_principles(r, out, err));
     if (r->rank != 0) goto out;

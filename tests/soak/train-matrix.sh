@@ -1,6 +1,6 @@
 #!/bin/sh
 # train-matrix.sh BUILD DIR - the whole matrix of training: ranks x threads x kernels x recomputation x ZeRO, one hash for each optimiser; then
-# 200 kills at random times and inside checkpoint writing.
+# 200 kills at random times, inside checkpoint writing and around the name that a checkpoint gets: the same log, and the same checkpoints.
 # OPTIMIZERS (default "adamw muon adafactor"). KILLS (default 200). EVERY=n: each n-th combination only (default 1: all 144 of each). FIRST=n: from
 # the n-th on, to go on after a stop.
 set -u
@@ -13,16 +13,18 @@ tiny_text 400
 # Matrices larger than a grain (65536 elements), so that borders between ranks fall inside of them.
 tiny_config n_layer=1 n_head_kv=2 n_ff=1280 batch=8 micro_batch=1 check_every=5
 bad=0 n=0
-# plain OPTIMIZER: the log that every run of it must have
+# left RUN: its log, and which checkpoints it keeps
+left() { (cd "$1" && ls -d step-* && cat steps.jsonl) | sha256sum; }
+# plain OPTIMIZER: what every run of it must leave
 plain() {
     optimizer=$1
     rm -rf plain
     "$tenet" train tiny.yaml --quiet --set optimizer=$optimizer --out plain >/dev/null || exit 1
-    want=$(sha256sum <plain/steps.jsonl)
+    want=$(left plain)
 }
 same() {
     n=$((n + 1))
-    [ "$(sha256sum <"$1/steps.jsonl")" = "$want" ] || { echo "FAIL $1"; bad=1; }
+    [ "$(left "$1")" = "$want" ] || { echo "FAIL $1"; bad=1; }
     rm -rf "$1"
 }
 # train INTO RANKS ARGS
@@ -50,9 +52,10 @@ plain adamw
 k=0
 while [ $k -lt ${KILLS:-200} ]; do
     name=kill$k
-    case $((k % 4)) in
+    case $((k % 5)) in
     0) TENET_FAULT=kill-writing@$((k % 12 / 3 * 3 + 3)) "$tenet" train tiny.yaml --quiet --out $name >/dev/null 2>&1 ;;
     1) TENET_FAULT=kill-naming@$((k % 12 / 3 * 3 + 3)) "$tenet" train tiny.yaml --quiet --out $name >/dev/null 2>&1 ;;
+    2) TENET_FAULT=kill-named@$((k % 12 / 3 * 3 + 3)) "$tenet" train tiny.yaml --quiet --out $name >/dev/null 2>&1 ;;
     *) "$tenet" train tiny.yaml --quiet --out $name >/dev/null 2>&1 &
        sleep 0.$(printf %02d $((k * 37 % 97 + 2)))
        kill -KILL $!

@@ -41,7 +41,10 @@ train twice --set stop_at=8
 [ ! -e twice/step-7 ] && [ -e twice/step-3 ] && [ -e twice/step-6 ] && ok 'a stopgap gives way to the next one, and counts for none' || fail 'keep_last counts a stopgap' twice.txt
 again twice none
 again term term@5
-for fault in kill@8 kill-writing@6 kill-naming@6; do again $fault $fault; done
+for fault in kill@8 kill-writing@6 kill-naming@6 kill-named@9 kill-named@12; do again $fault $fault; done
+# A finished run that only reports takes nothing away, whatever keep_last is now.
+train plain --set keep_last=1
+[ -d plain/step-9 ] && ok 'a finished run keeps what it has' || fail 'a finished run was changed' plain.txt
 
 # -- a log that was torn behind the newest checkpoint, or cut before it
 train torn --set stop_at=8
@@ -62,6 +65,7 @@ set="valid=valid.txt,valid_every=2,valid_samples=64"
 plain=checked
 train checked --set $set
 for at in 2 6 12; do again "owed-$at" term-validating@$at --set $set; done
+for at in 2 6 12; do again "checked-named-$at" kill-named@$at --set $set; done
 # Whoever goes on without held-out data owes nothing, and the step is kept as it is.
 TENET_FAULT=term-validating@12 train without --set "$set" 2>/dev/null
 train without
@@ -72,12 +76,13 @@ train early --set $set
 last=$(grep -c '"step":' early/steps.jsonl)
 tail -n 1 early/steps.jsonl | grep -q '"state":"' && [ "$last" -lt 400 ] && ok 'an early stop has its state in the log' || fail 'an early stop without a state' early.txt
 again early-owed "term-validating@$last" --set $set
+again early-named "kill-named@$last" --set $set
 
 # -- going back: killed on the second way, and stopped on it, where the batches that are passed over must still be known
 set="on_nan=back,valid=valid.txt,valid_every=7,valid_samples=64"
 plain=back
 TENET_FAULT=nan@9 train back --set $set
-for fault in kill@10 kill-naming@7; do
+for fault in kill@10 kill-naming@7 kill-named@7 kill-named@12; do
     TENET_FAULT=nan@9,$fault train "back-$fault" --set $set 2>/dev/null
     TENET_FAULT=nan@9 train "back-$fault" --set $set
     same "back-$fault" "back-$fault"
@@ -92,7 +97,7 @@ printf 'model: plain/model\ndata: more.txt\nn_ctx: 32\nbatch: 16\nmicro_batch: 2
 config=lora.yaml
 plain=lora
 train lora
-for fault in kill@5 kill-writing@6 kill-naming@3 term@5; do again "lora-$fault" $fault; done
+for fault in kill@5 kill-writing@6 kill-naming@3 kill-named@8 term@5; do again "lora-$fault" $fault; done
 
 # -- in a recipe: one artifact, and a release that is sound
 {
@@ -105,9 +110,11 @@ root_of() { "$tenet" log --stage t | grep -o 'sha256:[0-9a-f]*' | tail -n 1; }
 "$tenet" key new k >/dev/null 2>&1 && "$tenet" key show k >k.pem
 "$tenet" run recipe.yaml --threads 1 --quiet >run.txt 2>&1 || fail 'a recipe' run.txt
 want=$(root_of)
-rm -rf rel store/objects store/runs store/ledger.sqlite store/names store/work store/rows store/seen store/pins
-TENET_FAULT=term@12 "$tenet" run recipe.yaml --threads 1 --quiet >run.txt 2>&1 && fail 'a recipe that was stopped' run.txt
-"$tenet" run recipe.yaml --threads 1 --quiet >run.txt 2>&1 || fail 'the recipe again' run.txt
-[ -n "$want" ] && [ "$(root_of)" = "$want" ] && ok 'one artifact' || fail "another artifact: $(root_of), not $want" run.txt
+for fault in kill-named@12 term@12; do
+    rm -rf rel store/objects store/runs store/ledger.sqlite store/names store/work store/rows store/seen store/pins
+    TENET_FAULT=$fault "$tenet" run recipe.yaml --threads 1 --quiet >run.txt 2>&1 && fail "a recipe with $fault" run.txt
+    "$tenet" run recipe.yaml --threads 1 --quiet >run.txt 2>&1 || fail "the recipe again after $fault" run.txt
+    [ -n "$want" ] && [ "$(root_of)" = "$want" ] && ok "one artifact after $fault" || fail "another artifact: $(root_of), not $want" run.txt
+done 2>/dev/null
 "$tenet" verify rel --key k.pem --replay all >verify.txt 2>&1 && grep -q 'verdict: sound' verify.txt && ok 'a sound release' || fail 'an honest release' verify.txt
 exit $bad
