@@ -26,7 +26,8 @@
     X(TERMINATED,  10, 143, "terminated")                                  \
     X(NETWORK,     11,   1, "network error")                               \
     X(MISMATCH,    12,   1, "things that do not fit together")             \
-    X(UNCHECKED,   13,   1, "could not be checked")
+    X(UNCHECKED,   13,   1, "could not be checked")                        \
+    X(UNSOUND,     14,   3, "memory or a processor is not sound")
 // clang-format on
 
 typedef enum tn_status {

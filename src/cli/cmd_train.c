@@ -99,6 +99,15 @@ static tn_status supervise(const tn_common *common, const char *out, const super
     return status;
 }
 
+/* What a supervisor is told; 0: what everybody is told. A rank that is not sound may be sound in the next
+ * start, or be left out of it: that is no error to end the job by. */
+static int supervised_exit_code(tn_status status)
+{
+    int code = tn_status_exit_code(status);
+    if (code == 1) return TN_SUPERVISED_ERROR;
+    return code == 3 && status != TN_UNSOUND ? TN_SUPERVISED_WRONG : 0;
+}
+
 /* One --set: key=value, separated by commas. */
 static tn_status set_apply(tn_train_config *c, const char *list, tn_error *err)
 {
@@ -412,8 +421,7 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         tn_graph_set_timing(common->timing);
         tn_direct *d = tn_direct_begin();
         status = tn_train_run(&c, &io, &result, err); /* a rank that fails alone does not come back from it */
-        if (getenv(TN_SUPERVISED) != NULL && tn_status_exit_code(status) == 1)
-            common->exit_code = TN_SUPERVISED_ERROR;
+        if (getenv(TN_SUPERVISED) != NULL) common->exit_code = supervised_exit_code(status);
         if (status == TN_OK && result.rank == 0) record(common, &c, &io, d);
         else tn_direct_drop(d);
         if (result.timing != NULL) fputs(result.timing, stderr);

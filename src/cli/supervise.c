@@ -1,7 +1,7 @@
 /* supervise.c - keeps a training run alive: starts it as a child, watches its heartbeats, starts it again.
  *
  *   child ends with 0, 2, 130 or 143   the same for us: done, wrong use, stopped on purpose
- *   child ends with 1, alone; or 4     an error that a restart would meet again, in all ranks: passed on
+ *   child ends with 1, alone; 4, 5     an error that a restart would meet again, in all ranks: as 1, or 3
  *   127 before its first sign          it, or its launcher, is not there: so too
  *   killed, crashed, 3 (unsound rank)  restart from the newest checkpoint
  *   no sign for max(60 s, 5 x median)  kill, then restart
@@ -370,7 +370,6 @@ static tn_status give_up(const supervisor *s, int wait_status, tn_error *err)
     case 2: return tn_fail(err, TN_USAGE, "the training process refused its command line");
     case 130: return tn_fail(err, TN_INTERRUPTED, "interrupted");
     case 143: return tn_fail(err, TN_TERMINATED, "terminated");
-    case 3: return tn_fail(err, TN_VERIFY, "the training process found something wrong");
     case NOT_STARTED:
         return tn_fail(err, TN_IO,
                        "the training process could not be started: '%s' is not there, or cannot be run; see "
@@ -380,6 +379,11 @@ static tn_status give_up(const supervisor *s, int wait_status, tn_error *err)
         return tn_fail(
             err, TN_IO,
             "the training process ended with the error above, which another start would meet again");
+    case TN_SUPERVISED_WRONG:
+        return tn_fail(
+            err, TN_VERIFY,
+            "the training process found something wrong, see above, which another start would find "
+            "again");
     default: return tn_fail(err, TN_IO, "the training process ended with %d", WEXITSTATUS(wait_status));
     }
 }
@@ -407,7 +411,8 @@ tn_status tn_cli_supervise(const char *const *words, const char *out, const char
         int code = WIFEXITED(w) ? WEXITSTATUS(w) : -1;
         /* An error of all ranks before the first sign, after a restart, may be the run's lock in the hands of
          * a rank on another host that is not dead yet. */
-        bool all = code == TN_SUPERVISED_ERROR, lock = all && again && s->ranks > 1 && !s->signed_on,
+        bool all = code == TN_SUPERVISED_ERROR || code == TN_SUPERVISED_WRONG,
+             lock = code == TN_SUPERVISED_ERROR && again && s->ranks > 1 && !s->signed_on,
              absent = code == NOT_STARTED && !s->signed_on;
         if (!hung && !lock &&
             (code == 0 || code == 2 || code == 130 || code == 143 || all || absent ||

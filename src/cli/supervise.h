@@ -7,9 +7,9 @@
 /* In the environment of all that a supervisor started: the name of its job. */
 #define TN_SUPERVISED "TENET_SUPERVISED"
 
-/* How a supervised process ends after an error that all ranks met together. 1 may be one rank's alone, or the
- * launcher's own. */
-enum { TN_SUPERVISED_ERROR = 4 };
+/* How a supervised process ends in place of 1 and 3 after an error that all ranks met together, and would meet
+ * again. 1 and 3 may be one rank's alone, or the launcher's own; 3 is also how a rank ends that is not sound. */
+enum { TN_SUPERVISED_ERROR = 4, TN_SUPERVISED_WRONG = 5 };
 
 /* Runs this program with `words` (NULL-ended) as a child, again and again until it ends well. out: the run's
  * directory. launch: of several ranks. */

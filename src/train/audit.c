@@ -62,13 +62,13 @@ static tn_status same_everywhere(run *r, const tn_digest *mine, const char *what
         int like = 0;
         for (int p = 0; p < r->size; p++) like += tn_digest_equal(&all[o], &all[p]);
         if (2 * like == r->size && !tn_digest_equal(&all[o], &all[0]))
-            status = tn_fail(err, TN_VERIFY,
+            status = tn_fail(err, TN_UNSOUND,
                              "after step %lld: %s of ranks 0 and %d differ: the memory or processor of one "
                              "of them is not sound. Stopped; the newest checkpoint is "
                              "from before, go on with one of them alone",
                              (long long)step, what, o);
         else if (2 * like < r->size)
-            status = tn_fail(err, TN_VERIFY,
+            status = tn_fail(err, TN_UNSOUND,
                              "after step %lld: %s of rank %d differ from the other ranks': its memory or "
                              "processor is not sound. Stopped; "
                              "the newest checkpoint is from before, go on without that machine",
@@ -140,7 +140,7 @@ tn_status train_check_replicas(run *r, int64_t step, tn_error *err)
     TN_TRY(tn_dist_broadcast(r->dist, a, &two[0], sizeof two[0], err));
     TN_TRY(tn_dist_broadcast(r->dist, b, &two[1], sizeof two[1], err));
     if (!tn_digest_equal(&two[0], &two[1]))
-        return tn_fail(err, TN_VERIFY,
+        return tn_fail(err, TN_UNSOUND,
                        "after step %lld: ranks %d and %d get different gradients of micro-batch %lld: one of "
                        "them is not sound. Stopped; "
                        "the newest checkpoint is from before",

@@ -51,11 +51,25 @@ wait $holder
 rc=$?
 [ $rc -eq 143 ] || fail "the other run ended with $rc"
 
+# A rank that is not sound, once: the job is started again, and ends well.
+if [ -n "$mpi" ]; then
+    TENET_FAULT=flip@4:1 timeout 100 $run --out flipped --set steps=12,checkpoint_every=3 --supervise --ranks $mpi --launch "mpirun --oversubscribe -n %d" >out.txt 2>err.txt
+    rc=$?
+    [ $rc -eq 0 ] && grep -q 'a rank is not sound; starting again' err.txt || fail "a bit flipped in one rank: ended with $rc"
+fi
+
 for ranks in 1 $mpi; do
     # An error that all meet before the first step.
     timeout 100 $run --out wrong --set data=nonsuch.txt --supervise --ranks $ranks --launch "mpirun --oversubscribe -n %d" >out.txt 2>err.txt
     rc=$?
     [ $rc -eq 1 ] && grep -q 'nonsuch.txt' err.txt && ! grep -q 'starting again' err.txt && [ ! -e wrong ] || fail "$ranks ranks without data: ended with $rc"
+
+    # A log that was altered: every start would find that.
+    $run --out "altered-$ranks" --set steps=12,checkpoint_every=3,stop_at=6 >out.txt 2>err.txt || fail "a run to be altered"
+    sed -i '3s/"loss_bits":"./"loss_bits":"x/' "altered-$ranks/steps.jsonl"
+    timeout 100 $run --out "altered-$ranks" --set steps=12,checkpoint_every=3 --supervise --ranks $ranks --launch "mpirun --oversubscribe -n %d" >out.txt 2>err.txt
+    rc=$?
+    [ $rc -eq 3 ] && grep -q "steps.jsonl:3" err.txt && ! grep -q 'starting again' err.txt || fail "$ranks ranks with an altered log: ended with $rc"
 
     start() { $fresh $run --out "$1" --supervise --ranks $ranks --launch "mpirun --oversubscribe -n %d" >out.txt 2>err.txt & pid=$!; reaches "$1" 20 || fail "$1: no start"; }
 
