@@ -1,10 +1,13 @@
 /* metrics.c - what one plots: metrics.jsonl, and TensorBoard event files.
  *
  * An event file is a row of records: length u64, masked CRC-32C of it, an Event message, masked CRC-32C of
- * that. The message (protobuf): 1 wall time (double), 2 step (int64), 5 Summary { 1 Value { 1 tag (string), 2
- * simple value (float) } }. */
+ * that. The message (protobuf): 1 wall time (double), 2 step (int64), then one of 3 version (string), 5 Summary
+ * { 1 Value { 1 tag (string), 2 simple value (float) } }, 7 SessionLog { 1 status }. Status START takes back
+ * what the files before say of its step and later ones, as a run does that goes on from a checkpoint. Files are
+ * read in the order of their names. */
 #include "train/run.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,23 +124,48 @@ static tn_status rows_cut(const char *path, int64_t after_step, tn_error *err)
     return status;
 }
 
-static tn_status events_open(metrics *m, const char *dir, tn_error *err)
+static const char events_name[] = "events.out.tfevents.";
+
+/* The number in the name of the next file: the time, but behind those of all files that are there, since
+ * several may be of one second, and a clock may be behind. */
+static int64_t events_number(const char *tb)
+{
+    int64_t next = (int64_t)time(NULL), n;
+    DIR    *d = opendir(tb);
+    for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        char   digits[19] = "";
+        size_t len = tn_starts_with(e->d_name, events_name)
+                         ? strspn(e->d_name + strlen(events_name), "0123456789")
+                         : 0;
+        if (len >= sizeof digits) continue;
+        memcpy(digits, e->d_name + strlen(events_name), len);
+        if (tn_parse_i64(digits, &n) && n >= next) next = n + 1;
+    }
+    if (d != NULL) closedir(d);
+    return next;
+}
+
+static tn_status events_open(metrics *m, const char *dir, int64_t after_step, tn_error *err)
 {
     tn_status status = TN_OK;
-    char     *tb = tn_path(dir, "tb"), *path = tn_strf("%s/tb/events.out.tfevents.%lld.tenet.%d", dir,
-                                                       (long long)time(NULL), (int)getpid());
+    char     *tb = tn_path(dir, "tb"), *path = NULL;
     message   e;
-    if (tb == NULL || path == NULL) {
+    if (tb == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
+    TN_GOTO(tn_mkdirs(tb, err));
+    path = tn_strf("%s/%s%010lld.tenet", tb, events_name, (long long)events_number(tb));
+    if (path == NULL) {
         status = tn_fail(err, TN_NOMEM, "no memory for a path");
         goto out;
     }
-    TN_GOTO(tn_mkdirs(tb, err));
-    if ((m->events = fopen(path, "wb")) == NULL) {
-        status = tn_fail(err, TN_IO, "%s: cannot create", path);
+    if ((m->events = fopen(path, "wbx")) == NULL) {
+        status = tn_fail(err, TN_IO, "%s: cannot create: %s", path, strerror(errno));
         goto out;
     }
     event_start(&e, 0);
     put_bytes(&e, 3, "brain.Event:2", 13);
+    record_write(m->events, &e);
+    event_start(&e, after_step + 1);
+    put_bytes(&e, 7, (const uint8_t[]){ 1 << 3 | 0, 1 }, 2);
     record_write(m->events, &e);
 out:
     free(tb);
@@ -161,7 +189,7 @@ tn_status train_metrics_open(metrics **out, const char *dir, int64_t after_step,
         status = tn_fail(err, TN_IO, "%s: cannot open", m->path);
         goto out;
     }
-    if (tensorboard) TN_GOTO(events_open(m, dir, err));
+    if (tensorboard) TN_GOTO(events_open(m, dir, after_step, err));
     *out = m;
     m = NULL;
 out:
