@@ -50,8 +50,6 @@ typedef struct loop {
 
 /* From here on ranks ask each other for signals within a step: that costs a message a micro-batch. */
 enum { SLOW_STEP_SECONDS = 2 };
-/* So many bad steps in a row are no bad batches. */
-enum { MOST_BAD = 20 };
 
 static volatile sig_atomic_t checkpoint_wanted;
 static void                  on_usr1(int signal_number)
@@ -134,15 +132,14 @@ static void smooth_add(loop *l, float loss)
     l->smooth_share = 0.95 * l->smooth_share + 0.05;
 }
 
-/* The policy's memory is the log itself: the norms of the steps up to `step` that were not skipped. *n: how
- * far the log goes, if not so far. */
-static tn_status policy_recall(loop *l, const char *path, int64_t step, int64_t *n, tn_error *err)
+/* The policy's memory, and what the curves say last, out of the log up to `step`. *n: how far the log goes, if
+ * not so far. */
+static tn_status log_recall(loop *l, const char *path, int64_t step, int64_t *n, tn_error *err)
 {
     tn_step_record *rec = NULL;
     size_t          n_rec = 0;
 
     *n = 0;
-    l->policy = (policy){ 0 };
     l->smooth = l->smooth_share = 0;
     tn_status status = tn_steplog_read_to(path, &l->genesis, (uint64_t)step, &rec, &n_rec, err);
     if (status == TN_VERIFY)
@@ -151,11 +148,11 @@ static tn_status policy_recall(loop *l, const char *path, int64_t step, int64_t 
                               "'checkpoint: %s/step-%lld'",
                               l->r.io->out, (long long)step);
     TN_TRY(status);
+    train_policy_recall(&l->policy, rec, n_rec);
     for (size_t i = 0; i < n_rec; i++) {
         l->last = rec[i];
         if (rec[i].note[0] != '\0') continue; /* skipped: its loss may be no number */
         l->loss = rec[i].loss;
-        train_policy_seen(&l->policy, rec[i].grad_norm);
         smooth_add(l, rec[i].loss);
     }
     *n = (int64_t)n_rec;
@@ -168,7 +165,7 @@ static tn_status recall_and_wait(loop *l, int64_t step, int64_t *n, tn_error *er
 {
     char *path = tn_path(l->r.io->out, "steps.jsonl");
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-    tn_status status = policy_recall(l, path, step, n, err);
+    tn_status status = log_recall(l, path, step, n, err);
     free(path);
     return tn_dist_agree(l->r.dist, status, err);
 }
@@ -489,10 +486,11 @@ static tn_status one_step(loop *l, tn_error *err)
     if (act == POLICY_STOP)
         return stop_bad(l, step, why,
                         "lower lr, look at the data, or choose on_nan or on_spike: skip or back", err);
-    if (act != POLICY_GO_ON && !passed && ++l->at.bad >= MOST_BAD) {
+    if (act != POLICY_GO_ON && !passed && ++l->at.bad >= POLICY_MOST_BAD) {
         size_t n = strlen(why);
         snprintf(why + n, sizeof why - n,
-                 ", and so were the %d before it: the weights themselves have gone wrong", MOST_BAD - 1);
+                 ", and so were the %d before it: the weights themselves have gone wrong",
+                 POLICY_MOST_BAD - 1);
         return stop_bad(l, step, why,
                         "lower lr, or look at the data; an earlier checkpoint goes on as 'checkpoint: "
                         "DIR/step-N' in another --out",

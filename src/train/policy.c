@@ -13,6 +13,13 @@
 
 void train_policy_seen(policy *p, float grad_norm) { p->norm[p->n++ % POLICY_WINDOW] = grad_norm; }
 
+void train_policy_recall(policy *p, const tn_step_record *rec, size_t n)
+{
+    *p = (policy){ 0 };
+    for (size_t i = 0; i < n; i++)
+        if (rec[i].note[0] == '\0') train_policy_seen(p, rec[i].grad_norm);
+}
+
 bool train_goes_back(const tn_train_config *c)
 {
     return c->checkpoint_every > 0 &&

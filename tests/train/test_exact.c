@@ -380,6 +380,93 @@ static void a_replay_finds_the_last_bit_of_everything(void **state)
     free(base);
 }
 
+/* The log of one run under the name of another one, as if that other one had been configured: its records, states
+ * and chain agree with each other. */
+static void rename_log(const char *from, const char *to)
+{
+    char           *a = tn_strf("%s/%s/steps.jsonl", dir, from), *b = tn_strf("%s/%s/steps.jsonl", dir, to);
+    tn_step_record *rec;
+    tn_steplog     *l;
+    size_t          n;
+    tn_digest       genesis;
+    assert_int_equal(tn_steplog_genesis(b, &genesis, NULL), TN_OK);
+    assert_int_equal(tn_steplog_read(a, NULL, &rec, &n, NULL, NULL), TN_OK);
+    assert_int_equal(unlink(b), 0);
+    assert_int_equal(tn_steplog_open(&l, b, &genesis, 0, NULL), TN_OK);
+    for (size_t i = 0; i < n; i++) assert_int_equal(tn_steplog_append(l, &rec[i], NULL), TN_OK);
+    assert_int_equal(tn_steplog_close(l, NULL), TN_OK);
+    free(rec);
+    free(a);
+    free(b);
+}
+
+/* How many steps of a run's log have a note; every stretch between checkpoints with such a step is replayed, and
+ * those that begin among steps that are passed over are counted. */
+static int n_noted(const char *name, const char *const *set, int *n_within)
+{
+    char           *log = tn_strf("%s/%s/steps.jsonl", dir, name);
+    tn_step_record *rec;
+    size_t          n;
+    int64_t         from = 0;
+    int             found = 0, before = 0;
+    tn_error        err = { 0 };
+    assert_int_equal(tn_steplog_read(log, NULL, &rec, &n, NULL, NULL), TN_OK);
+    *n_within = 0;
+    for (size_t i = 0; i < n; i++) {
+        found += rec[i].note[0] != '\0';
+        if (!rec[i].has_state) continue;
+        if (found > before && replay(name, set, from, (int64_t)i + 1 - from, &err) != TN_OK)
+            fail_msg("%s: steps %lld to %zu: %s", name, (long long)from + 1, i + 1, err.msg);
+        *n_within += from > 0 && strcmp(rec[from - 1].note, "back") == 0 &&
+                     strcmp(rec[from].note, "back") == 0;
+        from = (int64_t)i + 1;
+        before = found;
+    }
+    free(rec);
+    free(log);
+    return found;
+}
+
+/* A batch is left out only where the run's policy leaves it out, whatever its log says. */
+static void a_replay_decides_as_the_run_did(void **state)
+{
+#define SHORT                                                                                                \
+    "n_layer", "1", "n_embd", "16", "n_head", "2", "n_head_kv", "1", "n_ff", "32", "n_ctx", "16", "batch",   \
+        "2", "schedule", "constant", "warmup", "0", "steps", "168", "checkpoint_every", "8", "keep_last",    \
+        "200", "spike"
+    const char *const *skip = SET(SHORT, "0.5"), *const *high = SET(SHORT, "50"),
+                      *const *back = SET(SHORT, "0.5", "on_spike", "back", "valid", text_file, "valid_every",
+                                         "3", "valid_samples", "8"),
+                      *const *back_high = SET(SHORT, "50", "on_spike", "back");
+    tn_error err = { 0 };
+    int      within;
+    (void)state;
+    tn_log_set_level(TN_LOG_ERROR);
+    must_run("skips", skip);
+    assert_true(n_noted("skips", skip, &within) > 2);
+    must_run("skips-none", high);
+    rename_log("skips", "skips-none");
+    assert_int_equal(replay("skips-none", high, 0, 168, &err), TN_VERIFY);
+    assert_non_null(
+        strstr(err.msg, "the log says 'skip', the run's policy 'go on' (on_nan is stop, spike 50"));
+    must_run("takes", high);
+    rename_log("takes", "skips");
+    assert_int_equal(replay("skips", skip, 0, 168, &err), TN_VERIFY);
+    assert_non_null(strstr(err.msg, "the log says 'go on', the run's policy 'skip'"));
+
+    must_run("backs", back);
+    assert_true(n_noted("backs", back, &within) > 2);
+    assert_true(within > 0);
+    must_run("backs-none", back_high);
+    rename_log("backs", "backs-none");
+    assert_int_equal(replay("backs-none", back_high, 0, 168, &err), TN_VERIFY);
+    assert_non_null(strstr(err.msg, "the log says 'back', but the run's policy calls none of the steps"));
+    rename_log("backs", "takes");
+    assert_int_equal(replay("takes", high, 0, 168, &err), TN_VERIFY);
+    assert_non_null(strstr(err.msg, "the log says 'back', but no policy of the run goes back"));
+    tn_log_set_level(TN_LOG_WARN);
+}
+
 /* Other floats in a file of said.c; repaired: with its digest, so that nothing seems to have happened. */
 static void said_alter(const char *path, bool repaired)
 {
@@ -528,6 +615,7 @@ int main(void)
         cmocka_unit_test(a_manifest_that_names_another_state_is_found),
         cmocka_unit_test(replay_finds_what_was_altered),
         cmocka_unit_test(a_replay_finds_the_last_bit_of_everything),
+        cmocka_unit_test(a_replay_decides_as_the_run_did),
         cmocka_unit_test(bad_input_is_refused_before_the_first_step),
     };
     tn_log_set_level(TN_LOG_WARN);
