@@ -46,6 +46,10 @@ typedef struct tn_new_shape {
     int32_t     bos, eos;
 } tn_new_shape;
 
+/* By name, all that the weights depend on: of the context only what changes an angle (dynamic NTK), no end tokens,
+ * no init_std. Reals as floats, which is what files hold of them. made: json_decref; NULL: no memory. */
+json_t *tn_hparams_json(const tn_hparams *h);
+
 typedef struct tn_model tn_model;
 
 typedef struct tn_model_options {

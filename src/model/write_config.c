@@ -11,11 +11,10 @@ static void set_int(json_t *o, const char *key, int64_t v) { set(o, key, json_in
 
 static void set_rope(json_t *o, const tn_hparams *h)
 {
-    static const char *const kinds[] = { "default", "linear", "dynamic", "llama3", "yarn", "longrope" };
-    json_t                  *r = json_object();
-    const tn_rope_scaling   *s = &h->rope;
+    json_t                *r = json_object();
+    const tn_rope_scaling *s = &h->rope;
 
-    set(r, "rope_type", json_string(kinds[s->kind]));
+    set(r, "rope_type", json_string(tn_rope_kind_name(s)));
     set(r, "rope_theta", json_real(h->rope_theta));
     if (strcmp(h->family, "gptneox") == 0) set(r, "partial_rotary_factor", json_real(h->rotary_pct));
     if (s->kind != TN_ROPE_PLAIN) set(r, "factor", json_real(s->factor));

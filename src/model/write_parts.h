@@ -6,7 +6,8 @@
 #include "model/names.h"
 
 /* config.json for the hyper-parameters; made: json_decref. NULL: not possible. */
-json_t *tn_hf_config(const tn_hparams *h, tn_dtype type, tn_error *err);
+json_t     *tn_hf_config(const tn_hparams *h, tn_dtype type, tn_error *err);
+const char *tn_rope_kind_name(const tn_rope_scaling *s); /* Hugging Face's word */
 /* Divisors [n_rot/2] of the frequencies that Llama 3's scaling means (GGUF's rope_freqs.weight). */
 void tn_llama3_factors(float *out, int64_t n_rot, double theta, const tn_rope_scaling *s);
 /* The reverse: settings whose divisors are h->rope.freq_factors, put into h->rope. */

@@ -287,7 +287,7 @@ static tn_status train_salt(tn_store *s, const void *config, char out[128], tn_e
 
 const tn_stage_kind tn_stage_train = {
     .name = "train",
-    .version = 11,
+    .version = 12,
     .line = "training: from scratch, fine-tuning, LoRA, preference losses",
     .options = tn_train_options,
     .config_bytes = sizeof(tn_train_config),

@@ -2,7 +2,7 @@
  * number of ranks.
  *
  *   OUT/step-N.tmp/rank-0000.bin ...   each rank writes its range of the flat order: for each kind (w, m, v) the slices
- *   OUT/step-N/manifest.json           tensors by name; slices [tensor, kind, first, n, file, offset, sha256]; step, counts; its own SHA-256
+ *   OUT/step-N/manifest.json           the model that they are of (fits.c); tensors by name; slices [tensor, kind, first, n, file, offset, sha256]; step, counts; its own SHA-256
  *
  * A slice is what one tensor, or its state, has inside one grain of the flat order (ranks part at grains or
  * tensors), so the set of slices, their hashes and the root over them are the same for every number of ranks.
@@ -385,6 +385,7 @@ static json_t *manifest_make(checkpointer *k, const tn_digest *root)
     if (k->at.owed) ok &= 0 == json_object_set_new(m, "validation_owed", json_true());
     if (k->at.skip_to > k->at.step) ok &= 0 == json_object_set_new(m, "skip_to", json_integer(k->at.skip_to));
     if (k->at.bad > 0) ok &= 0 == json_object_set_new(m, "bad", json_integer(k->at.bad));
+    ok &= 0 == json_object_set_new(m, "model", train_weights_of(r));
     ok &= 0 == json_object_set_new(m, "optimizer", json_string(r->c->optimizer));
     ok &= 0 == json_object_set_new(m, "files", files);
     ok &= 0 == json_object_set_new(m, "kinds", kinds);

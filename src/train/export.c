@@ -60,8 +60,7 @@ static char *list_join(const json_t *list)
     return text;
 }
 
-/* The run's options, out of config.json, which train_config_save wrote. */
-static tn_status config_read(const char *run_dir, tn_train_config *c, tn_error *err)
+tn_status train_config_read(const char *run_dir, tn_train_config *c, tn_error *err)
 {
     char         *path = tn_path(run_dir, "config.json");
     json_t       *o = NULL;
@@ -206,7 +205,7 @@ tn_status tn_train_export(const char *checkpoint, const char *out, const tn_expo
     progress_state  at;
 
     TN_GOTO(place_find(checkpoint, &run_dir, &dir, err));
-    TN_GOTO(config_read(run_dir, &c, err));
+    TN_GOTO(train_config_read(run_dir, &c, err));
     io.out = run_dir;
     io.model = o->model;
     if (o->adapter != NULL && c.adapter != NULL && c.adapter[0] != '\0') {

@@ -96,7 +96,7 @@ static void matrix_shape(tn_tensor *t, void *data, int64_t rows, int64_t cols)
     *t = (tn_tensor){ .dtype = TN_F32, .n_dim = 2, .shape = { rows, cols }, .data = data };
 }
 
-static float scale_of(const tn_train_config *c, int64_t rank)
+float train_lora_scale(const tn_train_config *c, int64_t rank)
 {
     double r = (double)rank, alpha = c->lora_alpha > 0 ? c->lora_alpha : 2.0 * r;
     return (float)(alpha / (c->lora_rs ? sqrt(r) : r));
@@ -112,7 +112,7 @@ static tn_status lora_init(params *p, tn_lora *l, const tn_param *w, const tn_tr
     tn_rng_key key = { (uint64_t)c->seed, TN_RNG_LORA, 0, tn_hash64(w->name, strlen(w->name)) };
 
     snprintf(l->name, sizeof l->name, "%s", w->name);
-    l->scale = scale_of(c, r);
+    l->scale = train_lora_scale(c, r);
     TN_TRY(own(p, (void **)&a, (size_t)(r * n_in) * 4, "an adapter", err));
     TN_TRY(own(p, (void **)&b, (size_t)(n_out * r) * 4, "an adapter", err));
     for (int64_t i = 0; i < r * n_in; i++) a[i] = (float)((2 * tn_rng_unit(&key, (uint64_t)i) - 1) * bound);
@@ -231,7 +231,7 @@ tn_status train_lora_agrees(const params *p, const tn_train_config *c, const cha
         bool        target = strcmp(c->lora_targets, "all") == 0;
         for (int k = 0; k < N_TARGET; k++) target |= on[k] && tn_ends_with(l->name, targets[k].part);
         if (c->lora_rank > 0 && rank != c->lora_rank) key = "lora_rank";
-        else if ((c->lora_alpha > 0 || c->lora_rs) && l->scale != scale_of(c, rank))
+        else if ((c->lora_alpha > 0 || c->lora_rs) && l->scale != train_lora_scale(c, rank))
             key = c->lora_rs ? "lora_rs" : "lora_alpha";
         else if (c->dora && l->magnitude.n_dim == 0) key = "dora";
         else if (!target) key = "lora_targets";

@@ -412,7 +412,7 @@ static tn_status manifest_open(json_t **m, const char *path, tn_error *err)
 }
 
 /* What a checkpoint is, without its weights. */
-tn_status train_checkpoint_origin(const char *dir, origin *out, tn_error *err)
+tn_status train_checkpoint_origin(const run *r, const char *dir, origin *out, tn_error *err)
 {
     json_t     *m = NULL;
     char       *path = tn_path(dir, "manifest.json");
@@ -426,6 +426,7 @@ tn_status train_checkpoint_origin(const char *dir, origin *out, tn_error *err)
         goto out;
     }
     TN_GOTO(manifest_open(&m, path, err));
+    if (r->replay_steps == 0) TN_GOTO(train_weights_fit(r, m, dir, err));
     TN_GOTO(tn_train_manifest_root(m, path, &out->state, err));
     TN_GOTO(tn_json_int(m, "update", 0, INT64_MAX, &out->update, path, err));
     if (json_object_get(m, "items") == NULL) goto out; /* of before version 10 */

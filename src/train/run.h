@@ -20,6 +20,7 @@
  *   validate.c         held-out loss; the reference's log-probabilities
  *   checkpoint.c       state to disk in the background
  *   restore.c          and back
+ *   fits.c             is a checkpoint of this run's model?
  *   audit.c            silent corruption among ranks
  *   replay.c           the same steps again, from a checkpoint
  *   heartbeat.c        a sign of life for --supervise
@@ -79,6 +80,8 @@ typedef struct params {
 
 tn_status train_params_create(params *p, tn_model *m, const tn_train_config *c, const char *adapter,
                               tn_error *err);
+/* alpha / rank, or what the options say instead. */
+float train_lora_scale(const tn_train_config *c, int64_t rank);
 /* An adapter that goes on brings its shape along: what the config says of it too must be the same. */
 tn_status train_lora_agrees(const params *p, const tn_train_config *c, const char *adapter, tn_error *err);
 void      train_params_free(params *p);
@@ -444,8 +447,13 @@ tn_status train_retire_after(const char *out, int64_t to, int64_t was, tn_error 
 bool train_checkpoint_is(const char *dir);
 /* What is no whole checkpoint gets the name dir.damaged: it neither counts among those that are kept, nor is
  * it lost. Rank 0. */
-void      train_put_aside(const char *dir);
-tn_status train_checkpoint_origin(const char *dir, origin *out, tn_error *err);
+void train_put_aside(const char *dir);
+/* MISMATCH if its weights are of another model than the run's; a replay takes what the run took. */
+tn_status train_checkpoint_origin(const run *r, const char *dir, origin *out, tn_error *err);
+/* fits.c. What the run's weights are of: a manifest's "model". made: json_decref; NULL: no memory. */
+json_t *train_weights_of(const run *r);
+/* MISMATCH names the first thing that is not as in the checkpoint's run. */
+tn_status train_weights_fit(const run *r, const json_t *manifest, const char *dir, tn_error *err);
 /* Newest complete checkpoint of run directory `out` with step <= most (or *step = 0). */
 tn_status train_checkpoint_newest(const char *out, int64_t most, int64_t *step, tn_error *err);
 /* Loads OUT/step-N. genesis NULL: any run's. state false: weights only. */
@@ -515,8 +523,12 @@ tn_status train_setup(run *r, const char *work_dir, tn_error *err);
 void      train_setup_release(run *r);
 /* Model, tokenizer and chat format; pack: a frozen base in kernel order. */
 tn_status train_model_open(run *r, bool pack, tn_error *err);
+/* The hyper-parameters that the options of a model from scratch say. */
+tn_status train_shape(tn_hparams *h, const tn_train_config *c, const tn_tokenizer *t, tn_error *err);
 /* export.c: OUT/config.json: every option, and where the models lay. */
 tn_status train_config_save(const run *r, tn_error *err);
+/* The options out of it; free them also after an error. */
+tn_status train_config_read(const char *run_dir, tn_train_config *c, tn_error *err);
 /* What the run is: every option and digest that changes a bit of it, sorted. made: json_decref. */
 tn_status train_genesis(run *r, json_t **out, tn_digest *digest, tn_error *err);
 /* The same but for what the reference said. made: json_decref; NULL: no memory. */

@@ -15,8 +15,7 @@ static const char *path_of(const char *io, const char *config) { return io != NU
 
 /* -------------------------------------------------------------------------------------------------- model */
 
-static tn_status shape_from_config(tn_hparams *h, const tn_train_config *c, const tn_tokenizer *t,
-                                   tn_error *err)
+tn_status train_shape(tn_hparams *h, const tn_train_config *c, const tn_tokenizer *t, tn_error *err)
 {
     const tn_new_shape s = { .family = c->family,
                              .n_layer = c->n_layer,
@@ -65,7 +64,7 @@ static tn_status model_scratch(run *r, tn_error *err)
         h.init_std = c->init_std;
         if (c->n_vocab > 0) h.n_vocab = c->n_vocab;
     } else {
-        TN_TRY(shape_from_config(&h, c, r->tokenizer, err));
+        TN_TRY(train_shape(&h, c, r->tokenizer, err));
     }
     if (r->tokenizer != NULL && h.n_vocab < tn_tokenizer_n_vocab(r->tokenizer))
         return tn_fail(err, TN_MISMATCH, "n_vocab %lld is smaller than the tokenizer's %lld tokens",
@@ -319,7 +318,7 @@ static tn_status origin_find(run *r, tn_error *err)
         r->from_dir = tn_strdup(from);
     }
     if (r->from_dir == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-    TN_TRY(train_checkpoint_origin(r->from_dir, &r->from, err));
+    TN_TRY(train_checkpoint_origin(r, r->from_dir, &r->from, err));
     if (tn_digest_equal(&r->from.order, &r->order)) r->first_item = r->from.items;
     return TN_OK;
 }
@@ -337,10 +336,10 @@ tn_status train_setup(run *r, const char *work_dir, tn_error *err)
     train_step_sizes(c, &r->micro_size, &r->n_micro, &r->group_size);
     TN_GOTO(tn_dist_agree(r->dist, train_model_open(r, true, err), err));
     TN_GOTO(data_open(r, work_dir, err));
-    TN_GOTO(origin_find(r, err));
     const char *adapter = path_of(io->adapter, c->adapter);
     TN_GOTO(train_params_create(&r->p, r->model, c, adapter, err));
     if (adapter != NULL) TN_GOTO(train_lora_agrees(&r->p, c, adapter, err));
+    TN_GOTO(origin_find(r, err));
     TN_GOTO(train_params_root(&r->p, &r->start_root, err));
     TN_GOTO(teacher_prepare(r, err));
     if (r->has_valid) TN_GOTO(train_validate_check(r, err));

@@ -55,7 +55,31 @@ refused 1 'tokenizer' --set tokenizer="$dir/other",data=run/data/train-0.tns
 refused 2 'warmup is 5 steps and the run has 4' --set warmup=5
 refused 2 'warmup is 900 steps and the run has' --set warmup=900,steps=0,epochs=2
 refused 1 'nonsuch/step-2' --set checkpoint=nonsuch/step-2
-refused 1 'shape' --set checkpoint=run/step-2,n_ff=128
+# An extended run keeps the model that the weights are of; what says how training goes on may change.
+refused 1 'checkpoint: run/step-2 was made with n_ff 64, this run has 128' --set checkpoint=run/step-2,n_ff=128
+refused 1 'checkpoint: run/step-4 was made with n_head 2, this run has 1' --set checkpoint=run,n_head=1
+refused 1 'was made with the tokenizer ' --set checkpoint=run,tokenizer="$dir/other"
+refused 1 'was made with family llama, this run has mistral' --set checkpoint=run,family=mistral
+refused 1 'was made with rope_theta 10000.0, this run has 10.0' --set checkpoint=run,rope_theta=10
+refused 1 'was made with norm_eps 1e-5, this run has 0.001' --set checkpoint=run,norm_eps=1e-3
+for change in lr=1e-2,steps=8,schedule=constant n_ctx=16,seed=3 data=few.txt,batch=4 n_head_kv=2; do
+    run --out "on-$change" --set "checkpoint=run,$change" || { cat err.txt; fail "an extended run with $change"; }
+done
+printf '%s: %s\n' model run/model data text.txt n_ctx 32 batch 4 micro_batch 1 steps 2 warmup 0 tensorboard false checkpoint run >own.yaml
+config=own.yaml
+run --out on-own || { cat err.txt; fail "an extended run that names the model that the other one wrote"; }
+config=tiny.yaml
+# Older manifests do not say what they are of: the run's papers do, where they are.
+mkdir -p papers/step-2 alone/step-2
+cp run/run.json run/config.json papers
+sed 's/"model":{[^}]*},//; s#tenet-checkpoint/2#tenet-checkpoint/1#' run/step-2/manifest.json >papers/step-2/manifest.json
+cp run/step-2/rank-0000.bin papers/step-2 && cp papers/step-2/* alone/step-2
+grep -q '"model"' papers/step-2/manifest.json && fail "this is no older manifest"
+refused 1 'checkpoint: papers/step-2 was made with n_head 2, this run has 1' --set checkpoint=papers,n_head=1
+refused 1 'checkpoint: papers/step-2 was made with the tokenizer ' --set checkpoint=papers,tokenizer="$dir/other"
+refused 1 'shape' --set checkpoint=alone/step-2,n_ff=128
+run --out on-papers --set checkpoint=papers && run --out on-alone --set checkpoint=alone && cmp on-papers/steps.jsonl on-alone/steps.jsonl || { cat err.txt; fail "an older checkpoint"; }
+"$tenet" export papers older --quiet >out.txt 2>err.txt && "$tenet" export run/step-2 newer --quiet >out.txt 2>err.txt && cmp older/model.safetensors newer/model.safetensors || { cat err.txt; fail "weights out of an older checkpoint"; }
 refused 1 'holds no checkpoint; name one of a run' --set checkpoint=run/nothing
 refused 1 'text.txt: cannot look for checkpoints' --set checkpoint=text.txt
 refused 2 'above 0 is needed' --set lr=1e-50
@@ -154,6 +178,12 @@ run --out run2 --set lora_rank=0 || bad=1
 "$tenet" export lora merged --merge -m run2/model --quiet >out.txt 2>err.txt && fail "an adapter went into another base"
 grep -q 'the base model at run2/model is not what the run lora was trained with.*--model' err.txt && ! [ -e merged ] || { fail "another base:"; cat err.txt; }
 "$tenet" export lora merged --merge --quiet --json >out.txt 2>err.txt || { cat err.txt; fail "merging"; }
+# Adapters go on in their own base, at their own scale.
+for change in lora_alpha=80:lora_alpha lora_rs=true:lora_alpha lora_rank=2:lora_rank dora=true:dora model=run2/model:'the base model'; do
+    refused 1 "checkpoint: lora/step-2 was made with ${change#*:}" --set "lora_rank=4,lora_targets=q,checkpoint=lora" --set "${change%:*}"
+done
+refused 1 'checkpoint: lora/step-2 was made with lora_rank 4, this run has 0' --set checkpoint=lora
+run --out on-lora --set lora_rank=4,lora_targets=q,lora_alpha=8,checkpoint=lora || { cat err.txt; fail "adapters that go on"; }
 config=tiny.yaml
 # A GGUF of a model from scratch speaks: its tokenizer is in it.
 "$tenet" export run run.gguf --quiet >out.txt 2>err.txt || { cat err.txt; fail "a GGUF"; }

@@ -29,13 +29,16 @@ steps: 2
 warmup: 0
 tensorboard: false
 END
+sed '/^lora_rank/d' lora.yaml >own.yaml
 for family in llama mistral mixtral qwen2 qwen3 qwen3moe olmo2 olmo3 gemma2 gemma3 gpt2 gptneox deepseek2 gpt-oss; do
     experts=""
     case $family in mixtral|qwen3moe|deepseek2|gpt-oss) experts="--set n_expert=4 --set n_expert_used=2" ;; esac
-    rm -rf base other lora merged base.gguf
+    rm -rf base other on lora merged base.gguf
     "$tenet" train base.yaml --quiet --set family=$family $experts --out base >/dev/null 2>err.txt || fail "$family: $(cat err.txt)"
     "$tenet" train base.yaml --quiet --set family=$family $experts --kernels ref --threads 1 --out other >/dev/null 2>err.txt || fail "$family, ref: $(cat err.txt)"
     cmp -s base/steps.jsonl other/steps.jsonl || fail "$family: other kernels, another log"
+    # what a run wrote is the model that its checkpoints are of
+    "$tenet" train own.yaml --quiet --set checkpoint=base --out on >/dev/null 2>err.txt || fail "$family, extended: $(cat err.txt)"
     "$tenet" train lora.yaml --quiet --out lora >/dev/null 2>err.txt || fail "$family, adapted: $(cat err.txt)"
     # "all": every linear map of a layer that an adapter can be put on, by the names that PEFT knows
     case $family in
