@@ -444,7 +444,7 @@ static void a_replay_decides_as_the_run_did(void **state)
     tn_log_set_level(TN_LOG_ERROR);
     must_run("skips", skip);
     assert_true(n_noted("skips", skip, &within) > 2);
-    must_run("skips-none", high);
+    must_run("skips-none", SET(SHORT, "50", "stop_at", "1")); /* whose name is enough */
     rename_log("skips", "skips-none");
     assert_int_equal(replay("skips-none", high, 0, 168, &err), TN_VERIFY);
     assert_non_null(
@@ -457,7 +457,7 @@ static void a_replay_decides_as_the_run_did(void **state)
     must_run("backs", back);
     assert_true(n_noted("backs", back, &within) > 2);
     assert_true(within > 0);
-    must_run("backs-none", back_high);
+    must_run("backs-none", SET(SHORT, "50", "on_spike", "back", "stop_at", "1"));
     rename_log("backs", "backs-none");
     assert_int_equal(replay("backs-none", back_high, 0, 168, &err), TN_VERIFY);
     assert_non_null(strstr(err.msg, "the log says 'back', but the run's policy calls none of the steps"));
