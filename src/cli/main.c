@@ -233,7 +233,7 @@ static tn_status dispatch(int argc, char **argv, tn_common *common, tn_error *er
         return TN_OK;
     }
     if (strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-        if (argc <= 2) return tn_help_overview();
+        if (argc <= 2 || strcmp(argv[2], "help") == 0) return tn_help_overview();
         if (strcmp(argv[2], "stages") == 0) return tn_help_stages(argc > 3 ? argv[3] : NULL, err);
         if ((c = find_command(argv[2])) == NULL) return unknown_command(argv[2], err);
         return tn_help_command(c, common_options, err);

@@ -32,6 +32,8 @@ awk 'length($0) > 132 { exit 1 }' "$tmp/out" || bad "tenet without arguments has
 cp "$tmp/out" "$tmp/overview"
 expect 0 'selftest' '' help
 expect 0 'selftest' '' --help
+expect 0 'selftest' '' help help
+cmp -s "$tmp/out" "$tmp/overview" || bad "tenet help help shows something else than tenet help"
 expect 0 'tenet 0.' '' --version
 expect 2 '' "did you mean 'selftest'" selftst
 expect 2 '' 'there is no command' frobnicate
