@@ -154,7 +154,8 @@ const tn_command tn_cmd_selftest = {
             "odd shapes and ugly values; 1, 2, 3 and 8 threads; rows alone against rows in a batch; "
             "gradients against finite\n"
             "differences; then on random shapes, options, weight types and thread counts (--rounds). Exit 0: "
-            "sound. Exit 3: something differs.",
+            "sound. Exit 3: something differs.\n"
+            "A walk that is interrupted has no verdict: exit 130 or 143.",
     .options = options,
     .config_bytes = sizeof(selftest_config),
     .max_args = -1,

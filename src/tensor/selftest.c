@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
 #include "tensor/loops.h"
 #include "tensor/selftest_rig.h"
 
@@ -80,6 +81,8 @@ static tn_status walk_case(tn_rig *r, int i_case, verdict *v, tn_error *err)
         tn_rig_keep_truth(r, (tn_flavour)f, TN_WRITING | TN_ADDING);
     }
     for (size_t t = 0; t < sizeof thread_counts / sizeof thread_counts[0]; t++) {
+        /* a walk that is cut has no verdict, so nothing of this operation is reported */
+        TN_TRY(tn_interrupted(err));
         TN_TRY(tn_threads_set(thread_counts[t], err));
         for (int f = 0; f < TN_N_FLAVOUR; f++) {
             TN_TRY(tn_rig_fill(r, (tn_flavour)f, 1000 + 10 * (uint64_t)i_case, err));

@@ -3,6 +3,7 @@
  * kernels. */
 #include <stdio.h>
 
+#include "base/log.h"
 #include "tensor/kv.h"
 #include "tensor/selftest.h"
 #include "tensor/selftest_rig.h"
@@ -211,6 +212,7 @@ static tn_status run_case(decode *d, char *detail, size_t n_detail, bool *passed
 
 static tn_status one(decode *d, char *detail, size_t n_detail, bool *passed, tn_error *err)
 {
+    TN_TRY(tn_interrupted(err));
     TN_TRY(tn_kv_create(&d->kv, 2, d->p.n_head_kv, d->p.d_k, d->p.d_v, N_PAGE, d->p.kv_type, err));
     tn_status status = run_case(d, detail, n_detail, passed, err);
     tn_arena_free(&d->arena);

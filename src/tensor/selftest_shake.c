@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
 #include "tensor/selftest_rig.h"
 
 /* Shapes of a case, for a message: "[3][64] [64] -". */
@@ -73,6 +74,7 @@ tn_status tn_selftest_shake(const tn_op *op, int64_t rounds, uint64_t seed, tn_s
         tn_case    c = { 0 };
         tn_rig     r = { 0 };
         char       shapes[200] = "", reason[300] = "";
+        if ((status = tn_interrupted(err)) != TN_OK) break;
         op->draw(&c, &d);
         status = tn_threads_set(n_thread, err); /* scratch is asked for with as many threads as will run */
         if (status == TN_OK) status = tn_rig_open(&r, op, &c, 1, err);

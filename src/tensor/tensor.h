@@ -196,7 +196,8 @@ void tn_ops_choose(bool check);
 
 /* The full walk (selftest): every kernel = ref bit for bit, 1, 2, 3, 8 threads, rows alone = rows in a batch,
  * loops outside the table = plain ones, gradients against finite differences; then `rounds` random cases an
- * operation, which depend on seed. `names` NULL: all. report is called once per (operation, what). */
+ * operation, which depend on seed. `names` NULL: all. report is called once per (operation, what).
+ * INTERRUPTED, TERMINATED: a signal cut the walk, and what was not reported is not known. */
 typedef void (*tn_selftest_report)(void *arg, const char *op, const char *what, bool passed,
                                    const char *detail);
 tn_status tn_selftest(const char *const *names, int64_t rounds, uint64_t seed, tn_selftest_report report,

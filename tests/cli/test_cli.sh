@@ -90,6 +90,22 @@ expect 2 '' 'runs no model' selftest scale --hash-ops "$tmp/hashes"
 expect 2 '' 'runs no model' bench sha256 --seconds 0.01 --hash-ops "$tmp/hashes"
 [ ! -e "$tmp/hashes" ] || bad "a refused --hash-ops made its file"
 
+# A walk that is cut ends soon, with the signal's code and no verdict.
+for signal in INT:130 TERM:143; do
+    env --default-signal=INT "$tenet" selftest --json --rounds 1000000000 add >"$tmp/out" 2>"$tmp/err" </dev/null &
+    pid=$!
+    sleep 0.5
+    kill -"${signal%:*}" $pid
+    tries=0
+    while kill -0 $pid 2>/dev/null && [ $tries -lt 300 ]; do sleep 0.1; tries=$((tries + 1)); done
+    kill -9 $pid 2>/dev/null && bad "selftest goes on after SIG${signal%:*}"
+    wait $pid
+    rc=$?
+    [ $rc -eq "${signal#*:}" ] || bad "selftest after SIG${signal%:*}: exit $rc"
+    grep -q 'sound' "$tmp/out" && bad "a selftest that was cut says that it is sound"
+    n=$((n + 1))
+done
+
 # One JSON object a line and no other byte, whatever the terminal says.
 expect 0 '"name":"sha256"' '' bench sha256 --json --seconds 0.01
 grep -qE '^\{"name":"[^"]*","shape":"[^"]*","dtype":"[^"]*","threads":[0-9]+,"value":[0-9.e+]+,"unit":"[^"]*","limit":(null|[0-9.e+]+),"ratio":(null|[0-9.e+-]+)\}$' \
