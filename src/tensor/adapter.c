@@ -24,6 +24,7 @@ static tn_status shape(const tn_call *c, tn_error *err)
             err, TN_MISMATCH,
             "adapter: y has shape %s, low %s and b %s; expected [n_row][n_out], [n_row][rank], [n_out][rank]",
             tn_shape_text(a, c->in[0]), tn_shape_text(low, c->in[1]), tn_shape_text(b, c->in[2]));
+    TN_TRY(tn_need_finite(c, "s", TN_PARAMS(c, tn_adapter_params)->s, err));
     tn_set_like(c->out[0], c->in[0]);
     return TN_OK;
 }

@@ -8,6 +8,7 @@ static tn_status shape(const tn_call *c, tn_error *err)
 {
     TN_TRY(tn_need(c, 0, "a", TN_F32, 1, err));
     TN_TRY(tn_need_like(c, 1, "b", c->in[0], err));
+    TN_TRY(tn_need_finite(c, "s", TN_PARAMS(c, tn_add_params)->s, err));
     tn_set_like(c->out[0], c->in[0]);
     return TN_OK;
 }

@@ -60,7 +60,7 @@ void tn_head_logits(const tn_head *h, int64_t r0, int64_t n);
 /* From gradients in h->logits. */
 void tn_head_dx(const tn_head *h, int64_t n, float *dx, bool add);
 void tn_head_dw(const tn_head *h, int64_t r0, int64_t n, float *dw);
-/* x_target - lse of a row whose x_target is known; NaN for a target outside the vocabulary. */
+/* A target outside the vocabulary makes its row's loss NaN, and the gradient that comes of it. */
 static inline bool tn_head_target_ok(const tn_head *h, int64_t r)
 {
     return h->target[r] >= 0 && h->target[r] < h->n_vocab;

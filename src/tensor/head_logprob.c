@@ -44,7 +44,8 @@ static void rows_piece(void *arg, int64_t begin, int64_t end, int i_thread)
             k->logp[r] = t == -1 ? 0.0f : x_t - (top + tn_logf(sum));
         }
         if (!grad) continue;
-        float dp = k->dlogp == NULL || t == -1 ? 0.0f : k->dlogp[r], dl = k->dlse == NULL ? 0.0f : k->dlse[r];
+        float dp = k->dlogp == NULL || t == -1 ? 0.0f : ok ? k->dlogp[r] : NAN;
+        float dl = k->dlse == NULL ? 0.0f : k->dlse[r];
         h->kernels->grad(l, h->n_vocab, &h->row, false, top, (dl - dp) / sum, ok ? t : -1, dp);
     }
 }

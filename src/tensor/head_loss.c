@@ -115,7 +115,7 @@ static void rows_piece(void *arg, int64_t begin, int64_t end, int i_thread)
             k->part[r] = weight * (p->z_coef != 0.0f ? fmaf(p->z_coef * lse, lse, nll) : nll);
         if (!k->grad) continue;
         float a = weight * (p->z_coef != 0.0f ? fmaf(2.0f * p->z_coef, lse, 1.0f) : 1.0f);
-        h->kernels->grad(l, h->n_vocab, &h->row, keep, top, a / sum, ok ? t : -1, -weight);
+        h->kernels->grad(l, h->n_vocab, &h->row, keep, top, ok ? a / sum : NAN, ok ? t : -1, -weight);
     }
 }
 

@@ -5,6 +5,7 @@
 static tn_status shape(const tn_call *c, tn_error *err)
 {
     TN_TRY(tn_need(c, 0, "x", TN_F32, 1, err));
+    TN_TRY(tn_need_finite(c, "s", TN_PARAMS(c, tn_scale_params)->s, err));
     tn_set_like(c->out[0], c->in[0]);
     return TN_OK;
 }

@@ -292,8 +292,13 @@ tn_status tn_weight_pack(tn_weight **out, const void *src, tn_dtype t, int64_t n
     tn_weight *w = NULL;
     size_t     codes, scales, total;
 
-    (void)profile; /* every profile reads the same layout */
     *out = NULL;
+    /* every profile reads the same layout; one that does not exist is refused here as by the product */
+    if ((int)profile < TN_PROFILE_STRICT || profile > TN_PROFILE_Q8ACT) {
+        status = tn_fail(err, TN_MISMATCH, "a matrix cannot be packed for profile number %d: there is none",
+                         (int)profile);
+        goto out;
+    }
     if (n_out < 1 || n_in < 1 || tn_row_bytes(t, n_in) == 0) {
         status = tn_fail(
             err, TN_MISMATCH,

@@ -263,6 +263,55 @@ static void an_expert_that_does_not_exist_is_nan_in_every_kernel(void **state)
     free(first[0]), free(first[1]);
 }
 
+/* The head says NaN for a target that is no word, in the loss and in the gradient of that row alone. */
+static void a_target_outside_the_vocabulary_is_nan_in_every_kernel(void **state)
+{
+    enum { N = 4, D = 21, V = 37 };
+    const tn_head_params         loss = { .train = true };
+    const tn_head_params         capped = { .train = true, .softcap = 3.0f, .z_coef = 0.1f };
+    const tn_head_logprob_params logp = { .temperature = 0.7f };
+    const struct {
+        const tn_op *op;
+        const void  *params;
+    } t[] = { { &tn_op_head_loss, &loss }, { &tn_op_head_loss, &capped }, { &tn_op_head_logprob, &logp } };
+    tn_tensor x = matrix(N, D, 1), w = matrix(V, D, 2), target = ints(N, 3), weight = matrix(1, N, 3);
+    (void)state;
+    weight.n_dim = 1, weight.shape[0] = N;
+    ((int32_t *)target.data)[1] = V;
+    ((int32_t *)target.data)[2] = -1;
+    ((int32_t *)target.data)[3] = -2;
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        bool is_loss = t[i].op == &tn_op_head_loss;
+        for (const tn_kernel *k = t[i].op->kernels; k->name != NULL; k++) {
+            if (!k->usable()) continue;
+            tn_tensor sum = matrix(1, 1, 0), row = matrix(1, N, 0), kept = matrix(N, D, 0),
+                      dx = matrix(N, D, 0), dout = matrix(1, N, 4);
+            tn_call c = { .op = t[i].op,
+                          .params = t[i].params,
+                          .n_in = is_loss ? 4 : 3,
+                          .n_out = is_loss ? 3 : 1,
+                          .in = { &x, &w, &target, &weight },
+                          .dout = { &dout },
+                          .din = { &dx } };
+            if (is_loss) c.out[0] = &sum, c.out[1] = &row, c.out[2] = &kept;
+            else c.out[0] = &row;
+            give_scratch(&c);
+            k->fwd(&c);
+            k->bwd(&c);
+            for (int r = 0; r < N; r++)
+                if ((isnan(((float *)row.data)[r]) != 0) != (r == 1 || r == 3))
+                    fail_msg("%s %zu, %s: row %d is %g", c.op->name, i, k->name, r,
+                             (double)((float *)row.data)[r]);
+            for (int j = 0; j < N * D; j++)
+                if ((isnan(((float *)dx.data)[j]) != 0) != (j / D == 1 || j / D == 3))
+                    fail_msg("%s %zu, %s: gradient %d of row %d is %g", c.op->name, i, k->name, j % D, j / D,
+                             (double)((float *)dx.data)[j]);
+            free(sum.data), free(row.data), free(kept.data), free(dx.data), free(dout.data), free(c.scratch);
+        }
+    }
+    free(x.data), free(w.data), free(target.data), free(weight.data);
+}
+
 /* Loss over every output of the router, and over both of head_logprob, by central differences. */
 static double all_outputs(tn_call *c, const tn_tensor *weights)
 {
@@ -922,6 +971,7 @@ static void parameters_that_make_no_sense_are_refused(void **state)
               one = { .dtype = TN_F32, .n_dim = 2, .shape = { 2, 1 } },
               none = { .dtype = TN_F32, .n_dim = 2, .shape = { 0, 8 } },
               thin = { .dtype = TN_F32, .n_dim = 2, .shape = { 8, 0 } },
+              tall = { .dtype = TN_F32, .n_dim = 2, .shape = { 8, 1 } },
               square = { .dtype = TN_F32, .n_dim = 2, .shape = { 8, 8 } },
               logits = { .dtype = TN_F32, .n_dim = 2, .shape = { 2, 4 } }, out[4];
     const struct {
@@ -935,6 +985,9 @@ static void parameters_that_make_no_sense_are_refused(void **state)
             tn_layernorm_params layer;
             tn_unary_params     unary;
             tn_adapted_params   adapted;
+            tn_scale_params     scale;
+            tn_add_params       add;
+            tn_adapter_params   adapter;
         } p;
         int         n_in;
         tn_tensor  *in[6];
@@ -979,6 +1032,9 @@ static void parameters_that_make_no_sense_are_refused(void **state)
         { &tn_op_rmsnorm, { .rms = { .eps = -1 } }, 1, { &x }, "eps is -1" },
         { &tn_op_layernorm, { .layer = { .eps = NAN } }, 1, { &x }, "eps is nan" },
         { &tn_op_unary, { .unary = { TN_ACT_SILU, INFINITY } }, 1, { &x }, "soft cap is inf" },
+        { &tn_op_scale, { .scale = { NAN } }, 1, { &x }, "s is nan" },
+        { &tn_op_add, { .add = { NAN } }, 2, { &x, &x }, "s is nan" },
+        { &tn_op_adapter, { .adapter = { INFINITY } }, 3, { &x, &one, &tall }, "s is inf" },
         { &tn_op_adapted,
           { .adapted = { 1, TN_PROFILE_STRICT } },
           4,
@@ -1005,6 +1061,10 @@ static void parameters_that_make_no_sense_are_refused(void **state)
     assert_int_equal(tn_rope_table(angles, 5, 8, 1e4, &scaling, &err), TN_MISMATCH);
     scaling.attn_factor = 0;
     assert_int_equal(tn_rope_table(angles, 5, 8, 1e4, &scaling, &err), TN_OK);
+    tn_weight *w = NULL;
+    assert_int_equal(tn_weight_pack(&w, angles, TN_F32, 5, 8, (tn_profile)7, &err), TN_MISMATCH);
+    assert_non_null(strstr(err.msg, "profile number 7"));
+    assert_null(w);
 }
 
 /* n_in = 0: y is +0, and so is dw of no rows; n_out = 0: dx is +0, or what it held. */
@@ -1179,6 +1239,7 @@ int main(void)
         cmocka_unit_test(no_rows_are_no_work),
         cmocka_unit_test(ids_out_of_range_give_nan_and_touch_nothing),
         cmocka_unit_test(an_expert_that_does_not_exist_is_nan_in_every_kernel),
+        cmocka_unit_test(a_target_outside_the_vocabulary_is_nan_in_every_kernel),
         cmocka_unit_test(second_outputs_have_gradients),
         cmocka_unit_test(the_routers_own_losses_have_the_gradients_of_their_formulas),
         cmocka_unit_test(the_log_partition_of_the_head_has_a_gradient),
