@@ -6,15 +6,17 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 n=0
 
-# A tree of two files, with one line put into src/graph/a.c; check-rooms must say `want` ("" for sound).
+# A tree of two files, with one line (\n: several) put into src/graph/a.c; check-rooms must say `want` ("" for sound).
 rooms() {
     rm -rf "$tmp/src"
     mkdir -p "$tmp/src/graph" "$tmp/src/base"
-    printf '/* a.c - a test. */\n%s\n' "$1" >"$tmp/src/graph/a.c"
+    printf '/* a.c - a test. */\n%b\n' "$1" >"$tmp/src/graph/a.c"
     n=$((n + 1))
     if out=$(tools/check-rooms "$tmp/src" tools/rooms.txt 2>&1); then
         [ -z "$2" ] || { echo "check-rooms took: $1"; exit 1; }
     else
+        rc=$?
+        [ $rc -eq 1 ] || { echo "check-rooms on '$1' ended with $rc"; exit 1; }
         case $out in *"$2"*) ;; *) echo "check-rooms on '$1' said: $out"; exit 1 ;; esac
         [ -n "$2" ] || { echo "check-rooms refused: $1: $out"; exit 1; }
     fi
@@ -32,6 +34,17 @@ rooms '  #  include "train/train.h"'    'graph may not include train'
 rooms '#include "../base/err.h"'        'climbs'
 rooms '#include "graph.h"'              'has no room'
 rooms '#include "attic/attic.h"'        'there is no room attic'
+rooms '#include <tensor/tensor.h>'      ''
+rooms '#include <sys/stat.h> /* why */' ''
+rooms '#include <model/model.h>'        'graph may not include model'
+rooms '#include <sys/../model/model.h>' 'climbs'
+rooms '#include </src/model/model.h>'   'climbs'
+rooms '/* c */ #include "model/model.h"'              'a.c:2: neither'
+rooms '# include /* x */ "model/model.h"'             'a.c:2: neither'
+rooms '# /* x */ include "model/model.h"'             'a.c:2: neither'
+rooms '#define H "model/model.h"\n#include H'         'a.c:3: neither'
+rooms '%:include "model/model.h"'                     'a.c:2: neither'
+rooms '\n#inc\\\nlude \\\n"model/model.h"\nint x;'    'a.c:3: graph may not include model'
 
 mkdir "$tmp/src/attic"
 echo '/* x.c - a room that nobody named. */' >"$tmp/src/attic/x.c"
@@ -51,4 +64,4 @@ grep -q 'poisoned' "$tmp/out"
 
 # The list is the one in use: every room of the source has its line.
 for room in src/*/; do grep -q "^$(basename "$room"):" tools/rooms.txt; done
-echo "$n planted includes judged rightly"
+echo "$n planted cases judged rightly"
