@@ -62,6 +62,27 @@ ${CC:-cc} -D_GNU_SOURCE -include src/base/banned.h -fsyntax-only "$tmp/ok.c"
 if ${CC:-cc} -D_GNU_SOURCE -include src/base/banned.h -fsyntax-only "$tmp/bad.c" 2>"$tmp/out"; then echo "strcpy compiled"; exit 1; fi
 grep -q 'poisoned' "$tmp/out"
 
+# What banned.h cannot see in the text, check-names sees in the object; the rest of the words compile and link.
+mkdir -p "$tmp/build/src/graph"
+names() {
+    printf '#include <stdio.h>\n#include <stdlib.h>\n%s\n' "$1" >"$tmp/planted.c"
+    ${CC:-cc} -D_GNU_SOURCE -include src/base/banned.h -c "$tmp/planted.c" -o "$tmp/build/src/graph/planted.c.o"
+    rm -f "$tmp/build/src/graph/libplanted.a"
+    ar rc "$tmp/build/src/graph/libplanted.a" "$tmp/build/src/graph/planted.c.o"
+    n=$((n + 1))
+    if out=$(tools/check-names "$tmp/build" 2>&1); then
+        [ -z "$2" ] || { echo "check-names took: $1"; exit 1; }
+    else
+        case $out in *"planted.c.o: asks for $2, "*) ;; *) echo "check-names on '$1' said: $out"; exit 1 ;; esac
+    fi
+}
+names 'int tn_p(const char *a, int *b); int tn_p(const char *a, int *b) { return sscanf(a, "%d", b); }' ''
+names 'int (*tn_p)(const char *); void tn_f(void); void tn_f(void) { tn_p = system; }' system
+names 'int tn_f(void); int tn_f(void) { return (system)("ls"); }' system
+printf '#undef scanf\n' >"$tmp/undef.h"
+names "#include \"$tmp/undef.h\"
+int tn_f(int *a); int tn_f(int *a) { return scanf(\"%d\", a); }" scanf
+
 # The list is the one in use: every room of the source has its line.
 for room in src/*/; do grep -q "^$(basename "$room"):" tools/rooms.txt; done
 echo "$n planted cases judged rightly"
