@@ -20,7 +20,7 @@ test: build             ## every quick test; the last line counts them
 
 check: test asan rooms lint clang   ## test, the same under sanitizers, rooms, names, lint, and clang without a warning
 
-rooms:                  ## who includes whom, and what is exported
+rooms: build            ## who includes whom, and what is exported
 	@tools/check-rooms
 	@tools/check-names $(BUILD)
 

@@ -83,6 +83,29 @@ printf '#undef scanf\n' >"$tmp/undef.h"
 names "#include \"$tmp/undef.h\"
 int tn_f(int *a); int tn_f(int *a) { return scanf(\"%d\", a); }" scanf
 
+# ./dev installs what any of its words needs, and knows the Makefile's targets. Nothing is installed here: Debian's tools are stand-ins.
+mkdir "$tmp/bin"
+printf '#!/bin/sh\ncase $4 in clang*) exit 1 ;; esac\necho "install ok installed"\n' >"$tmp/bin/dpkg-query"
+printf '#!/bin/sh\nexec "$@"\n' >"$tmp/bin/sudo"
+for tool in apt-get make; do printf '#!/bin/sh\necho %s "$@"\n' $tool >"$tmp/bin/$tool"; done
+chmod +x "$tmp/bin"/*
+dev() {
+    want=$1
+    shift
+    PATH="$tmp/bin:$PATH" ./dev "$@" >"$tmp/out" 2>&1 || { echo "./dev $*: $(cat "$tmp/out")"; exit 1; }
+    [ "$(sed -n 's/^Setting up: installing *\(.*\) (by apt)$/\1/p' "$tmp/out")" = "$want" ] || { echo "./dev $*: should install '$want': $(cat "$tmp/out")"; exit 1; }
+    grep -q "^make --no-print-directory ${*:-build}$" "$tmp/out" || { echo "./dev $*: make was called otherwise: $(cat "$tmp/out")"; exit 1; }
+    n=$((n + 1))
+}
+dev ''
+dev '' build JOBS=2
+dev 'clang clang-format' test check
+dev 'clang' clang
+dev 'clang-format' -k lint format
+dev 'clang clang-format' check soak
+if PATH="$tmp/bin:$PATH" ./dev test nonsense >"$tmp/out" 2>&1; then echo "./dev took nonsense"; exit 1; else [ $? -eq 2 ] || { echo "./dev nonsense: another exit code"; exit 1; }; fi
+grep -q "no target 'nonsense'" "$tmp/out" && grep -q './dev soak ' "$tmp/out" || { cat "$tmp/out"; exit 1; }
+
 # The list is the one in use: every room of the source has its line.
 for room in src/*/; do grep -q "^$(basename "$room"):" tools/rooms.txt; done
 echo "$n planted cases judged rightly"
