@@ -30,7 +30,7 @@ typedef struct tn_command {
     size_t           config_bytes;
     int              min_args, max_args; /* positional ones; max -1: any */
     tn_status (*run)(tn_common *common, void *config, int n_arg, const char **args, tn_error *err);
-    bool             computes; /* runs models: --hash-ops means something */
+    bool             computes; /* runs models: --hash-ops and --timing mean something */
     const tn_option *keys;     /* of its config file, given by --set; NULL: none */
 } tn_command;
 

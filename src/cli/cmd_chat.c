@@ -316,7 +316,6 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
                tn_chat_format_name(t.chat->format));
     status = converse(&t, a.n_ctx, err);
 out:
-    tn_cli_timing(common, t.e);
     drop_turns(&t, 0, t.n);
     free(t.turns);
     free(t.system);

@@ -290,7 +290,6 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     tn_log(TN_LOG_DEBUG, "%" PRId64 " tokens in %.2f s, %.1f tok/s", n_token, seconds,
            (double)n_token / seconds);
 out:
-    tn_cli_timing(common, e);
     tn_engine_destroy(e);
     batch_free(&b);
     tn_model_close(m);

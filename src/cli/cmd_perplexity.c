@@ -130,7 +130,6 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     for (int64_t i = 0; i < w.n; i++) nll -= w.scores[i].logprob;
     TN_GOTO(report(common, nll, (int64_t)ids.n - 1, count_words(text, n_byte), n_byte, err));
 out:
-    tn_cli_timing(common, e);
     free(w.context);
     free(w.cont);
     free(w.n_context);

@@ -191,7 +191,6 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         TN_GOTO(tn_cli_print_json(o, err));
     }
 out:
-    tn_cli_timing(common, e);
     for (int64_t i = 0; i < b.n; i++) {
         json_decref(b.list[i].id);
         free(b.list[i].tokens);

@@ -84,7 +84,7 @@ static tn_status flags_check(const tn_common *common, const train_flags *f, tn_e
     return TN_OK;
 }
 
-static tn_status supervise(const tn_common *common, const char *out, const supervision *s, tn_error *err)
+static tn_status supervise(tn_common *common, const char *out, const supervision *s, tn_error *err)
 {
     const char **words = calloc((size_t)common->n_word + 2, sizeof *words);
     int          n = 0;
@@ -92,7 +92,8 @@ static tn_status supervise(const tn_common *common, const char *out, const super
     words[n++] = "train";
     for (int i = 0; i < common->n_word; i++)
         if (common->owner[i] == NULL || !is_supervision(common->owner[i])) words[n++] = common->word[i];
-    tn_status status = tn_graph_set_hash_file(NULL, err); /* the child writes it */
+    common->timing = false; /* the child shows its own, and writes the hashes */
+    tn_status status = tn_graph_set_hash_file(NULL, err);
     if (status == TN_OK)
         status = tn_cli_supervise(words, out, s->launch, (int)s->ranks, (int)s->restarts, err);
     free(words);
@@ -418,13 +419,11 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
         TN_GOTO(tn_train_show_batch(&c, &io, c.batch, common->json, &text, err));
         fputs(text, stdout);
     } else {
-        tn_graph_set_timing(common->timing);
         tn_direct *d = tn_direct_begin();
         status = tn_train_run(&c, &io, &result, err); /* a rank that fails alone does not come back from it */
         if (getenv(TN_SUPERVISED) != NULL) common->exit_code = supervised_exit_code(status);
         if (status == TN_OK && result.rank == 0) record(common, &c, &io, d);
         else tn_direct_drop(d);
-        if (result.timing != NULL) fputs(result.timing, stderr);
         if (result.rank == 0 && result.steps > 0 && (status == TN_INTERRUPTED || status == TN_TERMINATED))
             stopped_say(&result);
         if (result.rank == 0 && (status == TN_OK || result.steps > 0)) result_print(common, &result, out);

@@ -41,7 +41,7 @@ static const tn_option common_options[] = {
     { "kernels",  TN_OPT_CHOICE, AT(kernels),  "auto",   0, 0, "ref|avx2|avx512|auto", "instruction set of the kernels; never changes a result", NULL },
     { "profile",  TN_OPT_CHOICE, AT(profile),  "strict", 0, 0, "strict|strict-bf16|q8act", "arithmetic: what a result is, to the bit", NULL },
     { "hash_ops", TN_OPT_STR,    AT(hash_ops), NULL,     0, 0, "",     "write a hash of every operation's output to this file, where a model runs", NULL },
-    { "timing",   TN_OPT_BOOL,   AT(timing),   NULL,     0, 0, "",     "time, GFLOP/s and share of every operation, at the end", NULL },
+    { "timing",   TN_OPT_BOOL,   AT(timing),   NULL,     0, 0, "",     "time, GFLOP/s and share of every operation, at the end, where a model runs", NULL },
     { NULL, TN_OPT_INT, 0, NULL, 0, 0, NULL, NULL, NULL },
     // clang-format on
 };
@@ -94,6 +94,14 @@ static const char *out_of(const tn_command *c, const void *config)
     return NULL;
 }
 
+/* Options that look at operations are refused where none is run: they would do nothing, and say nothing. */
+static tn_status needs_model(const tn_command *c, const char *option, const char *verb, tn_error *err)
+{
+    if (c->computes) return TN_OK;
+    return tn_fail(err, TN_USAGE, "%s: tenet %s runs no model, so there are no operations to %s", option,
+                   c->name, verb);
+}
+
 /* --hash-ops FILE: rank 0 writes FILE, rank N of a launcher FILE.rank-N. */
 static tn_status hashes_begin(const tn_command *c, const tn_common *common, const void *config, tn_error *err)
 {
@@ -103,9 +111,7 @@ static tn_status hashes_begin(const tn_command *c, const tn_common *common, cons
     if (common->hash_ops == NULL) return TN_OK;
     if (out != NULL && strcmp(out, common->hash_ops) == 0)
         return tn_fail(err, TN_USAGE, "--hash-ops and --out both name %s: give each its own", out);
-    if (!c->computes)
-        return tn_fail(err, TN_USAGE,
-                       "--hash-ops: tenet %s runs no model, so there are no operations to hash", c->name);
+    TN_TRY(needs_model(c, "--hash-ops", "hash", err));
     if (rank == 0) return tn_graph_set_hash_file(common->hash_ops, err);
     char *path = tn_strf("%s.rank-%lld", common->hash_ops, (long long)rank);
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for the name of the file of --hash-ops");
@@ -125,6 +131,17 @@ static tn_status hashes_end(const tn_common *common, tn_status status, tn_error 
     if (status != TN_OK || closed == TN_OK) return status;
     *err = why;
     return closed;
+}
+
+/* --timing: one table of whatever the command ran, also of one that failed or was interrupted. */
+static void timing_show(const tn_common *common, tn_status status)
+{
+    char *text = common->timing ? tn_graph_timing_text() : NULL;
+
+    if (text != NULL) fputs(text, stderr);
+    else if (common->timing && status == TN_OK)
+        tn_log(TN_LOG_WARN, "--timing: no operation was run, so there is nothing to show");
+    free(text);
 }
 
 /* Is one of the words --help? The value of an option is none: `-p --help` asks the model. */
@@ -198,8 +215,11 @@ static tn_status run_command(const tn_command *c, int argc, char **argv, tn_comm
     }
     TN_GOTO(check_arguments(c, n_arg, args, err));
     TN_GOTO(apply_common(common, err));
+    if (common->timing) TN_GOTO(needs_model(c, "--timing", "time", err));
     TN_GOTO(hashes_begin(c, common, config, err));
+    tn_graph_set_timing(common->timing);
     status = hashes_end(common, c->run(common, config, n_arg, args, err), err);
+    timing_show(common, status);
 out:
     if (config != NULL) tn_options_free(config, own);
     free(config);

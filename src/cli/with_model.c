@@ -18,7 +18,6 @@ tn_status tn_cli_model_open(tn_model **out, const tn_common *common, const tn_mo
     };
 
     *out = NULL;
-    tn_graph_set_timing(common->timing);
     TN_TRY(tn_cli_model_path(common, a->model, &path, err));
     tn_status s = tn_model_open(out, path, &o, err);
     free(path);
@@ -134,12 +133,4 @@ uint64_t tn_cli_sample_id(const json_t *id, const tn_ids *prompt, uint64_t n_bef
     if (json_is_string(id)) return tn_hash64(json_string_value(id), json_string_length(id));
     uint64_t key[2] = { tn_hash64(prompt->p, prompt->n * sizeof *prompt->p), n_before };
     return tn_hash64(key, sizeof key);
-}
-
-void tn_cli_timing(const tn_common *common, const tn_engine *e)
-{
-    char *text = common->timing && e != NULL ? tn_engine_timing(e) : NULL;
-
-    if (text != NULL) fputs(text, stderr);
-    free(text);
 }

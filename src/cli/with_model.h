@@ -59,7 +59,5 @@ tn_status tn_cli_row_tokens(const tn_model *m, const json_t *row, bool special, 
                             tn_ids *out, tn_error *err);
 /* Sample id of a row: of its "id", else of its tokens and how often they came before (`n_before`). */
 uint64_t tn_cli_sample_id(const json_t *id, const tn_ids *prompt, uint64_t n_before);
-/* --timing: the operations' times on standard error. */
-void tn_cli_timing(const tn_common *common, const tn_engine *e);
 
 #endif

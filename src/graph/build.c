@@ -91,9 +91,6 @@ void tn_graph_destroy(tn_graph *g)
     free(g->owned);
     free(g->grad_step);
     free(g->grads);
-    free(g->seconds);
-    free(g->flops);
-    free(g->calls);
     free(g);
 }
 

@@ -86,10 +86,14 @@ void tn_graph_on_gradients(tn_graph *g, tn_graph_grad_fn fn, void *arg);
 /* Tells the same without a run: the order in which gradients become final, which is the same in every run. */
 void tn_graph_tell_gradients(const tn_graph *g, tn_graph_grad_fn fn, void *arg);
 
-/* --timing: adds a table of time, GFLOP/s and share by operation to `out` (made: free). */
-char  *tn_graph_timing_text(const tn_graph *g);
+/* --timing: what every graph of this process runs while it is on is counted; switching it on begins anew. */
+void tn_graph_set_timing(bool on);
+/* The table of time, GFLOP/s and share by operation and pass, with the notes below (made: free). NULL: no
+ * operation has run, or there is no memory. */
+char *tn_graph_timing_text(void);
+/* A line below the table, of what is no operation. */
+void   tn_graph_timing_note(const char *line);
 double tn_graph_timed_seconds(const tn_graph *g); /* of all operations so far; 0 without timing */
-void   tn_graph_set_timing(bool on);
 /* --hash-ops: every node's outputs are hashed to this file, "run node name sha256". It is written aside and
  * appears at the end, with NULL: then hashing is off, and IO if what was written did not reach the file; a
  * run that cannot write its lines fails so too. Without a line there is no file. USAGE if something else than

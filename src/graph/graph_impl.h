@@ -96,9 +96,7 @@ struct tn_graph {
     const tn_tensor **grads;
     tn_graph_grad_fn  on_grad;
     void             *on_grad_arg;
-    double           *seconds; /* [2][TN_OP_COUNT] of timing: forward, backward */
-    double           *flops;   /* the same */
-    int64_t          *calls;
+    double            timed_seconds; /* of timing: of all its operations */
 };
 
 /* Grows an array of `size`-byte elements to hold n + 1; false when out of memory. New bytes are zero. */

@@ -383,11 +383,6 @@ tn_status tn_graph_plan(tn_graph *g, size_t max_bytes, tn_graph_memory *out, tn_
     g->planned = true;
     g->threads = tn_threads();
     point(g);
-    g->seconds = calloc(2 * TN_OP_COUNT, sizeof *g->seconds);
-    g->flops = calloc(2 * TN_OP_COUNT, sizeof *g->flops);
-    g->calls = calloc(2 * TN_OP_COUNT, sizeof *g->calls);
-    if (g->seconds == NULL || g->flops == NULL || g->calls == NULL)
-        return tn_fail(err, TN_NOMEM, "no memory for timing");
     if (out == NULL) return TN_OK;
     out->planned = bytes;
     if ((out->live_peak = tn_graph_live_set(g)) == 0)

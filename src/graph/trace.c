@@ -1,5 +1,8 @@
 /* trace.c - looking at runs: the table of --timing and the hashes of --hash-ops. Neither changes a run.
  *
+ * Both are of the process: whatever graphs a command makes, and whichever of its threads run them, there is
+ * one table and one file.
+ *
  * A hash line is "run node name sha256": the run's number in this graph, the node's, its name (with .grad.K
  * for the gradient of input K, .again for a recomputation) and the digest of the tensor's bytes. Two runs
  * that should agree are compared with diff; the first line that differs names the operation. */
@@ -10,6 +13,7 @@
 #include "base/str.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,13 +21,27 @@
 
 bool graph_timing_on;
 
+/* [i] forward, [TN_OP_COUNT + i] backward of operation i. */
+static double          op_seconds[2 * TN_OP_COUNT], op_flops[2 * TN_OP_COUNT];
+static int64_t         op_calls[2 * TN_OP_COUNT];
+static tn_str          timing_notes;
+static pthread_mutex_t timing_lock = PTHREAD_MUTEX_INITIALIZER; /* graphs run on several threads */
+
 static tn_out   *hash_out;
 static char     *hash_path;
 static int64_t   hash_lines;  /* in this file so far */
 static tn_status hash_status; /* of the first line that could not be written */
 static tn_error  hash_why;
 
-void tn_graph_set_timing(bool on) { graph_timing_on = on; }
+void tn_graph_set_timing(bool on)
+{
+    graph_timing_on = on;
+    if (!on) return;
+    memset(op_seconds, 0, sizeof op_seconds);
+    memset(op_flops, 0, sizeof op_flops);
+    memset(op_calls, 0, sizeof op_calls);
+    tn_str_free(&timing_notes);
+}
 
 void graph_time_step(tn_graph *g, const step *s, double seconds)
 {
@@ -37,38 +55,53 @@ void graph_time_step(tn_graph *g, const step *s, double seconds)
         n_product = 0;
         for (int k = 0; k < n->n_in && n->id != TN_OP_HEAD_LOSS; k++) n_product += s->call.din[k] != NULL;
     }
-    g->seconds[i] += seconds;
-    g->flops[i] += n->flops * n_product;
-    g->calls[i]++;
+    g->timed_seconds += seconds;
+    pthread_mutex_lock(&timing_lock);
+    op_seconds[i] += seconds;
+    op_flops[i] += n->flops * n_product;
+    op_calls[i]++;
+    pthread_mutex_unlock(&timing_lock);
 }
 
-double tn_graph_timed_seconds(const tn_graph *g)
+double tn_graph_timed_seconds(const tn_graph *g) { return g->timed_seconds; }
+
+void tn_graph_timing_note(const char *line)
+{
+    pthread_mutex_lock(&timing_lock);
+    tn_str_addf(&timing_notes, "%s\n", line);
+    pthread_mutex_unlock(&timing_lock);
+}
+
+static void timing_table(tn_str *text)
 {
     double total = 0;
 
-    for (int i = 0; g->seconds != NULL && i < 2 * TN_OP_COUNT; i++) total += g->seconds[i];
-    return total;
-}
-
-char *tn_graph_timing_text(const tn_graph *g)
-{
-    tn_str text = { 0 };
-    double total = tn_graph_timed_seconds(g);
-
-    if (g->seconds == NULL) return tn_str_take(&text);
-    tn_str_addf(&text, "%-18s %-9s %9s %11s %10s %7s\n", "operation", "pass", "calls", "ms", "GFLOP/s",
+    for (int i = 0; i < 2 * TN_OP_COUNT; i++) total += op_seconds[i];
+    tn_str_addf(text, "%-18s %-9s %9s %11s %10s %7s\n", "operation", "pass", "calls", "ms", "GFLOP/s",
                 "share");
     for (int i = 0; i < 2 * TN_OP_COUNT; i++) {
-        if (g->calls[i] == 0) continue;
+        if (op_calls[i] == 0) continue;
         const tn_op *op = tn_op_get((tn_op_id)(i % TN_OP_COUNT));
-        tn_str_addf(&text, "%-18s %-9s %9lld %11.2f ", op->name, i < TN_OP_COUNT ? "forward" : "backward",
-                    (long long)g->calls[i], 1e3 * g->seconds[i]);
-        if (g->flops[i] > 0 && g->seconds[i] > 0)
-            tn_str_addf(&text, "%10.1f ", 1e-9 * g->flops[i] / g->seconds[i]);
-        else tn_str_addf(&text, "%10s ", "-");
-        tn_str_addf(&text, "%6.1f%%\n", total > 0 ? 100 * g->seconds[i] / total : 0.0);
+        tn_str_addf(text, "%-18s %-9s %9lld %11.2f ", op->name, i < TN_OP_COUNT ? "forward" : "backward",
+                    (long long)op_calls[i], 1e3 * op_seconds[i]);
+        if (op_flops[i] > 0 && op_seconds[i] > 0)
+            tn_str_addf(text, "%10.1f ", 1e-9 * op_flops[i] / op_seconds[i]);
+        else tn_str_addf(text, "%10s ", "-");
+        tn_str_addf(text, "%6.1f%%\n", total > 0 ? 100 * op_seconds[i] / total : 0.0);
     }
-    return tn_str_take(&text);
+    if (timing_notes.len > 0) tn_str_add(text, timing_notes.p);
+}
+
+char *tn_graph_timing_text(void)
+{
+    tn_str text = { 0 };
+    bool   any = false;
+
+    pthread_mutex_lock(&timing_lock);
+    for (int i = 0; i < 2 * TN_OP_COUNT; i++) any |= op_calls[i] > 0;
+    if (any) timing_table(&text);
+    pthread_mutex_unlock(&timing_lock);
+    return any ? tn_str_take(&text) : NULL;
 }
 
 tn_status graph_hash_check(tn_error *err)

@@ -2,8 +2,6 @@
 #include "infer/engine_impl.h"
 #include "infer/run.h"
 
-#include "base/str.h"
-
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,18 +133,6 @@ void tn_engine_destroy(tn_engine *e)
     free(e->work_ids);
     free(e->jobs);
     free(e);
-}
-
-char *tn_engine_timing(const tn_engine *e)
-{
-    char *a = e->lanes[0].g != NULL ? tn_graph_timing_text(e->lanes[0].g) : NULL;
-    char *b = e->lanes[1].g != NULL ? tn_graph_timing_text(e->lanes[1].g) : NULL;
-
-    if (a == NULL || b == NULL) return a != NULL ? a : b;
-    char *both = tn_strf("generation\n%s\nscoring\n%s", a, b);
-    free(a);
-    free(b);
-    return both;
 }
 
 void tn_engine_rows(const tn_engine *e, int64_t *n_computed, int64_t *n_reused)

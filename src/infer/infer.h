@@ -42,9 +42,6 @@ typedef struct tn_engine_options {
 } tn_engine_options;
 tn_status tn_engine_create(tn_engine **out, tn_model *m, const tn_engine_options *o, tn_error *err);
 void      tn_engine_destroy(tn_engine *e);
-/* After tn_graph_set_timing(true): time by operation of what this engine ran; made: free. NULL without
- * timing. */
-char *tn_engine_timing(const tn_engine *e);
 /* Rows computed and rows taken over from shared beginnings in the last run. */
 void tn_engine_rows(const tn_engine *e, int64_t *n_computed, int64_t *n_reused);
 

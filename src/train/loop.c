@@ -597,7 +597,7 @@ static tn_status give_result(loop *l, tn_train_result *out, tn_error *err)
     out->best_step = l->at.best_step;
     out->planned = r->steps;
     train_heartbeat(r, l->step, true);
-    TN_GOTO(train_result_timing(r, l->step - l->started_step, l->ended - l->started, out, err));
+    train_timing_notes(r, l->step - l->started_step, l->ended - l->started);
     out->finished = is_finished(l);
     TN_GOTO(train_params_root(&r->p, &out->weights_root, err));
     TN_GOTO(train_check_weights(r, l->step, &out->weights_root, err));

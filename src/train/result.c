@@ -1,5 +1,5 @@
 /* result.c - what a run tells of itself: the means of a step's rows or pairs, and at its end result.json, the
- * principles and the table of --timing. */
+ * principles and its lines below the table of --timing. */
 #include "train/run.h"
 
 #include <stdio.h>
@@ -61,31 +61,28 @@ tn_status train_result_save(const run *r, const tn_train_result *out, tn_error *
     return status;
 }
 
-tn_status train_result_timing(const run *r, int64_t n_step, double seconds, tn_train_result *out,
-                              tn_error *err)
+void train_timing_notes(const run *r, int64_t n_step, double seconds)
 {
     double in_graph = tn_graph_timed_seconds(r->train.g);
-    if (in_graph == 0) return TN_OK;
-    char *table = tn_graph_timing_text(r->train.g);
-    char  sent[120] = "";
-    if (r->size > 1)
-        snprintf(sent, sizeof sent,
-                 "exchange           %.1f%% of the gradients' way began before the backward pass had ended\n",
-                 100 * train_overlap_share(r));
-    out->timing = table != NULL ? tn_strf("%s%-18s %-9s %9lld %11.2f %10s %6.1f%%  of the steps' %.2f ms\n%s",
-                                          table, "outside", "", (long long)n_step, 1e3 * (seconds - in_graph),
-                                          "-", 100 * (seconds - in_graph) / seconds, 1e3 * seconds, sent)
-                                : NULL;
-    free(table);
-    return out->timing != NULL ? TN_OK : tn_fail(err, TN_NOMEM, "no memory for the table of --timing");
+    char   line[160];
+
+    if (in_graph == 0) return;
+    snprintf(line, sizeof line, "%-18s %-9s %9lld %11.2f %10s %6.1f%%  of the steps' %.2f ms", "outside", "",
+             (long long)n_step, 1e3 * (seconds - in_graph), "-", 100 * (seconds - in_graph) / seconds,
+             1e3 * seconds);
+    tn_graph_timing_note(line);
+    if (r->size == 1) return;
+    snprintf(line, sizeof line,
+             "exchange           %.1f%% of the gradients' way began before the backward pass had ended",
+             100 * train_overlap_share(r));
+    tn_graph_timing_note(line);
 }
 
 void tn_train_result_free(tn_train_result *r)
 {
     free(r->principle);
-    free(r->timing);
     free(r->weights);
-    r->timing = r->weights = NULL;
+    r->weights = NULL;
     r->principle = NULL;
     r->n_principle = 0;
 }

@@ -480,10 +480,9 @@ tn_status train_effect_known(const run *r, tn_error *err);
 void      train_step_means(const run *r, tn_train_step *s);
 tn_status train_result_principles(const run *r, tn_train_result *out, tn_error *err);
 tn_status train_result_save(const run *r, const tn_train_result *out, tn_error *err);
-/* --timing: the operations of this process's n_step steps, which took `seconds`, and what was not in one
- * (data, sums, update, records). */
-tn_status train_result_timing(const run *r, int64_t n_step, double seconds, tn_train_result *out,
-                              tn_error *err);
+/* --timing: of this process's n_step steps, which took `seconds`, what was not in an operation of theirs
+ * (data, sums, update, records), and how much of the exchange between ranks was hidden. */
+void train_timing_notes(const run *r, int64_t n_step, double seconds);
 
 /* schedule.c. steps 0: not known yet. */
 tn_status train_warmup_check(const tn_train_config *c, int64_t steps, tn_error *err);

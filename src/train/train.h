@@ -110,7 +110,6 @@ typedef struct tn_train_result {
     tn_train_step       last;
     tn_train_principle *principle;
     int                 n_principle; /* over the whole run, after its last step */
-    char *timing; /* with tn_graph_set_timing: a table of where the steps' time went; else NULL */
 } tn_train_result;
 
 typedef struct tn_train_io {

@@ -85,10 +85,12 @@ for name in $(awk '/^  [a-z]+ +/ { print $1 }' "$tmp/overview"); do
     awk 'length($0) > 150 { exit 1 }' "$tmp/out" || bad "tenet help $name has lines that are too long"
 done
 
-# --hash-ops is for what runs a model; elsewhere it would write nothing and say nothing.
+# --hash-ops and --timing are for what runs a model; elsewhere they would write nothing and say nothing.
 expect 2 '' 'runs no model' selftest scale --hash-ops "$tmp/hashes"
 expect 2 '' 'runs no model' bench sha256 --seconds 0.01 --hash-ops "$tmp/hashes"
 [ ! -e "$tmp/hashes" ] || bad "a refused --hash-ops made its file"
+expect 2 '' '--timing: tenet selftest runs no model' selftest scale --timing
+expect 2 '' '--timing: tenet tokenize runs no model' tokenize -m nowhere --timing
 
 # A walk that is cut ends soon, with the signal's code and no verdict.
 for signal in INT:130 TERM:143; do

@@ -64,6 +64,20 @@ silent_about 'no operation was run'
 expect 0 '' diff hashes1 hashes4
 OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=1 expect 0 '' perplexity -m model prompts.txt --hash-ops hashes5
 [ -s hashes5.rank-1 ] && [ ! -e hashes5 ] || bad "a rank of two wrote the hashes of rank 0"
+# --timing: so too; one table, at the end, on standard error.
+timed() { expect 0 '          forward  ' "$@" --timing; [ "$(grep -c '^operation  *pass ' "$tmp/err")" -eq 1 ] || bad "tenet $*: not one table of --timing"; }
+timed logits -m model --tokens 1,2,3 --out timed.npy
+timed perplexity -m model prompts.txt
+timed generate -m model -p x -n 2
+timed eval -m model --tasks animals --data data --limit 2 --json
+timed train tune.yaml --out timed1 --set lora_rank=2,data=prompts.txt,batch=2
+grep -q '^outside .* of the steps. ' "$tmp/err" || bad "train --timing does not say what was outside of the operations"
+expect 0 '--timing: no operation was run' train tune.yaml --out timed1 --set lora_rank=2,data=prompts.txt,batch=2 --timing
+timed train tune.yaml --out timed2 --set lora_rank=2,data=prompts.txt,batch=2 --supervise
+silent_about 'no operation was run'
+recipe 'stages:\n  sft:\n    kind: train\n    inputs: {model: file:model, data: [file:prompts.txt]}\n    lora_rank: 2\n    steps: 1\n    batch: 2\n'
+timed run bad.yaml
+expect 0 '--timing: no operation was run' run bad.yaml --timing
 # It replaces an earlier run's hashes, at the end, and nothing else.
 cp hashes1 hashes6 && cp prompts.txt precious.txt && : >hashes7
 expect 0 '' perplexity -m model prompts.txt --hash-ops hashes6
