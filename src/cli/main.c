@@ -6,6 +6,7 @@
 
 #include "base/cpu.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/str.h"
 #include "base/thread.h"
 #include "dist/dist.h"
@@ -81,6 +82,7 @@ static tn_status apply_common(tn_common *common, tn_error *err)
     if (!tn_profile_parse(common->profile, &common->profile_id))
         return tn_fail(err, TN_USAGE, "--profile: '%s' is no profile of this build", common->profile);
     TN_TRY(tn_isa_set(common->kernels, err));
+    TN_TRY(tn_memory_check(err));
     if (common->threads == 0) common->threads = tn_threads_default();
     return tn_threads_set((int)common->threads, err);
 }
