@@ -13,6 +13,7 @@
  * likely the tokens are whole words of lower-case ASCII letters. */
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "eval/redteam.h"
 
 #include <ctype.h>
@@ -195,7 +196,7 @@ static tn_status graph_build(tn_gcg *g, tn_error *err)
     tn_graph_keep(g->graph, g->out);
     TN_TRY(tn_graph_status(g->graph, err));
     TN_TRY(tn_graph_backward(g->graph, &g->out, &g->seed, 1, false, err));
-    return tn_graph_plan(g->graph, 0, &(tn_graph_memory){ 0 }, err);
+    return tn_graph_plan(g->graph, tn_memory_left(), &(tn_graph_memory){ 0 }, err);
 }
 
 tn_status tn_gcg_open(tn_gcg **out, tn_model *m, const char *request, const char *target, int64_t n_suffix,

@@ -370,10 +370,10 @@ tn_status tn_graph_plan(tn_graph *g, size_t max_bytes, tn_graph_memory *out, tn_
     if (bytes == 0) return tn_fail(err, TN_NOMEM, "no memory to plan a graph of %d nodes", g->n_node);
     if (max_bytes != 0 && bytes > max_bytes)
         return tn_fail(err, TN_NOMEM,
-                       "values need %.1f MiB, %.1f MiB are allowed: lower the rows of a run (sequences a "
-                       "micro-batch, length%s)",
+                       "values need %.1f MiB of memory, and there are %.1f MiB: lower the rows of a run "
+                       "(sequences a micro-batch, length)%s",
                        (double)bytes / 0x1p20, (double)max_bytes / 0x1p20,
-                       g->has_backward && !g->recompute ? ") or switch recomputation on (" : "");
+                       g->has_backward && !g->recompute ? " or switch recomputation on" : "");
     /* One block: under a sanitizer it is followed by a redzone, for which the slack is. */
     if (tn_arena_init(&g->arena, bytes + 128, NULL) != TN_OK || tn_arena_get(&g->arena, bytes, 1) == NULL)
         return tn_fail(err, TN_NOMEM,

@@ -6,6 +6,7 @@
  * can change an answer: keys and values of a prefix have the same bits whoever computed them. */
 #include "infer/run.h"
 
+#include "base/memory.h"
 #include "base/str.h"
 
 #include <inttypes.h>
@@ -42,6 +43,16 @@ static tn_status check_request(const tn_engine *e, const tn_request *r, tn_error
                            "token %" PRId32 " at position %" PRId64 " is outside the vocabulary of %" PRId64,
                            id, i, e->h->n_vocab);
     }
+    /* Whole pages of what is given will be filled; those of an answer may never be. */
+    int64_t given = (r->n_prompt + r->n_forced) / TN_KV_PAGE - e->pages.n_used;
+    size_t  bytes = given > 0 ? (size_t)given * tn_kv_page_bytes(e->kv) : 0;
+    if (!tn_memory_has(bytes))
+        return tn_fail(err, TN_NOMEM,
+                       "the prompt's %" PRId64
+                       " tokens%s need %.2f GiB more of KV cache, and this machine has "
+                       "%.2f GiB free: shorten it, or choose a smaller --kv-type (bf16, q8_0)",
+                       r->n_prompt + r->n_forced, r->n_forced > 0 ? " and its continuation's" : "",
+                       (double)bytes / 0x1p30, (double)tn_memory_left() / 0x1p30);
     int64_t pages = (most_tokens(e, r) + TN_KV_PAGE - 1) / TN_KV_PAGE;
     if (pages > e->pages.n)
         return tn_fail(err, TN_LIMIT,

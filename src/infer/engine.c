@@ -2,6 +2,9 @@
 #include "infer/engine_impl.h"
 #include "infer/run.h"
 
+#include "base/memory.h"
+#include "base/str.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,11 +13,11 @@
  * activations. */
 enum { PREFILL_ROWS = 256, SCORE_OUT_ROWS = 128 };
 
-static tn_status make_lane(tn_engine *e, tn_lane *lane, int64_t out_max, tn_error *err)
+static tn_status lane_of_rows(tn_engine *e, tn_lane *lane, int64_t rows_max, int64_t out_max, tn_error *err)
 {
     tn_net *net = &lane->net;
 
-    lane->rows_max = e->o.n_prefill > e->o.n_batch ? e->o.n_prefill : e->o.n_batch;
+    lane->rows_max = rows_max;
     lane->out_max = out_max;
     TN_TRY(tn_graph_create(&lane->g, lane->rows_max, err));
     *net = (tn_net){ .g = lane->g,
@@ -30,12 +33,26 @@ static tn_status make_lane(tn_engine *e, tn_lane *lane, int64_t out_max, tn_erro
     lane->logits = tn_net_logits(net);
     if (e->o.hidden_layer >= 0) tn_graph_keep(lane->g, net->layer_out[e->o.hidden_layer]);
     TN_TRY(tn_graph_status(lane->g, err));
-    TN_TRY(tn_graph_plan(lane->g, 0, NULL, err));
+    TN_TRY(tn_graph_plan(lane->g, tn_memory_left(), NULL, err));
     lane->tokens = tn_graph_data(lane->g, net->tokens);
     lane->pos = tn_graph_data(lane->g, net->pos);
     lane->pages = tn_graph_data(lane->g, net->pages);
     lane->out_rows = tn_graph_data(lane->g, net->out_rows);
     return TN_OK;
+}
+
+/* A prompt is read with as many rows at once as there is memory for: no row's values depend on that. */
+static tn_status make_lane(tn_engine *e, tn_lane *lane, int64_t out_max, tn_error *err)
+{
+    int64_t   least = e->o.n_batch, rows = e->o.n_prefill > least ? e->o.n_prefill : least;
+    tn_status status;
+
+    while ((status = lane_of_rows(e, lane, rows, out_max, err)) == TN_NOMEM && rows > least) {
+        tn_graph_destroy(lane->g);
+        *lane = (tn_lane){ 0 };
+        rows = rows / 2 > least ? rows / 2 : least;
+    }
+    return status;
 }
 
 tn_status tn_engine_lane(tn_engine *e, bool scoring, tn_lane **out, tn_error *err)

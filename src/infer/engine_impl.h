@@ -14,6 +14,7 @@ typedef struct tn_pages {
     int32_t *count; /* how many sequences hold the page */
     int32_t *free_list;
     int64_t  n_free;
+    int64_t  n_used; /* pages [0, n_used) were taken at some time: others were never touched */
 } tn_pages;
 
 tn_status tn_pages_init(tn_pages *p, int64_t n, tn_error *err);

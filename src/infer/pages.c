@@ -31,6 +31,7 @@ int32_t tn_cache_page_take(tn_pages *p)
     if (p->n_free == 0) return -1;
     int32_t page = p->free_list[--p->n_free];
     p->count[page] = 1;
+    if (page >= p->n_used) p->n_used = page + 1;
     return page;
 }
 

@@ -1,6 +1,8 @@
 /* score.c - log-probabilities of given continuations, and the logits of every position of a sequence. */
 #include "infer/engine_impl.h"
 
+#include "base/memory.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +67,7 @@ tn_status tn_logits(float **out, tn_model *m, const int32_t *tokens, int64_t n, 
     TN_GOTO(tn_model_build(&net, err));
     logits = tn_net_logits(&net);
     TN_GOTO(tn_graph_status(g, err));
-    TN_GOTO(tn_graph_plan(g, 0, NULL, err));
+    TN_GOTO(tn_graph_plan(g, tn_memory_left(), NULL, err));
     int32_t *in = tn_graph_data(g, net.tokens), *pos = tn_graph_data(g, net.pos),
             *start = tn_graph_data(g, net.doc_start);
     for (int64_t i = 0; i < n; i++) {

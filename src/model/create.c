@@ -8,6 +8,7 @@
 #include "model/net.h"
 
 #include "base/hash.h"
+#include "base/memory.h"
 #include "base/str.h"
 #include "base/thread.h"
 
@@ -93,6 +94,21 @@ static tn_status collect_weights(tn_builder *b, tn_error *err)
     return status;
 }
 
+/* All at once: a shape far too large is refused before minutes are spent on filling what fits of it. */
+static tn_status memory_check(const tn_builder *b, tn_error *err)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < b->n_wanted; i++)
+        if (!tn_add_size(bytes, tn_n_bytes(&b->wanted[i]->t), &bytes)) bytes = SIZE_MAX;
+    if (tn_memory_has(bytes)) return TN_OK;
+    return tn_fail(
+        err, TN_NOMEM,
+        "the weights of a new model of this shape need %.2f GiB, and this machine has %.2f GiB free: "
+        "lower n_layer, n_embd, n_ff or n_vocab",
+        (double)bytes / 0x1p30, (double)tn_memory_left() / 0x1p30);
+}
+
 tn_status tn_model_create(tn_model **out, const tn_hparams *h, tn_tokenizer *tok, uint64_t seed,
                           tn_error *err)
 {
@@ -120,6 +136,7 @@ tn_status tn_model_create(tn_model **out, const tn_hparams *h, tn_tokenizer *tok
     b.model = m;
     b.h = &m->h;
     TN_GOTO(collect_weights(&b, err));
+    TN_GOTO(memory_check(&b, err));
     for (size_t i = 0; i < b.n_wanted; i++) {
         const tn_tensor *t = &b.wanted[i]->t;
         float           *w = tn_model_alloc_rows(tn_n_bytes(t));

@@ -1,6 +1,7 @@
 /* params.c - the weights of a model by name: adding, sealing, packing, making them f32. */
 #include "model/model_impl.h"
 
+#include "base/memory.h"
 #include "base/thread.h"
 #include "model/st_write.h"
 
@@ -48,7 +49,8 @@ void tn_model_close(tn_model *m)
 void *tn_model_alloc_rows(size_t bytes)
 {
     size_t whole = (bytes + 63) & ~(size_t)63;
-    void  *p = whole < bytes ? NULL : aligned_alloc(64, whole == 0 ? 64 : whole);
+    bool   there = whole >= bytes && tn_memory_has(whole);
+    void  *p = there ? aligned_alloc(64, whole == 0 ? 64 : whole) : NULL;
 
     if (p != NULL) memset(p, 0, whole);
     return p;

@@ -13,13 +13,14 @@
 #include "tensor/weight_memory.h"
 
 #include "base/arena.h"
+#include "base/memory.h"
 
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { HUGE_PAGE = 2 << 20, MAPPING = 256 << 20, LINE = 64 };
+enum { HUGE_PAGE = 2 << 20, MAPPING = 256 << 20, LINE = 64, ASKED_EVERY = 32 << 20 };
 
 struct tn_weight_mapping {
     uint8_t *memory, *begin;           /* as mapped; on a huge page */
@@ -30,6 +31,17 @@ struct tn_weight_mapping {
 
 static pthread_mutex_t    lock = PTHREAD_MUTEX_INITIALIZER;
 static tn_weight_mapping *newest[2]; /* of small and of huge pages: the one with room, alive; NULL: none */
+
+static size_t unasked; /* given since the system was asked whether there is more */
+
+/* Can `bytes` be filled? A model's matrices may all be small, so their sum decides when the system is asked. */
+static bool is_there(size_t bytes)
+{
+    unasked += bytes;
+    if (unasked < ASKED_EVERY) return true;
+    unasked = 0;
+    return bytes <= tn_memory_left();
+}
 
 static tn_weight_mapping *mapping_create(size_t size, bool huge)
 {
@@ -66,7 +78,8 @@ void *tn_weight_memory_get(tn_weight_mapping **from, size_t bytes, bool huge)
     bytes = (bytes + LINE - 1) / LINE * LINE + LINE; /* a line that belongs to nobody behind each */
     pthread_mutex_lock(&lock);
     tn_weight_mapping *m = newest[huge];
-    if (m == NULL || m->size - m->used < bytes)
+    if (!is_there(bytes)) m = NULL;
+    else if (m == NULL || m->size - m->used < bytes)
         m = mapping_create(bytes + LINE > MAPPING ? bytes + LINE : MAPPING, huge);
     if (m != NULL) {
         p = m->begin + m->used;

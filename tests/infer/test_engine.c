@@ -2,6 +2,7 @@
  * prefixes, read in pieces or at once; scoring agrees with the logits of the whole text; requests that cannot
  * run fail alone. */
 #include "base/thread.h"
+#include "base/memory.h"
 #include "infer/infer.h"
 
 #include <setjmp.h>
@@ -225,6 +226,39 @@ static void scores_are_those_of_the_whole_text(void **state)
     tn_engine_destroy(e);
 }
 
+/* With less memory fewer rows of a prompt are read at once, and the scores are the same; with none at all there is an
+ * error that says how much is needed. */
+static void little_memory_is_enough_or_named(void **state)
+{
+    tn_engine_options o = { .n_batch = 1, .n_prefill = 1024, .hidden_layer = -1 };
+    const int32_t    *context = prompts[0], *cont = prompts[0] + 1;
+    int64_t           one = 1, n_cont = n_prompt[0] - 1;
+    tn_score          want, got;
+    tn_engine        *e;
+    int               n_failed = 0;
+    (void)state;
+
+    assert_ok(tn_engine_create(&e, model, &o, err));
+    assert_ok(tn_engine_score(e, &context, &one, &cont, &n_cont, 1, &want, NULL, err));
+    tn_engine_destroy(e);
+    for (size_t more = 64; more != 0; more *= 2) {
+        char text[32];
+        snprintf(text, sizeof text, "%zu", tn_memory_now().own + more);
+        setenv("TENET_MEMORY", text, 1);
+        tn_error  why;
+        tn_status status = tn_engine_create(&e, model, &o, &why);
+        if (status == TN_OK) break;
+        assert_int_equal(status, TN_NOMEM);
+        assert_non_null(strstr(why.msg, "values need"));
+        n_failed++;
+    }
+    unsetenv("TENET_MEMORY");
+    assert_true(n_failed > 0);
+    assert_ok(tn_engine_score(e, &context, &one, &cont, &n_cont, 1, &got, NULL, err));
+    assert_true(got.logprob == want.logprob && got.n_token == want.n_token);
+    tn_engine_destroy(e);
+}
+
 static void greedy_answers_score_as_greedy(void **state)
 {
     tn_engine_options o = { .n_batch = 1, .hidden_layer = -1 };
@@ -379,6 +413,7 @@ int main(void)
         cmocka_unit_test(a_small_cache_only_makes_requests_wait),
         cmocka_unit_test(prefixes_are_shared),
         cmocka_unit_test(scores_are_those_of_the_whole_text),
+        cmocka_unit_test(little_memory_is_enough_or_named),
         cmocka_unit_test(greedy_answers_score_as_greedy),
         cmocka_unit_test(bad_requests_fail_alone),
         cmocka_unit_test(an_answer_ends_with_the_context),
