@@ -263,11 +263,14 @@ static tn_status estimate_print(const tn_common *common, const tn_train_config *
             "seconds", e.seconds, "weights", (json_int_t)e.weights, "gradients", (json_int_t)e.gradients,
             "optimiser", (json_int_t)e.optimiser, "activations", (json_int_t)e.activations, "checkpoint_copy",
             (json_int_t)e.checkpoint_copy, "reading", (json_int_t)e.reading, "memory", (json_int_t)e.total);
-        char *text = tn_json_text(o);
-        if (text != NULL) puts(text);
-        free(text);
+        bool ok = o != NULL &&
+                  json_object_set_new(o, "memory_at_least", json_integer((json_int_t)e.sure)) == 0 &&
+                  json_object_set_new(o, "fits", json_boolean(e.sure_there <= e.available)) == 0 &&
+                  (e.available == SIZE_MAX ||
+                   json_object_set_new(o, "available", json_integer((json_int_t)e.available)) == 0);
+        if (ok) return tn_cli_print_json(o, err);
         json_decref(o);
-        return TN_OK;
+        return tn_fail(err, TN_NOMEM, "no memory for the estimate");
     }
     time_text(left, e.seconds);
     printf("%lld steps of %lld tokens: about %s at %.0f tok/s on this machine (%d threads, %.0f GFLOP/s "
@@ -280,6 +283,13 @@ static tn_status estimate_print(const tn_common *common, const tn_train_config *
            "copy %.2f; before, the largest text while it is read %.2f\n",
            (double)e.total * u, unit, (double)e.weights * u, (double)e.gradients * u, (double)e.optimiser * u,
            (double)e.activations * u, (double)e.checkpoint_copy * u, (double)e.reading * u);
+    char ranks[64] = "";
+    if (e.n_there > 1) snprintf(ranks, sizeof ranks, " for the %d ranks on it", e.n_there);
+    if (e.sure_there > e.available)
+        printf("does not fit: this machine has %.2f %s free%s; %s\n", (double)e.available * u, unit, ranks,
+               e.advice);
+    else if (e.total_there > e.available)
+        printf("may not fit: this machine has %.2f %s free%s\n", (double)e.available * u, unit, ranks);
     bool small = e.flops_per_token < 1e9;
     printf("%lld parameters, %lld of them trained; %.2f %s a token\n", (long long)e.n_param,
            (long long)e.n_trained, e.flops_per_token * (small ? 1e-6 : 1e-9), small ? "MFLOP" : "GFLOP");
@@ -446,7 +456,8 @@ const tn_command tn_cmd_train = {
             "SIGTERM and a closed\n"
             "terminal (SIGHUP) make it write a checkpoint and stop; SIGUSR1: write one and go on. Under "
             "mpirun or srun the ranks\n"
-            "share the work: same bits. tenet train --keys lists what the config may hold.",
+            "share the work: same bits. tenet train --keys lists what the config may hold.\n"
+            "TENET_MEMORY=8G in the environment: as if this machine had so much memory, no more and no less.",
     .options = options,
     .keys = tn_train_options,
     .config_bytes = sizeof(train_flags),

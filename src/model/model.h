@@ -135,6 +135,7 @@ typedef struct tn_net {
     float          dropout; /* training: of the adapters' inputs, or without adapters of the branches */
     tn_dtype       kv_type; /* without kv: what keys and values are rounded to (F32: not at all) */
     int64_t        n_ctx; /* positions that may be asked for; 0: the model's (dynamic NTK stretches by it) */
+    int64_t        n_longest;  /* without kv: rows of a document at most; 0: as many as a run has */
     int64_t        n_page_max; /* with kv: pages of a sequence at most */
     /* experts: weights of the balancing loss and of the router's z-loss */
     float aux_coef, router_z_coef;

@@ -214,14 +214,15 @@ tn_value model_layernorm(tn_builder *b, tn_value x, const char *name)
                        (tn_value[]){ x, w, bias }, 3);
 }
 
-/* Positions that a run can have: the cache's, or, since positions count from the document's first row, the
- * rows. */
+/* Positions that a run can have: the cache's, or, since positions count from the document's first row, the rows,
+ * unless the caller knows that no document has so many. */
 static int64_t n_position(const tn_builder *b)
 {
     const tn_tensor *pos = tn_graph_tensor(b->g, b->net->pos);
 
     if (b->net->kv != NULL) return b->net->n_page_max * TN_KV_PAGE;
-    return pos != NULL ? pos->shape[0] : 1;
+    int64_t rows = pos != NULL ? pos->shape[0] : 1, most = b->net->n_longest;
+    return most > 0 && most < rows ? most : rows;
 }
 
 /* The table of cos and sin, shared by all layers: [position][n_rot/2][2]. */

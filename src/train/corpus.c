@@ -133,13 +133,17 @@ static int shorter(const void *a, const void *b)
 /* The most rows that n_item items in a row can have. They may lie across the border of two epochs, so the
  * longest one can be among them twice, and more often where they are more than the shortest epoch (n_min): of
  * all the data, or with weights that of the smallest source. */
-static tn_status rows_max_find(corpus *k, int64_t *size, int64_t n, int64_t n_item, int64_t n_min)
+static tn_status rows_max_find(corpus *k, int64_t *size, int64_t n, int64_t n_item, int64_t n_min,
+                               bool weighted)
 {
-    int64_t often = 2 + (n_item - 1) / n_min;
+    int64_t often = 2 + (n_item - 1) / n_min, all = 0;
 
     qsort(size, (size_t)n, sizeof *size, shorter);
+    k->rows_longest = size[0];
     k->rows_max = 0;
     for (int64_t i = 0; i < n_item; i++) k->rows_max += size[i / often < n ? i / often : n - 1];
+    for (int64_t i = 0; i < n; i++) all += size[i];
+    k->rows_sure = n_item * (weighted ? size[n - 1] : all / n);
     free(size);
     return TN_OK;
 }
@@ -264,7 +268,7 @@ static tn_status samples_open(corpus *k, const tn_train_config *c, char **files,
             size[at] = 0;
             for (int64_t q = 0; q < n_piece; q++) size[at] += piece[q].n;
         }
-    return rows_max_find(k, size, total, n_item, smallest(&k->mix));
+    return rows_max_find(k, size, total, n_item, smallest(&k->mix), weighted);
 }
 
 /* -------------------------------------------------------------------------------------------------- pairs */
@@ -393,7 +397,7 @@ static tn_status pairs_open(corpus *k, const tn_train_config *c, char **files, i
         k->stats.n_stop += ends_with_stop(&p->chosen, chat, t) || ends_with_stop(&p->rejected, chat, t);
     }
     k->stats.n_dropped = k->pair.n_overlong + k->pair.n_equal + k->pair.n_weightless;
-    return rows_max_find(k, size, n, n_item, smallest(&k->mix));
+    return rows_max_find(k, size, n, n_item, smallest(&k->mix), weighted);
 }
 
 tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *list, const char *dir,

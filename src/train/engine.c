@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 static const int64_t out_shape[] = { TN_OUT_ROWS };
 
 /* The objective on top of `hidden`; returns the value that gets the seed. */
@@ -65,6 +67,7 @@ tn_status train_engine_create(engine *e, tn_model *m, const params *p, const cor
                        .profile = profile,
                        .train = train,
                        .n_out_max = k->rows_max,
+                       .n_longest = k->rows_longest,
                        .recompute = c->recompute,
                        .lora = adapters ? p->lora : NULL,
                        .n_lora = adapters ? p->n_lora : 0 };
@@ -72,7 +75,7 @@ tn_status train_engine_create(engine *e, tn_model *m, const params *p, const cor
     if (purpose == ENGINE_REFERENCE && !k->pairs) {
         tn_graph_keep(e->g, e->net.hidden);
         TN_GOTO(tn_graph_status(e->g, err));
-        TN_GOTO(tn_graph_plan(e->g, 0, &e->memory, err));
+        TN_GOTO(tn_graph_plan(e->g, tn_memory_left(), &e->memory, err));
         goto out;
     }
     const tn_param *head = tn_model_find(m, "output.weight");
@@ -84,7 +87,9 @@ tn_status train_engine_create(engine *e, tn_model *m, const params *p, const cor
         e->seed = seed;
         for (int64_t i = 0; i < tn_model_hparams(m)->n_layer; i++) e->experts |= e->net.layer_router[i] != 0;
     }
-    TN_GOTO(tn_graph_plan(e->g, 0, &e->memory, err));
+    /* What a run needs is judged as a whole, once all of it is planned (train_memory_check). */
+    size_t most = purpose == ENGINE_REFERENCE ? tn_memory_left() : 0;
+    TN_GOTO(tn_graph_plan(e->g, most, &e->memory, err));
     if (train && !e->preference) *(float *)tn_graph_data(e->g, e->seed) = 1;
 out:
     if (status != TN_OK) train_engine_free(e);

@@ -158,8 +158,10 @@ typedef struct corpus {
     int64_t      *reference_at; /* [pair.n][3] where chosen, rejected, mismatched begin; then the end */
     teacher       teacher;
     tn_mix        mix;
-    int64_t       n_sample; /* of one epoch */
-    int64_t       rows_max; /* the most rows that n_item items can have */
+    int64_t       n_sample;     /* of one epoch */
+    int64_t       rows_longest; /* of one item */
+    int64_t       rows_max;     /* the most rows that n_item items can have */
+    int64_t       rows_sure;    /* so many some n_item items will have: the mean, or with weights the least */
     tn_data_stats stats;
     tn_digest     content;
 } corpus;
@@ -570,6 +572,8 @@ void train_evidence(run *r);
 
 /* estimate.c: of one trained token, forward and backward. */
 double train_flops_per_token(const tn_model *m, bool lora, int64_t n_ctx);
+/* NOMEM where what this run will fill for sure, with the ranks that share its machine, is more than there is. */
+tn_status train_memory_check(run *r, tn_error *err);
 
 /* report.c: OUT/report.html from metrics.jsonl. */
 /* text: "finished", "ended: why" */

@@ -351,12 +351,15 @@ tn_status train_setup(run *r, const char *work_dir, tn_error *err)
     TN_GOTO(train_optimiser_create(&r->opt, &r->p, c, shared ? r->x.range[r->rank] : 0,
                                    shared ? r->x.range[r->rank + 1] : r->p.n_flat, err));
     bool wanted = r->data.pairs ? tn_pref_parse(c->loss, &kind) && tn_pref_needs_reference(kind) : taught(r);
-    if (!r->plan_only && wanted) TN_GOTO(reference_set(r, work_dir, err));
     TN_GOTO(train_engine_create(&r->train, r->model, &r->p, &r->data, c, r->profile, ENGINE_TRAIN, true,
                                 head_of(r->reference), err));
     if (r->has_valid)
         TN_GOTO(train_engine_create(&r->score, r->model, &r->p, &r->valid, c, r->profile, ENGINE_SCORE, true,
                                     head_of(r->reference), err));
+    if (r->plan_only) goto out;
+    TN_GOTO(tn_dist_agree(r->dist, train_memory_check(r, err),
+                          err)); /* before the reference is asked for hours */
+    if (wanted) TN_GOTO(reference_set(r, work_dir, err));
 out:
     return status;
 }

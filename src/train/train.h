@@ -159,6 +159,11 @@ typedef struct tn_train_estimate {
     int64_t n_param, n_trained, tokens_per_step, steps;
     double  flops_per_token, peak_flops, seconds;
     size_t  weights, gradients, optimiser, activations, checkpoint_copy, reading, total;
+    /* total is what may be needed at most, sure what the steps fill in any case. Of all ranks that share this
+     * process's memory; available SIZE_MAX: unknown */
+    size_t sure, sure_there, total_there, available;
+    int    n_there;     /* those ranks */
+    char   advice[320]; /* where `sure` is not there: what to change; else "" */
 } tn_train_estimate;
 tn_status tn_train_estimate_run(const tn_train_config *c, const tn_train_io *io, tn_train_estimate *out,
                                 tn_error *err);

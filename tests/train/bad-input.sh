@@ -275,6 +275,23 @@ mv "early/$newest/manifest.json" m.json && sed 's/"tokens": *[0-9]/&1/' m.json >
 "$tenet" export early worn --quiet >out.txt 2>err.txt && fail "a damaged checkpoint is exported"
 [ "$newest" != "$older" ] && grep -q "the checkpoint before this one is early/$older" err.txt && ! [ -e worn ] || { fail "a damaged checkpoint"; cat err.txt; }
 mv m.json "early/$newest/manifest.json"
+# More memory than there is: an error before the first step, that says what to lower; what fits runs. Nothing is said of what is only likely.
+large=n_embd=256,n_ff=1024,batch=128,micro_batch=128,checkpoint_every=-1
+export TENET_MEMORY=100M
+refused 1 'and this machine has 0.10 GiB for them' --set $large
+grep -q 'the steps need at least .*weights .*gradients .*optimiser .*activations .*: lower micro_batch (128 now) or n_ctx (32), set recompute' err.txt || { fail "too little memory:"; cat err.txt; }
+refused 1 'the weights of a new model of this shape need 0.' --set n_embd=4096
+run --out large --set $large --estimate && grep -q '^does not fit: this machine has 100.00 MiB free; lower micro_batch' out.txt || { fail "an estimate that does not fit:"; cat out.txt err.txt; }
+least=$("$tenet" train tiny.yaml --set $large --out large --estimate --json | sed -n 's/.*"available": *104857600.*"fits": *false.*"memory_at_least": *\([0-9]*\).*/\1/p')
+[ "${least:-0}" -gt 104857600 ] || fail "at least $least bytes"
+export TENET_MEMORY=$((${least:-0} - 1))
+refused 1 'the steps need at least' --set $large
+export TENET_MEMORY="${least:-0}"
+run --out large --set $large --estimate --json && grep -q '"fits": *true' out.txt || { fail "an estimate that just fits:"; cat out.txt err.txt; }
+run --out large --set $large --set steps=1 || { fail "a run that just fits:"; cat err.txt; }
+rm -rf large
+TENET_MEMORY=2GB refused 2 'TENET_MEMORY=2GB is no amount of memory'
+unset TENET_MEMORY
 run --out /proc/tenet-run && fail "/proc can be written"
 grep -q '/proc/tenet-run: cannot' err.txt || { fail "/proc"; cat err.txt; }
 echo text >file && run --out file/run && fail "a file is no directory"
