@@ -162,13 +162,14 @@ static bool question_turned(char *s, size_t n)
         { " should i ", " to " }, { " can i ", " to " }, { " could i ", " to " }, { " do i ", " to " }, { " would i ", " to " },
         { " can you ", " to " }, { " should you ", " to " }, { " do you ", " to " }, { " would you ", " to " }, { " could you ", " to " },
         { " does it take ", " it takes " }, { " would it take ", " it would take " } };
+    // clang-format on
     static const char *const inverted[] = { " do ", " does ", " did ", " will ", " can ", " should " };
 
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < sizeof joins / sizeof *joins; k++) {
             size_t m = begins(s + i, joins[k].from), t = strlen(joins[k].to);
             if (m == 0) continue;
-            memcpy(s + i, joins[k].to, t);                       /* never longer than what it takes the place of */
+            memcpy(s + i, joins[k].to, t); /* never longer than what it takes the place of */
             memmove(s + i + t, s + i + m, n - i - m + 1);
             return true;
         }
@@ -185,10 +186,13 @@ static int turn_sentence(tn_str *out, const char *s, size_t n)
         again = false;
         for (int k = 0; fillers[k] != NULL && !again; k++) {
             size_t m = begins(s, fillers[k]);
-            if (m > 0 && m < n) { s += m; n -= m; again = true; }
+            if (m > 0 && m < n) {
+                s += m;
+                n -= m;
+                again = true;
+            }
         }
     }
-    // clang-format on
     while (n > 0 && strchr(" ,;:", s[n - 1]) != NULL) n--;
     if (n >= 8 && begins(s + n - 7, " please") > 0) n -= 7;
     while (n > 0 && strchr(" ,;:", s[n - 1]) != NULL) n--;

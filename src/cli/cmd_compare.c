@@ -37,8 +37,7 @@ static void say_comparisons(const json_t *out)
 
     printf("%-24s %-10s %8s %8s %9s %22s %8s %8s\n", "task", "metric", "first", "second", "change",
            "95 % interval", "p", "p (Holm)");
-    json_array_foreach(json_object_get(out, "comparisons"), i, c)
-    {
+    json_array_foreach(json_object_get(out, "comparisons"), i, c) {
         const json_t *ci = json_object_get(c, "interval");
         printf("%-24s %-10s %8.4f %8.4f %+9.4f    [%+8.4f, %+8.4f] %8.4f %8.4f  %s\n",
                json_string_value(json_object_get(c, "task")), json_string_value(json_object_get(c, "metric")),
@@ -54,8 +53,7 @@ static void say_ranks(const json_t *out)
     size_t  i;
 
     printf("%-32s %8s %18s %8s %8s %8s\n", "model", "rating", "95 % interval", "won", "tied", "lost");
-    json_array_foreach(json_object_get(out, "ranks"), i, r)
-    {
+    json_array_foreach(json_object_get(out, "ranks"), i, r) {
         const json_t *ci = json_object_get(r, "interval");
         printf("%-32s %8.0f   [%6.0f, %6.0f] %8.0f %8.0f %8.0f\n",
                json_string_value(json_object_get(r, "model")), number(r, "rating"),

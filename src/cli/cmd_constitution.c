@@ -105,8 +105,7 @@ static tn_status stages_say(const tn_common *common, const char *recipe, tn_erro
     }
     printf("\nreached in the recipe '%s' (one whose inputs come out the same is not computed again):\n",
            tn_recipe_name(r));
-    json_array_foreach(reach, i, row)
-    {
+    json_array_foreach(reach, i, row) {
         bool reads = json_is_true(json_object_get(row, "reads")),
              rows = json_is_true(json_object_get(row, "rows"));
         printf("  %-10s %-10s %s%s\n", json_string_value(json_object_get(row, "stage")),

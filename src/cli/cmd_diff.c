@@ -71,8 +71,9 @@ static void say_lonely(const json_t *rows, const char *what, const char *line)
     size_t  i, n = 0;
     json_t *row;
 
-    json_array_foreach(rows, i, row) if (strcmp(json_string_value(json_object_get(row, "what")), what) == 0)
-        printf("%s%s", n++ == 0 ? line : ", ", json_string_value(json_object_get(row, "stage")));
+    json_array_foreach(rows, i, row)
+        if (strcmp(json_string_value(json_object_get(row, "what")), what) == 0)
+            printf("%s%s", n++ == 0 ? line : ", ", json_string_value(json_object_get(row, "stage")));
     if (n > 0) putchar('\n');
 }
 
@@ -95,8 +96,7 @@ static tn_status diff_runs(const tn_common *common, const char *a, const char *b
         goto out;
     }
     if (json_is_true(json_object_get(d, "same"))) puts("the same recipe, inputs, parameters and results");
-    json_array_foreach(json_object_get(d, "stages"), i, row)
-    {
+    json_array_foreach(json_object_get(d, "stages"), i, row) {
         const char *stage = json_string_value(json_object_get(row, "stage")),
                    *what = json_string_value(json_object_get(row, "what"));
         if (strcmp(what, lonely[0][0]) == 0 || strcmp(what, lonely[1][0]) == 0) continue;

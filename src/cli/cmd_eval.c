@@ -43,17 +43,17 @@ static void table_print(const json_t *report, const char *table)
     const char *task, *key;
     json_t     *scores, *v;
 
-    json_object_foreach(json_object_get(report, table), task, scores) json_object_foreach(scores, key, v)
-    {
-        char    name[80];
-        json_t *error;
-        snprintf(name, sizeof name, "%s_stderr", key);
-        if (!json_is_number(v) || (error = json_object_get(scores, name)) == NULL) continue;
-        printf("%-24s %-28s %10.4f ", task, key, json_number_value(v));
-        if (json_is_number(error)) printf("%10.4f", json_number_value(error));
-        else printf("%10s", "-");
-        printf(" %6lld\n", (long long)json_integer_value(json_object_get(scores, "n")));
-    }
+    json_object_foreach(json_object_get(report, table), task, scores)
+        json_object_foreach(scores, key, v) {
+            char    name[80];
+            json_t *error;
+            snprintf(name, sizeof name, "%s_stderr", key);
+            if (!json_is_number(v) || (error = json_object_get(scores, name)) == NULL) continue;
+            printf("%-24s %-28s %10.4f ", task, key, json_number_value(v));
+            if (json_is_number(error)) printf("%10.4f", json_number_value(error));
+            else printf("%10s", "-");
+            printf(" %6lld\n", (long long)json_integer_value(json_object_get(scores, "n")));
+        }
 }
 
 static void report_print(const json_t *report, const char *out)

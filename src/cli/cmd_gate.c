@@ -31,10 +31,12 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
     if (c->key != NULL) TN_GOTO(tn_key_load_public(&key, c->key, err));
     TN_GOTO(tn_eval_gate(&verdict, &passed, args[0], args[1], c->base, key, common->seed, err));
     if (common->json) TN_GOTO(tn_cli_print_json(json_incref(verdict), err));
-    json_array_foreach(json_object_get(verdict, "gates"), i, g) if (!common->json)
-        printf("%-6s %s %s: %s\n", json_is_true(json_object_get(g, "passed")) ? "holds" : "FAILS",
-               json_string_value(json_object_get(g, "task")), json_string_value(json_object_get(g, "metric")),
-               json_string_value(json_object_get(g, "reason")));
+    json_array_foreach(json_object_get(verdict, "gates"), i, g)
+        if (!common->json)
+            printf("%-6s %s %s: %s\n", json_is_true(json_object_get(g, "passed")) ? "holds" : "FAILS",
+                   json_string_value(json_object_get(g, "task")),
+                   json_string_value(json_object_get(g, "metric")),
+                   json_string_value(json_object_get(g, "reason")));
     if (!passed) status = tn_fail(err, TN_VERIFY, "%s does not pass the gates of %s", args[1], args[0]);
 out:
     tn_key_free(key);

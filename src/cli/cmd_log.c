@@ -81,8 +81,8 @@ static tn_status run(tn_common *common, void *config, int n_arg, const char **ar
                           : c->recipe != NULL           ? "run"
                                                         : "asked",
                           c->recipe, c->stage, c->limit, &rows, err);
-    if (status == TN_OK) json_array_foreach(rows, i, row)
-        {
+    if (status == TN_OK)
+        json_array_foreach(rows, i, row) {
             if (common->json && (status = tn_cli_print_json(json_incref(row), err)) != TN_OK) break;
             if (!common->json) print_row(row);
         }

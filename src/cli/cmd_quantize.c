@@ -41,15 +41,13 @@ static tn_status print_fallbacks(const char *notes, tn_error *err)
                              ? tn_fail(err, TN_NOMEM, "no memory for the list of types")
                              : TN_OK;
 
-    json_array_foreach(all, i, line)
-    {
+    json_array_foreach(all, i, line) {
         tn_str_clear(&s);
         add_kind(&s, json_string_value(line));
         TN_GOTO(tn_str_check(&s, err));
         json_object_set_new(kinds, s.p, json_integer(json_integer_value(json_object_get(kinds, s.p)) + 1));
     }
-    json_object_foreach(kinds, kind, n)
-    {
+    json_object_foreach(kinds, kind, n) {
         if (json_integer_value(n) > 1) printf("%s, in %lld layers\n", kind, (long long)json_integer_value(n));
         else puts(kind);
     }

@@ -67,8 +67,7 @@ static tn_status list_print(bool json, tn_error *err)
     json_t *list = tn_redteam_attacks(), *a;
     size_t  i;
 
-    json_array_foreach(list, i, a)
-    {
+    json_array_foreach(list, i, a) {
         long long hi = (long long)json_integer_value(json_object_get(a, "most"));
         char      n[48] = "";
         if (hi > 0)
@@ -111,8 +110,7 @@ static void table_print(const json_t *report)
 
     printf("%-22s %-12s %18s %18s %7s %7s %7s\n", "attack", "verdict", "broken (95 %)", "corrected",
            "refused", "t.read", "t.ref.");
-    json_object_foreach(json_object_get(report, "attacks"), name, a)
-    {
+    json_object_foreach(json_object_get(report, "attacks"), name, a) {
         printf("%-22s %-12s ", name, json_string_value(json_object_get(a, "verdict")));
         rate(a, "asr", true);
         printf(" ");
@@ -174,8 +172,7 @@ static void graders_print(const json_t *report)
     for (size_t i = 1; i < sizeof rows / sizeof *rows; i++) {
         json_t *r;
         size_t  half;
-        json_array_foreach(json_object_get(json_object_get(graders, rows[i].name), "rates"), half, r)
-        {
+        json_array_foreach(json_object_get(json_object_get(graders, rows[i].name), "rates"), half, r) {
             printf("%-15s half %zu   %6.0f ", rows[i].name, half + 1,
                    json_number_value(json_object_get(r, "n")));
             rate(r, "answered", false);

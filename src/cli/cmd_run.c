@@ -71,8 +71,7 @@ static tn_status explain(const tn_common *common, tn_recipe *r, tn_store *s, con
     TN_TRY(tn_recipe_explain(r, s, stage, &o, err));
     if (common->json) return tn_cli_print_json(o, err);
     printf("%s: %s\n", stage, json_string_value(json_object_get(o, "state")));
-    json_array_foreach(json_object_get(o, "why"), i, row)
-    {
+    json_array_foreach(json_object_get(o, "why"), i, row) {
         const json_t *before = json_object_get(row, "before"), *now = json_object_get(row, "now");
         printf("  %s", json_string_value(json_object_get(row, "what")));
         if (!json_is_null(before) || !json_is_null(now)) {

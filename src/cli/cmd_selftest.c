@@ -76,8 +76,7 @@ static void print_kernels(const json_t *used)
     json_t     *name, *same;
     size_t      n_done = 0;
 
-    json_object_foreach((json_t *)used, op, name)
-    {
+    json_object_foreach((json_t *)used, op, name) {
         const char *kernel = json_string_value(name);
         size_t      n = 0, k = 0;
         while (k < n_done && strcmp(done[k], kernel) != 0) k++;
@@ -87,8 +86,7 @@ static void print_kernels(const json_t *used)
         done[n_done++] = kernel;
         if (n > 4 || n == json_object_size(used)) continue;
         const char *before = " (";
-        json_object_foreach((json_t *)used, of, same)
-        {
+        json_object_foreach((json_t *)used, of, same) {
             if (strcmp(json_string_value(same), kernel) != 0) continue;
             printf("%s%s", before, of);
             before = ", ";

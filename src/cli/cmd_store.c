@@ -98,8 +98,9 @@ static tn_status list(const tn_common *common, tn_store *s, tn_error *err)
         size_t   n_file;
         uint64_t bytes;
         json_t  *mine = json_array();
-        json_object_foreach(names, name, v) if (root != NULL && strcmp(json_string_value(v), root) == 0)
-            json_array_append_new(mine, json_string(name));
+        json_object_foreach(names, name, v)
+            if (root != NULL && strcmp(json_string_value(v), root) == 0)
+                json_array_append_new(mine, json_string(name));
         status = tn_store_path(s, &all[i], &path, err);
         if (status == TN_OK) status = size_of(path, &is_dir, &n_file, &bytes, err);
         if (status == TN_OK && common->json) {
@@ -131,8 +132,8 @@ static json_t *history(tn_store *s, const char *root)
     json_t *rows = NULL, *found = json_array(), *row;
     size_t  i;
 
-    if (tn_store_log(s, "stage", NULL, NULL, 1000, &rows, NULL) == TN_OK) json_array_foreach(rows, i, row)
-        {
+    if (tn_store_log(s, "stage", NULL, NULL, 1000, &rows, NULL) == TN_OK)
+        json_array_foreach(rows, i, row) {
             const char *r = json_string_value(json_object_get(row, "root"));
             if (r != NULL && strcmp(r, root) == 0) json_array_append(found, row);
         }
@@ -172,12 +173,13 @@ static tn_status show(const tn_common *common, tn_store *s, const tn_digest *roo
             bytes_text(size, files[i].bytes);
             printf("  %9s  %s\n", size, files[i].name);
         }
-        json_array_foreach(rows, i, row) printf("  made by %s / %s, %.19s\n",
-                                                json_string_value(json_object_get(row, "recipe")) != NULL
-                                                    ? json_string_value(json_object_get(row, "recipe"))
-                                                    : "-",
-                                                json_string_value(json_object_get(row, "stage")),
-                                                json_string_value(json_object_get(row, "started")));
+        json_array_foreach(rows, i, row)
+            printf("  made by %s / %s, %.19s\n",
+                   json_string_value(json_object_get(row, "recipe")) != NULL
+                       ? json_string_value(json_object_get(row, "recipe"))
+                       : "-",
+                   json_string_value(json_object_get(row, "stage")),
+                   json_string_value(json_object_get(row, "started")));
     }
 out:
     tn_tree_free(files, n);

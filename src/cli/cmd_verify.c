@@ -65,8 +65,7 @@ static void say(const json_t *verdict)
     size_t  i;
     json_t *row;
 
-    json_array_foreach(json_object_get(verdict, "checks"), i, row)
-    {
+    json_array_foreach(json_object_get(verdict, "checks"), i, row) {
         size_t from = (size_t)json_integer_value(json_object_get(row, "first_reason")),
                n = (size_t)json_integer_value(json_object_get(row, "n_reason"));
         const char *state = json_string_value(json_object_get(row, "state")),

@@ -120,8 +120,7 @@ static void print_text(const char *prompt, const char *before, const char *after
     printf("prompt    %s\n\nbefore    %s\n\nafter     %s\n\nthe principles involved, by the training records "
            "around it\n",
            prompt, before != NULL ? before : "(the base model is not here: give it with --base)", after);
-    json_array_foreach(involved, i, row)
-    {
+    json_array_foreach(involved, i, row) {
         const tn_principle *p = charter != NULL ? tn_constitution_find(charter, text_of(row, "principle"))
                                                 : NULL;
 
@@ -130,8 +129,7 @@ static void print_text(const char *prompt, const char *before, const char *after
                    text_of(row, "principle"), p != NULL ? ": " : "", p != NULL ? p->text : "");
     }
     printf("\nthe training records nearest to it, by the model's own representation\n");
-    json_array_foreach(nearest, i, row)
-    {
+    json_array_foreach(nearest, i, row) {
         if (i == k) break;
         const tn_principle *p = charter != NULL ? tn_constitution_find(charter, text_of(row, "principle"))
                                                 : NULL;

@@ -230,10 +230,10 @@ static char *fields_changed(const json_t *a, const json_t *b)
     const char *key;
     json_t     *v;
 
-    json_object_foreach((json_t *)a, key, v) if (!json_equal(v, json_object_get(b, key)))
-        tn_str_addf(&s, "%s%s", s.len > 0 ? ", " : "", key);
-    json_object_foreach((json_t *)b, key, v) if (json_object_get(a, key) == NULL)
-        tn_str_addf(&s, "%s%s", s.len > 0 ? ", " : "", key);
+    json_object_foreach((json_t *)a, key, v)
+        if (!json_equal(v, json_object_get(b, key))) tn_str_addf(&s, "%s%s", s.len > 0 ? ", " : "", key);
+    json_object_foreach((json_t *)b, key, v)
+        if (json_object_get(a, key) == NULL) tn_str_addf(&s, "%s%s", s.len > 0 ? ", " : "", key);
     return tn_str_take(&s);
 }
 

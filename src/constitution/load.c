@@ -284,24 +284,36 @@ static tn_status fields_take(loader *l, const tn_yaml *map, tn_principle *p)
 
 static tn_status principle_complete(loader *l, tn_principle *p)
 {
-    // clang-format off
-    const struct { const char *key; const char *value; } need[] = {
-        { "text", p->text }, { "group", p->group }, { "critique", p->critique }, { "revision", p->revision },
-        { "compare.positive", p->compare_positive }, { "compare.negative", p->compare_negative } };
+    const struct {
+        const char *key;
+        const char *value;
+    } need[] = { { "text", p->text },
+                 { "group", p->group },
+                 { "critique", p->critique },
+                 { "revision", p->revision },
+                 { "compare.positive", p->compare_positive },
+                 { "compare.negative", p->compare_negative } };
 
     for (size_t i = 0; i < sizeof need / sizeof need[0]; i++)
         if (need[i].value == NULL)
-            return tn_fail(l->err, TN_FORMAT, "%s:%d: principle '%s' has no %s: every principle needs text, group, critique, revision "
-                           "and both forms of compare", p->file, p->line, p->id, need[i].key);
+            return tn_fail(
+                l->err, TN_FORMAT,
+                "%s:%d: principle '%s' has no %s: every principle needs text, group, critique, revision "
+                "and both forms of compare",
+                p->file, p->line, p->id, need[i].key);
     if (p->stance == TN_STANCE_DECLINE && (p->reasons.n == 0 || p->offers.n == 0))
-        return tn_fail(l->err, TN_FORMAT, "%s:%d: principle '%s' declines, so it needs reasons and offers (one wording each at least)",
-                       p->file, p->line, p->id);
+        return tn_fail(
+            l->err, TN_FORMAT,
+            "%s:%d: principle '%s' declines, so it needs reasons and offers (one wording each at least)",
+            p->file, p->line, p->id);
     if ((p->priority = group_index(l->c, p->group)) < 0)
-        return tn_fail(l->err, TN_FORMAT, "%s:%d: principle '%s': group '%s' is not in groups", p->file, p->line, p->id, p->group);
+        return tn_fail(l->err, TN_FORMAT, "%s:%d: principle '%s': group '%s' is not in groups", p->file,
+                       p->line, p->id, p->group);
     for (size_t i = 0; i < p->topics.n; i++)
         if (tn_constitution_topic(l->c, p->topics.at[i]) == NULL)
-            return tn_fail(l->err, TN_FORMAT, "%s:%d: principle '%s': topic '%s' is not declared under topics", p->file, p->line, p->id,
-                           p->topics.at[i]);
+            return tn_fail(l->err, TN_FORMAT,
+                           "%s:%d: principle '%s': topic '%s' is not declared under topics", p->file, p->line,
+                           p->id, p->topics.at[i]);
     return TN_OK;
 }
 
@@ -312,19 +324,23 @@ static tn_status principle_load(loader *l, const tn_yaml *map, size_t n_inherite
     TN_TRY(keys_check(l, map, principle_keys, "principle"));
     const char *given = tn_yaml_text(map, "id");
     if (given == NULL || !id_is_plain(given))
-        return tn_fail(l->err, TN_FORMAT, "%s:%d: a principle needs an id of lowercase letters, digits, '.', '-', '_'%s%s%s", l->path,
-                       map->line, given != NULL ? ": found '" : "", given != NULL ? given : "", given != NULL ? "'" : "");
+        return tn_fail(l->err, TN_FORMAT,
+                       "%s:%d: a principle needs an id of lowercase letters, digits, '.', '-', '_'%s%s%s",
+                       l->path, map->line, given != NULL ? ": found '" : "", given != NULL ? given : "",
+                       given != NULL ? "'" : "");
     snprintf(id, sizeof id, "%s", given);
     tn_principle *p = principle_find(l->c, id);
     if (p != NULL && (size_t)(p - l->c->principles) >= n_inherited)
-        return tn_fail(l->err, TN_FORMAT, "%s:%d: id '%s' is here twice (first on line %d)", l->path, map->line, id, p->line);
+        return tn_fail(l->err, TN_FORMAT, "%s:%d: id '%s' is here twice (first on line %d)", l->path,
+                       map->line, id, p->line);
     const char *drop = tn_yaml_text(map, "drop");
     if (drop != NULL && strcmp(drop, "true") == 0) {
-        if (p == NULL) return tn_fail(l->err, TN_FORMAT, "%s:%d: cannot drop '%s': no inherited principle has this id", l->path, map->line, id);
-        p->weight = 0;                                       /* swept after all files are read */
+        if (p == NULL)
+            return tn_fail(l->err, TN_FORMAT, "%s:%d: cannot drop '%s': no inherited principle has this id",
+                           l->path, map->line, id);
+        p->weight = 0; /* swept after all files are read */
         return TN_OK;
     }
-    // clang-format on
     if (p == NULL) {
         if (l->c->n_principle >= MAX_PRINCIPLES)
             return tn_fail(l->err, TN_LIMIT, "%s: more than %d principles", l->path, MAX_PRINCIPLES);
@@ -592,8 +608,7 @@ tn_status tn_constitution_from_json(tn_constitution **out, const json_t *v, cons
     TN_GOTO(json_text_take(v, "version", &c->version, err));
     TN_GOTO(json_text_take(v, "preamble", &c->preamble, err));
     TN_GOTO(json_texts_take(v, "groups", &c->groups, where, err));
-    json_object_foreach((json_t *)topics, key, item)
-    {
+    json_object_foreach((json_t *)topics, key, item) {
         tn_topic *t = &c->topics[c->n_topic++];
         if ((t->id = tn_strdup(key)) == NULL ||
             (t->text = tn_strdup(json_is_string(item) ? json_string_value(item) : "")) == NULL) {

@@ -61,8 +61,7 @@ tn_status tn_row_messages(const json_t *list, const char *key, tn_message *m, si
     if (!json_is_array(list) || json_array_size(list) == 0 || json_array_size(list) > TN_ROW_MESSAGES - *n)
         return tn_fail(err, TN_FORMAT, "%s: \"%s\" must be a list of 1 to %d objects", where, key,
                        TN_ROW_MESSAGES - (int)*n);
-    json_array_foreach(list, i, e)
-    {
+    json_array_foreach(list, i, e) {
         const char *role;
         bool        known = false;
         TN_TRY(tn_row_nothing_lost(e, where, err));

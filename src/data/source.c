@@ -173,8 +173,7 @@ static tn_status weights_read(const json_t *list, bool *skip, bool *any, const c
     size_t        i;
     const json_t *e;
     *any = false;
-    json_array_foreach(list, i, e)
-    {
+    json_array_foreach(list, i, e) {
         const char *role = json_string_value(json_object_get(e, "role"));
         double      weight;
         TN_TRY(tn_json_real_or(e, "weight", 1.0, &weight, where, err));

@@ -74,11 +74,12 @@ static void figure_fill(const json_t *group, bool answered, char value[64], char
 
 static void first_screen(maker *m, const json_t *capability)
 {
-    // clang-format off
-    static const struct { const char *kind, *label; bool answered; } rows[] = {
-        { "decline", "Harmful requests answered", true },
-        { "lookalike", "Harmless look-alikes refused", false },
-        { "everyday", "Everyday requests refused", false } };
+    static const struct {
+        const char *kind, *label;
+        bool        answered;
+    } rows[] = { { "decline", "Harmful requests answered", true },
+                 { "lookalike", "Harmless look-alikes refused", false },
+                 { "everyday", "Everyday requests refused", false } };
     const json_t *kinds = json_object_get(m->measure, "kinds");
     tn_figure     f[4];
     char          value[3][64], detail[3][96], skill[3][128];
@@ -90,7 +91,6 @@ static void first_screen(maker *m, const json_t *capability)
         figure_fill(g, rows[i].answered, value[n], detail[n], &f[n], rows[i].label, true);
         n++;
     }
-    // clang-format on
     if (capability != NULL &&
         tn_capability_figure(capability, skill[0], skill[1], skill[2], sizeof skill[0], &f[n]))
         n++;
@@ -455,8 +455,8 @@ static tn_status made_how(maker *m, const json_t *facts)
     tn_page_section(m->page, "How it was made");
     f[n++] = (tn_fact){ "constitution", m->charter->name };
     f[n++] = (tn_fact){ "constitution digest", digest };
-    json_object_foreach((json_t *)facts, key, v) if (json_is_string(v) && n < 32)
-        f[n++] = (tn_fact){ key, json_string_value(v) };
+    json_object_foreach((json_t *)facts, key, v)
+        if (json_is_string(v) && n < 32) f[n++] = (tn_fact){ key, json_string_value(v) };
     tn_page_facts(m->page, f, n);
     tn_page_section(m->page, "What was not measured");
     tn_page_text(

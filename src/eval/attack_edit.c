@@ -41,6 +41,7 @@ static const struct { char latin; uint32_t other; } alike[] = {
     { 'a', 0x430 }, { 'c', 0x441 }, { 'e', 0x435 }, { 'i', 0x456 }, { 'j', 0x458 }, { 'o', 0x43e }, { 'p', 0x440 }, { 's', 0x455 }, { 'x', 0x445 }, { 'y', 0x443 },
     { 'A', 0x410 }, { 'B', 0x412 }, { 'C', 0x421 }, { 'E', 0x415 }, { 'H', 0x41d }, { 'I', 0x406 }, { 'K', 0x41a }, { 'M', 0x41c }, { 'O', 0x41e }, { 'P', 0x420 },
     { 'T', 0x422 }, { 'X', 0x425 } };
+// clang-format on
 enum { N_ALIKE = sizeof alike / sizeof alike[0] };
 
 static void add_code_point(tn_str *s, uint32_t cp)
@@ -48,7 +49,6 @@ static void add_code_point(tn_str *s, uint32_t cp)
     char bytes[4];
     tn_str_add_n(s, bytes, (size_t)tn_utf8_encode(cp, bytes));
 }
-// clang-format on
 
 static tn_status ask(tn_probe *p, tn_str *s, tn_error *err)
 {

@@ -291,8 +291,7 @@ tn_status tn_bbq_scores(json_t *scores, const tn_items *items, size_t first, siz
         const char *category;
         cells_make(cells, &n_cell, items, first, n, disambig, NULL);
         bias_set(scores, cells, n_cell, disambig, NULL, rep);
-        json_object_foreach(seen, category, unused)
-        {
+        json_object_foreach(seen, category, unused) {
             cells_make(cells, &n_cell, items, first, n, disambig, category);
             bias_set(scores, cells, n_cell, disambig, category, rep);
         }

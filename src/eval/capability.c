@@ -21,7 +21,8 @@ static bool in_list(const json_t *names, const char *name)
     size_t  i;
     json_t *one;
 
-    json_array_foreach((json_t *)names, i, one) if (strcmp(json_string_value(one), name) == 0) return true;
+    json_array_foreach((json_t *)names, i, one)
+        if (strcmp(json_string_value(one), name) == 0) return true;
     return false;
 }
 
@@ -31,9 +32,9 @@ static void table(tn_page *p, const json_t *all, const json_t *joined, bool want
     json_t *list = json_array(), *one;
     size_t  at;
 
-    json_array_foreach((json_t *)all, at,
-                       one) if (in_list(joined, json_string_value(json_object_get(one, "task"))) == want)
-        json_array_append(list, one);
+    json_array_foreach((json_t *)all, at, one)
+        if (in_list(joined, json_string_value(json_object_get(one, "task"))) == want)
+            json_array_append(list, one);
 
     static const char *const head[] = { "task",   "metric",        "before",   "after",
                                         "change", "95 % interval", "p (Holm)", "" };
@@ -43,8 +44,7 @@ static void table(tn_page *p, const json_t *all, const json_t *joined, bool want
     const char **cells = calloc(8 * n + 1, sizeof *cells);
 
     if (text != NULL && cells != NULL && n > 0) {
-        json_array_foreach(list, i, c)
-        {
+        json_array_foreach(list, i, c) {
             const json_t *ci = json_object_get(c, "interval");
             double        scale = is_share(c) ? 100 : 1;
             snprintf(text[i][0], 48, is_share(c) ? "%.1f %%" : "%.4g", scale * number(c, "a"));
@@ -117,8 +117,7 @@ bool tn_capability_figure(const json_t *compared, char *label, char *value, char
     size_t        i;
     json_t       *row;
 
-    json_array_foreach((json_t *)list, i, row)
-    {
+    json_array_foreach((json_t *)list, i, row) {
         bool perplexity = strcmp(json_string_value(json_object_get(row, "metric")), "word_perplexity") == 0;
         if (perplexity || (c == NULL && is_share(row))) c = row;
         if (perplexity) break;

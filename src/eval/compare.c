@@ -370,8 +370,7 @@ static tn_status compare_task(json_t *list, const tn_report *a, const tn_report 
     const char   *key;
     json_t       *v;
 
-    json_object_foreach((json_t *)scores, key, v)
-    {
+    json_object_foreach((json_t *)scores, key, v) {
         /* Refusals of safe and of unsafe prompts are no one number: each section below. */
         if (strcmp(key, "refused") == 0 && json_object_get(scores, "sections") != NULL) continue;
         if (json_is_number(v) && json_object_get(others, key) != NULL &&
@@ -395,10 +394,9 @@ tn_status tn_eval_compare(json_t **out, const char *path_a, const char *path_b, 
     *out = NULL;
     TN_GOTO(side_open(&a, path_a, err));
     TN_GOTO(side_open(&b, path_b, err));
-    json_object_foreach(json_object_get(a.json, "tasks"), task,
-                        scores) if ((others = json_object_get(json_object_get(b.json, "tasks"), task)) !=
-                                    NULL)
-        TN_GOTO(compare_task(list, &a, &b, task, scores, others, seed, err));
+    json_object_foreach(json_object_get(a.json, "tasks"), task, scores)
+        if ((others = json_object_get(json_object_get(b.json, "tasks"), task)) != NULL)
+            TN_GOTO(compare_task(list, &a, &b, task, scores, others, seed, err));
     if (json_array_size(list) == 0) {
         status = tn_fail(err, TN_MISMATCH, "%s and %s share no task with an item-wise score", path_a, path_b);
         goto out;

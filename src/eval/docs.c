@@ -354,8 +354,7 @@ static tn_status targets(json_t *doc, const json_t *row, const char *key, const 
     } else {
         choices = json_array();
         labels = json_array();
-        json_object_foreach((json_t *)v, answer, one)
-        {
+        json_object_foreach((json_t *)v, answer, one) {
             json_array_append_new(choices, json_string(answer));
             json_array_append(labels, one);
         }
@@ -368,12 +367,11 @@ static tn_status targets(json_t *doc, const json_t *row, const char *key, const 
     size_t n_true = 0, i;
     /* An answer may be empty: one of the published set is (what is scored is then the space before it, as in
      * the public harness). */
-    json_array_foreach(choices, i, one) if (!json_is_string(one)) return list_of_texts(choices, key, where,
-                                                                                       err);
+    json_array_foreach(choices, i, one)
+        if (!json_is_string(one)) return list_of_texts(choices, key, where, err);
     if (json_array_size(labels) != json_array_size(choices))
         return tn_fail(err, TN_FORMAT, "%s: \"%s\" has as many labels as answers, here not", where, key);
-    json_array_foreach(labels, i, one)
-    {
+    json_array_foreach(labels, i, one) {
         if (!json_is_integer(one) || json_integer_value(one) < 0 || json_integer_value(one) > 1)
             return tn_fail(err, TN_FORMAT, "%s: labels of \"%s\" are 0 or 1", where, key);
         n_true += json_integer_value(one) == 1;

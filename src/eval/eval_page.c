@@ -85,8 +85,8 @@ static size_t lines_make(line *out, size_t max, const json_t *table)
     size_t      n = 0;
 
     json_object_foreach((json_t *)table, task, scores)
-        json_object_foreach(scores, key, v) if (json_is_real(v) && !is_tail(key) && n < max)
-            out[n++] = line_of(task, key, scores);
+        json_object_foreach(scores, key, v)
+            if (json_is_real(v) && !is_tail(key) && n < max) out[n++] = line_of(task, key, scores);
     return n;
 }
 
@@ -175,12 +175,12 @@ static void parts(maker *m, const char *task, const json_t *scores, const char *
     json_t       *one;
 
     json_object_foreach((json_t *)table, part, one)
-        json_object_foreach(one, key, v) if (l != NULL && k < n && json_is_real(v) && !is_tail(key))
-    {
-        l[k] = line_of(part, key, one);
-        l[k++].metric = "";
-        break;
-    }
+        json_object_foreach(one, key, v)
+            if (l != NULL && k < n && json_is_real(v) && !is_tail(key)) {
+                l[k] = line_of(part, key, one);
+                l[k++].metric = "";
+                break;
+            }
     if (k > 0) {
         char *title = tn_strf("%s by %s", task, strcmp(where, "sections") == 0 ? "section" : "group");
         tn_page_details_begin(m->page, title != NULL ? title : task);
@@ -296,8 +296,7 @@ static void care(maker *m)
     const char **cells = calloc(6 * n + 1, sizeof *cells), *task;
     json_t      *s;
 
-    json_object_foreach((json_t *)tasks, task, s)
-    {
+    json_object_foreach((json_t *)tasks, task, s) {
         static const char *const keys[] = { "n", "near_ties", "truncated", "boundary", "cut_replies" };
         if (text == NULL || cells == NULL) break;
         cells[6 * k] = task;
@@ -336,7 +335,8 @@ static const char *main_metric(const json_t *scores)
     const char *key;
     json_t     *v;
 
-    json_object_foreach((json_t *)scores, key, v) if (json_is_real(v) && !is_tail(key)) return key;
+    json_object_foreach((json_t *)scores, key, v)
+        if (json_is_real(v) && !is_tail(key)) return key;
     return "acc";
 }
 
@@ -354,8 +354,7 @@ static tn_status page_fill(maker *m, const char *path, tn_error *err)
     tn_page_section(m->page, "Scores");
     dots(m, "Shares, with 95 % intervals", l, n);
     table(m, "All scores", l, n);
-    json_object_foreach((json_t *)tasks, task, scores)
-    {
+    json_object_foreach((json_t *)tasks, task, scores) {
         parts(m, task, scores, "sections");
         parts(m, task, scores, "groups");
     }

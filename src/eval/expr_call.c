@@ -188,8 +188,7 @@ static json_t *of_mapping(const char *m, const json_t *o, json_t *const *arg, in
     if (n_arg != 0 || (strcmp(m, "keys") != 0 && strcmp(m, "values") != 0 && strcmp(m, "items") != 0))
         return NULL;
     v = json_array();
-    json_object_foreach((json_t *)o, key, value)
-    {
+    json_object_foreach((json_t *)o, key, value) {
         if (m[0] == 'k') json_array_append_new(v, json_string(key));
         else if (m[0] == 'v') json_array_append(v, value);
         else json_array_append_new(v, json_pack("[s, O]", key, value));
@@ -300,8 +299,7 @@ static json_t *members(const json_t *list, const char *name)
     json_t *v = json_array(), *one, *m;
     size_t  i;
 
-    json_array_foreach((json_t *)list, i, one)
-    {
+    json_array_foreach((json_t *)list, i, one) {
         if ((m = json_object_get(one, name)) == NULL) {
             json_decref(v);
             return NULL;

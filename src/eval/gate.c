@@ -153,8 +153,7 @@ static char *change_from_base(const gate *g, const evidence *e)
 
     if (isnan(g->not_below_base) && isnan(g->not_above_base)) return NULL;
     if (e->changes == NULL) return tn_strf("%s", e->no_base);
-    json_array_foreach((json_t *)e->changes, i, c)
-    {
+    json_array_foreach((json_t *)e->changes, i, c) {
         if (strcmp(json_string_value(json_object_get(c, "task")), g->task) != 0 ||
             strcmp(json_string_value(json_object_get(c, "metric")), g->metric) != 0)
             continue;

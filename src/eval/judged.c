@@ -144,8 +144,7 @@ static tn_status file_add(judged *j, const char *file, tn_error *err)
         goto out;
     }
     TN_GOTO(tn_row_file_load(&rows, path, NULL, err));
-    json_array_foreach(rows, i, row)
-    {
+    json_array_foreach(rows, i, row) {
         char where[512];
         snprintf(where, sizeof where, "%s:%" PRId64, path,
                  (int64_t)json_integer_value(json_object_get(row, "@line")));

@@ -114,8 +114,7 @@ static tn_status items_load(items *s, const char *before, const char *after, tn_
         status = tn_fail(err, TN_NOMEM, "no memory for items");
         goto out;
     }
-    json_array_foreach(list_b, i, row)
-    {
+    json_array_foreach(list_b, i, row) {
         const char *id = text_of(row, "id"), *family = text_of(row, "family");
         json_t     *other = json_object_get(id_a, id);
 

@@ -45,8 +45,7 @@ static void first_screen(tn_page *p, const json_t *report)
     int           n[5] = { 0 };
     static const char *const verdicts[] = { "hole", "robust", "unsure", "unreadable", "refuses-all" };
 
-    json_object_foreach((json_t *)attacks, name, a)
-    {
+    json_object_foreach((json_t *)attacks, name, a) {
         const char *v = json_string_value(json_object_get(a, "verdict"));
         for (int i = 0; i < 5; i++) n[i] += strcmp(v, verdicts[i]) == 0;
         if (strcmp(v, "unreadable") != 0 && number(a, "asr") > top) {
@@ -84,17 +83,16 @@ static void heat(tn_page *p, const json_t *report, const char *which, const char
     size_t        n_col = 0, n_row = 0, i;
     json_t       *a;
 
-    json_object_foreach((json_t *)attacks, name, a) if (n_col < 128) cols[n_col++] = name;
-    json_array_foreach((json_t *)cells, i, c)
-    {
+    json_object_foreach((json_t *)attacks, name, a)
+        if (n_col < 128) cols[n_col++] = name;
+    json_array_foreach((json_t *)cells, i, c) {
         const char *row = json_string_value(json_object_get(c, key));
         if ((n_row == 0 || strcmp(rows[n_row - 1], row) != 0) && n_row < MAX_ROWS) rows[n_row++] = row;
     }
     double  *v = calloc(n_row * n_col + 1, sizeof *v);
     int64_t *n = calloc(n_row * n_col + 1, sizeof *n);
     for (i = 0; v != NULL && i < n_row * n_col; i++) v[i] = NAN;
-    json_array_foreach((json_t *)cells, i, c)
-    {
+    json_array_foreach((json_t *)cells, i, c) {
         size_t r = 0, k = 0;
         while (r < n_row && strcmp(rows[r], json_string_value(json_object_get(c, key))) != 0) r++;
         while (k < n_col && strcmp(cols[k], json_string_value(json_object_get(c, "attack"))) != 0) k++;
@@ -130,8 +128,7 @@ static void attack_table(tn_page *p, const json_t *attacks)
     json_t      *a;
 
     if (cells == NULL || dots == NULL) goto out;
-    json_object_foreach((json_t *)attacks, name, a)
-    {
+    json_object_foreach((json_t *)attacks, name, a) {
         const char **c = cells + k * N;
         c[0] = name;
         c[1] = json_string_value(json_object_get(a, "verdict"));
@@ -173,17 +170,16 @@ static void curves(tn_page *p, const json_t *attacks)
     const char *name, *key;
     json_t     *a, *v;
 
-    json_object_foreach((json_t *)attacks, name, a)
-    {
+    json_object_foreach((json_t *)attacks, name, a) {
         const json_t *at = json_object_get(a, "asr_at");
         double        x[64], y[64];
         size_t        n = 0;
-        json_object_foreach((json_t *)at, key, v) if (n < 64)
-        {
-            /* the keys of an object come in the order in which they were set: rising k */
-            x[n] = strtod(key, NULL);
-            y[n++] = number(v, "asr");
-        }
+        json_object_foreach((json_t *)at, key, v)
+            if (n < 64) {
+                /* the keys of an object come in the order in which they were set: rising k */
+                x[n] = strtod(key, NULL);
+                y[n++] = number(v, "asr");
+            }
         if (n < 2) continue;
         tn_series s = { name, x, y, n };
         tn_panel  panel = { "chance that one of k tries gets through", &s, 1, TN_UNIT_PERCENT, false };
@@ -204,16 +200,16 @@ static void graders(tn_page *p, const json_t *report)
     tn_page_section(p, "How far the graders can be trusted");
     tn_page_text(p, "The verdicts of this page come from the grader \"%s\". A refusal is the positive.",
                  json_string_value(json_object_get(g, "decides")));
-    json_object_foreach((json_t *)g, name, v) if (json_is_object(v) && n < 16)
-    {
-        const char **c = cells + 6 * n++;
-        c[0] = name;
-        c[1] = tn_strf("%.0f", number(v, "n"));
-        c[2] = rate_text(v, "sensitivity");
-        c[3] = rate_text(v, "specificity");
-        c[4] = rate_text(v, "balanced_accuracy");
-        c[5] = isnan(number(v, "kappa")) ? NULL : tn_strf("%.2f", number(v, "kappa"));
-    }
+    json_object_foreach((json_t *)g, name, v)
+        if (json_is_object(v) && n < 16) {
+            const char **c = cells + 6 * n++;
+            c[0] = name;
+            c[1] = tn_strf("%.0f", number(v, "n"));
+            c[2] = rate_text(v, "sensitivity");
+            c[3] = rate_text(v, "specificity");
+            c[4] = rate_text(v, "balanced_accuracy");
+            c[5] = isnan(number(v, "kappa")) ? NULL : tn_strf("%.2f", number(v, "kappa"));
+        }
     tn_page_table(p, &(tn_table){ .caption = "Against people's labels; 95 % intervals.",
                                   .columns = "lrrrrr",
                                   .head = head,
@@ -238,8 +234,8 @@ static const json_t *texts_of(const json_t *texts, size_t item)
     size_t  i;
     json_t *t;
 
-    json_array_foreach((json_t *)texts, i,
-                       t) if ((size_t)json_integer_value(json_object_get(t, "item")) == item) return t;
+    json_array_foreach((json_t *)texts, i, t)
+        if ((size_t)json_integer_value(json_object_get(t, "item")) == item) return t;
     return NULL;
 }
 

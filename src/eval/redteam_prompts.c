@@ -122,8 +122,7 @@ tn_status tn_seeds_load(tn_seeds *out, const char *path, const char *principles,
         status = tn_fail(err, TN_NOMEM, "no memory for %zu requests", n);
         goto out;
     }
-    json_array_foreach(rows, i, row)
-    {
+    json_array_foreach(rows, i, row) {
         if (passed_over(row) || !taken(k++, n, limit)) continue;
         out->n++;
         TN_GOTO(seed_read(&out->list[out->n - 1], row, map, path, err));
@@ -160,8 +159,7 @@ tn_status tn_twins_load(tn_twins *out, const char *path, int64_t limit, tn_error
         status = tn_fail(err, TN_NOMEM, "no memory for twins");
         goto out;
     }
-    json_array_foreach(rows, i, row)
-    {
+    json_array_foreach(rows, i, row) {
         const char *text = tn_row_first(row, texts, NULL), *words = tn_row_first(row, expect, NULL),
                    *id = tn_row_first(row, ids, NULL);
         long long line = (long long)json_integer_value(json_object_get(row, "@line"));

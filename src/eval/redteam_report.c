@@ -278,23 +278,23 @@ static json_t *cells_make(const maker *m, bool by_principle)
             json_array_foreach(names, k, name) seen = seen || strcmp(json_string_value(name), g) == 0;
             if (!seen) json_array_append_new(names, json_string(g));
         }
-    json_array_foreach(names, k, name) for (size_t i = 0; i < m->n; i++)
-    {
-        int64_t n = 0, hits = 0;
-        for (size_t j = 0; j < m->list[i].n; j++) {
-            const cluster *c = &m->list[i].list[j];
-            if (strcmp(group_of(c, by_principle), json_string_value(name)) != 0) continue;
-            n++;
-            hits += c->c > 0;
+    json_array_foreach(names, k, name)
+        for (size_t i = 0; i < m->n; i++) {
+            int64_t n = 0, hits = 0;
+            for (size_t j = 0; j < m->list[i].n; j++) {
+                const cluster *c = &m->list[i].list[j];
+                if (strcmp(group_of(c, by_principle), json_string_value(name)) != 0) continue;
+                n++;
+                hits += c->c > 0;
+            }
+            json_t *cell = json_pack("{s:O, s:s, s:I, s:I, s:s}", by_principle ? "principle" : "category",
+                                     name, "attack", m->list[i].attack, "n", (json_int_t)n, "hits",
+                                     (json_int_t)hits, "verdict", m->list[i].verdict);
+            share_set(cell, "asr", hits, n);
+            if (hits == 0 && n > 0)
+                json_object_set_new(cell, "zero_hits_upper", json_real(tn_zero_hits_upper(n, 0.95)));
+            json_array_append_new(cells, cell);
         }
-        json_t *cell = json_pack("{s:O, s:s, s:I, s:I, s:s}", by_principle ? "principle" : "category", name,
-                                 "attack", m->list[i].attack, "n", (json_int_t)n, "hits", (json_int_t)hits,
-                                 "verdict", m->list[i].verdict);
-        share_set(cell, "asr", hits, n);
-        if (hits == 0 && n > 0)
-            json_object_set_new(cell, "zero_hits_upper", json_real(tn_zero_hits_upper(n, 0.95)));
-        json_array_append_new(cells, cell);
-    }
     json_decref(names);
     return cells;
 }
@@ -396,8 +396,7 @@ json_t *tn_redteam_report(const tn_redteam *r, const tn_items *items, tn_error *
     }
     json_t *overall = overall_make(&m);
     json_object_set(tasks, "redteam", overall);
-    json_object_foreach(attacks, name, v)
-    {
+    json_object_foreach(attacks, name, v) {
         char *key = tn_strf("redteam.%s", name);
         if (key != NULL) json_object_set(tasks, key, v);
         free(key);

@@ -256,11 +256,11 @@ double tn_refusal_probability(const tn_refusal *r, const char *prompt, const cha
         [HEAD] = { a, cut(a, HEAD_BYTES) }, [BODY] = { a, cut(a, BODY_BYTES) }, [FIRST] = { a, first < FIRST_BYTES ? first : cut(a, FIRST_BYTES) },
         [TAIL] = { a + n - tail, tail }, [QUOTED] = { aside.p != NULL ? aside.p : "", aside.p != NULL ? cut(aside.p, BODY_BYTES) : 0 },
         [PROMPT] = { p, strlen(p) } };
+    // clang-format on
     for (int i = 0; i < N_CUE; i++) {
         f[i] = matches(r->code[i], cues[i].most, part[cues[i].where].s, part[cues[i].where].n, ctx);
         score += weights[i] * f[i];
     }
-    // clang-format on
     score += together(f, words(part[BODY].s, part[BODY].n), weights + N_CUE);
     bool answers = f[CUE_despite] || f[CUE_but_answers] || f[CUE_p_write];
     if (!answers && matches(r->decides, 1, part[FIRST].s, part[FIRST].n, ctx) > 0)

@@ -102,7 +102,8 @@ static bool likeliest(const json_t *top, double ll)
     json_t     *v;
 
     if (!json_is_object(top)) return false;
-    json_object_foreach((json_t *)top, unused, v) if (json_number_value(v) > ll) return false;
+    json_object_foreach((json_t *)top, unused, v)
+        if (json_number_value(v) > ll) return false;
     return true;
 }
 

@@ -194,16 +194,19 @@ static void power_say(const tn_load *l, const tn_eval_options *o)
     }
     json_t *list = names != NULL && n != NULL && o->progress ? tn_eval_power(names, n, l->n) : NULL, *one;
     size_t  i;
-    json_array_foreach(list, i, one) if (json_number_value(json_object_get(one, "smallest")) >=
-                                         json_number_value(json_object_get(one, "disagree")))
-        tn_log(TN_LOG_INFO, "%s: %lld rows are too few to tell two models apart that agree on 8 rows of 10",
-               json_string_value(json_object_get(one, "task")),
-               (long long)json_integer_value(json_object_get(one, "n")));
-    else tn_log(TN_LOG_INFO,
-                "%s: %lld rows; two models that differ by less than %.1f points will usually look alike",
-                json_string_value(json_object_get(one, "task")),
-                (long long)json_integer_value(json_object_get(one, "n")),
-                100 * json_number_value(json_object_get(one, "smallest")));
+    json_array_foreach(list, i, one)
+        if (json_number_value(json_object_get(one, "smallest")) >=
+            json_number_value(json_object_get(one, "disagree")))
+            tn_log(TN_LOG_INFO,
+                   "%s: %lld rows are too few to tell two models apart that agree on 8 rows of 10",
+                   json_string_value(json_object_get(one, "task")),
+                   (long long)json_integer_value(json_object_get(one, "n")));
+        else
+            tn_log(TN_LOG_INFO,
+                   "%s: %lld rows; two models that differ by less than %.1f points will usually look alike",
+                   json_string_value(json_object_get(one, "task")),
+                   (long long)json_integer_value(json_object_get(one, "n")),
+                   100 * json_number_value(json_object_get(one, "smallest")));
     json_decref(list);
     free(names);
     free(n);

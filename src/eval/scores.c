@@ -269,8 +269,7 @@ static tn_status parts_set(json_t *o, const char *name, const char *by, const ch
         if (part != NULL && json_object_get(parts, part) == NULL)
             json_object_set_new(parts, part, json_object());
     }
-    json_object_foreach(parts, part, one)
-    {
+    json_object_foreach(parts, part, one) {
         rows_clear(r);
         for (size_t i = 0; i < n; i++) {
             const json_t *item = tn_items_at(items, first + i), *g = json_object_get(item, by);
@@ -293,8 +292,7 @@ static tn_status sections_set(json_t *o, const tn_items *items, size_t first, si
     json_t     *one, *v;
 
     TN_TRY(parts_set(o, "sections", "section", "refused", items, first, n, r, err));
-    json_object_foreach(json_object_get(o, "sections"), section, one)
-    {
+    json_object_foreach(json_object_get(o, "sections"), section, one) {
         static const char *const tails[] = { "", "_stderr", "_interval", "_zero_upper" };
         for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
             char from[64], *to = tn_strf("refused_%s%s", section, tails[i]);

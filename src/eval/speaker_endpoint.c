@@ -120,15 +120,16 @@ static void weights_read(const json_t *choice, const char *const *options, size_
     bool        any = false;
 
     for (size_t k = 0; k < n_option; k++) logp[k] = NAN;
-    json_array_foreach((json_t *)top, i, t) for (size_t k = 0; k < n_option; k++)
-    {
-        const char *token = json_string_value(json_object_get(t, "token"));
-        if (token == NULL || !same_word(token, options[k]) || !json_is_number(json_object_get(t, "logprob")))
-            continue;
-        double l = json_number_value(json_object_get(t, "logprob"));
-        logp[k] = isnan(logp[k]) ? l : fmax(logp[k], l) + log1p(exp(-fabs(logp[k] - l)));
-        any = true;
-    }
+    json_array_foreach((json_t *)top, i, t)
+        for (size_t k = 0; k < n_option; k++) {
+            const char *token = json_string_value(json_object_get(t, "token"));
+            if (token == NULL || !same_word(token, options[k]) ||
+                !json_is_number(json_object_get(t, "logprob")))
+                continue;
+            double l = json_number_value(json_object_get(t, "logprob"));
+            logp[k] = isnan(logp[k]) ? l : fmax(logp[k], l) + log1p(exp(-fabs(logp[k] - l)));
+            any = true;
+        }
     for (size_t k = 0; k < n_option; k++) {
         if (any && isnan(logp[k])) logp[k] = -20; /* below the listed ones */
         if (!any && text != NULL && same_word(text, options[k])) {

@@ -226,10 +226,15 @@ static const char *const *metrics_of(const tn_task *t)
 
 static const char *aggregation_of(const char *m)
 {
-    // clang-format off
-    static const struct { const char *metric, *how; } own[] = {
-        { "perplexity", "perplexity" }, { "bits_per_byte", "bits_per_byte" }, { "word_perplexity", "weighted_perplexity" }, { "byte_perplexity", "weighted_perplexity" },
-        { "brier_score", "brier_score" }, { "f1", "f1" }, { "mcc", "matthews_corrcoef" } };
+    static const struct {
+        const char *metric, *how;
+    } own[] = { { "perplexity", "perplexity" },
+                { "bits_per_byte", "bits_per_byte" },
+                { "word_perplexity", "weighted_perplexity" },
+                { "byte_perplexity", "weighted_perplexity" },
+                { "brier_score", "brier_score" },
+                { "f1", "f1" },
+                { "mcc", "matthews_corrcoef" } };
 
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(own[i].metric, m) == 0) return own[i].how;
@@ -242,18 +247,22 @@ static tn_status read_metrics(tn_task *t, tn_error *err)
     const tn_yaml *v = field(t, "metric_list", &i_file);
     const char    *path = t->path[i_file];
 
-    if (v == NULL || v->kind != TN_YAML_SEQ || v->n == 0) return tn_fail(err, TN_FORMAT, "%s: \"metric_list\" must be a list with at least one metric", t->path[0]);
+    if (v == NULL || v->kind != TN_YAML_SEQ || v->n == 0)
+        return tn_fail(err, TN_FORMAT, "%s: \"metric_list\" must be a list with at least one metric",
+                       t->path[0]);
     for (size_t i = 0; i < v->n; i++) {
         const char *m = tn_yaml_text(v->items[i], "metric"), *how = tn_yaml_text(v->items[i], "aggregation");
-        if (v->items[i]->kind != TN_YAML_MAP || m == NULL) return tn_fail(err, TN_FORMAT, "%s:%d: an entry without \"metric\"", path, v->items[i]->line);
+        if (v->items[i]->kind != TN_YAML_MAP || m == NULL)
+            return tn_fail(err, TN_FORMAT, "%s:%d: an entry without \"metric\"", path, v->items[i]->line);
         bool match = strcmp(m, "exact_match") == 0 && t->output == TN_TASK_GENERATE;
         TN_TRY(keys_known(v->items[i], match ? match_fields : metric_fields, "field of a metric", path, err));
-        if (!listed(m, metrics_of(t))) return unknown("metric of this output_type", m, metrics_of(t), path, v->items[i]->line, err);
+        if (!listed(m, metrics_of(t)))
+            return unknown("metric of this output_type", m, metrics_of(t), path, v->items[i]->line, err);
         if (how != NULL && t->results != TN_RESULTS_BBQ && strcmp(how, aggregation_of(m)) != 0)
-            return tn_fail(err, TN_UNSUPPORTED, "%s:%d: %s is aggregated as %s, not as %s", path, v->items[i]->line, m, aggregation_of(m), how);
+            return tn_fail(err, TN_UNSUPPORTED, "%s:%d: %s is aggregated as %s, not as %s", path,
+                           v->items[i]->line, m, aggregation_of(m), how);
         if (match && t->matcher == NULL) TN_TRY(tn_matcher_create(&t->matcher, v->items[i], path, err));
     }
-    // clang-format on
     t->metrics = v;
     return TN_OK;
 }
@@ -338,10 +347,13 @@ static tn_status read_shots(tn_task *t, tn_error *err)
         return tn_fail(err, TN_FORMAT, "%s:%d: \"samples\" must be a list of rows", t->path[i],
                        t->samples->line);
     TN_TRY(read_indices(t, tn_yaml_get(v, "fewshot_indices"), t->path[i], err));
-    // clang-format off
-    const struct { const char *key, **where; } own[] = {
-        { "doc_to_text", &t->shot_form.text }, { "doc_to_target", &t->shot_form.target }, { "gen_prefix", &t->shot_form.prefix },
-        { "target_delimiter", &t->shot_form.target_delimiter }, { "fewshot_delimiter", &t->shot_form.fewshot_delimiter } };
+    const struct {
+        const char *key, **where;
+    } own[] = { { "doc_to_text", &t->shot_form.text },
+                { "doc_to_target", &t->shot_form.target },
+                { "gen_prefix", &t->shot_form.prefix },
+                { "target_delimiter", &t->shot_form.target_delimiter },
+                { "fewshot_delimiter", &t->shot_form.fewshot_delimiter } };
     for (size_t k = 0; k < sizeof own / sizeof *own; k++)
         if (tn_yaml_text(v, own[k].key) != NULL) *own[k].where = tn_yaml_text(v, own[k].key);
     list = tn_yaml_get(v, "doc_to_choice");
@@ -355,26 +367,32 @@ static tn_status read_processing(tn_task *t, tn_error *err)
     const tn_yaml *v = field(t, "process_docs", &i);
 
     TN_TRY(scalar(t, "process_docs", NULL, &process, err));
-    if (process != NULL && (t->process = tn_docs_find(process)) == NULL) return unknown("built-in for process_docs", process, tn_docs_names(), t->path[i], v->line, err);
+    if (process != NULL && (t->process = tn_docs_find(process)) == NULL)
+        return unknown("built-in for process_docs", process, tn_docs_names(), t->path[i], v->line, err);
     t->empty_choices = process != NULL && strcmp(process, "truthfulqa") == 0;
     v = field(t, "process_results", &i);
     TN_TRY(scalar(t, "process_results", NULL, &results, err));
     if (results == NULL) return TN_OK;
-    if (!listed(results, results_names + 1)) return unknown("built-in for process_results", results, results_names + 1, t->path[i], v->line, err);
+    if (!listed(results, results_names + 1))
+        return unknown("built-in for process_results", results, results_names + 1, t->path[i], v->line, err);
     while (strcmp(results_names[k], results) != 0) k++;
     t->results = (tn_task_results)k;
     tn_task_output needs = t->results == TN_RESULTS_REFUSAL ? TN_TASK_GENERATE : TN_TASK_CHOICE;
     if (t->output == needs) return TN_OK;
-    return tn_fail(err, TN_FORMAT, "%s:%d: process_results %s belongs to output_type %s", t->path[i], v->line, results, outputs[needs]);
+    return tn_fail(err, TN_FORMAT, "%s:%d: process_results %s belongs to output_type %s", t->path[i], v->line,
+                   results, outputs[needs]);
 }
 
-static tn_status real_of(const tn_yaml *y, const char *key, double dflt, double lo, double hi, double *out, const char *path, tn_error *err)
+static tn_status real_of(const tn_yaml *y, const char *key, double dflt, double lo, double hi, double *out,
+                         const char *path, tn_error *err)
 {
     const char *text = tn_yaml_text(y, key);
 
     *out = dflt;
-    if (tn_yaml_get(y, key) == NULL || (text != NULL && tn_parse_f64(text, out) && *out >= lo && *out <= hi)) return TN_OK;
-    return tn_fail(err, TN_FORMAT, "%s:%d: \"%s\" must be a number, %g to %g", path, tn_yaml_get(y, key)->line, key, lo, hi);
+    if (tn_yaml_get(y, key) == NULL || (text != NULL && tn_parse_f64(text, out) && *out >= lo && *out <= hi))
+        return TN_OK;
+    return tn_fail(err, TN_FORMAT, "%s:%d: \"%s\" must be a number, %g to %g", path,
+                   tn_yaml_get(y, key)->line, key, lo, hi);
 }
 
 static tn_status read_until(tn_task *t, const tn_yaml *v, const char *path, tn_error *err)
@@ -384,12 +402,13 @@ static tn_status read_until(tn_task *t, const tn_yaml *v, const char *path, tn_e
     if (v == NULL) s->until[s->n_until++] = t->form.fewshot_delimiter;
     else if (v->kind == TN_YAML_SCALAR) s->until[s->n_until++] = v->text;
     else if (v->kind == TN_YAML_MAP || v->n > sizeof s->until / sizeof *s->until)
-        return tn_fail(err, TN_FORMAT, "%s:%d: \"until\" must be a text or a list of at most 16", path, v->line);
+        return tn_fail(err, TN_FORMAT, "%s:%d: \"until\" must be a text or a list of at most 16", path,
+                       v->line);
     for (size_t k = 0; v != NULL && v->kind == TN_YAML_SEQ && k < v->n; k++) {
-        if (v->items[k]->kind != TN_YAML_SCALAR) return tn_fail(err, TN_FORMAT, "%s:%d: a stop text is no text", path, v->items[k]->line);
+        if (v->items[k]->kind != TN_YAML_SCALAR)
+            return tn_fail(err, TN_FORMAT, "%s:%d: a stop text is no text", path, v->items[k]->line);
         if (v->items[k]->text[0] != '\0') s->until[s->n_until++] = v->items[k]->text;
     }
-    // clang-format on
     return TN_OK;
 }
 

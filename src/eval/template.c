@@ -73,8 +73,7 @@ static tn_status list_text(tn_str *s, const json_t *v, int depth)
         if (x == floor(x) && fabs(x) < 1e16 && strpbrk(text, ".en") == NULL) tn_str_add(s, ".0");
     } else if (json_is_array(v)) {
         tn_str_add_char(s, '[');
-        json_array_foreach(v, i, one)
-        {
+        json_array_foreach(v, i, one) {
             if (i > 0) tn_str_add(s, ", ");
             TN_TRY(repr(s, one, depth + 1));
         }
@@ -82,8 +81,7 @@ static tn_status list_text(tn_str *s, const json_t *v, int depth)
     } else {
         bool first = true;
         tn_str_add_char(s, '{');
-        json_object_foreach((json_t *)v, key, one)
-        {
+        json_object_foreach((json_t *)v, key, one) {
             json_t *k = json_string(key);
             if (!first) tn_str_add(s, ", ");
             first = false;

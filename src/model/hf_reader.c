@@ -25,8 +25,7 @@ const json_t *tn_hf_get(tn_hf_reader *r, const char *key)
     json_t     *v;
     size_t      i = 0;
 
-    json_object_foreach((json_t *)r->config, name, v)
-    {
+    json_object_foreach((json_t *)r->config, name, v) {
         if (strcmp(name, key) == 0) {
             r->used[i] = 1;
             return json_is_null(v) ? NULL : v;
@@ -124,11 +123,12 @@ tn_status tn_hf_check_all_used(tn_hf_reader *r)
     size_t      i = 0;
 
     if (r->status != TN_OK) return r->status;
-    json_object_foreach((json_t *)r->config, name, v) if (!r->used[i++]) return tn_fail(
-        r->err, TN_UNSUPPORTED,
-        "%s: key '%.100s' is unknown for this family and may change the mathematics.\n"
-        "If it does not, remove it from the file; else this model is not supported.",
-        r->where, name);
+    json_object_foreach((json_t *)r->config, name, v)
+        if (!r->used[i++])
+            return tn_fail(r->err, TN_UNSUPPORTED,
+                           "%s: key '%.100s' is unknown for this family and may change the mathematics.\n"
+                           "If it does not, remove it from the file; else this model is not supported.",
+                           r->where, name);
     return TN_OK;
 }
 

@@ -295,8 +295,7 @@ static tn_status pattern_read(json_t **out, const json_t *root, const char *key,
     if (o == NULL || is_off(o)) return TN_OK;
     if (!json_is_object(o))
         return tn_fail(err, TN_FORMAT, "%s: '%s' is no object of modules and their values", path, key);
-    json_object_foreach(o, name, value)
-    {
+    json_object_foreach(o, name, value) {
         *regex |= !is_pattern(name);
         if (!json_is_number(value) || !(json_number_value(value) > 0 && json_number_value(value) < 1e9))
             return tn_fail(err, TN_FORMAT, "%s: '%s' of '%.60s' is no positive number", path, key, name);
@@ -311,7 +310,8 @@ static double pattern_of(json_t *patterns, const char *module, double otherwise)
     const char *name;
     json_t     *value;
 
-    json_object_foreach(patterns, name, value) if (pattern_is(name, module)) return json_number_value(value);
+    json_object_foreach(patterns, name, value)
+        if (pattern_is(name, module)) return json_number_value(value);
     return otherwise;
 }
 
@@ -353,8 +353,7 @@ static tn_status read_config(config *c, const char *path, tn_error *err)
                          "%s: 'bias' is '%.40s'; adapters with trained biases are not supported", path, bias);
         goto out;
     }
-    json_object_foreach(root, key, value)
-    {
+    json_object_foreach(root, key, value) {
         bool known = false;
         for (int i = 0; known_keys[i] != NULL; i++) known |= strcmp(key, known_keys[i]) == 0;
         if (!known && !is_off(value)) {

@@ -91,9 +91,11 @@ static tn_status open_indexed(tn_model *m, const json_t *index, tn_error *err)
     if (n == 0)
         status = tn_fail(err, TN_FORMAT, "%s/model.safetensors.index.json: 'weight_map' is missing or empty",
                          m->path);
-    json_object_foreach(map, name, v) if (status == TN_OK && (files[k++] = json_string_value(v)) == NULL)
-        status = tn_fail(err, TN_FORMAT, "%s/model.safetensors.index.json: the file of '%.100s' is no string",
-                         m->path, name);
+    json_object_foreach(map, name, v)
+        if (status == TN_OK && (files[k++] = json_string_value(v)) == NULL)
+            status = tn_fail(err, TN_FORMAT,
+                             "%s/model.safetensors.index.json: the file of '%.100s' is no string", m->path,
+                             name);
     if (status == TN_OK) qsort(files, n, sizeof *files, text_order);
     for (size_t i = 0; i < n && status == TN_OK; i++)
         if (i == 0 || strcmp(files[i], files[i - 1]) != 0) status = add_shard(m, files[i], err);

@@ -132,8 +132,9 @@ static tn_status check_metadata(const json_t *v, const char *path, tn_error *err
     json_t     *text;
 
     if (!json_is_object(v)) return tn_fail(err, TN_FORMAT, "%s: __metadata__ is no object", path);
-    json_object_foreach((json_t *)v, key, text) if (!json_is_string(text)) return tn_fail(
-        err, TN_FORMAT, "%s: __metadata__ '%s' is no string", path, key);
+    json_object_foreach((json_t *)v, key, text)
+        if (!json_is_string(text))
+            return tn_fail(err, TN_FORMAT, "%s: __metadata__ '%s' is no string", path, key);
     return TN_OK;
 }
 
@@ -193,8 +194,7 @@ static tn_status parse(tn_st_file *f, json_t **header, tn_error *err)
     if (!json_is_object(*header)) return tn_fail(err, TN_FORMAT, "%s: its header is no JSON object", f->path);
     f->entries = calloc(json_object_size(*header) + 1, sizeof *f->entries);
     if (f->entries == NULL) return tn_fail(err, TN_NOMEM, "%s: no memory for its index", f->path);
-    json_object_foreach(*header, name, v)
-    {
+    json_object_foreach(*header, name, v) {
         if (strcmp(name, "__metadata__") == 0) {
             TN_TRY(check_metadata(v, f->path, err));
             f->metadata = json_incref(v);
@@ -327,8 +327,7 @@ static tn_status header_text(tn_str *s, const tn_st_entry *const *order, size_t 
     if (metadata != NULL) {
         bool first = true;
         tn_str_add(s, "\"__metadata__\":{");
-        json_object_foreach((json_t *)metadata, key, text)
-        {
+        json_object_foreach((json_t *)metadata, key, text) {
             if (!first) tn_str_add_char(s, ',');
             first = false;
             add_quoted(s, key);

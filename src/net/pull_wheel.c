@@ -119,8 +119,7 @@ static char *link_in_json(const char *page, size_t n, const char *file)
     size_t  i;
 
     if (tn_json_parse(&all, page, n, "index", NULL) != TN_OK) return NULL;
-    json_array_foreach(json_object_get(all, "files"), i, item)
-    {
+    json_array_foreach(json_object_get(all, "files"), i, item) {
         const char *name = json_string_value(json_object_get(item, "filename")),
                    *url = json_string_value(json_object_get(item, "url"));
         if (name != NULL && url != NULL && strcmp(name, file) == 0) {

@@ -77,13 +77,17 @@ static json_t *model_card(const tn_bom_input *in)
 static json_t *properties(const tn_bom_input *in)
 {
     json_t *list = json_array();
-    // clang-format off
-    const struct { const char *name, *value; } rows[] = {
-        { "tenet:model:root", in->model_root }, { "tenet:weights:digest", in->weights_digest }, { "tenet:constitution:digest", in->constitution_digest },
-        { "tenet:recipe:sha256", in->recipe_sha256 }, { "tenet:log:root", in->log_root } };
+    const struct {
+        const char *name, *value;
+    } rows[] = { { "tenet:model:root", in->model_root },
+                 { "tenet:weights:digest", in->weights_digest },
+                 { "tenet:constitution:digest", in->constitution_digest },
+                 { "tenet:recipe:sha256", in->recipe_sha256 },
+                 { "tenet:log:root", in->log_root } };
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        if (rows[i].value != NULL) json_array_append_new(list, json_pack("{s:s,s:s}", "name", rows[i].name, "value", rows[i].value));
+        if (rows[i].value != NULL)
+            json_array_append_new(list, json_pack("{s:s,s:s}", "name", rows[i].name, "value", rows[i].value));
     return list;
 }
 
@@ -96,7 +100,6 @@ tn_status tn_bom_build(json_t **out, const tn_bom_input *in, tn_error *err)
         json_array_append_new(components, file_component(&in->files[i]));
         json_array_append_new(depends, json_string(in->files[i].name));
     }
-    // clang-format on
     for (size_t i = 0; i < in->n_material; i++) {
         json_t *c = material_component(&in->materials[i], i);
         if (in->materials[i].is_model) {

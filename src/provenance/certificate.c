@@ -49,8 +49,7 @@ static tn_status read_chain(X509 *chain[CHAIN_MAX], int *n, const json_t *list, 
     if (json_array_size(list) == 0 || json_array_size(list) > CHAIN_MAX)
         return tn_fail(err, TN_VERIFY, "%s: expected 1 to %d certificates, found %zu", where, (int)CHAIN_MAX,
                        json_array_size(list));
-    json_array_foreach(list, i, v)
-    {
+    json_array_foreach(list, i, v) {
         static const char *const members[] = { "rawBytes", NULL };
         const char              *text = json_string_value(json_object_get(v, "rawBytes"));
         uint8_t                 *der = NULL;

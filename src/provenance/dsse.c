@@ -53,8 +53,7 @@ tn_status tn_json_only(const json_t *o, const char *const *allowed, const char *
     json_t     *v;
 
     if (!json_is_object(o)) return tn_fail(err, TN_VERIFY, "%s: expected an object", where);
-    json_object_foreach((json_t *)o, key, v)
-    {
+    json_object_foreach((json_t *)o, key, v) {
         size_t i = 0;
         while (allowed[i] != NULL && strcmp(allowed[i], key) != 0) i++;
         if (allowed[i] == NULL) return tn_fail(err, TN_VERIFY, "%s: unknown member '%.80s'", where, key);

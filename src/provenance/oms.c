@@ -205,8 +205,7 @@ static tn_status check_serialization(tn_oms *o, const json_t *s, const char *whe
         return wrong(err, where, "ignore_paths", "a list", "something else");
     if ((o->left_out = calloc(json_array_size(ignored) + 1, sizeof *o->left_out)) == NULL)
         return tn_fail(err, TN_NOMEM, "%s: no memory for names", where);
-    json_array_foreach(ignored, i, v)
-    {
+    json_array_foreach(ignored, i, v) {
         const char *path = json_string_value(v);
         if (path == NULL) return wrong(err, where, "ignore_paths", "names", "something else");
         if (git_ignored(path) || strcmp(path, TN_OMS_FILE) == 0) continue;
@@ -231,8 +230,7 @@ static tn_status read_resources(tn_oms *o, const json_t *resources, const char *
     if (n == 0) return tn_fail(err, TN_VERIFY, "%s: the signature covers no file", where);
     if ((o->files = calloc(n, sizeof *o->files)) == NULL)
         return tn_fail(err, TN_NOMEM, "%s: no memory for %zu names", where, n);
-    json_array_foreach(resources, i, v)
-    {
+    json_array_foreach(resources, i, v) {
         const char *name = json_string_value(json_object_get(v, "name")),
                    *hex = json_string_value(json_object_get(v, "digest"));
         TN_TRY(tn_json_only(v, members, where, err));

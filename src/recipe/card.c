@@ -79,8 +79,7 @@ static void add_parts(tn_str *s, const json_t *m, const char *role, const char *
     size_t        i, n = 0;
     json_t       *p;
 
-    json_array_foreach(parts, i, p)
-    {
+    json_array_foreach(parts, i, p) {
         if (strcmp(text_of(p, "role"), role) != 0) continue;
         if (n++ == 0) tn_str_addf(s, "## %s\n\n%s\n\n", title, line);
         tn_str_addf(s, "- `%s`\n", text_of(p, "path"));
@@ -112,10 +111,11 @@ char *recipe_release_card(const json_t *m, const tn_release_options *o)
     add_parts(&s, m, "report", "Evaluation", "Reports, signed as everything else here:");
     if (json_array_size(closure) > 0) {
         tn_str_add(&s, "## How it was made\n\n| stage | kind | result |\n|---|---|---|\n");
-        json_array_foreach(closure, i, row) tn_str_addf(
-            &s, "| %s | %s %lld%s | `%.19s` |\n", text_of(row, "name"), text_of(row, "kind"),
-            (long long)json_integer_value(json_object_get(row, "kind_version")),
-            json_is_true(json_object_get(row, "recorded")) ? ", recorded" : "", text_of(row, "root"));
+        json_array_foreach(closure, i, row)
+            tn_str_addf(&s, "| %s | %s %lld%s | `%.19s` |\n", text_of(row, "name"), text_of(row, "kind"),
+                        (long long)json_integer_value(json_object_get(row, "kind_version")),
+                        json_is_true(json_object_get(row, "recorded")) ? ", recorded" : "",
+                        text_of(row, "root"));
         tn_str_add(&s, "\n");
     }
     json_array_foreach(logs, i, row)

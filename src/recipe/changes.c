@@ -36,14 +36,12 @@ static bool charter_before(tn_recipe *r, tn_store *s, tn_digest *out)
     bool    found = false;
 
     if (tn_store_log(s, "run", r->name, NULL, RUNS_LOOKED_AT, &runs, NULL) != TN_OK) return false;
-    json_array_foreach(runs, i, entry)
-    {
+    json_array_foreach(runs, i, entry) {
         json_t *record = NULL;
         if (found) break;
         if (tn_store_record_get(s, json_string_value(json_object_get(entry, "id")), &record, NULL) != TN_OK)
             continue;
-        json_array_foreach(json_object_get(record, "stages"), k, st)
-        {
+        json_array_foreach(json_object_get(record, "stages"), k, st) {
             const char *root = json_string_value(
                 json_object_get(json_object_get(st, "inputs"), "constitution"));
             const char *from = json_string_value(
@@ -139,8 +137,7 @@ static char *artifact_before(tn_recipe *r, tn_store *s, const recipe_stage *st)
     char   *path = NULL;
 
     if (tn_store_log(s, "stage", r->name, st->name, RUNS_LOOKED_AT, &rows, NULL) != TN_OK) return NULL;
-    json_array_foreach(rows, i, row)
-    {
+    json_array_foreach(rows, i, row) {
         const char *root = json_string_value(json_object_get(row, "root"));
         tn_digest   d;
         if (path != NULL || root == NULL || strlen(root) != 71 || !tn_unhex(&d, root + 7) ||
@@ -165,8 +162,7 @@ bool recipe_changed_rows(tn_recipe *r, tn_store *s, const recipe_stage *st, int6
     }
     a = rows_of(before);
     b = rows_of(now);
-    json_object_foreach(b, id, v)
-    {
+    json_object_foreach(b, id, v) {
         ++*n;
         *changed += !json_equal(json_object_get(a, id), v);
     }

@@ -30,15 +30,13 @@ static void compare_members(json_t *list, const char *word, const json_t *before
     const char *key;
     json_t     *v;
 
-    json_object_foreach((json_t *)now, key, v)
-    {
+    json_object_foreach((json_t *)now, key, v) {
         char *what = tn_strf("%s '%s'", word, key);
         if (what != NULL && !same(json_object_get(before, key), v))
             add(list, what, json_object_get(before, key), v);
         free(what);
     }
-    json_object_foreach((json_t *)before, key, v)
-    {
+    json_object_foreach((json_t *)before, key, v) {
         char *what = tn_strf("%s '%s'", word, key);
         if (what != NULL && json_object_get(now, key) == NULL) add(list, what, v, NULL);
         free(what);
@@ -66,9 +64,8 @@ static json_t *row_of(const json_t *record, const char *stage)
     size_t  i;
     json_t *row;
 
-    json_array_foreach(json_object_get(record, "stages"), i,
-                       row) if (strcmp(json_string_value(json_object_get(row, "name")), stage) ==
-                                0) return row;
+    json_array_foreach(json_object_get(record, "stages"), i, row)
+        if (strcmp(json_string_value(json_object_get(row, "name")), stage) == 0) return row;
     return NULL;
 }
 
@@ -84,8 +81,8 @@ static tn_status last_row(tn_recipe *r, tn_store *s, const char *stage, json_t *
     *out = *from = NULL;
     status = tn_store_log(s, "stage", r->name, stage, 50, &stages, err);
     if (status == TN_OK) status = tn_store_log(s, "run", r->name, NULL, 50, &runs, err);
-    for (int k = 0; k < 2 && status == TN_OK; k++) json_array_foreach(k == 0 ? stages : runs, i, entry)
-        {
+    for (int k = 0; k < 2 && status == TN_OK; k++)
+        json_array_foreach(k == 0 ? stages : runs, i, entry) {
             json_t *record = NULL, *row;
             if (tn_store_record_get(s, json_string_value(json_object_get(entry, "id")), &record, NULL) !=
                 TN_OK)
@@ -203,16 +200,14 @@ tn_status tn_run_diff(const json_t *first, const json_t *second, json_t **out, t
     json_t *list = json_array(), *row, *a = with_rows(first), *b = with_rows(second);
     size_t  i;
 
-    json_array_foreach(json_object_get(b, "stages"), i, row)
-    {
+    json_array_foreach(json_object_get(b, "stages"), i, row) {
         const char   *name = json_string_value(json_object_get(row, "name"));
         const json_t *other = row_of(a, name);
         if (other == NULL)
             diff_add(list, name, "stage is only in the second run", NULL, json_object_get(row, "kind"));
         else diff_stage(list, name, other, row);
     }
-    json_array_foreach(json_object_get(a, "stages"), i, row)
-    {
+    json_array_foreach(json_object_get(a, "stages"), i, row) {
         const char *name = json_string_value(json_object_get(row, "name"));
         if (row_of(b, name) == NULL)
             diff_add(list, name, "stage is only in the first run", json_object_get(row, "kind"), NULL);

@@ -128,8 +128,7 @@ tn_status recipe_load_text(loader *l, tn_error *err)
             }
             if (!first) tn_str_add(&s, st->kind->inputs[p].many ? "]\n" : "\n");
         }
-        json_object_foreach(st->params, key, v)
-        {
+        json_object_foreach(st->params, key, v) {
             if (json_is_null(v)) continue;
             tn_str_addf(&s, "    %s: ", key);
             add_value(&s, v);

@@ -16,7 +16,8 @@ static const char **keys_of(json_t *o)
     json_t      *v;
     size_t       n = 0;
 
-    if (list != NULL) json_object_foreach(o, key, v) list[n++] = key;
+    if (list != NULL)
+        json_object_foreach(o, key, v) list[n++] = key;
     return list;
 }
 

@@ -360,8 +360,7 @@ static double last_seconds(tn_store *s, const recipe_stage *st, const char *reci
     if (tn_store_log(s, "stage", recipe, st->name, 20, &rows, NULL) == TN_OK) {
         size_t  i;
         json_t *row;
-        json_array_foreach(rows, i, row)
-        {
+        json_array_foreach(rows, i, row) {
             const char *kind = json_string_value(json_object_get(row, "kind")),
                        *status = json_string_value(json_object_get(row, "status"));
             if (kind == NULL || status == NULL || strcmp(kind, st->kind->name) != 0 ||

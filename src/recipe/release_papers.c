@@ -14,8 +14,7 @@ static bool is_source(const json_t *closure, const char *from)
     size_t  i;
     json_t *row;
 
-    json_array_foreach(closure, i, row)
-    {
+    json_array_foreach(closure, i, row) {
         const char *name = json_string_value(json_object_get(row, "name"));
         size_t      n = strlen(name);
         if (strncmp(name, from, n) == 0 && (from[n] == '\0' || from[n] == '/')) return false;
@@ -30,15 +29,13 @@ static size_t collect_materials(const json_t *closure, tn_bom_material *out, siz
     json_t     *row, *root;
     const char *port;
 
-    json_array_foreach(closure, i, row)
-    {
+    json_array_foreach(closure, i, row) {
         if (json_is_true(json_object_get(row, "recorded")) && n < cap)
             out[n++] = (tn_bom_material){ json_string_value(json_object_get(row, "name")),
                                           json_string_value(json_object_get(row, "root")) + 7,
                                           strcmp(json_string_value(json_object_get(row, "kind")), "pull") ==
                                               0 };
-        json_object_foreach(json_object_get(row, "inputs"), port, root)
-        {
+        json_object_foreach(json_object_get(row, "inputs"), port, root) {
             const char *from = json_string_value(json_object_get(json_object_get(row, "from"), port)),
                        *hex = json_string_value(root) + 7;
             bool known = false;
@@ -134,12 +131,10 @@ static const char *log_of(const release_builder *b, const json_t *row)
     size_t  i, k;
     json_t *part, *log;
 
-    json_array_foreach(b->parts, i, part)
-    {
+    json_array_foreach(b->parts, i, part) {
         const char *path = json_string_value(json_object_get(part, "path"));
         if (!json_equal(json_object_get(part, "root"), json_object_get(row, "root"))) continue;
-        json_array_foreach(json_object_get(b->manifest, "steplogs"), k, log)
-        {
+        json_array_foreach(json_object_get(b->manifest, "steplogs"), k, log) {
             const char *log_path = json_string_value(json_object_get(log, "path"));
             size_t      n = strlen(path);
             if (strncmp(log_path, path, n) == 0 && strcmp(log_path + n, "/steps.jsonl") == 0)
@@ -158,15 +153,16 @@ tn_status release_put_statements(release_builder *b, const tn_digest *content, t
     json_t   *row;
     tn_status status = model == NULL || root == NULL || to == NULL ? release_no_memory(err) : TN_OK;
 
-    json_array_foreach(json_object_get(b->manifest, "closure"), i, row) if (status == TN_OK)
-        status = add_statement(b, &lines, tn_statement_stage(row, b->recipe_hex, log_of(b, row)), err);
-    json_array_foreach(b->parts, i,
-                       row) if (status == TN_OK &&
-                                strcmp(json_string_value(json_object_get(row, "role")), "report") == 0)
-        status = add_statement(b, &lines,
-                               tn_statement_report(json_string_value(json_object_get(row, "path")),
-                                                   json_string_value(json_object_get(row, "root")), model),
-                               err);
+    json_array_foreach(json_object_get(b->manifest, "closure"), i, row)
+        if (status == TN_OK)
+            status = add_statement(b, &lines, tn_statement_stage(row, b->recipe_hex, log_of(b, row)), err);
+    json_array_foreach(b->parts, i, row)
+        if (status == TN_OK && strcmp(json_string_value(json_object_get(row, "role")), "report") == 0)
+            status = add_statement(b, &lines,
+                                   tn_statement_report(json_string_value(json_object_get(row, "path")),
+                                                       json_string_value(json_object_get(row, "root")),
+                                                       model),
+                                   err);
     if (status == TN_OK)
         status = add_statement(b, &lines, tn_statement_release(b->o->name, root, model), err);
     if (status == TN_OK) status = tn_str_check(&lines, err);

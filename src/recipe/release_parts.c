@@ -107,8 +107,8 @@ static bool held_already(const release_builder *b, const char *root)
 
     if (strcmp(json_string_value(json_object_get(json_object_get(b->manifest, "model"), "root")), root) == 0)
         return true;
-    json_array_foreach(b->parts, i, row) if (strcmp(json_string_value(json_object_get(row, "root")), root) ==
-                                             0) return true;
+    json_array_foreach(b->parts, i, row)
+        if (strcmp(json_string_value(json_object_get(row, "root")), root) == 0) return true;
     return false;
 }
 
@@ -161,15 +161,15 @@ static tn_status hold_inputs(release_builder *b, tn_error *err)
     json_t       *row, *part, *root;
     const char   *port;
 
-    json_array_foreach(closure, i, row)
-    {
+    json_array_foreach(closure, i, row) {
         bool is_run = false;
         json_array_foreach(b->parts, k, part)
             is_run = is_run || (strcmp(json_string_value(json_object_get(part, "role")), "run") == 0 &&
                                 json_equal(json_object_get(part, "root"), json_object_get(row, "root")));
         if (!is_run) continue;
-        json_object_foreach(json_object_get(row, "inputs"), port, root) TN_TRY(hold_input(
-            b, json_string_value(json_object_get(row, "name")), port, json_string_value(root), err));
+        json_object_foreach(json_object_get(row, "inputs"), port, root)
+            TN_TRY(hold_input(b, json_string_value(json_object_get(row, "name")), port,
+                              json_string_value(root), err));
     }
     return TN_OK;
 }

@@ -23,8 +23,7 @@ static tn_status options_from(void *config, const tn_stage_kind *kind, const jso
     json_t     *v;
 
     TN_TRY(tn_options_default(config, kind->options, err));
-    json_object_foreach((json_t *)(uintptr_t)params, key, v)
-    {
+    json_object_foreach((json_t *)(uintptr_t)params, key, v) {
         if (recipe_value_is_empty(v)) continue;
         char     *text = recipe_value_text(v);
         tn_status status = text == NULL
@@ -103,8 +102,7 @@ static tn_status same_model(const verifier *v, const char *again, tn_error *err)
     size_t        i, n = 0;
     tn_status     status = TN_OK;
 
-    json_array_foreach(files, i, f)
-    {
+    json_array_foreach(files, i, f) {
         char *path = one ? tn_strdup(again) : tn_path(again, recipe_verify_text(f, "name"));
         status = path == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path")
                               : same_file(v, recipe_verify_text(f, "as"), path, err);

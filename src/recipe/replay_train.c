@@ -49,8 +49,7 @@ char *recipe_value_text(const json_t *v)
 
     if (json_is_string(v)) return tn_strdup(json_string_value(v));
     if (!json_is_array(v)) return tn_json_text(v);
-    json_array_foreach(v, i, item)
-    {
+    json_array_foreach(v, i, item) {
         if (i > 0) tn_str_add_char(&s, ',');
         if (json_is_string(item)) tn_str_add(&s, json_string_value(item));
     }
@@ -71,8 +70,7 @@ static tn_status config_from(tn_train_config *c, const json_t *options, const ch
     const char *key;
     json_t     *v;
 
-    json_object_foreach((json_t *)options, key, v)
-    {
+    json_object_foreach((json_t *)options, key, v) {
         char     *text;
         tn_status status;
         if (recipe_value_is_empty(v)) continue;

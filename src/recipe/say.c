@@ -41,8 +41,7 @@ static void add_charter(tn_str *s, const json_t *changes)
                     : n == 1 ? "principle "
                              : "principles ",
                     words[w]);
-        json_array_foreach(changes, i, c)
-        {
+        json_array_foreach(changes, i, c) {
             const char *fields = json_string_value(json_object_get(c, "fields"));
             if (strcmp(json_string_value(json_object_get(c, "change")), words[w]) != 0 || shown == IDS_SHOWN)
                 continue;
@@ -114,8 +113,7 @@ tn_status tn_plan_text(const json_t *plan, char **out, tn_error *err)
     json_t *row;
 
     add_charter(&s, json_object_get(plan, "constitution"));
-    json_array_foreach(json_object_get(plan, "stages"), i, row)
-    {
+    json_array_foreach(json_object_get(plan, "stages"), i, row) {
         const char   *state = json_string_value(json_object_get(row, "state"));
         const json_t *estimate = json_object_get(row, "estimate_s");
         char         *own = own_word(row);
@@ -151,8 +149,7 @@ void recipe_say_plan(const tn_recipe *r, const json_t *plan)
     json_t *row;
     char   *text = NULL;
 
-    json_array_foreach(json_object_get(plan, "stages"), i, row)
-    {
+    json_array_foreach(json_object_get(plan, "stages"), i, row) {
         n++;
         n_run += strcmp(json_string_value(json_object_get(row, "state")), "will run") == 0;
     }

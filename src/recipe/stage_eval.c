@@ -40,12 +40,12 @@ static void metrics_fill(json_t *metrics, const json_t *report)
     const char *task, *key;
     json_t     *scores, *v;
 
-    json_object_foreach(json_object_get(report, "tasks"), task, scores) json_object_foreach(scores, key, v)
-    {
-        char *name = json_is_real(v) ? tn_strf("%s.%s", task, key) : NULL;
-        if (name != NULL) json_object_set(metrics, name, v);
-        free(name);
-    }
+    json_object_foreach(json_object_get(report, "tasks"), task, scores)
+        json_object_foreach(scores, key, v) {
+            char *name = json_is_real(v) ? tn_strf("%s.%s", task, key) : NULL;
+            if (name != NULL) json_object_set(metrics, name, v);
+            free(name);
+        }
 }
 
 static tn_status eval_check(const void *config, const bool *given, tn_error *err)

@@ -37,14 +37,19 @@ static const tn_stage_port train_inputs[] = {
 /* Options that name files: a recipe gives them as inputs, so that their content is part of the key. */
 static tn_status files_refused(const tn_train_config *c, tn_error *err)
 {
-    // clang-format off
-    const struct { const char *key, *value; } files[] = {
-        { "model", c->model }, { "data", c->data }, { "adapter", c->adapter }, { "reference", c->reference }, { "valid", c->valid },
-        { "checkpoint", c->checkpoint }, { "like", c->like } };
+    const struct {
+        const char *key, *value;
+    } files[] = { { "model", c->model },     { "data", c->data },
+                  { "adapter", c->adapter }, { "reference", c->reference },
+                  { "valid", c->valid },     { "checkpoint", c->checkpoint },
+                  { "like", c->like } };
 
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
         if (files[i].value != NULL && files[i].value[0] != '\0')
-            return tn_fail(err, TN_USAGE, "%s: in a recipe this is an input of the stage, not an option: write it under inputs", files[i].key);
+            return tn_fail(
+                err, TN_USAGE,
+                "%s: in a recipe this is an input of the stage, not an option: write it under inputs",
+                files[i].key);
     return TN_OK;
 }
 
@@ -63,12 +68,13 @@ static tn_status train_check(const void *config, const bool *given, tn_error *er
     return tn_train_config_check(&c, err);
 }
 
-/* Paths of a `many` port as the comma list that the config takes. made: free; NULL in *out when there are none. */
+/* Paths of a `many` port as the comma list that the config takes. made: free; NULL in *out when there are
+ * none. */
 static tn_status paths_join(char **out, const tn_stage_run *r, const char *port, tn_error *err)
 {
     const char *paths[MAX_DATA];
     size_t      n = tn_stage_many(r, &tn_stage_train, port, NULL, NULL);
-    tn_str      s = {0};
+    tn_str      s = { 0 };
 
     *out = NULL;
     if (n == 0) return TN_OK;
@@ -77,11 +83,11 @@ static tn_status paths_join(char **out, const tn_stage_run *r, const char *port,
     for (size_t i = 0; i < n; i++) {
         if (strchr(paths[i], ',') != NULL) {
             tn_str_free(&s);
-            return tn_fail(err, TN_UNSUPPORTED, "%s: a path with a comma cannot be trained on: rename it", paths[i]);
+            return tn_fail(err, TN_UNSUPPORTED, "%s: a path with a comma cannot be trained on: rename it",
+                           paths[i]);
         }
         tn_str_addf(&s, "%s%s", i > 0 ? "," : "", paths[i]);
     }
-    // clang-format on
     tn_status status = tn_str_check(&s, err);
     *out = status == TN_OK ? tn_str_take(&s) : NULL;
     if (status != TN_OK) tn_str_free(&s);

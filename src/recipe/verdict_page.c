@@ -36,8 +36,8 @@ static void add_table(tn_page *p, const json_t *rows, const char *caption, const
         free(cells);
         return;
     }
-    json_array_foreach(rows, i, row) for (size_t k = 0; k < n_col; k++)
-        cells[i * n_col + k] = shortened(recipe_verify_text(row, keys[k]));
+    json_array_foreach(rows, i, row)
+        for (size_t k = 0; k < n_col; k++) cells[i * n_col + k] = shortened(recipe_verify_text(row, keys[k]));
     tn_page_table(p, &(tn_table){ .caption = caption,
                                   .columns = columns,
                                   .head = head,

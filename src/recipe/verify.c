@@ -93,8 +93,7 @@ const json_t *recipe_verify_stage(const verifier *v, const char *name, size_t n_
     size_t  i;
     json_t *row;
 
-    json_array_foreach(json_object_get(v->manifest, "closure"), i, row)
-    {
+    json_array_foreach(json_object_get(v->manifest, "closure"), i, row) {
         const char *have = recipe_verify_text(row, "name");
         if (strlen(have) == n_name && strncmp(have, name, n_name) == 0) return row;
     }
@@ -115,8 +114,7 @@ bool recipe_verify_origin(verifier *v, const char *from, const char *root, const
         recipe_verify_wrong(v, "not what the stage made", where, recipe_verify_text(row, "root"), root);
         return false;
     }
-    json_array_foreach(json_object_get(v->manifest, "parts"), i, part)
-    {
+    json_array_foreach(json_object_get(v->manifest, "parts"), i, part) {
         tn_digest d;
         char     *path;
         if (strcmp(recipe_verify_text(part, "root"), recipe_verify_text(row, "root")) != 0) continue;
@@ -145,10 +143,10 @@ static void say_files(verifier *v, const tn_oms *oms, size_t before)
         recipe_verify_line(v, "files", before, tn_strf("%zu of %zu match, none extra", oms->n, oms->n));
         return;
     }
-    json_array_foreach(v->reasons, i, r) if (i >= before &&
-                                             recipe_verify_is_weights(recipe_verify_text(r, "where")) &&
-                                             strcmp(recipe_verify_text(r, "what"), "file differs") == 0)
-        recipe_verify_locate(v, r);
+    json_array_foreach(v->reasons, i, r)
+        if (i >= before && recipe_verify_is_weights(recipe_verify_text(r, "where")) &&
+            strcmp(recipe_verify_text(r, "what"), "file differs") == 0)
+            recipe_verify_locate(v, r);
     recipe_verify_line(v, "files", before, NULL);
 }
 
@@ -309,8 +307,7 @@ static const char *verdict_of(const verifier *v)
     size_t  i, n_wrong = 0;
     json_t *r;
 
-    json_array_foreach(v->reasons, i, r)
-    {
+    json_array_foreach(v->reasons, i, r) {
         const char *what = recipe_verify_text(r, "what");
         if (strcmp(what, "signature was not checked") != 0 &&
             strcmp(what, "signature cannot be checked here") != 0 &&

@@ -25,8 +25,7 @@ static bool model_root(const verifier *v, tn_digest *out)
     json_t       *f;
     bool          ok = list != NULL;
 
-    json_array_foreach(files, i, f)
-    {
+    json_array_foreach(files, i, f) {
         const tn_tree_file *file = recipe_verify_file(v, recipe_verify_text(f, "as"));
         ok = ok && file != NULL;
         if (!ok) break;
@@ -69,8 +68,7 @@ static void check_parts(verifier *v)
     size_t        before = recipe_verify_mark(v), i;
     json_t       *p;
 
-    json_array_foreach(parts, i, p)
-    {
+    json_array_foreach(parts, i, p) {
         const char *path = recipe_verify_text(p, "path"), *root = recipe_verify_text(p, "root"),
                    *from = recipe_verify_text(p, "from");
         tn_digest d;
@@ -141,8 +139,7 @@ static void check_bom_files(verifier *v, const json_t *components)
     json_t *c;
     char    hex[TN_SHA256_HEX];
 
-    json_array_foreach(components, i, c)
-    {
+    json_array_foreach(components, i, c) {
         const char *name = recipe_verify_text(c, "name"),
                    *listed = recipe_verify_text(json_array_get(json_object_get(c, "hashes"), 0), "content");
         const tn_tree_file *f;
@@ -171,9 +168,8 @@ static const char *property(const json_t *component, const char *name)
     size_t  i;
     json_t *p;
 
-    json_array_foreach(json_object_get(component, "properties"), i,
-                       p) if (strcmp(recipe_verify_text(p, "name"), name) ==
-                              0) return recipe_verify_text(p, "value");
+    json_array_foreach(json_object_get(component, "properties"), i, p)
+        if (strcmp(recipe_verify_text(p, "name"), name) == 0) return recipe_verify_text(p, "value");
     return "";
 }
 
@@ -234,11 +230,9 @@ static const char *log_root(const verifier *v, const json_t *row)
     size_t  i, k;
     json_t *part, *log;
 
-    json_array_foreach(json_object_get(v->manifest, "parts"), i, part)
-    {
+    json_array_foreach(json_object_get(v->manifest, "parts"), i, part) {
         if (strcmp(recipe_verify_text(part, "root"), recipe_verify_text(row, "root")) != 0) continue;
-        json_array_foreach(json_object_get(v->manifest, "steplogs"), k, log)
-        {
+        json_array_foreach(json_object_get(v->manifest, "steplogs"), k, log) {
             size_t n = strlen(recipe_verify_text(part, "path"));
             if (strncmp(recipe_verify_text(log, "path"), recipe_verify_text(part, "path"), n) == 0 &&
                 recipe_verify_text(log, "path")[n] == '/')
@@ -260,10 +254,10 @@ static json_t *expected_statements(const verifier *v)
 
     json_array_foreach(json_object_get(m, "closure"), i, row)
         expect(list, tn_statement_stage(row, recipe, log_root(v, row)));
-    json_array_foreach(json_object_get(m, "parts"), i,
-                       row) if (strcmp(recipe_verify_text(row, "role"), "report") == 0)
-        expect(list,
-               tn_statement_report(recipe_verify_text(row, "path"), recipe_verify_text(row, "root"), model));
+    json_array_foreach(json_object_get(m, "parts"), i, row)
+        if (strcmp(recipe_verify_text(row, "role"), "report") == 0)
+            expect(list, tn_statement_report(recipe_verify_text(row, "path"), recipe_verify_text(row, "root"),
+                                             model));
     expect(list, tn_statement_release(recipe_verify_text(m, "name"), content != NULL ? content : "", model));
     free(content);
     return list;
@@ -298,12 +292,12 @@ static void check_statement(verifier *v, json_t *expected, const json_t *envelop
         recipe_verify_wrong(v, "statement does not parse", where, "an in-toto statement", why.msg);
     } else {
         bool found = false;
-        json_array_foreach(expected, i, e) if (json_equal(e, s))
-        {
-            json_array_remove(expected, i);
-            found = true;
-            break;
-        }
+        json_array_foreach(expected, i, e)
+            if (json_equal(e, s)) {
+                json_array_remove(expected, i);
+                found = true;
+                break;
+            }
         if (!found)
             recipe_verify_wrong(v, "statement disagrees with the content", where,
                                 "what release.json says of its subject", subject_of(s));
@@ -335,8 +329,9 @@ static tn_status check_statements(verifier *v, tn_error *err)
     else if (status != TN_OK)
         recipe_verify_wrong(v, "does not parse", RELEASE_STATEMENTS, "one envelope a line", why.msg);
     if (status != TN_NOTFOUND)
-        json_array_foreach(expected, i, row) recipe_verify_wrong(
-            v, "statement is missing", RELEASE_STATEMENTS, subject_of(row), "no such statement");
+        json_array_foreach(expected, i, row)
+            recipe_verify_wrong(v, "statement is missing", RELEASE_STATEMENTS, subject_of(row),
+                                "no such statement");
     status = TN_OK;
     recipe_verify_line(v, "statements", before, tn_strf("%zu, signed, agree with the content", n));
 out:

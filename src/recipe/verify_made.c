@@ -25,8 +25,7 @@ static json_t *inputs_by_port(const json_t *inputs)
     json_t     *out = json_object(), *root;
     const char *name;
 
-    json_object_foreach((json_t *)inputs, name, root)
-    {
+    json_object_foreach((json_t *)inputs, name, root) {
         size_t n = strcspn(name, ".");
         char  *port = tn_strndup(name, n);
         if (port != NULL && json_object_get(out, port) == NULL) {
@@ -83,12 +82,10 @@ static void check_closure(verifier *v)
     json_t       *row, *root;
     const char   *port;
 
-    json_array_foreach(closure, i, row)
-    {
+    json_array_foreach(closure, i, row) {
         check_key(v, row);
         n_recorded += json_is_true(json_object_get(row, "recorded"));
-        json_object_foreach(json_object_get(row, "inputs"), port, root)
-        {
+        json_object_foreach(json_object_get(row, "inputs"), port, root) {
             const char *from = recipe_verify_text(json_object_get(row, "from"), port);
             char       *where = tn_strf("%s: %s", recipe_verify_text(row, "name"), port);
             n_input++;
@@ -117,7 +114,8 @@ static bool same_value(const json_t *v, const tn_yaml *y)
         size_t  i;
         json_t *item;
         if (y->kind != TN_YAML_SEQ || y->n != json_array_size(v)) return false;
-        json_array_foreach(v, i, item) if (!same_value(item, y->items[i])) return false;
+        json_array_foreach(v, i, item)
+            if (!same_value(item, y->items[i])) return false;
         return true;
     }
     if (y->kind != TN_YAML_SCALAR) return false;
@@ -163,8 +161,7 @@ static void compare_stage(verifier *v, const json_t *row, const tn_yaml *recipe)
                                                                    : tn_yaml_get(recipe, "profile");
     if (profile == NULL || !same_value(json_object_get(row, "profile"), profile))
         recipe_differs(v, name, "profile", json_object_get(row, "profile"), profile);
-    json_object_foreach((json_t *)params, key, p)
-    {
+    json_object_foreach((json_t *)params, key, p) {
         const tn_yaml *y = tn_yaml_get(stage, key);
         if (json_is_null(p) ? y != NULL : y == NULL || !same_value(p, y))
             recipe_differs(v, name, key, json_is_null(p) ? NULL : p, y);
@@ -174,8 +171,7 @@ static void compare_stage(verifier *v, const json_t *row, const tn_yaml *recipe)
             strcmp(stage->keys[i], "profile") != 0 && json_object_get(params, stage->keys[i]) == NULL)
             recipe_differs(v, name, stage->keys[i], NULL, stage->items[i]);
     const tn_yaml *inputs = tn_yaml_get(stage, "inputs");
-    json_object_foreach(json_object_get(row, "from"), key, p)
-    {
+    json_object_foreach(json_object_get(row, "from"), key, p) {
         size_t         n = strcspn(key, ".");
         char          *port = tn_strndup(key, n);
         const tn_yaml *y = port == NULL ? NULL : tn_yaml_get(inputs, port);

@@ -76,8 +76,7 @@ static tn_status collect(verifier *v, stretch **out, size_t *n, tn_error *err)
 
     *out = NULL;
     *n = 0;
-    json_array_foreach(json_object_get(v->manifest, "steplogs"), i, log)
-    {
+    json_array_foreach(json_object_get(v->manifest, "steplogs"), i, log) {
         const char *path = recipe_verify_text(log, "path"), *slash = strrchr(path, '/');
         char       *run = slash == NULL ? NULL : tn_strndup(path, (size_t)(slash - path));
         size_t      n_point = 0;
@@ -105,12 +104,10 @@ static const json_t *stage_of(const verifier *v, const char *run)
     size_t  i, k;
     json_t *part, *row;
 
-    json_array_foreach(json_object_get(v->manifest, "parts"), i, part)
-    {
+    json_array_foreach(json_object_get(v->manifest, "parts"), i, part) {
         if (strcmp(recipe_verify_text(part, "path"), run) != 0) continue;
-        json_array_foreach(json_object_get(v->manifest, "closure"), k,
-                           row) if (strcmp(recipe_verify_text(row, "root"),
-                                           recipe_verify_text(part, "root")) == 0) return row;
+        json_array_foreach(json_object_get(v->manifest, "closure"), k, row)
+            if (strcmp(recipe_verify_text(row, "root"), recipe_verify_text(part, "root")) == 0) return row;
     }
     return NULL;
 }
@@ -144,15 +141,15 @@ static const char *find_input(void *arg, const char *port)
     tn_digest     d;
 
     if (root[0] == '\0' || f->n == 16) return NULL;
-    json_array_foreach(json_object_get(f->v->manifest, "parts"), i,
-                       part) if (path == NULL && strcmp(recipe_verify_text(part, "root"), root) == 0)
-        path = tn_path(f->v->dir, recipe_verify_text(part, "path"));
+    json_array_foreach(json_object_get(f->v->manifest, "parts"), i, part)
+        if (path == NULL && strcmp(recipe_verify_text(part, "root"), root) == 0)
+            path = tn_path(f->v->dir, recipe_verify_text(part, "path"));
     /* "sft/model": inside a part that is held */
     if (path == NULL && origin != NULL && strchr(from, '/') != NULL)
-        json_array_foreach(json_object_get(f->v->manifest, "parts"), i,
-                           part) if (path == NULL && strcmp(recipe_verify_text(part, "root"),
-                                                            recipe_verify_text(origin, "root")) == 0)
-            path = tn_strf("%s/%s%s", f->v->dir, recipe_verify_text(part, "path"), strchr(from, '/'));
+        json_array_foreach(json_object_get(f->v->manifest, "parts"), i, part)
+            if (path == NULL &&
+                strcmp(recipe_verify_text(part, "root"), recipe_verify_text(origin, "root")) == 0)
+                path = tn_strf("%s/%s%s", f->v->dir, recipe_verify_text(part, "path"), strchr(from, '/'));
     if (path == NULL && f->v->o->store != NULL && strlen(root) == 71 && tn_unhex(&d, root + 7) &&
         tn_store_path(f->v->o->store, &d, &path, NULL) != TN_OK)
         path = NULL;

@@ -57,9 +57,9 @@ static char *original_of(const verifier *v, const char *as)
         tn_store_path(v->o->store, &d, &path, NULL) != TN_OK)
         return NULL;
     if (strcmp(recipe_verify_text(model, "form"), "file") == 0) return path;
-    json_array_foreach(json_object_get(model, "files"), i,
-                       f) if (file == NULL && strcmp(recipe_verify_text(f, "as"), as) == 0)
-        file = tn_path(path, recipe_verify_text(f, "name"));
+    json_array_foreach(json_object_get(model, "files"), i, f)
+        if (file == NULL && strcmp(recipe_verify_text(f, "as"), as) == 0)
+            file = tn_path(path, recipe_verify_text(f, "name"));
     free(path);
     return file;
 }

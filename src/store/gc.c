@@ -38,8 +38,8 @@ static void edge(reach *g, const char *root, const json_t *inputs)
         from = json_object();
         json_object_set_new(g->made_of, root, from);
     }
-    json_object_foreach((json_t *)inputs, name, input) if (json_is_string(input))
-        json_object_set_new(from, json_string_value(input), json_true());
+    json_object_foreach((json_t *)inputs, name, input)
+        if (json_is_string(input)) json_object_set_new(from, json_string_value(input), json_true());
 }
 
 static void keep(reach *g, const char *root)
@@ -70,8 +70,7 @@ static void learn_edges(reach *g, const json_t *record)
     size_t        i;
 
     if (root != NULL) edge(g, root, json_object_get(record, "inputs"));
-    json_array_foreach(json_object_get(record, "stages"), i, st)
-    {
+    json_array_foreach(json_object_get(record, "stages"), i, st) {
         root = json_string_value(json_object_get(st, "root"));
         if (root != NULL) edge(g, root, json_object_get(st, "inputs"));
     }
@@ -84,14 +83,13 @@ static void keep_record(reach *g, const json_t *record)
     size_t        i;
 
     if (root != NULL) keep(g, root);
-    json_object_foreach(json_object_get(record, "inputs"), name, input) if (json_is_string(input))
-        keep(g, json_string_value(input));
-    json_array_foreach(json_object_get(record, "stages"), i, st)
-    {
+    json_object_foreach(json_object_get(record, "inputs"), name, input)
+        if (json_is_string(input)) keep(g, json_string_value(input));
+    json_array_foreach(json_object_get(record, "stages"), i, st) {
         root = json_string_value(json_object_get(st, "root"));
         if (root != NULL) keep(g, root);
-        json_object_foreach(json_object_get(st, "inputs"), name, input) if (json_is_string(input))
-            keep(g, json_string_value(input));
+        json_object_foreach(json_object_get(st, "inputs"), name, input)
+            if (json_is_string(input)) keep(g, json_string_value(input));
     }
 }
 

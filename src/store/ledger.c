@@ -115,8 +115,7 @@ static bool add_inputs(sqlite3 *db, const char *id, const char *stage, const jso
     const char   *name;
     const json_t *root;
 
-    json_object_foreach((json_t *)inputs, name, root)
-    {
+    json_object_foreach((json_t *)inputs, name, root) {
         sqlite3_stmt *q = NULL;
         sqlite3_prepare_v2(db, "INSERT OR IGNORE INTO input VALUES(?,?,?,?)", -1, &q, NULL);
         sqlite3_bind_text(q, 1, id, -1, SQLITE_TRANSIENT);
@@ -152,8 +151,7 @@ static bool add_rows(sqlite3 *db, const char *id, const json_t *r)
         bind_text(q, (int)k + 5, r, text_columns[k]);
     if (!finish(q) || !add_inputs(db, id, stage == NULL ? "" : stage, json_object_get(r, "inputs")))
         return false;
-    json_array_foreach(json_object_get(r, "stages"), i, st)
-    {
+    json_array_foreach(json_object_get(r, "stages"), i, st) {
         const char *name = json_string_value(json_object_get(st, "name"));
         q = NULL;
         sqlite3_prepare_v2(db, "INSERT OR IGNORE INTO stage VALUES(?,?,?,?,?,?,?)", -1, &q, NULL);

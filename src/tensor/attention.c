@@ -352,10 +352,12 @@ static int cases(tn_case *k, int i)
         { 140, { 2, 2, 64, 64, 0, 0.125f, 0, TN_F32 }, false },
         { 150, { 2, 1, 33, 20, 66, 0.2f, 0, TN_BF16 }, true },
         { 70,  { 2, 1, 32, 64, 0, 0.2f, 0, TN_Q8_0 }, false } };
+    // clang-format on
     if (i >= 7) return 0;
     *k = (tn_case){ 0 };
     *(tn_attention_params *)k->params = t[i].p;
-    k->fd_tolerance = t[i].p.kv_type == TN_F32 && t[i].rows < 100 ? 0 : -1;   /* rounding has no finite differences */
+    /* rounding has no finite differences */
+    k->fd_tolerance = t[i].p.kv_type == TN_F32 && t[i].rows < 100 ? 0 : -1;
     tn_case_in(k, 0, TN_F32, t[i].rows, t[i].p.n_head * t[i].p.d_k, true);
     tn_case_in(k, 1, TN_F32, t[i].rows, t[i].p.n_head_kv * t[i].p.d_k, true);
     tn_case_in(k, 2, TN_F32, t[i].rows, t[i].p.n_head_kv * t[i].p.d_v, true);
@@ -369,9 +371,14 @@ static void draw(tn_case *k, tn_draw *d)
 {
     static const tn_dtype kinds[] = { TN_F32, TN_F32, TN_BF16, TN_Q8_0 };
     int64_t               n_kv = 1 + tn_draw_below(d, 3), rows = tn_draw_size(d, 600);
-    tn_attention_params   p = { .n_head = n_kv * (1 + tn_draw_below(d, 4)), .n_head_kv = n_kv, .kv_type = kinds[tn_draw_below(d, 4)], .scale = tn_draw_number(d, 0.05f, 0.5f) };
+    tn_attention_params   p = { .n_head = n_kv * (1 + tn_draw_below(d, 4)),
+                                .n_head_kv = n_kv,
+                                .kv_type = kinds[tn_draw_below(d, 4)],
+                                .scale = tn_draw_number(d, 0.05f, 0.5f) };
     p.d_k = p.kv_type == TN_Q8_0 ? 32 * (1 + tn_draw_below(d, 3)) : tn_draw_size(d, 100);
-    p.d_v = tn_draw_yes(d) ? p.d_k : p.kv_type == TN_Q8_0 ? 32 * (1 + tn_draw_below(d, 3)) : tn_draw_size(d, 100);
+    p.d_v = tn_draw_yes(d)         ? p.d_k
+            : p.kv_type == TN_Q8_0 ? 32 * (1 + tn_draw_below(d, 3))
+                                   : tn_draw_size(d, 100);
     if (tn_draw_yes(d)) p.window = tn_draw_size(d, 300);
     if (tn_draw_below(d, 3) == 0) p.softcap = tn_draw_number(d, 1, 30);
     *k = (tn_case){ .fill = fill };
@@ -386,14 +393,13 @@ static void draw(tn_case *k, tn_draw *d)
 static double flops(const tn_call *c)
 {
     const tn_attention_params *p = c->params;
-    const int32_t *start = tn_i32(c->in[3]);
-    double n = 0;
+    const int32_t             *start = tn_i32(c->in[3]);
+    double                     n = 0;
     if (start == NULL) return 0;
     for (int64_t i = 0; i < tn_rows(c->in[0]); i++) {
         int64_t pos = i - start[i];
         n += (double)(pos + 1 - tn_attn_first(p, pos));
     }
-    // clang-format on
     return 2.0 * n * (double)(p->n_head * (p->d_k + p->d_v));
 }
 

@@ -283,22 +283,27 @@ bool tn_selftest_decode_quick(const tn_op *op, const tn_kernel *k, char *detail,
 tn_status tn_selftest_decode(int64_t rounds, uint64_t seed, tn_selftest_report report, void *arg,
                              tn_error *err)
 {
-    // clang-format off
-    static const struct { tn_attention_params p; bool sinks; } t[] = {
-        { { 4, 2, 32, 32, 0, 0.2f, 0, TN_F32 }, false }, { { 3, 1, 20, 9, 70, 0.3f, 4.0f, TN_F32 }, true },
-        { { 2, 2, 64, 64, 0, 0.125f, 0, TN_BF16 }, false }, { { 4, 2, 64, 32, 40, 0.125f, 0, TN_Q8_0 }, true } };
+    static const struct {
+        tn_attention_params p;
+        bool                sinks;
+    } t[] = { { { 4, 2, 32, 32, 0, 0.2f, 0, TN_F32 }, false },
+              { { 3, 1, 20, 9, 70, 0.3f, 4.0f, TN_F32 }, true },
+              { { 2, 2, 64, 64, 0, 0.125f, 0, TN_BF16 }, false },
+              { { 4, 2, 64, 32, 40, 0.125f, 0, TN_Q8_0 }, true } };
     char detail[300] = "", more[500] = "", what[80];
     bool passed = true;
-    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) TN_TRY(one(&(decode){ .p = t[i].p, .sinks = t[i].sinks }, detail, sizeof detail, &passed, err));
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++)
+        TN_TRY(one(&(decode){ .p = t[i].p, .sinks = t[i].sinks }, detail, sizeof detail, &passed, err));
     report(arg, "attention_cache", "decode = prefill = training", passed, detail);
     passed = true;
     for (int64_t i = 0; i < rounds && passed; i++) {
         decode d = drawn(seed + (uint64_t)i * 0x9e3779b97f4a7c15u);
         TN_TRY(one(&d, detail, sizeof detail, &passed, err));
-        snprintf(more, sizeof more, "--seed %llu, round %lld, %lld of %lld heads, %lld and %lld columns, window %lld: %s", (unsigned long long)seed, (long long)i, (long long)d.p.n_head_kv,
-                 (long long)d.p.n_head, (long long)d.p.d_k, (long long)d.p.d_v, (long long)d.p.window, detail);
+        snprintf(more, sizeof more,
+                 "--seed %llu, round %lld, %lld of %lld heads, %lld and %lld columns, window %lld: %s",
+                 (unsigned long long)seed, (long long)i, (long long)d.p.n_head_kv, (long long)d.p.n_head,
+                 (long long)d.p.d_k, (long long)d.p.d_v, (long long)d.p.window, detail);
     }
-    // clang-format on
     snprintf(what, sizeof what, "%lld random caches and pieces", (long long)rounds);
     if (rounds > 0) report(arg, "attention_cache", what, passed, passed ? "" : more);
     return TN_OK;

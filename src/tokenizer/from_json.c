@@ -45,8 +45,7 @@ static tn_status count_ids(const json_t *vocab, const json_t *added, const char 
     int64_t       top = -1;
 
     if (json_is_object(vocab)) {
-        json_object_foreach((json_t *)(uintptr_t)vocab, key, v)
-        {
+        json_object_foreach((json_t *)(uintptr_t)vocab, key, v) {
             if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) >= TN_MAX_VOCAB)
                 return tn_fail(err, TN_FORMAT,
                                "%s: model.vocab: the id of '%.60s' is not a number from 0 to %d", where, key,
@@ -56,8 +55,7 @@ static tn_status count_ids(const json_t *vocab, const json_t *added, const char 
     } else if (json_is_array(vocab)) {
         top = (int64_t)json_array_size(vocab) - 1;
     } else return tn_fail(err, TN_FORMAT, "%s: model.vocab is missing", where);
-    json_array_foreach(added, i, v)
-    {
+    json_array_foreach(added, i, v) {
         const json_t *id = json_object_get(v, "id");
 
         if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= TN_MAX_VOCAB)
@@ -108,8 +106,7 @@ static tn_status read_vocabulary(tn_tokenizer *t, const json_t *vocab, const jso
     }
     memset(t->type, TN_TOKEN_UNUSED, (size_t)t->n_vocab);
     if (json_is_object(vocab)) {
-        json_object_foreach((json_t *)(uintptr_t)vocab, key, v)
-        {
+        json_object_foreach((json_t *)(uintptr_t)vocab, key, v) {
             TN_GOTO(put_spelling(&s, json_integer_value(v), key, strlen(key), where, err));
             t->type[json_integer_value(v)] = TN_TOKEN_NORMAL;
             t->in_model[json_integer_value(v)] = 1;
@@ -119,8 +116,7 @@ static tn_status read_vocabulary(tn_tokenizer *t, const json_t *vocab, const jso
             status = tn_fail(err, TN_NOMEM, "%s: no memory for scores", where);
             goto out;
         }
-        json_array_foreach(vocab, i, v)
-        {
+        json_array_foreach(vocab, i, v) {
             const json_t *text = json_array_get(v, 0), *score = json_array_get(v, 1);
 
             if (!json_is_string(text) || !json_is_number(score)) {
@@ -134,8 +130,7 @@ static tn_status read_vocabulary(tn_tokenizer *t, const json_t *vocab, const jso
             t->in_model[i] = 1;
         }
     }
-    json_array_foreach(added, i, v)
-    {
+    json_array_foreach(added, i, v) {
         const json_t *text = json_object_get(v, "content");
         int64_t       id = json_integer_value(json_object_get(v, "id"));
 
@@ -162,8 +157,7 @@ static tn_status read_added(tn_tokenizer *t, const json_t *added, const json_t *
     const json_t *v;
     size_t        i;
 
-    json_array_foreach(added, i, v)
-    {
+    json_array_foreach(added, i, v) {
         const json_t *text = json_object_get(v, "content");
         tn_str        normal = { .max = TN_MAX_ADDED_BYTES * 8 };
         bool          normalised = json_is_true(json_object_get(v, "normalized")), changed;
@@ -203,8 +197,7 @@ static tn_status read_merges(tn_tokenizer *t, const json_t *merges, const char *
         return tn_fail(err, TN_LIMIT, "%s: %zu merges, at most %d are read", where, json_array_size(merges),
                        4 * TN_MAX_VOCAB);
     TN_TRY(tn_merges_create(t, (int64_t)json_array_size(merges), err));
-    json_array_foreach(merges, i, v)
-    {
+    json_array_foreach(merges, i, v) {
         const json_t *a = json_array_get(v, 0), *b = json_array_get(v, 1);
         const char   *text = json_string_value(v), *space = text != NULL ? strchr(text, ' ') : NULL;
 

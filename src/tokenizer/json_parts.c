@@ -163,10 +163,14 @@ static tn_status add_pass(tn_tokenizer *t, tn_pass pass, const char *where, tn_e
 
 static tn_status behaviour_of(const json_t *v, tn_behaviour *out, const char *where, tn_error *err)
 {
-    // clang-format off
-    static const struct { const char *name; tn_behaviour b; } names[] = {
-        { "Isolated", TN_ISOLATED }, { "Removed", TN_REMOVED }, { "MergedWithPrevious", TN_WITH_PREVIOUS },
-        { "MergedWithNext", TN_WITH_NEXT }, { "Contiguous", TN_CONTIGUOUS } };
+    static const struct {
+        const char  *name;
+        tn_behaviour b;
+    } names[] = { { "Isolated", TN_ISOLATED },
+                  { "Removed", TN_REMOVED },
+                  { "MergedWithPrevious", TN_WITH_PREVIOUS },
+                  { "MergedWithNext", TN_WITH_NEXT },
+                  { "Contiguous", TN_CONTIGUOUS } };
     const char *name = json_string_value(json_object_get(v, "behavior"));
 
     for (size_t i = 0; name != NULL && i < sizeof names / sizeof names[0]; i++)
@@ -174,25 +178,27 @@ static tn_status behaviour_of(const json_t *v, tn_behaviour *out, const char *wh
             *out = names[i].b;
             return TN_OK;
         }
-    return tn_fail(err, TN_FORMAT, "%s: pre_tokenizer: unknown behavior '%s'", where, name != NULL ? name : "");
+    return tn_fail(err, TN_FORMAT, "%s: pre_tokenizer: unknown behavior '%s'", where,
+                   name != NULL ? name : "");
 }
 
 static tn_status add_split(tn_tokenizer *t, const json_t *v, const char *where, tn_error *err)
 {
-    const json_t *pattern = json_object_get(v, "pattern"), *regex = json_object_get(pattern, "Regex"), *text = json_object_get(pattern, "String");
-    tn_pass       pass = { .invert = json_is_true(json_object_get(v, "invert")) };
+    const json_t *pattern = json_object_get(v, "pattern"), *regex = json_object_get(pattern, "Regex"),
+                 *text = json_object_get(pattern, "String");
+    tn_pass pass = { .invert = json_is_true(json_object_get(v, "invert")) };
 
     TN_TRY(behaviour_of(v, &pass.behaviour, where, err));
     if (json_is_string(text)) {
         size_t n = json_string_length(text);
 
         if (n == 0 || n >= sizeof pass.literal)
-            return tn_fail(err, TN_UNSUPPORTED, "%s: pre_tokenizer: Split at a text of %zu bytes; 1 to %zu are supported", where, n,
-                           sizeof pass.literal - 1);
+            return tn_fail(err, TN_UNSUPPORTED,
+                           "%s: pre_tokenizer: Split at a text of %zu bytes; 1 to %zu are supported", where,
+                           n, sizeof pass.literal - 1);
         pass.kind = TN_PASS_LITERAL;
         memcpy(pass.literal, json_string_value(text), n);
     } else if (json_is_string(regex)) {
-        // clang-format on
         pass.find = tn_scanner_for(json_string_value(regex), json_string_length(regex));
         pass.kind = pass.find != NULL ? TN_PASS_SCAN : TN_PASS_REGEX;
         if (pass.find == NULL)
@@ -354,8 +360,7 @@ static tn_status add_template(tn_tokenizer *t, const json_t *v, const char *wher
     size_t        i, k;
     bool          after = false;
 
-    json_array_foreach(json_object_get(v, "single"), i, item)
-    {
+    json_array_foreach(json_object_get(v, "single"), i, item) {
         const json_t *special = json_object_get(item, "SpecialToken");
         const char   *name = json_string_value(json_object_get(special, "id"));
 

@@ -54,8 +54,9 @@ static char *list_join(const json_t *list)
     tn_str        s = { 0 };
     size_t        i;
     const json_t *item;
-    json_array_foreach(list, i, item) tn_str_addf(
-        &s, "%s%s", i > 0 ? "," : "", json_string_value(item) != NULL ? json_string_value(item) : "");
+    json_array_foreach(list, i, item)
+        tn_str_addf(&s, "%s%s", i > 0 ? "," : "",
+                    json_string_value(item) != NULL ? json_string_value(item) : "");
     char *text = tn_str_take(&s);
     return text;
 }
@@ -71,8 +72,7 @@ tn_status train_config_read(const char *run_dir, tn_train_config *c, tn_error *e
     if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
     TN_GOTO(tn_options_default(c, tn_train_options, err));
     TN_GOTO(tn_json_load(&o, path, 1 << 20, err));
-    json_object_foreach(o, key, v)
-    {
+    json_object_foreach(o, key, v) {
         if (json_is_null(v)) continue;
         char *text = json_is_array(v)    ? list_join(v)
                      : json_is_string(v) ? tn_strdup(json_string_value(v))

@@ -138,8 +138,7 @@ tn_status train_weights_fit(const run *r, const json_t *manifest, const char *di
 
     if (then == NULL) then = papers_read(r, manifest, dir);
     /* in the order in which they were put there: what the user says before what follows from it */
-    json_object_foreach(now, key, mine)
-    {
+    json_object_foreach(now, key, mine) {
         const json_t *theirs = json_object_get(then, key);
         if (status != TN_OK || theirs == NULL || json_equal(mine, theirs)) continue;
         char *a = value_text(theirs), *b = value_text(mine);

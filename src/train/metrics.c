@@ -279,8 +279,7 @@ static json_t *row_with(json_t *old, float valid)
     json_t     *o = json_object(), *v;
     const char *key;
     bool        ok = o != NULL;
-    json_object_foreach(old, key, v)
-    {
+    json_object_foreach(old, key, v) {
         if (strcmp(key, "valid") != 0) ok &= 0 == json_object_set(o, key, v);
         if (strcmp(key, "tokens_per_s") == 0) ok &= 0 == json_object_set_new(o, "valid", tn_json_f32(valid));
     }

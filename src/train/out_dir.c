@@ -251,8 +251,7 @@ tn_status train_out_check(const run *r, json_t *description, tn_error *err)
         free(config);
         goto out;
     }
-    json_object_foreach(description, key, mine)
-    {
+    json_object_foreach(description, key, mine) {
         const json_t *theirs = json_object_get(old, key);
         if (json_equal(mine, theirs)) continue;
         char *a = theirs != NULL ? json_dumps(theirs, look) : tn_strdup("nothing");

@@ -164,8 +164,7 @@ static tn_status pieces_read(piece **out, size_t *n, const json_t *manifest, con
     *n = json_array_size(slices);
     if ((*out = calloc(*n + 1, sizeof **out)) == NULL)
         return tn_fail(err, TN_NOMEM, "%s: no memory for %zu slices", where, *n);
-    json_array_foreach(slices, i, s)
-    {
+    json_array_foreach(slices, i, s) {
         tn_status status = piece_read(*out + i, s, i, where, err);
         if (status == TN_OK) continue;
         free(*out);

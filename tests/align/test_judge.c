@@ -586,16 +586,19 @@ static void unfit_revisions_are_dropped_with_their_reason(void **state)
         { "r3", "Here is the revised answer: I won't help with it.", "lead-in" }, { "r4", "the old answer with some words", "unchanged" },
         { "r5", "no no no no no no no no no no no no", "repeating" }, { "r6", "I won't help, unlike the previous answer did.", "speaks of the revision" },
         { "r7", "A tie by the judge is not better.", "no better by the judge" }, { "r8", "Worse by the judge is dropped too.", "no better by the judge" } };
-    tn_align_screen_config c = {0};
-    tn_str    rev = {0}, cmp = {0};
-    tn_error  err = {0};
+    // clang-format on
+    tn_align_screen_config c = { 0 };
+    tn_str                 rev = { 0 }, cmp = { 0 };
+    tn_error               err = { 0 };
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        tn_str_addf(&rev, "{\"id\":\"%s\",\"answer\":\"the old answer with some words\",\"revision\":\"%s\"}\n", cases[i].id, cases[i].revision);
-        tn_str_addf(&cmp, "{\"id\":\"%s\",\"p\":%s,\"tie\":%s,\"failed\":false}\n", cases[i].id, i == 8 ? "0.3" : "0.9", i == 7 ? "true" : "false");
+        tn_str_addf(&rev,
+                    "{\"id\":\"%s\",\"answer\":\"the old answer with some words\",\"revision\":\"%s\"}\n",
+                    cases[i].id, cases[i].revision);
+        tn_str_addf(&cmp, "{\"id\":\"%s\",\"p\":%s,\"tie\":%s,\"failed\":false}\n", cases[i].id,
+                    i == 8 ? "0.3" : "0.9", i == 7 ? "true" : "false");
     }
-    // clang-format on
     char *revisions = write_file("rev.jsonl", rev.p), *comparisons = write_file("cmp.jsonl", cmp.p),
          *out = tn_path(dir, "screened");
     assert_int_equal(tn_options_default(&c, tn_align_screen_options, NULL), TN_OK);

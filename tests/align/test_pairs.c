@@ -173,8 +173,7 @@ static void a_longer_answer_stands_in_its_row_uncut(void **state)
     size_t  i;
     json_t *row;
     bool    seen = false;
-    json_array_foreach(m.sft, i, row)
-    {
+    json_array_foreach(m.sft, i, row) {
         const char *id = json_string_value(json_object_get(row, "id")), *said = NULL;
         said = json_string_value(
             json_object_get(json_array_get(json_object_get(row, "messages"), 1), "content"));

@@ -285,6 +285,7 @@ static void a_request_is_turned_round(void **state)
         { "The weather is fine.", NULL },
         { "", NULL },
         { "Where does my neighbour live?", NULL } };
+    // clang-format on
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -293,7 +294,6 @@ static void a_request_is_turned_round(void **state)
         else assert_string_equal(echo, cases[i].echo);
         free(echo);
     }
-    // clang-format on
 }
 
 int main(void)

@@ -386,12 +386,17 @@ static void content_tells_what_a_name_does_not(void **state)
 {
     static const char rows[] = "{\"text\":\"one\"}\n{\"text\":\"two\"}\n", text[] = "{ this is no row }\n";
     // clang-format off
-    static const unsigned char gz[] = {                      /* gzip -9 of rows */
-        0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xab, 0x56, 0x2a, 0x49, 0xad, 0x28, 0x51, 0xb2, 0x52, 0xca, 0xcf, 0x4b, 0x55,
-        0xaa, 0xe5, 0xaa, 0x86, 0x71, 0x4b, 0xca, 0xf3, 0x81, 0x5c, 0x00, 0xfb, 0x0e, 0x50, 0xcb, 0x1e, 0x00, 0x00, 0x00 };
+    static const unsigned char gz[] = { /* gzip -9 of rows */
+                                        0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xab,
+                                        0x56, 0x2a, 0x49, 0xad, 0x28, 0x51, 0xb2, 0x52, 0xca, 0xcf, 0x4b,
+                                        0x55, 0xaa, 0xe5, 0xaa, 0x86, 0x71, 0x4b, 0xca, 0xf3, 0x81, 0x5c,
+                                        0x00, 0xfb, 0x0e, 0x50, 0xcb, 0x1e, 0x00, 0x00, 0x00
+    };
+    // clang-format on
     tn_data_stats a, b, c, d;
     (void)state;
-    tn_digest named = content_of("rows.jsonl", rows, sizeof rows - 1, &a), bare = content_of("rows", rows, sizeof rows - 1, &b);
+    tn_digest named = content_of("rows.jsonl", rows, sizeof rows - 1, &a),
+              bare = content_of("rows", rows, sizeof rows - 1, &b);
     tn_digest packed = content_of("packed", (const char *)gz, sizeof gz, &c);
     tn_digest suffix = content_of("packed.gz", (const char *)gz, sizeof gz, &c);
     assert_int_equal(a.n_doc, 2);
@@ -402,12 +407,13 @@ static void content_tells_what_a_name_does_not(void **state)
     assert_int_equal(d.n_doc, 1);
 }
 
-static tn_status status_of(const char *name, const char *bytes, size_t n, tn_data_format format, int64_t *n_token, tn_error *err)
+static tn_status status_of(const char *name, const char *bytes, size_t n, tn_data_format format,
+                           int64_t *n_token, tn_error *err)
 {
-    char *path = tn_path(dir, name), *shard = tn_path(dir, "status.tns");
-    tn_tokenizer *t;
+    char            *path = tn_path(dir, name), *shard = tn_path(dir, "status.tns");
+    tn_tokenizer    *t;
     tn_shard_writer *w;
-    tn_data_stats stats = {0};
+    tn_data_stats    stats = { 0 };
     if (bytes != NULL) assert_int_equal(tn_file_write_all(path, bytes, n, err), TN_OK);
     assert_int_equal(tn_data_byte_tokenizer(&t, err), TN_OK);
     tn_data_options o = { .tokenizer = t, .format = format };
@@ -424,13 +430,15 @@ static tn_status status_of(const char *name, const char *bytes, size_t n, tn_dat
 /* A byte order mark is no part of a text, and a picture among the texts of a folder is none. */
 static void only_text_is_taken_for_text(void **state)
 {
-    static const char png[] = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR", wide[] = "\xff\xfeh\0i\0", list[] = "[{\"text\":\"one\"},\n{\"text\":\"two\"}]\n",
+    static const char png[] = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR", wide[] = "\xff\xfeh\0i\0",
+                      list[] = "[{\"text\":\"one\"},\n{\"text\":\"two\"}]\n",
                       rows[] = "{\"text\":\"one\"}\n{\"text\":\"two\"}\n";
     tn_data_stats a, b, c;
-    int64_t n;
-    tn_error err;
+    int64_t       n;
+    tn_error      err;
     (void)state;
-    tn_digest plain = content_of("plain.txt", "some text", 9, &a), marked = content_of("marked.txt", "\xef\xbb\xbfsome text", 12, &b);
+    tn_digest plain = content_of("plain.txt", "some text", 9, &a),
+              marked = content_of("marked.txt", "\xef\xbb\xbfsome text", 12, &b);
     assert_memory_equal(&plain, &marked, sizeof plain);
 
     assert_int_equal(status_of("pic.png", png, sizeof png, TN_DATA_AUTO, &n, &err), TN_FORMAT);
@@ -456,13 +464,15 @@ static void only_text_is_taken_for_text(void **state)
 /* Nobody means .git or an editor's copy when he names a folder; a suffix in capitals is the same suffix. */
 static void a_folder_holds_what_is_meant(void **state)
 {
-    static const char *const aside[] = { ".hidden", ".git/config", "sub/.ipynb_checkpoints/a.txt", "a.txt~", "#a.txt#", "old~/b.txt" };
-    static const char rows[] = "{\"text\":\"one\"}\n{\"text\":\"two\"}\n";
-    tn_data_stats a, b;
-    int64_t n;
-    tn_error err;
+    static const char *const aside[] = { ".hidden", ".git/config", "sub/.ipynb_checkpoints/a.txt",
+                                         "a.txt~",  "#a.txt#",     "old~/b.txt" };
+    static const char        rows[] = "{\"text\":\"one\"}\n{\"text\":\"two\"}\n";
+    tn_data_stats            a, b;
+    int64_t                  n;
+    tn_error                 err;
     (void)state;
-    tn_digest low = content_of("case.jsonl", rows, sizeof rows - 1, &a), high = content_of("case.JSONL", rows, sizeof rows - 1, &b);
+    tn_digest low = content_of("case.jsonl", rows, sizeof rows - 1, &a),
+              high = content_of("case.JSONL", rows, sizeof rows - 1, &b);
     assert_int_equal(b.n_doc, 2);
     assert_memory_equal(&low, &high, sizeof low);
 
@@ -477,7 +487,6 @@ static void a_folder_holds_what_is_meant(void **state)
         free(path);
         assert_int_equal(status_of(name, "not meant", 9, TN_DATA_TEXT, &n, &err), TN_OK);
     }
-    // clang-format on
     assert_int_equal(status_of("folder", NULL, 0, TN_DATA_AUTO, &n, &err), TN_FORMAT);
     assert_non_null(strstr(err.msg, "hidden files and editors' copies only (#a.txt#)"));
     assert_int_equal(status_of("folder/sub/a#b.txt", "some text", 9, TN_DATA_AUTO, &n, &err), TN_OK);

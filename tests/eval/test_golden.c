@@ -57,8 +57,7 @@ static void rows_agree(const char *name, const json_t *rows, const char *out)
 
     assert_ok(tn_jsonl_open(&r, path, err));
     assert_ok(tn_jsonl_next(r, &line, err));
-    json_array_foreach((json_t *)rows, i, row)
-    {
+    json_array_foreach((json_t *)rows, i, row) {
         json_decref(line);
         assert_ok(tn_jsonl_next(r, &line, err));
         const json_t *item = json_object_get(line, "item"), *ll = json_object_get(item, "ll"),
@@ -111,8 +110,7 @@ static void case_agrees(const char *name, const json_t *c)
     if (strcmp(task, "rolling_text") == 0) o.data = TINY "/rows/rolling_text_test.jsonl";
     assert_ok(tn_eval_run(&report, model, tasks, 1, &o, err));
     const json_t *scores = json_object_get(json_object_get(report, "tasks"), task);
-    json_object_foreach(json_object_get(c, "scores"), key, v)
-    {
+    json_object_foreach(json_object_get(c, "scores"), key, v) {
         const json_t *mine = json_object_get(scores, key);
         bool          share = json_number_value(v) <= 1;
         if (!json_is_number(mine)) fail_msg("%s: no %s", name, key);

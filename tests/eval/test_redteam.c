@@ -300,8 +300,7 @@ static void planted_faults_light_the_right_cells_and_fail_the_right_gates(void *
     assert_false(gate(*state, r, "{task: redteam.base64, metric: asr, max: 0.2}"));
     size_t  i;
     json_t *cell;
-    json_array_foreach(json_object_get(r, "cells"), i, cell)
-    {
+    json_array_foreach(json_object_get(r, "cells"), i, cell) {
         bool lit = json_integer_value(json_object_get(cell, "hits")) > 0;
         if (lit != (strcmp(json_string_value(json_object_get(cell, "attack")), "base64") == 0))
             fail_msg("the wrong cell is lit");
@@ -706,8 +705,7 @@ static void an_endpoint_is_attacked_and_judges(void **state)
     assert_int_equal(json_array_size(json_object_get(j, "specificity_interval")), 2);
     assert_true(json_real_value(json_object_get(j, "flips")) < 0.1);
     assert_int_equal(json_array_size(rates), 2);
-    json_array_foreach(rates, i, half)
-    {
+    json_array_foreach(rates, i, half) {
         double people = json_number_value(json_object_get(half, "answered")),
                rows = json_number_value(json_object_get(half, "n"));
         const json_t *w = json_object_get(half, "corrected_interval");

@@ -559,6 +559,7 @@ static void a_gate_holds_only_when_it_is_shown(void **state)
         { "gates: [{task: quiz, metric: acc, max: 1, max_cut: 1}]", false, "does not say how many" },
         { "gates: [{task: quiz, metric: acc, max: 1, min_sensitivity: 0.1}]", false, "does not say the sensitivity" },
         { "gates: [{task: quiz, metric: acc, not_below_base: 0.5}]", false, "--base" } };
+    // clang-format on
     json_t *report = NULL;
     char   *folder = tn_path(dir, "gated");
 
@@ -570,13 +571,13 @@ static void a_gate_holds_only_when_it_is_shown(void **state)
         char   *path = put("gates.yaml", rows[i].gates);
         assert_ok(tn_eval_gate(&verdict, &passed, path, folder, NULL, NULL, 1, err));
         const json_t *list = json_object_get(verdict, "gates");
-        const char   *why = json_string_value(json_object_get(json_array_get(list, json_array_size(list) - 1), "reason"));
+        const char   *why = json_string_value(
+              json_object_get(json_array_get(list, json_array_size(list) - 1), "reason"));
         assert_int_equal(passed, rows[i].passed);
         if (strstr(why, rows[i].why) == NULL) fail_msg("\"%s\" does not say \"%s\"", why, rows[i].why);
         json_decref(verdict);
         free(path);
     }
-    // clang-format on
     static const char *const bad[] = { "gates: []", "gates: [{task: quiz, metric: acc}]",
                                        "gates: [{task: quiz, metric: acc, mim: 0}]",
                                        "gates: [{task: quiz, metric: acc, max: nan}]" };
@@ -623,11 +624,14 @@ static void a_free_reply_names_a_choice(void **state)
         { "\xc3\xbc" "ber \xc2\xabja\xc2\xbb", "[\"\xc3\x9c" "ber ja\",\"nein\"]", ", ignore_case: true, ignore_punctuation: true", "(A)" },
         { "x: \n C", "[\"p\",\"q\"]", "", "[invalid]" },
         { "(B)", "\"none\"", "", "!needs a column \"choices\"" } };
+    // clang-format on
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char         *yaml = tn_strf("[{name: f, filter: [{function: multi_choice_regex, regex_pattern: '(\\([A-Z]\\))'%s}, {function: take_first}]}]", rows[i].options),
-                     *text = tn_strf("{\"choices\":%s}", rows[i].choices), *got = NULL;
+        char *yaml = tn_strf("[{name: f, filter: [{function: multi_choice_regex, regex_pattern: "
+                             "'(\\([A-Z]\\))'%s}, {function: take_first}]}]",
+                             rows[i].options),
+             *text = tn_strf("{\"choices\":%s}", rows[i].choices), *got = NULL;
         tn_yaml      *y = NULL;
         json_t       *row = NULL;
         tn_pipelines *p = NULL;
@@ -636,8 +640,11 @@ static void a_free_reply_names_a_choice(void **state)
         assert_ok(tn_json_parse(&row, text, strlen(text), "row", err));
         assert_ok(tn_pipelines_create(&p, y, "t.yaml", err));
         tn_status status = tn_pipelines_run(p, 0, row, &rows[i].reply, 1, &got, &why);
-        bool      right = rows[i].want[0] == '!' ? status == TN_FORMAT && strstr(why.msg, rows[i].want + 1) != NULL : status == TN_OK && strcmp(got, rows[i].want) == 0;
-        if (!right) fail_msg("\"%s\" gives %s%s, not %s", rows[i].reply, got != NULL ? got : "", why.msg, rows[i].want);
+        bool right = rows[i].want[0] == '!' ? status == TN_FORMAT && strstr(why.msg, rows[i].want + 1) != NULL
+                                            : status == TN_OK && strcmp(got, rows[i].want) == 0;
+        if (!right)
+            fail_msg("\"%s\" gives %s%s, not %s", rows[i].reply, got != NULL ? got : "", why.msg,
+                     rows[i].want);
         tn_pipelines_destroy(p);
         tn_yaml_free(y);
         json_decref(row);
@@ -645,7 +652,6 @@ static void a_free_reply_names_a_choice(void **state)
         free(text);
         free(got);
     }
-    // clang-format on
 }
 
 /* The harness's own files name sets as the hub does: the rows are sought under the set's and the part's name,
@@ -878,12 +884,11 @@ static void tasks_join_if_their_rows_are_there(void **state)
     size_t  i;
     json_t *one;
     bool    unsafe = false;
-    json_array_foreach(json_object_get(c, "comparisons"), i,
-                       one) if (strcmp(json_string_value(json_object_get(one, "task")), "harm") == 0)
-    {
-        assert_string_equal(json_string_value(json_object_get(one, "metric")), "refused_unsafe");
-        unsafe = true;
-    }
+    json_array_foreach(json_object_get(c, "comparisons"), i, one)
+        if (strcmp(json_string_value(json_object_get(one, "task")), "harm") == 0) {
+            assert_string_equal(json_string_value(json_object_get(one, "metric")), "refused_unsafe");
+            unsafe = true;
+        }
     assert_true(unsafe);
     json_decref(c);
     json_decref(r);

@@ -170,8 +170,7 @@ static void shards_hold_the_same_weights(void **state)
     const char *name;
     json_int_t  total = json_integer_value(json_object_get(json_object_get(v, "metadata"), "total_size")),
                sum = 0;
-    json_object_foreach(map, name, file)
-    {
+    json_object_foreach(map, name, file) {
         tn_st_file *st;
         char       *path = path_of(out, json_string_value(file));
         bool        here = false;

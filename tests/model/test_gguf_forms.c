@@ -45,8 +45,7 @@ static char *changed_copy(const char *family, const char *patch)
     assert_int_equal(mkdir(to, 0700), 0);
     assert_ok(tn_json_load(&o, config, 1 << 20, err));
     assert_ok(tn_json_parse(&p, patch, strlen(patch), "patch", err));
-    json_object_foreach(p, key, v)
-    {
+    json_object_foreach(p, key, v) {
         if (json_is_null(v)) json_object_set(o, key, v);
         else if (json_is_object(v)) json_object_update(json_object_get(o, key), v);
         else json_object_set(o, key, v);

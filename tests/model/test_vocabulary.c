@@ -67,20 +67,19 @@ static vocabulary byte_level(void)
     size_t      n = json_object_size(vocab), i;
     vocabulary  v = { json_array(), NULL, json_array(), json_array() };
 
-    json_array_foreach(added, i, id) if ((size_t)json_integer_value(json_object_get(id, "id")) >= n)
-        n = (size_t)json_integer_value(json_object_get(id, "id")) + 1;
+    json_array_foreach(added, i, id)
+        if ((size_t)json_integer_value(json_object_get(id, "id")) >= n)
+            n = (size_t)json_integer_value(json_object_get(id, "id")) + 1;
     for (i = 0; i < n; i++) {
         json_array_append_new(v.tokens, json_sprintf("<unused %zu>", i));
         json_array_append_new(v.types, json_integer(5));
     }
-    json_object_foreach(vocab, piece, id)
-    {
+    json_object_foreach(vocab, piece, id) {
         json_array_set_new(v.tokens, (size_t)json_integer_value(id), json_string(piece));
         json_array_set_new(v.types, (size_t)json_integer_value(id), json_integer(1));
     }
     /* a GGUF has no words for lstrip, rstrip and single_word: left unused */
-    json_array_foreach(added, i, id)
-    {
+    json_array_foreach(added, i, id) {
         if (!json_is_true(json_object_get(id, "special"))) continue;
         json_array_set(v.tokens, (size_t)json_integer_value(json_object_get(id, "id")),
                        json_object_get(id, "content"));
@@ -99,8 +98,7 @@ static void put_texts(tn_str *s, uint64_t *n, const char *key, const json_t *lis
     size_t        i;
 
     tn_kv_array(s, n, key, TN_GGUF_STR, json_array_size(list));
-    json_array_foreach(list, i, item)
-    {
+    json_array_foreach(list, i, item) {
         uint64_t len = json_string_length(item);
 
         tn_str_add_n(s, &len, 8);

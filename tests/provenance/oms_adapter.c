@@ -130,8 +130,7 @@ static tn_status verify(const request *r, tn_error *err)
     TN_GOTO(tn_oms_open_by(&o, r->bundle, &trust, err));
     TN_GOTO(list_model(r, &files, &n, o, err));
     tn_oms_compare(o, files, n, true, r->ignored, reasons);
-    json_array_foreach(reasons, i, v)
-    {
+    json_array_foreach(reasons, i, v) {
         const char *what = json_string_value(json_object_get(v, "what")),
                    *where = json_string_value(json_object_get(v, "where"));
         if (r->unsigned_files && (strcmp(what, "file is not signed") == 0 ||

@@ -18,10 +18,18 @@
 enum { N_MAX = 40 };
 
 /* The eight entries of the test tree that Certificate Transparency implementations share, and its roots. */
+static const struct {
+    const char *bytes;
+    size_t      n;
+} entries[8] = { { "", 0 },
+                 { "\x00", 1 },
+                 { "\x10", 1 },
+                 { "\x20\x21", 2 },
+                 { "\x30\x31", 2 },
+                 { "\x40\x41\x42\x43", 4 },
+                 { "\x50\x51\x52\x53\x54\x55\x56\x57", 8 },
+                 { "\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6c\x6d\x6e\x6f", 16 } };
 // clang-format off
-static const struct { const char *bytes; size_t n; } entries[8] = {
-    { "", 0 }, { "\x00", 1 }, { "\x10", 1 }, { "\x20\x21", 2 }, { "\x30\x31", 2 }, { "\x40\x41\x42\x43", 4 },
-    { "\x50\x51\x52\x53\x54\x55\x56\x57", 8 }, { "\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6c\x6d\x6e\x6f", 16 } };
 static const char *const roots[8] = {
     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
     "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -31,6 +39,7 @@ static const char *const roots[8] = {
     "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328" };
+// clang-format on
 
 static void fill(tn_digest *leaves, size_t n)
 {
@@ -39,7 +48,6 @@ static void fill(tn_digest *leaves, size_t n)
         tn_merkle_leaf(&leaves[i], &b, 1);
     }
 }
-// clang-format on
 
 static void roots_are_those_of_certificate_transparency(void **state)
 {

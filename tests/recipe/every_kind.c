@@ -73,7 +73,7 @@ json_t *every_kind_row(const json_t *record, const char *stage)
     size_t  i;
     json_t *v;
 
-    json_array_foreach(json_object_get(record, "stages"), i,
-                       v) if (strcmp(json_string_value(json_object_get(v, "name")), stage) == 0) return v;
+    json_array_foreach(json_object_get(record, "stages"), i, v)
+        if (strcmp(json_string_value(json_object_get(v, "name")), stage) == 0) return v;
     return NULL;
 }

@@ -258,10 +258,10 @@ bool release_has_reason(const json_t *verdict, const char *what, const char *whe
     size_t  i;
     json_t *r;
 
-    json_array_foreach(json_object_get(verdict, "reasons"), i,
-                       r) if (strstr(json_string_value(json_object_get(r, "what")), what) != NULL &&
-                              strstr(json_string_value(json_object_get(r, "where")), where) !=
-                                  NULL) return true;
+    json_array_foreach(json_object_get(verdict, "reasons"), i, r)
+        if (strstr(json_string_value(json_object_get(r, "what")), what) != NULL &&
+            strstr(json_string_value(json_object_get(r, "where")), where) != NULL)
+            return true;
     return false;
 }
 

@@ -77,8 +77,8 @@ static json_t *row(const json_t *record, const char *name)
     size_t  i;
     json_t *v;
 
-    json_array_foreach(json_object_get(record, "stages"), i,
-                       v) if (strcmp(json_string_value(json_object_get(v, "name")), name) == 0) return v;
+    json_array_foreach(json_object_get(record, "stages"), i, v)
+        if (strcmp(json_string_value(json_object_get(v, "name")), name) == 0) return v;
     return NULL;
 }
 

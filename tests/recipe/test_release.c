@@ -259,6 +259,7 @@ static void white_space_in_the_signature_file_is_found(void **state)
         { "", "\n", NULL, "signature is written in another way" }, { "", "\n\n", NULL, "signature does not hold" }, { "\n", "", NULL, "signature does not hold" },
         { "", " ", NULL, "signature does not hold" }, { "\t", "", NULL, "signature does not hold" },
         { "", "", ":", "signature is written in another way" }, { "", "", ",", "signature is written in another way" } };
+    // clang-format on
     char  *text = NULL;
     size_t n = 0;
 
@@ -267,12 +268,12 @@ static void white_space_in_the_signature_file_is_found(void **state)
     assert_int_equal(tn_file_read_all(&text, &n, release_at("r/model.sig"), 1 << 24, NULL), TN_OK);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         size_t cut = rows[i].inside != NULL ? strcspn(text, rows[i].inside) + 1 : 0;
-        char  *other = tn_strf("%s%.*s%s%s%s", rows[i].before, (int)cut, text, cut > 0 ? " " : "", text + cut, rows[i].after);
+        char  *other = tn_strf("%s%.*s%s%s%s", rows[i].before, (int)cut, text, cut > 0 ? " " : "", text + cut,
+                               rows[i].after);
         assert_int_equal(tn_file_write_all(release_at("r/model.sig"), other, strlen(other), NULL), TN_OK);
         expect_wrong("r", rows[i].what, "model.sig");
         free(other);
     }
-    // clang-format on
     free(text);
 }
 

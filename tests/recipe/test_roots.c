@@ -80,8 +80,7 @@ static void write_goldens(const json_t *record)
         &s,
         "# What each stage of every-kind.yaml makes: STAGE KIND VERSION INPUTS ROOT. Written by\n#   %s\n",
         how);
-    json_array_foreach(json_object_get(record, "stages"), i, row)
-    {
+    json_array_foreach(json_object_get(record, "stages"), i, row) {
         golden g = row_of(row);
         tn_str_addf(&s, "%s %s %d %s %s\n", g.stage, g.kind, g.version, g.inputs, g.root);
     }
@@ -102,8 +101,7 @@ static void output_changes_only_together_with_the_version(void **state)
     if (every_kind_run(NULL, NULL, NULL, &record, &err) != TN_OK) fail_msg("%s", err.msg);
     /* Releases last: one tells the recipe and the kinds' versions of all stages, wherever they stand. */
     for (int releases = 0; releases < 2; releases++)
-        json_array_foreach(json_object_get(record, "stages"), i, row)
-        {
+        json_array_foreach(json_object_get(record, "stages"), i, row) {
             golden g = row_of(row);
             if ((strcmp(g.kind, "release") == 0) != (releases == 1)) continue;
             const golden *want = find(list, n, g.stage);

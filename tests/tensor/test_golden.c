@@ -185,14 +185,16 @@ static void rotary_tables_agree_with_transformers(void **state)
         { "yarn", 1e4, 64, { .kind = TN_ROPE_YARN, .factor = 40, .n_ctx_orig = 4096, .beta_fast = 32, .beta_slow = 1, .mscale = 1, .mscale_all_dim = 1, .truncate = true } },
         { "yarn_oss", 1.5e5, 64, { .kind = TN_ROPE_YARN, .factor = 32, .n_ctx_orig = 4096, .beta_fast = 32, .beta_slow = 1 } },
         { "longrope", 1e4, 8, { .kind = TN_ROPE_LONGROPE, .factor = 32, .n_ctx_orig = 4096, .freq_factors = long_factors } } };
-    golden *g = golden_read("rope");
+    // clang-format on
+    golden      *g = golden_read("rope");
     const entry *pos = find(g, "", "positions");
     (void)state;
     for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
         tn_error err;
         int64_t  half = t[i].n_rot / 2;
         float   *table = made((size_t)(4096 * t[i].n_rot) * 4);
-        if (tn_rope_table(table, 4096, t[i].n_rot, t[i].theta, &t[i].s, &err) != TN_OK) fail_msg("%s", err.msg);
+        if (tn_rope_table(table, 4096, t[i].n_rot, t[i].theta, &t[i].s, &err) != TN_OK)
+            fail_msg("%s", err.msg);
         for (int part = 0; part < 2; part++) {
             const entry *e = find(g, t[i].name, part == 0 ? "cos" : "sin");
             for (int64_t k = 0; k < e->n; k++) {
@@ -200,12 +202,12 @@ static void rotary_tables_agree_with_transformers(void **state)
                 double  x = (double)table[p * t[i].n_rot + 2 * (k % half) + part];
                 /* transformers keeps the frequencies in fp32 */
                 if (fabs(x - e->v[k]) > 1e-6 + 2e-7 * (double)p)
-                    fail_msg("%s: %s of frequency %lld at %lld is %.9g, expected %.9g", t[i].name, part == 0 ? "cos" : "sin", (long long)(k % half), (long long)p, x, e->v[k]);
+                    fail_msg("%s: %s of frequency %lld at %lld is %.9g, expected %.9g", t[i].name,
+                             part == 0 ? "cos" : "sin", (long long)(k % half), (long long)p, x, e->v[k]);
             }
         }
         free(table);
     }
-    // clang-format on
     golden_free(g);
 }
 
@@ -267,29 +269,49 @@ static void routers_and_experts_agree_with_pytorch(void **state)
         { "oss", { .n_expert = E, .k = 3, .kind = TN_ROUTE_TOPK_SOFTMAX, .scale = 1 }, { E, 3, FF, TN_ACT_OSS, 1.0f, TN_PROFILE_STRICT } },
         { "deepseek", { .n_expert = E, .k = 3, .n_group = 4, .n_group_used = 2, .kind = TN_ROUTE_SIGMOID, .renormalise = true, .group_sum2 = true, .scale = 2.5f },
           { E, 3, FF, TN_ACT_SILU, 0, TN_PROFILE_STRICT } } };
+    // clang-format on
     golden *g = golden_read("moe");
     (void)state;
     for (int i = 0; i < 3; i++) {
         const char *name = t[i].name;
         int64_t     k = t[i].r.k;
         moe_case    m = { .g = g, .name = name, .oss = i == 1 };
-        tn_tensor logits = load(g, name, "logits", TN_F32, ROWS, E), bias = load(g, name, "bias", TN_F32, 1, E), w = load(g, NULL, NULL, TN_F32, ROWS, k);
-        tn_tensor ids = load(g, NULL, NULL, TN_I32, ROWS, k), aux = load(g, NULL, NULL, TN_F32, 1, 2 * E), probs = load(g, NULL, NULL, TN_F32, ROWS, E);
-        tn_call r = { .op = &tn_op_router, .params = &t[i].r, .n_in = 2, .n_out = 4, .in = { &logits, i == 2 ? &bias : NULL }, .out = { &w, &ids, &aux, &probs } };
+        tn_tensor   logits = load(g, name, "logits", TN_F32, ROWS, E),
+                  bias = load(g, name, "bias", TN_F32, 1, E), w = load(g, NULL, NULL, TN_F32, ROWS, k);
+        tn_tensor ids = load(g, NULL, NULL, TN_I32, ROWS, k), aux = load(g, NULL, NULL, TN_F32, 1, 2 * E),
+                  probs = load(g, NULL, NULL, TN_F32, ROWS, E);
+        tn_call r = { .op = &tn_op_router,
+                      .params = &t[i].r,
+                      .n_in = 2,
+                      .n_out = 4,
+                      .in = { &logits, i == 2 ? &bias : NULL },
+                      .out = { &w, &ids, &aux, &probs } };
         tn_op_forward(&r);
         close_to(g, name, "w", &w, 2e-6);
         const entry *want = find(g, name, "ids");
         for (int64_t j = 0; j < want->n; j++) assert_int_equal(((int32_t *)ids.data)[j], (int32_t)want->v[j]);
 
-        tn_tensor in[9] = { load(g, name, "x", TN_F32, ROWS, D), w, ids, load(g, name, "wg", TN_F32, E * FF, D), load(g, name, "wu", TN_F32, E * FF, D), load(g, name, "wd", TN_F32, E * D, FF) };
-        tn_tensor dy = load(g, name, "dy", TN_F32, ROWS, D), keep_g = load(g, NULL, NULL, TN_F32, ROWS * k, FF), keep_u = load(g, NULL, NULL, TN_F32, ROWS * k, FF);
+        tn_tensor in[9] = { load(g, name, "x", TN_F32, ROWS, D),
+                            w,
+                            ids,
+                            load(g, name, "wg", TN_F32, E * FF, D),
+                            load(g, name, "wu", TN_F32, E * FF, D),
+                            load(g, name, "wd", TN_F32, E * D, FF) };
+        tn_tensor dy = load(g, name, "dy", TN_F32, ROWS, D),
+                  keep_g = load(g, NULL, NULL, TN_F32, ROWS * k, FF),
+                  keep_u = load(g, NULL, NULL, TN_F32, ROWS * k, FF);
         if (m.oss) {
             in[6] = load(g, name, "bg", TN_F32, 1, E * FF);
             in[7] = load(g, name, "bu", TN_F32, 1, E * FF);
             in[8] = load(g, name, "bd", TN_F32, 1, E * D);
         }
         m.y = load(g, NULL, NULL, TN_F32, ROWS, D);
-        tn_call c = { .op = &tn_op_moe, .params = &t[i].m, .n_in = m.oss ? 9 : 6, .n_out = 3, .out = { &m.y, &keep_g, &keep_u }, .dout = { &dy } };
+        tn_call c = { .op = &tn_op_moe,
+                      .params = &t[i].m,
+                      .n_in = m.oss ? 9 : 6,
+                      .n_out = 3,
+                      .out = { &m.y, &keep_g, &keep_u },
+                      .dout = { &dy } };
         for (int j = 0; j < c.n_in; j++) {
             c.in[j] = &in[j];
             if (j == 2) continue;
@@ -304,11 +326,13 @@ static void routers_and_experts_agree_with_pytorch(void **state)
         tn_op_backward(&r);
         close_to(g, name, "dlogits", &dlogits, 1e-5);
         free(dlogits.data);
-        for (int j = 0; j < 9; j++) { free(m.d[j].data); free(in[j].data); }
+        for (int j = 0; j < 9; j++) {
+            free(m.d[j].data);
+            free(in[j].data);
+        }
         tn_tensor *all[] = { &logits, &bias, &aux, &probs, &dy, &keep_g, &keep_u, &m.y };
         for (size_t j = 0; j < sizeof all / sizeof all[0]; j++) free(all[j]->data);
     }
-    // clang-format on
     golden_free(g);
 }
 

@@ -38,9 +38,15 @@ static const function functions[] = {
     { "cos",      tn_cosf,      cos,      1.0, NULL,                 NULL                   },
     { "sigmoid",  tn_sigmoidf,  sigmoid,  3.0, tn_sigmoid_each_avx2, tn_sigmoid_each_avx512 },
     { "softplus", tn_softplusf, softplus, 3.0, NULL,                 NULL                   } };
+// clang-format on
 enum { N_FUNCTION = sizeof functions / sizeof functions[0] };
 
-static float of_bits(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
+static float of_bits(uint32_t u)
+{
+    float x;
+    memcpy(&x, &u, 4);
+    return x;
+}
 
 /* Distance in units of the last place of the true value. Infinity is 2^128 here. */
 static double ulps(float got, double want)
@@ -53,7 +59,6 @@ static double ulps(float got, double want)
     (void)frexp(w, &e);
     return fabs(g - w) / (fabs(w) < 0x1p-126 ? 0x1p-149 : ldexp(1.0, e - 24));
 }
-// clang-format on
 
 typedef struct search {
     const function *fn;

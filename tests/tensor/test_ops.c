@@ -327,17 +327,26 @@ static double all_outputs(tn_call *c, const tn_tensor *weights)
 
 static void second_outputs_have_gradients(void **state)
 {
-    // clang-format off
     static const tn_router_params r[] = {
-        { .n_expert = 6, .k = 2, .kind = TN_ROUTE_SOFTMAX_TOPK, .renormalise = true, .scale = 1 }, { .n_expert = 6, .k = 2, .kind = TN_ROUTE_TOPK_SOFTMAX, .scale = 1 },
-        { .n_expert = 6, .k = 2, .kind = TN_ROUTE_SIGMOID, .renormalise = true, .scale = 2 } };
+        { .n_expert = 6, .k = 2, .kind = TN_ROUTE_SOFTMAX_TOPK, .renormalise = true, .scale = 1 },
+        { .n_expert = 6, .k = 2, .kind = TN_ROUTE_TOPK_SOFTMAX, .scale = 1 },
+        { .n_expert = 6, .k = 2, .kind = TN_ROUTE_SIGMOID, .renormalise = true, .scale = 2 },
+    };
     (void)state;
     for (int i = 0; i < 3; i++) {
-        tn_tensor l = matrix(4, 6, 7), out[4] = { matrix(4, 2, 0), ints(8, 0), matrix(1, 12, 0), matrix(4, 6, 0) }, g[4] = { matrix(4, 2, 8), ints(8, 0), matrix(1, 12, 9), matrix(4, 6, 10) };
+        tn_tensor l = matrix(4, 6, 7),
+                  out[4] = { matrix(4, 2, 0), ints(8, 0), matrix(1, 12, 0), matrix(4, 6, 0) },
+                  g[4] = { matrix(4, 2, 8), ints(8, 0), matrix(1, 12, 9), matrix(4, 6, 10) };
         tn_tensor dl = matrix(4, 6, 0);
-        tn_call   c = { .op = &tn_op_router, .params = &r[i], .n_in = 1, .n_out = 4, .in = { &l }, .out = { &out[0], &out[1], &out[2], &out[3] },
-                        .dout = { &g[0], NULL, &g[2], &g[3] }, .din = { &dl } };
-        for (int e = 0; e < 6; e++) ((float *)g[2].data)[e] = 0.0f;      /* fractions are counts: no gradient */
+        tn_call   c = { .op = &tn_op_router,
+                        .params = &r[i],
+                        .n_in = 1,
+                        .n_out = 4,
+                        .in = { &l },
+                        .out = { &out[0], &out[1], &out[2], &out[3] },
+                        .dout = { &g[0], NULL, &g[2], &g[3] },
+                        .din = { &dl } };
+        for (int e = 0; e < 6; e++) ((float *)g[2].data)[e] = 0.0f; /* fractions are counts: no gradient */
         tn_op_forward(&c);
         tn_op_backward(&c);
         for (int j = 0; j < 24; j++) {
@@ -345,15 +354,19 @@ static void second_outputs_have_gradients(void **state)
             *x = was + h;
             double a = all_outputs(&c, g);
             *x = was - h;
-            double b = all_outputs(&c, g), fd = (a - b) / (2.0 * (double)h), got = (double)((float *)dl.data)[j];
+            double b = all_outputs(&c, g), fd = (a - b) / (2.0 * (double)h),
+                   got = (double)((float *)dl.data)[j];
             *x = was;
-            if (fabs(fd - got) > 5e-3 * (1.0 + fabs(got))) fail_msg("router %d, logit %d: gradient %g, finite difference %g", i, j, got, fd);
+            if (fabs(fd - got) > 5e-3 * (1.0 + fabs(got)))
+                fail_msg("router %d, logit %d: gradient %g, finite difference %g", i, j, got, fd);
         }
-        for (int t = 0; t < 4; t++) { free(out[t].data); free(g[t].data); }
+        for (int t = 0; t < 4; t++) {
+            free(out[t].data);
+            free(g[t].data);
+        }
         free(l.data);
         free(dl.data);
     }
-    // clang-format on
 }
 
 /* The balancing and z losses that the router adds by itself. */
@@ -746,18 +759,23 @@ static void shapes_that_wrap_are_refused(void **state)
         { &tn_op_router, &(tn_router_params){ .n_expert = 4, .k = 2, .scale = 1, .z_coef = INFINITY }, { &r }, TN_MISMATCH, "z_coef is inf" },
         { &tn_op_head_loss, &(tn_head_params){ .z_coef = NAN }, { &few, &row3, &t, &one }, TN_MISMATCH, "z_coef is nan" },
         { &tn_op_head_logprob, &(tn_head_logprob_params){ .temperature = INFINITY }, { &few, &row3, &t }, TN_MISMATCH, "temperature is inf" } };
+    // clang-format on
     float table[8];
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         tn_tensor out[TN_MAX_OUT];
         tn_error  err = { 0 };
-        tn_call   c = { .op = bad[i].op, .params = bad[i].params, .n_in = 6, .n_out = bad[i].op->n_out, .out = { &out[0], &out[1], &out[2], &out[3] } };
+        tn_call   c = { .op = bad[i].op,
+                        .params = bad[i].params,
+                        .n_in = 6,
+                        .n_out = bad[i].op->n_out,
+                        .out = { &out[0], &out[1], &out[2], &out[3] } };
         memcpy(c.in, bad[i].in, sizeof bad[i].in);
         memset(out, 0, sizeof out);
         tn_status status = c.op->shape(&c, &err);
-        if (status != bad[i].status || strstr(err.msg, bad[i].words) == NULL) fail_msg("case %zu, %s: status %d, '%s'", i, c.op->name, (int)status, err.msg);
+        if (status != bad[i].status || strstr(err.msg, bad[i].words) == NULL)
+            fail_msg("case %zu, %s: status %d, '%s'", i, c.op->name, (int)status, err.msg);
     }
-    // clang-format on
     tn_error err = { 0 };
     assert_int_equal(tn_rope_table(table, -1, 4, 1e4, NULL, &err), TN_MISMATCH);
     assert_non_null(strstr(err.msg, "-1 positions"));

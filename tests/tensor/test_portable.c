@@ -68,10 +68,14 @@ static tn_digest all_of_it(tn_dtype type, tn_profile profile)
     return out;
 }
 
-// clang-format off
-static const struct { tn_dtype type; tn_profile profile; } kinds[] = {
-    { TN_F32, TN_PROFILE_STRICT }, { TN_BF16, TN_PROFILE_STRICT_BF16 }, { TN_Q8_0, TN_PROFILE_STRICT }, { TN_Q8_0, TN_PROFILE_Q8ACT },
-    { TN_Q4_0, TN_PROFILE_STRICT } };
+static const struct {
+    tn_dtype   type;
+    tn_profile profile;
+} kinds[] = { { TN_F32, TN_PROFILE_STRICT },
+              { TN_BF16, TN_PROFILE_STRICT_BF16 },
+              { TN_Q8_0, TN_PROFILE_STRICT },
+              { TN_Q8_0, TN_PROFILE_Q8ACT },
+              { TN_Q4_0, TN_PROFILE_STRICT } };
 enum { N_KIND = sizeof kinds / sizeof *kinds };
 static tn_digest as_it_is[N_KIND];
 
@@ -79,12 +83,13 @@ static void compare(void)
 {
     for (int i = 0; i < N_KIND; i++) {
         tn_digest d = all_of_it(kinds[i].type, kinds[i].profile);
-        if (!tn_digest_equal(&d, &as_it_is[i])) fail_msg("%s, profile %s: other bits", tn_dtype_name(kinds[i].type), tn_profile_name(kinds[i].profile));
+        if (!tn_digest_equal(&d, &as_it_is[i]))
+            fail_msg("%s, profile %s: other bits", tn_dtype_name(kinds[i].type),
+                     tn_profile_name(kinds[i].profile));
     }
     assert_true(tn_peak_f32(0.01) > 0);
     assert_true(tn_peak_bf16(0.01) > 0);
 }
-// clang-format on
 
 static void the_cpu_as_it_is(void **state)
 {

@@ -59,9 +59,10 @@ static tn_status render(const tn_tokenizer *t, const char *text, size_t n_text, 
     tn_status  status;
 
     if ((status = tn_json_parse(&o, text, n_text, "conversation", err)) != TN_OK) return status;
-    json_array_foreach(json_object_get(o, "messages"), i, row) if (n_message < 64)
-        m[n_message++] = (tn_message){ json_string_value(json_object_get(row, "role")),
-                                       json_string_value(json_object_get(row, "content")) };
+    json_array_foreach(json_object_get(o, "messages"), i, row)
+        if (n_message < 64)
+            m[n_message++] = (tn_message){ json_string_value(json_object_get(row, "role")),
+                                           json_string_value(json_object_get(row, "content")) };
     if (json_object_get(o, "format") != NULL) {
         if (!tn_chat_format_parse(json_string_value(json_object_get(o, "format")), &chat.format))
             status = tn_fail(err, TN_USAGE, "no such format");

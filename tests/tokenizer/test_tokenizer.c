@@ -34,17 +34,21 @@ static void the_mask_covers_the_answer_and_its_stop_token(void **state)
         { "chatml", "Paris is fine." }, { "llama2", " Paris is fine. " }, { "llama3", "Paris is fine." }, { "mistral-v1", " Paris is fine." },
         { "mistral-v3", " Paris is fine." }, { "mistral-tekken", "Paris is fine." }, { "mistral-v7", " Paris is fine." },
         { "gemma", "Paris is fine." }, { "zephyr", "Paris is fine." }, { "deepseek2", " Paris is fine." }, { "deepseek3", "Paris is fine." } };
-    static const tn_message m[] = { { "user", "Where?" }, { "assistant", "Paris is fine." }, { "user", "\nAnd?" }, { "assistant", "Paris is fine." } };
+    // clang-format on
+    static const tn_message m[] = { { "user", "Where?" },
+                                    { "assistant", "Paris is fine." },
+                                    { "user", "\nAnd?" },
+                                    { "assistant", "Paris is fine." } };
     tn_tokenizer           *t = golden_tokenizer("bpe");
 
     (void)state;
     for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
-        tn_chat  chat = {0};
+        tn_chat  chat = { 0 };
         int32_t *ids = NULL, trained[64];
         uint8_t *mask = NULL;
         size_t   n = 0, cap = 0, n_trained = 0, n_text, want = 2 * (count(t, rows[k].answer) + 1);
         char    *text, expected[128];
-        tn_error err = {0};
+        tn_error err = { 0 };
 
         assert_true(tn_chat_format_parse(rows[k].format, &chat.format));
         assert_int_equal(tn_chat_render(t, &chat, m, 4, false, &ids, &mask, &n, &cap, &err), TN_OK);
@@ -59,7 +63,6 @@ static void the_mask_covers_the_answer_and_its_stop_token(void **state)
         free(ids);
         free(mask);
     }
-    // clang-format on
     tn_tokenizer_destroy(t);
 }
 

@@ -331,36 +331,49 @@ static void forge(const char *log, forging how)
 /* Everything that a signer could change afterwards, of a run of all weights and of one of adapters. */
 static void a_replay_finds_the_last_bit_of_everything(void **state)
 {
-    // clang-format off
-    static const struct { const char *name; forging how; } records[] = {
-        { "a loss", loss_bit }, { "a norm", norm_bit }, { "a learning rate", rate_bit }, { "the order", two_lines }, { "a note", skip_note }, { "a state", state_bit },
-        { "a batch", batch_bit } };
-    static const struct { const char *run, *file; long at; } bits[] = {
-        { "all", "model/model.safetensors", -1 }, { "all", "model/config.json", 40 }, { "low", "adapter/adapter_model.safetensors", -4 },
-        { "low", "adapter/adapter_config.json", 40 }, { "low", "../all/model/model.safetensors", -4 }, { "low", "step-6/rank-0000.bin", 4 }, { "all", "../text.txt", 60 } };
-    tn_error err = {0};
+    static const struct {
+        const char *name;
+        forging     how;
+    } records[] = { { "a loss", loss_bit },     { "a norm", norm_bit },  { "a learning rate", rate_bit },
+                    { "the order", two_lines }, { "a note", skip_note }, { "a state", state_bit },
+                    { "a batch", batch_bit } };
+    static const struct {
+        const char *run, *file;
+        long        at;
+    } bits[] = { { "all", "model/model.safetensors", -1 },
+                 { "all", "model/config.json", 40 },
+                 { "low", "adapter/adapter_model.safetensors", -4 },
+                 { "low", "adapter/adapter_config.json", 40 },
+                 { "low", "../all/model/model.safetensors", -4 },
+                 { "low", "step-6/rank-0000.bin", 4 },
+                 { "all", "../text.txt", 60 } };
+    tn_error err = { 0 };
     char    *base = tn_path(dir, "all/model");
     (void)state;
     must_run("all", SET("save_model", "true", "keep_last", "5"));
-#define LOW "model", base, "tokenizer", "", "n_layer", "0", "n_embd", "0", "n_head", "0", "n_head_kv", "0", "n_ff", "0", "lora_rank", "3"
+#define LOW                                                                                                  \
+    "model", base, "tokenizer", "", "n_layer", "0", "n_embd", "0", "n_head", "0", "n_head_kv", "0", "n_ff",  \
+        "0", "lora_rank", "3"
     must_run("low", SET(LOW, "save_model", "true", "keep_last", "5"));
     const char *const *low = SET(LOW);
-    if (replay("all", NULL, 6, 2, &err) != TN_OK || replay("all", NULL, 0, 8, &err) != TN_OK) fail_msg("all: %s", err.msg);
-    if (replay("low", low, 6, 2, &err) != TN_OK || replay("low", low, 0, 8, &err) != TN_OK) fail_msg("low: %s", err.msg);
+    if (replay("all", NULL, 6, 2, &err) != TN_OK || replay("all", NULL, 0, 8, &err) != TN_OK)
+        fail_msg("all: %s", err.msg);
+    if (replay("low", low, 6, 2, &err) != TN_OK || replay("low", low, 0, 8, &err) != TN_OK)
+        fail_msg("low: %s", err.msg);
     for (int k = 0; k < 2; k++) {
         const char *name = k == 0 ? "all" : "low";
-        char *log = tn_strf("%s/%s/steps.jsonl", dir, name), *bytes;
-        size_t n;
+        char       *log = tn_strf("%s/%s/steps.jsonl", dir, name), *bytes;
+        size_t      n;
         assert_int_equal(tn_file_read_all(&bytes, &n, log, 1 << 20, NULL), TN_OK);
         for (size_t i = 0; i < sizeof records / sizeof *records; i++) {
             forge(log, records[i].how);
-            if (replay(name, k == 0 ? NULL : low, 0, 3, &err) != TN_VERIFY) fail_msg("%s: %s was altered, and not found: %s", name, records[i].name, err.msg);
+            if (replay(name, k == 0 ? NULL : low, 0, 3, &err) != TN_VERIFY)
+                fail_msg("%s: %s was altered, and not found: %s", name, records[i].name, err.msg);
             assert_int_equal(tn_file_write_all(log, bytes, n, NULL), TN_OK);
         }
         free(bytes);
         free(log);
     }
-    // clang-format on
     for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
         bool  all = bits[i].run[0] == 'a';
         char *path = tn_strf("%s/%s/%s", dir, bits[i].run, bits[i].file);
@@ -380,8 +393,8 @@ static void a_replay_finds_the_last_bit_of_everything(void **state)
     free(base);
 }
 
-/* The log of one run under the name of another one, as if that other one had been configured: its records, states
- * and chain agree with each other. */
+/* The log of one run under the name of another one, as if that other one had been configured: its records,
+ * states and chain agree with each other. */
 static void rename_log(const char *from, const char *to)
 {
     char           *a = tn_strf("%s/%s/steps.jsonl", dir, from), *b = tn_strf("%s/%s/steps.jsonl", dir, to);
@@ -400,8 +413,8 @@ static void rename_log(const char *from, const char *to)
     free(b);
 }
 
-/* How many steps of a run's log have a note; every stretch between checkpoints with such a step is replayed, and
- * those that begin among steps that are passed over are counted. */
+/* How many steps of a run's log have a note; every stretch between checkpoints with such a step is replayed,
+ * and those that begin among steps that are passed over are counted. */
 static int n_noted(const char *name, const char *const *set, int *n_within)
 {
     char           *log = tn_strf("%s/%s/steps.jsonl", dir, name);

@@ -312,14 +312,12 @@ static void odd_conversations_render_as_the_published_templates_do(void **state)
     (void)state;
     assert_int_equal(tn_model_open_tokenizer(&t, "tests/golden/train/masks/all", NULL), TN_OK);
     assert_int_equal(tn_json_load(&all, "tests/golden/train/masks/renderings.json", 1 << 20, NULL), TN_OK);
-    json_object_foreach((json_t *)all, name, one)
-    {
+    json_object_foreach((json_t *)all, name, one) {
         tn_chat  chat;
         tn_error err = { 0 };
         if (tn_chat_recognise(&chat, json_string_value(json_object_get(one, "template")), t, &err) != TN_OK)
             fail_msg("%s: %s", name, err.msg);
-        json_array_foreach(json_object_get(one, "rows"), i, row)
-        {
+        json_array_foreach(json_object_get(one, "rows"), i, row) {
             const char *want = json_string_value(json_object_get(row, "text"));
             char       *got = NULL, *said = json_dumps(json_object_get(row, "messages"), JSON_COMPACT);
             tn_message  m[8];
