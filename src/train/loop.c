@@ -5,7 +5,7 @@
  *
  * Signals: SIGTERM and Ctrl-C write a checkpoint and stop; SIGUSR1 writes one and goes on. All ranks agree on
  * what they saw. What they ask for has no state in the log, and is no more than a stopgap (decision 086). */
-#include "train/run.h"
+#include "train/loop.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -17,36 +17,6 @@
 #include "base/machine.h"
 #include "base/str.h"
 #include "base/thread.h"
-
-/* What a rank saw since the last step. */
-typedef struct seen {
-    int32_t stop, checkpoint, written, slow;
-} seen;
-
-typedef struct loop {
-    run             r;
-    out_dir         dir;
-    tn_digest       genesis;
-    json_t         *description;
-    checkpointer   *k;
-    tn_steplog     *log;
-    tn_step_record *held;
-    int             n_held, cap_held; /* records that wait for a state root; rank 0 */
-    metrics        *m;
-    policy          policy;
-    progress_state  at;
-    int64_t         step, saved; /* last step done; of the newest checkpoint */
-    tn_status       stop;        /* a signal that ended the loop, in whichever rank: all end alike */
-    tn_step_record  last;
-    tn_train_step   shown; /* the last step that was reported */
-    double          smooth, smooth_share, started, ended, peak, step_seconds; /* of the last step */
-    int64_t         started_step, started_tokens;
-    tn_digest       state;                 /* of the checkpoint that was loaded */
-    seen           *all;                   /* [size] of agree_on_signals */
-    double          page_at, page_seconds; /* when the report was written last, and how long that took */
-    float           loss;                  /* of the last step that was trained */
-    bool            reports;               /* the run had ended before this process began */
-} loop;
 
 /* From here on ranks ask each other for signals within a step: that costs a message a micro-batch. */
 enum { SLOW_STEP_SECONDS = 2 };
@@ -124,145 +94,6 @@ static tn_status checkpoint_start(loop *l, tn_error *err)
 
 /* ---------------------------------------------------------------------------------------------- beginning */
 
-/* A mean in which each step counts 5 % less than the one after it; the shares so far add up to
- * smooth_share. */
-static void smooth_add(loop *l, float loss)
-{
-    l->smooth = 0.95 * l->smooth + 0.05 * (double)loss;
-    l->smooth_share = 0.95 * l->smooth_share + 0.05;
-}
-
-/* The policy's memory, and what the curves say last, out of the log up to `step`. *n: how far the log goes, if
- * not so far. */
-static tn_status log_recall(loop *l, const char *path, int64_t step, int64_t *n, tn_error *err)
-{
-    tn_step_record *rec = NULL;
-    size_t          n_rec = 0;
-
-    *n = 0;
-    l->smooth = l->smooth_share = 0;
-    tn_status status = tn_steplog_read_to(path, &l->genesis, (uint64_t)step, &rec, &n_rec, err);
-    if (status == TN_VERIFY)
-        return tn_fail_prefix(err, status,
-                              "the run cannot go on: put its log back as it was, or begin another run with "
-                              "'checkpoint: %s/step-%lld'",
-                              l->r.io->out, (long long)step);
-    TN_TRY(status);
-    train_policy_recall(&l->policy, rec, n_rec);
-    for (size_t i = 0; i < n_rec; i++) {
-        l->last = rec[i];
-        if (rec[i].note[0] != '\0') continue; /* skipped: its loss may be no number */
-        l->loss = rec[i].loss;
-        smooth_add(l, rec[i].loss);
-    }
-    *n = (int64_t)n_rec;
-    free(rec);
-    return TN_OK;
-}
-
-/* All ranks read the log before rank 0 cuts it. */
-static tn_status recall_and_wait(loop *l, int64_t step, int64_t *n, tn_error *err)
-{
-    char *path = tn_path(l->r.io->out, "steps.jsonl");
-    if (path == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-    tn_status status = log_recall(l, path, step, n, err);
-    free(path);
-    return tn_dist_agree(l->r.dist, status, err);
-}
-
-/* The checkpoint of one step, which the log reaches. */
-static tn_status restore_step(loop *l, const char *dir, int64_t step, tn_error *err)
-{
-    run      *r = &l->r;
-    tn_status status = train_checkpoint_load(r, dir, &l->genesis, true, &l->at, &l->state, err);
-    if (status == TN_OK && l->at.step != step)
-        status = tn_fail(err, TN_VERIFY, "%s is the checkpoint of step %lld under another name", dir,
-                         (long long)l->at.step);
-    return tn_dist_agree(r->dist, status, err);
-}
-
-/* Checkpoints of steps that the log does not reach, when the run goes on from an older one. */
-static tn_status unreached_put_aside(const loop *l, tn_error *err)
-{
-    int64_t most = INT64_MAX, step;
-    for (;;) {
-        TN_TRY(train_checkpoint_newest(l->r.io->out, most, &step, err));
-        if (step <= l->step) return TN_OK;
-        char *dir = tn_strf("%s/step-%lld", l->r.io->out, (long long)step);
-        if (dir == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-        train_put_aside(dir);
-        free(dir);
-        most = step - 1;
-    }
-}
-
-/* The newest whole checkpoint of a step up to `most` that the log reaches; it is never behind one, unless
- * somebody cut it or took it away. */
-static tn_status restore(loop *l, int64_t most, tn_error *err)
-{
-    run *r = &l->r;
-    /* where the log ends, and the newest one that lies behind it */
-    int64_t step, n = 0, newest = most, end = 0, beyond = 0;
-    for (;;) {
-        TN_TRY(tn_dist_agree(r->dist, train_checkpoint_newest(r->io->out, most, &step, err), err));
-        if (step == 0) break;
-        TN_TRY(recall_and_wait(l, step, &n, err));
-        if (n < step) {
-            if (beyond == 0) beyond = step;
-            most = end = n;
-            continue;
-        }
-        char    *dir = tn_strf("%s/step-%lld", r->io->out, (long long)step);
-        tn_error why = { 0 };
-        if (dir == NULL) return tn_fail(err, TN_NOMEM, "no memory for a path");
-        tn_status status = restore_step(l, dir, step, &why);
-        if ((status == TN_VERIFY || status == TN_FORMAT) && r->rank == 0) train_put_aside(dir);
-        free(dir);
-        if (status == TN_OK && l->last.has_state && !tn_digest_equal(&l->last.state, &l->state))
-            return tn_fail(err, TN_VERIFY,
-                           "%s/steps.jsonl: the log has another state after step %lld than the checkpoint "
-                           "step-%lld: one of them is of another run, or was changed",
-                           r->io->out, (long long)step, (long long)step);
-        if (status == TN_OK) {
-            l->step = l->saved = step;
-            r->update = l->at.update;
-            r->tokens = l->at.tokens;
-            if (beyond == 0 || r->rank != 0) return TN_OK;
-            tn_log(TN_LOG_WARN,
-                   "%s/steps.jsonl ends at step %lld, but there is a checkpoint of step %lld: what lies "
-                   "behind the log is put aside, and the run goes on from step %lld",
-                   r->io->out, (long long)end, (long long)beyond, (long long)step);
-            return unreached_put_aside(l, err);
-        }
-        if (status != TN_VERIFY && status != TN_FORMAT) {
-            if (err != NULL) *err = why;
-            return status;
-        }
-        if (r->rank == 0) tn_log(TN_LOG_WARN, "%s; going back to an older one", why.msg);
-        most = step - 1;
-    }
-    if (beyond > 0)
-        return tn_fail(err, TN_VERIFY,
-                       "%s/steps.jsonl ends at step %lld, before every checkpoint: put the run's log back, "
-                       "or begin another run with 'checkpoint: %s/step-%lld'",
-                       r->io->out, (long long)end, r->io->out, (long long)beyond);
-    if (most == newest) return TN_OK;
-    return tn_fail(err, TN_VERIFY, "%s: no checkpoint is undamaged; remove the directory to start anew",
-                   r->io->out);
-}
-
-/* The log goes on behind `step`. Rank 0. */
-static tn_status log_cut(loop *l, int64_t step, tn_error *err)
-{
-    char     *path = tn_path(l->r.io->out, "steps.jsonl");
-    tn_status status = path == NULL ? tn_fail(err, TN_NOMEM, "no memory for a path")
-                                    : tn_steplog_close(l->log, err);
-    l->log = NULL;
-    if (status == TN_OK) status = tn_steplog_open(&l->log, path, &l->genesis, (uint64_t)step, err);
-    free(path);
-    return status;
-}
-
 static bool stopped_early(const loop *l)
 {
     return l->r.c->early_stop > 0 && l->at.worse >= l->r.c->early_stop;
@@ -293,12 +124,12 @@ static tn_status begin(loop *l, tn_error *err)
     TN_GOTO(tn_dist_agree(r->dist, status, err)); /* here all ranks have opened their data */
     if (r->rank == 0) status = train_out_renew(&l->dir, err);
     TN_GOTO(tn_dist_agree(r->dist, status, err));
-    TN_GOTO(restore(l, INT64_MAX, err));
+    TN_GOTO(train_loop_restore(l, INT64_MAX, err));
     if (l->step == 0) TN_GOTO(train_extend(r, err));
     TN_GOTO(train_checkpoint_create(&l->k, r, &l->genesis, err));
     l->reports = only_reports(l);
     if (r->rank == 0) {
-        TN_GOTO(log_cut(l, l->step, err));
+        TN_GOTO(train_loop_log_cut(l, l->step, err));
         /* a kill may have come between the name of that checkpoint and the end of those before it */
         if (!l->reports) TN_GOTO(train_retire(r->io->out, r->c, l->log, l->step, l->at.best_step, err));
         TN_GOTO(train_metrics_open(&l->m, r->io->out, l->step, r->c->tensorboard, err));
@@ -379,7 +210,7 @@ static tn_status go_back(loop *l, int64_t bad, tn_error *err)
                        "(checkpoint_every is %lld): lower lr, look at the data, or choose skip",
                        (long long)bad, (long long)l->r.c->checkpoint_every);
     l->step = 0;
-    TN_TRY(restore(l, to, err));
+    TN_TRY(train_loop_restore(l, to, err));
     if (l->step != to)
         return tn_fail(
             err, TN_VERIFY,
@@ -397,7 +228,7 @@ static tn_status go_back(loop *l, int64_t bad, tn_error *err)
     tn_log(TN_LOG_WARN, "back from step %lld to %lld; batches up to %lld are passed over", (long long)was,
            (long long)l->step, (long long)bad);
     TN_TRY(train_retire_after(l->r.io->out, to, was, err));
-    TN_TRY(log_cut(l, to, err));
+    TN_TRY(train_loop_log_cut(l, to, err));
     train_metrics_close(l->m);
     l->m = NULL;
     return train_metrics_open(&l->m, l->r.io->out, l->step, l->r.c->tensorboard, err);
@@ -448,7 +279,7 @@ static tn_status validate_owed(loop *l, tn_error *err)
     l->last.has_state = true;
     l->last.state = l->state;
     if (l->r.rank == 0) {
-        TN_TRY(log_cut(l, l->step - 1, err));
+        TN_TRY(train_loop_log_cut(l, l->step - 1, err));
         TN_TRY(tn_steplog_append(l->log, &l->last, err));
         /* the log may not end before the checkpoint that the run has gone on from */
         TN_TRY(tn_steplog_sync(l->log, err));
@@ -508,7 +339,7 @@ static tn_status one_step(loop *l, tn_error *err)
         if (train_fault("flip", step, r->rank))
             ((uint32_t *)(void *)r->p.slot[0].master)[r->p.slot[0].n / 2] ^= 1u << 12;
         train_policy_seen(&l->policy, r->grad_norm);
-        smooth_add(l, r->loss);
+        train_loop_smooth(l, r->loss);
         l->at.bad = 0;
         l->loss = r->loss;
     }

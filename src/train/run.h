@@ -17,6 +17,7 @@
  *   optimiser.c        one update of a range
  *   policy.c           steps whose numbers are bad
  *   loop.c             steps, records, signals, the result
+ *   resume.c           where a run takes up again (loop.h: what both share)
  *   validate.c         held-out loss; the reference's log-probabilities
  *   checkpoint.c       state to disk in the background
  *   restore.c          and back
