@@ -10,6 +10,7 @@
  * an update changes the state, so before it the slices that are not written yet are copied, and only those.
  * Then rank 0 collects the hashes, writes the manifest, syncs and renames: a directory without `.tmp` is
  * whole. */
+#include "train/checkpoint.h"
 #include "train/run.h"
 
 #include <errno.h>

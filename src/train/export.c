@@ -1,5 +1,6 @@
 /* export.c - weights alone, out of a checkpoint: opens what the run started from, loads the weights, writes a
  * model. */
+#include "train/checkpoint.h"
 #include "train/run.h"
 
 #include <errno.h>

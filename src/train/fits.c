@@ -4,6 +4,7 @@
  *   manifest.json "model"   hyper-parameters, the tokenizer's digest; of adapters rank, scale and the base's root
  *
  * Steps, data, lengths and whatever else says how training goes on may change. */
+#include "train/checkpoint.h"
 #include "train/run.h"
 
 #include <stdlib.h>

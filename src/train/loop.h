@@ -3,6 +3,8 @@
 #ifndef TN_TRAIN_LOOP_H
 #define TN_TRAIN_LOOP_H
 
+#include "train/checkpoint.h"
+#include "train/policy.h"
 #include "train/run.h"
 
 /* What a rank saw since the last step. */

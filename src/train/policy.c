@@ -6,6 +6,7 @@
  *
  * The decision is a function of the losses and norms in the step log, so a resumed or replayed run decides
  * the same. */
+#include "train/policy.h"
 #include "train/run.h"
 
 #include <math.h>

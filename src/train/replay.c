@@ -8,6 +8,8 @@
  * from the state that the run went back to.
  *
  * The run's configuration comes from its run.json; where models and data lie, from the caller's config. */
+#include "train/checkpoint.h"
+#include "train/policy.h"
 #include "train/run.h"
 
 #include <stdlib.h>

@@ -1,5 +1,7 @@
 /* restore.c - checkpoints back from disk: finding, checking, loading on any number of ranks, retiring.
  * Every length and name of a manifest is checked before use; every slice is hashed before it is taken. */
+#include "train/checkpoint.h"
+#include "train/policy.h"
 #include "train/run.h"
 
 #include <dirent.h>

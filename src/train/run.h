@@ -38,165 +38,9 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "train/corpus.h"
+#include "train/params.h"
 #include "train/train.h"
-
-/* ----------------------------------------------------------------------------------------------- params.c */
-
-/* Sums of squares, shards and checkpoint slices are cut at multiples of this many elements. */
-enum { BLOCK = 65536 };
-
-enum { MAX_STATE = 2 }; /* what an optimiser keeps of a tensor: m, v */
-
-typedef struct slot {
-    char       name[112]; /* blk.0.attn_q.weight, or with .lora_a, .lora_b, .lora_m */
-    tn_tensor *w, *grad;  /* what the graph reads; its f32 gradient in the flat buffer */
-    void      *copy;      /* bf16 copy that w->data points to; NULL: none */
-    float     *master;    /* f32 values: w->data itself, or beside it when w is bf16 */
-    int64_t    first, n;  /* place in the flat order */
-    /* matrix: no norm, no bias (those of experts are [n_expert][n], a vector each) */
-    bool  matrix, decay;
-    float lr_scale;
-    /* train_optimiser_plan. State k of all tensors lies packed, in the flat order. */
-    bool muon, whole; /* whole: its update needs all of it, so one rank owns it */
-    /* elements of state k, and the place of the first one */
-    int64_t n_state[MAX_STATE], state_at[MAX_STATE];
-} slot;
-
-typedef struct params {
-    slot     *slot;
-    int       n_slot;
-    int64_t   n_flat, n_trained; /* with padding; without */
-    int64_t   grain;             /* slices are cut at multiples of it; a multiple of BLOCK */
-    float    *grad;              /* [n_flat] */
-    tn_model *model;
-    tn_lora  *lora;
-    size_t    n_lora;
-    bool      lora_read; /* by tn_lora_read, which owns its memory */
-    uint64_t  seed;      /* of stochastic rounding */
-    bool      stochastic;
-    int64_t   update; /* the update that made the masters; 0: none yet */
-    void    **own;
-    int       n_own; /* memory made here: adapters, bf16 copies */
-} params;
-
-tn_status train_params_create(params *p, tn_model *m, const tn_train_config *c, const char *adapter,
-                              tn_error *err);
-/* alpha / rank, or what the options say instead. */
-float train_lora_scale(const tn_train_config *c, int64_t rank);
-/* An adapter that goes on brings its shape along: what the config says of it too must be the same. */
-tn_status train_lora_agrees(const params *p, const tn_train_config *c, const char *adapter, tn_error *err);
-void      train_params_free(params *p);
-/* fn for every part of [first, last) that lies in one slot; the rest is padding. */
-typedef void (*span_fn)(void *arg, const slot *s, int64_t offset, int64_t n);
-void train_params_spans(const params *p, int64_t first, int64_t last, span_fn fn, void *arg);
-/* Renews the bf16 copy of a part of a slot, if it has one. */
-void train_slot_round(const params *p, const slot *s, int64_t offset, int64_t n);
-/* Flat elements [first, last) of the masters, to and from memory; padding is zero. Setting renews the bf16
- * copies. */
-void train_params_get(const params *p, int64_t first, int64_t last, float *out);
-void train_params_set(params *p, int64_t first, int64_t last, const float *in);
-/* The model sees its f32 values (true) or the bf16 copies again (false). */
-void train_params_masters(params *p, bool masters);
-/* Root over (name, dtype, shape, bytes) of the trained tensors. */
-tn_status train_params_root(const params *p, tn_digest *out, tn_error *err);
-
-/* -------------------------------------------------------------------------------------------- optimiser.c */
-
-typedef enum opt_kind { OPT_ADAMW, OPT_SGD, OPT_ADAFACTOR, OPT_MUON } opt_kind;
-typedef struct optimiser {
-    opt_kind kind;
-    int      n_state;          /* how many kinds of state: m, or m and v */
-    int64_t  first, last;      /* flat range; whole slots lie in it or outside */
-    float   *state[MAX_STATE]; /* [n] of the range's tensors; its first element has place at[k] */
-    int64_t  at[MAX_STATE], n[MAX_STATE];
-    /* Muon: three of the range's largest matrices, two of its Gram matrices, the product's scratch */
-    float *work;
-    size_t work_floats;
-} optimiser;
-/* What each tensor's update needs: all of it or any part, and how much state. Before anything is shared among
- * ranks. */
-void train_optimiser_plan(params *p, const tn_train_config *c);
-/* The place in packed state k where that of the flat range from `flat` on begins. */
-int64_t train_state_place(const params *p, int k, int64_t flat);
-/* Element `offset` of state k of a slot in the optimiser's range. */
-float    *train_state(const optimiser *o, const slot *s, int k, int64_t offset);
-tn_status train_optimiser_create(optimiser *o, const params *p, const tn_train_config *c, int64_t first,
-                                 int64_t last, tn_error *err);
-void      train_optimiser_free(optimiser *o);
-/* Update number t (from 1) of [o->first, o->last) with gradient sums `grad` (flat, from o->first on;
- * overwritten) times scale. */
-void train_optimiser_step(optimiser *o, params *p, const tn_train_config *c, float *grad, float scale,
-                          float lr, int64_t t);
-
-/* ----------------------------------------------------------------------------------------------- corpus.c */
-
-/* teacher.c: rows that learn a distribution. */
-typedef struct taught_sample {
-    int     source;
-    int64_t index, first;
-    bool    wanted;
-} taught_sample;
-typedef struct teacher {
-    int64_t n, width; /* rows that are taught, of all sources; floats each */
-    float  *hidden;   /* [n][width]: the teacher's last hidden states, mapped; NULL before the pass */
-    /* [tokens of the source's shard] place in hidden, -1: not taught; NULL: none in this source */
-    int32_t *at[TN_MIX_MAX];
-    /* those that hold such rows, by source and index; first: place of the first one */
-    taught_sample *sample;
-    int64_t        n_sample;
-} teacher;
-
-typedef struct corpus {
-    bool          pairs;
-    tn_pref       pref;
-    int           n_source;
-    tn_shard     *shard[TN_MIX_MAX];
-    tn_pack      *pack[TN_MIX_MAX];
-    tn_pairs      pair;
-    tn_reply     *mismatched; /* KTO: prompt i with the answer of pair i + 1; [pair.n] */
-    int32_t      *mismatched_ids;
-    float        *reference;    /* log-probabilities of every answer token by the reference */
-    int64_t      *reference_at; /* [pair.n][3] where chosen, rejected, mismatched begin; then the end */
-    teacher       teacher;
-    tn_mix        mix;
-    int64_t       n_sample;     /* of one epoch */
-    int64_t       rows_longest; /* of one item */
-    int64_t       rows_max;     /* the most rows that n_item items can have */
-    int64_t       rows_sure;    /* so many some n_item items will have: the mean, or with weights the least */
-    tn_data_stats stats;
-    tn_digest     content;
-} corpus;
-/* USAGE where `out`, the run's folder, lies in a folder of its data: what the run writes would be data of the
- * same run's next start. */
-tn_status train_corpus_apart(const tn_train_config *c, const char *out, tn_error *err);
-/* Warns of a file that data names twice, or valid too. */
-tn_status train_corpus_warn(const tn_train_config *c, tn_error *err);
-/* Tokenises into dir (rank 0; the others wait and map). */
-tn_status train_corpus_open(corpus *k, const tn_train_config *c, const char *list, const char *dir,
-                            const char *prefix, tn_model *m, const tn_tokenizer *t, const tn_chat *chat,
-                            int64_t n_item, tn_dist *dist, tn_error *err);
-void      train_corpus_close(corpus *k);
-
-/* The samples of one micro-batch. Only rows that have a target go through the head: out rows. */
-typedef struct micro {
-    tn_row_set rows;
-    int64_t    n_out;                /* at least 1 */
-    int32_t   *out_row, *out_target; /* [n_out] row, and its target (-1: none) */
-    float     *out_weight;           /* [n_out] weight_16 / 65536 */
-    /* [n_out] 1: learns the distribution of out_teacher's row; both NULL without a teacher */
-    int32_t *out_taught;
-    float   *out_teacher;    /* [n_out][width] */
-    int64_t  n_item;         /* samples or pairs */
-    uint64_t weight_16;      /* of its targets, or of its pairs, in 1/65536 */
-    int64_t *source, *index; /* [n_item] */
-    int64_t *start;          /* pairs: [n_item][3] first out row, -1: absent */
-} micro;
-tn_status train_micro_init(micro *b, const corpus *k, int64_t n_item, tn_error *err);
-void      train_micro_free(micro *b);
-/* The pair that is item i of the run. */
-int64_t train_pair_at(const corpus *k, uint64_t i);
-/* Items first .. first + n of the run. */
-void train_micro_fill(micro *b, const corpus *k, int64_t first, int64_t n);
 
 /* ------------------------------------------------------------------------------------------------ step.c */
 
@@ -406,65 +250,6 @@ void train_said_keep(const said *s, const run *r, corpus *k);
 void train_teacher_limit(corpus *k, int64_t first, int64_t n);
 void train_teacher_close(teacher *t);
 
-/* checkpoint.c: state to disk in the background, and back. */
-typedef struct progress_state { /* what the state is beside tensors */
-    int64_t step, update, tokens;
-    float   best_valid;
-    int64_t best_step, worse; /* early stopping */
-    bool    owed;             /* the validation after this step, which a signal came into */
-    /* policies: batches up to skip_to are passed over; bad steps since the last good one */
-    int64_t skip_to, bad;
-} progress_state;
-typedef struct checkpointer checkpointer;
-tn_status train_checkpoint_create(checkpointer **out, run *r, const tn_digest *genesis, tn_error *err);
-/* waits for a writer that runs; an unfinished one is left aside */
-void train_checkpoint_destroy(checkpointer *k);
-/* Starts the writer, which reads the state where it lies. An earlier one must have been finished. All ranks
- * together. */
-tn_status train_checkpoint_begin(checkpointer *k, const progress_state *at, tn_error *err);
-/* Before anything changes the state: copies what the writer has not written yet. */
-void    train_checkpoint_before_update(checkpointer *k);
-bool    train_checkpoint_busy(const checkpointer *k);
-int64_t train_checkpoint_step(const checkpointer *k); /* of the one being written */
-/* This rank's part is on disk (never blocks). */
-bool train_checkpoint_done(checkpointer *k);
-/* Waits, joins the parts; on rank 0 `root` is known before the directory gets its name: seal is called in
- * between. */
-typedef tn_status (*checkpoint_seal)(void *arg, int64_t step, const tn_digest *root, tn_error *err);
-tn_status train_checkpoint_finish(checkpointer *k, checkpoint_seal seal, void *arg, tn_error *err);
-/* Leaf of the state root: what one slice of a tensor holds. */
-void train_slice_leaf(tn_digest *leaf, const char *tensor, const char *kind, int64_t first, int64_t n,
-                      const tn_digest *sha);
-/* SHA-256 of a manifest without its own "seal", in hex; false: no memory. */
-bool train_manifest_digest(json_t *m, char hex[TN_SHA256_HEX]);
-/* restore.c. Which ones stay, of those up to step `newest`; rank 0. The log has the state of what the run
- * itself keeps: the newest ones of these stay, those at multiples of keep_every, `best`, and the one that a
- * policy goes back to. Any other is a stopgap, which a signal or stop_at asked for: it stays only while it is
- * the newest. */
-tn_status train_retire(const char *out, const tn_train_config *c, const tn_steplog *log, int64_t newest,
-                       int64_t best, tn_error *err);
-/* The steps after `to`, up to `was`, are undone: their checkpoints are gone, also from the disk, before the
- * log forgets them. Rank 0. */
-tn_status train_retire_after(const char *out, int64_t to, int64_t was, tn_error *err);
-/* Is dir a whole checkpoint's? */
-bool train_checkpoint_is(const char *dir);
-/* What is no whole checkpoint gets the name dir.damaged: it neither counts among those that are kept, nor is
- * it lost. Rank 0. */
-void train_put_aside(const char *dir);
-/* MISMATCH if its weights are of another model than the run's; a replay takes what the run took. */
-tn_status train_checkpoint_origin(const run *r, const char *dir, origin *out, tn_error *err);
-/* fits.c. What the run's weights are of: a manifest's "model". made: json_decref; NULL: no memory. */
-json_t *train_weights_of(const run *r);
-/* MISMATCH names the first thing that is not as in the checkpoint's run. */
-tn_status train_weights_fit(const run *r, const json_t *manifest, const char *dir, tn_error *err);
-/* Newest complete checkpoint of run directory `out` with step <= most (or *step = 0). */
-tn_status train_checkpoint_newest(const char *out, int64_t most, int64_t *step, tn_error *err);
-/* Loads OUT/step-N. genesis NULL: any run's. state false: weights only. */
-tn_status train_checkpoint_load(run *r, const char *dir, const tn_digest *genesis, bool state,
-                                progress_state *at, tn_digest *root, tn_error *err);
-/* The state root of the run as it is now, as a checkpoint would have it. One process. */
-tn_status train_checkpoint_root(run *r, tn_digest *root, tn_error *err);
-
 /* config.c: what an option is beside its value. PLACE: says where something lies; FREE: changes no bit of the
  * weights. */
 enum { TRAIN_PLACE = 1, TRAIN_FREE = 2 };
@@ -512,8 +297,6 @@ bool train_out_leave(out_dir *p, bool keep);
 
 /* The first item of step `step` (from 1). */
 int64_t train_first_item(const run *r, int64_t step);
-/* Extending another run: its weights, optimiser state and count of updates (nothing where there is none). */
-tn_status train_extend(run *r, tn_error *err);
 /* alike.c: USAGE names the first option, or the rank that has read something else. Collective. */
 tn_status train_ranks_alike(run *r, tn_error *err);
 tn_status train_ranks_read_alike(run *r, const tn_digest *genesis, tn_error *err);
@@ -541,25 +324,6 @@ tn_status train_write_tokenizer(const run *r, const char *dir, tn_error *err);
 tn_status train_write_trained(run *r, const char *path, tn_error *err);
 /* Writes the result (rank 0) to path, which is OUT/model or OUT/adapter. */
 tn_status train_write_weights(run *r, const char *path, tn_error *err);
-
-/* policy.c: what to do with a step whose numbers are bad. */
-/* May a policy go back to a checkpoint? Then how often they are written is part of what the run is (decision
- * 079). */
-bool train_goes_back(const tn_train_config *c);
-typedef enum policy_action { POLICY_GO_ON, POLICY_SKIP, POLICY_BACK, POLICY_STOP } policy_action;
-enum { POLICY_WINDOW = 128 };
-/* So many bad steps in a row are no bad batches: the run ends. */
-enum { POLICY_MOST_BAD = 20 };
-/* gradient norms of the last good steps */
-typedef struct policy {
-    float   norm[POLICY_WINDOW];
-    int64_t n;
-} policy;
-void train_policy_seen(policy *p, float grad_norm);
-/* Its memory is the log itself: the norms of the steps that were neither skipped nor passed over. */
-void          train_policy_recall(policy *p, const tn_step_record *rec, size_t n);
-policy_action train_policy_decide(const policy *p, const tn_train_config *c, float loss, float grad_norm,
-                                  char why[200]);
 
 /* audit.c: every check_every steps replicas compare the hash of their weights, and one micro-batch is
  * computed again by the next rank. VERIFY names the rank. */

@@ -1,5 +1,7 @@
 /* setup.c - everything before the first step: ranks, model, data, parameters, optimiser, engines; and what
  * the run is. All checks that can fail a run happen here, before anything is computed or written over. */
+#include "train/checkpoint.h"
+#include "train/policy.h"
 #include "train/run.h"
 
 #include <math.h>
