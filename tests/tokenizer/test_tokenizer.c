@@ -239,8 +239,8 @@ static void newer_formats_render_as_their_templates_do(void **state)
         { "<|start|>system<|message|> <|channel|>final<|message|> <|return|> # Valid channels: analysis, commentary, final.", TN_CHAT_HARMONY,
           "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\nKnowledge cutoff: 2024-06\nCurrent date: 2024-07-26\n\n"
           "Reasoning: medium\n\n# Valid channels: analysis, commentary, final. Channel must be included for every message.<|end|><|start|>developer<|message|>"
-          "# Instructions\n\nBe kind.\n\n\n<|end|><|start|>user<|message|>Hi<|end|><|start|>assistant<|channel|>final<|message|>^<think>x</think>\nYes<|end|>$"
-          "<|start|>user<|message|>So<|end|><|start|>assistant<|channel|>final<|message|>^\nNo<|return|>$",
+          "# Instructions\n\nBe kind.\n\n\n<|end|><|start|>user<|message|>Hi<|end|><|start|>assistant^<|channel|>final<|message|><think>x</think>\nYes<|end|>$"
+          "<|start|>user<|message|>So<|end|><|start|>assistant^<|channel|>final<|message|>\nNo<|return|>$",
           "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\nKnowledge cutoff: 2024-06\nCurrent date: 2024-07-26\n\n"
           "Reasoning: medium\n\n# Valid channels: analysis, commentary, final. Channel must be included for every message.<|end|><|start|>developer<|message|>"
           "# Instructions\n\nBe kind.\n\n\n<|end|><|start|>user<|message|>Hi<|end|><|start|>assistant" },
