@@ -29,8 +29,8 @@ static tn_status context_ids(const local *l, const tn_message *m, size_t n, int3
     *ids = NULL;
     *n_id = 0;
     if (l->chat != NULL)
-        return tn_chat_render(tn_model_tokenizer(l->a.model), l->chat, m, n, true, ids, NULL, n_id, &cap,
-                              err);
+        return tn_chat_render(tn_model_tokenizer(l->a.model), l->chat, m, n, TN_TURN_ANSWERED, ids, NULL,
+                              n_id, &cap, err);
     tn_str s = { 0 };
     for (size_t i = 0; i < n; i++) tn_str_addf(&s, "%s\n\n", m[i].content);
     tn_status status = tn_str_check(&s, err);

@@ -36,8 +36,8 @@ tn_status tn_align_sample(tn_engine *e, const tn_model *m, const tn_dialogue *d,
     for (size_t i = 0; i < n; i++) {
         size_t n_id = 0, cap = 0;
 
-        TN_GOTO(tn_chat_render(tn_model_tokenizer(m), chat, d[i].messages, d[i].n, true, &ids[i], NULL, &n_id,
-                               &cap, err));
+        TN_GOTO(tn_chat_render(tn_model_tokenizer(m), chat, d[i].messages, d[i].n, TN_TURN_OPEN, &ids[i],
+                               NULL, &n_id, &cap, err));
         req[i] = (tn_request){
             .prompt = ids[i], .n_prompt = (int64_t)n_id, .sampling = *s, .sample_id = d[i].sample_id
         };

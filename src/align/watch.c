@@ -64,8 +64,8 @@ static tn_status prompts_render(watcher *w)
     for (size_t i = 0; i < w->set.n; i++) {
         tn_message m[2] = { { "system", w->c->s.system }, { "user", w->set.at[i].text } };
         size_t     cap = 0;
-        TN_TRY(tn_chat_render(tn_model_tokenizer(w->ref.model), chat, told ? m : m + 1, told ? 2 : 1, true,
-                              &w->ids[i], NULL, &w->n_id[i], &cap, w->err));
+        TN_TRY(tn_chat_render(tn_model_tokenizer(w->ref.model), chat, told ? m : m + 1, told ? 2 : 1,
+                              TN_TURN_OPEN, &w->ids[i], NULL, &w->n_id[i], &cap, w->err));
     }
     return TN_OK;
 }

@@ -97,11 +97,16 @@ static uint64_t name_of(const char *root, const char *group)
 }
 
 static const struct version {
-    const char *mount, *limit, *use, *inactive, *active;
+    const char *mount, *limit, *use, *given_back[4]; /* what the kernel takes back when the group is full */
 } versions[] = {
-    { "/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file", "active_file" },
-    { "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file",
-      "total_active_file" },
+    { "/sys/fs/cgroup",
+      "memory.max",
+      "memory.current",
+      { "inactive_file", "active_file", "slab_reclaimable" } },
+    { "/sys/fs/cgroup/memory",
+      "memory.limit_in_bytes",
+      "memory.usage_in_bytes",
+      { "total_inactive_file", "total_active_file" } },
 };
 
 /* One group: no limit, or none that is told, changes nothing. */
@@ -111,12 +116,12 @@ static void group_look(tn_memory *m, const char *root, const struct version *v, 
          *limit = tn_strf("%s/%s", folder != NULL ? folder : "", v->limit),
          *use = tn_strf("%s/%s", folder != NULL ? folder : "", v->use),
          *parts = tn_strf("%s/memory.stat", folder != NULL ? folder : "");
-    uint64_t most, used, file;
+    uint64_t most, used, part;
 
     if (folder != NULL && limit != NULL && use != NULL && parts != NULL &&
         number_read(root, limit, "", &most) && number_read(root, use, "", &used)) {
-        if (number_read(root, parts, v->inactive, &file)) used -= file < used ? file : used;
-        if (number_read(root, parts, v->active, &file)) used -= file < used ? file : used;
+        for (int i = 0; v->given_back[i] != NULL; i++)
+            if (number_read(root, parts, v->given_back[i], &part)) used -= part < used ? part : used;
         uint64_t left = most > used ? most - used : 0;
         if (left < m->left) {
             m->left = (size_t)left;

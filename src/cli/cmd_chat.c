@@ -103,8 +103,8 @@ static tn_status render(talk *t, tn_error *err)
     if (t->system != NULL) list[n++] = (tn_message){ "system", t->system };
     for (size_t i = 0; i < t->n; i++) list[n++] = t->turns[i];
     t->ids.n = 0;
-    tn_status s = tn_chat_render(tn_model_tokenizer(t->m), t->chat, list, n, true, &t->ids.p, NULL, &t->ids.n,
-                                 &t->ids.cap, err);
+    tn_status s = tn_chat_render(tn_model_tokenizer(t->m), t->chat, list, n, TN_TURN_OPEN, &t->ids.p, NULL,
+                                 &t->ids.n, &t->ids.cap, err);
     free(list);
     return s;
 }

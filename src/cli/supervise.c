@@ -432,7 +432,7 @@ tn_status tn_cli_supervise(const char *const *words, const char *out, const char
         if (s->failures > 1 && s->ranks > 1 && !lock) s->ranks--;
         tn_log(TN_LOG_WARN, "%s; starting again%s",
                hung        ? "no step for too long"
-               : code == 3 ? "a rank is not sound"
+               : code == 3 ? "something is not sound"
                            : "the training process died",
                s->ranks < ranks ? " with fewer ranks" : "");
     }

@@ -103,7 +103,7 @@ static tn_status chat_tokens(const tn_model *m, const json_t *messages, const ch
     }
     out->n = 0;
     tn_error why = { 0 };
-    if ((status = tn_chat_render(tn_model_tokenizer(m), chat, list, n, true, &out->p, NULL, &out->n,
+    if ((status = tn_chat_render(tn_model_tokenizer(m), chat, list, n, TN_TURN_OPEN, &out->p, NULL, &out->n,
                                  &out->cap, &why)) != TN_OK)
         tn_fail(err, status, "%s: %s", where, why.msg);
 out:

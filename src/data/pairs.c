@@ -53,7 +53,8 @@ static tn_status chat_render(loader *l, const tn_message *m, size_t n, bool open
 {
     uint8_t  *mask = NULL;
     size_t    cap = 0;
-    tn_status status = tn_chat_render(l->t, l->chat, m, n, false, ids, &mask, n_ids, &cap, err);
+    tn_status status = tn_chat_render(l->t, l->chat, m, n, open ? TN_TURN_CUT : 0, ids, &mask, n_ids, &cap,
+                                      err);
 
     if (status == TN_OK) {
         while (*n_prompt < *n_ids && (mask[*n_prompt] & TN_MASK_LAST) == 0) ++*n_prompt;

@@ -91,7 +91,8 @@ static tn_status trained_end(sink *s, const tn_message *m, size_t n, size_t *end
 
     *end = 0;
     if (n > 0)
-        status = tn_chat_render(s->o->tokenizer, s->o->chat, m, n, false, &ids, &mask, &n_id, &cap, err);
+        status = tn_chat_render(s->o->tokenizer, s->o->chat, m, n, TN_TURN_EACH, &ids, &mask, &n_id, &cap,
+                                err);
     for (size_t i = 0; status == TN_OK && i < n_id; i++)
         if (mask[i]) *end = i + 1;
     if (status == TN_OK && (*end > s->n || (*end > 0 && memcmp(ids, s->ids, *end * sizeof *ids) != 0)))
@@ -135,7 +136,8 @@ static tn_status chat_put(sink *s, const tn_message *m, size_t n, const bool *sk
                        "%s: a conversation, but the model has no chat format; choose one with chat_format",
                        where);
     s->n = 0;
-    tn_status status = tn_chat_render(s->o->tokenizer, s->o->chat, m, n, false, &s->ids, &s->mask, &s->n,
+    tn_status status = tn_chat_render(s->o->tokenizer, s->o->chat, m, n,
+                                      TN_TURN_EACH | (open ? TN_TURN_CUT : 0), &s->ids, &s->mask, &s->n,
                                       &s->cap, err);
     if (status != TN_OK) return tn_fail_prefix(err, status, "%s", where);
     if (skip != NULL) TN_TRY(turns_skip(s, m, n, skip, where, err));
@@ -269,7 +271,7 @@ static bool is_jsonl(const char *path)
 
     if (ends_with_any(path, rows_ends)) return true;
     /* how a file is packed does not tell what it holds */
-    bool bare = dot == NULL || strcmp(dot, ".gz") == 0 || strcmp(dot, ".zst") == 0;
+    bool bare = dot == NULL || strcasecmp(dot, ".gz") == 0 || strcasecmp(dot, ".zst") == 0;
     if (!bare && !is_json(path)) return false;
     if (tn_jsonl_open(&rows, path, NULL) != TN_OK) return false;
     if (tn_jsonl_next(rows, &row, NULL) == TN_OK) object = json_is_object(row);

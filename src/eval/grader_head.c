@@ -52,8 +52,7 @@ static tn_status states(tn_reply_head *h, const char *const *requests, const cha
     for (size_t i = 0; i < n; i++) {
         tn_message m[] = { { "user", requests[i] }, { "assistant", replies[i] } };
         size_t     k = 0, cap = 0;
-        TN_GOTO(
-            tn_chat_render(tn_model_tokenizer(h->model), chat, m, 2, false, &ids[i], NULL, &k, &cap, err));
+        TN_GOTO(tn_chat_render(tn_model_tokenizer(h->model), chat, m, 2, 0, &ids[i], NULL, &k, &cap, err));
         /* a long reply is read from its beginning */
         req[i] = (tn_request){ .prompt = ids[i],
                                .n_prompt = (int64_t)k < MAX_REPLY_TOKENS ? (int64_t)k : MAX_REPLY_TOKENS,

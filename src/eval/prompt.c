@@ -105,12 +105,12 @@ static tn_status chat_text(char **out, const tn_style *y, const tn_message *list
 {
     if (y->format == NULL) return messages_text(out, list, n, err);
     tn_error  why = { 0 };
-    tn_status s = tn_chat_text(y->tokenizer, y->format, list, n, true, out, &why);
+    tn_status s = tn_chat_text(y->tokenizer, y->format, list, n, TN_TURN_OPEN, out, &why);
 
     /* a format without a place for it */
     if (s == TN_UNSUPPORTED && n > 1 && strcmp(list[0].role, "system") == 0) {
         tn_log(TN_LOG_DEBUG, "the model's chat format takes no system text: it is left out");
-        return tn_chat_text(y->tokenizer, y->format, list + 1, n - 1, true, out, err);
+        return tn_chat_text(y->tokenizer, y->format, list + 1, n - 1, TN_TURN_OPEN, out, err);
     }
     return s == TN_OK ? TN_OK : tn_fail(err, s, "%s", why.msg);
 }

@@ -127,8 +127,8 @@ static tn_status render(const tn_gcg *g, const int32_t *suffix, ids *out, int64_
     if (text == NULL) return status;
     tn_message m = { "user", text };
     out->n = 0;
-    status = tn_chat_render(tn_model_tokenizer(g->model), g->chat, &m, 1, true, &out->p, NULL, &out->n,
-                            &out->cap, err);
+    status = tn_chat_render(tn_model_tokenizer(g->model), g->chat, &m, 1, TN_TURN_ANSWERED, &out->p, NULL,
+                            &out->n, &out->cap, err);
     free(text);
     if (status != TN_OK) return status;
     for (size_t i = 0; i + (size_t)g->n_suffix <= out->n; i++)

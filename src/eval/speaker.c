@@ -61,8 +61,10 @@ static tn_status render(const local *l, const tn_talk *t, ids *out, tn_error *er
     const tn_tokenizer *tok = tn_model_tokenizer(l->model);
 
     out->n = 0;
-    TN_TRY(tn_chat_render(tok, l->chat, t->messages, t->n, true, &out->p, NULL, &out->n, &out->cap, err));
-    if (t->prefill == NULL || t->prefill[0] == '\0') return TN_OK;
+    bool prefilled = t->prefill != NULL && t->prefill[0] != '\0';
+    TN_TRY(tn_chat_render(tok, l->chat, t->messages, t->n, prefilled ? TN_TURN_ANSWERED : TN_TURN_OPEN,
+                          &out->p, NULL, &out->n, &out->cap, err));
+    if (!prefilled) return TN_OK;
     return tn_tokenize(tok, t->prefill, strlen(t->prefill), 0, &out->p, &out->n, &out->cap, err);
 }
 

@@ -45,6 +45,7 @@ typedef struct tn_text {
     enum { TN_PART_TEXT, TN_PART_ROLE, TN_PART_CHANNEL, TN_PART_OTHER } part;
     char   channel[16]; /* its name so far */
     size_t n_channel;
+    bool   channel_told; /* what follows in the header is no more of the name */
 } tn_text;
 
 /* Decodes one more token (id -1: the end). Of Harmony's messages only those in the channel `final` are text. *stopped: a stop string is complete, p is cut before it. */

@@ -61,7 +61,8 @@ static void follow_message(tn_text *t, const tn_tokenizer *tok, int32_t id)
     if (is_mark(mark, n, "<|channel|>")) {
         t->part = TN_PART_CHANNEL;
         t->n_channel = 0;
-    }
+        t->channel_told = false;
+    } else t->channel_told = true; /* <|constrain|>, behind the name */
 }
 
 static void add_to_channel(tn_text *t, const tn_tokenizer *tok, int32_t id)
@@ -69,7 +70,11 @@ static void add_to_channel(tn_text *t, const tn_tokenizer *tok, int32_t id)
     size_t      n;
     const char *name = tn_tokenizer_piece(tok, id, &n);
 
-    for (size_t i = 0; i < n && t->n_channel < sizeof t->channel; i++) t->channel[t->n_channel++] = name[i];
+    for (size_t i = 0; i < n && !t->channel_told && t->n_channel < sizeof t->channel; i++) {
+        /* a blank, as it is or as a byte-level vocabulary writes it (U+0120), ends the name */
+        t->channel_told = name[i] == ' ' || (unsigned char)name[i] == 0xc4;
+        if (!t->channel_told) t->channel[t->n_channel++] = name[i];
+    }
 }
 
 tn_status tn_text_push(tn_text *t, const tn_tokenizer *tok, int32_t id, const tn_sampling *s, bool *stopped,

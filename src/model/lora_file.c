@@ -247,6 +247,7 @@ static const char *const known_keys[] = { "peft_type",
                                           "qalora_group_size",
                                           "exclude_modules",
                                           "loftq_config",
+                                          "eva_config",
                                           "runtime_config",
                                           NULL };
 
@@ -315,11 +316,11 @@ static double pattern_of(json_t *patterns, const char *module, double otherwise)
     return otherwise;
 }
 
-/* PEFT begins some adapters by taking from the base what it puts into them, and does so again when it loads
- * them: W + B A with the base as it is in its files would be another model. */
+/* PEFT begins some adapters by taking from the base what it puts into them, and most of these again when it loads
+ * them: W + B A with the base as it is in its files would be another model than the one that was trained. */
 static tn_status init_check(const json_t *root, const char *path, tn_error *err)
 {
-    static const char *const plain[] = { "gaussian", "eva", "orthogonal", NULL };
+    static const char *const plain[] = { "gaussian", "eva", "orthogonal", "mica", NULL };
     const json_t            *init = json_object_get(root, "init_lora_weights");
 
     if (init == NULL || json_is_boolean(init) || json_is_null(init)) return TN_OK;
@@ -327,8 +328,8 @@ static tn_status init_check(const json_t *root, const char *path, tn_error *err)
         if (strcasecmp(json_string_value(init), plain[i]) == 0) return TN_OK;
     return tn_fail(
         err, TN_UNSUPPORTED,
-        "%s: 'init_lora_weights' is '%.40s': such an adapter belongs to a base that PEFT changes while it "
-        "loads; write it as a plain one (PEFT: save_pretrained with "
+        "%s: 'init_lora_weights' is '%.40s': such an adapter belongs to a base that PEFT changes first; "
+        "write it as a plain one (PEFT: save_pretrained with "
         "path_initial_model_for_weight_conversion), or merge it there",
         path, json_is_string(init) ? json_string_value(init) : "no word");
 }

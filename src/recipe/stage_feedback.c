@@ -89,7 +89,7 @@ static tn_status judge_remote_run(tn_stage_run *r, const void *config, const cha
 
 const tn_stage_kind tn_stage_judge = {
     .name = "judge",
-    .version = 2,
+    .version = 3,
     .line = "a judge measured on labelled comparisons: accuracy, position and length bias, calibration",
     .options = tn_align_judge_options,
     .config_bytes = sizeof(tn_align_judge_config),
@@ -155,7 +155,7 @@ static tn_status compare_remote_run(tn_stage_run *r, const void *config, const c
 
 const tn_stage_kind tn_stage_compare = {
     .name = "compare",
-    .version = 1,
+    .version = 2,
     .line = "pairs of answers compared by a measured judge under drawn principles (RLAIF); win rates",
     .options = tn_align_compare_options,
     .config_bytes = sizeof(tn_align_compare_config),
@@ -211,7 +211,7 @@ static tn_status direct_remote_run(tn_stage_run *r, const void *config, const ch
 
 const tn_stage_kind tn_stage_direct = {
     .name = "direct",
-    .version = 1,
+    .version = 2,
     .line = "answers rated one by one by a measured judge; the best against the worst (d-RLAIF)",
     .options = tn_align_direct_options,
     .config_bytes = sizeof(tn_align_direct_config),

@@ -102,7 +102,7 @@ out:
 
 const tn_stage_kind tn_stage_redteam = {
     .name = "redteam",
-    .version = 5,
+    .version = 6,
     .line = "attacks on a model, each with harmless twins",
     .options = options,
     .config_bytes = sizeof(redteam_config),

@@ -245,7 +245,7 @@ static void skip_marks(renderer *r, const tn_chat_layout *l)
 typedef struct walk {
     const tn_chat_layout *l;
     const tn_message     *messages;
-    bool                  open_turn;
+    int                   turn;         /* TN_TURN_ */
     size_t                n, last_user; /* index of the last user message; n if there is none */
     const char           *system;       /* waits to stand in a user text */
     const char           *default_system;
@@ -354,12 +354,21 @@ static tn_status render_block(renderer *r, const char **text, bool behind, bool 
     return put_format(r, "\n</think>\n\n", true, err);
 }
 
+/* Was the answer cut off before its thought had ended? Then the block that opens it is its own. */
+static bool in_thought(const walk *w, const char *text)
+{
+    while (*text == '\n') text++;
+    return (w->turn & TN_TURN_CUT) != 0 && tn_starts_with(text, "<think>") &&
+           strstr(text, "</think>") == NULL;
+}
+
 static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *err)
 {
     const tn_chat_layout *l = w->l;
     const char           *text = w->messages[i].content, *thought = strstr(text, "</think>"), *next;
     bool                  block = (l->ways & TN_WAY_EMPTY_THINK) != 0;
     bool                  earlier = w->last_user < w->n && i < w->last_user, last;
+    bool                  each = (w->turn & TN_TURN_EACH) != 0;
     const char           *prompt = prompt_of(l);
     size_t                n;
 
@@ -378,7 +387,8 @@ static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *e
     TN_TRY(put_format(r, prompt, false, err));
     TN_TRY(put_format(r, l->answer_before + strlen(prompt), true, err));
     TN_TRY(put_format(r, closed_thought(l), false, err));
-    if (block) TN_TRY(render_block(r, &text, w->last_user < i, i + 1 == w->n, err));
+    if (block && !(i + 1 == w->n && in_thought(w, text)))
+        TN_TRY(render_block(r, &text, each || w->last_user < i, each || i + 1 == w->n, err));
     n = strlen(text);
     if ((l->ways & TN_WAY_TRIM_ANSWER) != 0) trim(&text, &n, true);
     if ((l->ways & TN_WAY_ANSWER_SPACE) != 0) put_content(r, " ", 1, true);
@@ -386,13 +396,23 @@ static tn_status render_answer(renderer *r, const walk *w, size_t i, tn_error *e
     r->end_from = r->text.len;
     r->ending = true;
     if ((l->ways & TN_WAY_STOP_SPACE) != 0) put_content(r, " ", 1, true);
-    last = i + 1 == w->n && !w->open_turn;
+    last = i + 1 == w->n && (w->turn & TN_TURN_OPEN) == 0;
     TN_TRY(put_format(r, l->earlier_stop != NULL && !last ? l->earlier_stop : l->stop, true, err));
     /* a vocabulary without this stop token: what follows is not trained */
     if (r->trained_from != SIZE_MAX) TN_TRY(flush(r, false, err));
     r->ending = false;
     return (l->ways & TN_WAY_LAST_BARE) != 0 && i + 1 == w->n ? TN_OK
                                                               : put_format(r, l->after_stop, false, err);
+}
+
+/* What a model would write between its prompt and an answer's text, were its thought empty. */
+static tn_status render_lead(renderer *r, const tn_chat_layout *l, tn_error *err)
+{
+    TN_TRY(put_format(r, l->answer_before + strlen(prompt_of(l)), false, err));
+    if ((l->ways & TN_WAY_EMPTY_THINK) != 0) TN_TRY(put_format(r, "<think>\n\n</think>\n\n", false, err));
+    if ((l->ways & (TN_WAY_OPEN_THINK | TN_WAY_OPEN_BARE)) != 0)
+        TN_TRY(put_format(r, "\n</think>\n\n", false, err));
+    return TN_OK;
 }
 
 static bool out_of_turn(const walk *w, size_t i)
@@ -439,7 +459,7 @@ static tn_status render_message(renderer *r, walk *w, size_t i, tn_error *err)
 }
 
 static tn_status render_all(renderer *r, const tn_chat *chat, const tn_message *messages, size_t n_message,
-                            bool open_turn, tn_error *err)
+                            int turn, tn_error *err)
 {
     tn_status      status = TN_OK;
     tn_chat_layout l;
@@ -447,7 +467,7 @@ static tn_status render_all(renderer *r, const tn_chat *chat, const tn_message *
                          .messages = messages,
                          .n = n_message,
                          .last_user = n_message,
-                         .open_turn = open_turn,
+                         .turn = turn,
                          .default_system = chat->default_system };
     bool           begins_with_system = n_message > 0 && strcmp(messages[0].role, "system") == 0;
 
@@ -466,11 +486,12 @@ static tn_status render_all(renderer *r, const tn_chat *chat, const tn_message *
         TN_GOTO(render_system(r, &w, chat->default_system, err));
     else if (!begins_with_system && (l.ways & TN_WAY_DATES) != 0) TN_GOTO(render_system(r, &w, "", err));
     for (size_t i = 0; i < n_message; i++) TN_GOTO(render_message(r, &w, i, err));
-    if (open_turn) {
+    if ((turn & TN_TURN_OPEN) != 0) {
         TN_GOTO(put_format(r, prompt_of(&l), false, err));
         TN_GOTO(put_format(r, closed_thought(&l), false, err));
         if ((l.ways & TN_WAY_OPEN_THINK) != 0) TN_GOTO(put_format(r, "<think>\n", false, err));
         if ((l.ways & TN_WAY_OPEN_BARE) != 0) TN_GOTO(put_format(r, "<think>", false, err));
+        if (turn == TN_TURN_ANSWERED) TN_GOTO(render_lead(r, &l, err));
     } else if ((l.ways & TN_WAY_FINAL_EOS) != 0) {
         TN_GOTO(put_format(r, "\1", false, err));
     }
@@ -482,8 +503,8 @@ out:
 }
 
 tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages,
-                         size_t n_message, bool open_turn, int32_t **ids, uint8_t **mask, size_t *n,
-                         size_t *cap, tn_error *err)
+                         size_t n_message, int turn, int32_t **ids, uint8_t **mask, size_t *n, size_t *cap,
+                         tn_error *err)
 {
     renderer r = { .t = t,
                    .ids = ids,
@@ -495,15 +516,15 @@ tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_me
                    .after_special = true };
 
     r.mask_cap = mask != NULL && *mask != NULL ? *cap : 0;
-    return render_all(&r, chat, messages, n_message, open_turn, err);
+    return render_all(&r, chat, messages, n_message, turn, err);
 }
 
 tn_status tn_chat_text(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages,
-                       size_t n_message, bool open_turn, char **out, tn_error *err)
+                       size_t n_message, int turn, char **out, tn_error *err)
 {
     tn_str   s = { 0 };
     renderer r = { .t = t, .out = &s, .trained_from = SIZE_MAX, .end_from = SIZE_MAX, .after_special = true };
-    tn_status status = render_all(&r, chat, messages, n_message, open_turn, err);
+    tn_status status = render_all(&r, chat, messages, n_message, turn, err);
 
     *out = NULL;
     if (status == TN_OK) status = tn_str_check(&s, err);

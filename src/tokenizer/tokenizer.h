@@ -144,16 +144,25 @@ typedef struct tn_message {
 /* Of a token in a conversation's mask, 0 where it is not trained: the last message's; what the format ends
  * the answer with. */
 enum { TN_MASK_TRAINED = 1, TN_MASK_LAST = 2, TN_MASK_END = 4 };
+/* What a rendering is for; 0: the conversation as it is. Of formats that write a thought, or its empty block, before
+ * an answer (Qwen 3): */
+enum {
+    TN_TURN_OPEN = 1, /* end with the generation prompt */
+    TN_TURN_ANSWERED =
+        3, /* and with what the model would write before an answer's text: something follows that is one */
+    TN_TURN_CUT = 4, /* the last answer ends where it was cut off, which may be within its thought */
+    TN_TURN_EACH =
+        8 /* earlier answers stand as the model has to write them, too; else as the format shows them later */
+};
 /* Renders to ids. mask (or NULL) tells the tokens that are trained, by TN_MASK_ bits: assistant content and
- * its stop token. open_turn: end with the generation prompt. Content is tokenised without special-token
- * parsing. Arrays grown as above. */
+ * its stop token. Content is tokenised without special-token parsing. Arrays grown as above. */
 tn_status tn_chat_render(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages,
-                         size_t n_message, bool open_turn, int32_t **ids, uint8_t **mask, size_t *n,
-                         size_t *cap, tn_error *err);
+                         size_t n_message, int turn, int32_t **ids, uint8_t **mask, size_t *n, size_t *cap,
+                         tn_error *err);
 /* The same as text (made: free), as a template of the public libraries writes it: special tokens stand as
  * their texts. For those who score a text as a whole; what people wrote is not kept apart from the format in
  * it. */
 tn_status tn_chat_text(const tn_tokenizer *t, const tn_chat *chat, const tn_message *messages,
-                       size_t n_message, bool open_turn, char **out, tn_error *err);
+                       size_t n_message, int turn, char **out, tn_error *err);
 
 #endif

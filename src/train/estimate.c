@@ -88,7 +88,7 @@ static tn_status needs_find(const run *r, tn_train_estimate *out, tn_error *err)
     out->checkpoint_copy = checkpoint_bytes(r);
     out->total = out->weights + out->gradients + out->optimiser + out->activations + out->checkpoint_copy +
                  OTHER_BYTES;
-    if (r->has_valid) values += sure_values(r, &r->score, &r->valid);
+    /* what a validation fills depends on how much is held out, and on which rank it comes to: not counted */
     out->sure = weights_bytes(r->model, r->p.lora == NULL) + weights_bytes(r->reference, false) + copies +
                 (out->gradients > sparse ? out->gradients - sparse : 0) + out->optimiser + values;
     return TN_OK;

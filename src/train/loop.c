@@ -211,9 +211,9 @@ static tn_status go_back(loop *l, int64_t bad, tn_error *err)
                        (long long)bad, (long long)l->r.c->checkpoint_every);
     l->step = 0;
     TN_TRY(train_loop_restore(l, to, err));
-    if (l->step != to)
+    if (l->step != to) /* a start of its own comes here again by another way: the damaged one is put aside */
         return tn_fail(
-            err, TN_VERIFY,
+            err, TN_UNSOUND,
             "step %lld is bad, and the checkpoint of step %lld to go back to is missing or damaged",
             (long long)bad, (long long)to);
     if (to < l->started_step) { /* speeds count from here again */

@@ -219,11 +219,12 @@ static void a_nul_does_not_end_the_text(void **state)
 static void of_messages_only_the_final_channel_is_text(void **state)
 {
     static const char json[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"final\":0,\"analysis\":1,"
-                               "\"assistant\":2,\"hm\":3,\"yo\":4},\"merges\":[]},"
+                               "\"assistant\":2,\"hm\":3,\"yo\":4,\"\\u0120to\":10},\"merges\":[]},"
                                "\"added_tokens\":[{\"id\":5,\"content\":\"<|start|>\",\"special\":true},{"
                                "\"id\":6,\"content\":\"<|channel|>\",\"special\":"
                                "true},{\"id\":7,\"content\":\"<|message|>\",\"special\":true},{\"id\":8,"
-                               "\"content\":\"<|end|>\",\"special\":true}]}";
+                               "\"content\":\"<|end|>\",\"special\":true},{\"id\":9,\"content\":\"<|"
+                               "constrain|>\",\"special\":true}]}";
     static const struct {
         int32_t     said[16];
         int         n;
@@ -232,6 +233,8 @@ static void of_messages_only_the_final_channel_is_text(void **state)
         { { 6, 0, 7, 4 }, 4, "yo" },
         { { 6, 1, 7, 3, 8, 5, 2, 6, 0, 7, 4, 4 }, 12, "yoyo" },
         { { 6, 1, 7, 3, 3 }, 5, "" },
+        { { 6, 0, 9, 2, 7, 4 }, 6, "yo" }, /* final <|constrain|>json */
+        { { 6, 0, 10, 2, 7, 4 }, 6, "yo" },
         { { 4, 3 }, 2, "yohm" },                    /* no header: all of it */
         { { 6, 1, 7, 3, 8, 5, 2, 7, 4 }, 9, "yo" }, /* a message without a channel */
     };

@@ -321,7 +321,8 @@ static void a_config_that_is_not_the_tensors_is_refused(void **state)
         assert_int_equal(tn_lora_read(&lora, &n, a.f.m, dir, &why), TN_UNSUPPORTED);
         assert_non_null(strstr(why.msg, changing[i]));
     }
-    json_object_set_new(config, "init_lora_weights", json_string("gaussian"));
+    json_object_set_new(config, "init_lora_weights", json_string("eva"));
+    json_object_set_new(config, "eva_config", json_pack("{s:f}", "rho", 2.0));
     assert_ok(tn_json_save(path, config, true, err));
     assert_ok(tn_lora_read(&lora, &n, a.f.m, dir, err));
     tn_lora_free(lora, n);

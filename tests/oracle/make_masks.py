@@ -105,8 +105,6 @@ def main(out):
         for talk in TALKS:
             if name in ("gemma",) and talk[0]["role"] == "system":
                 continue                   # its template refuses one
-            if name == "qwen3" and sum(m["role"] == "user" for m in talk) > 1:
-                continue                   # TRL's training template has the block in earlier answers too, the published one has not
             if name == "chatml" and talk[0]["role"] != "system":
                 talk = [S("Be kind.")] + talk   # or the template puts Qwen's own in
             e = tok.apply_chat_template(talk, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)

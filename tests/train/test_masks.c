@@ -81,7 +81,7 @@ static void one(const json_t *row)
     json_array_foreach(list, i, e)
         m[n_message++] = (tn_message){ json_string_value(json_object_get(e, "role")),
                                        json_string_value(json_object_get(e, "content")) };
-    if (tn_chat_render(t, &chat, m, n_message, false, &ids, &mask, &n, &cap, &err) != TN_OK)
+    if (tn_chat_render(t, &chat, m, n_message, TN_TURN_EACH, &ids, &mask, &n, &cap, &err) != TN_OK)
         fail_msg("%s: %s", format, err.msg);
     assert_int_equal(tn_detokenize(t, ids, n, true, &text, &len, &err), TN_OK);
     if (n != json_array_size(want))
@@ -275,6 +275,32 @@ static void of_qwen_3_the_block_is_trained_even_empty(void **state)
         assert_string_equal(got, rows[i].want);
         free(got);
     }
+    /* cut off within its thought: the block is the answer's own */
+    const tn_message m[] = { { "user", "a" }, { "assistant", "<think>\nI wonder" } };
+    int32_t         *ids = NULL;
+    size_t           n = 0, cap = 0, len;
+    char            *text;
+    assert_int_equal(tn_chat_render(t, &chat, m, 2, TN_TURN_CUT | TN_TURN_EACH, &ids, NULL, &n, &cap, NULL),
+                     TN_OK);
+    assert_int_equal(tn_detokenize(t, ids, n, true, &text, &len, NULL), TN_OK);
+    assert_string_equal(
+        text, "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n<think>\nI wonder<|im_end|>\n");
+    free(text);
+    /* words put into its mouth stand where its own would */
+    n = 0;
+    assert_int_equal(tn_chat_render(t, &chat, m, 1, TN_TURN_ANSWERED, &ids, NULL, &n, &cap, NULL), TN_OK);
+    assert_int_equal(tn_detokenize(t, ids, n, true, &text, &len, NULL), TN_OK);
+    assert_string_equal(text,
+                        "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n");
+    free(text);
+    n = 0;
+    assert_int_equal(tn_chat_render(t, &(tn_chat){ .format = TN_CHAT_HARMONY }, m, 1, TN_TURN_ANSWERED, &ids,
+                                    NULL, &n, &cap, NULL),
+                     TN_OK);
+    assert_int_equal(tn_detokenize(t, ids, n, true, &text, &len, NULL), TN_OK);
+    assert_true(tn_ends_with(text, "a<|end|><|start|>assistant<|channel|>final<|message|>"));
+    free(text);
+    free(ids);
     tn_chat_free(&chat);
     tn_tokenizer_destroy(t);
 }
