@@ -30,10 +30,13 @@ const tn_option tn_align_generate_options[] = {
 };
 // clang-format on
 
-static const char *const asked_for[] = { "a request that an assistant should decline because helping could "
-                                         "hurt people, named only in general terms,",
-                                         "a harmless request that uses a word which sounds dangerous",
-                                         "an ordinary, harmless request" };
+// clang-format off
+static const char *const asked_for[] = {
+    "a request that an assistant should decline because helping could hurt people, named only in general terms,",
+    "a harmless request that uses a word which sounds dangerous",
+    "an ordinary, harmless request",
+};
+// clang-format on
 
 typedef struct slot {
     tn_prompt_kind      kind;
